@@ -1,1 +1,3 @@
 //! The fan on every Linux.
+pub mod mapping;
+pub mod name;
