@@ -1,11 +1,15 @@
 //! The command line: declarations, and how the two grammars that ever existed fill one [`Config`]. No decisions.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, UnderlaySource};
 use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::error::Error;
-use crate::mapping::Overlay;
+use crate::mapping::{Mapping, Overlay};
 use crate::name::InterfaceName;
 
 /// The fan: every host of an underlay gets a slice of an overlay, computed from its own address
@@ -25,10 +29,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bring up a fan, or make one that is up as asked for
-    #[command(after_help = UP_EXAMPLES)]
+    #[command(override_usage = UP_USAGE, after_help = UP_EXAMPLES)]
     Up(UpArgs),
     /// Take down a fan
-    #[command(after_help = DOWN_EXAMPLES)]
+    #[command(override_usage = DOWN_USAGE, after_help = DOWN_EXAMPLES)]
     Down(DownArgs),
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = SHOW_EXAMPLES)]
@@ -41,14 +45,28 @@ pub enum Command {
     Lab(LabArgs),
 }
 
+const UP_USAGE: &str = "fanctl up OVERLAY UNDERLAY [WORD]... [OPTIONS]
+       fanctl up -o OVERLAY -u UNDERLAY [OPTIONS]";
+
+const DOWN_USAGE: &str = "fanctl down OVERLAY UNDERLAY [OPTIONS]
+       fanctl down -o OVERLAY -u UNDERLAY [OPTIONS]
+       fanctl down -e [OPTIONS]";
+
 const UP_EXAMPLES: &str = "\
-Underlay: where this host's address comes from, and the underlay's width (16 if not written):
+OVERLAY is the network that containers live in: 250.0.0.0/8, or 250 for short.
+
+UNDERLAY is where this host's address comes from, and the underlay's width (16 if not written),
+which need not be that of the interface:
   eth0/16          the first primary address of eth0
   172.30.0.28/16   this address
   172.30.0.0/16    the host's one address in this network
   default/16       the first primary address of the default route's interface
 
-Words of 2015, after overlay and underlay: dhcp, host-reserve N, bridge NAME, off.
+WORD is one of those of 2015:
+  dhcp             as --dhcp
+  host-reserve N   as --host-reserve N
+  bridge NAME      as --bridge NAME
+  off              leave this fan alone: do nothing
 
 Examples:
   fanctl up 250.0.0.0/8 eth0/16
@@ -59,6 +77,8 @@ Examples:
 Exit status: 0 done, 1 failed (all steps were taken back), 2 usage, 3 refused (nothing was touched).";
 
 const DOWN_EXAMPLES: &str = "\
+OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl show prints.
+
 Examples:
   fanctl down 250.0.0.0/8 eth0/16
   fanctl down -o 250.0.0.0/8 -u 172.30.0.28/16
@@ -71,12 +91,16 @@ const SHOW_EXAMPLES: &str = "\
 Examples:
   fanctl show
   fanctl show 250.0.0.0/8 --json | jq '.[].verdict'
-  fanctl show fan-250-0-28 --program";
+  fanctl show fan-250-0-28 --program
+
+Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage.";
 
 const MAP_EXAMPLES: &str = "\
 Examples:
   fanctl map 250.0.0.0/8 172.30.0.0/16 172.30.0.28 250.0.27.3
-  fanctl map 250 172.30.0.0/16 - < addresses.txt";
+  fanctl map 250 172.30.0.0/16 - < addresses.txt
+
+Exit status: 0 done, 1 failed, 2 usage, as when an address is in neither network.";
 
 const LAB_EXAMPLES: &str = "\
 Examples:
@@ -87,8 +111,8 @@ Examples:
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]
 pub struct PairArgs {
-    /// OVERLAY UNDERLAY [WORD...]: 250.0.0.0/8 (250 for short), then where this host's underlay address comes from
-    #[arg(value_name = "OVERLAY UNDERLAY")]
+    /// Overlay, underlay and the words of 2015, which the usage line and the text below the options explain
+    #[arg(value_name = "OVERLAY UNDERLAY", hide = true)]
     positional: Vec<String>,
     /// The network that containers live in
     #[arg(short, long)]
@@ -100,20 +124,36 @@ pub struct PairArgs {
 
 impl PairArgs {
     /// Overlay, underlay and the words that follow. What is not given by option is taken by position.
-    fn read(&self) -> Result<(Overlay, UnderlaySource, &[String]), Error> {
+    fn read(&self, verb: &str) -> Result<(Overlay, UnderlaySource, &[String]), Error> {
         let mut rest = self.positional.as_slice();
         let mut next = |option: &Option<String>, name: &str| -> Result<String, Error> {
             if let Some(text) = option {
                 return Ok(text.clone());
             }
             let (first, others) = rest.split_first().ok_or_else(|| {
-                Error::Usage(format!("{name} is missing; for example: fanctl up 250.0.0.0/8 eth0/16"))
+                Error::Usage(format!(
+                    "{name} is missing; for example: fanctl {verb} 250.0.0.0/8 eth0/16"
+                ))
             })?;
             rest = others;
             Ok(first.clone())
         };
-        let overlay = next(&self.overlay, "OVERLAY")?.parse().map_err(Error::Usage)?;
-        let underlay = next(&self.underlay, "UNDERLAY")?.parse().map_err(Error::Usage)?;
+        let overlay = next(&self.overlay, "OVERLAY")?;
+        let underlay = next(&self.underlay, "UNDERLAY")?;
+        let is_interface = |text: &str| {
+            text.parse::<UnderlaySource>()
+                .is_ok_and(|source| source.underlay().is_none())
+        };
+        if is_interface(&overlay) && underlay.parse::<Overlay>().is_ok() {
+            return Err(Error::Usage(format!(
+                "overlay '{overlay}' is no network; the overlay comes first: fanctl {verb} {underlay} {overlay}"
+            )));
+        }
+        let overlay = overlay.parse().map_err(Error::Usage)?;
+        let underlay: UnderlaySource = underlay.parse().map_err(Error::Usage)?;
+        if let Some(underlay) = underlay.underlay() {
+            Mapping::new(overlay, underlay).map_err(Error::Usage)?;
+        }
         Ok((overlay, underlay, rest))
     }
 }
@@ -150,10 +190,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "ENCAP")]
     encap: Option<Encapsulation>,
     /// MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip) or 50 (vxlan)]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(576..=65515))]
+    #[arg(long, value_name = "N", value_parser = number("mtu", 576..=65515_u32))]
     mtu: Option<u32>,
     /// UDP port of vxlan; the same on all hosts [default: 8472]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number("port", 1..=65535_u16))]
     port: Option<u16>,
     /// Keep the fan's routes in table N, behind a routing rule, instead of the main table
     #[arg(long, value_name = "N", value_parser = table)]
@@ -164,6 +204,17 @@ pub struct UpArgs {
     /// What to print, and whether to act.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// A reader of numbers in a range that names what the number is for.
+fn number<T>(what: &'static str, range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Clone,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("{what} '{text}' is no number from {} to {}", range.start(), range.end()))
+    }
 }
 
 /// A routing table that a fan can have for itself: not 0, and not the kernel's 253 to 255.
@@ -183,7 +234,7 @@ impl UpArgs {
     /// # Errors
     /// Usage: something is missing, makes no sense, or is said twice in different ways.
     pub fn config(&self) -> Result<Config, Error> {
-        let (overlay, underlay, words) = self.pair.read()?;
+        let (overlay, underlay, words) = self.pair.read("up")?;
         let mut config = Config::new(overlay, underlay);
         config.apply_words(words).map_err(Error::Usage)?;
         let defaults = Config::new(config.overlay, config.underlay.clone());
@@ -203,7 +254,7 @@ impl UpArgs {
         config.encapsulation = self.encap.unwrap_or(config.encapsulation);
         if self.port.is_some() && config.encapsulation != Encapsulation::Vxlan {
             return Err(Error::Usage(
-                "--port is for vxlan; add --encap vxlan, on all hosts".into(),
+                "option '--port' is for vxlan; add --encap vxlan, on all hosts".into(),
             ));
         }
         config.port = self.port.unwrap_or(VXLAN_PORT);
@@ -245,7 +296,7 @@ impl DownArgs {
     /// # Errors
     /// Usage: something is missing, makes no sense, or is too much.
     pub fn pair(&self) -> Result<(Overlay, UnderlaySource), Error> {
-        let (overlay, underlay, words) = self.pair.read()?;
+        let (overlay, underlay, words) = self.pair.read("down")?;
         match words.first() {
             None => Ok((overlay, underlay)),
             Some(word) => Err(Error::Usage(format!(
@@ -272,7 +323,7 @@ pub struct ShowArgs {
 /// `fanctl map`
 #[derive(Debug, Args)]
 pub struct MapArgs {
-    /// The network that containers live in: 250.0.0.0/8, or 250
+    /// The network that containers live in: 250.0.0.0/8, or 250 for short
     pub overlay: Overlay,
     /// The network that hosts live in: 172.30.0.0/16
     pub underlay: UnderlaySource,
@@ -301,10 +352,10 @@ pub struct LabArgs {
     #[arg(value_enum, default_value_t)]
     pub action: LabAction,
     /// How many hosts, 2 to 16
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=16))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = number("hosts", 2..=16_u8))]
     pub hosts: u8,
     /// How many containers on each host, 1 to 100
-    #[arg(long, value_name = "M", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "M", default_value_t = 2, value_parser = number("containers", 1..=100_u8))]
     pub containers: u8,
     /// How packets travel [default: ipip where the kernel has it, else vxlan]
     #[arg(long, value_name = "ENCAP")]

@@ -3,7 +3,7 @@
 //! The words of 2015 (`dhcp host-reserve 4 bridge NAME off`) and the options of later fill the same [`Config`].
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::encap::{Encapsulation, VXLAN_PORT};
@@ -141,6 +141,15 @@ impl FromStr for UnderlaySource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text
+            .split('/')
+            .next()
+            .is_some_and(|place| place.parse::<Ipv6Addr>().is_ok())
+        {
+            return Err(format!(
+                "underlay '{text}' is IPv6; a fan is IPv4 only, like 172.30.0.0/16"
+            ));
+        }
         let (place, len) = match text.split_once('/') {
             None => (text, DEFAULT_UNDERLAY_LEN),
             Some((place, len)) => (
@@ -233,7 +242,8 @@ mod tests {
             ("172.30.0/16", "neither"),
             ("333.1.1.1/16", "neither"),
             ("/16", "neither"),
-            ("fd00::1/16", "neither"),
+            ("eth0:1/16", "neither"),
+            ("fd00::1/64", "IPv4 only"),
         ] {
             let error = text.parse::<UnderlaySource>().unwrap_err();
             assert!(error.contains(reason) && error.contains(text), "{text}: {error}");

@@ -18,7 +18,7 @@
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`machine`] | the door to the kernel: observe, perform |
-//! | [`lock`], [`command`], [`lab`], [`cli`], [`error`] | the verbs, each a choice of the desired state |
+//! | [`lock`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
 //!
 //! Everything above [`machine`] is pure: no I/O, no clock, no environment.
 
@@ -45,3 +45,4 @@ pub mod plan;
 pub mod program;
 pub mod report;
 pub mod transcript;
+pub mod usage;

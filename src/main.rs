@@ -7,11 +7,16 @@ use clap::Parser;
 use fanctl::cli::Cli;
 use fanctl::command;
 use fanctl::error::Error;
+use fanctl::usage;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return complain(&usage(&error)),
+        Err(error) if error.use_stderr() => {
+            let verb = std::env::args_os().nth(1);
+            let verb = verb.as_deref().and_then(|verb| verb.to_str());
+            return complain(&Error::Usage(usage::sentence(&error, verb)));
+        }
         Err(help) => help.exit(),
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -26,27 +31,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// One line for each reason, whatever characters are in what it quotes.
 fn complain(error: &Error) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
     for line in error.lines() {
-        eprintln!("fanctl: {line}");
+        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Nobody is left to be told that nobody listens.
+        let _ = writeln!(stderr, "fanctl: {line}");
     }
     ExitCode::from(error.exit_status())
-}
-
-/// The first line of clap's explanation, which says what is wrong; the rest is in `--help`.
-fn usage(error: &clap::Error) -> Error {
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let what = lines
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_string();
-    let missing: Vec<&str> = if what.ends_with(':') {
-        lines.take_while(|l| !l.starts_with("Usage")).collect()
-    } else {
-        vec![]
-    };
-    let what = [what.as_str()].into_iter().chain(missing).collect::<Vec<_>>().join(" ");
-    Error::Usage(format!("{what}; see: fanctl --help"))
 }

@@ -58,17 +58,17 @@ impl FromStr for InterfaceName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let complaint = if text.is_empty() {
-            "it is empty"
+            "is empty"
         } else if text.len() > MAX_LEN {
-            "it is longer than 15 bytes"
+            "is longer than 15 bytes"
         } else if text == "." || text == ".." {
-            "the kernel reserves it"
+            "is reserved by the kernel"
         } else if text.contains(|c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control()) {
-            "it holds a '/', ':', '%', blank or control character"
+            "holds a '/', ':', '%', blank or control character"
         } else {
             return Ok(Self(text.into()));
         };
-        Err(format!("'{text}' is no interface name: {complaint}"))
+        Err(format!("interface name '{text}' {complaint}"))
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
         for (name, reason) in [
             ("", "empty"),
             ("sixteen-bytes-xx", "longer than 15"),
-            ("..", "reserves"),
+            ("..", "reserved"),
             ("a/b", "'/'"),
             ("eth0:1", "':'"),
             ("fan%d", "'%'"),
