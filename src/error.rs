@@ -11,13 +11,16 @@ pub enum Error {
     Usage(String),
     /// The machine is not in a state in which it could be done; nothing was touched. Every reason there is.
     Refused(Vec<String>),
+    /// Whoever reads what we write has had enough, as `head` does. All is well.
+    Unread,
 }
 
 impl Error {
-    /// The exit status: 1 failed, 2 usage, 3 refused.
+    /// The exit status: 0 after all, 1 failed, 2 usage, 3 refused.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
+            Self::Unread => 0,
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
@@ -30,6 +33,7 @@ impl Error {
         match self {
             Self::Failed(line) | Self::Usage(line) => std::slice::from_ref(line),
             Self::Refused(lines) => lines,
+            Self::Unread => &[],
         }
     }
 }
@@ -44,6 +48,9 @@ impl std::error::Error for Error {}
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::Unread;
+        }
         Self::Failed(error.to_string())
     }
 }

@@ -1,6 +1,6 @@
 //! `map`: the arithmetic, for anybody, without a kernel.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -56,6 +56,9 @@ impl Mapped {
     }
 }
 
+/// No address is longer, and no line is read further.
+const LONGEST_LINE: u64 = 256;
+
 /// Tells slices and hosts. Addresses are taken one by one and answered at once, however many there are.
 pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
     let underlay = args.underlay.underlay().ok_or_else(|| {
@@ -64,62 +67,83 @@ pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
             args.underlay
         ))
     })?;
-    let mapping = Mapping::new(args.overlay, underlay).map_err(Error::Usage)?;
-    let mut separator = "[\n";
-    if !args.json {
-        writeln!(
-            out,
-            "{:16} {:8} {:19} {:16} {:16} Bridge",
-            "Address", "Kind", "Slice", "Host", "Gateway"
-        )?;
+    let mut answers = Answers {
+        mapping: Mapping::new(args.overlay, underlay).map_err(Error::Usage)?,
+        json: args.json,
+        first: true,
+        out,
+    };
+    let told = args.addresses.iter().try_for_each(|text| match text.as_str() {
+        "-" => answers.lines(std::io::stdin().lock()),
+        text => answers.one(text),
+    });
+    // What was found before an error is a whole array too.
+    told.and(answers.end())
+}
+
+/// The table or array that answers become, one after the other.
+struct Answers<'a> {
+    mapping: Mapping,
+    json: bool,
+    first: bool,
+    out: &'a mut dyn Write,
+}
+
+impl Answers<'_> {
+    fn one(&mut self, text: &str) -> Result<(), Error> {
+        let mapped = Mapped::new(self.mapping, text)?;
+        let first = std::mem::replace(&mut self.first, false);
+        if self.json {
+            self.out.write_all(if first { b"[\n" } else { b",\n" })?;
+            serde_json::to_writer(&mut *self.out, &mapped).map_err(std::io::Error::from)?;
+            return Ok(());
+        }
+        if first {
+            self.row("Address", "Kind", ["Slice", "Host", "Gateway", "Bridge"])?;
+        }
+        let Mapped { slice, host, .. } = &mapped;
+        let (slice, host, gateway) = (slice.to_string(), host.to_string(), mapped.gateway.to_string());
+        let rest = [slice.as_str(), &host, &gateway, mapped.bridge.as_str()];
+        self.row(&mapped.address.to_string(), mapped.kind, rest)
     }
-    let mut one = |text: &str, out: &mut dyn Write| -> Result<(), Error> {
-        let Mapped {
-            address,
-            kind,
-            slice,
-            host,
-            gateway,
-            bridge,
-            ..
-        } = &match Mapped::new(mapping, text)? {
-            mapped if args.json => {
-                out.write_all(separator.as_bytes())?;
-                separator = ",\n";
-                return Ok(serde_json::to_writer(&mut *out, &mapped).map_err(std::io::Error::from)?);
-            }
-            mapped => mapped,
-        };
-        let slice = slice.to_string();
+
+    fn row(&mut self, address: &str, kind: &str, [slice, host, gateway, bridge]: [&str; 4]) -> Result<(), Error> {
         Ok(writeln!(
-            out,
+            self.out,
             "{address:16} {kind:8} {slice:19} {host:16} {gateway:16} {bridge}"
         )?)
-    };
-    for text in &args.addresses {
-        if text != "-" {
-            one(text, out)?;
-            continue;
-        }
-        let mut input = std::io::stdin().lock();
-        let mut line = String::new();
+    }
+
+    /// Answers line by line. Whoever waits for the answers before writing more gets them.
+    fn lines(&mut self, input: impl Read) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::Failed(format!("standard input: {error}"));
+        let mut input = BufReader::new(input);
+        let mut line = Vec::new();
         for number in 1_u64.. {
+            if !input.buffer().contains(&b'\n') {
+                self.out.flush()?;
+            }
             line.clear();
-            if input.read_line(&mut line)? == 0 {
+            let mut start = input.by_ref().take(LONGEST_LINE);
+            if start.read_until(b'\n', &mut line).map_err(failed)? == 0 {
                 break;
             }
-            match line.trim() {
-                "" => {}
-                text => one(text, out).map_err(|error| match error {
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim();
+            if !text.is_empty() {
+                self.one(text).map_err(|error| match error {
                     Error::Usage(reason) => Error::Usage(format!("standard input, line {number}: {reason}")),
                     other => other,
-                })?,
+                })?;
             }
         }
+        Ok(())
     }
-    if args.json {
-        out.write_all(if separator == "[\n" { b"[" } else { b"" })?;
-        writeln!(out, "\n]")?;
+
+    fn end(&mut self) -> Result<(), Error> {
+        if self.json {
+            writeln!(self.out, "{}", if self.first { "[]" } else { "\n]" })?;
+        }
+        Ok(())
     }
-    Ok(())
 }
