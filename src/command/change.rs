@@ -26,7 +26,11 @@ use crate::transcript::{self, describe};
 pub fn up(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     if !config.enabled {
         note(output, &format!("fan {} is off: left alone", config.overlay));
-        return Ok(());
+        let nothing = Outcome {
+            changed: false,
+            fan: None,
+        };
+        return if output.json { json(&nothing, out) } else { Ok(()) };
     }
     let change = Change::begin("up", output)?;
     let fan = change.resolve(config)?;
@@ -147,7 +151,7 @@ impl Change {
     fn carry_out(&self, steps: &[Step], desired: &State, ip_forward: bool, out: &mut dyn Write) -> Result<bool, Error> {
         let lines = || {
             let requirement = ip_forward.then(|| transcript::IP_FORWARD.to_string());
-            requirement.into_iter().chain(steps.iter().flat_map(transcript::lines))
+            steps.iter().flat_map(transcript::lines).chain(requirement)
         };
         if self.output.dry_run {
             if self.output.json {
@@ -160,13 +164,6 @@ impl Change {
         }
         // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
         let _held = HeldSignals::hold();
-        if ip_forward {
-            note(self.output, &format!("# {}", transcript::IP_FORWARD));
-            machine::enable_ip_forward()?;
-        }
-        if steps.is_empty() {
-            return Ok(ip_forward);
-        }
         apply(steps, |step| {
             for line in transcript::lines(step) {
                 note(self.output, &format!("# {line}"));
@@ -174,8 +171,18 @@ impl Change {
             self.machine.perform(step)
         })
         .map_err(|failure| failed(&failure))?;
-        self.verify(steps, desired)?;
-        Ok(true)
+        if !steps.is_empty() {
+            self.verify(steps, desired)?;
+        }
+        if ip_forward {
+            // Last, because it is never taken back: a plan that fails must not leave it behind.
+            note(self.output, &format!("# {}", transcript::IP_FORWARD));
+            machine::enable_ip_forward().map_err(|error| {
+                let end = self.take_back(steps);
+                Error::Failed(format!("cannot {}: {error}; {end}", transcript::IP_FORWARD))
+            })?;
+        }
+        Ok(ip_forward || !steps.is_empty())
     }
 
     /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
@@ -183,15 +190,20 @@ impl Change {
         let (found, _) = self.machine.observe(Scope::All)?;
         let rest = diff(&found, desired);
         let Some(first) = rest.first() else { return Ok(()) };
-        let undo: Vec<Step> = steps.iter().rev().map(|step| step.clone().inverse()).collect();
-        let end = match apply(&undo, |step| self.machine.perform(step)) {
-            Ok(()) => "everything was taken back".to_string(),
-            Err(failure) => format!("taking it back: {}", failed(&failure)),
-        };
+        let end = self.take_back(steps);
         Err(Error::Failed(format!(
             "{} is not as asked for after all steps succeeded: something else manages it; {end}",
             describe(first.object())
         )))
+    }
+
+    /// Takes back steps that succeeded, and tells how that went.
+    fn take_back(&self, steps: &[Step]) -> String {
+        let undo: Vec<Step> = steps.iter().rev().map(|step| step.clone().inverse()).collect();
+        match apply(&undo, |step| self.machine.perform(step)) {
+            Ok(()) => "everything was taken back".to_string(),
+            Err(failure) => format!("taking it back: {}", failed(&failure)),
+        }
     }
 
     fn tell(&self, sentence: &str, changed: bool, fan: Option<&Fan>, out: &mut dyn Write) -> Result<(), Error> {
@@ -256,6 +268,7 @@ impl Drop for HeldSignals {
 
 fn note(output: OutputArgs, line: &str) {
     if output.verbose {
-        eprintln!("{line}");
+        // That nobody listens is no reason to stop in the middle of a plan.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
