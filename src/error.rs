@@ -46,12 +46,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Of writing what was asked for. Whatever else can fail says what it was.
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::Unread;
         }
-        Self::Failed(error.to_string())
+        Self::Failed(format!("standard output: {error}"))
     }
 }
 

@@ -19,7 +19,9 @@ impl Lock {
     /// # Errors
     /// When the lock's file cannot be made.
     pub fn take() -> Result<Self, Error> {
-        let namespace = fs::metadata("/proc/self/ns/net")?.ino();
+        let namespace = "/proc/self/ns/net";
+        let namespace = fs::metadata(namespace).map_err(|error| Error::Failed(format!("{namespace}: {error}")))?;
+        let namespace = namespace.ino();
         let path = format!("{DIRECTORY}/{namespace}.lock");
         let say = |error: &dyn std::fmt::Display| Error::Failed(format!("lock '{path}': {error}"));
         fs::create_dir_all(DIRECTORY).map_err(|error| say(&error))?;

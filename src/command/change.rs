@@ -108,7 +108,7 @@ impl Change {
     fn begin(verb: &str, output: OutputArgs) -> Result<Self, Error> {
         if !machine::is_privileged() && !output.dry_run {
             return Err(Error::Failed(format!(
-                "fanctl {verb} changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
+                "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
             )));
         }
         let lock = if output.dry_run { None } else { Some(Lock::take()?) };
