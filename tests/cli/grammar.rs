@@ -1,0 +1,81 @@
+//! The grammar of 2015, the later one with dashes, and every mixture of the two ask for the same fan.
+
+use clap::Parser;
+use fanctl::cli::{Cli, Command};
+use fanctl::config::Config;
+
+use crate::program::fanctl;
+
+#[track_caller]
+fn asked(words: &str) -> Config {
+    let words = ["fanctl", "up"].into_iter().chain(words.split_whitespace());
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let Command::Up(args) = cli.command else {
+        panic!("up is up");
+    };
+    args.config().unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn all_ways_to_write_a_fan_mean_the_same() {
+    for ways in [
+        &[
+            "250.0.0.0/8 eth0/16",
+            "250 eth0",
+            "-o 250.0.0.0/8 -u eth0/16",
+            "-u eth0/16 -o 250.0.0.0/8",
+            "--overlay=250.0.0.0/8 --underlay=eth0/16",
+            "-o 250 eth0",
+            "250 -u eth0",
+            "250 eth0 host-reserve 1",
+            "250 eth0 --encap ipip",
+        ][..],
+        &[
+            "250.0.0.0/8 172.30.0.28/16 dhcp host-reserve 4 bridge fan0",
+            "250.0.0.0/8 172.30.0.28/16 bridge fan0 host-reserve 4 dhcp",
+            "-u 172.30.0.28/16 -o 250.0.0.0/8 --dhcp --host-reserve 4 --bridge fan0",
+            "-u 172.30.0.28/16 -o 250.0.0.0/8 --dhcp --host-reserve=4 --bridge=fan0",
+            "250 172.30.0.28 dhcp --host-reserve 4 bridge fan0",
+            "250 172.30.0.28 --host-reserve 4 dhcp --bridge fan0",
+            "-o 250 -u 172.30.0.28 dhcp host-reserve 4 bridge fan0",
+            "250 172.30.0.28 dhcp --dhcp host-reserve 4 --host-reserve 4 bridge fan0 --bridge fan0",
+        ],
+        &[
+            "250 default/16 off",
+            "off -o 250 -u default/16",
+            "-o 250 -u default off",
+        ],
+    ] {
+        for way in ways {
+            assert_eq!(asked(way), asked(ways[0]), "{way}");
+        }
+    }
+}
+
+#[test]
+fn each_word_and_option_is_heard() {
+    let plain = asked("250 eth0/16");
+    assert!(!plain.dhcp && plain.nat && plain.enabled);
+    assert_eq!((plain.host_reserve, plain.port), (1, 8472));
+    assert_eq!((plain.mtu, plain.table, &plain.bridge), (None, None, &None));
+    assert_eq!(plain.encapsulation.as_str(), "ipip");
+
+    let all = asked(
+        "250 bond0.100/24 dhcp host-reserve 4 bridge fan0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat",
+    );
+    assert!(all.dhcp && !all.nat && all.enabled);
+    assert_eq!((all.host_reserve, all.port), (4, 4789));
+    assert_eq!((all.mtu, all.table), (Some(1400), Some(99)));
+    assert_eq!(all.bridge.map(|name| name.to_string()).as_deref(), Some("fan0"));
+    assert_eq!(all.encapsulation.as_str(), "vxlan");
+    assert_eq!(all.underlay.to_string(), "bond0.100/24");
+    assert!(!asked("250 eth0 off").enabled);
+}
+
+#[test]
+fn off_is_left_alone() {
+    fanctl("up 250 nowhere0/16 off").succeeds().prints("");
+    fanctl("up 250 nowhere0/16 off --json")
+        .succeeds()
+        .prints("{\n  \"changed\": false,\n  \"fan\": null\n}\n");
+}

@@ -1,0 +1,140 @@
+//! What a tired administrator types: exit status 2, and one line that quotes it and says what to do.
+
+use crate::program::{fanctl, with};
+
+/// What is typed, and all of the answer.
+const TRANSCRIPT: &str = "\
+$ fanctl
+fanctl: the verb is missing; it is one of up, down, show, map, lab; see: fanctl --help
+$ fanctl ip
+fanctl: verb 'ip' is unknown; it is one of up, down, show, map, lab; see: fanctl --help
+$ fanctl -v up
+fanctl: option '-v' is in the verb's place; options follow the verb; see: fanctl --help
+$ fanctl up
+fanctl: OVERLAY is missing; for example: fanctl up 250.0.0.0/8 eth0/16
+$ fanctl up 250
+fanctl: UNDERLAY is missing; for example: fanctl up 250.0.0.0/8 eth0/16
+$ fanctl up -u nowhere0
+fanctl: OVERLAY is missing; for example: fanctl up 250.0.0.0/8 eth0/16
+$ fanctl up nowhere0/16 250
+fanctl: overlay 'nowhere0/16' is no network; the overlay comes first: fanctl up 250 nowhere0/16
+$ fanctl up 250 nowhere0/16 --dchp
+fanctl: option '--dchp' is unknown; did you mean '--dhcp'? see: fanctl up --help
+$ fanctl up 250 nowhere0/16 --now
+fanctl: option '--now' is unknown; see: fanctl up --help
+$ fanctl up 250 nowhere0/16 host-reserve
+fanctl: 'host-reserve' lacks its number, like host-reserve 4
+$ fanctl up 250 nowhere0/16 host-reserve four
+fanctl: host-reserve 'four' is no number from 1 to 254
+$ fanctl up 250 nowhere0/16 --host-reserve 0
+fanctl: host-reserve '0' is no number from 1 to 254
+$ fanctl up 250 nowhere0/16 --host-reserve
+fanctl: option '--host-reserve' lacks its value; see: fanctl up --help
+$ fanctl up 250 nowhere0/16 --encap gre
+fanctl: encapsulation 'gre' is unknown; it is ipip or vxlan
+$ fanctl up 250 nowhere0/16 --mtu 9000b
+fanctl: mtu '9000b' is no number from 576 to 65515
+$ fanctl up 250 nowhere0/16 --mtu 500
+fanctl: mtu '500' is no number from 576 to 65515
+$ fanctl up 250 nowhere0/16 --encap vxlan --port 0
+fanctl: port '0' is no number from 1 to 65535
+$ fanctl up 250 nowhere0/16 --port 4789
+fanctl: option '--port' is for vxlan; add --encap vxlan, on all hosts
+$ fanctl up 250 nowhere0/16 --table main
+fanctl: table 'main' is no number from 1 to 4294967295
+$ fanctl up 250 nowhere0/16 --table 254
+fanctl: table 254 is the kernel's own; leave --table out for the main table
+$ fanctl up 250 nowhere0/16 bridge
+fanctl: 'bridge' lacks its name, like bridge fan0
+$ fanctl up 250 nowhere0/16 --bridge docker-containers
+fanctl: interface name 'docker-containers' is longer than 15 bytes
+$ fanctl up 250 nowhere0/16 bridge a/b
+fanctl: interface name 'a/b' holds a '/', ':', '%', blank or control character
+$ fanctl up 250 nowhere0/16 --dry-run=yes
+fanctl: option '--dry-run' takes no value, and 'yes' is one; see: fanctl up --help
+$ fanctl up 250 -o 251 -o 252
+fanctl: option '--overlay' is given twice; see: fanctl up --help
+$ fanctl up 250 nowhere0/33
+fanctl: underlay 'nowhere0/33' has no prefix length from 0 to 32 after the '/'
+$ fanctl up 250 fd00::1/64
+fanctl: underlay 'fd00::1/64' is IPv6; a fan is IPv4 only, like 172.30.0.0/16
+$ fanctl down
+fanctl: OVERLAY is missing; for example: fanctl down 250.0.0.0/8 eth0/16
+$ fanctl down 250 nowhere0/16 dhcp
+fanctl: word 'dhcp' is too much; down takes OVERLAY UNDERLAY
+$ fanctl down 250 nowhere0/16 --dhcp
+fanctl: option '--dhcp' is unknown; see: fanctl down --help
+$ fanctl down --dry-run -e 250 nowhere0/16
+fanctl: option '--everything' and OVERLAY UNDERLAY exclude each other; see: fanctl down --help
+$ fanctl show fan-250 fan-251
+fanctl: word 'fan-251' is too much; see: fanctl show --help
+$ fanctl show --json --program
+fanctl: option '--json' and option '--program' exclude each other; see: fanctl show --help
+$ fanctl map 250 172.30.0.0/16
+fanctl: ADDRESS is missing; see: fanctl map --help
+$ fanctl lab --hosts 1
+fanctl: hosts '1' is no number from 2 to 16
+$ fanctl lab up
+fanctl: ACTION cannot be 'up'; it is one of run, down; see: fanctl lab --help
+";
+
+#[test]
+fn a_slip_of_the_hand_gets_one_line() {
+    let lines: Vec<&str> = TRANSCRIPT.lines().collect();
+    for exchange in lines.chunks(2) {
+        let words = exchange[0].strip_prefix("$ fanctl").expect("a prompt");
+        fanctl(words)
+            .misused()
+            .prints("")
+            .complains(&format!("{}\n", exchange[1]));
+    }
+}
+
+#[test]
+fn a_wrong_word_is_answered_with_the_right_ones() {
+    fanctl("up 250 nowhere0/16 dchp")
+        .misused()
+        .saying(&["word 'dchp' is unknown", "dhcp, host-reserve N, bridge NAME, off"]);
+}
+
+#[test]
+fn a_word_and_an_option_that_differ_are_refused() {
+    for words in ["host-reserve 4 --host-reserve 5", "bridge fan0 --bridge fan1"] {
+        fanctl(&format!("up 250 nowhere0/16 {words}"))
+            .misused()
+            .saying(&["given twice, as a word and as an option, with different values"]);
+    }
+}
+
+#[test]
+fn a_mapping_that_cannot_be_is_found_before_the_host_is_looked_at() {
+    for verb in ["up", "down"] {
+        for (words, reason) in [
+            ("172.30.0.0/16 250.0.0.0/8", "not wider"),
+            ("250.0.0.0/8 172.30.0.28/8", "not wider"),
+            ("172.0.0.0/8 172.30.0.28/16", "overlap"),
+        ] {
+            fanctl(&format!("{verb} {words}")).misused().saying(&[reason]);
+        }
+    }
+}
+
+#[test]
+fn whatever_is_quoted_the_complaint_is_one_line() {
+    with(["up", "250\n251", "nowhere0"]).misused().saying(&["'250 251'"]);
+    with(["up", "250", "nowhere0", "d\x1b[31mhcp"]).misused();
+    with(["show", "\n"]).fails();
+}
+
+#[test]
+fn a_fan_that_is_not_up_cannot_be_shown() {
+    fanctl("show no-such-fan")
+        .fails()
+        .prints("")
+        .complains("fanctl: fan 'no-such-fan' is not up; see which are: fanctl show\n");
+    for form in ["--json", "--program"] {
+        fanctl(&format!("show 203.0.113.0/24 {form}"))
+            .fails()
+            .saying(&["fan '203.0.113.0/24' is not up"]);
+    }
+}
