@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use crate::host::Host;
 use crate::object::{Key, Object, State};
 
+#[cfg(test)]
+mod tests;
+
 /// One thing to do to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
