@@ -1,3 +1,5 @@
 //! The fan on every Linux.
+pub mod encap;
+pub mod lab;
 pub mod mapping;
 pub mod name;
