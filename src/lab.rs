@@ -24,7 +24,7 @@ use stage::Stage;
 use topology::{FanHost, Place, Topology};
 
 /// How many times a stream is measured, each time next to one between the hosts.
-const TURNS: u8 = 5;
+const TURNS: u8 = 12;
 
 /// What lab is wanted.
 #[derive(Clone, Debug)]
@@ -61,7 +61,9 @@ impl Default for Options {
 pub enum Error {
     /// The number of the signal that asked the lab to end.
     Interrupted(i32),
-    /// What failed, in a sentence.
+    /// Why there can be no lab, in a sentence; nothing was touched.
+    Refused(String),
+    /// What failed, in a sentence; the lab is removed.
     Failed(String),
 }
 
@@ -70,11 +72,16 @@ impl Error {
         Self::Failed(sentence.into())
     }
 
-    /// The exit code of the program: 128 and the signal, as a shell has it, or 1.
+    fn refused(sentence: impl Into<String>) -> Self {
+        Self::Refused(sentence.into())
+    }
+
+    /// The exit code of the program: 128 and the signal, as a shell has it; 3 when refused, 1 when failed.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+            Self::Refused(_) => 3,
             Self::Failed(_) => 1,
         }
     }
@@ -84,7 +91,7 @@ impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Interrupted(_) => f.write_str("interrupted; the lab is removed"),
-            Self::Failed(sentence) => f.write_str(sentence),
+            Self::Refused(sentence) | Self::Failed(sentence) => f.write_str(sentence),
         }
     }
 }
@@ -101,8 +108,8 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Error> {
     require_programs()?;
     let standing = stage::standing()?.len();
     if standing > 0 {
-        return Err(Error::failed(format!(
-            "a lab is standing already ({standing} namespaces); remove it with: sudo fanctl lab --down"
+        return Err(Error::refused(format!(
+            "a lab is standing already ({standing} namespaces); remove it with: sudo fanctl lab down"
         )));
     }
     let mut stage = Stage::new(Interrupt::listen()?, options.verbose);
@@ -140,7 +147,7 @@ fn require_root() -> Result<(), Error> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::failed(
+    Err(Error::refused(
         "the lab is made of network namespaces, which needs root: sudo fanctl lab",
     ))
 }
@@ -162,7 +169,7 @@ fn require_programs() -> Result<(), Error> {
         let version = Command::new(program).arg("-V").output();
         let ours = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(suite));
         if !ours {
-            return Err(Error::failed(format!(
+            return Err(Error::refused(format!(
                 "the lab needs '{program}' of {suite}; install {packages}"
             )));
         }

@@ -17,7 +17,7 @@ use super::topology::{Line, Place};
 /// How long anything may keep silent before the lab gives up.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one stream of data is measured.
-const STREAM: Duration = Duration::from_millis(200);
+const STREAM: Duration = Duration::from_millis(100);
 /// What is written at once.
 const CHUNK: usize = 128 * 1024;
 

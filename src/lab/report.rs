@@ -227,7 +227,7 @@ pub fn kept(hosts: &[FanHost]) -> Vec<String> {
             format!("  sudo ip netns exec {host} tcpdump -ni eth0"),
         ]);
     }
-    lines.extend(["take it down:".into(), "  sudo fanctl lab --down".into()]);
+    lines.extend(["take it down:".into(), "  sudo fanctl lab down".into()]);
     lines
 }
 

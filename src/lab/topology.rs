@@ -105,7 +105,7 @@ impl Topology {
     /// The lab that was asked for.
     pub fn new(options: &Options) -> Result<Self, Error> {
         if !(2..=MAX_HOSTS).contains(&options.hosts) {
-            return Err(Error::failed(format!(
+            return Err(Error::refused(format!(
                 "a lab has 2 to {MAX_HOSTS} hosts, not {}",
                 options.hosts
             )));
@@ -115,11 +115,11 @@ impl Topology {
                 "a host of the lab has 1 to {MAX_CONTAINERS} containers, not {}",
                 options.containers
             );
-            return Err(Error::failed(refusal));
+            return Err(Error::refused(refusal));
         }
-        let overlay: Overlay = OVERLAY.parse().map_err(Error::Failed)?;
-        let underlay = Underlay::containing(FIRST_HOST, UNDERLAY_LEN).map_err(Error::Failed)?;
-        let mapping = Mapping::new(overlay, underlay).map_err(Error::Failed)?;
+        let overlay: Overlay = OVERLAY.parse().map_err(Error::Refused)?;
+        let underlay = Underlay::containing(FIRST_HOST, UNDERLAY_LEN).map_err(Error::Refused)?;
+        let mapping = Mapping::new(overlay, underlay).map_err(Error::Refused)?;
         let hosts = (0..options.hosts)
             .map(|index| host(mapping, index, options.containers))
             .collect();
