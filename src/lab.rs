@@ -11,115 +11,52 @@ mod report;
 mod stage;
 mod topology;
 
-use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::Command;
 
 use serde::Serialize;
 
-use crate::encap::Encapsulation;
+use crate::cli::{LabAction, LabArgs};
+use crate::error::Error;
 use interrupt::Interrupt;
 use report::{Results, Setting, Throughput};
 use stage::Stage;
-use topology::{FanHost, Place, Topology};
+use topology::{FanHost, Place};
 
 /// How many times a stream is measured, each time next to one between the hosts.
 const TURNS: u8 = 12;
 
-/// What lab is wanted.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many hosts, 2 to 16.
-    pub hosts: u8,
-    /// How many containers each host has, 1 to 100.
-    pub containers: u8,
-    /// The encapsulation; without one IPIP, or VXLAN on a kernel that has no IPIP.
-    pub encapsulation: Option<Encapsulation>,
-    /// Leave the lab standing.
-    pub keep: bool,
-    /// Print each command to standard error as it runs.
-    pub verbose: bool,
-    /// Print the results as JSON, and no account.
-    pub json: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            hosts: 2,
-            containers: 2,
-            encapsulation: None,
-            keep: false,
-            verbose: false,
-            json: false,
-        }
-    }
-}
-
-/// Why there is no account, or no whole one.
-#[derive(Debug)]
-pub enum Error {
-    /// The number of the signal that asked the lab to end.
-    Interrupted(i32),
-    /// Why there can be no lab, in a sentence; nothing was touched.
-    Refused(String),
-    /// What failed, in a sentence; the lab is removed.
-    Failed(String),
-}
-
-impl Error {
-    fn failed(sentence: impl Into<String>) -> Self {
-        Self::Failed(sentence.into())
-    }
-
-    fn refused(sentence: impl Into<String>) -> Self {
-        Self::Refused(sentence.into())
-    }
-
-    /// The exit code of the program: 128 and the signal, as a shell has it; 3 when refused, 1 when failed.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
-            Self::Refused(_) => 3,
-            Self::Failed(_) => 1,
-        }
-    }
-}
-
-impl Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Interrupted(_) => f.write_str("interrupted; the lab is removed"),
-            Self::Refused(sentence) | Self::Failed(sentence) => f.write_str(sentence),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// Builds the lab, measures, prints the account, and removes the lab unless it is to be kept.
+/// Builds a lab and tries it, or removes one that was kept.
 ///
 /// # Errors
-/// What was refused before anything was made, or the step that failed or the signal that came; the lab is removed then.
-pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Error> {
-    let topology = Topology::new(options)?;
-    require_root()?;
-    require_programs()?;
+/// Why there can be no lab, the step that failed, or the signal that came; nothing of the lab is left then.
+pub fn command(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
+    match args.action {
+        LabAction::Run => run(args, out),
+        LabAction::Down => down(args, out),
+    }
+}
+
+/// Builds the lab, measures, prints the account, and removes the lab unless it is to be kept.
+fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut reasons: Vec<String> = without_root().into_iter().chain(missing_programs()).collect();
     let standing = stage::standing()?.len();
     if standing > 0 {
-        return Err(Error::refused(format!(
-            "a lab is standing already ({standing} namespaces); remove it with: sudo fanctl lab down"
-        )));
+        reasons.push(format!(
+            "lab: one is standing already ({standing} namespaces); remove it with: sudo fanctl lab down"
+        ));
     }
-    let mut stage = Stage::new(Interrupt::listen()?, options.verbose);
-    match perform(&mut stage, topology, options, out) {
-        Ok(()) if options.keep => stage.keep(),
+    if !reasons.is_empty() {
+        return Err(Error::Refused(reasons));
+    }
+    let mut stage = Stage::new(Interrupt::listen()?, args.verbose);
+    match perform(&mut stage, args, out) {
+        Ok(()) if args.keep => stage.keep(),
         Ok(()) => stage.remove()?,
         Err(error) => {
             return Err(match stage.remove() {
                 Ok(()) => error,
-                Err(left) => Error::failed(format!("{error}\nand removing the lab failed too:\n{left}")),
+                Err(left) => Error::Failed(format!("{error}\nand removing the lab failed too:\n{left}")),
             });
         }
     }
@@ -127,12 +64,11 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 /// Removes a lab that was kept, or that was killed.
-///
-/// # Errors
-/// What could not be removed.
-pub fn down(verbose: bool, out: &mut dyn Write) -> Result<(), Error> {
-    require_root()?;
-    let stage = Stage::standing(verbose)?;
+fn down(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
+    if let Some(reason) = without_root() {
+        return Err(Error::Refused(vec![reason]));
+    }
+    let stage = Stage::standing(args.verbose)?;
     let count = stage.len();
     stage.remove()?;
     let sentence = if count == 0 {
@@ -143,18 +79,14 @@ pub fn down(verbose: bool, out: &mut dyn Write) -> Result<(), Error> {
     print(out, &[sentence])
 }
 
-fn require_root() -> Result<(), Error> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Error::refused(
-        "the lab is made of network namespaces, which needs root: sudo fanctl lab",
-    ))
+fn without_root() -> Option<String> {
+    let reason = "lab: it is made of network namespaces, which needs root: sudo fanctl lab";
+    (!nix::unistd::geteuid().is_root()).then(|| reason.into())
 }
 
 /// The two programs that a lab runs, by what they say their name is: busybox has others by the same names.
-fn require_programs() -> Result<(), Error> {
-    for (program, suite, packages) in [
+fn missing_programs() -> impl Iterator<Item = String> {
+    let programs = [
         (
             "ip",
             "iproute2",
@@ -165,28 +97,24 @@ fn require_programs() -> Result<(), Error> {
             "iputils",
             "iputils-ping (Debian, Ubuntu) or iputils (Fedora, Arch, Alpine)",
         ),
-    ] {
+    ];
+    programs.into_iter().filter_map(|(program, suite, packages)| {
         let version = Command::new(program).arg("-V").output();
-        let ours = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(suite));
-        if !ours {
-            return Err(Error::refused(format!(
-                "the lab needs '{program}' of {suite}; install {packages}"
-            )));
-        }
-    }
-    Ok(())
+        let present = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(suite));
+        (!present).then(|| format!("lab: it needs '{program}' of {suite}; install {packages}"))
+    })
 }
 
 /// The whole story, in order.
-fn perform(stage: &mut Stage, topology: Topology, options: &Options, out: &mut dyn Write) -> Result<(), Error> {
-    let setting = build::build(stage, topology, options)?;
-    let mut say = |lines: Vec<String>| if options.json { Ok(()) } else { print(out, &lines) };
+fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let setting = build::build(stage, args)?;
+    let mut say = |lines: Vec<String>| if args.json { Ok(()) } else { print(out, &lines) };
     say(report::opening(&setting))?;
     let results = measure(stage, &setting.hosts, &mut say)?;
-    if options.keep {
+    if args.keep {
         say(report::kept(&setting.hosts))?;
     }
-    if options.json {
+    if args.json {
         #[derive(Serialize)]
         struct Everything<'a> {
             #[serde(flatten)]
@@ -198,7 +126,7 @@ fn perform(stage: &mut Stage, topology: Topology, options: &Options, out: &mut d
             setting: &setting,
             results: &results,
         };
-        let text = serde_json::to_string_pretty(&everything).map_err(|error| Error::failed(error.to_string()))?;
+        let text = serde_json::to_string_pretty(&everything).map_err(|error| Error::Failed(error.to_string()))?;
         print(out, &[text])?;
     }
     Ok(())
@@ -285,5 +213,5 @@ fn print(out: &mut dyn Write, lines: &[String]) -> Result<(), Error> {
         .iter()
         .try_for_each(|line| writeln!(out, "{line}"))
         .and_then(|()| out.flush());
-    printed.map_err(|error| Error::failed(format!("cannot print the account: {error}")))
+    printed.map_err(|error| Error::Failed(format!("cannot print the account: {error}")))
 }

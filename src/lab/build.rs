@@ -10,17 +10,19 @@ use serde_json::Value;
 use super::report::Setting;
 use super::stage::Stage;
 use super::topology::{self, FanHost, Host, Line, Topology, UNDERLAY, ip};
-use super::{Error, Options};
+use crate::cli::LabArgs;
 use crate::encap::Encapsulation;
+use crate::error::Error;
 
 /// How long links may take to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Builds the lab, down to a default route in every container.
-pub fn build(stage: &mut Stage, topology: Topology, options: &Options) -> Result<Setting, Error> {
+pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<Setting, Error> {
+    let topology = Topology::new(args.hosts, args.containers);
     stage.add(UNDERLAY)?;
     stage.run_all(&topology::underlay_lines())?;
-    let (encapsulation, note) = choose(stage, options.encapsulation)?;
+    let (encapsulation, note) = choose(stage, args.encap)?;
     let command = topology.up(encapsulation);
     let mut hosts = Vec::new();
     for host in topology.hosts {
@@ -77,7 +79,7 @@ fn choose(stage: &Stage, wanted: Option<Encapsulation>) -> Result<(Encapsulation
         Err(interrupted) => return Err(interrupted),
     };
     if wanted.is_some() {
-        return Err(Error::failed(format!(
+        return Err(Error::Failed(format!(
             "{refusal}\nthis kernel has no ipip devices; try --encap vxlan"
         )));
     }
@@ -104,7 +106,7 @@ fn inspect(stage: &Stage, host: Host) -> Result<FanHost, Error> {
         .and_then(|info| number(&info["prefixlen"]))
         .and_then(|len| u8::try_from(len).ok());
     let (Some(prefix), Some(mtu)) = (prefix, number(&bridge["mtu"])) else {
-        return Err(Error::failed(format!(
+        return Err(Error::Failed(format!(
             "{} has no address {gateway} after 'fanctl up'",
             host.bridge
         )));
@@ -130,7 +132,7 @@ fn await_ports(stage: &Stage, namespace: &str, bridge: &str, count: usize) -> Re
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::failed(format!(
+            return Err(Error::Failed(format!(
                 "the links of {bridge} in {namespace} did not come up"
             )));
         }
@@ -139,5 +141,5 @@ fn await_ports(stage: &Stage, namespace: &str, bridge: &str, count: usize) -> Re
 }
 
 fn json(stage: &Stage, line: &Line) -> Result<Value, Error> {
-    serde_json::from_str(&stage.run(line)?).map_err(|error| Error::failed(format!("'{line}' printed no JSON: {error}")))
+    serde_json::from_str(&stage.run(line)?).map_err(|error| Error::Failed(format!("'{line}' printed no JSON: {error}")))
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use super::Error;
+use crate::error::Error;
 
 /// What asks a program to end, from a terminal or from another program.
 const SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -20,7 +20,7 @@ impl Interrupt {
     /// Blocks the signals in this thread, hence in all that it starts, and has one thread wait for them until the
     /// program ends.
     pub fn listen() -> Result<Self, Error> {
-        let failed = |error: &dyn Display| Error::failed(format!("cannot listen for signals: {error}"));
+        let failed = |error: &dyn Display| Error::Failed(format!("cannot listen for signals: {error}"));
         let signals = SigSet::from_iter(SIGNALS);
         signals.thread_block().map_err(|error| failed(&error))?;
         let interrupt = Self::default();
@@ -39,7 +39,7 @@ impl Interrupt {
     pub fn check(&self) -> Result<(), Error> {
         match self.0.load(Ordering::SeqCst) {
             0 => Ok(()),
-            signal => Err(Error::Interrupted(signal)),
+            signal => Err(Error::Interrupted(signal, "interrupted; the lab is removed".into())),
         }
     }
 }

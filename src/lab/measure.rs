@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use serde::Serialize;
 
-use super::Error;
 use super::interrupt::Interrupt;
 use super::stage::{NETNS, Stage};
 use super::topology::{Line, Place};
+use crate::error::Error;
 
 /// How long anything may keep silent before the lab gives up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,18 +61,18 @@ pub fn ping(stage: &Stage, from: &Place, to: &Place, count: u32) -> Result<Ping,
     let replies = replies(&text);
     let missing = (1..=count).find(|sequence| replies.iter().all(|reply| reply.sequence != *sequence));
     if let Some(sequence) = missing {
-        return Err(Error::failed(format!(
+        return Err(Error::Failed(format!(
             "ping {route}: packet {sequence} of {count} was not answered"
         )));
     }
     if replies.len() != count as usize {
-        return Err(Error::failed(format!(
+        return Err(Error::Failed(format!(
             "ping {route}: {count} packets had {} answers",
             replies.len()
         )));
     }
     let (Some(first), Some(mean_ms)) = (replies.first(), mean(&replies)) else {
-        return Err(Error::failed(format!("ping {route}: cannot read the answer:\n{text}")));
+        return Err(Error::Failed(format!("ping {route}: cannot read the answer:\n{text}")));
     };
     Ok(Ping {
         from: from.address,
@@ -214,7 +214,7 @@ fn within<T: Send>(place: &Place, make: impl FnOnce() -> io::Result<T> + Send) -
 }
 
 fn named(what: &str, from: &Place, to: &Place, error: &io::Error) -> Error {
-    Error::failed(format!("{what} {} -> {}: {error}", from.address, to.address))
+    Error::Failed(format!("{what} {} -> {}: {error}", from.address, to.address))
 }
 
 #[cfg(test)]

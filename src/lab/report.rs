@@ -250,17 +250,11 @@ fn rate(bits_per_second: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Options;
     use super::super::topology::Topology;
     use super::*;
 
     fn setting(hosts: u8, containers: u8) -> Setting {
-        let options = Options {
-            hosts,
-            containers,
-            ..Options::default()
-        };
-        let topology = Topology::new(&options).unwrap();
+        let topology = Topology::new(hosts, containers);
         Setting {
             kernel: "6.12.0".into(),
             encapsulation: Encapsulation::Ipip,

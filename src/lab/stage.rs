@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{self, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::Error;
 use super::interrupt::Interrupt;
 use super::topology::{Line, PREFIX, ip};
+use crate::error::Error;
+use crate::lock;
 
 /// Where `ip netns` keeps the names of namespaces.
 pub const NETNS: &str = "/run/netns";
@@ -97,6 +99,7 @@ impl Stage {
         while let Some(namespace) = self.namespaces.pop() {
             let line = ip!("netns delete {namespace}");
             self.show(&line);
+            lock::forget(Path::new(NETNS).join(&namespace).as_path());
             if let Err(error) = printed(&line, command(&line).output()) {
                 errors.push(error.to_string());
             }
@@ -104,7 +107,7 @@ impl Stage {
         if errors.is_empty() {
             Ok(())
         } else {
-            Err(Error::failed(errors.join("\n")))
+            Err(Error::Failed(errors.join("\n")))
         }
     }
 
@@ -126,7 +129,7 @@ impl Drop for Stage {
 
 /// The namespaces of labs that are still there, in no order.
 pub fn standing() -> Result<Vec<String>, Error> {
-    let unreadable = |error: io::Error| Error::failed(format!("cannot read {NETNS}: {error}"));
+    let unreadable = |error: io::Error| Error::Failed(format!("cannot read {NETNS}: {error}"));
     let entries = match fs::read_dir(NETNS) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(unreadable)?,
@@ -187,7 +190,7 @@ fn watched(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Output>
 
 /// What a process printed, or what it complained of.
 fn printed(line: &Line, output: io::Result<Output>) -> Result<String, Error> {
-    let output = output.map_err(|error| Error::failed(format!("cannot run '{line}': {error}")))?;
+    let output = output.map_err(|error| Error::Failed(format!("cannot run '{line}': {error}")))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -203,5 +206,5 @@ fn printed(line: &Line, output: io::Result<Output>) -> Result<String, Error> {
     } else {
         said.trim().replace('\n', "\n  ")
     };
-    Err(Error::failed(format!("'{line}' failed:\n  {said}")))
+    Err(Error::Failed(format!("'{line}' failed:\n  {said}")))
 }

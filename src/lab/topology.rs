@@ -5,9 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use super::{Error, Options};
 use crate::encap::Encapsulation;
-use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::mapping::{Mapping, Underlay};
 use crate::name::InterfaceName;
 
 /// Every namespace of a lab begins with this, and nothing else of ours does.
@@ -20,10 +19,6 @@ const OVERLAY: &str = "250.0.0.0/8";
 /// The first host of the announcement; the others count down from it.
 const FIRST_HOST: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 28);
 const UNDERLAY_LEN: u8 = 16;
-
-/// 172.30.0.28 down to 172.30.0.13.
-const MAX_HOSTS: u8 = 16;
-const MAX_CONTAINERS: u8 = 100;
 
 /// One line that a person could type. Words are separated by blanks and none holds one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,28 +97,13 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// The lab that was asked for.
-    pub fn new(options: &Options) -> Result<Self, Error> {
-        if !(2..=MAX_HOSTS).contains(&options.hosts) {
-            return Err(Error::refused(format!(
-                "a lab has 2 to {MAX_HOSTS} hosts, not {}",
-                options.hosts
-            )));
-        }
-        if !(1..=MAX_CONTAINERS).contains(&options.containers) {
-            let refusal = format!(
-                "a host of the lab has 1 to {MAX_CONTAINERS} containers, not {}",
-                options.containers
-            );
-            return Err(Error::refused(refusal));
-        }
-        let overlay: Overlay = OVERLAY.parse().map_err(Error::Refused)?;
-        let underlay = Underlay::containing(FIRST_HOST, UNDERLAY_LEN).map_err(Error::Refused)?;
-        let mapping = Mapping::new(overlay, underlay).map_err(Error::Refused)?;
-        let hosts = (0..options.hosts)
-            .map(|index| host(mapping, index, options.containers))
-            .collect();
-        Ok(Self { mapping, hosts })
+    /// A lab of so many hosts, up to 28, with so many containers each, up to 253.
+    pub fn new(hosts: u8, containers: u8) -> Self {
+        let overlay = OVERLAY.parse().expect("a literal overlay");
+        let underlay = Underlay::containing(FIRST_HOST, UNDERLAY_LEN).expect("a literal underlay");
+        let mapping = Mapping::new(overlay, underlay).expect("an overlay wider than the underlay");
+        let hosts = (0..hosts).map(|index| host(mapping, index, containers)).collect();
+        Self { mapping, hosts }
     }
 
     /// `250.0.0.0/8 eth0/16 [--encap vxlan]`: what every host is told, and the same for all.
@@ -204,17 +184,9 @@ pub fn container_lines(host: &FanHost, container: &Place) -> Vec<Line> {
 mod tests {
     use super::*;
 
-    fn topology(hosts: u8, containers: u8) -> Result<Topology, Error> {
-        Topology::new(&Options {
-            hosts,
-            containers,
-            ..Options::default()
-        })
-    }
-
     #[test]
     fn the_cast_is_that_of_2015() {
-        let topology = topology(2, 2).unwrap();
+        let topology = Topology::new(2, 2);
         let [one, two] = &topology.hosts[..] else {
             panic!("two hosts")
         };
@@ -233,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_largest_lab_has_names_and_addresses_that_fit() {
-        let topology = topology(16, 100).unwrap();
+        let topology = Topology::new(16, 100);
         let last = topology.hosts.last().unwrap();
         assert_eq!(last.place.address.to_string(), "172.30.0.13");
         assert_eq!(last.containers.last().unwrap().address.to_string(), "250.0.13.101");
@@ -241,22 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lab_needs_two_hosts_and_a_container_on_each() {
-        for (hosts, containers, reason) in [
-            (1, 2, "2 to 16 hosts, not 1"),
-            (17, 2, "not 17"),
-            (2, 0, "1 to 100"),
-            (2, 101, "not 101"),
-        ] {
-            let error = topology(hosts, containers).unwrap_err().to_string();
-            assert!(error.contains(reason), "{error}");
-        }
-    }
-
-    #[test]
     fn a_container_gets_the_prefix_length_and_the_mtu_of_its_bridge() {
         let host = FanHost {
-            host: topology(2, 1).unwrap().hosts.remove(0),
+            host: Topology::new(2, 1).hosts.remove(0),
             prefix: 8,
             mtu: 1450,
         };
@@ -277,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_link_is_made_inside_a_namespace_of_the_lab() {
-        let topology = topology(3, 3).unwrap();
+        let topology = Topology::new(3, 3);
         let mut lines = underlay_lines();
         for host in topology.hosts {
             lines.extend(host_lines(&host));
