@@ -8,8 +8,9 @@ use ipnetwork::Ipv4Network;
 use crate::desire::{MIN_MTU, mtu};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
+use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::name::InterfaceName;
-use crate::object::{ForeignRoute, Host, Identity, Link, LinkKind, Owner, State, fans};
+use crate::object::{Identity, Owner, State, fans};
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]

@@ -16,7 +16,7 @@ use ipnetwork::Ipv4Network;
 
 /// Networks whose addresses cannot be given to containers, and why (RFC 6890).
 const NEVER_OVERLAY: [(Ipv4Addr, u8, &str); 4] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "0.0.0.0/8 means 'this network'"),
+    (Ipv4Addr::UNSPECIFIED, 8, "0.0.0.0/8 means 'this network'"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "127.0.0.0/8 is loopback"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "169.254.0.0/16 is link-local"),
     (Ipv4Addr::new(224, 0, 0, 0), 4, "224.0.0.0/4 is multicast"),

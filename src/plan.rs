@@ -8,7 +8,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::object::{Host, Key, Object, State};
+use crate::host::Host;
+use crate::object::{Key, Object, State};
 
 /// One thing to do to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

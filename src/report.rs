@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::desire;
 use crate::fan::Fan;
+use crate::host::{Counters, Host, Link};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Counters, Direction, Host, Link, Object, Slot, State};
+use crate::object::{Bridge, Direction, Object, Slot, State};
 use crate::plan::{Step, diff};
 use crate::program;
 use crate::transcript::describe;

@@ -12,8 +12,9 @@ use netlink_packet_route::link::{
 use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use crate::fan::{Fan, Mac};
+use crate::host::{Counters, Link, LinkKind};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Counters, Link, LinkKind, Object, Tunnel, TunnelKind};
+use crate::object::{Bridge, Object, Tunnel, TunnelKind};
 
 /// The requests that make a device and label it, to be sent in one datagram: the kernel takes no alias while creating
 /// (`rtnl_newlink_create`, net/core/rtnetlink.c).

@@ -24,17 +24,19 @@ pub struct Observed {
 /// A sentence from `nft`.
 pub fn observe() -> Result<Observed, String> {
     let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
-    let mut questions = String::new();
-    for table in &chains.ours {
-        questions.push_str(&format!("list table ip {}\n", table_name(*table)));
-    }
-    for chain in &chains.forward {
-        questions.push_str(&format!("list chain ip filter {chain}\n"));
-    }
+    let own = chains
+        .ours
+        .iter()
+        .map(|table| format!("list table ip {}\n", table_name(*table)));
+    let forward = chains
+        .forward
+        .iter()
+        .map(|chain| format!("list chain ip filter {chain}\n"));
+    let questions: Vec<String> = own.chain(forward).collect();
     let listing = if questions.is_empty() {
         String::new()
     } else {
-        tool::run("nft", &["-f", "-"], &questions)?
+        tool::run("nft", &["-f", "-"], &questions.concat())?
     };
     let mut objects = Vec::new();
     for (table, text) in tables(&listing) {
@@ -167,11 +169,11 @@ pub fn delete_accept(accept: &Accept) -> Result<(), String> {
         .filter_map(|(found, handle)| Some((handle?, found)))
         .filter(|(_, found)| found == accept)
         .collect();
-    let script: String = handles
+    let script: Vec<String> = handles
         .keys()
         .map(|handle| format!("delete rule ip filter {chain} handle {handle}\n"))
         .collect();
-    tool::run("nft", &["-f", "-"], &script).map(drop)
+    tool::run("nft", &["-f", "-"], &script.concat()).map(drop)
 }
 
 #[cfg(test)]
