@@ -129,7 +129,7 @@ fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(),
         let text = serde_json::to_string_pretty(&everything).map_err(|error| Error::Failed(error.to_string()))?;
         print(out, &[text])?;
     }
-    Ok(())
+    stage.interrupt().check() // a signal at the last moment counts too
 }
 
 /// Every container pings one on another host, and the first containers of all hosts ping and connect to each other.
@@ -214,4 +214,36 @@ fn print(out: &mut dyn Write, lines: &[String]) -> Result<(), Error> {
         .try_for_each(|line| writeln!(out, "{line}"))
         .and_then(|()| out.flush());
     printed.map_err(|error| Error::Failed(format!("cannot print the account: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use topology::Topology;
+
+    #[test]
+    fn every_container_pings_a_container_on_another_host_and_every_host_every_other() {
+        let fan = |host| FanHost {
+            host,
+            prefix: 24,
+            mtu: 1480,
+        };
+        let hosts: Vec<FanHost> = Topology::new(4, 3).hosts.into_iter().map(fan).collect();
+        let mapping = Topology::new(4, 3).mapping;
+        let pairs = ping_pairs(&hosts);
+        assert_eq!(pairs.len(), 4 * 3 + 4 * 2);
+        let ends = pairs
+            .iter()
+            .map(|(from, to, _)| (mapping.host(from.address), mapping.host(to.address)));
+        let ends: std::collections::BTreeSet<_> = ends.collect();
+        assert_eq!(ends.len(), 4 * 3);
+        assert!(ends.iter().all(|(from, to)| from != to));
+        for container in hosts.iter().flat_map(|host| &host.host.containers) {
+            assert!(
+                pairs.iter().any(|(from, ..)| from.address == container.address),
+                "{}",
+                container.address
+            );
+        }
+    }
 }
