@@ -1,3 +1,4 @@
 //! The fan on every Linux.
+pub mod encap;
 pub mod mapping;
 pub mod name;
