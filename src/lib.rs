@@ -1,4 +1,5 @@
 //! The fan on every Linux.
+pub mod bpf;
 pub mod encap;
 pub mod mapping;
 pub mod name;
