@@ -3,3 +3,4 @@ pub mod bpf;
 pub mod encap;
 pub mod mapping;
 pub mod name;
+pub mod program;
