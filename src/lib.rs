@@ -1,4 +1,7 @@
 //! The fan on every Linux.
+#[cfg(test)]
+extern crate self as fanctl;
+
 pub mod bpf;
 pub mod encap;
 pub mod machine;

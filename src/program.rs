@@ -34,6 +34,11 @@ use crate::bpf::{Assembler, Code, Helper, Insn, Label, Register, Size};
 use crate::encap::Encapsulation;
 use crate::mapping::Mapping;
 
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
+
 /// What a pair of programs is made for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Spec {
