@@ -62,11 +62,8 @@ fn create(object: &Object) -> Vec<String> {
         Object::Bridge(bridge) => {
             let name = &bridge.fan.bridge;
             let mut lines = vec![
-                format!(
-                    "ip link add {name} address {} mtu {} type bridge",
-                    bridge.mac, bridge.mtu
-                ),
-                format!("ip link set {name} alias '{}'", bridge.fan.label()),
+                format!("ip link add {name} address {} type bridge", bridge.mac),
+                format!("ip link set {name} mtu {} alias '{}'", bridge.mtu, bridge.fan.label()),
             ];
             lines.extend(settings(name.as_str(), bridge.forwarding, Some(bridge.send_redirects)));
             lines
