@@ -64,10 +64,10 @@ fn any_fan(overlay: Overlay) -> impl Strategy<Value = Fan> {
             };
             fan.bridge = fan.default_bridge();
             Fan {
-                mtu,
                 dhcp,
-                nat,
                 host_reserve,
+                mtu,
+                nat,
                 ..fan
             }
         },
@@ -125,7 +125,9 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
 
 fn walked(start: &State, steps: &[Step]) -> State {
     let mut state = start.clone();
-    steps.iter().for_each(|step| replay(&mut state, step));
+    for step in steps {
+        replay(&mut state, step);
+    }
     state
 }
 
