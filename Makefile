@@ -14,7 +14,7 @@ FILES = \
 
 SCRIPTS = tests/setup tests/qemu/run tests/qemu/tier tests/qemu/init tests/qemu/etc/udhcpc/default.script .ci/run
 
-.PHONY: help build demo test check install uninstall clean
+.PHONY: help build demo test check bench install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -40,6 +40,9 @@ check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 	shellcheck $(SCRIPTS)
+
+bench: ## what the commands cost, in time and memory (asks for root)
+	$(CARGO) bench --locked --bench commands $(if $(SUDO),--config "target.'cfg(unix)'.runner='$(SUDO)'")
 
 install: ## the binary and its papers, under $(DESTDIR)$(PREFIX)
 	@test -x $(TARGET)/release/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }

@@ -5,6 +5,7 @@ use std::env;
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,11 +48,12 @@ fn bench() -> Result<()> {
     ] {
         succeed(Command::new("ip").args(line.split(' ')))?;
     }
-    let has_ipip = fanctl("up 250.0.0.0/8 eth0/16").output()?.status.success();
+    let has_ipip = run("up 250.0.0.0/8 eth0/16").output()?.status.success();
     let encap = if has_ipip { "ipip" } else { "vxlan" };
     let up = format!("up 250.0.0.0/8 eth0/16 --encap {encap}");
+    let up = up.as_str();
     let down = "down 250.0.0.0/8 eth0/16";
-    succeed(&mut fanctl("down -e"))?;
+    succeed(&mut run("down -e"))?;
 
     let mut rows = [
         Row::new("up", "a new fan", "50 ms, 30 MiB"),
@@ -61,7 +63,7 @@ fn bench() -> Result<()> {
         Row::new("down", "", ""),
     ];
     for _ in 0..RUNS {
-        for (row, words) in rows.iter_mut().zip([&up, &up, "show", "show --json", down]) {
+        for (row, words) in rows.iter_mut().zip([up, up, "show", "show --json", down]) {
             row.runs.push(measure(words, None)?);
         }
     }
@@ -69,8 +71,10 @@ fn bench() -> Result<()> {
     let mut map = Row::new("map", "a million lines", "a second or two");
     for _ in 0..RUNS / 10 {
         map.runs
-            .push(measure("map 250.0.0.0/8 172.30.0.0/16 -", Some(&addresses))?);
+            .push(measure("map 250.0.0.0/8 172.30.0.0/16 -", Some(addresses))?);
     }
+
+    fanctl::lock::forget(Path::new("/proc/self/ns/net"));
 
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     println!("fanctl {}, {encap}, Linux {}", env!("CARGO_PKG_VERSION"), kernel.trim());
@@ -149,7 +153,7 @@ fn measure(words: &str, input: Option<&str>) -> Result<Measured> {
 
 /// Runs a command, and prints its time in nanoseconds and its memory in KiB.
 fn measure_here(words: &[String]) -> Result<()> {
-    let mut command = fanctl(&words.join(" "));
+    let mut command = run(&words.join(" "));
     let start = Instant::now();
     succeed(command.stdin(Stdio::inherit()).stdout(Stdio::null()))?;
     let time = start.elapsed();
@@ -158,7 +162,7 @@ fn measure_here(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn fanctl(words: &str) -> Command {
+fn run(words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanctl"));
     command.args(words.split(' '));
     command

@@ -106,7 +106,10 @@ const LAB_EXAMPLES: &str = "\
 Examples:
   fanctl lab
   fanctl lab --hosts 4 --encap vxlan
-  fanctl lab --keep";
+  fanctl lab --keep
+  fanctl lab down
+
+Exit status: 0 every packet arrived, 1 failed (nothing is left), 2 usage, 3 refused (nothing was touched).";
 
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]

@@ -16,6 +16,9 @@ use crate::object::{
 };
 use crate::program;
 
+#[cfg(test)]
+mod tests;
+
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
 pub const MIN_MTU: u32 = 576;
 

@@ -22,6 +22,10 @@
 //!
 //! Everything above [`machine`] is pure: no I/O, no clock, no environment.
 
+// The oracle of the programs is one file, compiled into the unit tests here and into tests/kernel.
+#[cfg(test)]
+extern crate self as fanctl;
+
 pub mod apply;
 pub mod bpf;
 pub mod cli;

@@ -261,7 +261,7 @@ impl fmt::Debug for Mapping {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -354,7 +354,7 @@ mod tests {
     }
 
     /// Every legal pair of widths, with networks that do not overlap.
-    fn any_mapping() -> impl Strategy<Value = Mapping> {
+    pub(crate) fn any_mapping() -> impl Strategy<Value = Mapping> {
         (1_u8..=30, any::<u32>(), any::<u32>())
             .prop_flat_map(|(over_len, over, under)| (Just(over_len), (over_len + 2)..=32, Just(over), Just(under)))
             .prop_filter_map("networks that may be used", |(over_len, under_len, over, under)| {

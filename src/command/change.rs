@@ -111,6 +111,12 @@ impl Change {
                 "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
             )));
         }
+        if !machine::is_privileged() {
+            note(
+                output,
+                "not root: the firewall cannot be read, and is taken to be empty",
+            );
+        }
         let lock = if output.dry_run { None } else { Some(Lock::take()?) };
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;

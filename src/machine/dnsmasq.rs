@@ -4,8 +4,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -75,28 +77,25 @@ pub fn start(dhcp: &Dhcp) -> Result<(), String> {
     tool::run("dnsmasq", &arguments, "").map(drop)
 }
 
-/// Stops a server and waits until it is gone.
+/// Stops a server and waits until it serves no more.
 ///
 /// # Errors
-/// When it may not be signalled, or does not end.
+/// When it may not be signalled.
 pub fn stop(server: &Server) -> Result<(), String> {
-    let say = |error: nix::errno::Errno| format!("cannot stop dnsmasq, process {}: {}", server.pid, error.desc());
-    match kill(server.pid, Signal::SIGTERM) {
-        Ok(()) => {}
-        Err(nix::errno::Errno::ESRCH) => return Ok(()),
-        Err(error) => return Err(say(error)),
-    }
+    let signal = |signal| match kill(server.pid, signal) {
+        Err(errno) if errno != Errno::ESRCH => {
+            Err(format!("cannot stop dnsmasq, process {}: {}", server.pid, errno.desc()))
+        }
+        _ => Ok(()),
+    };
+    signal(Signal::SIGTERM)?;
+    let process = PathBuf::from(format!("/proc/{}", server.pid));
     for _ in 0..200 {
-        if kill(server.pid, None).is_err() {
+        // A process that has ended has no command line, even while nobody has asked how it ended.
+        if read(&process).is_none() {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
-    kill(server.pid, Signal::SIGKILL).or_else(|error| {
-        if error == nix::errno::Errno::ESRCH {
-            Ok(())
-        } else {
-            Err(say(error))
-        }
-    })
+    signal(Signal::SIGKILL)
 }

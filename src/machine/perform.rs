@@ -140,10 +140,8 @@ impl Machine {
 
     /// Makes a bridge, or nothing at all.
     fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
-        let (device, label) = link::encode_bridge(bridge);
-        let name = &bridge.fan.bridge;
-        self.netlink.batch(link::create(name, device, &label))?;
-        bridge_settings(bridge).or_else(|error| self.remove_half_made(name, error))
+        self.netlink.batch(link::encode_bridge(bridge))?;
+        bridge_settings(bridge).or_else(|error| self.remove_half_made(&bridge.fan.bridge, error))
     }
 
     /// Makes a tunnel, or nothing at all.
@@ -154,9 +152,8 @@ impl Machine {
             } => Some(index(bridge)?),
             _ => None,
         };
-        let (device, label) = link::encode_tunnel(tunnel, bridge);
         self.netlink
-            .batch(link::create(&tunnel.name, device, &label))
+            .batch(link::encode_tunnel(tunnel, bridge))
             .map_err(|refusal| {
                 let unknown = refusal.errno == nix::libc::EOPNOTSUPP;
                 match tunnel.kind {
