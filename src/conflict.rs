@@ -182,6 +182,11 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
     if !ours || default || !overlap(destination, overlay) {
         return None;
     }
+    // Somebody gave our bridge an address, and the kernel a route that leads where ours does.
+    let on_link = |own: Ipv4Network| own.contains(destination.network()) && own.prefix() <= destination.prefix();
+    if route.device.as_ref() == Some(&fan.bridge) && fan.bridge_addresses().any(on_link) {
+        return None;
+    }
     let (way, remove) = match (&route.device, route.gateway) {
         (Some(device), Some(gateway)) => (
             format!("by {gateway} on {device}"),
@@ -217,4 +222,39 @@ fn sizes(fan: &Fan, host: &Host) -> Option<String> {
             fan.encapsulation
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fan::tests::announced;
+
+    fn is_refused(destination: &str, device: &str) -> bool {
+        let route = ForeignRoute {
+            table: MAIN_TABLE,
+            destination: destination.parse().unwrap(),
+            device: Some(device.parse().unwrap()),
+            gateway: None,
+            metric: 0,
+        };
+        routed_elsewhere(&announced(), &route).is_some()
+    }
+
+    #[test]
+    fn a_route_that_takes_from_the_overlay_is_refused() {
+        for destination in ["250.0.0.0/8", "250.7.0.0/16", "250.0.28.0/25", "240.0.0.0/4"] {
+            assert!(is_refused(destination, "eth0"), "{destination}");
+        }
+        assert!(!is_refused("251.0.0.0/8", "eth0"));
+        assert!(!is_refused("128.0.0.0/1", "tun0"), "half of a default route");
+    }
+
+    #[test]
+    fn the_slice_on_our_own_bridge_is_where_it_belongs() {
+        assert!(!is_refused("250.0.28.0/24", "fan-250-0-28"));
+        assert!(
+            is_refused("250.0.0.0/8", "fan-250-0-28"),
+            "the rest belongs in the tunnel"
+        );
+    }
 }
