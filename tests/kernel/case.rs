@@ -15,9 +15,12 @@ pub enum Need {
     BridgeNetfilter,
     /// VLAN devices (802.1q).
     Vlan,
-    /// WireGuard devices.
+    /// `WireGuard` devices.
     Wireguard,
 }
+
+/// A test function with one parameter (an encapsulation) or none, under its own name.
+type Named<F> = (&'static str, F);
 
 /// One test.
 pub struct Case {
@@ -41,39 +44,48 @@ pub struct Cases {
 impl Cases {
     /// No cases yet.
     pub fn of(module: &'static str) -> Self {
-        Self { module, cases: Vec::new() }
+        Self {
+            module,
+            cases: Vec::new(),
+        }
     }
 
     /// Tests that run once with each encapsulation.
-    pub fn each(self, tests: &[(&'static str, fn(Encap))]) -> Self {
+    pub fn each(self, tests: &[Named<fn(Encap)>]) -> Self {
         self.each_with(&[], tests)
     }
 
     /// Tests that run once with each encapsulation, where the machine has more.
-    pub fn each_with(mut self, needs: &[Need], tests: &[(&'static str, fn(Encap))]) -> Self {
+    pub fn each_with(mut self, needs: &[Need], tests: &[Named<fn(Encap)>]) -> Self {
         for encap in [Encap::Ipip, Encap::Vxlan] {
             let needs: Vec<Need> = needs.iter().copied().chain(encap.need()).collect();
             for &(name, test) in tests {
                 let name = format!("{encap}::{}::{name}", self.module);
-                self.cases.push(Case { name, needs: needs.clone(), run: Box::new(move || test(encap)) });
+                self.cases.push(Case {
+                    name,
+                    needs: needs.clone(),
+                    run: Box::new(move || test(encap)),
+                });
             }
         }
         self
     }
 
     /// Tests that run once.
-    pub fn once(self, tests: &[(&'static str, fn())]) -> Self {
+    pub fn once(self, tests: &[Named<fn()>]) -> Self {
         self.once_with(&[], tests)
     }
 
     /// Tests that run once, where the machine has what they need.
-    pub fn once_with(mut self, needs: &[Need], tests: &[(&'static str, fn())]) -> Self {
+    pub fn once_with(mut self, needs: &[Need], tests: &[Named<fn()>]) -> Self {
         for &(name, test) in tests {
-            let name = match needs.contains(&Need::Ipip) {
-                true => format!("ipip::{}::{name}", self.module),
-                false => format!("{}::{name}", self.module),
-            };
-            self.cases.push(Case { name, needs: needs.to_vec(), run: Box::new(test) });
+            let tier = if needs.contains(&Need::Ipip) { "ipip::" } else { "" };
+            let name = format!("{tier}{}::{name}", self.module);
+            self.cases.push(Case {
+                name,
+                needs: needs.to_vec(),
+                run: Box::new(test),
+            });
         }
         self
     }

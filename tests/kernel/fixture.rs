@@ -64,9 +64,22 @@ impl World {
             host
         });
         let [a, b, far] = hosts;
-        let (ca, cb, cfar) = (a.container("250.0.28.2"), b.container("250.0.27.2"), far.container("250.1.5.2"));
+        let (ca, cb, cfar) = (
+            a.container("250.0.28.2"),
+            b.container("250.0.27.2"),
+            far.container("250.1.5.2"),
+        );
         let mallory = lan.host("172.30.0.26");
-        Self { a, ca, cb, b, far, cfar, mallory, _lan: lan }
+        Self {
+            a,
+            ca,
+            cb,
+            b,
+            far,
+            cfar,
+            mallory,
+            _lan: lan,
+        }
     }
 }
 

@@ -8,9 +8,24 @@
 //! What cannot run here is reported as ignored by name, with the reason, and never passes.
 
 mod case;
+mod fixture;
 mod support;
 
+mod converge;
+mod dhcp;
+mod firewall;
+mod forged;
+mod interop;
+mod leak;
+mod mtu;
+mod nat;
 mod objects;
+mod options;
+mod refusals;
+mod several;
+mod show;
+mod underlay;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -21,11 +36,28 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let cases: Vec<Case> = [objects::cases()].into_iter().flatten().collect();
+    let modules: [fn() -> Vec<Case>; 15] = [
+        converge::cases,
+        dhcp::cases,
+        firewall::cases,
+        forged::cases,
+        interop::cases,
+        leak::cases,
+        mtu::cases,
+        nat::cases,
+        objects::cases,
+        options::cases,
+        refusals::cases,
+        several::cases,
+        show::cases,
+        underlay::cases,
+        wire::cases,
+    ];
+    let cases = modules.into_iter().flat_map(|cases| cases());
     if !arguments.list {
         machine.announce();
     }
-    let trials = cases.into_iter().map(|case| case.into_trial(&machine)).collect();
+    let trials = cases.map(|case| case.into_trial(&machine)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if machine.is_incomplete() {
         return ExitCode::FAILURE;

@@ -38,7 +38,9 @@ fn link(host: &Host, name: &str) -> Value {
 }
 
 fn has_flag(link: &Value, flag: &str) -> bool {
-    link["flags"].as_array().is_some_and(|flags| flags.iter().any(|each| each == flag))
+    link["flags"]
+        .as_array()
+        .is_some_and(|flags| flags.iter().any(|each| each == flag))
 }
 
 fn up_makes_the_bridge(encap: Encap) {
@@ -67,7 +69,10 @@ fn up_makes_the_tunnel(encap: Encap) {
     assert_eq!(info["info_data"]["external"], true, "{tunnel:#}");
     assert_eq!(tunnel["mtu"], 1500 - encap.overhead());
     assert!(has_flag(&tunnel, "UP"), "{tunnel:#}");
-    assert!(tunnel["ifalias"].as_str().unwrap_or_default().starts_with("fan"), "{tunnel:#}");
+    assert!(
+        tunnel["ifalias"].as_str().unwrap_or_default().starts_with("fan"),
+        "{tunnel:#}"
+    );
     if encap == Encap::Vxlan {
         assert_eq!(tunnel["master"], "fan-250-0-28");
         assert_eq!(tunnel["address"], "06:fa:fa:00:1c:00", "derived from the slice");
@@ -87,8 +92,17 @@ fn up_makes_the_routes_under_our_protocol_number(encap: Encap) {
         .iter()
         .map(|route| {
             let text = |key: &str| route[key].as_str().unwrap_or_default().to_string();
-            let target = if route["type"] == "unicast" { text("dev") } else { text("type") };
-            (text("dst"), target, text("prefsrc"), route["metric"].as_u64().unwrap_or(0))
+            let target = if route["type"] == "unicast" {
+                text("dev")
+            } else {
+                text("type")
+            };
+            (
+                text("dst"),
+                target,
+                text("prefsrc"),
+                route["metric"].as_u64().unwrap_or(0),
+            )
         })
         .collect();
     found.sort();
@@ -104,19 +118,28 @@ fn up_makes_the_routes_under_our_protocol_number(encap: Encap) {
     expected.sort();
     assert_eq!(found, expected, "{routes:#}");
     let all = host.ip_json("route show table all");
-    let others = all.as_array().expect("routes").iter().filter(|route| {
-        route["dst"].as_str().is_some_and(|dst| dst.starts_with("250.")) && route["protocol"] != "250"
-    });
+    let others =
+        all.as_array().expect("routes").iter().filter(|route| {
+            route["dst"].as_str().is_some_and(|dst| dst.starts_with("250.")) && route["protocol"] != "250"
+        });
     let others: Vec<&Value> = others.filter(|route| route["table"] != "local").collect();
     assert!(others.is_empty(), "routes of the kernel's own making: {others:#?}");
-    assert_eq!(host.ip_json("rule show").as_array().expect("rules").len(), 3, "the rules every host has");
+    assert_eq!(
+        host.ip_json("rule show").as_array().expect("rules").len(),
+        3,
+        "the rules every host has"
+    );
 }
 
 fn up_attaches_programs_to_both_directions_of_the_tunnel(encap: Encap) {
     let (host, _lan) = a_host_with_a_fan(encap);
     for hook in ["ingress", "egress"] {
         let filters = host.tc_json(&format!("filter show dev {} {hook}", encap.tunnel()));
-        let options = filters.as_array().expect("filters").iter().filter_map(|filter| filter.get("options"));
+        let options = filters
+            .as_array()
+            .expect("filters")
+            .iter()
+            .filter_map(|filter| filter.get("options"));
         let options: Vec<&Value> = options.filter(|options| options.get("bpf_name").is_some()).collect();
         assert_eq!(options.len(), 2, "the fan's own and the refusal behind it: {filters:#}");
         for options in options {
@@ -152,9 +175,17 @@ fn up_sets_the_sysctls_of_its_own_devices(encap: Encap) {
 /// Every id and handle, which a `down` and `up` would change.
 #[track_caller]
 fn identities(host: &Host, encap: Encap) -> Vec<Value> {
-    let mut all = vec![host.ip_json("addr show"), host.nft_json("list ruleset"), host.ip_json("route show table all")];
+    let mut all = vec![
+        host.ip_json("addr show"),
+        host.nft_json("list ruleset"),
+        host.ip_json("route show table all"),
+    ];
     for hook in ["ingress", "egress"] {
-        all.push(host.exec(&format!("tc -j filter show dev {} {hook}", encap.tunnel())).ok().json());
+        all.push(
+            host.exec(&format!("tc -j filter show dev {} {hook}", encap.tunnel()))
+                .ok()
+                .json(),
+        );
     }
     all
 }
@@ -196,7 +227,10 @@ fn down_without_a_fan_touches_nothing(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     host.unchanged(|| host.fanctl("down -e").ok());
-    host.unchanged(|| host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} off", encap.words())).ok());
+    host.unchanged(|| {
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} off", encap.words()))
+            .ok()
+    });
 }
 
 fn what_the_administrator_added_stays(encap: Encap) {

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 pub use capture::Capture;
 pub use dump::assert_same;
-pub use lan::{Container, Host, Lan};
+pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
 pub use machine::Machine;
 pub use namespace::Namespace;
 pub use output::Output;
-pub use packet::{Inner, inject_ipip, inject_plain, inject_vxlan};
-pub use traffic::{Echo, Ping, tcp_exchange};
+pub use packet::{Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp};
+pub use traffic::{Echo, tcp_exchange};
 
 use crate::case::Need;
 

@@ -1,9 +1,10 @@
 //! tcpdump as a witness.
 
 use std::io::{BufRead, BufReader};
+use std::mem;
 use std::net::UdpSocket;
 use std::process::{Child, Command};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
@@ -21,6 +22,7 @@ pub struct Capture<'a> {
     device: String,
     tcpdump: Child,
     lines: Receiver<String>,
+    packets: Vec<String>,
 }
 
 impl<'a> Capture<'a> {
@@ -28,45 +30,77 @@ impl<'a> Capture<'a> {
     #[track_caller]
     pub fn on(namespace: &'a Namespace, device: &str, filter: &str) -> Self {
         let mut command = Command::new("tcpdump");
-        command.args(["-i", device, "-n", "-v", "-t", "-l", "-U", "--immediate-mode", "-T", "vxlan"]);
+        command.args([
+            "-i",
+            device,
+            "-n",
+            "-v",
+            "-t",
+            "-l",
+            "-U",
+            "--immediate-mode",
+            "-T",
+            "vxlan",
+        ]);
         command.arg(format!("({filter}) or (udp dst port {MARKER})"));
         let mut tcpdump = namespace.spawn(command);
         let stderr = BufReader::new(tcpdump.stderr.take().expect("a pipe"));
         let stdout = BufReader::new(tcpdump.stdout.take().expect("a pipe"));
         let (listens, is_listening) = mpsc::channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(listens.send(line))));
+        read_lines(stderr, listens);
         let mut said = Vec::new();
         while !said.last().is_some_and(|line: &String| line.contains("listening on")) {
-            match is_listening.recv_timeout(DEADLINE) {
-                Ok(line) => said.push(line),
-                Err(_) => panic!("tcpdump does not listen on {device}: {said:?}"),
-            }
+            let line = is_listening.recv_timeout(DEADLINE);
+            said.push(line.unwrap_or_else(|_| panic!("tcpdump does not listen on {device}: {said:?}")));
         }
         let (sender, lines) = mpsc::channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
-        Self { namespace, device: device.into(), tcpdump, lines }
+        read_lines(stdout, sender);
+        Self {
+            namespace,
+            device: device.into(),
+            tcpdump,
+            lines,
+            packets: Vec::new(),
+        }
     }
 
     /// All packets so far, one line each. A marker packet sent now and seen in the capture proves that tcpdump has
     /// reported whatever went before it.
     #[track_caller]
-    pub fn packets(self) -> Vec<String> {
+    pub fn packets(mut self) -> Vec<String> {
         self.mark();
-        let mut packets: Vec<String> = Vec::new();
-        loop {
-            let line = self.lines.recv_timeout(DEADLINE);
-            let line = line.unwrap_or_else(|_| panic!("tcpdump on {} missed the marker: {packets:#?}", self.device));
-            match packets.last_mut() {
-                Some(last) if line.starts_with(char::is_whitespace) => {
-                    last.push(' ');
-                    last.push_str(line.trim());
-                }
-                _ => packets.push(line),
+        while !self
+            .packets
+            .last()
+            .is_some_and(|packet| packet.contains(&format!("255.255.255.255.{MARKER}:")))
+        {
+            self.read_line();
+        }
+        self.packets.pop();
+        mem::take(&mut self.packets)
+    }
+
+    /// All packets up to now, once there are this many.
+    #[track_caller]
+    pub fn at_least(mut self, count: usize) -> Vec<String> {
+        while self.packets.len() < count {
+            self.read_line();
+        }
+        self.packets()
+    }
+
+    /// The next line of tcpdump; what `-v` puts on lines of their own belongs to the packet before.
+    #[track_caller]
+    fn read_line(&mut self) {
+        let Ok(line) = self.lines.recv_timeout(DEADLINE) else {
+            panic!("tcpdump on {} saw nothing more: {:#?}", self.device, self.packets);
+        };
+        match self.packets.last_mut() {
+            Some(last) if line.starts_with(char::is_whitespace) || awaits_inner(last) => {
+                last.push(' ');
+                last.push_str(line.trim());
             }
-            if packets.last().is_some_and(|packet| packet.contains(&format!("255.255.255.255.{MARKER}:"))) {
-                packets.pop();
-                return packets;
-            }
+            _ => self.packets.push(line),
         }
     }
 
@@ -78,9 +112,26 @@ impl<'a> Capture<'a> {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
             socket.set_broadcast(true).expect("broadcast");
             setsockopt(&socket, sockopt::BindToDevice, &device.into()).expect("the device");
-            socket.send_to(b"the end", ("255.255.255.255", MARKER)).expect("the marker");
+            socket
+                .send_to(b"the end", ("255.255.255.255", MARKER))
+                .expect("the marker");
         });
     }
+}
+
+/// Whether a line is the outer half of a VXLAN packet, after which tcpdump begins a line for the inner half.
+fn awaits_inner(line: &str) -> bool {
+    line.rsplit_once("vni ")
+        .is_some_and(|(_, vni)| vni.chars().all(|digit| digit.is_ascii_digit()))
+}
+
+/// Reads a pipe in a thread, so that nothing waits on it.
+fn read_lines(pipe: impl BufRead + Send + 'static, to: Sender<String>) {
+    thread::spawn(move || {
+        for line in pipe.lines().map_while(Result::ok) {
+            let _ = to.send(line);
+        }
+    });
 }
 
 impl Drop for Capture<'_> {

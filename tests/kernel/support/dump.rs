@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Namespace, Output};
 
 /// What differs from one look to the next although nothing was done.
-const VOLATILE: [&str; 14] = [
+const VOLATILE: [&str; 15] = [
     "ifindex",
     "link_index",
     "stats",
@@ -23,7 +23,11 @@ const VOLATILE: [&str; 14] = [
     "drops",
     "overlimits",
     "metainfo",
+    "operstate",
 ];
+
+/// Flags that follow the carrier, which the kernel reports when it finds the time.
+const CARRIER: [&str; 3] = ["NO-CARRIER", "LOWER_UP", "linkdown"];
 
 impl Namespace {
     /// Links, addresses, routes, rules, qdiscs, filters, nftables, iptables, sysctls and dnsmasqs, one fact a line.
@@ -32,22 +36,34 @@ impl Namespace {
         let mut facts = Vec::new();
         let mut devices = self.devices();
         for question in ["link show", "addr show", "route show table all", "rule show"] {
-            record(&mut facts, &format!("ip {question}"), self.exec(&format!("ip -j {question}")).ok());
+            record(
+                &mut facts,
+                &format!("ip {question}"),
+                &self.exec(&format!("ip -j {question}")).ok(),
+            );
         }
-        record(&mut facts, "tc qdisc show", self.exec("tc -j qdisc show").ok());
+        record(&mut facts, "tc qdisc show", &self.exec("tc -j qdisc show").ok());
         devices.retain(|device| device != "lo");
         for device in devices {
             for hook in ["ingress", "egress"] {
                 let question = format!("filter show dev {device} {hook}");
-                record(&mut facts, &format!("tc {question}"), self.exec(&format!("tc -j {question}")));
+                record(
+                    &mut facts,
+                    &format!("tc {question}"),
+                    &self.exec(&format!("tc -j {question}")),
+                );
             }
         }
-        record(&mut facts, "nft list ruleset", self.exec("nft -j list ruleset").ok());
+        record(&mut facts, "nft list ruleset", &self.exec("nft -j list ruleset").ok());
         let iptables = self.exec("iptables-save").ok().stdout;
         let rules = iptables.lines().filter(|line| !line.starts_with('#'));
         facts.extend(rules.map(|line| format!("iptables-save {}", line.split(" [").next().unwrap_or(line))));
         facts.extend(self.sysctls());
-        facts.extend(self.processes().into_iter().map(|(pid, line)| format!("process {pid} {line}")));
+        facts.extend(
+            self.processes()
+                .into_iter()
+                .map(|(pid, line)| format!("process {pid} {line}")),
+        );
         facts.sort();
         facts
     }
@@ -92,17 +108,22 @@ pub fn assert_same(before: &[String], after: &[String], context: &str) {
     for fact in after.iter().filter(|fact| !before.contains(fact)) {
         let _ = writeln!(difference, "+ {fact}");
     }
-    assert!(difference.is_empty(), "the host is not as it was:\n{difference}after\n{context}");
+    assert!(
+        difference.is_empty(),
+        "the host is not as it was:\n{difference}after\n{context}"
+    );
 }
 
 fn names_in(directory: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// Adds what a program said, an element a line, without what is volatile.
 #[track_caller]
-fn record(facts: &mut Vec<String>, origin: &str, output: Output) {
+fn record(facts: &mut Vec<String>, origin: &str, output: &Output) {
     let value = output.json_or_empty();
     let list = value.get("nftables").unwrap_or(&value);
     for element in list.as_array().into_iter().flatten().cloned() {
@@ -116,11 +137,23 @@ fn record(facts: &mut Vec<String>, origin: &str, output: Output) {
 /// A value without what is volatile.
 fn canonical(value: Value) -> Value {
     match value {
-        Value::Object(fields) => {
+        Value::Object(mut fields) => {
+            if let Some(Value::Object(program)) = fields.get_mut("prog") {
+                program.retain(|key, _| key == "name" || key == "tag");
+            }
             let lasting = fields.into_iter().filter(|(key, _)| !VOLATILE.contains(&key.as_str()));
-            Value::Object(lasting.map(|(key, value)| (key, canonical(value))).collect::<Map<_, _>>())
+            Value::Object(
+                lasting
+                    .map(|(key, value)| (key, canonical(value)))
+                    .collect::<Map<_, _>>(),
+            )
         }
-        Value::Array(elements) => Value::Array(elements.into_iter().map(canonical).collect()),
+        Value::Array(elements) => {
+            let lasting = elements
+                .into_iter()
+                .filter(|element| !CARRIER.iter().any(|flag| element == flag));
+            Value::Array(lasting.map(canonical).collect())
+        }
         other => other,
     }
 }

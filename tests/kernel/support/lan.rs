@@ -6,7 +6,6 @@ use std::ops::Deref;
 use std::process::Command;
 
 use ipnetwork::Ipv4Network;
-use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -14,6 +13,9 @@ use super::{Encap, Namespace, Output};
 
 /// An address outside every overlay and underlay: whoever answers there is "the internet".
 pub const INTERNET: &str = "203.0.113.1";
+
+/// Runs what follows as nobody, without any capability.
+pub const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
 
 /// An underlay: a namespace with a bridge that hosts plug into. The bridge has the last address of the network, so
 /// that it can be a default gateway; it knows no route to any overlay.
@@ -34,7 +36,12 @@ impl Lan {
     pub fn of(network: &str, mtu: u32) -> Self {
         let network: Ipv4Network = network.parse().expect("a network");
         let namespace = Namespace::new(&format!("lan {network}"));
-        let lan = Self { namespace, network, mtu, ports: Cell::new(0) };
+        let lan = Self {
+            namespace,
+            network,
+            mtu,
+            ports: Cell::new(0),
+        };
         let (gateway, len) = (lan.gateway(), network.prefix());
         lan.ip(&format!(
             "link add lan0 type bridge
@@ -59,7 +66,10 @@ impl Lan {
     /// A host with this address on a device of this name.
     #[track_caller]
     pub fn host_on(&self, device: &str, address: &str) -> Host {
-        let host = Host { namespace: Namespace::new(address), containers: Cell::new(0) };
+        let host = Host {
+            namespace: Namespace::new(address),
+            containers: Cell::new(0),
+        };
         self.plug(&host, device, &format!("{address}/{}", self.network.prefix()));
         host
     }
@@ -70,7 +80,9 @@ impl Lan {
         let port = format!("port{}", self.ports.get());
         self.ports.set(self.ports.get() + 1);
         let (id, mtu) = (namespace.id(), self.mtu);
-        self.ip(&format!("link add {port} mtu {mtu} type veth peer name {device} mtu {mtu} netns {id}"));
+        self.ip(&format!(
+            "link add {port} mtu {mtu} type veth peer name {device} mtu {mtu} netns {id}"
+        ));
         self.ip(&format!("link set {port} master lan0 up"));
         namespace.ip(&format!("link set {device} up\n addr add {address} dev {device}"));
     }
@@ -152,10 +164,18 @@ impl Host {
         let port = format!("con{}", self.containers.get());
         self.containers.set(self.containers.get() + 1);
         let id = namespace.id();
-        self.ip(&format!("link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {id}"));
+        self.ip(&format!(
+            "link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {id}"
+        ));
         self.ip(&format!("link set {port} master {bridge} up"));
         namespace.ip("link set eth0 up");
         Container { namespace, port }
+    }
+
+    /// Takes a container's port away, at once and not when the kernel gets to it.
+    #[track_caller]
+    pub fn detach(&self, container: &Container) {
+        self.ip(&format!("link del {}", container.port));
     }
 
     /// The fan bridge for a container's address: of the bridges named `fan-…` whose network holds it, the one whose
@@ -174,19 +194,23 @@ impl Host {
     #[track_caller]
     pub fn refused_packets(&self, device: &str) -> u64 {
         let qdiscs = self.tc_json(&format!("qdisc show dev {device}"));
-        let clsact = qdiscs.as_array().expect("qdiscs").iter().find(|qdisc| qdisc["kind"] == "clsact");
+        let clsact = qdiscs
+            .as_array()
+            .expect("qdiscs")
+            .iter()
+            .find(|qdisc| qdisc["kind"] == "clsact");
         let clsact = clsact.unwrap_or_else(|| panic!("no clsact on {device}: {qdiscs:#}"));
-        clsact["drops"].as_u64().unwrap_or_else(|| panic!("no counter: {clsact:#}"))
+        clsact["drops"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no counter: {clsact:#}"))
     }
 
     /// The dnsmasqs that run here, by id and command line.
     pub fn dnsmasqs(&self) -> Vec<(Pid, String)> {
-        self.processes().into_iter().filter(|(_, line)| line.contains("dnsmasq")).collect()
-    }
-
-    /// Whether a process still lives.
-    pub fn lives(&self, pid: Pid) -> bool {
-        kill(pid, None).is_ok()
+        self.processes()
+            .into_iter()
+            .filter(|(_, line)| line.contains("dnsmasq"))
+            .collect()
     }
 }
 
@@ -199,7 +223,10 @@ struct Bridge {
 
 impl Bridge {
     fn of(link: &Value) -> Option<Self> {
-        let address = link["addr_info"].as_array()?.iter().find(|address| address["family"] == "inet")?;
+        let address = link["addr_info"]
+            .as_array()?
+            .iter()
+            .find(|address| address["family"] == "inet")?;
         let len = u8::try_from(address["prefixlen"].as_u64()?).ok()?;
         Some(Self {
             name: link["ifname"].as_str()?.into(),
@@ -213,7 +240,7 @@ impl Bridge {
 pub struct Container {
     namespace: Namespace,
     /// The other end of eth0, on the host.
-    pub port: String,
+    port: String,
 }
 
 impl Deref for Container {

@@ -40,11 +40,18 @@ impl Namespace {
             .spawn(move || {
                 enter_new();
                 ready.send(gettid()).expect("the maker waits");
-                todo.into_iter().for_each(|job| job());
+                for job in todo {
+                    job();
+                }
             })
             .expect("a thread");
         let holder = is_ready.recv().expect("a namespace of its own, as root");
-        let namespace = Self { name: name.into(), holder, jobs: Some(jobs), thread: Some(thread) };
+        let namespace = Self {
+            name: name.into(),
+            holder,
+            jobs: Some(jobs),
+            thread: Some(thread),
+        };
         for (key, value) in [
             ("ipv6/conf/all/disable_ipv6", "1"),
             ("ipv6/conf/default/disable_ipv6", "1"),
@@ -68,15 +75,26 @@ impl Namespace {
             let outcome = panic::catch_unwind(AssertUnwindSafe(job));
             done.send(outcome).expect("the caller waits");
         };
-        self.jobs.as_ref().expect("not dropped").send(Box::new(job)).expect("the thread lives");
-        result.recv().expect("an outcome").unwrap_or_else(|panic| panic::resume_unwind(panic))
+        self.jobs
+            .as_ref()
+            .expect("not dropped")
+            .send(Box::new(job))
+            .expect("the thread lives");
+        result
+            .recv()
+            .expect("an outcome")
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))
     }
 
     /// Starts a program in the namespace, its input empty and its output in pipes.
     pub fn spawn(&self, mut command: Command) -> Child {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let text = format!("{command:?}");
-        self.run(move || command.spawn()).unwrap_or_else(|error| panic!("{text}: {error}"))
+        self.run(move || command.spawn())
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     /// Runs a program in the namespace to its end.
@@ -124,20 +142,27 @@ impl Namespace {
     /// A sysctl under /proc/sys/net, or `None` where the kernel has no such thing.
     pub fn sysctl(&self, key: &str) -> Option<String> {
         let path = format!("/proc/sys/net/{key}");
-        self.run(move || fs::read_to_string(path)).ok().map(|text| text.trim().to_string())
+        self.run(move || fs::read_to_string(path))
+            .ok()
+            .map(|text| text.trim().to_string())
     }
 
     /// Sets a sysctl under /proc/sys/net.
     #[track_caller]
     pub fn set_sysctl(&self, key: &str, value: &str) {
         let (path, value) = (format!("/proc/sys/net/{key}"), value.to_string());
-        self.run(move || fs::write(&path, value)).unwrap_or_else(|error| panic!("{key}: {error}"));
+        self.run(move || fs::write(&path, value))
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
     }
 
     /// The names of all devices.
     pub fn devices(&self) -> Vec<String> {
         let mut names: Vec<String> = self
-            .run(|| fs::read_dir("/sys/class/net").expect("/sys of the namespace").collect::<Vec<_>>())
+            .run(|| {
+                fs::read_dir("/sys/class/net")
+                    .expect("/sys of the namespace")
+                    .collect::<Vec<_>>()
+            })
             .into_iter()
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
             .filter(|name| name != "bonding_masters")
@@ -187,7 +212,10 @@ fn enter_new() {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare, as root");
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("/sys of the namespace");
-    for directory in ["/run", "/var/lib/misc"].into_iter().filter(|path| Path::new(path).is_dir()) {
+    for directory in ["/run", "/var/lib/misc"]
+        .into_iter()
+        .filter(|path| Path::new(path).is_dir())
+    {
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).expect(directory);
     }
 }

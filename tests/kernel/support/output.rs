@@ -102,16 +102,11 @@ impl Output {
     /// Its output as JSON; iproute2 prints nothing at all for some empty lists.
     #[track_caller]
     pub fn json_or_empty(&self) -> Value {
-        if self.stdout.trim().is_empty() { Value::Array(Vec::new()) } else { self.json() }
-    }
-
-    /// The single JSON values of its output, one after another as `ip -j -batch` prints them.
-    #[track_caller]
-    pub fn json_values(&self) -> Vec<Value> {
-        serde_json::Deserializer::from_str(&self.stdout)
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .unwrap_or_else(|error| panic!("no JSON: {error}\n{self}"))
+        if self.stdout.trim().is_empty() {
+            Value::Array(Vec::new())
+        } else {
+            self.json()
+        }
     }
 }
 
