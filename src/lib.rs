@@ -1,3 +1,46 @@
-//! The fan on every Linux.
+//! The fan on every Linux: a guided tour.
+//!
+//! Every host has an address in the *underlay*; every host owns a *slice* of the *overlay*, computed from that address
+//! alone. Whoever sees an overlay address can compute the host it lives behind. The kernel is given this arithmetic
+//! as a generated program on a tunnel device, so nothing has to be discovered, stored or agreed on.
+//!
+//! Read in this order; each module may use those above it and nothing below.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`mapping`] | the arithmetic, both ways |
+//! | [`name`], [`encap`], [`digest`] | interface names, the two encapsulations, short names for long texts |
+//! | [`bpf`], [`program`] | an assembler; the mapping as instructions |
+//! | [`config`], [`fan`] | what is asked for; a fan with nothing left open, and its label in the kernel |
+//! | [`firewall`] | the fan's nftables table, and its rules in other people's chains |
+//! | [`object`] | the vocabulary: `State`, what we own or want; `Host`, everything else that matters |
+//! | [`desire`], [`conflict`] | a fan's objects; why it cannot be |
+//! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
+//! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
+//! | [`machine`] | the door to the kernel: observe, perform |
+//! | [`lock`], [`command`], [`lab`], [`cli`], [`error`] | the verbs, each a choice of the desired state |
+//!
+//! Everything above [`machine`] is pure: no I/O, no clock, no environment.
+
+pub mod apply;
+pub mod bpf;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod conflict;
+pub mod desire;
+pub mod digest;
+pub mod encap;
+pub mod error;
+pub mod fan;
+pub mod firewall;
+pub mod lab;
+pub mod lock;
+pub mod machine;
 pub mod mapping;
 pub mod name;
+pub mod object;
+pub mod plan;
+pub mod program;
+pub mod report;
+pub mod transcript;

@@ -1,0 +1,384 @@
+//! What should be: a [`Config`] and the [`Host`] give a [`Fan`], and a fan gives the objects it consists of.
+//!
+//! Pure. Every reason why a fan cannot be is found here, before anything is touched, and all of them are told at once.
+
+use std::net::Ipv4Addr;
+
+use crate::config::{Config, Place, UnderlaySource};
+use crate::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::Fan;
+use crate::firewall::{self, Accept, Way};
+use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::name::InterfaceName;
+use crate::object::{
+    Address, Bridge, Dhcp, Direction, Filter, Host, HostAddress, Link, Object, Owner, Route, Slot, State, Table,
+    Tunnel, TunnelKind, fans,
+};
+use crate::program;
+
+/// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
+pub const MIN_MTU: u32 = 576;
+
+/// A fan, and how its underlay address was found.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The fan.
+    pub fan: Fan,
+    /// A sentence for `--verbose`.
+    pub choice: String,
+}
+
+/// Resolves what was asked for against the host's addresses.
+///
+/// # Errors
+/// A sentence: the interface is unknown or down, no address fits, or several do.
+pub fn resolve(config: &Config, host: &Host) -> Result<Resolved, String> {
+    let (link, address, choice) = find_address(&config.underlay, host)?;
+    if !link.up {
+        return Err(format!(
+            "interface '{0}' is down; bring it up first: ip link set {0} up",
+            link.name
+        ));
+    }
+    let mapping = Mapping::new(config.overlay, Underlay::containing(address, config.underlay.len)?)?;
+    let slice = mapping.slice(address);
+    let room = slice.size() - 2;
+    if u32::from(config.host_reserve) >= room {
+        return Err(format!(
+            "host-reserve {} leaves no address for containers in slice '{slice}', which has {room}",
+            config.host_reserve
+        ));
+    }
+    let fan = Fan {
+        mapping,
+        host: address,
+        device: link.name.clone(),
+        encapsulation: config.encapsulation,
+        port: if config.encapsulation == Encapsulation::Vxlan {
+            config.port
+        } else {
+            VXLAN_PORT
+        },
+        bridge: config.bridge.clone().unwrap_or_else(|| InterfaceName::of_slice(slice)),
+        dhcp: config.dhcp,
+        host_reserve: config.host_reserve,
+        mtu: config.mtu,
+        table: config.table,
+        nat: config.nat,
+    };
+    let choice = format!(
+        "underlay '{}' is {address} on {} ({choice})",
+        config.underlay, link.name
+    );
+    Ok(Resolved { fan, choice })
+}
+
+/// The interface and address of an underlay, and why it was chosen.
+///
+/// Of an interface's addresses the first that is global, primary and not a /32 is taken, in the kernel's order, which
+/// is that of their being added; if there is none such, the first that is global; then the first.
+fn find_address<'a>(source: &UnderlaySource, host: &'a Host) -> Result<(&'a Link, Ipv4Addr, String), String> {
+    let on_interface = |name: &InterfaceName| {
+        let link = host
+            .link(name)
+            .ok_or_else(|| format!("interface '{name}' does not exist; see: ip link"))?;
+        let ranks: [fn(&HostAddress) -> bool; 3] = [
+            |a| a.global && !a.secondary && a.address.prefix() < 32,
+            |a| a.global,
+            |_| true,
+        ];
+        let chosen = ranks
+            .into_iter()
+            .find_map(|rank| link.addresses.iter().find(|a| rank(a)));
+        let chosen = chosen.ok_or_else(|| {
+            format!("interface '{name}' has no IPv4 address in the underlay; give it one, or name another interface")
+        })?;
+        let choice = match link.addresses.len() {
+            1 => "its only address".to_string(),
+            count => format!(
+                "the first primary address of {count}; name another like 172.30.0.28/{}",
+                source.len
+            ),
+        };
+        Ok::<_, String>((link, chosen.address.ip(), choice))
+    };
+    match &source.place {
+        Place::Interface(name) => on_interface(name),
+        Place::Default => {
+            let device = host.default_device().ok_or_else(|| {
+                format!(
+                    "underlay '{source}': this host has no default route; name an interface like eth0/{}",
+                    source.len
+                )
+            })?;
+            let (link, address, choice) = on_interface(device)?;
+            Ok((link, address, format!("{choice}; {device} has the default route")))
+        }
+        Place::Address(wanted) => candidates(host)
+            .find(|(_, a)| a.address.ip() == *wanted)
+            .map(|(link, _)| (link, *wanted, "as written".to_string()))
+            .ok_or_else(|| format!("underlay '{source}': no interface has the address {wanted}; see: ip -4 address")),
+        Place::Network(underlay) => {
+            let inside: Vec<_> = candidates(host)
+                .filter(|(_, a)| underlay.contains(a.address.ip()))
+                .collect();
+            match inside[..] {
+                [] => Err(format!(
+                    "underlay '{source}': no interface has an address in it; see: ip -4 address"
+                )),
+                [(link, a)] => Ok((link, a.address.ip(), "the only address in it".to_string())),
+                _ => {
+                    let list: Vec<_> = inside
+                        .iter()
+                        .map(|(link, a)| format!("{} on {}", a.address.ip(), link.name))
+                        .collect();
+                    Err(format!(
+                        "underlay '{source}' holds several addresses of this host: {}; write the one that is meant, like {}/{}",
+                        list.join(", "),
+                        inside[0].1.address.ip(),
+                        source.len
+                    ))
+                }
+            }
+        }
+    }
+}
+
+/// Every address of the host that can be an underlay address: not loopback, not on a fan's own devices.
+fn candidates(host: &Host) -> impl Iterator<Item = (&Link, &HostAddress)> {
+    host.links
+        .iter()
+        .filter(|link| link.kind != crate::object::LinkKind::Loopback && !link.ours)
+        .flat_map(|link| link.addresses.iter().map(move |address| (link, address)))
+}
+
+/// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
+#[must_use]
+pub fn mtu(fan: &Fan, host: &Host) -> u32 {
+    let underlay = host.link(&fan.device).map_or(1500, |link| link.mtu);
+    fan.mtu
+        .unwrap_or_else(|| underlay.saturating_sub(fan.encapsulation.overhead()).max(MIN_MTU))
+}
+
+/// The objects of a fan that are its alone.
+#[must_use]
+pub fn objects(fan: &Fan, host: &Host) -> State {
+    let overlay = fan.overlay();
+    let owner = Owner::Fan(overlay);
+    let table = Table(fan.routing_table());
+    let mtu = mtu(fan, host);
+    let mut state = State::new();
+    let mut add = |object: Object| {
+        state.insert(object.key(), object);
+    };
+
+    add(Object::Unreachable(overlay, table));
+    if fan.table.is_some() {
+        add(Object::Rule(overlay, table));
+    }
+    add(Object::Bridge(Bridge {
+        fan: fan.clone(),
+        mac: fan.bridge_mac(),
+        mtu,
+        forwarding: true,
+        send_redirects: false,
+    }));
+    for address in fan.bridge_addresses() {
+        add(Object::Address(Address {
+            overlay,
+            link: fan.bridge.clone(),
+            address,
+        }));
+    }
+    if fan.encapsulation == Encapsulation::Vxlan {
+        add(Object::Tunnel(Tunnel {
+            owner,
+            name: fan.tunnel(),
+            mtu,
+            forwarding: true,
+            kind: TunnelKind::Vxlan {
+                port: fan.port,
+                vni: Some(overlay.vni()),
+                mac: fan.tunnel_mac(),
+                bridge: Some(fan.bridge.clone()),
+            },
+        }));
+        add(Object::Clsact(owner, fan.tunnel()));
+        add(Object::Up(owner, fan.tunnel()));
+    }
+    let spec = program::Spec {
+        mapping: fan.mapping,
+        host: fan.host,
+        encapsulation: fan.encapsulation,
+    };
+    for (direction, program) in [
+        (Direction::Ingress, program::ingress(&spec)),
+        (Direction::Egress, program::egress(&spec)),
+    ] {
+        add(Object::Filter(Filter {
+            link: fan.tunnel(),
+            direction,
+            slot: Slot::Fan(overlay),
+            owner,
+            program: program.into(),
+        }));
+    }
+    add(Object::Firewall(overlay, firewall::ruleset(fan)));
+    if let Some(chain) = host.forward_chain {
+        for way in [Way::From, Way::To] {
+            add(Object::Accept(Accept {
+                overlay,
+                chain,
+                bridge: fan.bridge.clone(),
+                way,
+            }));
+        }
+    }
+    add(Object::Up(owner, fan.bridge.clone()));
+    for route in routes(fan, mtu) {
+        add(Object::Route(route));
+    }
+    if fan.dhcp {
+        add(Object::Dhcp(dhcp(fan, mtu)));
+    }
+    state
+}
+
+/// With IPIP the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
+/// bridge.
+fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
+    let overlay = fan.overlay();
+    let route = |destination, device, mtu| Route {
+        overlay,
+        table: Table(fan.routing_table()),
+        destination,
+        device,
+        source: fan.gateway(),
+        mtu,
+    };
+    match fan.encapsulation {
+        Encapsulation::Ipip => vec![
+            route(fan.slice(), fan.bridge.clone(), None),
+            route(overlay.network(), fan.tunnel(), Some(mtu)),
+        ],
+        Encapsulation::Vxlan => vec![route(overlay.network(), fan.bridge.clone(), None)],
+    }
+}
+
+/// Where leases are kept: they outlive the fan, so that a container finds its address again.
+pub const LEASE_DIRECTORY: &str = "/var/lib/fan";
+
+/// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
+fn lease_file(fan: &Fan) -> String {
+    let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
+    format!(
+        "{LEASE_DIRECTORY}/{}_{}.leases",
+        name(fan.overlay().network()),
+        name(fan.slice())
+    )
+}
+
+/// The overlay of a lease file; none when the file is not one of ours.
+#[must_use]
+pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
+    let name = file.strip_prefix(LEASE_DIRECTORY)?.strip_prefix('/')?;
+    name.split_once('_')?.0.replace('-', "/").parse().ok()
+}
+
+/// dnsmasq's whole configuration. It serves DNS too, on the bridge's address.
+fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
+    let (slice, gateway) = (fan.slice(), fan.gateway());
+    let first = Ipv4Addr::from(u32::from(gateway) + u32::from(fan.host_reserve));
+    let last = Ipv4Addr::from(u32::from(slice.broadcast()) - 1);
+    let mask = ipnetwork::Ipv4Network::new(gateway, fan.on_link_len()).map_or(slice.mask(), |network| network.mask());
+    // dnsmasq reserves memory for this many leases only as they are given.
+    let leases = slice.size().min(1 << 16);
+    let arguments = vec![
+        "--conf-file=/dev/null".into(),
+        "--pid-file".into(),
+        "--strict-order".into(),
+        "--bind-interfaces".into(),
+        "--except-interface=lo".into(),
+        format!("--interface={}", fan.bridge),
+        format!("--listen-address={gateway}"),
+        format!("--dhcp-range={first},{last},{mask},12h"),
+        format!("--dhcp-option=option:router,{gateway}"),
+        format!("--dhcp-option=option:mtu,{mtu}"),
+        format!("--dhcp-leasefile={}", lease_file(fan)),
+        format!("--dhcp-lease-max={leases}"),
+        "--dhcp-no-override".into(),
+        "--dhcp-authoritative".into(),
+    ];
+    Dhcp {
+        overlay: fan.overlay(),
+        bridge: fan.bridge.clone(),
+        arguments,
+    }
+}
+
+/// The objects that all IPIP fans of the host have in common; nothing when there is no such fan.
+#[must_use]
+pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
+    let largest = fans
+        .into_iter()
+        .filter(|fan| fan.encapsulation == Encapsulation::Ipip)
+        .map(|fan| mtu(fan, host))
+        .max();
+    let Some(mtu) = largest else {
+        return State::new();
+    };
+    let (owner, name) = (Owner::Shared, InterfaceName::shared_tunnel());
+    let refuse = |direction| {
+        let program = program::refuse().into();
+        Object::Filter(Filter {
+            link: name.clone(),
+            direction,
+            slot: Slot::Refuse,
+            owner,
+            program,
+        })
+    };
+    [
+        Object::Tunnel(Tunnel {
+            owner,
+            name: name.clone(),
+            mtu,
+            forwarding: true,
+            kind: TunnelKind::Ipip,
+        }),
+        Object::Clsact(owner, name.clone()),
+        refuse(Direction::Ingress),
+        refuse(Direction::Egress),
+        Object::Up(owner, name.clone()),
+    ]
+    .into_iter()
+    .map(|object| (object.key(), object))
+    .collect()
+}
+
+/// What we own, without one fan.
+#[must_use]
+pub fn without(owned: &State, owner: Owner) -> State {
+    owned
+        .iter()
+        .filter(|(key, _)| key.owner != owner)
+        .map(|(key, object)| (key.clone(), object.clone()))
+        .collect()
+}
+
+/// What we own, with a fan's objects as they should be.
+#[must_use]
+pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
+    let mut state = without(owned, Owner::Fan(fan.overlay()));
+    state.extend(objects(fan, host));
+    with_shared(state, host)
+}
+
+/// The same state with the shared objects that its fans need, and no others.
+#[must_use]
+pub fn with_shared(state: State, host: &Host) -> State {
+    let shared = shared(fans(&state), host);
+    let mut state = without(&state, Owner::Shared);
+    state.extend(shared);
+    state
+}

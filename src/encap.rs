@@ -1,0 +1,60 @@
+//! How a packet for another host is wrapped.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// The encapsulation of a fan. Both ends of a fan must use the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encapsulation {
+    /// An IPv4 packet in an IPv4 packet, protocol 4 (RFC 2003): 20 bytes, routed.
+    Ipip,
+    /// An Ethernet frame in a UDP datagram (RFC 7348): 50 bytes, one flat network.
+    Vxlan,
+}
+
+/// The UDP port of VXLAN when none is given: Linux's own default, and that of Ubuntu's fan (drivers/net/vxlan,
+/// `vxlan_port`), not IANA's 4789.
+pub const VXLAN_PORT: u16 = 8472;
+
+impl Encapsulation {
+    /// Both, for messages and completions.
+    pub const ALL: [Self; 2] = [Self::Ipip, Self::Vxlan];
+
+    /// Bytes that the encapsulation takes from the underlay's MTU.
+    #[must_use]
+    pub fn overhead(self) -> u32 {
+        match self {
+            Self::Ipip => 20,
+            Self::Vxlan => 50,
+        }
+    }
+
+    /// The word used on the command line and in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipip => "ipip",
+            Self::Vxlan => "vxlan",
+        }
+    }
+}
+
+impl fmt::Display for Encapsulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Encapsulation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|encapsulation| encapsulation.as_str() == text)
+            .ok_or_else(|| format!("encapsulation '{text}' is unknown; it is ipip or vxlan"))
+    }
+}

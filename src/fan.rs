@@ -1,0 +1,327 @@
+//! A fan on this host, with nothing left open: what was asked for, resolved against the host's addresses.
+//!
+//! A fan is written on its bridge as a [label](Fan::label), so that the kernel is the only database:
+//! `fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1 dhcp`.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::encap::{Encapsulation, VXLAN_PORT};
+use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::name::InterfaceName;
+
+/// A fan on this host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fan {
+    /// Overlay over underlay.
+    pub mapping: Mapping,
+    /// This host's address in the underlay.
+    pub host: Ipv4Addr,
+    /// The interface that holds the address.
+    pub device: InterfaceName,
+    /// How packets travel between hosts.
+    pub encapsulation: Encapsulation,
+    /// UDP port of VXLAN; meaningless with IPIP, and then the default.
+    pub port: u16,
+    /// The bridge that containers attach to.
+    pub bridge: InterfaceName,
+    /// Whether a DHCP server gives out the slice.
+    pub dhcp: bool,
+    /// Addresses at the start of the slice that the bridge holds, 1 to 254.
+    pub host_reserve: u8,
+    /// MTU in bytes where it does not follow the underlay.
+    pub mtu: Option<u32>,
+    /// Routing table where it is not the main one.
+    pub table: Option<u32>,
+    /// Whether traffic from the slice to outside the overlay is masqueraded.
+    pub nat: bool,
+}
+
+/// The kernel's main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
+pub const MAIN_TABLE: u32 = 254;
+
+impl Fan {
+    /// The overlay, which is the fan's identity on a host.
+    #[must_use]
+    pub fn overlay(&self) -> Overlay {
+        self.mapping.overlay()
+    }
+
+    /// This host's part of the overlay.
+    #[must_use]
+    pub fn slice(&self) -> Ipv4Network {
+        self.mapping.slice(self.host)
+    }
+
+    /// The first address of the slice: the bridge's, and the containers' gateway.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.mapping.gateway(self.host)
+    }
+
+    /// The prefix length of addresses on the bridge and in containers: that of the slice where the rest of the
+    /// overlay is routed (IPIP), that of the overlay where it is one flat network (VXLAN).
+    #[must_use]
+    pub fn on_link_len(&self) -> u8 {
+        match self.encapsulation {
+            Encapsulation::Ipip => self.mapping.slice_len(),
+            Encapsulation::Vxlan => self.overlay().network().prefix(),
+        }
+    }
+
+    /// The addresses that the bridge holds, the gateway first.
+    pub fn bridge_addresses(&self) -> impl Iterator<Item = Ipv4Network> + use<> {
+        let (first, len) = (u32::from(self.gateway()), self.on_link_len());
+        (0..u32::from(self.host_reserve))
+            .map(move |offset| Ipv4Network::new((first + offset).into(), len).expect("a mapping has legal lengths"))
+    }
+
+    /// The tunnel device: one shared by all IPIP fans of the host, or the fan's own VXLAN device.
+    #[must_use]
+    pub fn tunnel(&self) -> InterfaceName {
+        match self.encapsulation {
+            Encapsulation::Ipip => InterfaceName::shared_tunnel(),
+            Encapsulation::Vxlan => InterfaceName::vxlan_tunnel(self.overlay().vni()),
+        }
+    }
+
+    /// The bridge's MAC address: locally administered, then the slice's network, so that it is unique in the overlay,
+    /// predictable and stable.
+    #[must_use]
+    pub fn bridge_mac(&self) -> Mac {
+        self.mac(0x02)
+    }
+
+    /// The VXLAN device's MAC address, made like the bridge's.
+    #[must_use]
+    pub fn tunnel_mac(&self) -> Mac {
+        self.mac(0x06)
+    }
+
+    fn mac(&self, first: u8) -> Mac {
+        let [a, b, c, d] = self.slice().network().octets();
+        Mac([first, 0xfa, a, b, c, d])
+    }
+
+    /// The routing table that holds the fan's routes.
+    #[must_use]
+    pub fn routing_table(&self) -> u32 {
+        self.table.unwrap_or(MAIN_TABLE)
+    }
+
+    /// The bridge's name if nobody asks for another.
+    #[must_use]
+    pub fn default_bridge(&self) -> InterfaceName {
+        InterfaceName::of_slice(self.slice())
+    }
+
+    /// Host address and underlay width, as `show` prints them: 172.30.0.28/16.
+    #[must_use]
+    pub fn underlay_address(&self) -> String {
+        format!("{}/{}", self.host, self.mapping.underlay().network().prefix())
+    }
+
+    /// What differs from a plain fan, in the words of the command line: `dhcp host-reserve 1`.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        let mut flags = Vec::new();
+        if self.dhcp {
+            flags.push("dhcp".to_string());
+        }
+        flags.push(format!("host-reserve {}", self.host_reserve));
+        if self.bridge != self.default_bridge() {
+            flags.push(format!("bridge {}", self.bridge));
+        }
+        if self.encapsulation == Encapsulation::Vxlan {
+            flags.push("vxlan".to_string());
+        }
+        if self.port != VXLAN_PORT {
+            flags.push(format!("port {}", self.port));
+        }
+        if let Some(mtu) = self.mtu {
+            flags.push(format!("mtu {mtu}"));
+        }
+        if let Some(table) = self.table {
+            flags.push(format!("table {table}"));
+        }
+        if !self.nat {
+            flags.push("no-nat".to_string());
+        }
+        flags.join(" ")
+    }
+
+    /// The alias of the fan's bridge: everything about the fan but the bridge's own name. At most 255 bytes, the
+    /// kernel's limit (`IFALIASZ`).
+    #[must_use]
+    pub fn label(&self) -> String {
+        let mut label = format!(
+            "fan {} {} dev {} {} host-reserve {}",
+            self.overlay(),
+            self.underlay_address(),
+            self.device,
+            self.encapsulation,
+            self.host_reserve
+        );
+        let mut option = |text: String| {
+            label.push(' ');
+            label.push_str(&text);
+        };
+        if self.dhcp {
+            option("dhcp".into());
+        }
+        if self.port != VXLAN_PORT {
+            option(format!("port {}", self.port));
+        }
+        if let Some(mtu) = self.mtu {
+            option(format!("mtu {mtu}"));
+        }
+        if let Some(table) = self.table {
+            option(format!("table {table}"));
+        }
+        if !self.nat {
+            option("no-nat".into());
+        }
+        label
+    }
+
+    /// Reads a fan back from its bridge's name and alias; none when the alias is not one of ours.
+    #[must_use]
+    pub fn from_label(bridge: &InterfaceName, label: &str) -> Option<Self> {
+        let mut words = label.strip_prefix("fan ")?.split(' ');
+        let overlay: Overlay = words.next()?.parse().ok()?;
+        let (host, len) = words.next()?.split_once('/')?;
+        let host: Ipv4Addr = host.parse().ok()?;
+        let underlay = Underlay::containing(host, len.parse().ok()?).ok()?;
+        if words.next()? != "dev" {
+            return None;
+        }
+        let mut fan = Self {
+            mapping: Mapping::new(overlay, underlay).ok()?,
+            host,
+            device: words.next()?.parse().ok()?,
+            encapsulation: words.next()?.parse().ok()?,
+            port: VXLAN_PORT,
+            bridge: bridge.clone(),
+            dhcp: false,
+            host_reserve: 1,
+            mtu: None,
+            table: None,
+            nat: true,
+        };
+        while let Some(word) = words.next() {
+            match word {
+                "dhcp" => fan.dhcp = true,
+                "no-nat" => fan.nat = false,
+                "host-reserve" => fan.host_reserve = crate::config::host_reserve(words.next()?).ok()?,
+                "port" => fan.port = words.next()?.parse().ok()?,
+                "mtu" => fan.mtu = Some(words.next()?.parse().ok()?),
+                "table" => fan.table = Some(words.next()?.parse().ok()?),
+                _ => return None,
+            }
+        }
+        Some(fan)
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The fan of the announcement.
+    pub(crate) fn announced() -> Fan {
+        Fan::from_label(
+            &"fan-250-0-28".parse().unwrap(),
+            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn labels_are_read_back_as_written() {
+        let plain = announced();
+        let full = Fan {
+            encapsulation: Encapsulation::Vxlan,
+            port: 4789,
+            dhcp: true,
+            host_reserve: 4,
+            mtu: Some(1400),
+            table: Some(4_294_967_295),
+            nat: false,
+            bridge: "fifteen-letters".parse().unwrap(),
+            device: "fifteen-letterz".parse().unwrap(),
+            ..plain.clone()
+        };
+        for fan in [plain, full] {
+            let label = fan.label();
+            assert_eq!(Fan::from_label(&fan.bridge, &label), Some(fan), "{label}");
+            assert!(label.len() <= 255);
+        }
+    }
+
+    #[test]
+    fn other_peoples_aliases_are_not_labels() {
+        for alias in [
+            "",
+            "fan",
+            "fan of music",
+            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip and more",
+        ] {
+            assert_eq!(Fan::from_label(&"br0".parse().unwrap(), alias), None, "{alias}");
+        }
+    }
+
+    #[test]
+    fn flags_are_those_that_differ() {
+        let plain = announced();
+        assert_eq!(plain.flags(), "host-reserve 1");
+        let other = Fan {
+            dhcp: true,
+            bridge: "br7".parse().unwrap(),
+            nat: false,
+            ..plain
+        };
+        assert_eq!(other.flags(), "dhcp host-reserve 1 bridge br7 no-nat");
+    }
+
+    #[test]
+    fn the_bridge_is_addressed_by_the_kind_of_network() {
+        let fan = Fan {
+            host_reserve: 2,
+            ..announced()
+        };
+        let text = |fan: &Fan| fan.bridge_addresses().map(|a| a.to_string()).collect::<Vec<_>>();
+        assert_eq!(text(&fan), ["250.0.28.1/24", "250.0.28.2/24"]);
+        assert_eq!(
+            text(&Fan {
+                encapsulation: Encapsulation::Vxlan,
+                ..fan
+            }),
+            ["250.0.28.1/8", "250.0.28.2/8"]
+        );
+    }
+
+    #[test]
+    fn mac_addresses_are_local_unicast_and_tell_the_slice() {
+        assert_eq!(announced().bridge_mac().to_string(), "02:fa:fa:00:1c:00");
+        assert_eq!(announced().tunnel_mac().to_string(), "06:fa:fa:00:1c:00");
+    }
+}

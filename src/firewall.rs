@@ -1,0 +1,252 @@
+//! The fan's nftables table: what it refuses, what it masquerades, and how a table is known to be ours.
+//!
+//! A table is written in nft's own language, because that is what a person would type and what `--dry-run` shows. Every
+//! rule carries a comment with a digest of its text. nft prints rules in ways that differ between its versions,
+//! so a table is compared by the order of its chains and comments: see [`Ruleset`].
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use crate::digest::digest;
+use crate::encap::Encapsulation;
+use crate::fan::Fan;
+use crate::mapping::Overlay;
+use crate::name::InterfaceName;
+
+/// The name of a fan's table, in family `ip`.
+#[must_use]
+pub fn table_name(overlay: Overlay) -> String {
+    format!("fan-{overlay}")
+}
+
+/// The overlay of a table with such a name; none when the table is not one of ours.
+#[must_use]
+pub fn table_overlay(name: &str) -> Option<Overlay> {
+    name.strip_prefix("fan-")?.parse().ok()
+}
+
+/// A chain of iptables that forwarded traffic has to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ForwardChain {
+    /// The chain that Docker leaves to the administrator.
+    DockerUser,
+    /// The chain itself.
+    Forward,
+}
+
+impl ForwardChain {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::DockerUser, Self::Forward];
+}
+
+impl fmt::Display for ForwardChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DockerUser => "DOCKER-USER",
+            Self::Forward => "FORWARD",
+        })
+    }
+}
+
+/// The direction of forwarded traffic that an accept rule lets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// From the bridge.
+    From,
+    /// To the bridge; the fan's own table has refused what must not go there.
+    To,
+}
+
+/// A rule that accepts forwarded traffic of a fan where another tool's policy would drop it: only a rule in the same
+/// chain can prevent that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    /// The fan.
+    pub overlay: Overlay,
+    /// The chain the rule stands in.
+    pub chain: ForwardChain,
+    /// The fan's bridge.
+    pub bridge: InterfaceName,
+    /// From or to the bridge.
+    pub way: Way,
+}
+
+impl Accept {
+    /// The rule with its place, as `nft insert rule` reads it.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let interface = match self.way {
+            Way::From => "iifname",
+            Way::To => "oifname",
+        };
+        let Self {
+            chain, bridge, overlay, ..
+        } = self;
+        format!("ip filter {chain} {interface} \"{bridge}\" counter accept comment \"fan {overlay}\"")
+    }
+
+    /// Reads a rule of a chain as nft prints it; none when it is not one of ours.
+    #[must_use]
+    pub fn from_rule(chain: ForwardChain, rule: &str) -> Option<Self> {
+        let (rule, comment) = rule.trim().split_once(" comment \"")?;
+        let (comment, _) = comment.split_once('"')?;
+        let overlay = comment.strip_prefix("fan ")?.parse().ok()?;
+        let words: Vec<&str> = rule.split(' ').collect();
+        let (way, bridge) = match words[..] {
+            ["iifname", bridge, .., "accept"] => (Way::From, bridge),
+            ["oifname", bridge, .., "accept"] => (Way::To, bridge),
+            _ => return None,
+        };
+        let bridge = bridge.trim_matches('"').parse().ok()?;
+        Some(Self {
+            overlay,
+            chain,
+            bridge,
+            way,
+        })
+    }
+}
+
+/// A table as nft reads it. Two are equal when they have the same chains with the same rules in the same order, a rule
+/// of ours being its comment and anybody else's its text.
+#[derive(Clone)]
+pub struct Ruleset {
+    script: String,
+    marks: Vec<String>,
+}
+
+impl Ruleset {
+    /// A table from text in nft's language: what we write, or what `nft list table` prints.
+    #[must_use]
+    pub fn new(script: String) -> Self {
+        let marks = script.lines().filter_map(mark).collect();
+        Self { script, marks }
+    }
+
+    /// The text, for `nft -f`.
+    #[must_use]
+    pub fn script(&self) -> &str {
+        &self.script
+    }
+}
+
+/// What a line of a table contributes to its identity.
+fn mark(line: &str) -> Option<String> {
+    let line = line.trim();
+    if let Some((_, comment)) = line.split_once("comment \"") {
+        return Some(comment.split('"').next().unwrap_or(comment).to_string());
+    }
+    // nft prints a chain's priority as a number or by name, depending on its version.
+    let layout = line.is_empty() || line == "}" || line.starts_with("table ") || line.starts_with("type ");
+    (!layout).then(|| line.to_string())
+}
+
+impl PartialEq for Ruleset {
+    fn eq(&self, other: &Self) -> bool {
+        self.marks == other.marks
+    }
+}
+impl Eq for Ruleset {}
+
+impl fmt::Debug for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.marks).finish()
+    }
+}
+
+/// The table of a fan.
+///
+/// `guard` keeps everybody else out: addresses of the overlay may come only from the fan itself, and only replies and
+/// connections that somebody's destination NAT made may go to it. It stands behind destination NAT (priority -100), so
+/// that published ports show as what they became. `nat` lets containers reach what the host reaches.
+#[must_use]
+pub fn ruleset(fan: &Fan) -> Ruleset {
+    let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
+    let mut guard = vec![("loopback", "iifname \"lo\" accept".to_string())];
+    guard.push(("from the bridge", format!("iifname \"{bridge}\" accept")));
+    if fan.encapsulation == Encapsulation::Ipip {
+        guard.push(("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
+    }
+    guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
+    guard.push(("not ours", format!("ip daddr != {overlay} accept")));
+    guard.push(("replies", "ct state established,related accept".into()));
+    guard.push(("published ports", "ct status dnat accept".into()));
+    guard.push(("foreign packets", "counter drop".into()));
+
+    let mut script = format!("table ip {} {{\n", table_name(overlay));
+    chain(
+        &mut script,
+        "guard",
+        "type filter hook prerouting priority -90; policy accept;",
+        &guard,
+    );
+    if fan.nat {
+        let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
+        chain(
+            &mut script,
+            "nat",
+            "type nat hook postrouting priority 100; policy accept;",
+            &[("leaving", masquerade)],
+        );
+    }
+    script.push_str("}\n");
+    Ruleset::new(script)
+}
+
+fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(script, "\tchain {name} {{\n\t\t{hook}");
+    for (what, rule) in rules {
+        let _ = writeln!(script, "\t\t{rule} comment \"{what} {}\"", digest(rule.as_bytes()));
+    }
+    script.push_str("\t}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fan::tests::announced;
+
+    #[test]
+    fn a_table_is_known_by_its_name() {
+        let overlay = announced().overlay();
+        assert_eq!(table_name(overlay), "fan-250.0.0.0/8");
+        assert_eq!(table_overlay("fan-250.0.0.0/8"), Some(overlay));
+        assert_eq!(table_overlay("fan-club"), None);
+        assert_eq!(table_overlay("filter"), None);
+    }
+
+    #[test]
+    fn a_table_is_the_same_however_nft_prints_it() {
+        let ours = ruleset(&announced());
+        let printed = ours
+            .script()
+            .replace("priority -90", "priority dstnat + 10")
+            .replace("counter drop", "counter packets 7 bytes 420 drop")
+            .replace("table ip fan-250.0.0.0/8", "table ip fan-250.0.0.0/8 ");
+        assert_eq!(Ruleset::new(printed), ours);
+    }
+
+    #[test]
+    fn a_table_that_somebody_changed_differs() {
+        let ours = ruleset(&announced());
+        let lines: Vec<&str> = ours.script().lines().collect();
+        let without = |index: usize| {
+            let mut lines = lines.clone();
+            lines.remove(index);
+            lines.join("\n")
+        };
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("comment")) {
+            assert_ne!(Ruleset::new(without(index)), ours, "without {line}");
+        }
+        let opened = ours.script().replacen("\t\tiifname", "\t\taccept\n\t\tiifname", 1);
+        assert_ne!(Ruleset::new(opened), ours);
+        assert_ne!(
+            ruleset(&Fan {
+                nat: false,
+                ..announced()
+            }),
+            ours
+        );
+    }
+}

@@ -1,0 +1,273 @@
+//! Bridges and tunnels, to and from link messages.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
+use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
+
+use crate::fan::{Fan, Mac};
+use crate::name::InterfaceName;
+use crate::object::{Bridge, Counters, Link, LinkKind, Object, Tunnel, TunnelKind};
+
+/// The requests that make a device and label it, to be sent in one datagram: the kernel takes no alias while creating
+/// (`rtnl_newlink_create`, net/core/rtnetlink.c).
+#[must_use]
+pub fn create(name: &InterfaceName, device: LinkMessage, label: &str) -> Vec<(RouteNetlinkMessage, u16)> {
+    let alias = LinkUnspec::new_with_name(name.as_str()).alias(label).build();
+    vec![
+        (RouteNetlinkMessage::NewLink(device), NLM_F_CREATE | NLM_F_EXCL),
+        (RouteNetlinkMessage::SetLink(alias), 0),
+    ]
+}
+
+/// The device and label of a bridge.
+#[must_use]
+pub fn encode_bridge(bridge: &Bridge) -> (LinkMessage, String) {
+    let message = LinkBridge::new(bridge.fan.bridge.as_str())
+        .address(bridge.mac.0.to_vec())
+        .mtu(bridge.mtu)
+        .build();
+    (message, bridge.fan.label())
+}
+
+/// The device and label of a tunnel. `bridge` is the index of the bridge that a VXLAN device is a port of.
+#[must_use]
+pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> (LinkMessage, String) {
+    let message = match &tunnel.kind {
+        TunnelKind::Ipip => LinkIpIp::new(tunnel.name.as_str())
+            .collect_metadata(true)
+            .mtu(tunnel.mtu)
+            .build(),
+        TunnelKind::Vxlan { port, mac, .. } => {
+            // The device's own forwarding table is never asked, so it need not learn.
+            let device = LinkMessageBuilder::<LinkVxlan>::new(tunnel.name.as_str())
+                .collect_metadata(true)
+                .vnifilter(true)
+                .learning(false)
+                .port(*port)
+                .address(mac.0.to_vec())
+                .mtu(tunnel.mtu);
+            match bridge {
+                Some(index) => device.controller(index).build(),
+                None => device.build(),
+            }
+        }
+    };
+    (message, tunnel.label())
+}
+
+/// A request that changes MTU and label of a device.
+#[must_use]
+pub fn change(index: u32, mtu: u32, label: &str) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).mtu(mtu).alias(label).build())
+}
+
+/// A request that makes a device a port of a bridge.
+#[must_use]
+pub fn enslave(index: u32, bridge: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).controller(bridge).build())
+}
+
+/// A request that brings a device up or down.
+#[must_use]
+pub fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
+    let link = LinkUnspec::new_with_index(index);
+    RouteNetlinkMessage::SetLink(if up { link.up() } else { link.down() }.build())
+}
+
+/// A request that removes a device.
+#[must_use]
+pub fn delete(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build())
+}
+
+/// The names of devices by their index.
+#[must_use]
+pub fn names(messages: &[LinkMessage]) -> BTreeMap<u32, InterfaceName> {
+    messages
+        .iter()
+        .filter_map(|message| Some((message.header.index, Facts::read(message).name?)))
+        .collect()
+}
+
+/// What a link message says that we care for.
+#[derive(Default)]
+struct Facts {
+    name: Option<InterfaceName>,
+    alias: String,
+    mtu: u32,
+    mac: Option<Mac>,
+    master: Option<u32>,
+    kind: Option<InfoKind>,
+    data: Option<InfoData>,
+    conf: Option<InetDevConf>,
+    counters: Counters,
+}
+
+impl Facts {
+    fn read(message: &LinkMessage) -> Self {
+        let mut facts = Self::default();
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => facts.name = name.parse().ok(),
+                LinkAttribute::IfAlias(alias) => facts.alias.clone_from(alias),
+                LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
+                LinkAttribute::Address(address) => facts.mac = address.as_slice().try_into().ok().map(Mac),
+                LinkAttribute::Controller(index) => facts.master = Some(*index),
+                LinkAttribute::LinkInfo(infos) => {
+                    for info in infos {
+                        match info {
+                            LinkInfo::Kind(kind) => facts.kind = Some(kind.clone()),
+                            LinkInfo::Data(data) => facts.data = Some(data.clone()),
+                            _ => {}
+                        }
+                    }
+                }
+                LinkAttribute::AfSpecUnspec(families) => facts.conf = families.iter().find_map(device_configuration),
+                LinkAttribute::Stats64(stats) => {
+                    facts.counters = Counters {
+                        received: stats.rx_packets,
+                        sent: stats.tx_packets,
+                        refused: 0,
+                    };
+                }
+                _ => {}
+            }
+        }
+        facts
+    }
+
+    fn kind(&self, loopback: bool) -> LinkKind {
+        match (&self.kind, &self.data) {
+            (Some(InfoKind::IpIp), Some(InfoData::IpTunnel(infos))) => {
+                let address = |pick: fn(&InfoIpTunnel) -> Option<IpAddr>| match infos.iter().find_map(pick) {
+                    Some(IpAddr::V4(address)) => address,
+                    _ => Ipv4Addr::UNSPECIFIED,
+                };
+                if infos.contains(&InfoIpTunnel::CollectMetadata) {
+                    LinkKind::IpipExternal
+                } else {
+                    LinkKind::Ipip {
+                        local: address(|info| {
+                            if let InfoIpTunnel::Local(a) = info {
+                                Some(*a)
+                            } else {
+                                None
+                            }
+                        }),
+                        remote: address(|info| {
+                            if let InfoIpTunnel::Remote(a) = info {
+                                Some(*a)
+                            } else {
+                                None
+                            }
+                        }),
+                    }
+                }
+            }
+            (Some(InfoKind::Vxlan), Some(InfoData::Vxlan(infos))) => LinkKind::Vxlan {
+                port: infos
+                    .iter()
+                    .find_map(|info| {
+                        if let InfoVxlan::Port(port) = info {
+                            Some(*port)
+                        } else {
+                            None
+                        }
+                    })
+                    .unwrap_or_default(),
+                shares_port: infos.contains(&InfoVxlan::CollectMetadata(true))
+                    && infos.contains(&InfoVxlan::Vnifilter(true)),
+            },
+            _ if loopback => LinkKind::Loopback,
+            _ => LinkKind::Other,
+        }
+    }
+}
+
+fn device_configuration(family: &AfSpecUnspec) -> Option<InetDevConf> {
+    let AfSpecUnspec::Inet(specifics) = family else {
+        return None;
+    };
+    specifics.iter().find_map(|specific| {
+        if let AfSpecInet::DevConf(conf) = specific {
+            Some(*conf)
+        } else {
+            None
+        }
+    })
+}
+
+/// The link that a message describes, and the objects of ours that it is: a labelled device, and its being up.
+/// `vni` tells the network identifier that a VXLAN device filters for, by the device's index.
+#[must_use]
+pub fn decode(
+    message: &LinkMessage,
+    names: &BTreeMap<u32, InterfaceName>,
+    vni: &BTreeMap<u32, u32>,
+) -> Option<(Link, Vec<Object>)> {
+    let facts = Facts::read(message);
+    let name = facts.name.clone()?;
+    let up = message.header.flags.contains(LinkFlags::Up);
+    let kind = facts.kind(message.header.flags.contains(LinkFlags::Loopback));
+    let master = facts.master.and_then(|index| names.get(&index).cloned());
+    let conf = facts.conf.unwrap_or_default();
+    let mut objects = Vec::new();
+    match (&facts.kind, &kind) {
+        (Some(InfoKind::Bridge), _) => {
+            if let (Some(fan), Some(mac)) = (Fan::from_label(&name, &facts.alias), facts.mac) {
+                objects.push(Object::Bridge(Bridge {
+                    fan,
+                    mac,
+                    mtu: facts.mtu,
+                    forwarding: conf.forwarding != 0,
+                    send_redirects: conf.send_redirects != 0,
+                }));
+            }
+        }
+        (_, LinkKind::IpipExternal | LinkKind::Vxlan { shares_port: true, .. }) => {
+            if let Some(owner) = Tunnel::owner_of_label(&facts.alias) {
+                let kind = match kind {
+                    LinkKind::Vxlan { port, .. } => TunnelKind::Vxlan {
+                        port,
+                        vni: vni.get(&message.header.index).copied(),
+                        mac: facts.mac?,
+                        bridge: master.clone(),
+                    },
+                    _ => TunnelKind::Ipip,
+                };
+                let (name, mtu) = (name.clone(), facts.mtu);
+                objects.push(Object::Tunnel(Tunnel {
+                    owner,
+                    name,
+                    mtu,
+                    forwarding: conf.forwarding != 0,
+                    kind,
+                }));
+            }
+        }
+        _ => {}
+    }
+    let ours = objects.first().map(Object::owner);
+    if let (Some(owner), true) = (ours, up) {
+        objects.push(Object::Up(owner, name.clone()));
+    }
+    let link = Link {
+        name,
+        up,
+        mtu: facts.mtu,
+        ours: ours.is_some(),
+        master,
+        kind,
+        addresses: Vec::new(),
+        counters: facts.counters,
+        programs: Vec::new(),
+    };
+    Some((link, objects))
+}

@@ -1,0 +1,279 @@
+//! One request, one answer: route netlink by way of rtnetlink, with the kernel's own sentence in every error.
+//!
+//! rtnetlink sends one message a datagram and does not know the messages of VXLAN's VNI filter, so those two
+//! needs go over a plain socket of their own: see [`Netlink::batch`] and [`Netlink::raw`].
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+
+use futures::StreamExt;
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{AsyncSocket, Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// What the kernel said to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error number, positive (errno(3)).
+    pub errno: i32,
+    /// The sentence that came with it, if any: the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
+    pub sentence: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = io::Error::from_raw_os_error(self.errno).to_string();
+        f.write_str(words.split(" (os error").next().unwrap_or(&words))?;
+        match &self.sentence {
+            Some(sentence) => write!(f, " ({})", sentence.trim_end_matches('.')),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => Self { errno, sentence: None },
+            None => Self {
+                errno: nix::libc::EIO,
+                sentence: Some(error.to_string()),
+            },
+        }
+    }
+}
+
+/// The error number and sentence of an error message; none when it is an acknowledgement.
+fn refusal(error: &ErrorMessage) -> Option<Refusal> {
+    const HEADER_LEN: usize = 16;
+    const ATTRIBUTE_MESSAGE: u16 = 1; // NLMSGERR_ATTR_MSG, linux/netlink.h
+    let errno = -error.code?.get();
+    // The payload is our own request, and then attributes (netlink_ack, net/netlink/af_netlink.c).
+    let request_len = error.header.get(..4).map_or(HEADER_LEN, |len| {
+        u32::from_ne_bytes([len[0], len[1], len[2], len[3]]) as usize
+    });
+    let mut rest = error.header.get(request_len.next_multiple_of(4)..).unwrap_or_default();
+    let mut sentence = None;
+    while let Some(&[a, b, c, d]) = rest.first_chunk::<4>() {
+        let len = usize::from(u16::from_ne_bytes([a, b]));
+        let (Some(value), kind) = (rest.get(4..len), u16::from_ne_bytes([c, d])) else {
+            break;
+        };
+        if kind == ATTRIBUTE_MESSAGE {
+            sentence = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_string());
+        }
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(Refusal { errno, sentence })
+}
+
+/// A connection to route netlink in the network namespace of the thread that made it.
+pub struct Netlink {
+    runtime: tokio::runtime::Runtime,
+    handle: RefCell<rtnetlink::Handle>,
+    socket: Socket,
+}
+
+impl Netlink {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the kernel gives no netlink socket, which it does to anybody unless a sandbox forbids.
+    pub fn connect() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let (mut connection, handle, _) = runtime.block_on(async { rtnetlink::new_connection() })?;
+        connection.socket_mut().socket_mut().set_ext_ack(true)?;
+        runtime.spawn(connection);
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_ext_ack(true)?;
+        Ok(Self {
+            runtime,
+            handle: RefCell::new(handle),
+            socket,
+        })
+    }
+
+    /// Sends one request and waits for its acknowledgement. `flags` are those beyond `NLM_F_REQUEST | NLM_F_ACK`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn send(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Refusal> {
+        self.exchange(message, NLM_F_ACK | flags).map(drop)
+    }
+
+    /// Asks for all objects of a kind.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+        self.exchange(message, NLM_F_DUMP)
+    }
+
+    fn exchange(&self, message: RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | flags;
+        let broken = |_| Refusal {
+            errno: nix::libc::EIO,
+            sentence: Some("the netlink connection broke".into()),
+        };
+        self.runtime.block_on(async {
+            let mut answers = self.handle.borrow_mut().request(request).map_err(broken)?;
+            let mut messages = Vec::new();
+            while let Some(answer) = answers.next().await {
+                match answer.payload {
+                    NetlinkPayload::InnerMessage(message) => messages.push(message),
+                    NetlinkPayload::Error(error) => refusal(&error).map_or(Ok(()), Err)?,
+                    _ => {}
+                }
+            }
+            Ok(messages)
+        })
+    }
+
+    /// Sends several requests in one datagram. The kernel works through a datagram before it returns to us, so that being
+    /// killed cannot come between them: a device never exists without the label that makes it ours.
+    ///
+    /// # Errors
+    /// What the kernel said to the first request that it refused.
+    pub fn batch(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Result<(), Refusal> {
+        let mut datagram = Vec::new();
+        let count = requests.len();
+        for (sequence, (message, flags)) in (1..).zip(requests) {
+            let mut request = NetlinkMessage::from(message);
+            request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+            request.header.sequence_number = sequence;
+            request.finalize();
+            let start = datagram.len();
+            datagram.resize(start + request.buffer_len().next_multiple_of(4), 0);
+            request.serialize(&mut datagram[start..]);
+        }
+        self.socket.send(&datagram, 0)?;
+        let mut first_error = None;
+        for _ in 0..count {
+            for answer in self.receive::<RouteNetlinkMessage>()? {
+                if let NetlinkPayload::Error(error) = answer.payload {
+                    first_error = first_error.or(refusal(&error));
+                }
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Sends a request of a kind that rtnetlink does not know, as payload bytes, and returns the payloads that came
+    /// back before the acknowledgement or the end of the dump.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn raw(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+        let mut header = NetlinkHeader::default();
+        header.message_type = kind;
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = 1;
+        let request = NetlinkMessage::new(
+            header,
+            NetlinkPayload::InnerMessage(Raw {
+                kind,
+                payload: payload.to_vec(),
+            }),
+        );
+        let mut request = request;
+        request.finalize();
+        let mut datagram = vec![0; request.buffer_len()];
+        request.serialize(&mut datagram);
+        self.socket.send(&datagram, 0)?;
+        let mut payloads = Vec::new();
+        loop {
+            for answer in self.receive::<Raw>()? {
+                match answer.payload {
+                    NetlinkPayload::InnerMessage(message) => payloads.push(message.payload),
+                    NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(payloads), Err),
+                    NetlinkPayload::Done(_) => return Ok(payloads),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn receive<M: netlink_packet_core::NetlinkDeserializable>(&self) -> Result<Vec<NetlinkMessage<M>>, Refusal> {
+        let (datagram, _) = self.socket.recv_from_full()?;
+        let mut messages = Vec::new();
+        let mut rest = &datagram[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<M>::deserialize(rest).map_err(|error| Refusal {
+                errno: nix::libc::EBADMSG,
+                sentence: Some(error.to_string()),
+            })?;
+            let len = (message.header.length as usize).next_multiple_of(4).min(rest.len());
+            rest = &rest[len.max(4).min(rest.len())..];
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+}
+
+/// A message taken as bytes.
+struct Raw {
+    kind: u16,
+    payload: Vec<u8>,
+}
+
+impl netlink_packet_core::NetlinkSerializable for Raw {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+    fn buffer_len(&self) -> usize {
+        self.payload.len()
+    }
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer[..self.payload.len()].copy_from_slice(&self.payload);
+    }
+}
+
+impl netlink_packet_core::NetlinkDeserializable for Raw {
+    type Error = std::convert::Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
+        Ok(Self {
+            kind: header.message_type,
+            payload: payload.to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_own_sentence_is_found_behind_the_request() {
+        let mut header = Vec::new();
+        header.extend(18_u32.to_ne_bytes()); // our request: 16 bytes of header and 2 of payload, padded to 20
+        header.extend([0; 16]);
+        let sentence = b"Unknown device type\0";
+        header.extend((4 + u16::try_from(sentence.len()).unwrap()).to_ne_bytes());
+        header.extend(1_u16.to_ne_bytes());
+        header.extend(sentence);
+        let mut error = ErrorMessage::default();
+        error.code = std::num::NonZeroI32::new(-nix::libc::EOPNOTSUPP);
+        error.header = header;
+        let refusal = refusal(&error).unwrap();
+        assert_eq!(refusal.errno, nix::libc::EOPNOTSUPP);
+        assert!(refusal.to_string().ends_with("(Unknown device type)"), "{refusal}");
+    }
+
+    #[test]
+    fn an_acknowledgement_is_no_refusal_and_a_cut_one_no_panic() {
+        let mut error = ErrorMessage::default();
+        assert_eq!(refusal(&error), None);
+        error.code = std::num::NonZeroI32::new(-1);
+        for len in 0..24 {
+            error.header = vec![0xff; len];
+            assert_eq!(refusal(&error).unwrap().errno, 1);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The fans' nftables tables, and our rules in iptables' forward chain, read and written by `nft`.
+
+use std::collections::BTreeMap;
+
+use crate::firewall::{Accept, ForwardChain, Ruleset, table_name, table_overlay};
+use crate::mapping::Overlay;
+use crate::object::Object;
+
+use super::tool;
+
+/// What nftables holds that matters to us.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Our tables and rules.
+    pub objects: Vec<Object>,
+    /// The chain of iptables that would not let the fan's traffic pass by itself.
+    pub forward_chain: Option<ForwardChain>,
+}
+
+/// Reads our tables and our rules elsewhere: one run of `nft` for the chains there are, and one for the contents of
+/// those that matter.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn observe() -> Result<Observed, String> {
+    let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
+    let mut questions = String::new();
+    for table in &chains.ours {
+        questions.push_str(&format!("list table ip {}\n", table_name(*table)));
+    }
+    for chain in &chains.forward {
+        questions.push_str(&format!("list chain ip filter {chain}\n"));
+    }
+    let listing = if questions.is_empty() {
+        String::new()
+    } else {
+        tool::run("nft", &["-f", "-"], &questions)?
+    };
+    let mut objects = Vec::new();
+    for (table, text) in tables(&listing) {
+        match table_overlay(&table) {
+            Some(overlay) => objects.push(Object::Firewall(overlay, Ruleset::new(text))),
+            None => objects.extend(accepts(&text).map(|(accept, _)| Object::Accept(accept))),
+        }
+    }
+    let docker = chains
+        .forward
+        .contains(&ForwardChain::DockerUser)
+        .then_some(ForwardChain::DockerUser);
+    let forward = chains.forward_drops.then_some(ForwardChain::Forward);
+    Ok(Observed {
+        objects,
+        forward_chain: docker.or(forward),
+    })
+}
+
+/// Which tables and chains there are.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Chains {
+    ours: Vec<Overlay>,
+    forward: Vec<ForwardChain>,
+    forward_drops: bool,
+}
+
+impl Chains {
+    /// Reads `nft list chains ip`.
+    fn read(listing: &str) -> Self {
+        let mut chains = Self::default();
+        let (mut table, mut chain) = (String::new(), None);
+        for line in listing.lines().map(str::trim) {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["table", "ip", name, "{"] => {
+                    table = name.to_string();
+                    chains.ours.extend(table_overlay(name));
+                }
+                ["chain", name, "{"] if table == "filter" => {
+                    chain = ForwardChain::ALL.into_iter().find(|chain| chain.to_string() == name);
+                    chains.forward.extend(chain);
+                }
+                ["type", ..] if chain == Some(ForwardChain::Forward) => {
+                    chains.forward_drops = line.ends_with("policy drop;");
+                }
+                ["}"] => chain = None,
+                _ => {}
+            }
+        }
+        chains
+    }
+}
+
+/// The tables of a listing by name, each with its text. A table may come in several parts.
+fn tables(listing: &str) -> Vec<(String, String)> {
+    let mut tables: Vec<(String, String)> = Vec::new();
+    for line in listing.lines() {
+        if let Some(name) = line.strip_prefix("table ip ").and_then(|rest| rest.strip_suffix(" {")) {
+            tables.push((name.to_string(), String::new()));
+        }
+        if let Some((_, text)) = tables.last_mut() {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    tables
+}
+
+/// Our rules in the chains of a listing, with their handles where it has them.
+fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
+    let mut chain = None;
+    listing.lines().filter_map(move |line| {
+        if let Some(name) = line.trim().strip_prefix("chain ") {
+            let name = name.split(' ').next().unwrap_or_default();
+            chain = ForwardChain::ALL.into_iter().find(|chain| chain.to_string() == name);
+        }
+        let accept = Accept::from_rule(chain?, line)?;
+        let handle = line
+            .split_once("# handle ")
+            .and_then(|(_, number)| number.trim().parse().ok());
+        Some((accept, handle))
+    })
+}
+
+/// Makes a table, in place of one that may be there.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn create_table(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
+    let name = table_name(overlay);
+    let script = format!("add table ip {name}\ndelete table ip {name}\n{}", ruleset.script());
+    tool::run("nft", &["-f", "-"], &script).map(drop)
+}
+
+/// Removes a table; that there is none is as good.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn delete_table(overlay: Overlay) -> Result<(), String> {
+    let name = table_name(overlay);
+    tool::run(
+        "nft",
+        &["-f", "-"],
+        &format!("add table ip {name}\ndelete table ip {name}\n"),
+    )
+    .map(drop)
+}
+
+/// Puts our rule at the head of another tool's chain.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn create_accept(accept: &Accept) -> Result<(), String> {
+    let script = format!("insert rule {}\n", accept.rule());
+    tool::run("nft", &["-f", "-"], &script).map(drop)
+}
+
+/// Takes our rule out again; that it is gone is as good.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn delete_accept(accept: &Accept) -> Result<(), String> {
+    let chain = accept.chain.to_string();
+    let Ok(listing) = tool::run("nft", &["-a", "list", "chain", "ip", "filter", &chain], "") else {
+        return Ok(());
+    };
+    // Deleting by handle what was listed with it: should the rule go in between, nft says so, and that is as good.
+    let handles: BTreeMap<u64, Accept> = accepts(&listing)
+        .filter_map(|(found, handle)| Some((handle?, found)))
+        .filter(|(_, found)| found == accept)
+        .collect();
+    let script: String = handles
+        .keys()
+        .map(|handle| format!("delete rule ip filter {chain} handle {handle}\n"))
+        .collect();
+    tool::run("nft", &["-f", "-"], &script).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::Way;
+
+    const CHAINS: &str = "table ip fan-250.0.0.0/8 {\n\tchain guard {\n\t\ttype filter hook prerouting priority dstnat + \
+                          10; policy accept;\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t}\n\tchain FORWARD \
+                          {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\ntable ip mine \
+                          {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n";
+
+    #[test]
+    fn chains_are_read_as_nft_lists_them() {
+        let chains = Chains::read(CHAINS);
+        assert_eq!(chains.ours, ["250".parse().unwrap()]);
+        assert_eq!(chains.forward, [ForwardChain::DockerUser, ForwardChain::Forward]);
+        assert!(chains.forward_drops);
+        assert!(!Chains::read(&CHAINS.replace("policy drop", "policy accept")).forward_drops);
+        assert_eq!(Chains::read(""), Chains::default());
+    }
+
+    #[test]
+    fn our_rules_are_read_back_and_others_are_not() {
+        let accept = |way| Accept {
+            overlay: "250".parse().unwrap(),
+            chain: ForwardChain::Forward,
+            bridge: "fan-250-0-28".parse().unwrap(),
+            way,
+        };
+        let printed = |way| accept(way).rule().replace("ip filter FORWARD ", "");
+        let listing = format!(
+            "table ip filter {{\n\tchain FORWARD {{\n\t\t{} # handle 4\n\t\t{} # handle 5\n\t\tiifname \"docker0\" accept \
+             comment \"fan of docker\" # handle 6\n\t}}\n}}\n",
+            printed(Way::From).replace("counter", "counter packets 3 bytes 252"),
+            printed(Way::To),
+        );
+        let found: Vec<_> = accepts(&listing).collect();
+        assert_eq!(found, [(accept(Way::From), Some(4)), (accept(Way::To), Some(5))]);
+    }
+}

@@ -1,0 +1,40 @@
+//! Kernel settings under /proc/sys.
+
+use std::fs;
+use std::io;
+
+use crate::name::InterfaceName;
+
+/// The global switch that lets packets pass from one interface to any other.
+pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
+
+/// The name of an interface's own IPv4 setting. Slashes, not dots: an interface's name may hold dots.
+#[must_use]
+pub fn of_interface(link: &InterfaceName, setting: &str) -> String {
+    format!("net/ipv4/conf/{link}/{setting}")
+}
+
+/// Reads a setting that is a number.
+///
+/// # Errors
+/// When there is none of that name, or it is no number.
+pub fn read(name: &str) -> io::Result<bool> {
+    let text = fs::read_to_string(format!("/proc/sys/{name}"))?;
+    match text.trim() {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        other => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{name} is '{other}'"),
+        )),
+    }
+}
+
+/// Switches a setting on or off.
+///
+/// # Errors
+/// When there is none of that name, or it may not be written.
+pub fn write(name: &str, on: bool) -> io::Result<()> {
+    fs::write(format!("/proc/sys/{name}"), if on { "1" } else { "0" })
+        .map_err(|error| io::Error::new(error.kind(), format!("/proc/sys/{name}: {error}")))
+}

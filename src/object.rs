@@ -1,0 +1,555 @@
+//! The vocabulary: what the kernel holds of a fan.
+//!
+//! [`State`] is used on both sides: observed and desired objects are the same complete values, so equality is the whole
+//! meaning of "it is right". [`Host`] is everything else that planning needs to know; a plan never changes it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::fan::{Fan, Mac};
+use crate::firewall::{Accept, ForwardChain, Ruleset, Way};
+use crate::mapping::Overlay;
+use crate::name::InterfaceName;
+use crate::program::Program;
+
+/// The protocol number of our routes and rules, by which they are known again (`rtm_protocol`; 250 is not taken in
+/// linux/rtnetlink.h or iproute2's rt_protos).
+pub const PROTOCOL: u8 = 250;
+
+/// The metric of the unreachable route behind the overlay, so that any other route to it wins.
+pub const UNREACHABLE_METRIC: u32 = 4_278_198_272;
+
+/// The priority of our routing rule: after `local` (0), before VPN clients (5000 and up) and `main` (32766).
+pub const RULE_PRIORITY: u32 = 1000;
+
+/// To whom an object belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// All IPIP fans of the host together.
+    Shared,
+    /// The fan with this overlay.
+    Fan(Overlay),
+}
+
+/// The identity of an object in the kernel. The order of the variants is the order in which objects come into being;
+/// they go in the reverse order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the objects of the same names say what they are")]
+pub enum Identity {
+    /// The last resort comes first and goes last, so that nothing leaks in between.
+    Unreachable {
+        table: u32,
+        overlay: Overlay,
+    },
+    Rule {
+        overlay: Overlay,
+        table: u32,
+    },
+    Bridge(InterfaceName),
+    Tunnel(InterfaceName),
+    Address {
+        link: InterfaceName,
+        address: Ipv4Addr,
+    },
+    Clsact(InterfaceName),
+    /// Filters come before their link is up: without one, the tunnel would accept anything.
+    Filter {
+        link: InterfaceName,
+        direction: Direction,
+        slot: Slot,
+    },
+    Firewall(Overlay),
+    Accept {
+        chain: ForwardChain,
+        bridge: InterfaceName,
+        way: Way,
+    },
+    Up(InterfaceName),
+    Route {
+        table: u32,
+        destination: Ipv4Network,
+    },
+    Dhcp(InterfaceName),
+}
+
+/// Identity and owner: the key of a [`State`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// What it is to the kernel.
+    pub identity: Identity,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// What we own, or want to.
+pub type State = BTreeMap<Key, Object>;
+
+/// One object of the kernel, as a complete value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// `unreachable OVERLAY` at the worst metric.
+    Unreachable(Overlay, Table),
+    /// `to OVERLAY lookup TABLE`.
+    Rule(Overlay, Table),
+    /// The bridge that containers attach to.
+    Bridge(Bridge),
+    /// The device that wraps packets.
+    Tunnel(Tunnel),
+    /// An address of the bridge.
+    Address(Address),
+    /// The queueing discipline that filters hang on.
+    Clsact(Owner, InterfaceName),
+    /// A generated program in its place.
+    Filter(Filter),
+    /// The fan's nftables table.
+    Firewall(Overlay, Ruleset),
+    /// A rule in somebody else's forward chain.
+    Accept(Accept),
+    /// A link that is up.
+    Up(Owner, InterfaceName),
+    /// A route of the fan.
+    Route(Route),
+    /// The DHCP server of a bridge.
+    Dhcp(Dhcp),
+}
+
+/// A routing table number; 254 is the main table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Table(pub u32);
+
+/// A bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// The fan, which the bridge's alias spells out; its `bridge` is the bridge's name.
+    pub fan: Fan,
+    /// Ethernet address.
+    pub mac: Mac,
+    /// In bytes.
+    pub mtu: u32,
+    /// `net.ipv4.conf.BRIDGE.forwarding`
+    pub forwarding: bool,
+    /// `net.ipv4.conf.BRIDGE.send_redirects`
+    pub send_redirects: bool,
+}
+
+/// A tunnel device in collect-metadata ("external") mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Whose it is, which its alias says.
+    pub owner: Owner,
+    /// The device's name.
+    pub name: InterfaceName,
+    /// In bytes.
+    pub mtu: u32,
+    /// `net.ipv4.conf.TUNNEL.forwarding`
+    pub forwarding: bool,
+    /// What it is.
+    pub kind: TunnelKind,
+}
+
+impl Tunnel {
+    /// The alias of the device, which makes it ours.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self.owner {
+            Owner::Shared => SHARED_TUNNEL_LABEL.to_string(),
+            Owner::Fan(overlay) => format!("{TUNNEL_LABEL}{overlay}"),
+        }
+    }
+
+    /// The owner that an alias tells; none when it is not one of ours.
+    #[must_use]
+    pub fn owner_of_label(label: &str) -> Option<Owner> {
+        if label == SHARED_TUNNEL_LABEL {
+            return Some(Owner::Shared);
+        }
+        label.strip_prefix(TUNNEL_LABEL)?.parse().ok().map(Owner::Fan)
+    }
+}
+
+const TUNNEL_LABEL: &str = "fan tunnel ";
+const SHARED_TUNNEL_LABEL: &str = "fan tunnel of all ipip fans";
+
+/// The two kinds of tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TunnelKind {
+    /// `ipip external`, one for all fans.
+    Ipip,
+    /// `vxlan external vnifilter`, one for each fan and a port of its bridge.
+    Vxlan {
+        /// UDP port.
+        port: u16,
+        /// The one network identifier (24 bits) it receives; none when the entry is missing.
+        vni: Option<u32>,
+        /// Ethernet address.
+        mac: Mac,
+        /// The bridge it is a port of; none when it was taken out.
+        bridge: Option<InterfaceName>,
+    },
+}
+
+/// An address of a bridge inside the overlay, without a route of the kernel's own making (`noprefixroute`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The fan.
+    pub overlay: Overlay,
+    /// The bridge.
+    pub link: InterfaceName,
+    /// Address and on-link prefix length.
+    pub address: Ipv4Network,
+}
+
+/// Which packets of a device a filter sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// Received by the device.
+    Ingress,
+    /// Sent through the device.
+    Egress,
+}
+
+/// Where a filter stands in its direction: fans first, each under the handle that is its overlay's network, then
+/// the refusal of everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// A fan's own program.
+    Fan(Overlay),
+    /// The catch-all.
+    Refuse,
+}
+
+/// The preference of the fans' filters: low enough to leave room before it for an administrator's own.
+const FAN_PREFERENCE: u16 = 100;
+/// The preference of the catch-all, which is the last there is.
+const REFUSE_PREFERENCE: u16 = 65535;
+
+impl Slot {
+    /// Preference and handle of the filter. A fan's handle is its overlay's network, which no other fan of the host
+    /// shares, so that all fans stand in one chain and each is replaced by itself.
+    #[must_use]
+    pub fn place(self) -> (u16, u32) {
+        match self {
+            Self::Fan(overlay) => (FAN_PREFERENCE, overlay.network().network().into()),
+            Self::Refuse => (REFUSE_PREFERENCE, 1),
+        }
+    }
+}
+
+/// A direct-action BPF filter on a device's clsact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The device.
+    pub link: InterfaceName,
+    /// Sent or received.
+    pub direction: Direction,
+    /// Its place.
+    pub slot: Slot,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What it runs.
+    pub program: ProgramRef,
+}
+
+/// A program known by the digest of its instructions. The kernel does not give instructions back, so an observed
+/// program has none; equality is that of the digests.
+#[derive(Clone, Debug)]
+pub struct ProgramRef {
+    /// 16 hexadecimal digits.
+    pub digest: String,
+    /// The program itself, when it is one that we would load.
+    pub program: Option<Program>,
+}
+
+impl PartialEq for ProgramRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+impl Eq for ProgramRef {}
+
+impl From<Program> for ProgramRef {
+    fn from(program: Program) -> Self {
+        Self {
+            digest: program.digest(),
+            program: Some(program),
+        }
+    }
+}
+
+/// A route to the slice or to the overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The fan.
+    pub overlay: Overlay,
+    /// Where it stands.
+    pub table: Table,
+    /// Slice or overlay.
+    pub destination: Ipv4Network,
+    /// Bridge or tunnel.
+    pub device: InterfaceName,
+    /// The bridge's address, so that the host itself speaks from inside its slice.
+    pub source: Ipv4Addr,
+    /// In bytes, on routes into the shared tunnel, whose own MTU is that of its largest fan.
+    pub mtu: Option<u32>,
+}
+
+/// A DHCP server: dnsmasq with these arguments, which are its whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dhcp {
+    /// The fan.
+    pub overlay: Overlay,
+    /// The bridge it serves.
+    pub bridge: InterfaceName,
+    /// Its arguments, the program's name not included.
+    pub arguments: Vec<String>,
+}
+
+impl Object {
+    /// The object's key.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let identity = match self {
+            Self::Unreachable(overlay, Table(table)) => Identity::Unreachable {
+                table: *table,
+                overlay: *overlay,
+            },
+            Self::Rule(overlay, Table(table)) => Identity::Rule {
+                overlay: *overlay,
+                table: *table,
+            },
+            Self::Bridge(bridge) => Identity::Bridge(bridge.fan.bridge.clone()),
+            Self::Tunnel(tunnel) => Identity::Tunnel(tunnel.name.clone()),
+            Self::Address(a) => Identity::Address {
+                link: a.link.clone(),
+                address: a.address.ip(),
+            },
+            Self::Clsact(_, link) => Identity::Clsact(link.clone()),
+            Self::Filter(f) => Identity::Filter {
+                link: f.link.clone(),
+                direction: f.direction,
+                slot: f.slot,
+            },
+            Self::Firewall(overlay, _) => Identity::Firewall(*overlay),
+            Self::Accept(a) => Identity::Accept {
+                chain: a.chain,
+                bridge: a.bridge.clone(),
+                way: a.way,
+            },
+            Self::Up(_, link) => Identity::Up(link.clone()),
+            Self::Route(r) => Identity::Route {
+                table: r.table.0,
+                destination: r.destination,
+            },
+            Self::Dhcp(dhcp) => Identity::Dhcp(dhcp.bridge.clone()),
+        };
+        Key {
+            identity,
+            owner: self.owner(),
+        }
+    }
+
+    /// Whose the object is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        match self {
+            Self::Clsact(owner, _) | Self::Up(owner, _) => *owner,
+            Self::Tunnel(tunnel) => tunnel.owner,
+            Self::Filter(filter) => filter.owner,
+            Self::Bridge(bridge) => Owner::Fan(bridge.fan.overlay()),
+            Self::Unreachable(overlay, _) | Self::Rule(overlay, _) | Self::Firewall(overlay, _) => Owner::Fan(*overlay),
+            Self::Address(Address { overlay, .. })
+            | Self::Accept(Accept { overlay, .. })
+            | Self::Route(Route { overlay, .. })
+            | Self::Dhcp(Dhcp { overlay, .. }) => Owner::Fan(*overlay),
+        }
+    }
+
+    /// Whether this object cannot be without the one of that identity: what goes when the other goes.
+    #[must_use]
+    pub fn depends_on(&self, other: &Identity) -> bool {
+        let on_link = |name: &InterfaceName| matches!(other, Identity::Bridge(n) | Identity::Tunnel(n) if n == name);
+        match self {
+            Self::Unreachable(..) | Self::Rule(..) | Self::Bridge(_) | Self::Firewall(..) | Self::Accept(_) => false,
+            Self::Tunnel(Tunnel {
+                kind: TunnelKind::Ipip, ..
+            }) => false,
+            Self::Tunnel(Tunnel {
+                kind: TunnelKind::Vxlan { bridge, .. },
+                ..
+            }) => bridge.as_ref().is_some_and(on_link),
+            Self::Address(Address { link, .. }) | Self::Clsact(_, link) | Self::Up(_, link) => on_link(link),
+            Self::Filter(Filter { link, .. }) => *other == Identity::Clsact(link.clone()),
+            Self::Route(Route { device: link, .. }) | Self::Dhcp(Dhcp { bridge: link, .. }) => {
+                *other == Identity::Up(link.clone())
+            }
+        }
+    }
+
+    /// Whether the kernel can turn this object into `other`, of the same key, without a moment in which there is none.
+    #[must_use]
+    pub fn can_become(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bridge(now), Self::Bridge(then)) => now.mac == then.mac,
+            (Self::Tunnel(now), Self::Tunnel(then)) => match (&now.kind, &then.kind) {
+                (TunnelKind::Ipip, TunnelKind::Ipip) => true,
+                (TunnelKind::Vxlan { port: a, mac: m, .. }, TunnelKind::Vxlan { port: b, mac: n, .. }) => {
+                    a == b && m == n
+                }
+                _ => false,
+            },
+            (Self::Filter(_), Self::Filter(_))
+            | (Self::Firewall(..), Self::Firewall(..))
+            | (Self::Route(_), Self::Route(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Facts about the machine that planning needs and no plan changes.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Every network interface, ours included.
+    pub links: Vec<Link>,
+    /// IPv4 unicast routes that are not ours, in any table but the local one.
+    pub routes: Vec<ForeignRoute>,
+    /// `net.ipv4.ip_forward`
+    pub ip_forward: bool,
+    /// The forward chain of iptables that needs a rule to let the fan's traffic pass, if any does.
+    pub forward_chain: Option<ForwardChain>,
+    /// Whether a dnsmasq program was found.
+    pub dnsmasq: bool,
+    /// Whether the firewall, programs and rules could be read, which takes root.
+    pub privileged: bool,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: InterfaceName,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// In bytes.
+    pub mtu: u32,
+    /// Whether its alias says that it is ours.
+    pub ours: bool,
+    /// The bridge or bond it is a port of.
+    pub master: Option<InterfaceName>,
+    /// What it is, where that matters here.
+    pub kind: LinkKind,
+    /// Its IPv4 addresses in the kernel's order.
+    pub addresses: Vec<HostAddress>,
+    /// Traffic counters.
+    pub counters: Counters,
+    /// Programs attached to it, by direction and filter handle.
+    pub programs: Vec<AttachedProgram>,
+}
+
+/// An IPv4 address of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// Address and prefix length.
+    pub address: Ipv4Network,
+    /// Added after another address of the same network (`IFA_F_SECONDARY`).
+    pub secondary: bool,
+    /// Valid beyond the host itself (scope `global` or `site`).
+    pub global: bool,
+}
+
+/// What an interface is, where that decides whether a fan can stand beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Nothing that matters here.
+    Other,
+    /// The loopback interface.
+    Loopback,
+    /// IP in IP in collect-metadata mode.
+    IpipExternal,
+    /// IP in IP between these addresses; unspecified stands for any.
+    Ipip {
+        /// Local endpoint.
+        local: Ipv4Addr,
+        /// Remote endpoint.
+        remote: Ipv4Addr,
+    },
+    /// VXLAN on a UDP port.
+    Vxlan {
+        /// UDP port.
+        port: u16,
+        /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
+        shares_port: bool,
+    },
+}
+
+/// Packets since the interface was made, and those its clsact refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Packets received.
+    pub received: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that a program refused, both ways.
+    pub refused: u64,
+}
+
+/// A program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedProgram {
+    /// Received or sent packets.
+    pub direction: Direction,
+    /// Its place.
+    pub slot: Slot,
+    /// The kernel's number for it, as in `bpftool prog show id N`.
+    pub id: u32,
+}
+
+/// A route that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignRoute {
+    /// The routing table.
+    pub table: u32,
+    /// The destination; 0.0.0.0/0 for a default route.
+    pub destination: Ipv4Network,
+    /// The interface it leads to; none for `unreachable`, `blackhole` and the like.
+    pub device: Option<InterfaceName>,
+    /// The gateway, if it has one.
+    pub gateway: Option<Ipv4Addr>,
+    /// Lower wins.
+    pub metric: u32,
+}
+
+impl Host {
+    /// The interface of a name.
+    #[must_use]
+    pub fn link(&self, name: &InterfaceName) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == *name)
+    }
+
+    /// The ports of a bridge that are not ours: somebody's containers.
+    pub fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
+        self.links
+            .iter()
+            .filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
+    }
+
+    /// The interface of the best default route in the main table.
+    #[must_use]
+    pub fn default_device(&self) -> Option<&InterfaceName> {
+        self.routes
+            .iter()
+            .filter(|route| route.table == crate::fan::MAIN_TABLE && route.destination.prefix() == 0)
+            .filter_map(|route| Some((route.metric, route.device.as_ref()?)))
+            .min_by_key(|(metric, _)| *metric)
+            .map(|(_, device)| device)
+    }
+}
+
+/// The fans of a state, by their bridges.
+pub fn fans(state: &State) -> impl Iterator<Item = &Fan> {
+    state.values().filter_map(|object| match object {
+        Object::Bridge(bridge) => Some(&bridge.fan),
+        _ => None,
+    })
+}

@@ -1,0 +1,207 @@
+//! What the user sees of fans: the table of 2015, and JSON with everything.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::desire;
+use crate::fan::Fan;
+use crate::name::InterfaceName;
+use crate::object::{Bridge, Counters, Direction, Host, Link, Object, Slot, State};
+use crate::plan::{Step, diff};
+use crate::program;
+use crate::transcript::describe;
+
+/// The table that `show` prints, with its header.
+#[must_use]
+pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
+    let mut text = row("Bridge", "Overlay", "Underlay", "Flags");
+    for fan in fans {
+        text += &row(
+            fan.bridge.as_str(),
+            &fan.overlay().to_string(),
+            &fan.underlay_address(),
+            &fan.flags(),
+        );
+    }
+    text
+}
+
+fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
+    format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
+}
+
+/// A fan with everything that is known of it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    bridge: InterfaceName,
+    overlay: String,
+    underlay: String,
+    flags: String,
+    slice: String,
+    gateway: std::net::Ipv4Addr,
+    host: std::net::Ipv4Addr,
+    device: InterfaceName,
+    encapsulation: crate::encap::Encapsulation,
+    port: Option<u16>,
+    vni: Option<u32>,
+    dhcp: bool,
+    host_reserve: u8,
+    nat: bool,
+    table: u32,
+    /// Of the bridge, in bytes.
+    mtu: u32,
+    tunnel: InterfaceName,
+    /// Whether other fans use the tunnel too; then its counters are theirs as well.
+    tunnel_shared: bool,
+    containers: Vec<InterfaceName>,
+    programs: Vec<ProgramReport>,
+    counters: TrafficReport,
+    verdict: Verdict,
+}
+
+/// A program that the kernel runs for a fan.
+#[derive(Debug, Serialize)]
+struct ProgramReport {
+    direction: &'static str,
+    id: u32,
+}
+
+/// Packets through bridge and tunnel.
+#[derive(Debug, Serialize)]
+struct TrafficReport {
+    bridge: Counters,
+    tunnel: Counters,
+}
+
+/// Whether the kernel holds all that belongs to a fan.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    /// True when nothing is known to be missing or different.
+    pub complete: bool,
+    /// What is not there.
+    pub missing: Vec<String>,
+    /// What is there but not as it should be, or should not be.
+    pub different: Vec<String>,
+    /// What could not be looked at, and why.
+    pub unknown: Vec<String>,
+}
+
+impl Report {
+    /// Puts together what is known of a fan.
+    #[must_use]
+    pub fn new(bridge: &Bridge, owned: &State, host: &Host) -> Self {
+        let fan = &bridge.fan;
+        let counters = |name: &InterfaceName| host.link(name).map(|link| link.counters).unwrap_or_default();
+        let vxlan = fan.encapsulation == crate::encap::Encapsulation::Vxlan;
+        Self {
+            bridge: fan.bridge.clone(),
+            overlay: fan.overlay().to_string(),
+            underlay: fan.underlay_address(),
+            flags: fan.flags(),
+            slice: fan.slice().to_string(),
+            gateway: fan.gateway(),
+            host: fan.host,
+            device: fan.device.clone(),
+            encapsulation: fan.encapsulation,
+            port: vxlan.then_some(fan.port),
+            vni: vxlan.then(|| fan.overlay().vni()),
+            dhcp: fan.dhcp,
+            host_reserve: fan.host_reserve,
+            nat: fan.nat,
+            table: fan.routing_table(),
+            mtu: bridge.mtu,
+            tunnel: fan.tunnel(),
+            tunnel_shared: !vxlan,
+            containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
+            programs: attached(fan, host)
+                .map(|(direction, id)| ProgramReport { direction, id })
+                .collect(),
+            counters: TrafficReport {
+                bridge: counters(&fan.bridge),
+                tunnel: counters(&fan.tunnel()),
+            },
+            verdict: verdict(fan, owned, host),
+        }
+    }
+}
+
+fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = (&'static str, u32)> + 'a {
+    let programs = host
+        .link(&fan.tunnel())
+        .map(|link: &Link| link.programs.as_slice())
+        .unwrap_or_default();
+    programs
+        .iter()
+        .filter(|program| program.slot == Slot::Fan(fan.overlay()))
+        .map(|program| {
+            let direction = match program.direction {
+                Direction::Ingress => "ingress",
+                Direction::Egress => "egress",
+            };
+            (direction, program.id)
+        })
+}
+
+/// What a plan would have to do to make the fan right.
+#[must_use]
+pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
+    let (mut missing, mut different) = (Vec::new(), Vec::new());
+    for step in diff(owned, &desire::with(owned, fan, host)) {
+        let hidden = !host.privileged && matches!(step.object(), Object::Firewall(..) | Object::Accept(_));
+        match &step {
+            _ if hidden => {}
+            Step::Create(object) => missing.push(describe(object)),
+            Step::Change { to: object, .. } | Step::Delete(object) => different.push(describe(object)),
+        }
+    }
+    let unknown = if host.privileged {
+        Vec::new()
+    } else {
+        vec!["firewall: only root may read it".to_string()]
+    };
+    Verdict {
+        complete: missing.is_empty() && different.is_empty(),
+        missing,
+        different,
+        unknown,
+    }
+}
+
+/// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
+#[must_use]
+pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
+    let spec = program::Spec {
+        mapping: fan.mapping,
+        host: fan.host,
+        encapsulation: fan.encapsulation,
+    };
+    let mut text = String::new();
+    for (direction, name, program) in [
+        (Direction::Egress, "egress", program::egress(&spec)),
+        (Direction::Ingress, "ingress", program::ingress(&spec)),
+    ] {
+        let runs = owned.values().any(|object| {
+            matches!(object, Object::Filter(filter)
+                if filter.link == fan.tunnel() && filter.direction == direction && filter.slot == Slot::Fan(fan.overlay())
+                    && filter.program.digest == program.digest())
+        });
+        let id = attached(fan, host).find(|(found, _)| *found == name).map(|(_, id)| id);
+        let state = match (runs, id) {
+            (true, Some(id)) => format!("running as program {id}"),
+            (false, Some(id)) => format!("NOT what runs there as program {id}; run fanctl up again"),
+            (_, None) => "not attached; run fanctl up again".to_string(),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{name} of {}: {} over {}, host {}, slice {} ({state})\n{program}",
+            fan.tunnel(),
+            fan.overlay(),
+            fan.mapping.underlay(),
+            fan.host,
+            fan.slice()
+        );
+    }
+    text
+}

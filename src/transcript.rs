@@ -1,0 +1,229 @@
+//! Each step as the `ip`, `tc`, `nft` or `sysctl` line that a person would type: for `--dry-run`, `-v` and messages.
+
+use crate::firewall::table_name;
+use crate::object::{
+    Direction, Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
+};
+use crate::plan::Step;
+
+/// The line of the one thing that is asked of the machine and never taken back.
+pub const IP_FORWARD: &str = "sysctl -w net.ipv4.ip_forward=1";
+
+/// What kind of object it is, and its name, for messages: `bridge 'fan-250-0-28'`.
+#[must_use]
+pub fn describe(object: &Object) -> String {
+    match object {
+        Object::Unreachable(overlay, _) => format!("unreachable route '{overlay}'"),
+        Object::Rule(overlay, _) => format!("rule 'to {overlay}'"),
+        Object::Bridge(bridge) => format!("bridge '{}'", bridge.fan.bridge),
+        Object::Tunnel(tunnel) => format!("tunnel '{}'", tunnel.name),
+        Object::Address(address) => format!("address '{}' on '{}'", address.address, address.link),
+        Object::Clsact(_, link) => format!("clsact of '{link}'"),
+        Object::Filter(filter) => format!("{} filter of '{}'", direction(filter.direction), filter.link),
+        Object::Firewall(overlay, _) => format!("nftables table '{}'", table_name(*overlay)),
+        Object::Accept(accept) => format!("rule for '{}' in chain '{}'", accept.bridge, accept.chain),
+        Object::Up(_, link) => format!("link '{link}' up"),
+        Object::Route(route) => format!("route '{}' to '{}'", route.destination, route.device),
+        Object::Dhcp(dhcp) => format!("dhcp server on '{}'", dhcp.bridge),
+    }
+}
+
+/// The verb of a step, for messages.
+#[must_use]
+pub fn verb(step: &Step) -> &'static str {
+    match step {
+        Step::Create(_) => "create",
+        Step::Change { .. } => "change",
+        Step::Delete(_) => "delete",
+    }
+}
+
+/// The lines of a step.
+#[must_use]
+pub fn lines(step: &Step) -> Vec<String> {
+    match step {
+        Step::Create(object) => create(object),
+        Step::Change { to, .. } => change(to),
+        Step::Delete(object) => vec![delete(object)],
+    }
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}
+
+fn create(object: &Object) -> Vec<String> {
+    match object {
+        Object::Unreachable(overlay, table) => vec![format!("ip route add {}", unreachable(overlay, *table))],
+        Object::Rule(overlay, table) => vec![format!("ip rule add {}", rule(overlay, *table))],
+        Object::Bridge(bridge) => {
+            let name = &bridge.fan.bridge;
+            let mut lines = vec![
+                format!(
+                    "ip link add {name} address {} mtu {} type bridge",
+                    bridge.mac, bridge.mtu
+                ),
+                format!("ip link set {name} alias '{}'", bridge.fan.label()),
+            ];
+            lines.extend(settings(name.as_str(), bridge.forwarding, Some(bridge.send_redirects)));
+            lines
+        }
+        Object::Tunnel(tunnel) => create_tunnel(tunnel),
+        Object::Address(address) => vec![format!(
+            "ip address add {} broadcast {} dev {} noprefixroute",
+            address.address,
+            address.address.broadcast(),
+            address.link
+        )],
+        Object::Clsact(_, link) => vec![format!("tc qdisc add dev {link} clsact")],
+        Object::Filter(filter) => vec![attach("add", filter)],
+        Object::Firewall(_, ruleset) => nft_script(ruleset.script()),
+        Object::Accept(accept) => vec![format!("nft insert rule {}", accept.rule())],
+        Object::Up(_, link) => vec![format!("ip link set {link} up")],
+        Object::Route(route) => vec![format!("ip route add {}", self::route(route))],
+        Object::Dhcp(dhcp) => vec![format!("dnsmasq {}", dhcp.arguments.join(" "))],
+    }
+}
+
+fn change(to: &Object) -> Vec<String> {
+    match to {
+        Object::Bridge(bridge) => {
+            let name = &bridge.fan.bridge;
+            let mut lines = vec![format!(
+                "ip link set {name} mtu {} alias '{}'",
+                bridge.mtu,
+                bridge.fan.label()
+            )];
+            lines.extend(settings(name.as_str(), bridge.forwarding, Some(bridge.send_redirects)));
+            lines
+        }
+        Object::Tunnel(tunnel) => {
+            let mut lines = vec![format!("ip link set {} mtu {}", tunnel.name, tunnel.mtu)];
+            lines.extend(tunnel_settings(tunnel));
+            lines
+        }
+        Object::Filter(filter) => vec![attach("replace", filter)],
+        Object::Firewall(overlay, ruleset) => {
+            let mut lines = vec![format!("nft delete table ip {}", table_name(*overlay))];
+            lines.extend(nft_script(ruleset.script()));
+            lines
+        }
+        Object::Route(route) => vec![format!("ip route replace {}", self::route(route))],
+        other => create(other),
+    }
+}
+
+fn delete(object: &Object) -> String {
+    match object {
+        Object::Unreachable(overlay, table) => format!("ip route delete {}", unreachable(overlay, *table)),
+        Object::Rule(overlay, table) => format!("ip rule delete {}", rule(overlay, *table)),
+        Object::Bridge(bridge) => format!("ip link delete {}", bridge.fan.bridge),
+        Object::Tunnel(tunnel) => format!("ip link delete {}", tunnel.name),
+        Object::Address(address) => format!("ip address delete {} dev {}", address.address, address.link),
+        Object::Clsact(_, link) => format!("tc qdisc delete dev {link} clsact"),
+        Object::Filter(filter) => format!("tc filter delete dev {}", filter_place(filter)),
+        Object::Firewall(overlay, _) => format!("nft delete table ip {}", table_name(*overlay)),
+        Object::Accept(accept) => format!("nft delete rule {}", accept.rule()),
+        Object::Up(_, link) => format!("ip link set {link} down"),
+        Object::Route(route) => format!("ip route delete {}", self::route(route)),
+        Object::Dhcp(dhcp) => format!("pkill -f -- 'dnsmasq .*--interface={} '", dhcp.bridge),
+    }
+}
+
+fn unreachable(overlay: &impl std::fmt::Display, table: Table) -> String {
+    format!(
+        "unreachable {overlay} metric {UNREACHABLE_METRIC} proto {PROTOCOL}{}",
+        in_table(table)
+    )
+}
+
+fn rule(overlay: &impl std::fmt::Display, Table(table): Table) -> String {
+    format!("to {overlay} lookup {table} priority {RULE_PRIORITY} protocol {PROTOCOL}")
+}
+
+fn route(route: &Route) -> String {
+    let mtu = route.mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
+    format!(
+        "{} dev {} src {} proto {PROTOCOL} scope link{mtu}{}",
+        route.destination,
+        route.device,
+        route.source,
+        in_table(route.table)
+    )
+}
+
+fn in_table(Table(table): Table) -> String {
+    if table == crate::fan::MAIN_TABLE {
+        String::new()
+    } else {
+        format!(" table {table}")
+    }
+}
+
+fn create_tunnel(tunnel: &Tunnel) -> Vec<String> {
+    let Tunnel { name, mtu, .. } = tunnel;
+    let mut lines = match &tunnel.kind {
+        TunnelKind::Ipip => vec![format!("ip link add {name} mtu {mtu} type ipip external")],
+        TunnelKind::Vxlan { port, mac, .. } => vec![format!(
+            "ip link add {name} address {mac} mtu {mtu} type vxlan external vnifilter dstport {port} nolearning"
+        )],
+    };
+    lines.push(format!("ip link set {name} alias '{}'", tunnel.label()));
+    lines.extend(tunnel_settings(tunnel));
+    lines
+}
+
+fn tunnel_settings(tunnel: &Tunnel) -> Vec<String> {
+    let name = tunnel.name.as_str();
+    let mut lines = settings(name, tunnel.forwarding, None);
+    if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
+        lines.extend(
+            bridge
+                .iter()
+                .map(|bridge| format!("ip link set {name} master {bridge}")),
+        );
+        lines.extend(vni.iter().map(|vni| format!("bridge vni add vni {vni} dev {name}")));
+    }
+    lines
+}
+
+fn settings(link: &str, forwarding: bool, send_redirects: Option<bool>) -> Vec<String> {
+    let line = |setting: &str, on: bool| {
+        // sysctl(8) reads a slash as the separator too, which a dot in an interface's name needs.
+        format!("sysctl -w net/ipv4/conf/{link}/{setting}={}", u8::from(on))
+    };
+    let mut lines = vec![line("forwarding", forwarding)];
+    lines.extend(send_redirects.map(|on| line("send_redirects", on)));
+    lines
+}
+
+fn filter_place(filter: &Filter) -> String {
+    let (preference, handle) = filter.slot.place();
+    format!(
+        "{} {} protocol all pref {preference} handle {handle:#x} bpf",
+        filter.link,
+        direction(filter.direction)
+    )
+}
+
+/// The program is generated, so that there is no file to name: the comment tells which one it is.
+fn attach(verb: &str, filter: &Filter) -> String {
+    let what = match filter.slot {
+        Slot::Fan(overlay) => format!("the program of {overlay}"),
+        Slot::Refuse => "a program that drops".to_string(),
+    };
+    format!(
+        "tc filter {verb} dev {} direct-action object-pinned PROGRAM  # {what}: fanctl show --program",
+        filter_place(filter)
+    )
+}
+
+fn nft_script(script: &str) -> Vec<String> {
+    let mut lines = vec!["nft -f - <<'END'".to_string()];
+    lines.extend(script.lines().map(str::to_string));
+    lines.push("END".into());
+    lines
+}
