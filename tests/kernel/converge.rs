@@ -41,7 +41,11 @@ fn losses(encap: Encap) -> Vec<String> {
             "ip route del 250.0.28.0/24 dev fan-250-0-28",
         ]
         .map(String::from),
-        Encap::Vxlan => ["ip link set TUNNEL nomaster", "bridge vni del vni 16384000 dev TUNNEL"].map(String::from),
+        Encap::Vxlan => [
+            "ip link set TUNNEL nomaster",
+            "bridge vni delete vni 16384000 dev TUNNEL",
+        ]
+        .map(String::from),
     });
     let len = encap.bridge_len().to_string();
     losses

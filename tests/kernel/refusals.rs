@@ -77,7 +77,7 @@ fn bpf_refused(encap: Encap) {
     host.unchanged(|| {
         host.fanctl_by(without, &words)
             .failed()
-            .stderr_has(&["bpf(2)", "not permitted"])
+            .stderr_has(&["bpf program", "not permitted", "CAP_BPF"])
     });
 }
 
@@ -267,7 +267,8 @@ fn a_step_that_fails_is_undone(encap: Encap) {
 fn everything_wrong_is_told_at_once(encap: Encap) {
     let (host, _lan) = a_host();
     host.ip("link add fan-250-0-28 type bridge\n route add 250.7.0.0/16 via 172.30.0.1");
-    host.unchanged(|| up(&host, encap).refused().stderr_has(&["fan-250-0-28", "250.7.0.0/16"]));
+    let output = host.unchanged(|| up(&host, encap).exits(3).stderr_has(&["fan-250-0-28", "250.7.0.0/16"]));
+    assert_eq!(output.stderr.lines().count(), 2, "a line for each reason\n{output}");
 }
 
 fn usage_errors_exit_2() {
