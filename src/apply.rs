@@ -20,18 +20,18 @@ pub struct Failure<E> {
 ///
 /// # Errors
 /// The step that failed.
-pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Result<(), Failure<E>> {
+pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Result<(), Box<Failure<E>>> {
     for (index, step) in steps.iter().enumerate() {
         if let Err(cause) = perform(step) {
             let undo = steps[..index].iter().rev().map(|step| step.clone().inverse());
             let left = undo
                 .filter_map(|step| perform(&step).err().map(|cause| (step, cause)))
                 .collect();
-            return Err(Failure {
+            return Err(Box::new(Failure {
                 step: step.clone(),
                 cause,
                 left,
-            });
+            }));
         }
     }
     Ok(())

@@ -82,7 +82,10 @@ const LAB_EXAMPLES: &str = "\
 Examples:
   fanctl lab
   fanctl lab --hosts 4 --encap vxlan
-  fanctl lab --keep";
+  fanctl lab --keep
+  fanctl lab down
+
+Exit status: 0 every packet arrived, 1 failed (nothing is left), 2 usage, 3 refused (nothing was touched).";
 
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]
@@ -191,10 +194,15 @@ impl UpArgs {
         merge(
             &mut config.host_reserve,
             self.host_reserve,
-            defaults.host_reserve,
+            &defaults.host_reserve,
             "host-reserve",
         )?;
-        merge(&mut config.bridge, self.bridge.clone().map(Some), None, "bridge")?;
+        merge(
+            &mut config.bridge,
+            self.bridge.clone().map(Some),
+            &defaults.bridge,
+            "bridge",
+        )?;
         config.encapsulation = self.encap.unwrap_or(config.encapsulation);
         if self.port.is_some() && config.encapsulation != Encapsulation::Vxlan {
             return Err(Error::Usage(
@@ -210,9 +218,9 @@ impl UpArgs {
 }
 
 /// Takes an option's value, unless a word has already said something else.
-fn merge<T: PartialEq>(value: &mut T, option: Option<T>, default: T, name: &str) -> Result<(), Error> {
+fn merge<T: PartialEq>(value: &mut T, option: Option<T>, default: &T, name: &str) -> Result<(), Error> {
     let Some(option) = option else { return Ok(()) };
-    if *value != default && *value != option {
+    if value != default && *value != option {
         return Err(Error::Usage(format!(
             "{name} is given twice, as a word and as an option, with different values"
         )));

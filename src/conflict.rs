@@ -8,8 +8,9 @@ use ipnetwork::Ipv4Network;
 use crate::desire::{MIN_MTU, mtu};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
+use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::name::InterfaceName;
-use crate::object::{ForeignRoute, Host, Identity, Link, LinkKind, Owner, State, fans};
+use crate::object::{Identity, Owner, State, fans};
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
@@ -176,7 +177,9 @@ fn addresses(fan: &Fan, host: &Host) -> Vec<String> {
 fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
     let (destination, overlay) = (route.destination, fan.overlay().network());
     let ours = route.table == MAIN_TABLE || route.table == fan.routing_table();
-    if !ours || destination.prefix() == 0 || !overlap(destination, overlay) {
+    // Some VPN clients write the default route as two halves; like it, they give way to what is longer.
+    let default = destination.prefix() <= 1;
+    if !ours || default || !overlap(destination, overlay) {
         return None;
     }
     let (way, remove) = match (&route.device, route.gateway) {

@@ -8,13 +8,16 @@ use crate::config::{Config, Place, UnderlaySource};
 use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::Fan;
 use crate::firewall::{self, Accept, Way};
+use crate::host::{Host, HostAddress, Link, LinkKind};
 use crate::mapping::{Mapping, Overlay, Underlay};
 use crate::name::InterfaceName;
 use crate::object::{
-    Address, Bridge, Dhcp, Direction, Filter, Host, HostAddress, Link, Object, Owner, Route, Slot, State, Table,
-    Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, Object, Owner, Route, Slot, State, Table, Tunnel, TunnelKind, fans,
 };
 use crate::program;
+
+#[cfg(test)]
+mod tests;
 
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
 pub const MIN_MTU: u32 = 576;
@@ -148,7 +151,7 @@ fn find_address<'a>(source: &UnderlaySource, host: &'a Host) -> Result<(&'a Link
 fn candidates(host: &Host) -> impl Iterator<Item = (&Link, &HostAddress)> {
     host.links
         .iter()
-        .filter(|link| link.kind != crate::object::LinkKind::Loopback && !link.ours)
+        .filter(|link| link.kind != LinkKind::Loopback && !link.ours)
         .flat_map(|link| link.addresses.iter().map(move |address| (link, address)))
 }
 
@@ -376,9 +379,9 @@ pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
 
 /// The same state with the shared objects that its fans need, and no others.
 #[must_use]
-pub fn with_shared(state: State, host: &Host) -> State {
+pub fn with_shared(mut state: State, host: &Host) -> State {
     let shared = shared(fans(&state), host);
-    let mut state = without(&state, Owner::Shared);
+    state.retain(|key, _| key.owner != Owner::Shared);
     state.extend(shared);
     state
 }

@@ -11,16 +11,19 @@ pub enum Error {
     Usage(String),
     /// The machine is not in a state in which it could be done; nothing was touched. Every reason there is.
     Refused(Vec<String>),
+    /// A signal ended it: its number, and what became of what was begun.
+    Interrupted(i32, String),
 }
 
 impl Error {
-    /// The exit status: 1 failed, 2 usage, 3 refused.
+    /// The exit status: 1 failed, 2 usage, 3 refused; for a signal 128 and its number, as shells have it.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
+            Self::Interrupted(signal, _) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
         }
     }
 
@@ -28,7 +31,7 @@ impl Error {
     #[must_use]
     pub fn lines(&self) -> &[String] {
         match self {
-            Self::Failed(line) | Self::Usage(line) => std::slice::from_ref(line),
+            Self::Failed(line) | Self::Usage(line) | Self::Interrupted(_, line) => std::slice::from_ref(line),
             Self::Refused(lines) => lines,
         }
     }

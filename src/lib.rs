@@ -13,7 +13,7 @@
 //! | [`bpf`], [`program`] | an assembler; the mapping as instructions |
 //! | [`config`], [`fan`] | what is asked for; a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables table, and its rules in other people's chains |
-//! | [`object`] | the vocabulary: `State`, what we own or want; `Host`, everything else that matters |
+//! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
 //! | [`desire`], [`conflict`] | a fan's objects; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
@@ -21,6 +21,10 @@
 //! | [`lock`], [`command`], [`lab`], [`cli`], [`error`] | the verbs, each a choice of the desired state |
 //!
 //! Everything above [`machine`] is pure: no I/O, no clock, no environment.
+
+// The oracle of the programs is one file, compiled into the unit tests here and into tests/kernel.
+#[cfg(test)]
+extern crate self as fanctl;
 
 pub mod apply;
 pub mod bpf;
@@ -34,6 +38,7 @@ pub mod encap;
 pub mod error;
 pub mod fan;
 pub mod firewall;
+pub mod host;
 pub mod lab;
 pub mod lock;
 pub mod machine;

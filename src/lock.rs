@@ -1,7 +1,9 @@
 //! One change at a time in a network namespace: ifupdown, systemd and a person may all run `fanctl` at once.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -19,8 +21,7 @@ impl Lock {
     /// # Errors
     /// When the lock's file cannot be made.
     pub fn take() -> Result<Self, Error> {
-        let namespace = fs::metadata("/proc/self/ns/net")?.ino();
-        let path = format!("{DIRECTORY}/{namespace}.lock");
+        let path = path(Path::new("/proc/self/ns/net"))?;
         let say = |error: &dyn std::fmt::Display| Error::Failed(format!("lock '{path}': {error}"));
         fs::create_dir_all(DIRECTORY).map_err(|error| say(&error))?;
         let file = File::create(&path).map_err(|error| say(&error))?;
@@ -28,4 +29,14 @@ impl Lock {
             .map(Self)
             .map_err(|(_, errno)| say(&errno.desc()))
     }
+}
+
+/// Removes the lock's file of a network namespace that is about to be deleted, if there is one.
+pub fn forget(namespace: &Path) {
+    let _ = path(namespace).and_then(fs::remove_file);
+}
+
+/// The lock's file of a network namespace, which is known by its inode.
+fn path(namespace: &Path) -> io::Result<String> {
+    fs::metadata(namespace).map(|metadata| format!("{DIRECTORY}/{}.lock", metadata.ino()))
 }

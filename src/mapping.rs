@@ -16,7 +16,7 @@ use ipnetwork::Ipv4Network;
 
 /// Networks whose addresses cannot be given to containers, and why (RFC 6890).
 const NEVER_OVERLAY: [(Ipv4Addr, u8, &str); 4] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "0.0.0.0/8 means 'this network'"),
+    (Ipv4Addr::UNSPECIFIED, 8, "0.0.0.0/8 means 'this network'"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "127.0.0.0/8 is loopback"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "169.254.0.0/16 is link-local"),
     (Ipv4Addr::new(224, 0, 0, 0), 4, "224.0.0.0/4 is multicast"),
@@ -261,7 +261,7 @@ impl fmt::Debug for Mapping {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -354,7 +354,7 @@ mod tests {
     }
 
     /// Every legal pair of widths, with networks that do not overlap.
-    fn any_mapping() -> impl Strategy<Value = Mapping> {
+    pub(crate) fn any_mapping() -> impl Strategy<Value = Mapping> {
         (1_u8..=30, any::<u32>(), any::<u32>())
             .prop_flat_map(|(over_len, over, under)| (Just(over_len), (over_len + 2)..=32, Just(over), Just(under)))
             .prop_filter_map("networks that may be used", |(over_len, under_len, over, under)| {

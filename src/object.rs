@@ -1,7 +1,7 @@
 //! The vocabulary: what the kernel holds of a fan.
 //!
 //! [`State`] is used on both sides: observed and desired objects are the same complete values, so equality is the whole
-//! meaning of "it is right". [`Host`] is everything else that planning needs to know; a plan never changes it.
+//! meaning of "it is right".
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -358,8 +358,10 @@ impl Object {
             Self::Tunnel(tunnel) => tunnel.owner,
             Self::Filter(filter) => filter.owner,
             Self::Bridge(bridge) => Owner::Fan(bridge.fan.overlay()),
-            Self::Unreachable(overlay, _) | Self::Rule(overlay, _) | Self::Firewall(overlay, _) => Owner::Fan(*overlay),
-            Self::Address(Address { overlay, .. })
+            Self::Unreachable(overlay, _)
+            | Self::Rule(overlay, _)
+            | Self::Firewall(overlay, _)
+            | Self::Address(Address { overlay, .. })
             | Self::Accept(Accept { overlay, .. })
             | Self::Route(Route { overlay, .. })
             | Self::Dhcp(Dhcp { overlay, .. }) => Owner::Fan(*overlay),
@@ -371,8 +373,12 @@ impl Object {
     pub fn depends_on(&self, other: &Identity) -> bool {
         let on_link = |name: &InterfaceName| matches!(other, Identity::Bridge(n) | Identity::Tunnel(n) if n == name);
         match self {
-            Self::Unreachable(..) | Self::Rule(..) | Self::Bridge(_) | Self::Firewall(..) | Self::Accept(_) => false,
-            Self::Tunnel(Tunnel {
+            Self::Unreachable(..)
+            | Self::Rule(..)
+            | Self::Bridge(_)
+            | Self::Firewall(..)
+            | Self::Accept(_)
+            | Self::Tunnel(Tunnel {
                 kind: TunnelKind::Ipip, ..
             }) => false,
             Self::Tunnel(Tunnel {
@@ -404,145 +410,6 @@ impl Object {
             | (Self::Route(_), Self::Route(_)) => true,
             _ => false,
         }
-    }
-}
-
-/// Facts about the machine that planning needs and no plan changes.
-#[derive(Clone, Debug, Default)]
-pub struct Host {
-    /// Every network interface, ours included.
-    pub links: Vec<Link>,
-    /// IPv4 unicast routes that are not ours, in any table but the local one.
-    pub routes: Vec<ForeignRoute>,
-    /// `net.ipv4.ip_forward`
-    pub ip_forward: bool,
-    /// The forward chain of iptables that needs a rule to let the fan's traffic pass, if any does.
-    pub forward_chain: Option<ForwardChain>,
-    /// Whether a dnsmasq program was found.
-    pub dnsmasq: bool,
-    /// Whether the firewall, programs and rules could be read, which takes root.
-    pub privileged: bool,
-}
-
-/// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Its name.
-    pub name: InterfaceName,
-    /// Whether it is administratively up.
-    pub up: bool,
-    /// In bytes.
-    pub mtu: u32,
-    /// Whether its alias says that it is ours.
-    pub ours: bool,
-    /// The bridge or bond it is a port of.
-    pub master: Option<InterfaceName>,
-    /// What it is, where that matters here.
-    pub kind: LinkKind,
-    /// Its IPv4 addresses in the kernel's order.
-    pub addresses: Vec<HostAddress>,
-    /// Traffic counters.
-    pub counters: Counters,
-    /// Programs attached to it, by direction and filter handle.
-    pub programs: Vec<AttachedProgram>,
-}
-
-/// An IPv4 address of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostAddress {
-    /// Address and prefix length.
-    pub address: Ipv4Network,
-    /// Added after another address of the same network (`IFA_F_SECONDARY`).
-    pub secondary: bool,
-    /// Valid beyond the host itself (scope `global` or `site`).
-    pub global: bool,
-}
-
-/// What an interface is, where that decides whether a fan can stand beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkKind {
-    /// Nothing that matters here.
-    Other,
-    /// The loopback interface.
-    Loopback,
-    /// IP in IP in collect-metadata mode.
-    IpipExternal,
-    /// IP in IP between these addresses; unspecified stands for any.
-    Ipip {
-        /// Local endpoint.
-        local: Ipv4Addr,
-        /// Remote endpoint.
-        remote: Ipv4Addr,
-    },
-    /// VXLAN on a UDP port.
-    Vxlan {
-        /// UDP port.
-        port: u16,
-        /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
-        shares_port: bool,
-    },
-}
-
-/// Packets since the interface was made, and those its clsact refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counters {
-    /// Packets received.
-    pub received: u64,
-    /// Packets sent.
-    pub sent: u64,
-    /// Packets that a program refused, both ways.
-    pub refused: u64,
-}
-
-/// A program on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttachedProgram {
-    /// Received or sent packets.
-    pub direction: Direction,
-    /// Its place.
-    pub slot: Slot,
-    /// The kernel's number for it, as in `bpftool prog show id N`.
-    pub id: u32,
-}
-
-/// A route that is not ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignRoute {
-    /// The routing table.
-    pub table: u32,
-    /// The destination; 0.0.0.0/0 for a default route.
-    pub destination: Ipv4Network,
-    /// The interface it leads to; none for `unreachable`, `blackhole` and the like.
-    pub device: Option<InterfaceName>,
-    /// The gateway, if it has one.
-    pub gateway: Option<Ipv4Addr>,
-    /// Lower wins.
-    pub metric: u32,
-}
-
-impl Host {
-    /// The interface of a name.
-    #[must_use]
-    pub fn link(&self, name: &InterfaceName) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == *name)
-    }
-
-    /// The ports of a bridge that are not ours: somebody's containers.
-    pub fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
-        self.links
-            .iter()
-            .filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
-    }
-
-    /// The interface of the best default route in the main table.
-    #[must_use]
-    pub fn default_device(&self) -> Option<&InterfaceName> {
-        self.routes
-            .iter()
-            .filter(|route| route.table == crate::fan::MAIN_TABLE && route.destination.prefix() == 0)
-            .filter_map(|route| Some((route.metric, route.device.as_ref()?)))
-            .min_by_key(|(metric, _)| *metric)
-            .map(|(_, device)| device)
     }
 }
 

@@ -1,14 +1,18 @@
 //! The way from what is to what should be.
 //!
 //! `diff` subtracts one [`State`] from another and orders what is left: deletions first, in falling order of
-//! [`Identity`], then creations and changes in rising order. A replaced object takes its dependants with it.
+//! [identity](crate::object::Identity), then creations and changes in rising order. A replaced object takes its dependants with it.
 //! Laws, tested on generated states below: `diff(s, s)` is empty; replaying `diff(s, d)` on `s` gives `d`; any prefix
 //! of a plan followed by its inverse gives back the start; nothing is created before what it depends on, or
 //! deleted after it.
 
 use std::collections::BTreeSet;
 
-use crate::object::{Host, Key, Object, State};
+use crate::host::Host;
+use crate::object::{Key, Object, State};
+
+#[cfg(test)]
+mod tests;
 
 /// One thing to do to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

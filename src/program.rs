@@ -31,8 +31,14 @@ use std::net::Ipv4Addr;
 use crate::bpf::Operation::{Add, And, Move, Or, ShiftRight};
 use crate::bpf::Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use crate::bpf::{Assembler, Code, Helper, Insn, Label, Register, Size};
+use crate::digest::digest;
 use crate::encap::Encapsulation;
 use crate::mapping::Mapping;
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
 
 /// What a pair of programs is made for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -444,10 +450,7 @@ impl Program {
     /// same in every build for one byte order; not a defence against someone who looks for collisions.
     #[must_use]
     pub fn digest(&self) -> String {
-        let hash = self.encode().into_iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        format!("{hash:016x}")
+        digest(&self.encode())
     }
 }
 

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::desire;
 use crate::fan::Fan;
+use crate::host::{Counters, Host, Link};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Counters, Direction, Host, Link, Object, Slot, State};
+use crate::object::{Bridge, Direction, Object, Slot, State};
 use crate::plan::{Step, diff};
 use crate::program;
 use crate::transcript::describe;
@@ -148,7 +149,11 @@ fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = (&'static 
 pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
     let (mut missing, mut different) = (Vec::new(), Vec::new());
     for step in diff(owned, &desire::with(owned, fan, host)) {
-        let hidden = !host.privileged && matches!(step.object(), Object::Firewall(..) | Object::Accept(_));
+        let hidden = !host.privileged
+            && matches!(
+                step.object(),
+                Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_)
+            );
         match &step {
             _ if hidden => {}
             Step::Create(object) => missing.push(describe(object)),
@@ -158,7 +163,7 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
     let unknown = if host.privileged {
         Vec::new()
     } else {
-        vec!["firewall: only root may read it".to_string()]
+        vec!["firewall and dhcp server: only root may look at them".to_string()]
     };
     Verdict {
         complete: missing.is_empty() && different.is_empty(),

@@ -62,11 +62,8 @@ fn create(object: &Object) -> Vec<String> {
         Object::Bridge(bridge) => {
             let name = &bridge.fan.bridge;
             let mut lines = vec![
-                format!(
-                    "ip link add {name} address {} mtu {} type bridge",
-                    bridge.mac, bridge.mtu
-                ),
-                format!("ip link set {name} alias '{}'", bridge.fan.label()),
+                format!("ip link add {name} address {} type bridge", bridge.mac),
+                format!("ip link set {name} mtu {} alias '{}'", bridge.mtu, bridge.fan.label()),
             ];
             lines.extend(settings(name.as_str(), bridge.forwarding, Some(bridge.send_redirects)));
             lines
@@ -166,12 +163,12 @@ fn in_table(Table(table): Table) -> String {
 fn create_tunnel(tunnel: &Tunnel) -> Vec<String> {
     let Tunnel { name, mtu, .. } = tunnel;
     let mut lines = match &tunnel.kind {
-        TunnelKind::Ipip => vec![format!("ip link add {name} mtu {mtu} type ipip external")],
+        TunnelKind::Ipip => vec![format!("ip link add {name} type ipip external")],
         TunnelKind::Vxlan { port, mac, .. } => vec![format!(
-            "ip link add {name} address {mac} mtu {mtu} type vxlan external vnifilter dstport {port} nolearning"
+            "ip link add {name} address {mac} type vxlan external vnifilter dstport {port} nolearning"
         )],
     };
-    lines.push(format!("ip link set {name} alias '{}'", tunnel.label()));
+    lines.push(format!("ip link set {name} mtu {mtu} alias '{}'", tunnel.label()));
     lines.extend(tunnel_settings(tunnel));
     lines
 }

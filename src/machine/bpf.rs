@@ -342,6 +342,8 @@ pub(crate) mod interpreter {
         pub received: Option<Key>,
         /// The key and the flags it leaves with.
         pub sent: Option<(Key, u64)>,
+        /// Whether the kernel will fail to give it a key.
+        pub keyless: bool,
     }
 
     thread_local! {
@@ -401,7 +403,12 @@ pub(crate) mod interpreter {
         assert_eq!(size, 44);
         // SAFETY: as in `write`.
         let bytes = unsafe { std::slice::from_raw_parts(key as *const u8, 44) };
-        PACKET.with_borrow_mut(|packet| packet.sent = Some((bytes.try_into().unwrap(), flags)));
-        0
+        PACKET.with_borrow_mut(|packet| {
+            if packet.keyless {
+                return error(libc::ENOMEM);
+            }
+            packet.sent = Some((bytes.try_into().unwrap(), flags));
+            0
+        })
     }
 }

@@ -6,9 +6,10 @@ use netlink_packet_route::tc::{
     TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption, TcStats2,
 };
 
+use crate::host::AttachedProgram;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
-use crate::object::{AttachedProgram, Direction, Filter, Object, Owner, ProgramRef, Slot};
+use crate::object::{Direction, Filter, Object, Owner, ProgramRef, Slot};
 
 /// `ETH_P_ALL` in network byte order, as the kernel wants it in the lower half of `tcm_info`.
 const ALL_PROTOCOLS: u16 = 0x0003_u16.to_be();

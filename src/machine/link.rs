@@ -12,54 +12,57 @@ use netlink_packet_route::link::{
 use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use crate::fan::{Fan, Mac};
+use crate::host::{Counters, Link, LinkKind};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Counters, Link, LinkKind, Object, Tunnel, TunnelKind};
+use crate::object::{Bridge, Object, Tunnel, TunnelKind};
 
-/// The requests that make a device and label it, to be sent in one datagram: the kernel takes no alias while creating
-/// (`rtnl_newlink_create`, net/core/rtnetlink.c).
-#[must_use]
-pub fn create(name: &InterfaceName, device: LinkMessage, label: &str) -> Vec<(RouteNetlinkMessage, u16)> {
-    let alias = LinkUnspec::new_with_name(name.as_str()).alias(label).build();
+/// The MTU that a device is born with, the smallest that IPv4 allows (RFC 791).
+const MTU_AT_BIRTH: u32 = 68;
+
+/// The requests that make a device, label it and set its MTU (in bytes), to be sent in one datagram: the kernel takes no
+/// alias while creating (`rtnl_newlink_create`, net/core/rtnetlink.c at v6.1), and holds on to a bridge's MTU while
+/// ports come and go only if it was changed after creation (`br_change_mtu`, net/bridge/br_device.c at v6.1).
+fn create(name: &InterfaceName, device: LinkMessage, mtu: u32, label: &str) -> Vec<(RouteNetlinkMessage, u16)> {
+    let rest = LinkUnspec::new_with_name(name.as_str()).mtu(mtu).alias(label).build();
     vec![
         (RouteNetlinkMessage::NewLink(device), NLM_F_CREATE | NLM_F_EXCL),
-        (RouteNetlinkMessage::SetLink(alias), 0),
+        (RouteNetlinkMessage::SetLink(rest), 0),
     ]
 }
 
-/// The device and label of a bridge.
+/// A new bridge.
 #[must_use]
-pub fn encode_bridge(bridge: &Bridge) -> (LinkMessage, String) {
-    let message = LinkBridge::new(bridge.fan.bridge.as_str())
+pub fn encode_bridge(bridge: &Bridge) -> Vec<(RouteNetlinkMessage, u16)> {
+    let name = &bridge.fan.bridge;
+    let device = LinkBridge::new(name.as_str())
         .address(bridge.mac.0.to_vec())
-        .mtu(bridge.mtu)
+        .mtu(MTU_AT_BIRTH)
         .build();
-    (message, bridge.fan.label())
+    create(name, device, bridge.mtu, &bridge.fan.label())
 }
 
-/// The device and label of a tunnel. `bridge` is the index of the bridge that a VXLAN device is a port of.
+/// A new tunnel. `bridge` is the index of the bridge that a VXLAN device is a port of.
 #[must_use]
-pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> (LinkMessage, String) {
-    let message = match &tunnel.kind {
-        TunnelKind::Ipip => LinkIpIp::new(tunnel.name.as_str())
-            .collect_metadata(true)
-            .mtu(tunnel.mtu)
-            .build(),
+pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkMessage, u16)> {
+    let name = tunnel.name.as_str();
+    let device = match &tunnel.kind {
+        TunnelKind::Ipip => LinkIpIp::new(name).collect_metadata(true).mtu(MTU_AT_BIRTH).build(),
         TunnelKind::Vxlan { port, mac, .. } => {
             // The device's own forwarding table is never asked, so it need not learn.
-            let device = LinkMessageBuilder::<LinkVxlan>::new(tunnel.name.as_str())
+            let device = LinkMessageBuilder::<LinkVxlan>::new(name)
                 .collect_metadata(true)
                 .vnifilter(true)
                 .learning(false)
                 .port(*port)
                 .address(mac.0.to_vec())
-                .mtu(tunnel.mtu);
+                .mtu(MTU_AT_BIRTH);
             match bridge {
                 Some(index) => device.controller(index).build(),
                 None => device.build(),
             }
         }
     };
-    (message, tunnel.label())
+    create(&tunnel.name, device, tunnel.mtu, &tunnel.label())
 }
 
 /// A request that changes MTU and label of a device.

@@ -17,31 +17,23 @@ pub struct Observed {
     pub forward_chain: Option<ForwardChain>,
 }
 
-/// Reads our tables and our rules elsewhere: one run of `nft` for the chains there are, and one for the contents of
-/// those that matter.
+/// Reads our tables, and our rules in iptables' chains.
+///
+/// One run of `nft` tells which chains there are, then one for each that matters: given two tables to list in one run,
+/// nft 1.0.6 reads only the last into its cache and then misses the first.
 ///
 /// # Errors
 /// A sentence from `nft`.
 pub fn observe() -> Result<Observed, String> {
     let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
-    let mut questions = String::new();
-    for table in &chains.ours {
-        questions.push_str(&format!("list table ip {}\n", table_name(*table)));
+    let mut objects = Vec::new();
+    for overlay in &chains.ours {
+        let listing = tool::run("nft", &["list", "table", "ip", &table_name(*overlay)], "")?;
+        objects.push(Object::Firewall(*overlay, Ruleset::new(listing)));
     }
     for chain in &chains.forward {
-        questions.push_str(&format!("list chain ip filter {chain}\n"));
-    }
-    let listing = if questions.is_empty() {
-        String::new()
-    } else {
-        tool::run("nft", &["-f", "-"], &questions)?
-    };
-    let mut objects = Vec::new();
-    for (table, text) in tables(&listing) {
-        match table_overlay(&table) {
-            Some(overlay) => objects.push(Object::Firewall(overlay, Ruleset::new(text))),
-            None => objects.extend(accepts(&text).map(|(accept, _)| Object::Accept(accept))),
-        }
+        let listing = tool::run("nft", &["list", "chain", "ip", "filter", &chain.to_string()], "")?;
+        objects.extend(accepts(&listing).map(|(accept, _)| Object::Accept(accept)));
     }
     let docker = chains
         .forward
@@ -87,21 +79,6 @@ impl Chains {
         }
         chains
     }
-}
-
-/// The tables of a listing by name, each with its text. A table may come in several parts.
-fn tables(listing: &str) -> Vec<(String, String)> {
-    let mut tables: Vec<(String, String)> = Vec::new();
-    for line in listing.lines() {
-        if let Some(name) = line.strip_prefix("table ip ").and_then(|rest| rest.strip_suffix(" {")) {
-            tables.push((name.to_string(), String::new()));
-        }
-        if let Some((_, text)) = tables.last_mut() {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    tables
 }
 
 /// Our rules in the chains of a listing, with their handles where it has them.
@@ -167,11 +144,11 @@ pub fn delete_accept(accept: &Accept) -> Result<(), String> {
         .filter_map(|(found, handle)| Some((handle?, found)))
         .filter(|(_, found)| found == accept)
         .collect();
-    let script: String = handles
+    let script: Vec<String> = handles
         .keys()
         .map(|handle| format!("delete rule ip filter {chain} handle {handle}\n"))
         .collect();
-    tool::run("nft", &["-f", "-"], &script).map(drop)
+    tool::run("nft", &["-f", "-"], &script.concat()).map(drop)
 }
 
 #[cfg(test)]

@@ -13,11 +13,10 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::RouteMessageBuilder;
 
 use crate::fan::Fan;
+use crate::host::{ForeignRoute, HostAddress};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
-use crate::object::{
-    Address, ForeignRoute, HostAddress, Object, PROTOCOL, RULE_PRIORITY, Route, Table, UNREACHABLE_METRIC,
-};
+use crate::object::{Address, Object, PROTOCOL, RULE_PRIORITY, Route, Table, UNREACHABLE_METRIC};
 
 /// The table of the kernel's own routes to local addresses (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;

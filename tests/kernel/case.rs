@@ -90,6 +90,18 @@ impl Cases {
         self
     }
 
+    /// Tests that run once and bring their full names.
+    pub fn under_their_names(mut self, tests: Vec<Named<fn()>>) -> Self {
+        for (name, test) in tests {
+            self.cases.push(Case {
+                name: name.into(),
+                needs: Vec::new(),
+                run: Box::new(test),
+            });
+        }
+        self
+    }
+
     /// The list.
     pub fn list(self) -> Vec<Case> {
         self.cases

@@ -21,6 +21,7 @@ mod mtu;
 mod nat;
 mod objects;
 mod options;
+mod program;
 mod refusals;
 mod several;
 mod show;
@@ -29,14 +30,14 @@ mod wire;
 
 use std::process::ExitCode;
 
-use case::Case;
+use case::{Case, Cases};
 use libtest_mimic::Arguments;
 use support::Machine;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 15] = [
+    let modules: [fn() -> Vec<Case>; 16] = [
         converge::cases,
         dhcp::cases,
         firewall::cases,
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         nat::cases,
         objects::cases,
         options::cases,
+        || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
         several::cases,
         show::cases,

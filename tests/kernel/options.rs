@@ -69,7 +69,7 @@ fn options_change_in_place(encap: Encap) {
     let index = |device: &str| pair.a.ip_json(&format!("link show dev {device}"))[0]["ifindex"].clone();
     let devices: Vec<Value> = [index("fan-250-0-28"), index(encap.tunnel())].into();
     let plain = pair.a.dump();
-    for change in ["--no-nat", "--host-reserve 4 --mtu 1400", "--table 99"] {
+    for change in ["--no-nat", "--mtu 1400", "--table 99"] {
         up(&pair.a, encap, change);
         assert_eq!(
             [index("fan-250-0-28"), index(encap.tunnel())].to_vec(),

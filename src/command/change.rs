@@ -1,0 +1,267 @@
+//! `up` and `down`: choose the desired set, and go there; or print the way.
+
+use std::io::Write;
+
+use nix::sys::signal::{SigSet, Signal};
+use serde::Serialize;
+
+use super::{bridges, json};
+use crate::apply::{Failure, apply};
+use crate::cli::OutputArgs;
+use crate::config::{Config, Place, UnderlaySource};
+use crate::conflict;
+use crate::desire;
+use crate::error::Error;
+use crate::fan::Fan;
+use crate::host::Host;
+use crate::lock::Lock;
+use crate::machine::{self, Machine, Scope};
+use crate::mapping::Overlay;
+use crate::object::{Owner, State, fans};
+use crate::plan::{Step, diff, refusals};
+use crate::report::Report;
+use crate::transcript::{self, describe};
+
+/// Brings a fan up, or makes one that is up as asked for.
+pub fn up(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    if !config.enabled {
+        note(output, &format!("fan {} is off: left alone", config.overlay));
+        return Ok(());
+    }
+    let change = Change::begin("up", output)?;
+    let fan = change.resolve(config)?;
+    let mut reasons = conflict::conflicts(&fan, &change.host, &change.owned);
+    let desired = desire::with(&change.owned, &fan, &change.host);
+    let steps = diff(&change.owned, &desired);
+    reasons.extend(refusals(&steps, &change.host));
+    if !reasons.is_empty() {
+        return Err(Error::Refused(reasons));
+    }
+    let forward = fan.nat && !change.host.ip_forward;
+    let changed = change.carry_out(&steps, &desired, forward, out)?;
+    if output.dry_run {
+        return Ok(());
+    }
+    let mtu = desire::mtu(&fan, &change.host);
+    let sentence = if changed {
+        format!(
+            "{} is up: slice {}, gateway {}, mtu {mtu}",
+            fan.bridge,
+            fan.slice(),
+            fan.gateway()
+        )
+    } else {
+        format!("{} is up already: nothing to do", fan.bridge)
+    };
+    change.tell(&sentence, changed, Some(&fan), out)
+}
+
+/// Takes one fan down.
+pub fn down(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let change = Change::begin("down", output)?;
+    if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == overlay) {
+        is_meant(fan, underlay).map_err(|reason| Error::Refused(vec![reason]))?;
+    }
+    let rest = desire::without(&change.owned, Owner::Fan(overlay));
+    change.take_down(&desire::with_shared(rest, &change.host), &format!("fan {overlay}"), out)
+}
+
+/// Takes every fan down.
+pub fn down_everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    Change::begin("down", output)?.take_down(&State::new(), "every fan", out)
+}
+
+/// Whether the underlay that was written can be that of a fan. Nothing is looked up: a fan must go down also when its
+/// interface or address is gone.
+fn is_meant(fan: &Fan, underlay: &UnderlaySource) -> Result<(), String> {
+    let place = match &underlay.place {
+        Place::Default => true,
+        Place::Interface(name) => *name == fan.device,
+        Place::Address(address) => *address == fan.host,
+        Place::Network(network) => *network == fan.mapping.underlay(),
+    };
+    if place && underlay.len == fan.mapping.underlay().network().prefix() {
+        return Ok(());
+    }
+    Err(format!(
+        "fan {0} is over {1} on {2}, not over '{underlay}'; if it is meant: fanctl down {0} {1}",
+        fan.overlay(),
+        fan.underlay_address(),
+        fan.device
+    ))
+}
+
+/// A change in the making: the machine, locked, and what it was like.
+struct Change {
+    machine: Machine,
+    owned: State,
+    host: Host,
+    output: OutputArgs,
+    _lock: Option<Lock>,
+}
+
+impl Change {
+    fn begin(verb: &str, output: OutputArgs) -> Result<Self, Error> {
+        if !machine::is_privileged() && !output.dry_run {
+            return Err(Error::Failed(format!(
+                "fanctl {verb} changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
+            )));
+        }
+        if !machine::is_privileged() {
+            note(
+                output,
+                "not root: the firewall cannot be read, and is taken to be empty",
+            );
+        }
+        let lock = if output.dry_run { None } else { Some(Lock::take()?) };
+        let machine = Machine::connect()?;
+        let (owned, host) = machine.observe(Scope::All)?;
+        Ok(Self {
+            machine,
+            owned,
+            host,
+            output,
+            _lock: lock,
+        })
+    }
+
+    fn resolve(&self, config: &Config) -> Result<Fan, Error> {
+        let resolved = desire::resolve(config, &self.host).map_err(|reason| Error::Refused(vec![reason]))?;
+        note(self.output, &resolved.choice);
+        Ok(resolved.fan)
+    }
+
+    fn take_down(&self, desired: &State, what: &str, out: &mut dyn Write) -> Result<(), Error> {
+        let steps = diff(&self.owned, desired);
+        let reasons = refusals(&steps, &self.host);
+        if !reasons.is_empty() {
+            return Err(Error::Refused(reasons));
+        }
+        let changed = self.carry_out(&steps, desired, false, out)?;
+        if self.output.dry_run {
+            return Ok(());
+        }
+        let sentence = if changed {
+            format!("{what} is down")
+        } else {
+            format!("{what} is down already: nothing to do")
+        };
+        self.tell(&sentence, changed, None, out)
+    }
+
+    /// Prints the plan, or carries it out and looks whether the machine is as wanted. Whether there was anything to do.
+    fn carry_out(&self, steps: &[Step], desired: &State, ip_forward: bool, out: &mut dyn Write) -> Result<bool, Error> {
+        let lines = || {
+            let requirement = ip_forward.then(|| transcript::IP_FORWARD.to_string());
+            requirement.into_iter().chain(steps.iter().flat_map(transcript::lines))
+        };
+        if self.output.dry_run {
+            if self.output.json {
+                serde_json::to_writer_pretty(&mut *out, &lines().collect::<Vec<_>>()).map_err(std::io::Error::from)?;
+                writeln!(out)?;
+            } else {
+                lines().try_for_each(|line| writeln!(out, "{line}"))?;
+            }
+            return Ok(!steps.is_empty());
+        }
+        // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
+        let _held = HeldSignals::hold();
+        if ip_forward {
+            note(self.output, &format!("# {}", transcript::IP_FORWARD));
+            machine::enable_ip_forward()?;
+        }
+        if steps.is_empty() {
+            return Ok(ip_forward);
+        }
+        apply(steps, |step| {
+            for line in transcript::lines(step) {
+                note(self.output, &format!("# {line}"));
+            }
+            self.machine.perform(step)
+        })
+        .map_err(|failure| failed(&failure))?;
+        self.verify(steps, desired)?;
+        Ok(true)
+    }
+
+    /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
+    fn verify(&self, steps: &[Step], desired: &State) -> Result<(), Error> {
+        let (found, _) = self.machine.observe(Scope::All)?;
+        let rest = diff(&found, desired);
+        let Some(first) = rest.first() else { return Ok(()) };
+        let undo: Vec<Step> = steps.iter().rev().map(|step| step.clone().inverse()).collect();
+        let end = match apply(&undo, |step| self.machine.perform(step)) {
+            Ok(()) => "everything was taken back".to_string(),
+            Err(failure) => format!("taking it back: {}", failed(&failure)),
+        };
+        Err(Error::Failed(format!(
+            "{} is not as asked for after all steps succeeded: something else manages it; {end}",
+            describe(first.object())
+        )))
+    }
+
+    fn tell(&self, sentence: &str, changed: bool, fan: Option<&Fan>, out: &mut dyn Write) -> Result<(), Error> {
+        if !self.output.json {
+            return Ok(writeln!(out, "{sentence}")?);
+        }
+        let report = match fan {
+            Some(fan) => {
+                let (owned, host) = self.machine.observe(Scope::All)?;
+                bridges(&owned)
+                    .find(|b| b.fan.overlay() == fan.overlay())
+                    .map(|b| Report::new(b, &owned, &host))
+            }
+            None => None,
+        };
+        json(&Outcome { changed, fan: report }, out)
+    }
+}
+
+/// What `up --json` and `down --json` tell.
+#[derive(Serialize)]
+struct Outcome {
+    changed: bool,
+    /// The fan that is up now.
+    fan: Option<Report>,
+}
+
+/// The sentence for a step that failed: what, on which object, the reason, and how things stand now.
+fn failed(failure: &Failure<machine::Error>) -> Error {
+    let step = |step: &Step| format!("{} {}", transcript::verb(step), describe(step.object()));
+    let after = if failure.left.is_empty() {
+        "everything is as it was".to_string()
+    } else {
+        let left: Vec<String> = failure
+            .left
+            .iter()
+            .map(|(undo, cause)| format!("cannot {}: {cause}", step(undo)))
+            .collect();
+        format!("and taking back failed: {}", left.join("; "))
+    };
+    Error::Failed(format!("cannot {}: {}; {after}", step(&failure.step), failure.cause))
+}
+
+/// Signals that would end the process, held until this is dropped.
+struct HeldSignals(SigSet);
+
+impl HeldSignals {
+    fn hold() -> Self {
+        let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+        let set: SigSet = ending.into_iter().collect();
+        // It fails only for an unknown constant; then signals are simply not held.
+        let _ = set.thread_block();
+        Self(set)
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        let _ = self.0.thread_unblock();
+    }
+}
+
+fn note(output: OutputArgs, line: &str) {
+    if output.verbose {
+        eprintln!("{line}");
+    }
+}

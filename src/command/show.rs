@@ -1,0 +1,47 @@
+//! `show`: the fans that are up, from the kernel alone.
+
+use std::io::Write;
+
+use super::{bridges, json};
+use crate::cli::ShowArgs;
+use crate::error::Error;
+use crate::fan::Fan;
+use crate::machine::{Machine, Scope};
+use crate::mapping::Overlay;
+use crate::object::Bridge;
+use crate::report::{self, Report};
+
+/// Shows the fans that are up.
+pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let scope = if args.json || args.program {
+        Scope::All
+    } else {
+        Scope::Links
+    };
+    let (owned, host) = Machine::connect()?.observe(scope)?;
+    let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_selected(fan, text));
+    let chosen: Vec<&Bridge> = bridges(&owned).filter(|bridge| wanted(&bridge.fan)).collect();
+    if let (Some(text), true) = (&args.fan, chosen.is_empty()) {
+        return Err(Error::Failed(format!(
+            "fan '{text}' is not up; see which are: fanctl show"
+        )));
+    }
+    if args.json {
+        let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
+        json(&reports, out)
+    } else if args.program {
+        chosen
+            .iter()
+            .try_for_each(|bridge| Ok(write!(out, "{}", report::programs(&bridge.fan, &owned, &host))?))
+    } else {
+        Ok(write!(
+            out,
+            "{}",
+            report::table(chosen.iter().map(|bridge| &bridge.fan))
+        )?)
+    }
+}
+
+fn is_selected(fan: &Fan, text: &str) -> bool {
+    text == fan.bridge.as_str() || text.parse::<Overlay>().is_ok_and(|overlay| overlay == fan.overlay())
+}

@@ -1,0 +1,149 @@
+//! Facts about the machine that planning needs and no plan changes: interfaces, addresses, other people's routes.
+
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::fan::MAIN_TABLE;
+use crate::firewall::ForwardChain;
+use crate::name::InterfaceName;
+use crate::object::{Direction, Slot};
+
+/// The machine, as far as it matters here.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Every network interface, ours included.
+    pub links: Vec<Link>,
+    /// IPv4 unicast routes that are not ours, in any table but the local one.
+    pub routes: Vec<ForeignRoute>,
+    /// `net.ipv4.ip_forward`
+    pub ip_forward: bool,
+    /// The forward chain of iptables that needs a rule to let the fan's traffic pass, if any does.
+    pub forward_chain: Option<ForwardChain>,
+    /// Whether a dnsmasq program was found.
+    pub dnsmasq: bool,
+    /// Whether the firewall, programs and rules could be read, which takes root.
+    pub privileged: bool,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: InterfaceName,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// In bytes.
+    pub mtu: u32,
+    /// Whether its alias says that it is ours.
+    pub ours: bool,
+    /// The bridge or bond it is a port of.
+    pub master: Option<InterfaceName>,
+    /// What it is, where that matters here.
+    pub kind: LinkKind,
+    /// Its IPv4 addresses in the kernel's order.
+    pub addresses: Vec<HostAddress>,
+    /// Traffic counters.
+    pub counters: Counters,
+    /// Programs attached to it, by direction and filter handle.
+    pub programs: Vec<AttachedProgram>,
+}
+
+/// An IPv4 address of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// Address and prefix length.
+    pub address: Ipv4Network,
+    /// Added after another address of the same network (`IFA_F_SECONDARY`).
+    pub secondary: bool,
+    /// Valid beyond the host itself (scope `global` or `site`).
+    pub global: bool,
+}
+
+/// What an interface is, where that decides whether a fan can stand beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Nothing that matters here.
+    Other,
+    /// The loopback interface.
+    Loopback,
+    /// IP in IP in collect-metadata mode.
+    IpipExternal,
+    /// IP in IP between these addresses; unspecified stands for any.
+    Ipip {
+        /// Local endpoint.
+        local: Ipv4Addr,
+        /// Remote endpoint.
+        remote: Ipv4Addr,
+    },
+    /// VXLAN on a UDP port.
+    Vxlan {
+        /// UDP port.
+        port: u16,
+        /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
+        shares_port: bool,
+    },
+}
+
+/// Packets since the interface was made, and those its clsact refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Packets received.
+    pub received: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that a program refused, both ways.
+    pub refused: u64,
+}
+
+/// A program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedProgram {
+    /// Received or sent packets.
+    pub direction: Direction,
+    /// Its place.
+    pub slot: Slot,
+    /// The kernel's number for it, as in `bpftool prog show id N`.
+    pub id: u32,
+}
+
+/// A route that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignRoute {
+    /// The routing table.
+    pub table: u32,
+    /// The destination; 0.0.0.0/0 for a default route.
+    pub destination: Ipv4Network,
+    /// The interface it leads to; none for `unreachable`, `blackhole` and the like.
+    pub device: Option<InterfaceName>,
+    /// The gateway, if it has one.
+    pub gateway: Option<Ipv4Addr>,
+    /// Lower wins.
+    pub metric: u32,
+}
+
+impl Host {
+    /// The interface of a name.
+    #[must_use]
+    pub fn link(&self, name: &InterfaceName) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == *name)
+    }
+
+    /// The ports of a bridge that are not ours: somebody's containers.
+    pub fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
+        self.links
+            .iter()
+            .filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
+    }
+
+    /// The interface of the best default route in the main table.
+    #[must_use]
+    pub fn default_device(&self) -> Option<&InterfaceName> {
+        self.routes
+            .iter()
+            .filter(|route| route.table == MAIN_TABLE && route.destination.prefix() == 0)
+            .filter_map(|route| Some((route.metric, route.device.as_ref()?)))
+            .min_by_key(|(metric, _)| *metric)
+            .map(|(_, device)| device)
+    }
+}

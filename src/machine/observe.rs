@@ -1,0 +1,192 @@
+//! What is: our objects, and the facts that planning needs.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::rule::RuleMessage;
+use netlink_packet_route::tc::TcMessage;
+use rtnetlink::RouteMessageBuilder;
+
+use super::{Error, Machine, Scope, dnsmasq, filter, is_privileged, link, nft, route, sysctl, tool, vni};
+use crate::host::{Host, LinkKind};
+use crate::mapping::Overlay;
+use crate::name::InterfaceName;
+use crate::object::{Bridge, Direction, Object, State, Tunnel};
+
+impl Machine {
+    /// Reads what we own, and the facts that planning needs.
+    ///
+    /// # Errors
+    /// What the kernel or a program said.
+    pub fn observe(&self, scope: Scope) -> Result<(State, Host), Error> {
+        let mut objects = Vec::new();
+        let mut host = Host {
+            privileged: is_privileged(),
+            ..Host::default()
+        };
+        let links = self.links(&mut objects, &mut host)?;
+        self.addresses(&links, &mut objects, &mut host)?;
+        if scope == Scope::All {
+            self.routes(&links, &mut objects, &mut host)?;
+            self.rules(&mut objects)?;
+            self.filters(&links, &mut objects, &mut host)?;
+            host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
+            host.dnsmasq = tool::find("dnsmasq").is_some();
+            objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
+            if host.privileged {
+                let firewall = nft::observe()?;
+                objects.extend(firewall.objects);
+                host.forward_chain = firewall.forward_chain;
+            }
+        }
+        Ok((objects.into_iter().map(|object| (object.key(), object)).collect(), host))
+    }
+
+    fn links(&self, objects: &mut Vec<Object>, host: &mut Host) -> Result<BTreeMap<u32, InterfaceName>, Error> {
+        let answers = self.netlink.dump(Message::GetLink(LinkMessage::default()))?;
+        let messages: Vec<LinkMessage> = answers
+            .into_iter()
+            .filter_map(|m| {
+                if let Message::NewLink(link) = m {
+                    Some(link)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let names = link::names(&messages);
+        let mut decoded: Vec<_> = messages
+            .iter()
+            .filter_map(|m| link::decode(m, &names, &BTreeMap::new()))
+            .collect();
+        if decoded
+            .iter()
+            .any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. }))
+        {
+            let vni = vni::list(&self.netlink)?;
+            decoded = messages.iter().filter_map(|m| link::decode(m, &names, &vni)).collect();
+        }
+        for (link, found) in decoded {
+            host.links.push(link);
+            objects.extend(found);
+        }
+        Ok(names)
+    }
+
+    fn addresses(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        let mut question = AddressMessage::default();
+        question.header.family = AddressFamily::Inet;
+        for answer in self.netlink.dump(Message::GetAddress(question))? {
+            let Message::NewAddress(message) = answer else { continue };
+            let Some((index, address)) = route::decode_address(&message) else {
+                continue;
+            };
+            let Some(link) = names
+                .get(&index)
+                .and_then(|name| host.links.iter_mut().find(|link| link.name == *name))
+            else {
+                continue;
+            };
+            link.addresses.push(address);
+            let fan = objects.iter().find_map(|object| match object {
+                Object::Bridge(bridge) if bridge.fan.bridge == link.name => Some(&bridge.fan),
+                _ => None,
+            });
+            objects.extend(fan.and_then(|fan| route::own_address(fan, address.address)));
+        }
+        Ok(())
+    }
+
+    fn routes(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        let bridges: BTreeMap<InterfaceName, Overlay> = objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Bridge(Bridge { fan, .. }) => Some((fan.bridge.clone(), fan.overlay())),
+                _ => None,
+            })
+            .collect();
+        let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        for answer in self.netlink.dump(Message::GetRoute(question))? {
+            let Message::NewRoute(message) = answer else { continue };
+            match route::decode_route(&message, names, &bridges) {
+                Some(route::Decoded::Own(object)) => objects.push(object),
+                Some(route::Decoded::Foreign(route)) => host.routes.push(route),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&self, objects: &mut Vec<Object>) -> Result<(), Error> {
+        let mut question = RuleMessage::default();
+        question.header.family = AddressFamily::Inet;
+        for answer in self.netlink.dump(Message::GetRule(question))? {
+            let Message::NewRule(message) = answer else { continue };
+            objects.extend(route::decode_rule(&message));
+        }
+        Ok(())
+    }
+
+    /// Reads clsact and filters of our tunnels.
+    fn filters(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        let tunnels: Vec<_> = objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Tunnel(Tunnel { owner, name, .. }) => Some((name.clone(), *owner)),
+                _ => None,
+            })
+            .collect();
+        if tunnels.is_empty() {
+            return Ok(());
+        }
+        let qdiscs = self.netlink.dump(Message::GetQueueDiscipline(TcMessage::default()))?;
+        let clsacts: Vec<_> = qdiscs
+            .iter()
+            .filter_map(|message| match message {
+                Message::NewQueueDiscipline(message) => filter::decode_clsact(message),
+                _ => None,
+            })
+            .collect();
+        for (name, owner) in tunnels {
+            let clsact = clsacts.iter().find(|(index, _)| names.get(index) == Some(&name));
+            let Some((index, refused)) = clsact else { continue };
+            objects.push(Object::Clsact(owner, name.clone()));
+            let Some(link) = host.links.iter_mut().find(|link| link.name == name) else {
+                continue;
+            };
+            link.counters.refused = *refused;
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let question = Message::GetTrafficFilter(filter::question(*index, direction));
+                for answer in self.netlink.dump(question)? {
+                    let Message::NewTrafficFilter(message) = answer else {
+                        continue;
+                    };
+                    if let Some((object, program)) = filter::decode(&message, &name, owner, direction) {
+                        objects.push(object);
+                        link.programs.push(program);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

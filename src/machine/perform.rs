@@ -1,0 +1,297 @@
+//! One step, done: an object created, changed or deleted. A step happens whole or not at all.
+
+use std::os::fd::AsFd;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use nix::errno::Errno;
+
+use super::netlink::Refusal;
+use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, route, sysctl, vni};
+use crate::name::InterfaceName;
+use crate::object::{Bridge, Filter, Object, Tunnel, TunnelKind};
+use crate::plan::Step;
+
+impl Machine {
+    /// Does one step. Deleting what is gone succeeds; creating what is there fails, since the plan saw none.
+    ///
+    /// # Errors
+    /// What the kernel or a program said.
+    pub fn perform(&self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::Create(object) => self.create(object),
+            Step::Change { to, .. } => self.change(to),
+            Step::Delete(object) => match self.delete(object) {
+                Err(Failed::Gone) => Ok(()),
+                other => other.map_err(Error::from),
+            },
+        }
+    }
+
+    fn create(&self, object: &Object) -> Result<(), Error> {
+        const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+        match object {
+            Object::Unreachable(overlay, table) => {
+                self.netlink
+                    .send(Message::NewRoute(route::encode_unreachable(*overlay, *table)), NEW)?;
+            }
+            Object::Rule(overlay, table) => {
+                self.netlink
+                    .send(Message::NewRule(route::encode_rule(*overlay, *table)), NEW)?;
+            }
+            Object::Bridge(bridge) => self.create_bridge(bridge)?,
+            Object::Tunnel(tunnel) => self.create_tunnel(tunnel)?,
+            Object::Address(address) => {
+                let message = route::encode_address(address, index(&address.link)?);
+                self.netlink.send(Message::NewAddress(message), NEW)?;
+            }
+            Object::Clsact(_, link) => {
+                self.netlink
+                    .send(Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
+            }
+            Object::Filter(filter) => self.attach(filter, NEW)?,
+            Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
+            Object::Accept(accept) => nft::create_accept(accept)?,
+            Object::Up(_, link) => self
+                .netlink
+                .send(link::set_up(index(link)?, true), 0)
+                .map_err(|refusal| {
+                    let taken = refusal.errno == nix::libc::EADDRINUSE;
+                    let error = Error::from(refusal);
+                    if taken {
+                        error.advise("its UDP port is taken; choose another on all hosts: --port N")
+                    } else {
+                        error
+                    }
+                })?,
+            Object::Route(route) => {
+                let message = route::encode_route(route, index(&route.device)?);
+                self.netlink.send(Message::NewRoute(message), NEW)?;
+            }
+            Object::Dhcp(dhcp) => dnsmasq::start(dhcp)?,
+        }
+        Ok(())
+    }
+
+    fn change(&self, to: &Object) -> Result<(), Error> {
+        match to {
+            Object::Bridge(bridge) => {
+                let index = index(&bridge.fan.bridge)?;
+                self.netlink
+                    .send(link::change(index, bridge.mtu, &bridge.fan.label()), 0)?;
+                bridge_settings(bridge)?;
+            }
+            Object::Tunnel(tunnel) => {
+                let index = index(&tunnel.name)?;
+                self.netlink.send(link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
+                self.tunnel_settings(tunnel, index)?;
+            }
+            Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
+            Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
+            Object::Route(route) => {
+                let message = route::encode_route(route, index(&route.device)?);
+                self.netlink
+                    .send(Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
+            }
+            other => return Err(format!("{:?} cannot be changed in place", other.key().identity).into()),
+        }
+        Ok(())
+    }
+
+    fn delete(&self, object: &Object) -> Result<(), Failed> {
+        match object {
+            Object::Unreachable(overlay, table) => {
+                self.netlink
+                    .send(Message::DelRoute(route::encode_unreachable(*overlay, *table)), 0)?;
+            }
+            Object::Rule(overlay, table) => {
+                self.netlink
+                    .send(Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
+            }
+            Object::Bridge(Bridge { fan, .. }) => self.netlink.send(link::delete(index(&fan.bridge)?), 0)?,
+            Object::Tunnel(tunnel) => self.netlink.send(link::delete(index(&tunnel.name)?), 0)?,
+            Object::Address(address) => {
+                let message = route::encode_address(address, index(&address.link)?);
+                self.netlink.send(Message::DelAddress(message), 0)?;
+            }
+            Object::Clsact(_, link) => {
+                self.netlink
+                    .send(Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
+            }
+            Object::Filter(filter) => self.detach(filter)?,
+            Object::Firewall(overlay, _) => nft::delete_table(*overlay)?,
+            Object::Accept(accept) => nft::delete_accept(accept)?,
+            Object::Up(_, link) => self.netlink.send(link::set_up(index(link)?, false), 0)?,
+            Object::Route(route) => {
+                let message = route::encode_route(route, index(&route.device)?);
+                self.netlink.send(Message::DelRoute(message), 0)?;
+            }
+            Object::Dhcp(dhcp) => {
+                for server in dnsmasq::observe()?
+                    .iter()
+                    .filter(|server| server.dhcp.bridge == dhcp.bridge)
+                {
+                    dnsmasq::stop(server)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a bridge, or nothing at all.
+    fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
+        self.netlink.batch(link::encode_bridge(bridge))?;
+        bridge_settings(bridge).or_else(|error| self.remove_half_made(&bridge.fan.bridge, error))
+    }
+
+    /// Makes a tunnel, or nothing at all.
+    fn create_tunnel(&self, tunnel: &Tunnel) -> Result<(), Error> {
+        let bridge = match &tunnel.kind {
+            TunnelKind::Vxlan {
+                bridge: Some(bridge), ..
+            } => Some(index(bridge)?),
+            _ => None,
+        };
+        self.netlink
+            .batch(link::encode_tunnel(tunnel, bridge))
+            .map_err(|refusal| {
+                let unknown = refusal.errno == nix::libc::EOPNOTSUPP;
+                match tunnel.kind {
+                    TunnelKind::Ipip if unknown => {
+                        Error::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
+                    }
+                    TunnelKind::Vxlan { .. } if unknown => {
+                        Error::from(refusal).advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought")
+                    }
+                    _ => refusal.into(),
+                }
+            })?;
+        index(&tunnel.name)
+            .map_err(Error::from)
+            .and_then(|index| self.tunnel_settings(tunnel, index))
+            .or_else(|error| self.remove_half_made(&tunnel.name, error))
+    }
+
+    fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
+        sysctl::write(&sysctl::of_interface(&tunnel.name, "forwarding"), tunnel.forwarding)?;
+        if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
+            if let Some(bridge) = bridge {
+                self.netlink.send(link::enslave(device, index(bridge)?), 0)?;
+            }
+            if let Some(vni) = vni {
+                match vni::add(&self.netlink, device, *vni) {
+                    Err(refusal) if refusal.errno != nix::libc::EEXIST => return Err(refusal.into()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_half_made(&self, name: &InterfaceName, error: Error) -> Result<(), Error> {
+        // The error that made it half is the one to tell.
+        let _ = index(name).map(|index| self.netlink.send(link::delete(index), 0));
+        Err(error)
+    }
+
+    /// Puts a program in its place, new or in place of another at once.
+    fn attach(&self, filter: &Filter, flags: u16) -> Result<(), Error> {
+        self.keep_program_of(filter)?;
+        let kept = self.replaced.borrow();
+        let loaded;
+        let program = match (&filter.program.program, kept.get(&filter.program.digest)) {
+            (Some(program), _) => {
+                loaded = bpf::load(program)?;
+                loaded.as_fd()
+            }
+            (None, Some(kept)) => kept.as_fd(),
+            (None, None) => return Err(format!("program {} is gone", filter.program.digest).into()),
+        };
+        let message = filter::encode(filter, index(&filter.link)?, Some(program));
+        Ok(self.netlink.send(Message::NewTrafficFilter(message), flags)?)
+    }
+
+    fn detach(&self, filter: &Filter) -> Result<(), Failed> {
+        self.keep_program_of(filter)?;
+        let message = filter::encode(filter, index(&filter.link)?, None);
+        Ok(self.netlink.send(Message::DelTrafficFilter(message), 0)?)
+    }
+
+    /// Keeps the program that runs in a filter's place now, if we do not know its instructions.
+    fn keep_program_of(&self, place: &Filter) -> Result<(), Refusal> {
+        let question = Message::GetTrafficFilter(filter::question(index(&place.link)?, place.direction));
+        for answer in self.netlink.dump(question)? {
+            let Message::NewTrafficFilter(message) = answer else {
+                continue;
+            };
+            let Some((Object::Filter(found), attached)) =
+                filter::decode(&message, &place.link, place.owner, place.direction)
+            else {
+                continue;
+            };
+            if found.slot == place.slot {
+                // Without the privilege to take hold of it, replacing it fails too, and says so better.
+                if let Ok(program) = bpf::fd_by_id(attached.id) {
+                    self.replaced.borrow_mut().insert(found.program.digest, program);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a deletion did not happen.
+enum Failed {
+    /// There was nothing to delete.
+    Gone,
+    Other(Error),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        match Errno::from_raw(refusal.errno) {
+            // Devices, addresses, routes (ESRCH), rules and filters, each in its own words.
+            Errno::ENODEV | Errno::ENXIO | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT => Self::Gone,
+            _ => Self::Other(refusal.into()),
+        }
+    }
+}
+
+impl From<String> for Failed {
+    fn from(words: String) -> Self {
+        Self::Other(words.into())
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Gone => Self {
+                words: "it is gone".into(),
+                advice: None,
+            },
+            Failed::Other(error) => error,
+        }
+    }
+}
+
+/// The index of an interface in this thread's network namespace.
+fn index(name: &InterfaceName) -> Result<u32, Refusal> {
+    nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| Refusal {
+        errno: errno as i32,
+        sentence: Some(format!("interface '{name}'")),
+    })
+}
+
+fn bridge_settings(bridge: &Bridge) -> Result<(), Error> {
+    let name = &bridge.fan.bridge;
+    sysctl::write(&sysctl::of_interface(name, "forwarding"), bridge.forwarding)?;
+    sysctl::write(&sysctl::of_interface(name, "send_redirects"), bridge.send_redirects)?;
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! The laws, on states as they occur: up to three fans with any options, of which somebody has removed or changed
+//! any part.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::apply::apply;
+use crate::desire;
+use crate::encap::Encapsulation;
+use crate::fan::Fan;
+use crate::fan::tests::announced;
+use crate::firewall::ForwardChain;
+use crate::host::{Counters, Link, LinkKind};
+use crate::mapping::{Mapping, Overlay};
+use crate::object::{Identity, Owner, Tunnel, TunnelKind};
+
+fn host(mtu: u32, forward_chain: Option<ForwardChain>) -> Host {
+    let eth0 = Link {
+        name: "eth0".parse().unwrap(),
+        up: true,
+        mtu,
+        ours: false,
+        master: None,
+        kind: LinkKind::Other,
+        addresses: Vec::new(),
+        counters: Counters::default(),
+        programs: Vec::new(),
+    };
+    Host {
+        links: vec![eth0],
+        forward_chain,
+        privileged: true,
+        ..Host::default()
+    }
+}
+
+fn any_host() -> impl Strategy<Value = Host> {
+    let chain = select(vec![None, Some(ForwardChain::DockerUser), Some(ForwardChain::Forward)]);
+    (select(vec![1500, 9000]), chain).prop_map(|(mtu, chain)| host(mtu, chain))
+}
+
+fn any_fan(overlay: Overlay) -> impl Strategy<Value = Fan> {
+    let table = select(vec![None, Some(100), Some(7)]);
+    let encapsulation = select(vec![
+        (Encapsulation::Ipip, 8472),
+        (Encapsulation::Vxlan, 8472),
+        (Encapsulation::Vxlan, 4789),
+    ]);
+    let address = select(vec!["172.30.0.28", "172.30.9.9"]);
+    let mtu = select(vec![None, Some(1400)]);
+    (table, encapsulation, address, mtu, any::<(bool, bool)>(), 1_u8..3).prop_map(
+        move |(table, (encapsulation, port), address, mtu, (dhcp, nat), host_reserve)| {
+            let mapping = Mapping::new(overlay, announced().mapping.underlay()).unwrap();
+            let mut fan = Fan {
+                mapping,
+                host: address.parse().unwrap(),
+                encapsulation,
+                port,
+                table,
+                ..announced()
+            };
+            fan.bridge = fan.default_bridge();
+            Fan {
+                dhcp,
+                host_reserve,
+                mtu,
+                nat,
+                ..fan
+            }
+        },
+    )
+}
+
+/// Up to three whole fans.
+fn any_whole_state() -> impl Strategy<Value = (State, Host)> {
+    let fan = |overlay: &str| proptest::option::of(any_fan(overlay.parse().unwrap()));
+    ((fan("250"), fan("251"), fan("10")), any_host()).prop_map(|((a, b, c), host)| {
+        let fans: Vec<Fan> = [a, b, c].into_iter().flatten().collect();
+        (
+            fans.iter()
+                .fold(State::new(), |state, fan| desire::with(&state, fan, &host)),
+            host,
+        )
+    })
+}
+
+/// Fans that somebody has meddled with: some objects are gone, some tunnels pulled out of their bridge.
+fn any_state() -> impl Strategy<Value = (State, Host)> {
+    (any_whole_state(), proptest::collection::vec(0_u8..8, 64)).prop_map(|((state, host), dice)| {
+        let mut dice = dice.into_iter().cycle();
+        let survivors = state.into_values().filter_map(|object| match (dice.next(), object) {
+            (Some(0), _) => None,
+            (
+                Some(1),
+                Object::Tunnel(Tunnel {
+                    kind: TunnelKind::Vxlan { port, mac, .. },
+                    owner,
+                    name,
+                    mtu,
+                    ..
+                }),
+            ) => {
+                let kind = TunnelKind::Vxlan {
+                    port,
+                    vni: None,
+                    mac,
+                    bridge: None,
+                };
+                Some(Object::Tunnel(Tunnel {
+                    owner,
+                    name,
+                    mtu,
+                    forwarding: false,
+                    kind,
+                }))
+            }
+            (_, object) => Some(object),
+        });
+        (survivors.map(|object| (object.key(), object)).collect(), host)
+    })
+}
+
+fn walked(start: &State, steps: &[Step]) -> State {
+    let mut state = start.clone();
+    for step in steps {
+        replay(&mut state, step);
+    }
+    state
+}
+
+fn inverted(steps: &[Step]) -> Vec<Step> {
+    steps.iter().rev().map(|step| step.clone().inverse()).collect()
+}
+
+fn identities(state: &State) -> BTreeSet<Identity> {
+    state.keys().map(|key| key.identity.clone()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_is_right_needs_nothing((state, _) in any_state()) {
+        prop_assert_eq!(diff(&state, &state), []);
+    }
+
+    #[test]
+    fn a_plan_does_what_it_is_for((observed, _) in any_state(), (desired, _) in any_state()) {
+        prop_assert_eq!(walked(&observed, &diff(&observed, &desired)), desired);
+    }
+
+    #[test]
+    fn every_beginning_of_a_plan_can_be_taken_back((observed, _) in any_state(), (desired, _) in any_state()) {
+        let steps = diff(&observed, &desired);
+        for end in 0..=steps.len() {
+            let half = walked(&observed, &steps[..end]);
+            prop_assert_eq!(&walked(&half, &inverted(&steps[..end])), &observed);
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_cut_off_is_finished_by_the_next((observed, _) in any_state(), (desired, _) in any_state()) {
+        let steps = diff(&observed, &desired);
+        for end in 0..=steps.len() {
+            let half = walked(&observed, &steps[..end]);
+            prop_assert_eq!(&walked(&half, &diff(&half, &desired)), &desired);
+        }
+    }
+
+    #[test]
+    fn nothing_comes_before_what_it_stands_on_or_goes_after_it(
+        (observed, _) in any_whole_state(),
+        (desired, _) in any_whole_state(),
+    ) {
+        let mut state = observed.clone();
+        for step in diff(&observed, &desired) {
+            let present = identities(&state);
+            match &step {
+                Step::Delete(object) => {
+                    let identity = object.key().identity;
+                    let orphan = state.values().find(|other| other.depends_on(&identity));
+                    prop_assert!(orphan.is_none(), "{orphan:?} would lose {identity:?}");
+                }
+                Step::Create(object) | Step::Change { to: object, .. } => {
+                    for base in identities(&desired).iter().filter(|identity| object.depends_on(identity)) {
+                        prop_assert!(present.contains(base), "{object:?} has no {base:?}");
+                    }
+                }
+            }
+            replay(&mut state, &step);
+        }
+    }
+
+    #[test]
+    fn a_fan_comes_and_goes_without_touching_another(
+        (observed, host) in any_whole_state(),
+        fan in any_fan("240".parse().unwrap()),
+    ) {
+        let up = desire::with(&observed, &fan, &host);
+        let down = desire::with_shared(desire::without(&up, Owner::Fan(fan.overlay())), &host);
+        prop_assert_eq!(&down, &observed);
+        let first_ipip = desire::shared(crate::object::fans(&observed), &host).is_empty();
+        for step in diff(&observed, &up).iter().chain(&diff(&up, &down)) {
+            let object = step.object();
+            let widened = matches!((object, step), (Object::Tunnel(_), Step::Change { .. }));
+            let own = object.owner() == Owner::Fan(fan.overlay());
+            prop_assert!(own || (object.owner() == Owner::Shared && (first_ipip || widened)), "{:?}", step);
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_start((observed, _) in any_state(), (desired, _) in any_state()) {
+        let steps = diff(&observed, &desired);
+        for fails in 0..steps.len() {
+            let (mut state, mut count) = (observed.clone(), 0);
+            let outcome = apply(&steps, |step| {
+                count += 1;
+                if count == fails + 1 { return Err("no") }
+                replay(&mut state, step);
+                Ok(())
+            });
+            let failure = outcome.unwrap_err();
+            prop_assert_eq!(&failure.step, &steps[fails]);
+            prop_assert!(failure.left.is_empty());
+            prop_assert_eq!(&state, &observed);
+        }
+    }
+}
+
+#[test]
+fn the_last_resort_comes_first_and_goes_last_and_filters_come_before_their_link() {
+    let host = host(1500, None);
+    let up = desire::with(&State::new(), &announced(), &host);
+    let steps = diff(&State::new(), &up);
+    assert!(matches!(steps.first(), Some(Step::Create(Object::Unreachable(..)))));
+    assert!(matches!(
+        diff(&up, &State::new()).last(),
+        Some(Step::Delete(Object::Unreachable(..)))
+    ));
+    let position = |wanted: fn(&Object) -> bool| steps.iter().position(|step| wanted(step.object())).unwrap();
+    assert!(position(|o| matches!(o, Object::Filter(_))) < position(|o| matches!(o, Object::Up(..))));
+    assert!(position(|o| matches!(o, Object::Firewall(..))) < position(|o| matches!(o, Object::Up(..))));
+}
+
+#[test]
+fn a_bridge_is_not_pulled_from_under_a_container() {
+    let mut host = host(1500, None);
+    let up = desire::with(&State::new(), &announced(), &host);
+    let down = diff(&up, &State::new());
+    assert_eq!(refusals(&down, &host), Vec::<String>::new());
+    let port = Link {
+        name: "veth1".parse().unwrap(),
+        master: Some(announced().bridge),
+        ..host.links[0].clone()
+    };
+    host.links.push(port);
+    let reasons = refusals(&down, &host);
+    assert!(
+        matches!(&reasons[..], [reason] if reason.contains("veth1") && reason.contains("fan-250-0-28")),
+        "{reasons:?}"
+    );
+}
