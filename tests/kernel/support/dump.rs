@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::iter;
 
 use serde_json::{Map, Value, json};
 
@@ -34,27 +35,14 @@ impl Namespace {
     #[track_caller]
     pub fn dump(&self) -> Vec<String> {
         let mut facts = Vec::new();
-        let mut devices = self.devices();
-        for question in ["link show", "addr show", "route show table all", "rule show"] {
-            record(
-                &mut facts,
-                &format!("ip {question}"),
-                &self.exec(&format!("ip -j {question}")).ok(),
-            );
-        }
-        record(&mut facts, "tc qdisc show", &self.exec("tc -j qdisc show").ok());
-        devices.retain(|device| device != "lo");
-        for device in devices {
-            for hook in ["ingress", "egress"] {
-                let question = format!("filter show dev {device} {hook}");
-                record(
-                    &mut facts,
-                    &format!("tc {question}"),
-                    &self.exec(&format!("tc -j {question}")),
-                );
-            }
-        }
-        record(&mut facts, "nft list ruleset", &self.exec("nft -j list ruleset").ok());
+        let questions = ["link show", "addr show", "route show table all", "rule show"].map(String::from);
+        self.record(&mut facts, "ip", &questions);
+        let devices = self.devices().into_iter().filter(|device| device != "lo");
+        let hooks =
+            devices.flat_map(|device| ["ingress", "egress"].map(|hook| format!("filter show dev {device} {hook}")));
+        let questions: Vec<String> = iter::once("qdisc show".to_string()).chain(hooks).collect();
+        self.record(&mut facts, "tc", &questions);
+        add(&mut facts, "nft list ruleset", &self.nft_json("list ruleset"));
         let iptables = self.exec("iptables-save").ok().stdout;
         let rules = iptables.lines().filter(|line| !line.starts_with('#'));
         facts.extend(rules.map(|line| format!("iptables-save {}", line.split(" [").next().unwrap_or(line))));
@@ -66,6 +54,20 @@ impl Namespace {
         );
         facts.sort();
         facts
+    }
+
+    /// Asks a program of iproute2 several questions at once.
+    #[track_caller]
+    fn record(&self, facts: &mut Vec<String>, program: &str, questions: &[String]) {
+        let output = self.batch(program, &questions.join("\n")).ok();
+        let answers: Vec<Value> = serde_json::Deserializer::from_str(&output.stdout)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|error| panic!("no JSON: {error}\n{output}"));
+        assert_eq!(answers.len(), questions.len(), "an answer to each question\n{output}");
+        for (question, answer) in questions.iter().zip(&answers) {
+            add(facts, &format!("{program} {question}"), answer);
+        }
     }
 
     /// Every sysctl of IPv4 devices, and `ip_forward`.
@@ -101,12 +103,21 @@ impl Namespace {
 /// Fails with the facts that differ.
 #[track_caller]
 pub fn assert_same(before: &[String], after: &[String], context: &str) {
+    let (mut gone, mut come) = (before.to_vec(), after.to_vec());
+    gone.retain(|fact| match come.iter().position(|other| other == fact) {
+        Some(position) => {
+            come.remove(position);
+            false
+        }
+        None => true,
+    });
     let mut difference = String::new();
-    for fact in before.iter().filter(|fact| !after.contains(fact)) {
-        let _ = writeln!(difference, "- {fact}");
-    }
-    for fact in after.iter().filter(|fact| !before.contains(fact)) {
-        let _ = writeln!(difference, "+ {fact}");
+    for (sign, fact) in gone
+        .iter()
+        .map(|fact| ('-', fact))
+        .chain(come.iter().map(|fact| ('+', fact)))
+    {
+        let _ = writeln!(difference, "{sign} {fact}");
     }
     assert!(
         difference.is_empty(),
@@ -121,17 +132,11 @@ fn names_in(directory: &str) -> Vec<String> {
         .collect()
 }
 
-/// Adds what a program said, an element a line, without what is volatile.
-#[track_caller]
-fn record(facts: &mut Vec<String>, origin: &str, output: &Output) {
-    let value = output.json_or_empty();
-    let list = value.get("nftables").unwrap_or(&value);
-    for element in list.as_array().into_iter().flatten().cloned() {
-        let element = canonical(element);
-        if element != json!({}) {
-            facts.push(format!("{origin}: {element}"));
-        }
-    }
+/// Adds the elements of a list, a line each, without what is volatile.
+fn add(facts: &mut Vec<String>, origin: &str, list: &Value) {
+    let elements = list.as_array().into_iter().flatten().cloned().map(canonical);
+    let elements = elements.filter(|element| *element != json!({}));
+    facts.extend(elements.map(|element| format!("{origin}: {element}")));
 }
 
 /// A value without what is volatile.

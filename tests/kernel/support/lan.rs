@@ -44,7 +44,8 @@ impl Lan {
         };
         let (gateway, len) = (lan.gateway(), network.prefix());
         lan.ip(&format!(
-            "link add lan0 type bridge
+            "link set lo up
+             link add lan0 type bridge
              link set lan0 mtu {mtu} up
              addr add {gateway}/{len} dev lan0
              addr add {INTERNET}/32 dev lo"
@@ -81,10 +82,14 @@ impl Lan {
         self.ports.set(self.ports.get() + 1);
         let (id, mtu) = (namespace.id(), self.mtu);
         self.ip(&format!(
-            "link add {port} mtu {mtu} type veth peer name {device} mtu {mtu} netns {id}"
+            "link add {port} mtu {mtu} type veth peer name {device} mtu {mtu} netns {id}
+             link set {port} master lan0 up"
         ));
-        self.ip(&format!("link set {port} master lan0 up"));
-        namespace.ip(&format!("link set {device} up\n addr add {address} dev {device}"));
+        namespace.ip(&format!(
+            "link set lo up
+             link set {device} up
+             addr add {address} dev {device}"
+        ));
     }
 }
 
@@ -149,26 +154,33 @@ impl Host {
     /// A container on the fan bridge whose network holds the address; it takes width, gateway and MTU from the bridge.
     #[track_caller]
     pub fn container(&self, address: &str) -> Container {
-        let address: Ipv4Addr = address.parse().expect("an address");
-        let bridge = self.bridge_of(address);
-        let container = self.attach(&bridge.name, &address.to_string(), bridge.mtu);
-        container.ip(&format!("addr add {address}/{} dev eth0", bridge.address.prefix()));
-        container.ip(&format!("route add default via {}", bridge.address.ip()));
-        container
+        let bridge = self.bridge_of(address.parse().expect("an address"));
+        let addressing = format!(
+            "addr add {address}/{} dev eth0
+             route add default via {}",
+            bridge.address.prefix(),
+            bridge.address.ip()
+        );
+        self.attach_with(&bridge.name, address, bridge.mtu, &addressing)
     }
 
     /// A namespace on a bridge, its eth0 up, without an address.
     #[track_caller]
     pub fn attach(&self, bridge: &str, name: &str, mtu: u64) -> Container {
+        self.attach_with(bridge, name, mtu, "")
+    }
+
+    #[track_caller]
+    fn attach_with(&self, bridge: &str, name: &str, mtu: u64, addressing: &str) -> Container {
         let namespace = Namespace::new(name);
         let port = format!("con{}", self.containers.get());
         self.containers.set(self.containers.get() + 1);
         let id = namespace.id();
         self.ip(&format!(
-            "link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {id}"
+            "link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {id}
+             link set {port} master {bridge} up"
         ));
-        self.ip(&format!("link set {port} master {bridge} up"));
-        namespace.ip("link set eth0 up");
+        namespace.ip(&format!("link set lo up\n link set eth0 up\n {addressing}"));
         Container { namespace, port }
     }
 

@@ -5,6 +5,7 @@
 //! machine: when the thread ends, or the whole test run is killed, the kernel takes the namespace and all that is in it.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -31,7 +32,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new one: loopback up, no IPv6, nothing forwarded, reverse path filter strict, bridges not filtered.
+    /// A new one: no IPv6, nothing forwarded, reverse path filter strict, bridges not filtered.
     pub fn new(name: &str) -> Self {
         let (jobs, todo) = mpsc::channel::<Job>();
         let (ready, is_ready) = mpsc::channel();
@@ -64,7 +65,6 @@ impl Namespace {
                 namespace.set_sysctl(key, value);
             }
         }
-        namespace.ip("link set lo up");
         namespace
     }
 
@@ -87,11 +87,12 @@ impl Namespace {
     }
 
     /// Starts a program in the namespace, its input empty and its output in pipes.
-    pub fn spawn(&self, mut command: Command) -> Child {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+    pub fn spawn(&self, command: Command) -> Child {
+        self.spawn_with(command, Stdio::null())
+    }
+
+    fn spawn_with(&self, mut command: Command, stdin: Stdio) -> Child {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let text = format!("{command:?}");
         self.run(move || command.spawn())
             .unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -113,12 +114,22 @@ impl Namespace {
         self.execute(command)
     }
 
-    /// Does what `ip` is told, a command a line.
+    /// Does what `ip` is told, a command a line. One process does it all: under emulation a process is slow to start.
     #[track_caller]
     pub fn ip(&self, script: &str) {
-        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            self.exec(&format!("ip {line}")).ok();
-        }
+        self.batch("ip", script).ok();
+    }
+
+    /// Feeds a program of iproute2 with commands or, for a list of JSON values, with questions.
+    #[track_caller]
+    pub fn batch(&self, program: &str, script: &str) -> Output {
+        let mut command = Command::new(program);
+        command.args(["-j", "-batch", "-"]);
+        let mut child = self.spawn_with(command, Stdio::piped());
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(script.as_bytes()).expect("to write the commands");
+        drop(input);
+        Output::of(format!("[{}] {program} -batch\n{script}", self.name), child)
     }
 
     /// What `ip -j` says.
