@@ -1,0 +1,118 @@
+//! The DHCP server of a fan.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{self, Command};
+
+use crate::case::{Case, Cases};
+use crate::named;
+use crate::support::{Container, Encap, Host, Lan, eventually};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("dhcp")
+        .each(named![
+            a_lease_lies_in_the_slice_and_brings_router_and_mtu,
+            down_stops_the_server_and_no_other,
+            up_twice_keeps_the_server,
+            a_killed_server_is_started_again_by_up,
+            up_without_dhcp_stops_the_server,
+        ])
+        .list()
+}
+
+/// What a DHCP client was told, by the names of udhcpc's script.
+#[track_caller]
+fn lease(container: &Container) -> BTreeMap<String, String> {
+    let directory = std::env::temp_dir().join(format!("fanctl-lease-{}-{}", process::id(), container.id()));
+    fs::create_dir_all(&directory).expect("a directory");
+    let (script, answer): (PathBuf, PathBuf) = (directory.join("script"), directory.join("answer"));
+    fs::write(
+        &script,
+        format!("#!/bin/sh\n[ \"$1\" = bound ] && env > {}\nexit 0\n", answer.display()),
+    )
+    .expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("an executable script");
+    let mut command = Command::new("busybox");
+    command
+        .args([
+            "udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "10", "-T", "3", "-O", "mtu", "-s",
+        ])
+        .arg(&script);
+    let output = container.execute(command).ok();
+    let text = fs::read_to_string(&answer).unwrap_or_else(|error| panic!("no lease: {error}\n{output}"));
+    fs::remove_dir_all(&directory).expect("the directory");
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
+#[track_caller]
+fn host_with_dhcp(encap: Encap, words: &str) -> (Host, Lan) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {} {words}", encap.words()))
+        .ok();
+    (host, lan)
+}
+
+fn a_lease_lies_in_the_slice_and_brings_router_and_mtu(encap: Encap) {
+    let (host, _lan) = host_with_dhcp(encap, "host-reserve 9");
+    let mtu = 1500 - encap.overhead();
+    let container = host.attach("fan-250-0-28", "a client", mtu);
+    let lease = lease(&container);
+    let address: Ipv4Addr = lease["ip"].parse().expect("an address");
+    let [a, b, c, d] = address.octets();
+    assert_eq!([a, b, c], [250, 0, 28], "{address}");
+    assert!((10..=254).contains(&d), "after the reserved addresses: {address}");
+    assert_eq!(lease["router"], "250.0.28.1");
+    assert_eq!(lease["mtu"], mtu.to_string());
+    assert_eq!(lease["mask"], encap.bridge_len().to_string());
+}
+
+fn down_stops_the_server_and_no_other(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.ip("link add br7 type bridge\n addr add 192.0.2.1/24 dev br7\n link set br7 up");
+    let other = "dnsmasq --conf-file=/dev/null --interface=br7 --bind-interfaces --except-interface=lo \
+        --dhcp-range=192.0.2.10,192.0.2.20 --pid-file=/run/other.pid --dhcp-leasefile=/run/other.leases";
+    host.exec(other).ok();
+    let others = host.dnsmasqs();
+    assert_eq!(others.len(), 1);
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
+        .ok();
+    assert_eq!(host.dnsmasqs().len(), 2);
+    host.down();
+    assert_eq!(host.dnsmasqs(), others);
+}
+
+fn up_twice_keeps_the_server(encap: Encap) {
+    let (host, _lan) = host_with_dhcp(encap, "");
+    let servers = host.dnsmasqs();
+    assert_eq!(servers.len(), 1);
+    let output = host
+        .fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
+        .ok();
+    output.stdout_has(&["nothing to do"]);
+    assert_eq!(host.dnsmasqs(), servers);
+}
+
+fn a_killed_server_is_started_again_by_up(encap: Encap) {
+    let (host, _lan) = host_with_dhcp(encap, "");
+    let (pid, _) = host.dnsmasqs()[0].clone();
+    host.exec(&format!("kill -9 {pid}")).ok();
+    eventually("it is dead", || host.dnsmasqs().is_empty().then_some(()));
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
+        .ok();
+    assert_eq!(host.dnsmasqs().len(), 1);
+    lease(&host.attach("fan-250-0-28", "a client", 1400));
+}
+
+fn up_without_dhcp_stops_the_server(encap: Encap) {
+    let (host, _lan) = host_with_dhcp(encap, "");
+    host.up(encap);
+    assert!(host.dnsmasqs().is_empty());
+}

@@ -1,0 +1,96 @@
+//! Topologies that several tests use.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::support::{Container, Encap, Host, Lan};
+
+/// Two hosts of the announcement with a container each, made for one test.
+pub struct Pair {
+    pub a: Host,
+    pub b: Host,
+    /// 250.0.28.2, on `a`.
+    pub ca: Container,
+    /// 250.0.27.2, on `b`.
+    pub cb: Container,
+    pub lan: Lan,
+}
+
+impl Pair {
+    /// On an underlay of 1500 bytes.
+    #[track_caller]
+    pub fn new(encap: Encap) -> Self {
+        Self::on(Lan::new(), encap)
+    }
+
+    /// On this underlay.
+    #[track_caller]
+    pub fn on(lan: Lan, encap: Encap) -> Self {
+        let (a, b) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
+        for host in [&a, &b] {
+            host.ip(&format!("route add default via {}", lan.gateway()));
+            host.up(encap);
+        }
+        let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
+        Self { a, b, ca, cb, lan }
+    }
+}
+
+/// A pair, a host in another /24 of the underlay, and somebody without a fan. It stays as it is: a test that uses it
+/// looks and sends, and changes nothing. Its hosts have no reverse path filter, so that what a test sees refused was
+/// refused by the fan.
+pub struct World {
+    pub a: Host,
+    pub ca: Container,
+    pub cb: Container,
+    pub b: Host,
+    /// 172.30.1.5.
+    pub far: Host,
+    /// 250.1.5.2, on `far`.
+    pub cfar: Container,
+    /// 172.30.0.26, which runs no fan.
+    pub mallory: Host,
+    _lan: Lan,
+}
+
+impl World {
+    fn new(encap: Encap) -> Self {
+        let lan = Lan::new();
+        let hosts = ["172.30.0.28", "172.30.0.27", "172.30.1.5"].map(|address| {
+            let host = lan.host(address);
+            host.set_sysctl("ipv4/conf/default/rp_filter", "0");
+            host.set_sysctl("ipv4/conf/eth0/rp_filter", "0");
+            host.ip(&format!("route add default via {}", lan.gateway()));
+            host.up(encap);
+            host
+        });
+        let [a, b, far] = hosts;
+        let (ca, cb, cfar) = (
+            a.container("250.0.28.2"),
+            b.container("250.0.27.2"),
+            far.container("250.1.5.2"),
+        );
+        let mallory = lan.host("172.30.0.26");
+        Self {
+            a,
+            ca,
+            cb,
+            b,
+            far,
+            cfar,
+            mallory,
+            _lan: lan,
+        }
+    }
+}
+
+/// Lends the world of an encapsulation to one test at a time.
+#[track_caller]
+pub fn with_world(encap: Encap, test: impl FnOnce(&World)) {
+    static WORLDS: [Mutex<Option<World>>; 2] = [Mutex::new(None), Mutex::new(None)];
+    let world = match encap {
+        Encap::Ipip => &WORLDS[0],
+        Encap::Vxlan => &WORLDS[1],
+    };
+    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+    test(world.get_or_insert_with(|| World::new(encap)));
+}

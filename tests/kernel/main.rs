@@ -1,0 +1,68 @@
+//! Tiers 2 and 3: `fanctl` on a real kernel, as root.
+//!
+//! Every "host" is a network namespace made for the test, with an underlay bridge between them and containers, which
+//! are namespaces too, behind each fan bridge. The tests act through the program and look through another witness:
+//! `ip -j`, `tc -j`, `nft -j`, tcpdump. Tier 2 is this kernel; tier 3 is the same binary inside QEMU on kernels that
+//! have IPIP (`tests/qemu/tier`), with `FANCTL_TIER=3` and `FANCTL_BIN` set.
+//!
+//! What cannot run here is reported as ignored by name, with the reason, and never passes.
+
+mod case;
+mod fixture;
+mod support;
+
+mod converge;
+mod dhcp;
+mod firewall;
+mod forged;
+mod interop;
+mod leak;
+mod mtu;
+mod nat;
+mod objects;
+mod options;
+mod program;
+mod refusals;
+mod several;
+mod show;
+mod underlay;
+mod wire;
+
+use std::process::ExitCode;
+
+use case::{Case, Cases};
+use libtest_mimic::Arguments;
+use support::Machine;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let machine = Machine::probe();
+    let modules: [fn() -> Vec<Case>; 16] = [
+        converge::cases,
+        dhcp::cases,
+        firewall::cases,
+        forged::cases,
+        interop::cases,
+        leak::cases,
+        mtu::cases,
+        nat::cases,
+        objects::cases,
+        options::cases,
+        || Cases::of("program").under_their_names(program::all()).list(),
+        refusals::cases,
+        several::cases,
+        show::cases,
+        underlay::cases,
+        wire::cases,
+    ];
+    let cases = modules.into_iter().flat_map(|cases| cases());
+    if !arguments.list {
+        machine.announce();
+    }
+    let trials = cases.map(|case| case.into_trial(&machine)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if machine.is_incomplete() {
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}

@@ -1,0 +1,153 @@
+//! Packet sizes: jumbo underlays, narrow paths, and changes.
+
+use crate::case::{Case, Cases};
+use crate::fixture::Pair;
+use crate::named;
+use crate::support::{Encap, Host, Lan, Namespace, eventually, tcp_exchange};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("mtu")
+        .each(named![
+            a_jumbo_underlay_carries_jumbo_packets,
+            the_mtu_follows_the_underlay_at_the_next_up,
+            the_mtu_can_be_given,
+            packets_that_may_not_be_fragmented_learn_of_a_narrow_path,
+            packets_that_may_be_fragmented_pass_a_narrow_path,
+            tcp_passes_a_narrow_path,
+        ])
+        .list()
+}
+
+/// Bytes of IPv4 and ICMP headers in a ping.
+const HEADERS: u64 = 28;
+
+#[track_caller]
+fn mtu(host: &Host, device: &str) -> u64 {
+    host.ip_json(&format!("link show dev {device}"))[0]["mtu"]
+        .as_u64()
+        .expect("an MTU")
+}
+
+fn a_jumbo_underlay_carries_jumbo_packets(encap: Encap) {
+    let pair = Pair::on(Lan::of("172.30.0.0/16", 9000), encap);
+    let expected = 9000 - encap.overhead();
+    for device in ["fan-250-0-28", encap.tunnel()] {
+        assert_eq!(mtu(&pair.a, device), expected, "{device}");
+    }
+    pair.ca
+        .ping_with(&format!("-M do -s {}", expected - HEADERS), "250.0.27.2")
+        .arrives();
+    tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+}
+
+fn the_mtu_follows_the_underlay_at_the_next_up(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(encap);
+    let container = host.container("250.0.28.2");
+    host.ip("link set eth0 mtu 1400");
+    host.up(encap);
+    for device in ["fan-250-0-28", encap.tunnel()] {
+        assert_eq!(mtu(&host, device), 1400 - encap.overhead(), "{device}");
+    }
+    container.ping("250.0.28.1").arrives();
+}
+
+fn the_mtu_can_be_given(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1300", encap.words()))
+        .ok();
+    assert_eq!(mtu(&host, "fan-250-0-28"), 1300);
+}
+
+/// Two hosts with two routers between them, and 1400 bytes between the routers.
+struct NarrowPath {
+    pair: Pair,
+    _routers: [Namespace; 2],
+    _lans: [Lan; 2],
+}
+
+impl NarrowPath {
+    fn new(encap: Encap) -> Self {
+        let left = Lan::of("172.30.0.0/25", 1500);
+        let middle = Lan::of("10.1.1.0/24", 1400);
+        let right = Lan::of("172.30.0.128/25", 1500);
+        let routers = [Namespace::new("left router"), Namespace::new("right router")];
+        for (router, lan, address, own, other, via) in [
+            (
+                &routers[0],
+                &left,
+                "172.30.0.1/25",
+                "10.1.1.1/24",
+                "172.30.0.128/25",
+                "10.1.1.2",
+            ),
+            (
+                &routers[1],
+                &right,
+                "172.30.0.129/25",
+                "10.1.1.2/24",
+                "172.30.0.0/25",
+                "10.1.1.1",
+            ),
+        ] {
+            lan.plug(router, "eth0", address);
+            middle.plug(router, "eth1", own);
+            router.set_sysctl("ipv4/ip_forward", "1");
+            router.ip(&format!("route add {other} via {via}"));
+        }
+        let (a, b) = (left.host("172.30.0.28"), right.host("172.30.0.227"));
+        a.ip("route add default via 172.30.0.1");
+        b.ip("route add default via 172.30.0.129");
+        for host in [&a, &b] {
+            host.up(encap);
+        }
+        let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.227.2"));
+        Self {
+            pair: Pair {
+                a,
+                b,
+                ca,
+                cb,
+                lan: left,
+            },
+            _routers: routers,
+            _lans: [middle, right],
+        }
+    }
+}
+
+fn packets_that_may_not_be_fragmented_learn_of_a_narrow_path(encap: Encap) {
+    let path = NarrowPath::new(encap);
+    let narrow = 1400 - encap.overhead();
+    let ping = |size: u64| {
+        path.pair
+            .ca
+            .exec(&format!("ping -n -c 1 -W 1 -M do -s {} 250.0.227.2", size - HEADERS))
+    };
+    ping(narrow).ok();
+    // The first packet too large is lost on the way: the router tells the host, and the host tells the container.
+    eventually("the container learns the size of the path", || {
+        let answer = ping(1500 - encap.overhead());
+        let words = format!("{}{}", answer.stdout, answer.stderr);
+        (words.contains(&format!("mtu = {narrow}")) || words.contains(&format!("mtu={narrow}"))).then_some(())
+    });
+    ping(narrow).ok();
+}
+
+fn packets_that_may_be_fragmented_pass_a_narrow_path(encap: Encap) {
+    let path = NarrowPath::new(encap);
+    for size in [1500 - encap.overhead(), 4028] {
+        path.pair
+            .ca
+            .ping_with(&format!("-M dont -s {}", size - HEADERS), "250.0.227.2")
+            .arrives();
+    }
+}
+
+fn tcp_passes_a_narrow_path(encap: Encap) {
+    let path = NarrowPath::new(encap);
+    tcp_exchange(&path.pair.ca, &path.pair.cb, "250.0.227.2");
+    tcp_exchange(&path.pair.cb, &path.pair.ca, "250.0.28.2");
+}

@@ -1,0 +1,210 @@
+//! What the words and options of `up` change.
+
+use serde_json::Value;
+
+use crate::case::{Case, Cases};
+use crate::fixture::Pair;
+use crate::named;
+use crate::support::{Capture, Encap, Host, Lan, assert_same};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("options")
+        .each(named![
+            dry_run_prints_lines_to_type_and_changes_nothing,
+            options_change_in_place,
+            a_table_of_its_own_leaves_the_main_table_alone,
+            a_bridge_can_have_another_name,
+            the_host_keeps_as_many_addresses_as_it_is_told,
+            off_does_nothing,
+            down_takes_away_what_options_made,
+        ])
+        .once(named![vxlan_can_use_another_port, the_encapsulation_can_be_changed])
+        .list()
+}
+
+/// A host without a fan.
+fn a_host() -> (Host, Lan) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    (host, lan)
+}
+
+#[track_caller]
+fn up(host: &Host, encap: Encap, words: &str) {
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} {words}", encap.words()))
+        .ok();
+}
+
+#[track_caller]
+fn addresses(host: &Host, device: &str) -> Vec<String> {
+    let links = host.ip_json(&format!("addr show dev {device}"));
+    let addresses = links[0]["addr_info"].as_array().expect("addresses").iter();
+    addresses
+        .map(|address| address["local"].as_str().expect("an address").to_string())
+        .collect()
+}
+
+fn dry_run_prints_lines_to_type_and_changes_nothing(encap: Encap) {
+    let (host, _lan) = a_host();
+    let words = format!("up 250.0.0.0/8 eth0/16 {} --dry-run", encap.words());
+    let output = host.unchanged(|| host.fanctl(&words).ok());
+    output.stdout_has(&[
+        "ip link add",
+        "type bridge",
+        "fan-250-0-28",
+        encap.tunnel(),
+        "tc filter",
+        "nft",
+        "unreachable",
+    ]);
+    host.up(encap);
+    for words in ["down 250.0.0.0/8 eth0/16 --dry-run", "down -e --dry-run"] {
+        let output = host.unchanged(|| host.fanctl(words).ok());
+        output.stdout_has(&["ip link del", "fan-250-0-28"]);
+    }
+}
+
+fn options_change_in_place(encap: Encap) {
+    let pair = Pair::new(encap);
+    let index = |device: &str| pair.a.ip_json(&format!("link show dev {device}"))[0]["ifindex"].clone();
+    let devices: Vec<Value> = [index("fan-250-0-28"), index(encap.tunnel())].into();
+    let plain = pair.a.dump();
+    for change in ["--no-nat", "--mtu 1400", "--table 99"] {
+        up(&pair.a, encap, change);
+        assert_eq!(
+            [index("fan-250-0-28"), index(encap.tunnel())].to_vec(),
+            devices,
+            "{change}"
+        );
+        pair.ca.ping("250.0.27.2").arrives();
+        pair.cb.ping("250.0.28.2").arrives();
+    }
+    let output = pair.a.up(encap);
+    assert_same(&plain, &pair.a.dump(), &output.to_string());
+    pair.ca.ping("250.0.27.2").arrives();
+}
+
+fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
+    let lan = Lan::new();
+    let (a, b) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
+    let main = a.ip_json("route show table main");
+    for host in [&a, &b] {
+        host.ip(&format!("route add default via {}", lan.gateway()));
+        up(host, encap, "--table 99");
+    }
+    let rules = a.ip_json("rule show");
+    let rule = rules
+        .as_array()
+        .expect("rules")
+        .iter()
+        .find(|rule| rule["table"] == "99");
+    let rule = rule.unwrap_or_else(|| panic!("no rule for table 99: {rules:#}"));
+    assert_eq!(
+        (&rule["dst"], &rule["dstlen"]),
+        (&"250.0.0.0".into(), &8.into()),
+        "{rule:#}"
+    );
+    assert!(rule.get("iif").is_none(), "{rule:#}");
+    let routes = a.ip_json("route show table 99").to_string();
+    for part in ["250.0.0.0/8", "unreachable", "4278198272"] {
+        assert!(routes.contains(part), "{routes}");
+    }
+    a.ip("route del default");
+    assert_eq!(a.ip_json("route show table main"), main);
+    a.ip(&format!("route add default via {}", lan.gateway()));
+    let (ca, _cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
+    assert_eq!(ca.ping("250.0.27.2").arrives().ttl(), encap.ttl());
+    a.ip(&format!("link del {}", encap.tunnel()));
+    let wire = Capture::on(
+        &a,
+        "eth0",
+        &format!("(net 250.0.0.0/8 or ({})) and not src 172.30.0.27", encap.outer()),
+    );
+    ca.ping_in_vain("250.0.27.2");
+    a.exec("ping -n -c 1 -W 1 250.0.27.2");
+    assert_eq!(wire.packets(), Vec::<String>::new(), "no leak");
+}
+
+fn a_bridge_can_have_another_name(encap: Encap) {
+    let (host, _lan) = a_host();
+    up(&host, encap, "bridge br-fan");
+    assert_eq!(addresses(&host, "br-fan"), ["250.0.28.1"]);
+    assert!(!host.devices().contains(&"fan-250-0-28".to_string()));
+    host.fanctl("show").ok().stdout_has(&["br-fan ", "bridge br-fan"]);
+    host.down();
+    assert!(!host.devices().contains(&"br-fan".to_string()));
+}
+
+fn the_host_keeps_as_many_addresses_as_it_is_told(encap: Encap) {
+    let (host, _lan) = a_host();
+    up(&host, encap, "host-reserve 4");
+    assert_eq!(
+        addresses(&host, "fan-250-0-28"),
+        ["250.0.28.1", "250.0.28.2", "250.0.28.3", "250.0.28.4"]
+    );
+    host.fanctl("show").ok().stdout_has(&["host-reserve 4"]);
+    let container = host.container("250.0.28.5");
+    container.ping("250.0.28.4").arrives();
+    up(&host, encap, "--host-reserve 2");
+    assert_eq!(addresses(&host, "fan-250-0-28"), ["250.0.28.1", "250.0.28.2"]);
+}
+
+fn off_does_nothing(encap: Encap) {
+    let (host, _lan) = a_host();
+    host.unchanged(|| {
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 off {}", encap.words()))
+            .ok()
+    });
+}
+
+fn down_takes_away_what_options_made(encap: Encap) {
+    let (host, _lan) = a_host();
+    host.set_sysctl("ipv4/ip_forward", "1");
+    let before = host.dump();
+    for words in [
+        "--table 99",
+        "--no-nat",
+        "bridge br7 host-reserve 200",
+        "--mtu 1280 dhcp",
+    ] {
+        up(&host, encap, words);
+        let output = host.down();
+        assert_same(&before, &host.dump(), &format!("{words}\n{output}"));
+    }
+}
+
+fn vxlan_can_use_another_port() {
+    let lan = Lan::new();
+    let (a, b) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
+    for host in [&a, &b] {
+        up(host, Encap::Vxlan, "--port 4789");
+    }
+    let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
+    let wire = Capture::on(&b, "eth0", "udp and not port 9");
+    ca.ping("250.0.27.2").arrives();
+    cb.ping("250.0.28.2").arrives();
+    let packets = wire.packets();
+    assert!(
+        !packets.is_empty() && packets.iter().all(|packet| packet.contains(".4789: VXLAN")),
+        "{packets:#?}"
+    );
+}
+
+fn the_encapsulation_can_be_changed() {
+    // From IPIP and back where the kernel has it; between two ports of VXLAN everywhere.
+    let (host, _lan) = a_host();
+    up(&host, Encap::Vxlan, "");
+    let one = host.dump();
+    up(&host, Encap::Vxlan, "--port 4789");
+    let ipip = host.fanctl("up 250.0.0.0/8 eth0/16");
+    if ipip.code == Some(0) {
+        assert_eq!(
+            host.ip_json("link show dev fan-ipip")[0]["linkinfo"]["info_kind"],
+            "ipip"
+        );
+        assert!(!host.devices().contains(&"fan-vx16384000".to_string()));
+    }
+    up(&host, Encap::Vxlan, "");
+    assert!(!host.devices().contains(&"fan-ipip".to_string()));
+    assert_same(&one, &host.dump(), "there and back");
+}

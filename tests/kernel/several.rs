@@ -1,0 +1,133 @@
+//! Several fans on one host come and go without disturbing each other.
+
+use crate::case::{Case, Cases, Need};
+use crate::named;
+use crate::support::{Echo, Encap, Host, Lan, assert_same};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("several")
+        .each(named![
+            fans_over_two_nics_come_and_go_without_losing_a_packet,
+            two_fans_over_one_nic_are_apart,
+            changing_a_fan_does_not_lose_a_packet_of_another,
+            down_of_one_leaves_the_other_as_it_was,
+        ])
+        .once_with(&[Need::Ipip], named![down_e_removes_fans_of_both_encapsulations])
+        .once(named![down_e_removes_every_fan])
+        .list()
+}
+
+/// Two hosts on two underlays: 172.30.0.0/16 on eth0 and 10.99.0.0/16 on eth1.
+struct TwoNics {
+    a: Host,
+    b: Host,
+    _lans: [Lan; 2],
+}
+
+impl TwoNics {
+    fn new() -> Self {
+        let lans = [Lan::new(), Lan::of("10.99.0.0/16", 1500)];
+        let [a, b] = ["28", "27"].map(|number| {
+            let host = lans[0].host(&format!("172.30.0.{number}"));
+            lans[1].plug(&host, "eth1", &format!("10.99.0.{number}/16"));
+            host
+        });
+        Self { a, b, _lans: lans }
+    }
+
+    #[track_caller]
+    fn fanctl(&self, words: &str) {
+        for host in [&self.a, &self.b] {
+            host.fanctl(words).ok();
+        }
+    }
+}
+
+fn fans_over_two_nics_come_and_go_without_losing_a_packet(encap: Encap) {
+    let hosts = TwoNics::new();
+    let words = encap.words();
+    hosts.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}"));
+    let (ca, cb) = (hosts.a.container("250.0.28.2"), hosts.b.container("250.0.27.2"));
+    let echo = Echo::between(&ca, &cb, "250.0.27.2");
+    for _ in 0..3 {
+        hosts.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words}"));
+        let (other_a, other_b) = (hosts.a.container("251.0.28.2"), hosts.b.container("251.0.27.2"));
+        other_a.ping("251.0.27.2").arrives();
+        other_b.ping("251.0.28.2").arrives();
+        hosts.a.detach(&other_a);
+        hosts.b.detach(&other_b);
+        hosts.fanctl("down 251.0.0.0/8 eth1/16");
+    }
+    assert!(echo.stop() > 0);
+}
+
+fn two_fans_over_one_nic_are_apart(encap: Encap) {
+    let lan = Lan::new();
+    let hosts = [lan.host("172.30.0.28"), lan.host("172.30.0.27")];
+    for host in &hosts {
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {}", encap.words())).ok();
+        host.fanctl(&format!("up 10.0.0.0/8 eth0/16 {}", encap.words())).ok();
+    }
+    let [a, b] = &hosts;
+    let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
+    let (da, db) = (a.container("10.0.28.2"), b.container("10.0.27.2"));
+    ca.ping("250.0.27.2").arrives();
+    da.ping("10.0.27.2").arrives();
+    cb.ping("250.0.28.2").arrives();
+    db.ping("10.0.28.2").arrives();
+}
+
+fn changing_a_fan_does_not_lose_a_packet_of_another(encap: Encap) {
+    let hosts = TwoNics::new();
+    let words = encap.words();
+    hosts.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}"));
+    hosts.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words}"));
+    let (ca, cb) = (hosts.a.container("250.0.28.2"), hosts.b.container("250.0.27.2"));
+    let echo = Echo::between(&ca, &cb, "250.0.27.2");
+    for change in ["--no-nat", "--host-reserve 4", ""] {
+        hosts.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words} {change}"));
+    }
+    assert!(echo.stop() > 0);
+}
+
+fn down_of_one_leaves_the_other_as_it_was(encap: Encap) {
+    let hosts = TwoNics::new();
+    let words = encap.words();
+    hosts.a.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}")).ok();
+    let one = hosts.a.dump();
+    hosts.a.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words}")).ok();
+    let output = hosts.a.fanctl("down 251.0.0.0/8 eth1/16").ok();
+    assert_same(&one, &hosts.a.dump(), &output.to_string());
+}
+
+/// Brings up a fan for each of these words, then takes all down at once.
+#[track_caller]
+fn all_go(fans: &[&str]) {
+    let hosts = TwoNics::new();
+    let host = &hosts.a;
+    host.set_sysctl("ipv4/ip_forward", "1");
+    let before = host.dump();
+    for fan in fans {
+        host.fanctl(&format!("up {fan}")).ok();
+    }
+    assert_eq!(host.fanctl("show").ok().stdout.lines().count(), 1 + fans.len());
+    let output = host.fanctl("down -e").ok();
+    assert_same(&before, &host.dump(), &output.to_string());
+}
+
+fn down_e_removes_fans_of_both_encapsulations() {
+    all_go(&[
+        "250.0.0.0/8 eth0/16 dhcp",
+        "251.0.0.0/8 eth1/16",
+        "252.0.0.0/8 eth0/16 --encap vxlan",
+        "253.0.0.0/8 eth1/16 --encap vxlan --table 7 --no-nat",
+    ]);
+}
+
+fn down_e_removes_every_fan() {
+    all_go(&[
+        "252.0.0.0/8 eth0/16 --encap vxlan dhcp",
+        "253.0.0.0/8 eth1/16 --encap vxlan --table 7 --no-nat",
+        "251.0.0.0/8 eth0/16 --encap vxlan --port 4789 --bridge br251",
+    ]);
+}

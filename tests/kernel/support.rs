@@ -1,0 +1,112 @@
+//! The harness: namespaces, hosts and containers in them, programs run in them, and witnesses.
+
+mod capture;
+mod dump;
+mod lan;
+mod machine;
+mod namespace;
+mod output;
+mod packet;
+mod traffic;
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use capture::Capture;
+pub use dump::assert_same;
+pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
+pub use machine::Machine;
+pub use namespace::Namespace;
+pub use output::Output;
+pub use packet::{Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp};
+pub use traffic::{Echo, tcp_exchange};
+
+use crate::case::Need;
+
+/// How long to wait for something that must happen. Only a failing test waits that long.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The two encapsulations, and what the tests know about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encap {
+    Ipip,
+    Vxlan,
+}
+
+impl Encap {
+    /// The words that ask `fanctl` for it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Ipip => "",
+            Self::Vxlan => "--encap vxlan",
+        }
+    }
+
+    /// The tunnel device of the fan 250.0.0.0/8.
+    pub fn tunnel(self) -> &'static str {
+        match self {
+            Self::Ipip => "fan-ipip",
+            Self::Vxlan => "fan-vx16384000",
+        }
+    }
+
+    /// Bytes the encapsulation takes from the underlay's MTU.
+    pub fn overhead(self) -> u64 {
+        match self {
+            Self::Ipip => 20,
+            Self::Vxlan => 50,
+        }
+    }
+
+    /// TTL of a ping from container to container: routed twice, or bridged.
+    pub fn ttl(self) -> u64 {
+        match self {
+            Self::Ipip => 62,
+            Self::Vxlan => 64,
+        }
+    }
+
+    /// Prefix length on the bridge of a fan that lays a /8 over a /16.
+    pub fn bridge_len(self) -> u64 {
+        match self {
+            Self::Ipip => 24,
+            Self::Vxlan => 8,
+        }
+    }
+
+    /// The outer packets, for tcpdump.
+    pub fn outer(self) -> &'static str {
+        match self {
+            Self::Ipip => "ip proto 4",
+            Self::Vxlan => "udp port 8472",
+        }
+    }
+
+    /// What the machine must have for it.
+    pub fn need(self) -> Option<Need> {
+        (self == Self::Ipip).then_some(Need::Ipip)
+    }
+}
+
+impl fmt::Display for Encap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipip => "ipip",
+            Self::Vxlan => "vxlan",
+        })
+    }
+}
+
+/// Waits until an attempt gives something, and fails the test when the deadline has passed.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

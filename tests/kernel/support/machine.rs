@@ -1,0 +1,95 @@
+//! What this machine can run, and saying so when it cannot.
+
+use std::env;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::Namespace;
+use crate::case::Need;
+
+/// What this machine can run.
+pub struct Machine {
+    release: String,
+    root: bool,
+    needs_met: Vec<Need>,
+    tier: Option<String>,
+    ci: bool,
+}
+
+impl Machine {
+    /// Finds out, in a namespace that is thrown away.
+    pub fn probe() -> Self {
+        let root = nix::unistd::geteuid().is_root();
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc");
+        let mut needs_met = Vec::new();
+        if root {
+            for module in ["ipip", "vxlan", "br_netfilter"] {
+                let modprobe = Command::new("modprobe").arg(module).stderr(Stdio::null()).status();
+                drop(modprobe);
+            }
+            let scratch = Namespace::new("probe");
+            let can = |line: &str| scratch.exec(line).code == Some(0);
+            let ipip = can("ip link add probe type ipip external");
+            needs_met.push(if ipip { Need::Ipip } else { Need::NoIpip });
+            if scratch.sysctl("bridge/bridge-nf-call-iptables").is_some() {
+                needs_met.push(Need::BridgeNetfilter);
+            }
+            if can("ip link add link lo name lo.7 type vlan id 7") {
+                needs_met.push(Need::Vlan);
+            }
+            if can("ip link add wg0 type wireguard") {
+                needs_met.push(Need::Wireguard);
+            }
+        }
+        Self {
+            release: release.trim().into(),
+            root,
+            needs_met,
+            tier: env::var("FANCTL_TIER").ok(),
+            ci: env::var("CI").is_ok_and(|value| value == "true"),
+        }
+    }
+
+    /// Prints one line for each thing that cannot run here.
+    pub fn announce(&self) {
+        if !self.root {
+            println!("tiers 2 and 3 cannot run: they need root");
+        } else if !self.has(Need::Ipip) && !self.is_tier_3() {
+            println!(
+                "tier 3 (ipip) cannot run on this kernel ({}): it runs in QEMU through tests/qemu/tier",
+                self.release
+            );
+        }
+    }
+
+    /// Whether the run is a failure whatever its tests say, because it could not run what it had to.
+    pub fn is_incomplete(&self) -> bool {
+        !self.root && (self.ci || self.is_tier_3())
+    }
+
+    /// Why a test cannot run here, if so. What tier 3 is about is never missing there: such a test runs, and fails.
+    pub fn missing(&self, needs: &[Need]) -> Option<String> {
+        if !self.root {
+            return Some("needs root".into());
+        }
+        let missing = needs.iter().find(|&&need| !self.has(need))?;
+        if *missing == Need::Ipip && self.is_tier_3() {
+            return None;
+        }
+        Some(match missing {
+            Need::Ipip => format!("no ipip in kernel {}: tier 3", self.release),
+            Need::NoIpip => format!("kernel {} has ipip", self.release),
+            Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
+            Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
+            Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
+        })
+    }
+
+    fn has(&self, need: Need) -> bool {
+        self.needs_met.contains(&need)
+    }
+
+    fn is_tier_3(&self) -> bool {
+        self.tier.as_deref() == Some("3")
+    }
+}

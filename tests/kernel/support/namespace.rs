@@ -1,0 +1,241 @@
+//! A network namespace, held by a thread of its own.
+//!
+//! The thread also has private mounts: `/sys` of this namespace, and an empty `/run` and `/var/lib/misc`, so that hosts
+//! with equal addresses in tests that run side by side share no lock and no lease file. Nothing has a name on the
+//! machine: when the thread ends, or the whole test run is killed, the kernel takes the namespace and all that is in it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, gettid};
+use serde_json::Value;
+
+use super::Output;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A network namespace and the programs run in it.
+pub struct Namespace {
+    name: String,
+    holder: Pid,
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Namespace {
+    /// A new one: no IPv6, nothing forwarded, reverse path filter strict, bridges not filtered.
+    pub fn new(name: &str) -> Self {
+        let (jobs, todo) = mpsc::channel::<Job>();
+        let (ready, is_ready) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || {
+                enter_new();
+                ready.send(gettid()).expect("the maker waits");
+                for job in todo {
+                    job();
+                }
+            })
+            .expect("a thread");
+        let holder = is_ready.recv().expect("a namespace of its own, as root");
+        let namespace = Self {
+            name: name.into(),
+            holder,
+            jobs: Some(jobs),
+            thread: Some(thread),
+        };
+        for (key, value) in [
+            ("ipv6/conf/all/disable_ipv6", "1"),
+            ("ipv6/conf/default/disable_ipv6", "1"),
+            ("ipv4/ip_forward", "0"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", "1"),
+            ("bridge/bridge-nf-call-iptables", "0"),
+        ] {
+            if namespace.sysctl(key).is_some() {
+                namespace.set_sysctl(key, value);
+            }
+        }
+        namespace
+    }
+
+    /// Runs a function in the namespace and gives back what it returns; a panic in it is the caller's.
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = mpsc::channel();
+        let job = move || {
+            let outcome = panic::catch_unwind(AssertUnwindSafe(job));
+            done.send(outcome).expect("the caller waits");
+        };
+        self.jobs
+            .as_ref()
+            .expect("not dropped")
+            .send(Box::new(job))
+            .expect("the thread lives");
+        result
+            .recv()
+            .expect("an outcome")
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))
+    }
+
+    /// Starts a program in the namespace, its input empty and its output in pipes.
+    pub fn spawn(&self, command: Command) -> Child {
+        self.spawn_with(command, Stdio::null())
+    }
+
+    fn spawn_with(&self, mut command: Command, stdin: Stdio) -> Child {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let text = format!("{command:?}");
+        self.run(move || command.spawn())
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Runs a program in the namespace to its end.
+    #[track_caller]
+    pub fn execute(&self, command: Command) -> Output {
+        let text = format!("[{}] {}", self.name, command_line(&command));
+        Output::of(text, self.spawn(command))
+    }
+
+    /// Runs a program given as one line, split at blanks.
+    #[track_caller]
+    pub fn exec(&self, line: &str) -> Output {
+        let mut words = line.split_whitespace();
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
+        self.execute(command)
+    }
+
+    /// Does what `ip` is told, a command a line. One process does it all: under emulation a process is slow to start.
+    #[track_caller]
+    pub fn ip(&self, script: &str) {
+        self.batch("ip", script).ok();
+    }
+
+    /// Feeds a program of iproute2 with commands or, for a list of JSON values, with questions.
+    #[track_caller]
+    pub fn batch(&self, program: &str, script: &str) -> Output {
+        let mut command = Command::new(program);
+        command.args(["-j", "-batch", "-"]);
+        let mut child = self.spawn_with(command, Stdio::piped());
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(script.as_bytes()).expect("to write the commands");
+        drop(input);
+        Output::of(format!("[{}] {program} -batch\n{script}", self.name), child)
+    }
+
+    /// What `ip -j` says.
+    #[track_caller]
+    pub fn ip_json(&self, question: &str) -> Value {
+        self.exec(&format!("ip -j -d {question}")).ok().json_or_empty()
+    }
+
+    /// What `tc -j` says, statistics included.
+    #[track_caller]
+    pub fn tc_json(&self, question: &str) -> Value {
+        self.exec(&format!("tc -s -j {question}")).ok().json_or_empty()
+    }
+
+    /// What `nft -j` says.
+    #[track_caller]
+    pub fn nft_json(&self, question: &str) -> Value {
+        self.exec(&format!("nft -j {question}")).ok().json_or_empty()["nftables"].clone()
+    }
+
+    /// A sysctl under /proc/sys/net, or `None` where the kernel has no such thing.
+    pub fn sysctl(&self, key: &str) -> Option<String> {
+        let path = format!("/proc/sys/net/{key}");
+        self.run(move || fs::read_to_string(path))
+            .ok()
+            .map(|text| text.trim().to_string())
+    }
+
+    /// Sets a sysctl under /proc/sys/net.
+    #[track_caller]
+    pub fn set_sysctl(&self, key: &str, value: &str) {
+        let (path, value) = (format!("/proc/sys/net/{key}"), value.to_string());
+        self.run(move || fs::write(&path, value))
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
+    }
+
+    /// The names of all devices.
+    pub fn devices(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .run(|| {
+                fs::read_dir("/sys/class/net")
+                    .expect("/sys of the namespace")
+                    .collect::<Vec<_>>()
+            })
+            .into_iter()
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+            .filter(|name| name != "bonding_masters")
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The processes that live here, other than this one, by their ids and command lines.
+    pub fn processes(&self) -> Vec<(Pid, String)> {
+        let inode = |pid: &str, what: &str| fs::metadata(format!("/proc/{pid}/{what}/net")).map(|at| at.ino()).ok();
+        let ours = inode("self", &format!("task/{}/ns", self.holder));
+        let own = Pid::this();
+        fs::read_dir("/proc")
+            .expect("/proc")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+            .map(Pid::from_raw)
+            .filter(|&pid| pid != own && ours.is_some() && inode(&pid.to_string(), "ns") == ours)
+            .filter_map(|pid| {
+                let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+                Some((pid, line.replace('\0', " ").trim().to_string()))
+            })
+            .filter(|(_, line)| !line.is_empty())
+            .collect()
+    }
+
+    /// The id that `ip link … netns ID` takes.
+    pub fn id(&self) -> String {
+        self.holder.to_string()
+    }
+}
+
+impl Drop for Namespace {
+    /// Ends what still lives in the namespace (a dnsmasq), then the thread that holds it.
+    fn drop(&mut self) {
+        for (pid, _) in self.processes() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        drop(self.jobs.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Moves the calling thread into a network namespace and mounts of its own.
+fn enter_new() {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare, as root");
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("/sys of the namespace");
+    for directory in ["/run", "/var/lib/misc"]
+        .into_iter()
+        .filter(|path| Path::new(path).is_dir())
+    {
+        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).expect(directory);
+    }
+}
+
+/// A command as a person would type it.
+fn command_line(command: &Command) -> String {
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    words.join(" ")
+}

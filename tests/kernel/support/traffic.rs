@@ -1,0 +1,156 @@
+//! Traffic between namespaces: ping, TCP, and an echo that notices every loss.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use super::{DEADLINE, Namespace, Output};
+
+/// One ping and its answer, or what was said instead.
+pub struct Ping {
+    output: Output,
+}
+
+impl Namespace {
+    /// Sends one ping, the first and only packet.
+    #[track_caller]
+    pub fn ping(&self, address: &str) -> Ping {
+        self.ping_with("", address)
+    }
+
+    /// Sends one ping with more options.
+    #[track_caller]
+    pub fn ping_with(&self, options: &str, address: &str) -> Ping {
+        Ping {
+            output: self.exec(&format!("ping -n -c 1 -W 10 {options} {address}")),
+        }
+    }
+
+    /// Sends one ping that nobody answers; does not wait long for an answer that must not come.
+    #[track_caller]
+    pub fn ping_in_vain(&self, address: &str) -> Output {
+        self.exec(&format!("ping -n -c 1 -W 1 {address}")).exits(1)
+    }
+}
+
+impl Ping {
+    /// It was answered.
+    #[track_caller]
+    pub fn arrives(self) -> Self {
+        Self {
+            output: self.output.ok(),
+        }
+    }
+
+    /// The TTL of the answer.
+    #[track_caller]
+    pub fn ttl(&self) -> u64 {
+        let ttl = self
+            .output
+            .stdout
+            .split("ttl=")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        ttl.and_then(|ttl| ttl.parse().ok())
+            .unwrap_or_else(|| panic!("no ttl\n{}", self.output))
+    }
+}
+
+/// Bytes that go each way over a connection.
+const SIZE: usize = 1 << 20;
+
+/// Opens a connection from one namespace to an address of another, and moves a megabyte each way.
+#[track_caller]
+pub fn tcp_exchange(client: &Namespace, server: &Namespace, address: &str) -> SocketAddr {
+    let address: Ipv4Addr = address.parse().expect("an address");
+    let listener = server
+        .run(move || TcpListener::bind((address, 0)))
+        .expect("to listen there");
+    let to = listener.local_addr().expect("its address");
+    let serving = thread::spawn(move || {
+        let (stream, peer) = listener.accept().expect("a connection");
+        assert_eq!(exchange(stream), SIZE);
+        peer
+    });
+    let stream = client.run(move || TcpStream::connect_timeout(&to, DEADLINE));
+    let stream = stream.unwrap_or_else(|error| panic!("no connection to {to}: {error}"));
+    assert_eq!(exchange(stream), SIZE);
+    serving.join().expect("the server's half")
+}
+
+/// Sends and receives at once; returns how much came.
+fn exchange(mut stream: TcpStream) -> usize {
+    stream.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+    stream.set_write_timeout(Some(DEADLINE)).expect("a time limit");
+    let mut out = stream.try_clone().expect("the other direction");
+    let sending = thread::spawn(move || {
+        out.write_all(&vec![b'f'; SIZE]).expect("to send");
+        out.shutdown(Shutdown::Write).expect("to end");
+    });
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).expect("to receive");
+    sending.join().expect("the sender");
+    received.len()
+}
+
+/// Questions and answers that go on until told to stop: one lost packet is a failure, for there is no second try.
+pub struct Echo {
+    stop: Arc<AtomicBool>,
+    asking: JoinHandle<u64>,
+}
+
+impl Echo {
+    /// Starts asking an address of another namespace.
+    #[track_caller]
+    pub fn between(client: &Namespace, server: &Namespace, address: &str) -> Self {
+        let address: Ipv4Addr = address.parse().expect("an address");
+        let answering = server
+            .run(move || UdpSocket::bind((address, 0)))
+            .expect("to listen there");
+        let asking = client.run(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
+        let to = answering.local_addr().expect("its address");
+        answering.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+        asking.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+        asking.connect(to).expect("the peer");
+        thread::spawn(move || {
+            let mut question = [0; 8];
+            while let Ok((8, from)) = answering.recv_from(&mut question) {
+                let _ = answering.send_to(&question, from);
+                if u64::from_be_bytes(question) == u64::MAX {
+                    return;
+                }
+            }
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let asking = thread::spawn(move || {
+            let mut count = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                ask(&asking, count);
+                count += 1;
+            }
+            ask(&asking, u64::MAX);
+            count
+        });
+        Self { stop, asking }
+    }
+
+    /// Stops, and returns how many packets went there and back.
+    #[track_caller]
+    pub fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.asking.join().unwrap_or_else(|_| panic!("a packet was lost"))
+    }
+}
+
+/// One question; its answer must come.
+fn ask(socket: &UdpSocket, number: u64) {
+    socket.send(&number.to_be_bytes()).expect("to ask");
+    let mut answer = [0; 8];
+    let length = socket
+        .recv(&mut answer)
+        .unwrap_or_else(|error| panic!("packet {number} lost: {error}"));
+    assert_eq!((length, u64::from_be_bytes(answer)), (8, number));
+}
