@@ -1,38 +1,40 @@
-//! Walks a plan, and walks back when a step fails.
+//! Walks a plan, and walks back.
 //!
 //! The kernel is reached through a closure, so that the real one, a [replay](crate::plan::replay) and "fail at step k"
 //! are one code path.
 
 use crate::plan::Step;
 
+/// A step that could not be done, and why.
+pub type Failed<E> = (Step, E);
+
 /// A step that failed, and what became of those before it.
 #[derive(Debug)]
 pub struct Failure<E> {
-    /// The step.
-    pub step: Step,
-    /// Why it failed.
-    pub cause: E,
-    /// Steps that could not be taken back, and why; empty when everything is as it was.
-    pub left: Vec<(Step, E)>,
+    /// The step, and why it failed.
+    pub failed: Failed<E>,
+    /// Steps that could not be taken back; empty when everything is as it was.
+    pub left: Vec<Failed<E>>,
 }
 
-/// Performs the steps in order. When one fails, those before it are taken back in reverse, as far as that goes.
+/// Performs the steps in order. When one fails, those before it are taken back.
 ///
 /// # Errors
 /// The step that failed.
 pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Result<(), Box<Failure<E>>> {
     for (index, step) in steps.iter().enumerate() {
         if let Err(cause) = perform(step) {
-            let undo = steps[..index].iter().rev().map(|step| step.clone().inverse());
-            let left = undo
-                .filter_map(|step| perform(&step).err().map(|cause| (step, cause)))
-                .collect();
-            return Err(Box::new(Failure {
-                step: step.clone(),
-                cause,
-                left,
-            }));
+            let left = take_back(&steps[..index], perform);
+            let failed = (step.clone(), cause);
+            return Err(Box::new(Failure { failed, left }));
         }
     }
     Ok(())
+}
+
+/// Takes steps back in reverse order, as far as that goes, and returns those that stayed.
+pub fn take_back<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Vec<Failed<E>> {
+    let undo = steps.iter().rev().map(|step| step.clone().inverse());
+    undo.filter_map(|step| perform(&step).err().map(|cause| (step, cause)))
+        .collect()
 }

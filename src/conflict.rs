@@ -19,8 +19,8 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     reasons.extend(other_fans(fan, host, owned));
     reasons.extend(names(fan, host, owned));
     reasons.extend(tunnels(fan, host));
-    reasons.extend(addresses(fan, host));
-    reasons.extend(host.routes.iter().filter_map(|route| routed_elsewhere(fan, route)));
+    reasons.extend(nested(fan, host));
+    reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
     if fan.dhcp && !host.dnsmasq {
         reasons.push(
@@ -150,28 +150,42 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
     }
 }
 
-/// Addresses of the host inside the overlay that are not the fan's, and an underlay that is a fan itself.
-fn addresses(fan: &Fan, host: &Host) -> Vec<String> {
-    let foreign = host.links.iter().filter(|link| !link.ours).flat_map(|link| {
-        link.addresses
-            .iter()
-            .filter(|a| fan.overlay().contains(a.address.ip()))
-            .map(move |a| {
-                format!(
-                    "overlay '{}' holds the address {} of interface '{}'; choose another overlay",
-                    fan.overlay(),
-                    a.address,
-                    link.name
-                )
-            })
-    });
-    let nested = host.link(&fan.device).filter(|link| link.ours).map(|link| {
+/// An underlay that is a fan itself.
+fn nested(fan: &Fan, host: &Host) -> Option<String> {
+    let link = host.link(&fan.device).filter(|link| link.ours)?;
+    Some(format!(
+        "interface '{}' belongs to a fan and cannot be the underlay of another",
+        link.name
+    ))
+}
+
+/// Addresses of the host inside the overlay that are not the fan's, and routes that lead the overlay elsewhere. The
+/// route that comes with such an address is not told apart from it.
+fn elsewhere(fan: &Fan, host: &Host) -> Vec<String> {
+    let overlay = fan.overlay();
+    let foreign: Vec<(&Link, Ipv4Network)> = host
+        .links
+        .iter()
+        .filter(|link| !link.ours)
+        .flat_map(|link| link.addresses.iter().map(move |a| (link, a.address)))
+        .filter(|(_, address)| overlay.contains(address.ip()))
+        .collect();
+    let comes_with_address = |route: &ForeignRoute| {
+        let same = |(link, address): &(&Link, Ipv4Network)| {
+            route.device.as_ref() == Some(&link.name) && route.destination.contains(address.ip())
+        };
+        route.gateway.is_none() && foreign.iter().any(same)
+    };
+    let addresses = foreign.iter().map(|(link, address)| {
         format!(
-            "interface '{}' belongs to a fan and cannot be the underlay of another",
+            "overlay '{overlay}' holds the address {address} of interface '{}'; choose another overlay",
             link.name
         )
     });
-    foreign.chain(nested).collect()
+    let routes = host.routes.iter().filter(|route| !comes_with_address(route));
+    addresses
+        .chain(routes.filter_map(|route| routed_elsewhere(fan, route)))
+        .collect()
 }
 
 fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {

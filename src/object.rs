@@ -387,9 +387,13 @@ impl Object {
             }) => bridge.as_ref().is_some_and(on_link),
             Self::Address(Address { link, .. }) | Self::Clsact(_, link) | Self::Up(_, link) => on_link(link),
             Self::Filter(Filter { link, .. }) => *other == Identity::Clsact(link.clone()),
-            Self::Route(Route { device: link, .. }) | Self::Dhcp(Dhcp { bridge: link, .. }) => {
-                *other == Identity::Up(link.clone())
-            }
+            Self::Dhcp(Dhcp { bridge, .. }) => *other == Identity::Up(bridge.clone()),
+            // The kernel takes a route away with the address that it names as its source, whatever device that is on.
+            Self::Route(Route { device, source, .. }) => match other {
+                Identity::Up(link) => link == device,
+                Identity::Address { address, .. } => address == source,
+                _ => false,
+            },
         }
     }
 

@@ -126,7 +126,10 @@ fn delete(object: &Object) -> String {
         Object::Accept(accept) => format!("nft delete rule {}", accept.rule()),
         Object::Up(_, link) => format!("ip link set {link} down"),
         Object::Route(route) => format!("ip route delete {}", self::route(route)),
-        Object::Dhcp(dhcp) => format!("pkill -f -- 'dnsmasq .*--interface={} '", dhcp.bridge),
+        // Only in this network namespace, and only the one of this bridge.
+        Object::Dhcp(dhcp) => {
+            format!("pkill --ns $$ --nslist net -f 'dnsmasq .*--interface={} '", dhcp.bridge)
+        }
     }
 }
 

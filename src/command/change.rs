@@ -6,7 +6,7 @@ use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 
 use super::{bridges, json};
-use crate::apply::{Failure, apply};
+use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
 use crate::config::{Config, Place, UnderlaySource};
 use crate::conflict;
@@ -176,7 +176,7 @@ impl Change {
             }
             self.machine.perform(step)
         })
-        .map_err(|failure| failed(&failure))?;
+        .map_err(|failure| Error::Failed(format!("{}; {}", sentence(&failure.failed), outcome(&failure.left))))?;
         if !steps.is_empty() {
             self.verify(steps, desired)?;
         }
@@ -205,11 +205,7 @@ impl Change {
 
     /// Takes back steps that succeeded, and tells how that went.
     fn take_back(&self, steps: &[Step]) -> String {
-        let undo: Vec<Step> = steps.iter().rev().map(|step| step.clone().inverse()).collect();
-        match apply(&undo, |step| self.machine.perform(step)) {
-            Ok(()) => "everything was taken back".to_string(),
-            Err(failure) => format!("taking it back: {}", failed(&failure)),
-        }
+        outcome(&take_back(steps, |step| self.machine.perform(step)))
     }
 
     fn tell(&self, sentence: &str, changed: bool, fan: Option<&Fan>, out: &mut dyn Write) -> Result<(), Error> {
@@ -237,20 +233,21 @@ struct Outcome {
     fan: Option<Report>,
 }
 
-/// The sentence for a step that failed: what, on which object, the reason, and how things stand now.
-fn failed(failure: &Failure<machine::Error>) -> Error {
-    let step = |step: &Step| format!("{} {}", transcript::verb(step), describe(step.object()));
-    let after = if failure.left.is_empty() {
-        "everything is as it was".to_string()
-    } else {
-        let left: Vec<String> = failure
-            .left
-            .iter()
-            .map(|(undo, cause)| format!("cannot {}: {cause}", step(undo)))
-            .collect();
-        format!("and taking back failed: {}", left.join("; "))
-    };
-    Error::Failed(format!("cannot {}: {}; {after}", step(&failure.step), failure.cause))
+/// What was tried and why it failed: `cannot create tunnel 'fan-ipip': Operation not permitted`.
+fn sentence((step, cause): &Failed<machine::Error>) -> String {
+    format!("cannot {} {}: {cause}", transcript::verb(step), describe(step.object()))
+}
+
+/// How things stand after steps were taken back, but for some.
+fn outcome(left: &[Failed<machine::Error>]) -> String {
+    if left.is_empty() {
+        return "everything is as it was".to_string();
+    }
+    let left: Vec<String> = left.iter().map(sentence).collect();
+    format!(
+        "not everything could be taken back, try fanctl down: {}",
+        left.join("; ")
+    )
 }
 
 /// Signals that would end the process, held until this is dropped.

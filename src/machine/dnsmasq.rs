@@ -1,7 +1,6 @@
 //! The DHCP servers of our bridges. A server's command line is its whole configuration, so the process table says what
 //! is running and no pid file can be stale.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,14 +72,13 @@ fn read(process: &Path) -> Option<Server> {
 /// A sentence: the program is missing, the lease directory cannot be made, or what dnsmasq said.
 pub fn start(dhcp: &Dhcp) -> Result<(), String> {
     fs::create_dir_all(LEASE_DIRECTORY).map_err(|error| format!("cannot make '{LEASE_DIRECTORY}': {error}"))?;
-    let arguments: Vec<OsString> = dhcp.arguments.iter().map(OsString::from).collect();
-    tool::run("dnsmasq", &arguments, "").map(drop)
+    tool::run_daemon("dnsmasq", &dhcp.arguments)
 }
 
 /// Stops a server and waits until it serves no more.
 ///
 /// # Errors
-/// When it may not be signalled.
+/// When it may not be signalled, or does not end.
 pub fn stop(server: &Server) -> Result<(), String> {
     let signal = |signal| match kill(server.pid, signal) {
         Err(errno) if errno != Errno::ESRCH => {
@@ -88,14 +86,19 @@ pub fn stop(server: &Server) -> Result<(), String> {
         }
         _ => Ok(()),
     };
-    signal(Signal::SIGTERM)?;
     let process = PathBuf::from(format!("/proc/{}", server.pid));
-    for _ in 0..200 {
-        // A process that has ended has no command line, even while nobody has asked how it ended.
-        if read(&process).is_none() {
+    // A process that has ended has no command line, even while nobody has asked how it ended.
+    let has_ended = || {
+        (0..400).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            read(&process).is_none()
+        })
+    };
+    for ending in [Signal::SIGTERM, Signal::SIGKILL] {
+        signal(ending)?;
+        if has_ended() {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(5));
     }
-    signal(Signal::SIGKILL)
+    Err(format!("dnsmasq, process {}, does not end", server.pid))
 }

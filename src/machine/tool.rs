@@ -1,19 +1,28 @@
-//! Programs that we run: found in the system's own directories, never through a shell or the caller's PATH alone.
+//! Programs that we run, always directly and never through a shell.
 
-use std::ffi::OsStr;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A program by name: in PATH, and in the directories where Debian keeps such programs but a user's PATH may not look.
+use nix::fcntl::OFlag;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::SigSet;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::pipe2;
+
+/// Where Debian keeps such programs, and where a root shell made by `su` does not look.
+const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// A program by name: in PATH, then in the system's own directories.
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    find_in(program, std::env::split_paths(&path))
-}
-
-fn find_in(program: &str, directories: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
-    directories
+    std::env::split_paths(&path)
+        .chain(SYSTEM_DIRECTORIES.map(PathBuf::from))
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
 }
@@ -40,16 +49,58 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Resu
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let complaint: Vec<&str> = complaint
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    Err(format!(
-        "'{program}' says: {}",
-        complaint.first().copied().unwrap_or("nothing, but it failed")
-    ))
+    Err(complaint(program, &String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Runs a program that goes to the background by itself, and returns when it has.
+///
+/// Signals are held while a plan is carried out, and children of [`Command`] inherit that: right for `nft`, which must not
+/// be torn away by Ctrl-C, but a daemon would stay deaf to the signal that is to end it. This one hears everything.
+///
+/// # Errors
+/// A sentence: the program is missing, or what it wrote on standard error when it failed.
+pub fn run_daemon(program: &str, arguments: &[String]) -> Result<(), String> {
+    let file = find(program).ok_or_else(|| missing(program))?;
+    let (ended, said) = spawn_daemon(&file, arguments).map_err(|error| format!("cannot run '{program}': {error}"))?;
+    match ended {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        _ => Err(complaint(program, &said)),
+    }
+}
+
+fn spawn_daemon(file: &Path, arguments: &[String]) -> io::Result<(WaitStatus, String)> {
+    let path = CString::new(file.as_os_str().as_bytes())?;
+    let words: Vec<CString> = arguments
+        .iter()
+        .map(|word| CString::new(word.as_str()))
+        .collect::<Result<_, _>>()?;
+    let words: Vec<&CString> = std::iter::once(&path).chain(&words).collect();
+    let (reading, writing) = pipe2(OFlag::O_CLOEXEC)?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let mut actions = PosixSpawnFileActions::init()?;
+    for (descriptor, stands_for) in [(null.as_raw_fd(), 0), (null.as_raw_fd(), 1), (writing.as_raw_fd(), 2)] {
+        actions.add_dup2(descriptor, stands_for)?;
+    }
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    let child = posix_spawn(
+        path.as_c_str(),
+        &actions,
+        &attributes,
+        &words,
+        &[c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+    )?;
+    drop(writing);
+    let mut said = String::new();
+    File::from(reading).read_to_string(&mut said)?;
+    Ok((waitpid(child, None)?, said))
+}
+
+/// The sentence for a program that failed: the first line of what it said.
+fn complaint(program: &str, said: &str) -> String {
+    let first = said.lines().map(str::trim).find(|line| !line.is_empty());
+    format!("'{program}' says: {}", first.unwrap_or("nothing, but it failed"))
 }
 
 /// The sentence for a program that is not there.

@@ -223,7 +223,7 @@ proptest! {
                 Ok(())
             });
             let failure = outcome.unwrap_err();
-            prop_assert_eq!(&failure.step, &steps[fails]);
+            prop_assert_eq!(&failure.failed.0, &steps[fails]);
             prop_assert!(failure.left.is_empty());
             prop_assert_eq!(&state, &observed);
         }
