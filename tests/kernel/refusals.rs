@@ -65,7 +65,7 @@ fn no_ipip_in_this_kernel() {
     let (host, _lan) = a_host();
     host.unchanged(|| {
         up(&host, Encap::Ipip)
-            .refused()
+            .failed()
             .stderr_has(&["ipip", "--encap vxlan", "all hosts"])
     });
 }
