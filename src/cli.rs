@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, UnderlaySource};
+use crate::desire::{MAX_MTU, MIN_MTU};
 use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::error::Error;
 use crate::mapping::{Mapping, Overlay};
@@ -187,13 +188,13 @@ pub struct UpArgs {
     #[arg(long, value_name = "N", value_parser = config::host_reserve)]
     host_reserve: Option<u8>,
     /// The bridge's name [default: after the slice, fan-250-0-28]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = config::bridge_name)]
     bridge: Option<InterfaceName>,
     /// How packets travel; the same on all hosts: ipip or vxlan [default: ipip]
     #[arg(long, value_name = "ENCAP")]
     encap: Option<Encapsulation>,
     /// MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip) or 50 (vxlan)]
-    #[arg(long, value_name = "N", value_parser = number("mtu", 576..=65515_u32))]
+    #[arg(long, value_name = "N", value_parser = number("mtu", MIN_MTU..=MAX_MTU))]
     mtu: Option<u32>,
     /// UDP port of vxlan; the same on all hosts [default: 8472]
     #[arg(long, value_name = "N", value_parser = number("port", 1..=65535_u16))]

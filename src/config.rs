@@ -77,7 +77,7 @@ impl Config {
                 }
                 "bridge" => {
                     let name = words.next().ok_or("'bridge' lacks its name, like bridge fan0")?;
-                    self.bridge = Some(name.parse()?);
+                    self.bridge = Some(bridge_name(name)?);
                 }
                 _ => {
                     return Err(format!(
@@ -89,6 +89,30 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Reads a name for a bridge: letters, digits, `.`, `_` and `-`, since it also stands in firewall rules, where `*` is a
+/// wildcard, and in paths below /proc/sys/net/ipv4/conf, where `all` and `default` mean something else.
+///
+/// # Errors
+/// A sentence when it is no such name, or one that the fan's tunnels have.
+pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
+    let name: InterfaceName = text.parse()?;
+    if !text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    {
+        return Err(format!(
+            "bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"
+        ));
+    }
+    let tunnel = name == InterfaceName::shared_tunnel() || text.starts_with("fan-vx");
+    if tunnel || matches!(text, "all" | "default" | "lo") {
+        return Err(format!(
+            "bridge '{text}': that name has another meaning; choose one like fan0"
+        ));
+    }
+    Ok(name)
 }
 
 /// Reads a number of reserved addresses, 1 to 254.
@@ -270,6 +294,10 @@ mod tests {
             (&["host-reserve", "0"], "'0'"),
             (&["bridge"], "lacks its name"),
             (&["bridge", "a/b"], "'a/b'"),
+            (&["bridge", "e*"], "letters"),
+            (&["bridge", "a\"b"], "letters"),
+            (&["bridge", "all"], "another meaning"),
+            (&["bridge", "fan-ipip"], "another meaning"),
         ] {
             assert!(config.apply_words(words).unwrap_err().contains(reason));
         }

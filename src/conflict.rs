@@ -9,6 +9,7 @@ use crate::desire::{MIN_MTU, mtu};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::host::{ForeignRoute, Host, Link, LinkKind};
+use crate::mapping::overlap;
 use crate::name::InterfaceName;
 use crate::object::{Identity, Owner, State, fans};
 
@@ -28,10 +29,6 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
         );
     }
     reasons
-}
-
-fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
-    a.contains(b.network()) || b.contains(a.network())
 }
 
 fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {

@@ -1,18 +1,16 @@
-//! What should be: a [`Config`] and the [`Host`] give a [`Fan`], and a fan gives the objects it consists of.
-//!
-//! Pure. Every reason why a fan cannot be is found here, before anything is touched, and all of them are told at once.
+//! What should be: the objects a [`Fan`] consists of on this [`Host`].
 
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, Place, UnderlaySource};
-use crate::encap::{Encapsulation, VXLAN_PORT};
-use crate::fan::Fan;
+use crate::encap::Encapsulation;
+use crate::fan::{Fan, MAIN_TABLE};
 use crate::firewall::{self, Accept, Way};
-use crate::host::{Host, HostAddress, Link, LinkKind};
-use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::host::Host;
+use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{
-    Address, Bridge, Dhcp, Direction, Filter, Object, Owner, Route, Slot, State, Table, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, Identity, Object, Owner, Route, Slot, State, Table, Tunnel, TunnelKind,
+    fans,
 };
 use crate::program;
 
@@ -21,146 +19,15 @@ mod tests;
 
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
 pub const MIN_MTU: u32 = 576;
-
-/// A fan, and how its underlay address was found.
-#[derive(Debug)]
-pub struct Resolved {
-    /// The fan.
-    pub fan: Fan,
-    /// A sentence for `--verbose`.
-    pub choice: String,
-}
-
-/// Resolves what was asked for against the host's addresses.
-///
-/// # Errors
-/// A sentence: the interface is unknown or down, no address fits, or several do.
-pub fn resolve(config: &Config, host: &Host) -> Result<Resolved, String> {
-    let (link, address, choice) = find_address(&config.underlay, host)?;
-    if !link.up {
-        return Err(format!(
-            "interface '{0}' is down; bring it up first: ip link set {0} up",
-            link.name
-        ));
-    }
-    let mapping = Mapping::new(config.overlay, Underlay::containing(address, config.underlay.len)?)?;
-    let slice = mapping.slice(address);
-    let room = slice.size() - 2;
-    if u32::from(config.host_reserve) >= room {
-        return Err(format!(
-            "host-reserve {} leaves no address for containers in slice '{slice}', which has {room}",
-            config.host_reserve
-        ));
-    }
-    let fan = Fan {
-        mapping,
-        host: address,
-        device: link.name.clone(),
-        encapsulation: config.encapsulation,
-        port: if config.encapsulation == Encapsulation::Vxlan {
-            config.port
-        } else {
-            VXLAN_PORT
-        },
-        bridge: config.bridge.clone().unwrap_or_else(|| InterfaceName::of_slice(slice)),
-        dhcp: config.dhcp,
-        host_reserve: config.host_reserve,
-        mtu: config.mtu,
-        table: config.table,
-        nat: config.nat,
-    };
-    let choice = format!(
-        "underlay '{}' is {address} on {} ({choice})",
-        config.underlay, link.name
-    );
-    Ok(Resolved { fan, choice })
-}
-
-/// The interface and address of an underlay, and why it was chosen.
-///
-/// Of an interface's addresses the first that is global, primary and not a /32 is taken, in the kernel's order, which
-/// is that of their being added; if there is none such, the first that is global; then the first.
-fn find_address<'a>(source: &UnderlaySource, host: &'a Host) -> Result<(&'a Link, Ipv4Addr, String), String> {
-    let on_interface = |name: &InterfaceName| {
-        let link = host
-            .link(name)
-            .ok_or_else(|| format!("interface '{name}' does not exist; see: ip link"))?;
-        let ranks: [fn(&HostAddress) -> bool; 3] = [
-            |a| a.global && !a.secondary && a.address.prefix() < 32,
-            |a| a.global,
-            |_| true,
-        ];
-        let chosen = ranks
-            .into_iter()
-            .find_map(|rank| link.addresses.iter().find(|a| rank(a)));
-        let chosen = chosen.ok_or_else(|| {
-            format!("interface '{name}' has no IPv4 address in the underlay; give it one, or name another interface")
-        })?;
-        let choice = match link.addresses.len() {
-            1 => "its only address".to_string(),
-            count => format!(
-                "the first primary address of {count}; name another like 172.30.0.28/{}",
-                source.len
-            ),
-        };
-        Ok::<_, String>((link, chosen.address.ip(), choice))
-    };
-    match &source.place {
-        Place::Interface(name) => on_interface(name),
-        Place::Default => {
-            let device = host.default_device().ok_or_else(|| {
-                format!(
-                    "underlay '{source}': this host has no default route; name an interface like eth0/{}",
-                    source.len
-                )
-            })?;
-            let (link, address, choice) = on_interface(device)?;
-            Ok((link, address, format!("{choice}; {device} has the default route")))
-        }
-        Place::Address(wanted) => candidates(host)
-            .find(|(_, a)| a.address.ip() == *wanted)
-            .map(|(link, _)| (link, *wanted, "as written".to_string()))
-            .ok_or_else(|| format!("underlay '{source}': no interface has the address {wanted}; see: ip -4 address")),
-        Place::Network(underlay) => {
-            let inside: Vec<_> = candidates(host)
-                .filter(|(_, a)| underlay.contains(a.address.ip()))
-                .collect();
-            match inside[..] {
-                [] => Err(format!(
-                    "underlay '{source}': no interface has an address in it; see: ip -4 address"
-                )),
-                [(link, a)] => Ok((link, a.address.ip(), "the only address in it".to_string())),
-                _ => {
-                    let list: Vec<_> = inside
-                        .iter()
-                        .map(|(link, a)| format!("{} on {}", a.address.ip(), link.name))
-                        .collect();
-                    Err(format!(
-                        "underlay '{source}' holds several addresses of this host: {}; write the one that is meant, like {}/{}",
-                        list.join(", "),
-                        inside[0].1.address.ip(),
-                        source.len
-                    ))
-                }
-            }
-        }
-    }
-}
-
-/// Every address of the host that can be an underlay address: not loopback, not on a fan's own devices.
-fn candidates(host: &Host) -> impl Iterator<Item = (&Link, &HostAddress)> {
-    host.links
-        .iter()
-        .filter(|link| link.kind != LinkKind::Loopback && !link.ours)
-        .flat_map(|link| link.addresses.iter().map(move |address| (link, address)))
-}
+/// The largest: an IPv4 packet of 65535 bytes (RFC 791, section 3.1) less the 20 of IPIP.
+pub const MAX_MTU: u32 = 65515;
 
 /// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
 #[must_use]
 pub fn mtu(fan: &Fan, host: &Host) -> u32 {
     let underlay = host.link(&fan.device).map_or(1500, |link| link.mtu);
-    fan.mtu
-        .unwrap_or_else(|| underlay.saturating_sub(fan.encapsulation.overhead()).max(MIN_MTU))
+    let room = underlay.saturating_sub(fan.encapsulation.overhead());
+    fan.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
 }
 
 /// The objects of a fan that are its alone.
@@ -175,8 +42,10 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         state.insert(object.key(), object);
     };
 
-    add(Object::Unreachable(overlay, table));
+    // In the main table too when the fan has its own: should the rule go, the overlay must still lead nowhere.
+    add(Object::Unreachable(overlay, Table(MAIN_TABLE)));
     if fan.table.is_some() {
+        add(Object::Unreachable(overlay, table));
         add(Object::Rule(overlay, table));
     }
     add(Object::Bridge(Bridge {
@@ -377,10 +246,24 @@ pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
     with_shared(state, host)
 }
 
-/// The same state with the shared objects that its fans need, and no others.
+/// The same state with the shared objects that its fans need, and no others. Where somebody removed or renamed the shared
+/// tunnel, what stood on it is made anew.
 #[must_use]
 pub fn with_shared(mut state: State, host: &Host) -> State {
     let shared = shared(fans(&state), host);
+    if !shared
+        .keys()
+        .any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key))
+    {
+        let homeless: Vec<Fan> = fans(&state)
+            .filter(|fan| fan.encapsulation == Encapsulation::Ipip)
+            .cloned()
+            .collect();
+        for fan in homeless {
+            state.retain(|key, _| key.owner != Owner::Fan(fan.overlay()));
+            state.extend(objects(&fan, host));
+        }
+    }
     state.retain(|key, _| key.owner != Owner::Shared);
     state.extend(shared);
     state

@@ -156,17 +156,37 @@ impl fmt::Debug for Ruleset {
 
 /// The table of a fan.
 ///
-/// `guard` keeps everybody else out: addresses of the overlay may come only from the fan itself, and only replies and
-/// connections that somebody's destination NAT made may go to it. It stands behind destination NAT (priority -100), so
-/// that published ports show as what they became. `nat` lets containers reach what the host reaches.
+/// `guard` keeps everybody else out. Addresses of the overlay may come only from the fan itself, and only replies and
+/// connections that somebody's destination NAT made may go to it; it stands behind destination NAT (priority
+/// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
+/// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
+/// would look inside before it had arrived. `nat` lets containers reach what the host reaches.
 #[must_use]
 pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
-    let mut guard = vec![("loopback", "iifname \"lo\" accept".to_string())];
-    guard.push(("from the bridge", format!("iifname \"{bridge}\" accept")));
+    let underlay = fan.mapping.underlay();
+    let wrapped = match fan.encapsulation {
+        Encapsulation::Ipip => format!("ip protocol 4 ip daddr {underlay}"),
+        Encapsulation::Vxlan => format!("ip daddr {underlay} udp dport {}", fan.port),
+    };
+    let mut guard = vec![
+        ("loopback", "iifname \"lo\" accept".to_string()),
+        (
+            "wrapped by no host",
+            format!("{wrapped} ip saddr != {underlay} counter drop"),
+        ),
+        (
+            "wrapped by another",
+            format!("{wrapped} fib saddr . iif oif 0 counter drop"),
+        ),
+    ];
+    // What comes by VXLAN comes from the bridge too, with the addresses of other slices.
     if fan.encapsulation == Encapsulation::Ipip {
+        let spoofed = format!("iifname \"{bridge}\" ip saddr {overlay} ip saddr != {slice} counter drop");
+        guard.push(("another slice", spoofed));
         guard.push(("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
     }
+    guard.push(("from the bridge", format!("iifname \"{bridge}\" accept")));
     guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
     guard.push(("not ours", format!("ip daddr != {overlay} accept")));
     guard.push(("replies", "ct state established,related accept".into()));
@@ -182,22 +202,20 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     );
     if fan.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
-        chain(
-            &mut script,
-            "nat",
-            "type nat hook postrouting priority 100; policy accept;",
-            &[("leaving", masquerade)],
-        );
+        let hook = "type nat hook postrouting priority 100; policy accept;";
+        chain(&mut script, "nat", hook, &[("leaving", masquerade)]);
     }
     script.push_str("}\n");
     Ruleset::new(script)
 }
 
+/// Writes a chain. A rule's digest covers the chain's hook, which nft prints in ways that differ.
 fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) {
     // Writing to a string cannot fail.
     let _ = writeln!(script, "\tchain {name} {{\n\t\t{hook}");
     for (what, rule) in rules {
-        let _ = writeln!(script, "\t\t{rule} comment \"{what} {}\"", digest(rule.as_bytes()));
+        let mark = digest(format!("{hook} {rule}").as_bytes());
+        let _ = writeln!(script, "\t\t{rule} comment \"{what} {mark}\"");
     }
     script.push_str("\t}\n");
 }

@@ -67,6 +67,8 @@ pub enum LinkKind {
     Other,
     /// The loopback interface.
     Loopback,
+    /// A routing domain of its own, whose ports are routed by another table.
+    Vrf,
     /// IP in IP in collect-metadata mode.
     IpipExternal,
     /// IP in IP between these addresses; unspecified stands for any.

@@ -14,7 +14,7 @@
 //! | [`config`], [`fan`] | what is asked for; a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables table, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
-//! | [`desire`], [`conflict`] | a fan's objects; why it cannot be |
+//! | [`resolve`], [`desire`], [`conflict`] | which fan is meant; its objects; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`machine`] | the door to the kernel: observe, perform |
@@ -48,5 +48,6 @@ pub mod object;
 pub mod plan;
 pub mod program;
 pub mod report;
+pub mod resolve;
 pub mod transcript;
 pub mod usage;

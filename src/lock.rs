@@ -1,15 +1,20 @@
 //! One change at a time in a network namespace: ifupdown, systemd and a person may all run `fanctl` at once.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::Error;
 
 const DIRECTORY: &str = "/run/fan";
+
+/// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a tired dnsmasq.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Held until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -19,17 +24,38 @@ impl Lock {
     /// Waits until no other `fanctl` changes this network namespace.
     ///
     /// # Errors
-    /// When the lock's file cannot be made.
+    /// When the lock's file cannot be made, or another holds it for a minute.
     pub fn take() -> Result<Self, Error> {
         let namespace = Path::new("/proc/self/ns/net");
         let path = path(namespace).map_err(|error| Error::Failed(format!("{}: {error}", namespace.display())))?;
         let say = |error: &dyn std::fmt::Display| Error::Failed(format!("lock '{path}': {error}"));
-        fs::create_dir_all(DIRECTORY).map_err(|error| say(&error))?;
-        let file = File::create(&path).map_err(|error| say(&error))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map(Self)
-            .map_err(|(_, errno)| say(&errno.desc()))
+        let mut file = open(&path).map_err(|error| say(&error))?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Self(lock)),
+                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => file = back,
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(say(
+                        &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock",
+                    ));
+                }
+                Err((_, errno)) => return Err(say(&errno.desc())),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
+}
+
+/// Nobody but root may open the file: whoever can, can hold the lock.
+fn open(path: &str) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Removes the lock's file of a network namespace that is about to be deleted, if there is one.

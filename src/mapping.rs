@@ -42,7 +42,9 @@ pub struct Mapping {
     underlay: Underlay,
 }
 
-fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
+/// Whether two networks share an address: one then holds the other.
+#[must_use]
+pub fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
     a.contains(b.network()) || b.contains(a.network())
 }
 

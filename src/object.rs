@@ -51,7 +51,7 @@ pub enum Identity {
     Tunnel(InterfaceName),
     Address {
         link: InterfaceName,
-        address: Ipv4Addr,
+        address: Ipv4Network,
     },
     Clsact(InterfaceName),
     /// Filters come before their link is up: without one, the tunnel would accept anything.
@@ -323,7 +323,7 @@ impl Object {
             Self::Tunnel(tunnel) => Identity::Tunnel(tunnel.name.clone()),
             Self::Address(a) => Identity::Address {
                 link: a.link.clone(),
-                address: a.address.ip(),
+                address: a.address,
             },
             Self::Clsact(_, link) => Identity::Clsact(link.clone()),
             Self::Filter(f) => Identity::Filter {
@@ -391,7 +391,7 @@ impl Object {
             // The kernel takes a route away with the address that it names as its source, whatever device that is on.
             Self::Route(Route { device, source, .. }) => match other {
                 Identity::Up(link) => link == device,
-                Identity::Address { address, .. } => address == source,
+                Identity::Address { address, .. } => address.ip() == *source,
                 _ => false,
             },
         }

@@ -160,6 +160,9 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
             Step::Change { to: object, .. } | Step::Delete(object) => different.push(describe(object)),
         }
     }
+    if fan.nat && !host.ip_forward {
+        different.push("net.ipv4.ip_forward, which NAT needs".to_string());
+    }
     let unknown = if host.privileged {
         Vec::new()
     } else {

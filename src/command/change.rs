@@ -1,5 +1,6 @@
 //! `up` and `down`: choose the desired set, and go there; or print the way.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -20,6 +21,7 @@ use crate::mapping::Overlay;
 use crate::object::{Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
 use crate::report::Report;
+use crate::resolve::resolve;
 use crate::transcript::{self, describe};
 
 /// Brings a fan up, or makes one that is up as asked for.
@@ -130,7 +132,7 @@ impl Change {
     }
 
     fn resolve(&self, config: &Config) -> Result<Fan, Error> {
-        let resolved = desire::resolve(config, &self.host).map_err(|reason| Error::Refused(vec![reason]))?;
+        let resolved = resolve(config, &self.host).map_err(|reason| Error::Refused(vec![reason]))?;
         note(self.output, &resolved.choice);
         Ok(resolved.fan)
     }
@@ -194,8 +196,11 @@ impl Change {
     /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
     fn verify(&self, steps: &[Step], desired: &State) -> Result<(), Error> {
         let (found, _) = self.machine.observe(Scope::All)?;
+        let touched: BTreeSet<Owner> = steps.iter().map(|step| step.object().owner()).collect();
         let rest = diff(&found, desired);
-        let Some(first) = rest.first() else { return Ok(()) };
+        let Some(first) = rest.iter().find(|step| touched.contains(&step.object().owner())) else {
+            return Ok(());
+        };
         let end = self.take_back(steps);
         Err(Error::Failed(format!(
             "{} is not as asked for after all steps succeeded: something else manages it; {end}",

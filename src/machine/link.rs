@@ -188,6 +188,7 @@ impl Facts {
                 shares_port: infos.contains(&InfoVxlan::CollectMetadata(true))
                     && infos.contains(&InfoVxlan::Vnifilter(true)),
             },
+            (Some(InfoKind::Vrf), _) => LinkKind::Vrf,
             _ if loopback => LinkKind::Loopback,
             _ => LinkKind::Other,
         }

@@ -9,9 +9,10 @@ use std::io;
 
 use futures::StreamExt;
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::LinkMessage;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// What the kernel said to a request.
@@ -70,6 +71,52 @@ fn refusal(error: &ErrorMessage) -> Option<Refusal> {
     Some(Refusal { errno, sentence })
 }
 
+impl Refusal {
+    fn interrupted() -> Self {
+        Self {
+            errno: nix::libc::EAGAIN,
+            sentence: Some("the network changed each time it was read".into()),
+        }
+    }
+}
+
+/// How often a list is read again when it changed in the meantime (`NLM_F_DUMP_INTR`, linux/netlink.h).
+const DUMP_ATTEMPTS: usize = 10;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
+/// Bytes of a `struct ifinfomsg`, in front of a link's attributes.
+const LINK_HEADER_LEN: usize = 16;
+
+/// Reads a link message; without the texts in it that are no UTF-8, if it cannot be read with them.
+fn read_link(payload: &[u8]) -> Result<LinkMessage, Refusal> {
+    LinkMessage::parse(payload)
+        .or_else(|_| LinkMessage::parse(&without_texts(payload)[..]))
+        .map_err(|error| Refusal {
+            errno: nix::libc::EBADMSG,
+            sentence: Some(format!("a link cannot be read: {error}")),
+        })
+}
+
+/// The message without its alias and alternative names.
+fn without_texts(payload: &[u8]) -> Vec<u8> {
+    const FREE_TEXTS: [u16; 2] = [20, 52]; // IFLA_IFALIAS, IFLA_PROP_LIST, linux/if_link.h
+    const KIND_MASK: u16 = 0x3fff;
+    let (header, mut rest) = payload.split_at(LINK_HEADER_LEN.min(payload.len()));
+    let mut readable = header.to_vec();
+    while let Some(&[a, b, c, d]) = rest.first_chunk::<4>() {
+        let len = usize::from(u16::from_ne_bytes([a, b]))
+            .max(4)
+            .next_multiple_of(4)
+            .min(rest.len());
+        let (attribute, others) = rest.split_at(len);
+        if !FREE_TEXTS.contains(&(u16::from_ne_bytes([c, d]) & KIND_MASK)) {
+            readable.extend(attribute);
+        }
+        rest = others;
+    }
+    readable
+}
+
 /// A connection to route netlink in the network namespace of the thread that made it.
 pub struct Netlink {
     runtime: tokio::runtime::Runtime,
@@ -102,7 +149,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn send(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Refusal> {
+    pub fn send(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<(), Refusal> {
         self.exchange(message, NLM_F_ACK | flags).map(drop)
     }
 
@@ -110,28 +157,48 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub fn dump(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         self.exchange(message, NLM_F_DUMP)
     }
 
-    fn exchange(&self, message: RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | flags;
+    /// Asks for all links. An alias or alternative name may be any bytes, and one that is no UTF-8 must not hide the
+    /// interface that has it, so each message is read by itself, without what cannot be read.
+    ///
+    /// # Errors
+    /// What the kernel said, or that a link could not be read.
+    pub fn dump_links(&self) -> Result<Vec<LinkMessage>, Refusal> {
+        const RTM_GETLINK: u16 = 18;
+        const HEADER: [u8; LINK_HEADER_LEN] = [0; LINK_HEADER_LEN];
+        self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?
+            .iter()
+            .map(|payload| read_link(payload))
+            .collect()
+    }
+
+    fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         let broken = |_| Refusal {
             errno: nix::libc::EIO,
             sentence: Some("the netlink connection broke".into()),
         };
         self.runtime.block_on(async {
-            let mut answers = self.handle.borrow_mut().request(request).map_err(broken)?;
-            let mut messages = Vec::new();
-            while let Some(answer) = answers.next().await {
-                match answer.payload {
-                    NetlinkPayload::InnerMessage(message) => messages.push(message),
-                    NetlinkPayload::Error(error) => refusal(&error).map_or(Ok(()), Err)?,
-                    _ => {}
+            for _ in 0..DUMP_ATTEMPTS {
+                let mut request = NetlinkMessage::from(message.clone());
+                request.header.flags = NLM_F_REQUEST | flags;
+                let mut answers = self.handle.borrow_mut().request(request).map_err(broken)?;
+                let (mut messages, mut interrupted) = (Vec::new(), false);
+                while let Some(answer) = answers.next().await {
+                    interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
+                    match answer.payload {
+                        NetlinkPayload::InnerMessage(message) => messages.push(message),
+                        NetlinkPayload::Error(error) => refusal(&error).map_or(Ok(()), Err)?,
+                        _ => {}
+                    }
+                }
+                if !interrupted {
+                    return Ok(messages);
                 }
             }
-            Ok(messages)
+            Err(Refusal::interrupted())
         })
     }
 
@@ -139,8 +206,9 @@ impl Netlink {
     /// killed cannot come between them: a device never exists without the label that makes it ours.
     ///
     /// # Errors
-    /// What the kernel said to the first request that it refused.
-    pub fn batch(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Result<(), Refusal> {
+    /// Which request the kernel refused first, counted from 0, and what it said. Those before it have been done.
+    pub fn batch(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Result<(), (usize, Refusal)> {
+        let broken = |refusal| (0, refusal);
         let mut datagram = Vec::new();
         let count = requests.len();
         for (sequence, (message, flags)) in (1..).zip(requests) {
@@ -152,47 +220,57 @@ impl Netlink {
             datagram.resize(start + request.buffer_len().next_multiple_of(4), 0);
             request.serialize(&mut datagram[start..]);
         }
-        self.socket.send(&datagram, 0)?;
-        let mut first_error = None;
-        for _ in 0..count {
-            for answer in self.receive::<RouteNetlinkMessage>()? {
+        self.socket.send(&datagram, 0).map_err(|error| broken(error.into()))?;
+        let (mut refused, mut answered) = (Vec::new(), 0);
+        while answered < count {
+            for answer in self.receive::<RouteNetlinkMessage>().map_err(broken)? {
+                answered += 1;
                 if let NetlinkPayload::Error(error) = answer.payload {
-                    first_error = first_error.or(refusal(&error));
+                    let place = answer.header.sequence_number as usize - 1;
+                    refused.extend(refusal(&error).map(|refusal| (place, refusal)));
                 }
             }
         }
-        first_error.map_or(Ok(()), Err)
+        refused.into_iter().min_by_key(|(place, _)| *place).map_or(Ok(()), Err)
     }
 
-    /// Sends a request of a kind that rtnetlink does not know, as payload bytes, and returns the payloads that came
-    /// back before the acknowledgement or the end of the dump.
+    /// Sends a request as payload bytes, of a kind that rtnetlink does not know or reads too strictly, and returns the
+    /// payloads that came back before the acknowledgement or the end of the dump.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn raw(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
-        let mut header = NetlinkHeader::default();
-        header.message_type = kind;
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = 1;
-        let request = NetlinkMessage::new(
-            header,
-            NetlinkPayload::InnerMessage(Raw {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut header = NetlinkHeader::default();
+            header.message_type = kind;
+            header.flags = NLM_F_REQUEST | flags;
+            header.sequence_number = 1;
+            let content = NetlinkPayload::InnerMessage(Raw {
                 kind,
                 payload: payload.to_vec(),
-            }),
-        );
-        let mut request = request;
-        request.finalize();
-        let mut datagram = vec![0; request.buffer_len()];
-        request.serialize(&mut datagram);
-        self.socket.send(&datagram, 0)?;
-        let mut payloads = Vec::new();
+            });
+            let mut request = NetlinkMessage::new(header, content);
+            request.finalize();
+            let mut datagram = vec![0; request.buffer_len()];
+            request.serialize(&mut datagram);
+            self.socket.send(&datagram, 0)?;
+            if let Some(payloads) = self.receive_all()? {
+                return Ok(payloads);
+            }
+        }
+        Err(Refusal::interrupted())
+    }
+
+    /// The payloads up to the end of an answer; none when the kernel's list changed while it was read.
+    fn receive_all(&self) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+        let (mut payloads, mut interrupted) = (Vec::new(), false);
         loop {
             for answer in self.receive::<Raw>()? {
+                interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
                 match answer.payload {
                     NetlinkPayload::InnerMessage(message) => payloads.push(message.payload),
-                    NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(payloads), Err),
-                    NetlinkPayload::Done(_) => return Ok(payloads),
+                    NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(Some(payloads)), Err),
+                    NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(payloads)),
                     _ => {}
                 }
             }
@@ -264,6 +342,21 @@ mod tests {
         let refusal = refusal(&error).unwrap();
         assert_eq!(refusal.errno, nix::libc::EOPNOTSUPP);
         assert!(refusal.to_string().ends_with("(Unknown device type)"), "{refusal}");
+    }
+
+    #[test]
+    fn an_alias_that_is_no_text_does_not_hide_its_interface() {
+        let mut payload = vec![0; LINK_HEADER_LEN];
+        payload.extend([10, 0, 20, 0, b'c', b'a', b'f', 0xe9, b' ', 0, 0, 0]); // IFLA_IFALIAS
+        payload.extend([9, 0, 3, 0, b'e', b't', b'h', b'0', 0, 0, 0, 0]); // IFLA_IFNAME
+        let link = read_link(&payload).unwrap();
+        assert_eq!(
+            link.attributes,
+            [netlink_packet_route::link::LinkAttribute::IfName("eth0".into())]
+        );
+        for len in 0..payload.len() {
+            let _ = read_link(&payload[..len]);
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
@@ -47,17 +46,7 @@ impl Machine {
     }
 
     fn links(&self, objects: &mut Vec<Object>, host: &mut Host) -> Result<BTreeMap<u32, InterfaceName>, Error> {
-        let answers = self.netlink.dump(Message::GetLink(LinkMessage::default()))?;
-        let messages: Vec<LinkMessage> = answers
-            .into_iter()
-            .filter_map(|m| {
-                if let Message::NewLink(link) = m {
-                    Some(link)
-                } else {
-                    None
-                }
-            })
-            .collect();
+        let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
         let mut decoded: Vec<_> = messages
             .iter()
@@ -85,7 +74,7 @@ impl Machine {
     ) -> Result<(), Error> {
         let mut question = AddressMessage::default();
         question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(Message::GetAddress(question))? {
+        for answer in self.netlink.dump(&Message::GetAddress(question))? {
             let Message::NewAddress(message) = answer else { continue };
             let Some((index, address)) = route::decode_address(&message) else {
                 continue;
@@ -120,7 +109,7 @@ impl Machine {
             })
             .collect();
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        for answer in self.netlink.dump(Message::GetRoute(question))? {
+        for answer in self.netlink.dump(&Message::GetRoute(question))? {
             let Message::NewRoute(message) = answer else { continue };
             match route::decode_route(&message, names, &bridges) {
                 Some(route::Decoded::Own(object)) => objects.push(object),
@@ -134,7 +123,7 @@ impl Machine {
     fn rules(&self, objects: &mut Vec<Object>) -> Result<(), Error> {
         let mut question = RuleMessage::default();
         question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(Message::GetRule(question))? {
+        for answer in self.netlink.dump(&Message::GetRule(question))? {
             let Message::NewRule(message) = answer else { continue };
             objects.extend(route::decode_rule(&message));
         }
@@ -158,7 +147,7 @@ impl Machine {
         if tunnels.is_empty() {
             return Ok(());
         }
-        let qdiscs = self.netlink.dump(Message::GetQueueDiscipline(TcMessage::default()))?;
+        let qdiscs = self.netlink.dump(&Message::GetQueueDiscipline(TcMessage::default()))?;
         let clsacts: Vec<_> = qdiscs
             .iter()
             .filter_map(|message| match message {
@@ -176,7 +165,7 @@ impl Machine {
             link.counters.refused = *refused;
             for direction in [Direction::Ingress, Direction::Egress] {
                 let question = Message::GetTrafficFilter(filter::question(*index, direction));
-                for answer in self.netlink.dump(question)? {
+                for answer in self.netlink.dump(&question)? {
                     let Message::NewTrafficFilter(message) = answer else {
                         continue;
                     };

@@ -33,28 +33,28 @@ impl Machine {
         match object {
             Object::Unreachable(overlay, table) => {
                 self.netlink
-                    .send(Message::NewRoute(route::encode_unreachable(*overlay, *table)), NEW)?;
+                    .send(&Message::NewRoute(route::encode_unreachable(*overlay, *table)), NEW)?;
             }
             Object::Rule(overlay, table) => {
                 self.netlink
-                    .send(Message::NewRule(route::encode_rule(*overlay, *table)), NEW)?;
+                    .send(&Message::NewRule(route::encode_rule(*overlay, *table)), NEW)?;
             }
             Object::Bridge(bridge) => self.create_bridge(bridge)?,
             Object::Tunnel(tunnel) => self.create_tunnel(tunnel)?,
             Object::Address(address) => {
                 let message = route::encode_address(address, index(&address.link)?);
-                self.netlink.send(Message::NewAddress(message), NEW)?;
+                self.netlink.send(&Message::NewAddress(message), NEW)?;
             }
             Object::Clsact(_, link) => {
                 self.netlink
-                    .send(Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
+                    .send(&Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
             Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
             Object::Accept(accept) => nft::create_accept(accept)?,
             Object::Up(_, link) => self
                 .netlink
-                .send(link::set_up(index(link)?, true), 0)
+                .send(&link::set_up(index(link)?, true), 0)
                 .map_err(|refusal| {
                     let taken = refusal.errno == nix::libc::EADDRINUSE;
                     let error = Error::from(refusal);
@@ -66,7 +66,7 @@ impl Machine {
                 })?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
-                self.netlink.send(Message::NewRoute(message), NEW)?;
+                self.netlink.send(&Message::NewRoute(message), NEW)?;
             }
             Object::Dhcp(dhcp) => dnsmasq::start(dhcp)?,
         }
@@ -78,12 +78,13 @@ impl Machine {
             Object::Bridge(bridge) => {
                 let index = index(&bridge.fan.bridge)?;
                 self.netlink
-                    .send(link::change(index, bridge.mtu, &bridge.fan.label()), 0)?;
+                    .send(&link::change(index, bridge.mtu, &bridge.fan.label()), 0)?;
                 bridge_settings(bridge)?;
             }
             Object::Tunnel(tunnel) => {
                 let index = index(&tunnel.name)?;
-                self.netlink.send(link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
+                self.netlink
+                    .send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
                 self.tunnel_settings(tunnel, index)?;
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
@@ -91,7 +92,7 @@ impl Machine {
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink
-                    .send(Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
+                    .send(&Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
             }
             other => return Err(format!("{:?} cannot be changed in place", other.key().identity).into()),
         }
@@ -102,29 +103,29 @@ impl Machine {
         match object {
             Object::Unreachable(overlay, table) => {
                 self.netlink
-                    .send(Message::DelRoute(route::encode_unreachable(*overlay, *table)), 0)?;
+                    .send(&Message::DelRoute(route::encode_unreachable(*overlay, *table)), 0)?;
             }
             Object::Rule(overlay, table) => {
                 self.netlink
-                    .send(Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
+                    .send(&Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
             }
-            Object::Bridge(Bridge { fan, .. }) => self.netlink.send(link::delete(index(&fan.bridge)?), 0)?,
-            Object::Tunnel(tunnel) => self.netlink.send(link::delete(index(&tunnel.name)?), 0)?,
+            Object::Bridge(Bridge { fan, .. }) => self.netlink.send(&link::delete(index(&fan.bridge)?), 0)?,
+            Object::Tunnel(tunnel) => self.netlink.send(&link::delete(index(&tunnel.name)?), 0)?,
             Object::Address(address) => {
                 let message = route::encode_address(address, index(&address.link)?);
-                self.netlink.send(Message::DelAddress(message), 0)?;
+                self.netlink.send(&Message::DelAddress(message), 0)?;
             }
             Object::Clsact(_, link) => {
                 self.netlink
-                    .send(Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
+                    .send(&Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
             }
             Object::Filter(filter) => self.detach(filter)?,
             Object::Firewall(overlay, _) => nft::delete_table(*overlay)?,
             Object::Accept(accept) => nft::delete_accept(accept)?,
-            Object::Up(_, link) => self.netlink.send(link::set_up(index(link)?, false), 0)?,
+            Object::Up(_, link) => self.netlink.send(&link::set_up(index(link)?, false), 0)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
-                self.netlink.send(Message::DelRoute(message), 0)?;
+                self.netlink.send(&Message::DelRoute(message), 0)?;
             }
             Object::Dhcp(dhcp) => {
                 for server in dnsmasq::observe()?
@@ -140,8 +141,9 @@ impl Machine {
 
     /// Makes a bridge, or nothing at all.
     fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
-        self.netlink.batch(link::encode_bridge(bridge))?;
-        bridge_settings(bridge).or_else(|error| self.remove_half_made(&bridge.fan.bridge, error))
+        let name = &bridge.fan.bridge;
+        self.create_device(name, link::encode_bridge(bridge))?;
+        bridge_settings(bridge).or_else(|error| self.remove_half_made(name, error))
     }
 
     /// Makes a tunnel, or nothing at all.
@@ -152,8 +154,7 @@ impl Machine {
             } => Some(index(bridge)?),
             _ => None,
         };
-        self.netlink
-            .batch(link::encode_tunnel(tunnel, bridge))
+        self.create_device(&tunnel.name, link::encode_tunnel(tunnel, bridge))
             .map_err(|refusal| {
                 let unknown = refusal.errno == nix::libc::EOPNOTSUPP;
                 match tunnel.kind {
@@ -172,11 +173,23 @@ impl Machine {
             .or_else(|error| self.remove_half_made(&tunnel.name, error))
     }
 
+    /// Makes a device and labels it. A device that was made and then refused its label or MTU is removed again; one that
+    /// could not be made may be somebody else's.
+    fn create_device(&self, name: &InterfaceName, requests: Vec<(Message, u16)>) -> Result<(), Refusal> {
+        self.netlink.batch(requests).or_else(|(place, refusal)| {
+            if place == 0 {
+                Err(refusal)
+            } else {
+                self.remove_half_made(name, refusal)
+            }
+        })
+    }
+
     fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
         sysctl::write(&sysctl::of_interface(&tunnel.name, "forwarding"), tunnel.forwarding)?;
         if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
             if let Some(bridge) = bridge {
-                self.netlink.send(link::enslave(device, index(bridge)?), 0)?;
+                self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
             }
             if let Some(vni) = vni {
                 match vni::add(&self.netlink, device, *vni) {
@@ -188,9 +201,9 @@ impl Machine {
         Ok(())
     }
 
-    fn remove_half_made(&self, name: &InterfaceName, error: Error) -> Result<(), Error> {
+    fn remove_half_made<E>(&self, name: &InterfaceName, error: E) -> Result<(), E> {
         // The error that made it half is the one to tell.
-        let _ = index(name).map(|index| self.netlink.send(link::delete(index), 0));
+        let _ = index(name).map(|index| self.netlink.send(&link::delete(index), 0));
         Err(error)
     }
 
@@ -208,19 +221,19 @@ impl Machine {
             (None, None) => return Err(format!("program {} is gone", filter.program.digest).into()),
         };
         let message = filter::encode(filter, index(&filter.link)?, Some(program));
-        Ok(self.netlink.send(Message::NewTrafficFilter(message), flags)?)
+        Ok(self.netlink.send(&Message::NewTrafficFilter(message), flags)?)
     }
 
     fn detach(&self, filter: &Filter) -> Result<(), Failed> {
         self.keep_program_of(filter)?;
         let message = filter::encode(filter, index(&filter.link)?, None);
-        Ok(self.netlink.send(Message::DelTrafficFilter(message), 0)?)
+        Ok(self.netlink.send(&Message::DelTrafficFilter(message), 0)?)
     }
 
     /// Keeps the program that runs in a filter's place now, if we do not know its instructions.
     fn keep_program_of(&self, place: &Filter) -> Result<(), Refusal> {
         let question = Message::GetTrafficFilter(filter::question(index(&place.link)?, place.direction));
-        for answer in self.netlink.dump(question)? {
+        for answer in self.netlink.dump(&question)? {
             let Message::NewTrafficFilter(message) = answer else {
                 continue;
             };

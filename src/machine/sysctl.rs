@@ -14,18 +14,17 @@ pub fn of_interface(link: &InterfaceName, setting: &str) -> String {
     format!("net/ipv4/conf/{link}/{setting}")
 }
 
-/// Reads a setting that is a number.
+/// Reads a switch: on is anything but zero, as the kernel takes it.
 ///
 /// # Errors
 /// When there is none of that name, or it is no number.
 pub fn read(name: &str) -> io::Result<bool> {
     let text = fs::read_to_string(format!("/proc/sys/{name}"))?;
-    match text.trim() {
-        "0" => Ok(false),
-        "1" => Ok(true),
-        other => Err(io::Error::new(
+    match text.trim().parse::<i64>() {
+        Ok(number) => Ok(number != 0),
+        Err(_) => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("{name} is '{other}'"),
+            format!("{name} is '{}'", text.trim()),
         )),
     }
 }

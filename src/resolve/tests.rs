@@ -1,0 +1,145 @@
+//! Which address an underlay means.
+
+use super::*;
+use crate::config::UnderlaySource;
+use crate::fan::tests::announced;
+use crate::host::{Counters, ForeignRoute};
+
+pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
+    Link {
+        name: name.parse().unwrap(),
+        up: true,
+        mtu: 1500,
+        ours: false,
+        master: None,
+        kind: LinkKind::Other,
+        addresses: addresses
+            .iter()
+            .map(|text| HostAddress {
+                address: text.parse().unwrap(),
+                secondary: false,
+                global: true,
+            })
+            .collect(),
+        counters: Counters::default(),
+        programs: Vec::new(),
+    }
+}
+
+pub(crate) fn host(links: Vec<Link>) -> Host {
+    Host {
+        links,
+        privileged: true,
+        ..Host::default()
+    }
+}
+
+fn resolved(underlay: &str, host: &Host) -> Result<Fan, String> {
+    let config = Config::new("250".parse().unwrap(), underlay.parse::<UnderlaySource>().unwrap());
+    resolve(&config, host).map(|resolved| resolved.fan)
+}
+
+#[test]
+fn every_form_of_an_underlay_finds_the_same_fan() {
+    let mut host = host(vec![
+        link("eth0", &["172.30.0.28/20"]),
+        link("docker0", &["172.17.0.1/16"]),
+    ]);
+    let device = Some("eth0".parse().unwrap());
+    let default = Ipv4Addr::UNSPECIFIED;
+    host.routes.push(ForeignRoute {
+        table: 254,
+        destination: ipnetwork::Ipv4Network::new(default, 0).unwrap(),
+        device,
+        gateway: None,
+        metric: 0,
+    });
+    for form in [
+        "eth0/16",
+        "eth0",
+        "172.30.0.28/16",
+        "172.30.0.28",
+        "172.30.0.0/16",
+        "default/16",
+        "default",
+    ] {
+        assert_eq!(resolved(form, &host).unwrap(), announced(), "{form}");
+    }
+    assert_eq!(
+        resolved("eth0/20", &host).unwrap().slice().to_string(),
+        "250.1.192.0/20"
+    );
+}
+
+#[test]
+fn of_several_addresses_the_first_primary_one_that_is_no_32_is_taken() {
+    let mut eth0 = link(
+        "eth0",
+        &["169.254.9.9/16", "172.30.9.9/32", "172.30.0.27/16", "172.30.0.28/16"],
+    );
+    eth0.addresses[0].global = false;
+    eth0.addresses[2].secondary = true;
+    assert_eq!(
+        resolved("eth0/16", &host(vec![eth0.clone()])).unwrap().host.to_string(),
+        "172.30.0.28"
+    );
+    // A cloud may give nothing but a /32, which then is the address.
+    eth0.addresses.truncate(2);
+    assert_eq!(
+        resolved("eth0/16", &host(vec![eth0])).unwrap().host.to_string(),
+        "172.30.9.9"
+    );
+}
+
+#[test]
+fn an_underlay_that_means_nothing_or_too_much_is_refused() {
+    let mut down = link("eth9", &["10.9.0.1/16"]);
+    down.up = false;
+    let host = host(vec![
+        link("eth0", &["172.30.0.28/16"]),
+        link("eth1", &["172.30.1.1/16"]),
+        link("eth2", &[]),
+        down,
+    ]);
+    for (underlay, reason) in [
+        ("eth7/16", "interface 'eth7' does not exist"),
+        ("eth9/16", "interface 'eth9' is down"),
+        ("eth2/16", "interface 'eth2' has no IPv4 address"),
+        ("172.30.0.29/16", "no interface has the address 172.30.0.29"),
+        ("192.168.0.0/16", "no interface has an address in it"),
+        ("172.30.0.0/16", "172.30.0.28 on eth0, 172.30.1.1 on eth1"),
+        ("default/16", "no default route"),
+    ] {
+        let error = resolved(underlay, &host).unwrap_err();
+        assert!(error.contains(reason), "{underlay}: {error}");
+    }
+}
+
+#[test]
+fn a_host_cannot_keep_its_whole_slice() {
+    let host = host(vec![link("eth0", &["172.30.0.28/24"])]);
+    let mut config = Config::new("10.0.0.0/20".parse().unwrap(), "eth0/24".parse().unwrap());
+    config.host_reserve = 14;
+    assert!(resolve(&config, &host).unwrap_err().contains("leaves no address"));
+    config.host_reserve = 13;
+    assert!(resolve(&config, &host).is_ok());
+}
+
+#[test]
+fn an_interface_that_leads_to_no_other_host_is_refused() {
+    let lo = Link {
+        kind: LinkKind::Loopback,
+        ..link("lo", &["127.0.0.1/8", "10.9.0.5/32"])
+    };
+    let vrf = Link {
+        kind: LinkKind::Vrf,
+        ..link("blue", &[])
+    };
+    let eth0 = Link {
+        master: Some(vrf.name.clone()),
+        ..link("eth0", &["172.30.0.28/16"])
+    };
+    let host = host(vec![lo, vrf, eth0]);
+    assert!(resolved("10.9.0.5/16", &host).unwrap_err().contains("loopback"));
+    assert!(resolved("eth0/16", &host).unwrap_err().contains("in VRF 'blue'"));
+}
