@@ -109,8 +109,17 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
     for part in ["250.0.0.0/8", "unreachable", "4278198272"] {
         assert!(routes.contains(part), "{routes}");
     }
+    // In the main table there is the last resort, for the day that somebody removes the rule, and nothing else of ours.
     a.ip("route del default");
-    assert_eq!(a.ip_json("route show table main"), main);
+    let mut last_resort = a.ip_json("route show table main type unreachable");
+    assert_eq!(last_resort.as_array().map(Vec::len), Some(1), "{last_resort:#}");
+    assert_eq!(
+        (&last_resort[0]["dst"], &last_resort[0]["protocol"]),
+        (&"250.0.0.0/8".into(), &"250".into())
+    );
+    let mut expected = main.as_array().expect("routes").clone();
+    expected.append(last_resort.as_array_mut().expect("routes"));
+    assert_eq!(a.ip_json("route show table main").as_array(), Some(&expected));
     a.ip(&format!("route add default via {}", lan.gateway()));
     let (ca, _cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
     assert_eq!(ca.ping("250.0.27.2").arrives().ttl(), encap.ttl());

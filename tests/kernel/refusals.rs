@@ -137,7 +137,7 @@ fn an_overlay_routed_elsewhere(encap: Encap) {
     }
     let (host, _lan) = a_host();
     host.ip("addr add 250.9.0.1/16 dev eth0");
-    host.unchanged(|| up(&host, encap).refused().stderr_has(&["250.9.0.0/16"]));
+    host.unchanged(|| up(&host, encap).refused().stderr_has(&["250.9.0.1/16", "eth0"]));
 }
 
 fn an_overlay_that_overlaps_another_fan(encap: Encap) {
