@@ -27,6 +27,7 @@ mod several;
 mod show;
 mod underlay;
 mod wire;
+mod wrapped;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 16] = [
+    let modules: [fn() -> Vec<Case>; 17] = [
         converge::cases,
         dhcp::cases,
         firewall::cases,
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         show::cases,
         underlay::cases,
         wire::cases,
+        wrapped::cases,
     ];
     let cases = modules.into_iter().flat_map(|cases| cases());
     if !arguments.list {

@@ -19,7 +19,7 @@ pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
 pub use machine::Machine;
 pub use namespace::Namespace;
 pub use output::Output;
-pub use packet::{Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp};
+pub use packet::{Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
 pub use traffic::{Echo, tcp_exchange};
 
 use crate::case::Need;

@@ -67,6 +67,24 @@ pub fn inject_vxlan(from: &Namespace, host: &str, vni: u32, mac: [u8; 6], inner:
     );
 }
 
+/// Sends an inner packet in VXLAN from one underlay address to another, whoever's they are.
+pub fn inject_vxlan_from(from: &Namespace, outer: (&str, &str), vni: u32, mac: [u8; 6], inner: Inner) {
+    let (source, destination): (Ipv4Addr, Ipv4Addr) = (
+        outer.0.parse().expect("an address"),
+        outer.1.parse().expect("an address"),
+    );
+    let frame = [&mac[..], &SENDER, &[0x08, 0x00], &inner.packet()].concat();
+    let datagram = [&[0x08, 0, 0, 0][..], &(vni << 8).to_be_bytes(), &frame].concat();
+    let length = u16::try_from(8 + datagram.len()).expect("short");
+    let mut udp = Vec::new();
+    udp.extend(40_000_u16.to_be_bytes());
+    udp.extend(8472_u16.to_be_bytes());
+    udp.extend(length.to_be_bytes());
+    udp.extend([0, 0]); // no checksum, which IPv4 allows
+    udp.extend(datagram);
+    send_raw(from, destination, ipv4(IPPROTO_UDP, source, destination, &udp));
+}
+
 /// Sends an ARP request in VXLAN that says `sender` asks for `target`.
 pub fn inject_vxlan_arp(from: &Namespace, host: &str, vni: u32, sender: Ipv4Addr, target: Ipv4Addr) {
     let request = [0, 1, 0x08, 0, 6, 4, 0, 1];
