@@ -94,7 +94,7 @@ pub struct Cases {
     module: &'static str,
     /// What every case needs that does without IPIP.
     without_ipip: Option<Need>,
-    cases: Vec<Case>,
+    list: Vec<Case>,
 }
 
 impl Cases {
@@ -103,7 +103,7 @@ impl Cases {
         Self {
             module,
             without_ipip: None,
-            cases: Vec::new(),
+            list: Vec::new(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Cases {
         if !needs.contains(&Need::Ipip) {
             needs.extend(self.without_ipip);
         }
-        self.cases.push(Case { name, needs, run });
+        self.list.push(Case { name, needs, run });
     }
 
     /// Tests that run once with each encapsulation.
@@ -168,7 +168,7 @@ impl Cases {
 
     /// The list.
     pub fn list(self) -> Vec<Case> {
-        self.cases
+        self.list
     }
 }
 

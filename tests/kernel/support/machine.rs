@@ -82,18 +82,19 @@ impl Machine {
     pub fn sum_up(&self, conclusion: &Conclusion) {
         let tally = Tally::get();
         let tier = if self.is_tier_3() { 3 } else { 2 };
-        let mut line = format!(
-            "tier {tier}, kernel {}: {} passed, {} failed",
+        let not_run = match conclusion.num_ignored {
+            0 => String::new(),
+            count => format!(", {count} not run ({})", tally.not_run()),
+        };
+        let not_asked_for = match conclusion.num_filtered_out {
+            0 => String::new(),
+            count => format!(", {count} not asked for"),
+        };
+        println!("slowest: {}", tally.slowest());
+        println!(
+            "tier {tier}, kernel {}: {} passed, {} failed{not_run}{not_asked_for}",
             self.release, conclusion.num_passed, conclusion.num_failed
         );
-        if conclusion.num_ignored > 0 {
-            line += &format!(", {} not run ({})", conclusion.num_ignored, tally.not_run());
-        }
-        if conclusion.num_filtered_out > 0 {
-            line += &format!(", {} not asked for", conclusion.num_filtered_out);
-        }
-        println!("slowest: {}", tally.slowest());
-        println!("{line}");
     }
 
     /// Whether the run is a failure whatever its tests say, because it could not run what it had to.
