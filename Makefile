@@ -12,7 +12,7 @@ FILES = \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
 	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
 
-SCRIPTS = tests/setup tests/qemu/run tests/qemu/tier tests/qemu/init tests/qemu/etc/udhcpc/default.script .ci/run
+SCRIPTS = tests/setup tests/all tests/qemu/run tests/qemu/tier tests/qemu/init tests/qemu/etc/udhcpc/default.script .ci/run
 
 .PHONY: help build demo test check bench install uninstall clean
 
@@ -28,12 +28,7 @@ demo: ## two hosts and their containers on this machine, connected by a fan (ask
 	$(SUDO) $(TARGET)/release/fanctl lab
 
 test: ## every tier of the tests, to the end; root also runs those that need namespaces
-	tests/setup
-	@echo "== tiers 1 and 2: this machine"
-	@status=0; \
-	$(CARGO) test --locked --no-fail-fast || status=1; \
-	tests/qemu/tier || status=1; \
-	exit $$status
+	CARGO="$(CARGO)" tests/all
 
 check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) fmt --check

@@ -1,8 +1,58 @@
 //! What a test is here: a name that reads as a sentence, what it needs of the machine, and a function.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use libtest_mimic::{Completion, Trial};
 
 use crate::support::{Encap, Machine};
+
+/// What became of the cases so far, besides what the harness counts.
+static TALLY: Mutex<Tally> = Mutex::new(Tally {
+    durations: Vec::new(),
+    reasons: BTreeMap::new(),
+});
+
+/// How long each case took, and why others could not run.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    durations: Vec<(Duration, String)>,
+    reasons: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    /// The tally of this process up to now.
+    pub fn get() -> Self {
+        TALLY.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(change: impl FnOnce(&mut Self)) {
+        change(&mut TALLY.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Why cases did not run here, with their number: "3 of them: this".
+    pub fn not_run(&self) -> String {
+        let reasons: Vec<String> = self
+            .reasons
+            .iter()
+            .map(|(reason, count)| format!("{count}: {reason}"))
+            .collect();
+        reasons.join("; ")
+    }
+
+    /// The cases that took longest.
+    pub fn slowest(mut self) -> String {
+        self.durations.sort_by(|one, other| other.cmp(one));
+        let names: Vec<String> = self
+            .durations
+            .iter()
+            .take(10)
+            .map(|(duration, name)| format!("{name} {:.1} s", duration.as_secs_f32()))
+            .collect();
+        names.join(", ")
+    }
+}
 
 /// Something a test needs and a machine may not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +65,12 @@ pub enum Need {
     BridgeNetfilter,
     /// VLAN devices (802.1q).
     Vlan,
+    /// Bonds, without loading a module for them on a machine that is not ours.
+    Bonding,
     /// `WireGuard` devices.
     Wireguard,
+    /// To be in tier 2: what does not depend on the kernel's age is not repeated on emulated ones.
+    Tier2,
 }
 
 /// A test function with one parameter (an encapsulation) or none, under its own name.
@@ -38,7 +92,9 @@ macro_rules! named {
 /// The cases of one module.
 pub struct Cases {
     module: &'static str,
-    cases: Vec<Case>,
+    /// What every case needs that does without IPIP.
+    without_ipip: Option<Need>,
+    list: Vec<Case>,
 }
 
 impl Cases {
@@ -46,8 +102,28 @@ impl Cases {
     pub fn of(module: &'static str) -> Self {
         Self {
             module,
-            cases: Vec::new(),
+            without_ipip: None,
+            list: Vec::new(),
         }
+    }
+
+    /// In tier 3 only what needs IPIP runs of the cases that follow: tier 2 has the others.
+    pub fn only_ipip_in_tier_3(mut self) -> Self {
+        self.without_ipip = Some(Need::Tier2);
+        self
+    }
+
+    /// In tier 3 too all of the cases that follow run.
+    pub fn in_both_tiers(mut self) -> Self {
+        self.without_ipip = None;
+        self
+    }
+
+    fn push(&mut self, name: String, mut needs: Vec<Need>, run: Box<dyn FnOnce() + Send>) {
+        if !needs.contains(&Need::Ipip) {
+            needs.extend(self.without_ipip);
+        }
+        self.list.push(Case { name, needs, run });
     }
 
     /// Tests that run once with each encapsulation.
@@ -61,11 +137,7 @@ impl Cases {
             let needs: Vec<Need> = needs.iter().copied().chain(encap.need()).collect();
             for &(name, test) in tests {
                 let name = format!("{encap}::{}::{name}", self.module);
-                self.cases.push(Case {
-                    name,
-                    needs: needs.clone(),
-                    run: Box::new(move || test(encap)),
-                });
+                self.push(name, needs.clone(), Box::new(move || test(encap)));
             }
         }
         self
@@ -81,11 +153,7 @@ impl Cases {
         for &(name, test) in tests {
             let tier = if needs.contains(&Need::Ipip) { "ipip::" } else { "" };
             let name = format!("{tier}{}::{name}", self.module);
-            self.cases.push(Case {
-                name,
-                needs: needs.to_vec(),
-                run: Box::new(test),
-            });
+            self.push(name, needs.to_vec(), Box::new(test));
         }
         self
     }
@@ -93,18 +161,14 @@ impl Cases {
     /// Tests that run once and bring their full names.
     pub fn under_their_names(mut self, tests: Vec<Named<fn()>>) -> Self {
         for (name, test) in tests {
-            self.cases.push(Case {
-                name: name.into(),
-                needs: Vec::new(),
-                run: Box::new(test),
-            });
+            self.push(name.into(), Vec::new(), Box::new(test));
         }
         self
     }
 
     /// The list.
     pub fn list(self) -> Vec<Case> {
-        self.cases
+        self.list
     }
 }
 
@@ -112,11 +176,15 @@ impl Case {
     /// The test as the harness wants it: ignored with the reason where the machine lacks something.
     pub fn into_trial(self, machine: &Machine) -> Trial {
         let missing = machine.missing(&self.needs);
+        let name = self.name.clone();
         Trial::ignorable_test(self.name, move || {
             if let Some(reason) = missing {
+                Tally::update(|tally| *tally.reasons.entry(reason.clone()).or_default() += 1);
                 return Ok(Completion::ignored_with(reason));
             }
+            let begun = Instant::now();
             (self.run)();
+            Tally::update(|tally| tally.durations.push((begun.elapsed(), name)));
             Ok(Completion::Completed)
         })
     }

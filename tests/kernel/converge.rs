@@ -7,6 +7,7 @@ use crate::support::{Encap, Lan, assert_same};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("converge")
+        .only_ipip_in_tier_3()
         .each(named![
             up_repairs_whatever_is_missing,
             up_repairs_whatever_is_wrong,

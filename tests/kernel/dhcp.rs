@@ -13,12 +13,14 @@ use crate::support::{Container, Encap, Host, Lan, eventually};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("dhcp")
+        .only_ipip_in_tier_3()
         .each(named![
             a_lease_lies_in_the_slice_and_brings_router_and_mtu,
             down_stops_the_server_and_no_other,
             up_twice_keeps_the_server,
             a_killed_server_is_started_again_by_up,
             up_without_dhcp_stops_the_server,
+            the_server_hears_signals,
         ])
         .list()
 }
@@ -115,4 +117,14 @@ fn up_without_dhcp_stops_the_server(encap: Encap) {
     let (host, _lan) = host_with_dhcp(encap, "");
     host.up(encap);
     assert!(host.dnsmasqs().is_empty());
+}
+
+fn the_server_hears_signals(encap: Encap) {
+    let (host, _lan) = host_with_dhcp(encap, "");
+    let (pid, _) = host.dnsmasqs()[0].clone();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    assert_eq!(blocked.map(str::trim), Some("0000000000000000"), "{status}");
+    host.exec(&format!("kill -TERM {pid}")).ok();
+    eventually("it ends by itself", || host.dnsmasqs().is_empty().then_some(()));
 }

@@ -7,12 +7,14 @@ use crate::support::{Encap, Host, INTERNET, Lan, assert_same, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("firewall")
+        .only_ipip_in_tier_3()
         .each(named![
             containers_talk_while_forward_drops,
             containers_talk_while_docker_is_there,
             our_rules_go_away_on_down,
             docker_that_comes_later_is_noticed_by_the_next_up,
         ])
+        .in_both_tiers()
         .each_with(
             &[Need::BridgeNetfilter],
             named![containers_talk_while_bridged_frames_pass_through_forward],

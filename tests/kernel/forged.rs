@@ -6,7 +6,8 @@ use crate::case::{Case, Cases};
 use crate::fixture::{Pair, World, with_world};
 use crate::named;
 use crate::support::{
-    Capture, DEADLINE, Encap, INTERNET, Inner, eventually, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp,
+    Capture, DEADLINE, Encap, FORGER, INTERNET, Inner, eventually, inject_ipip, inject_plain, inject_vxlan,
+    inject_vxlan_arp,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -203,7 +204,8 @@ fn vxlan_of_another_network_identifier_does_not_arrive() {
 
 fn an_arp_sender_of_another_host_is_refused_and_counted() {
     with_world(Encap::Vxlan, |world| {
-        let container = Capture::on(&world.ca, "eth0", "arp");
+        // What was made by hand, not what the container itself asks.
+        let container = Capture::on(&world.ca, "eth0", &format!("arp and ether src {FORGER}"));
         for (sender, target) in [([250, 0, 27, 9], [250, 0, 28, 2]), ([250, 0, 26, 9], [250, 0, 27, 2])] {
             let refused = world.a.refused_packets(Encap::Vxlan.tunnel());
             for _ in 0..MANY {
@@ -211,12 +213,6 @@ fn an_arp_sender_of_another_host_is_refused_and_counted() {
             }
             are_counted(world, Encap::Vxlan, refused);
         }
-        let heard = container.packets();
-        assert!(
-            !heard
-                .iter()
-                .any(|packet| packet.contains("250.0.27.9") || packet.contains("250.0.26.9")),
-            "{heard:#?}"
-        );
+        assert_eq!(container.packets(), Vec::<String>::new());
     });
 }

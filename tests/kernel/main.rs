@@ -16,6 +16,8 @@ mod dhcp;
 mod firewall;
 mod forged;
 mod interop;
+mod killed;
+mod lab;
 mod leak;
 mod mtu;
 mod nat;
@@ -38,12 +40,14 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 17] = [
+    let modules: [fn() -> Vec<Case>; 19] = [
         converge::cases,
         dhcp::cases,
         firewall::cases,
         forged::cases,
         interop::cases,
+        killed::cases,
+        lab::cases,
         leak::cases,
         mtu::cases,
         nat::cases,
@@ -63,6 +67,9 @@ fn main() -> ExitCode {
     }
     let trials = cases.map(|case| case.into_trial(&machine)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    if !arguments.list {
+        machine.sum_up(&conclusion);
+    }
     if machine.is_incomplete() {
         return ExitCode::FAILURE;
     }

@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
             a_jumbo_underlay_carries_jumbo_packets,
             the_mtu_follows_the_underlay_at_the_next_up,
             the_mtu_can_be_given,
+            a_port_for_larger_packets_leaves_the_bridge_as_it_is,
             packets_that_may_not_be_fragmented_learn_of_a_narrow_path,
             packets_that_may_be_fragmented_pass_a_narrow_path,
             tcp_passes_a_narrow_path,
@@ -59,6 +60,21 @@ fn the_mtu_can_be_given(encap: Encap) {
     host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1300", encap.words()))
         .ok();
     assert_eq!(mtu(&host, "fan-250-0-28"), 1300);
+}
+
+fn a_port_for_larger_packets_leaves_the_bridge_as_it_is(encap: Encap) {
+    let pair = Pair::new(encap);
+    let expected = 1500 - encap.overhead();
+    for size in [1500, 1280, 9000] {
+        let container = pair.a.attach("fan-250-0-28", "of another size", size);
+        assert_eq!(mtu(&pair.a, "fan-250-0-28"), expected, "with a port of {size}");
+        pair.ca
+            .ping_with(&format!("-M do -s {}", expected - HEADERS), "250.0.27.2")
+            .arrives();
+        pair.a.up(encap).stdout_has(&["nothing to do"]);
+        pair.a.detach(&container);
+        assert_eq!(mtu(&pair.a, "fan-250-0-28"), expected, "after a port of {size}");
+    }
 }
 
 /// Two hosts with two routers between them, and 1400 bytes between the routers.

@@ -7,6 +7,7 @@ use crate::support::{Capture, Encap, INTERNET, Lan, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("nat")
+        .only_ipip_in_tier_3()
         .each(named![
             containers_reach_the_internet_under_the_address_of_their_host,
             without_nat_nobody_translates,

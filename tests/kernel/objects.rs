@@ -8,6 +8,8 @@ use crate::support::{Encap, Host, Lan, assert_same};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("objects")
+        .each(named![down_leaves_the_host_as_it_was])
+        .only_ipip_in_tier_3()
         .each(named![
             up_makes_the_bridge,
             up_makes_the_tunnel,
@@ -16,7 +18,6 @@ pub fn cases() -> Vec<Case> {
             up_makes_one_nft_table,
             up_sets_the_sysctls_of_its_own_devices,
             up_twice_does_nothing_and_says_so,
-            down_leaves_the_host_as_it_was,
             down_without_a_fan_touches_nothing,
             what_the_administrator_added_stays,
         ])

@@ -5,10 +5,11 @@ use serde_json::Value;
 use crate::case::{Case, Cases};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Capture, Encap, Host, Lan, assert_same};
+use crate::support::{Capture, Encap, Host, Lan, assert_same, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("options")
+        .only_ipip_in_tier_3()
         .each(named![
             dry_run_prints_lines_to_type_and_changes_nothing,
             options_change_in_place,
@@ -69,7 +70,7 @@ fn options_change_in_place(encap: Encap) {
     let index = |device: &str| pair.a.ip_json(&format!("link show dev {device}"))[0]["ifindex"].clone();
     let devices: Vec<Value> = [index("fan-250-0-28"), index(encap.tunnel())].into();
     let plain = pair.a.dump();
-    for change in ["--no-nat", "--mtu 1400", "--table 99"] {
+    for change in ["--no-nat", "--mtu 1400", "--table 100"] {
         up(&pair.a, encap, change);
         assert_eq!(
             [index("fan-250-0-28"), index(encap.tunnel())].to_vec(),
@@ -90,22 +91,22 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
     let main = a.ip_json("route show table main");
     for host in [&a, &b] {
         host.ip(&format!("route add default via {}", lan.gateway()));
-        up(host, encap, "--table 99");
+        up(host, encap, "--table 100");
     }
     let rules = a.ip_json("rule show");
     let rule = rules
         .as_array()
         .expect("rules")
         .iter()
-        .find(|rule| rule["table"] == "99");
-    let rule = rule.unwrap_or_else(|| panic!("no rule for table 99: {rules:#}"));
+        .find(|rule| rule["table"] == "100");
+    let rule = rule.unwrap_or_else(|| panic!("no rule for table 100: {rules:#}"));
     assert_eq!(
         (&rule["dst"], &rule["dstlen"]),
         (&"250.0.0.0".into(), &8.into()),
         "{rule:#}"
     );
     assert!(rule.get("iif").is_none(), "{rule:#}");
-    let routes = a.ip_json("route show table 99").to_string();
+    let routes = a.ip_json("route show table 100").to_string();
     for part in ["250.0.0.0/8", "unreachable", "4278198272"] {
         assert!(routes.contains(part), "{routes}");
     }
@@ -121,8 +122,12 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
     expected.append(last_resort.as_array_mut().expect("routes"));
     assert_eq!(a.ip_json("route show table main").as_array(), Some(&expected));
     a.ip(&format!("route add default via {}", lan.gateway()));
-    let (ca, _cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
+    let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
     assert_eq!(ca.ping("250.0.27.2").arrives().ttl(), encap.ttl());
+    assert_eq!(cb.ping("250.0.28.2").arrives().ttl(), encap.ttl());
+    a.ping("250.0.27.1").arrives();
+    let peer = tcp_exchange(&a, &cb, "250.0.27.2");
+    assert_eq!(peer.ip().to_string(), "250.0.28.1");
     a.ip(&format!("link del {}", encap.tunnel()));
     let wire = Capture::on(
         &a,
@@ -171,7 +176,7 @@ fn down_takes_away_what_options_made(encap: Encap) {
     host.set_sysctl("ipv4/ip_forward", "1");
     let before = host.dump();
     for words in [
-        "--table 99",
+        "--table 100",
         "--no-nat",
         "bridge br7 host-reserve 200",
         "--mtu 1280 dhcp",

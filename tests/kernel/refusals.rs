@@ -1,9 +1,8 @@
 //! What `fanctl` will not do: each refusal has its own sentence, and leaves the machine as it was.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::process;
-use std::thread;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount, umount};
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
@@ -11,6 +10,7 @@ use crate::support::{Encap, Host, Lan, NOBODY, Output};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("refusals")
+        .only_ipip_in_tier_3()
         .each(named![
             not_root,
             bpf_refused,
@@ -200,58 +200,61 @@ fn a_container_attached_on_down(encap: Encap) {
     host.down();
 }
 
-/// A search path with all that is installed but one program.
-struct PathWithout(std::path::PathBuf);
+/// A program that nobody on a host finds any more, wherever they look: a device stands where its file was.
+struct Hidden<'a> {
+    host: &'a Host,
+    places: Vec<PathBuf>,
+}
 
-impl PathWithout {
-    fn new(program: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!(
-            "fanctl-path-{program}-{}-{:?}",
-            process::id(),
-            thread::current().id()
-        ));
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).expect("a directory");
-        for place in ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
-            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-                if entry.file_name() != program {
-                    let _ = symlink(entry.path(), directory.join(entry.file_name()));
+impl<'a> Hidden<'a> {
+    #[track_caller]
+    fn new(host: &'a Host, program: &str) -> Self {
+        let directories = std::env::var("PATH").unwrap_or_default();
+        let places = directories.split(':').chain(["/usr/sbin", "/sbin"]);
+        let places: Vec<PathBuf> = places.map(|place| Path::new(place).join(program)).collect();
+        let places = host.run(move || {
+            let mut hidden = Vec::new();
+            for place in places {
+                // Two directories may be one.
+                if place.is_file() {
+                    let none: Option<&str> = None;
+                    mount(Some("/dev/null"), &place, none, MsFlags::MS_BIND, none).expect("a device in its place");
+                    hidden.push(place);
                 }
             }
-        }
-        Self(directory)
-    }
-
-    fn as_str(&self) -> &str {
-        self.0.to_str().expect("a path")
+            hidden
+        });
+        assert!(!places.is_empty(), "no {program} to hide");
+        Self { host, places }
     }
 }
 
-impl Drop for PathWithout {
+impl Drop for Hidden<'_> {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let places = std::mem::take(&mut self.places);
+        self.host.run(move || {
+            for place in &places {
+                umount(place).expect("the program again");
+            }
+        });
     }
 }
 
 fn dnsmasq_missing(encap: Encap) {
     let (host, _lan) = a_host();
-    let path = PathWithout::new("dnsmasq");
     let words = format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words());
     host.unchanged(|| {
-        host.fanctl_in_path(path.as_str(), &words)
-            .refused()
-            .stderr_has(&["dnsmasq", "install"])
+        let _hidden = Hidden::new(&host, "dnsmasq");
+        host.fanctl(&words).refused().stderr_has(&["dnsmasq", "install"])
     });
 }
 
 fn nft_missing(encap: Encap) {
     let (host, _lan) = a_host();
-    let path = PathWithout::new("nft");
     let words = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
     host.unchanged(|| {
-        let output = host.fanctl_in_path(path.as_str(), &words).stderr_has(&["nft"]);
-        assert!(matches!(output.code, Some(1 | 3)), "{output}");
-        output
+        let _hidden = Hidden::new(&host, "nft");
+        host.fanctl(&words).failed().stderr_has(&["nft", "install"])
     });
 }
 

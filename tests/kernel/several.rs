@@ -2,15 +2,17 @@
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Echo, Encap, Host, Lan, assert_same};
+use crate::support::{Echo, Encap, Host, Lan, assert_same, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("several")
+        .only_ipip_in_tier_3()
         .each(named![
             fans_over_two_nics_come_and_go_without_losing_a_packet,
             two_fans_over_one_nic_are_apart,
             changing_a_fan_does_not_lose_a_packet_of_another,
             down_of_one_leaves_the_other_as_it_was,
+            fans_over_nics_of_different_mtus_each_have_their_own,
         ])
         .once_with(&[Need::Ipip], named![down_e_removes_fans_of_both_encapsulations])
         .once(named![down_e_removes_every_fan])
@@ -26,7 +28,12 @@ struct TwoNics {
 
 impl TwoNics {
     fn new() -> Self {
-        let lans = [Lan::new(), Lan::of("10.99.0.0/16", 1500)];
+        Self::with_mtu(1500)
+    }
+
+    /// With this MTU on eth1.
+    fn with_mtu(mtu: u32) -> Self {
+        let lans = [Lan::new(), Lan::of("10.99.0.0/16", mtu)];
         let [a, b] = ["28", "27"].map(|number| {
             let host = lans[0].host(&format!("172.30.0.{number}"));
             lans[1].plug(&host, "eth1", &format!("10.99.0.{number}/16"));
@@ -98,6 +105,33 @@ fn down_of_one_leaves_the_other_as_it_was(encap: Encap) {
     hosts.a.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words}")).ok();
     let output = hosts.a.fanctl("down 251.0.0.0/8 eth1/16").ok();
     assert_same(&one, &hosts.a.dump(), &output.to_string());
+}
+
+fn fans_over_nics_of_different_mtus_each_have_their_own(encap: Encap) {
+    let hosts = TwoNics::with_mtu(9000);
+    let words = encap.words();
+    hosts.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}"));
+    let narrow = hosts.a.dump();
+    hosts.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words}"));
+    let mtu = |device: &str| hosts.a.ip_json(&format!("link show dev {device}"))[0]["mtu"].as_u64();
+    for (fan, underlay) in [(250, 1500), (251, 9000)] {
+        let size = underlay - encap.overhead();
+        assert_eq!(mtu(&format!("fan-{fan}-0-28")), Some(size));
+        let here = hosts.a.container(&format!("{fan}.0.28.2"));
+        let there = hosts.b.container(&format!("{fan}.0.27.2"));
+        let address = format!("{fan}.0.27.2");
+        // 28 bytes of every ping are headers.
+        for from in [&*here, &*hosts.a] {
+            from.ping_with(&format!("-M do -s {}", size - 28), &address).arrives();
+            from.exec(&format!("ping -n -c 1 -W 1 -M do -s {} {address}", size - 27))
+                .exits(1);
+        }
+        tcp_exchange(&here, &there, &address);
+        hosts.a.detach(&here);
+        hosts.b.detach(&there);
+    }
+    let output = hosts.a.fanctl("down 251.0.0.0/8 eth1/16").ok();
+    assert_same(&narrow, &hosts.a.dump(), &output.to_string());
 }
 
 /// Brings up a fan for each of these words, then takes all down at once.

@@ -9,6 +9,7 @@ use crate::support::{Encap, Host, Lan, NOBODY};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("show")
+        .only_ipip_in_tier_3()
         .each(named![
             show_as_json_has_everything,
             show_counts_packets_and_those_refused,

@@ -2,6 +2,7 @@
 
 mod capture;
 mod dump;
+mod interrupt;
 mod lan;
 mod machine;
 mod namespace;
@@ -16,10 +17,10 @@ use std::time::{Duration, Instant};
 pub use capture::Capture;
 pub use dump::assert_same;
 pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
-pub use machine::Machine;
+pub use machine::{Machine, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
-pub use packet::{Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
+pub use packet::{FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
 pub use traffic::{Echo, tcp_exchange};
 
 use crate::case::Need;

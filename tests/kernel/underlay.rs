@@ -1,12 +1,20 @@
 //! The ways to name an underlay, and overlays of other widths.
 
-use crate::case::{Case, Cases};
+use std::fs;
+
+use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Encap, Host, Lan};
+use crate::support::{Capture, Encap, Host, Lan, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("underlay")
+        .only_ipip_in_tier_3()
         .each(named![networks_of_any_legal_width_carry_packets])
+        .in_both_tiers()
+        .each_with(&[Need::Vlan], named![a_vlan_carries_a_fan])
+        .each_with(&[Need::Vlan, Need::Bonding], named![a_vlan_on_a_bond_carries_a_fan])
+        .each_with(&[Need::Wireguard], named![wireguard_carries_a_fan])
+        .only_ipip_in_tier_3()
         .once(named![
             every_way_to_write_the_announcement_is_the_same_fan,
             devices_of_any_name_are_understood,
@@ -116,4 +124,78 @@ fn networks_of_any_legal_width_carry_packets(encap: Encap) {
         assert_eq!(ca.ping(back).arrives().ttl(), encap.ttl(), "{overlay} over {underlay}");
         assert_eq!(cb.ping(there).arrives().ttl(), encap.ttl(), "{overlay} over {underlay}");
     }
+}
+
+/// Two hosts that reach each other at 192.0.2.28 and .27, and at 172.30.0.28 and .27 through a device to be made.
+#[track_caller]
+fn two_hosts_with(device: &str, script: &str) -> (Host, Host, Lan) {
+    let lan = Lan::of("192.0.2.0/24", 1500);
+    let [a, b] = [28, 27].map(|number| {
+        let host = lan.host(&format!("192.0.2.{number}"));
+        host.ip(&format!(
+            "{script}
+             addr add 172.30.0.{number}/16 dev {device}
+             link set {device} up"
+        ));
+        host
+    });
+    (a, b, lan)
+}
+
+/// Brings up a fan over the device on both hosts, and uses all of its MTU.
+#[track_caller]
+fn carries_a_fan(encap: Encap, device: &str, a: &Host, b: &Host, mtu: u64) {
+    let wire = Capture::on(a, device, encap.outer());
+    for (host, number) in [(a, 28), (b, 27)] {
+        host.fanctl(&format!("up 250.0.0.0/8 {device}/16 {}", encap.words()))
+            .ok();
+        let [bridge, _, underlay] = shown(host);
+        assert_eq!(bridge, format!("fan-250-0-{number}"));
+        assert_eq!(underlay, format!("172.30.0.{number}/16"));
+    }
+    let size = mtu - encap.overhead();
+    assert_eq!(a.ip_json("link show dev fan-250-0-28")[0]["mtu"], size);
+    let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
+    let ping = ca.ping_with(&format!("-M do -s {}", size - 28), "250.0.27.2").arrives();
+    assert_eq!(ping.ttl(), encap.ttl());
+    tcp_exchange(&cb, &ca, "250.0.28.2");
+    let packets = wire.packets();
+    assert!(
+        packets
+            .iter()
+            .any(|packet| packet.contains("172.30.0.28") && packet.contains("172.30.0.27")),
+        "{packets:#?}"
+    );
+}
+
+fn a_vlan_carries_a_fan(encap: Encap) {
+    let (a, b, _lan) = two_hosts_with("eth0.100", "link add link eth0 name eth0.100 type vlan id 100");
+    carries_a_fan(encap, "eth0.100", &a, &b, 1500);
+}
+
+fn a_vlan_on_a_bond_carries_a_fan(encap: Encap) {
+    let script = "link add bond0 type bond mode active-backup
+        link set eth0 down
+        link set eth0 master bond0
+        link set bond0 up
+        link add link bond0 name bond0.100 type vlan id 100";
+    let (a, b, _lan) = two_hosts_with("bond0.100", script);
+    carries_a_fan(encap, "bond0.100", &a, &b, 1500);
+}
+
+fn wireguard_carries_a_fan(encap: Encap) {
+    let (a, b, _lan) = two_hosts_with("wg0", "link add wg0 mtu 1420 type wireguard");
+    let [key_of_a, key_of_b] = [&a, &b].map(|host| {
+        let private = host.exec("wg genkey").ok().stdout;
+        host.run(move || fs::write("/run/key", private)).expect("a file");
+        host.exec("wg set wg0 listen-port 51820 private-key /run/key").ok();
+        host.exec("wg show wg0 public-key").ok().stdout.trim().to_string()
+    });
+    for (host, peer, number) in [(&a, key_of_b, 27), (&b, key_of_a, 28)] {
+        host.exec(&format!(
+            "wg set wg0 peer {peer} allowed-ips 172.30.0.{number}/32 endpoint 192.0.2.{number}:51820"
+        ))
+        .ok();
+    }
+    carries_a_fan(encap, "wg0", &a, &b, 1420);
 }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::ops::Deref;
-use std::process::Command;
 
 use ipnetwork::Ipv4Network;
 use nix::unistd::Pid;
@@ -124,14 +123,6 @@ impl Host {
     #[track_caller]
     pub fn fanctl_by(&self, launcher: &str, words: &str) -> Output {
         self.exec(&format!("{launcher} {} {words}", Self::program()))
-    }
-
-    /// Runs `fanctl` with this search path.
-    #[track_caller]
-    pub fn fanctl_in_path(&self, path: &str, words: &str) -> Output {
-        let mut command = Command::new(Self::program());
-        command.args(words.split_whitespace()).env("PATH", path);
-        self.execute(command)
     }
 
     /// The `fanctl` under test: in a guest, where the binary was put; else the one cargo built.

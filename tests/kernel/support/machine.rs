@@ -2,18 +2,26 @@
 
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use libtest_mimic::Conclusion;
+
 use super::Namespace;
-use crate::case::Need;
+use crate::case::{Need, Tally};
 
 /// What this machine can run.
 pub struct Machine {
     release: String,
     root: bool,
     needs_met: Vec<Need>,
-    tier: Option<String>,
+    emulated: bool,
     ci: bool,
+}
+
+/// Whether this is tier 3, where every processor instruction is emulated.
+pub fn is_emulated() -> bool {
+    env::var("FANCTL_TIER").is_ok_and(|tier| tier == "3")
 }
 
 impl Machine {
@@ -29,6 +37,9 @@ impl Machine {
             }
             let scratch = Namespace::new("probe");
             let can = |line: &str| scratch.exec(line).code == Some(0);
+            if !is_emulated() {
+                needs_met.push(Need::Tier2);
+            }
             let ipip = can("ip link add probe type ipip external");
             needs_met.push(if ipip { Need::Ipip } else { Need::NoIpip });
             if scratch.sysctl("bridge/bridge-nf-call-iptables").is_some() {
@@ -36,6 +47,11 @@ impl Machine {
             }
             if can("ip link add link lo name lo.7 type vlan id 7") {
                 needs_met.push(Need::Vlan);
+            }
+            // Loading the module makes a bond0 for the machine itself, which is not ours to have.
+            let bonding = is_emulated() || Path::new("/sys/class/net/bonding_masters").exists();
+            if bonding && can("ip link add bond7 type bond") {
+                needs_met.push(Need::Bonding);
             }
             if can("ip link add wg0 type wireguard") {
                 needs_met.push(Need::Wireguard);
@@ -45,7 +61,7 @@ impl Machine {
             release: release.trim().into(),
             root,
             needs_met,
-            tier: env::var("FANCTL_TIER").ok(),
+            emulated: is_emulated(),
             ci: env::var("CI").is_ok_and(|value| value == "true"),
         }
     }
@@ -60,6 +76,25 @@ impl Machine {
                 self.release
             );
         }
+    }
+
+    /// The line that sums up a run.
+    pub fn sum_up(&self, conclusion: &Conclusion) {
+        let tally = Tally::get();
+        let tier = if self.is_tier_3() { 3 } else { 2 };
+        let not_run = match conclusion.num_ignored {
+            0 => String::new(),
+            count => format!(", {count} not run ({})", tally.not_run()),
+        };
+        let not_asked_for = match conclusion.num_filtered_out {
+            0 => String::new(),
+            count => format!(", {count} not asked for"),
+        };
+        println!("slowest: {}", tally.slowest());
+        println!(
+            "tier {tier}, kernel {}: {} passed, {} failed{not_run}{not_asked_for}",
+            self.release, conclusion.num_passed, conclusion.num_failed
+        );
     }
 
     /// Whether the run is a failure whatever its tests say, because it could not run what it had to.
@@ -81,6 +116,8 @@ impl Machine {
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
+            Need::Tier2 => "no need of IPIP: left to tier 2".into(),
+            Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
             Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
         })
     }
@@ -90,6 +127,6 @@ impl Machine {
     }
 
     fn is_tier_3(&self) -> bool {
-        self.tier.as_deref() == Some("3")
+        self.emulated
     }
 }

@@ -99,6 +99,8 @@ pub fn inject_vxlan_arp(from: &Namespace, host: &str, vni: u32, sender: Ipv4Addr
 
 /// The MAC address of frames made by hand.
 const SENDER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x66];
+/// The same for tcpdump.
+pub const FORGER: &str = "02:00:00:00:00:66";
 
 /// Sends an Ethernet frame in VXLAN (RFC 7348).
 fn inject_frame(from: &Namespace, host: &str, vni: u32, frame: &[u8]) {

@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::{DEADLINE, Namespace, Output};
 
@@ -58,6 +58,9 @@ impl Ping {
     }
 }
 
+/// The time from an answer to the next question.
+const PACE: Duration = Duration::from_millis(2);
+
 /// Bytes that go each way over a connection.
 const SIZE: usize = 1 << 20;
 
@@ -97,7 +100,7 @@ fn exchange(mut stream: TcpStream) -> usize {
 
 /// Questions and answers that go on until told to stop: one lost packet is a failure, for there is no second try.
 pub struct Echo {
-    stop: Arc<AtomicBool>,
+    stop: Sender<()>,
     asking: JoinHandle<u64>,
 }
 
@@ -123,11 +126,11 @@ impl Echo {
                 }
             }
         });
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let (stop, stopped) = mpsc::channel();
         let asking = thread::spawn(move || {
             let mut count = 0;
-            while !stopped.load(Ordering::Relaxed) {
+            // Often enough to meet every change, and not so often that nobody else gets the processor.
+            while stopped.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
                 ask(&asking, count);
                 count += 1;
             }
@@ -140,7 +143,7 @@ impl Echo {
     /// Stops, and returns how many packets went there and back.
     #[track_caller]
     pub fn stop(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.stop);
         self.asking.join().unwrap_or_else(|_| panic!("a packet was lost"))
     }
 }

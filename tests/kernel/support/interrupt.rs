@@ -1,0 +1,65 @@
+//! A signal at a chosen moment of a run of `fanctl`, which announces with `-v` what it is about to do.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
+
+use super::{Host, Output, eventually};
+
+impl Host {
+    /// Runs `fanctl … -v` and sends it a signal when it has announced `count` steps. Steps begin with `mark`. Returns
+    /// how it ended, or `None` when it never got that far, and ended well.
+    ///
+    /// Its standard error is a pipe with room for one write, so that it cannot run ahead of what was read by more than
+    /// the step it has announced.
+    #[track_caller]
+    pub fn signalled_at(&self, words: &str, mark: &str, count: usize, signal: Signal) -> Option<Output> {
+        let (reading, writing) = pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).expect("a pipe");
+        fcntl(&writing, FcntlArg::F_SETPIPE_SZ(1)).expect("the smallest pipe");
+        let mut command = Command::new(Self::program());
+        command.args(words.split_whitespace()).arg("-v");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writing);
+        let child = self.run(move || command.spawn()).expect("fanctl");
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let (mut said, mut sent) = (String::new(), false);
+        let (mut reading, mut packet) = (File::from(reading), [0; 4096]);
+        loop {
+            let length = reading.read(&mut packet).expect("what it announces");
+            if length == 0 {
+                break;
+            }
+            said += &String::from_utf8_lossy(&packet[..length]);
+            if !sent && said.lines().filter(|line| line.starts_with(mark)).count() == count {
+                kill(pid, signal).expect("it lives");
+                sent = true;
+            }
+        }
+        let output = Output::of(format!("fanctl {words} -v: {signal} at step {count}\n{said}"), child);
+        if !sent {
+            output.ok();
+            return None;
+        }
+        Some(output)
+    }
+
+    /// Kills `fanctl` at this step, and waits for what it had started. Whether it got that far.
+    #[track_caller]
+    pub fn killed_at(&self, words: &str, count: usize) -> bool {
+        let killed = self.signalled_at(words, "# ", count, Signal::SIGKILL);
+        if let Some(output) = &killed {
+            assert_eq!(output.code, None, "it was killed\n{output}");
+        }
+        eventually("what it had started ends", || {
+            let others = self
+                .processes()
+                .into_iter()
+                .filter(|(_, line)| !line.contains("dnsmasq"));
+            (others.count() == 0).then_some(())
+        });
+        killed.is_some()
+    }
+}
