@@ -87,10 +87,6 @@ impl World {
 #[track_caller]
 pub fn with_world(encap: Encap, test: impl FnOnce(&World)) {
     static WORLDS: [Mutex<Option<World>>; 2] = [Mutex::new(None), Mutex::new(None)];
-    let world = match encap {
-        Encap::Ipip => &WORLDS[0],
-        Encap::Vxlan => &WORLDS[1],
-    };
-    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut world = WORLDS[encap as usize].lock().unwrap_or_else(PoisonError::into_inner);
     test(world.get_or_insert_with(|| World::new(encap)));
 }

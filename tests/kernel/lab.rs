@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Encap, Host, Lan};
+use crate::support::{Encap, Host, Lan, is_emulated};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("lab")
@@ -76,13 +76,15 @@ fn a_lab_that_is_interrupted_leaves_nothing(encap: Encap) {
     let host = lan.host("172.30.0.28");
     let words = format!("lab --encap {encap}");
     let before = host.dump();
-    for (step, signal) in [
-        (1, Signal::SIGINT),
-        (2, Signal::SIGTERM),
-        (10, Signal::SIGINT),
-        (25, Signal::SIGHUP),
+    let moments = [
+        (20, Signal::SIGINT),
+        (1, Signal::SIGTERM),
+        (2, Signal::SIGINT),
+        (10, Signal::SIGHUP),
         (40, Signal::SIGINT),
-    ] {
+    ];
+    // On an emulated machine each takes seconds.
+    for (step, signal) in moments.into_iter().take(if is_emulated() { 2 } else { 5 }) {
         let output = host.signalled_at(&words, "+ ", step, signal);
         let output = output.unwrap_or_else(|| panic!("a lab of less than {step} steps"));
         let output = output.exits(128 + signal as i32);

@@ -24,8 +24,8 @@ fn does_not_leak(pair: &Pair, encap: Encap, damage: &str) {
     let filter = format!("(net 250.0.0.0/8 or ({})) and not src 172.30.0.27", encap.outer());
     let wire = Capture::on(&pair.a, "eth0", &filter);
     pair.ca.ping_in_vain("250.0.27.2");
-    pair.a.exec("ping -n -c 1 -W 1 250.0.27.2");
-    pair.a.exec("ping -n -c 1 -W 1 250.99.99.99");
+    pair.a.exec("ping -n -c 1 -W 0.5 250.0.27.2");
+    pair.a.exec("ping -n -c 1 -W 0.5 250.99.99.99");
     assert_eq!(wire.packets(), Vec::<String>::new(), "after: {damage}");
 }
 

@@ -1,5 +1,7 @@
 //! Packet sizes: jumbo underlays, narrow paths, and changes.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::case::{Case, Cases};
 use crate::fixture::Pair;
 use crate::named;
@@ -134,36 +136,49 @@ impl NarrowPath {
     }
 }
 
+/// Lends the narrow path of an encapsulation to one test at a time; nobody on it remembers any size of a path.
+#[track_caller]
+fn with_narrow_path(encap: Encap, test: impl FnOnce(&Pair)) {
+    static PATHS: [Mutex<Option<NarrowPath>>; 2] = [Mutex::new(None), Mutex::new(None)];
+    let mut path = PATHS[encap as usize].lock().unwrap_or_else(PoisonError::into_inner);
+    let pair = &path.get_or_insert_with(|| NarrowPath::new(encap)).pair;
+    for namespace in [&*pair.a, &*pair.b, &*pair.ca, &*pair.cb] {
+        namespace.ip("route flush cache");
+    }
+    test(pair);
+}
+
 fn packets_that_may_not_be_fragmented_learn_of_a_narrow_path(encap: Encap) {
-    let path = NarrowPath::new(encap);
-    let narrow = 1400 - encap.overhead();
-    let ping = |size: u64| {
-        path.pair
-            .ca
-            .exec(&format!("ping -n -c 1 -W 1 -M do -s {} 250.0.227.2", size - HEADERS))
-    };
-    ping(narrow).ok();
-    // The first packet too large is lost on the way: the router tells the host, and the host tells the container.
-    eventually("the container learns the size of the path", || {
-        let answer = ping(1500 - encap.overhead());
-        let words = format!("{}{}", answer.stdout, answer.stderr);
-        (words.contains(&format!("mtu = {narrow}")) || words.contains(&format!("mtu={narrow}"))).then_some(())
+    with_narrow_path(encap, |pair| {
+        let narrow = 1400 - encap.overhead();
+        let ping = |size: u64| {
+            pair.ca
+                .exec(&format!("ping -n -c 1 -W 1 -M do -s {} 250.0.227.2", size - HEADERS))
+        };
+        ping(narrow).ok();
+        // The first packet too large is lost on the way: the router tells the host, and the host tells the container.
+        eventually("the container learns the size of the path", || {
+            let answer = ping(1500 - encap.overhead());
+            let words = format!("{}{}", answer.stdout, answer.stderr);
+            (words.contains(&format!("mtu = {narrow}")) || words.contains(&format!("mtu={narrow}"))).then_some(())
+        });
+        ping(narrow).ok();
     });
-    ping(narrow).ok();
 }
 
 fn packets_that_may_be_fragmented_pass_a_narrow_path(encap: Encap) {
-    let path = NarrowPath::new(encap);
-    for size in [1500 - encap.overhead(), 4028] {
-        path.pair
-            .ca
-            .ping_with(&format!("-M dont -s {}", size - HEADERS), "250.0.227.2")
-            .arrives();
-    }
+    with_narrow_path(encap, |pair| {
+        for size in [1500 - encap.overhead(), 4028] {
+            pair.ca
+                .ping_with(&format!("-M dont -s {}", size - HEADERS), "250.0.227.2")
+                .arrives();
+        }
+    });
 }
 
 fn tcp_passes_a_narrow_path(encap: Encap) {
-    let path = NarrowPath::new(encap);
-    tcp_exchange(&path.pair.ca, &path.pair.cb, "250.0.227.2");
-    tcp_exchange(&path.pair.cb, &path.pair.ca, "250.0.28.2");
+    with_narrow_path(encap, |pair| {
+        tcp_exchange(&pair.ca, &pair.cb, "250.0.227.2");
+        tcp_exchange(&pair.cb, &pair.ca, "250.0.28.2");
+    });
 }

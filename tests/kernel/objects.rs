@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::case::{Case, Cases};
+use crate::fixture::with_world;
 use crate::named;
 use crate::support::{Encap, Host, Lan, assert_same};
 
@@ -24,15 +25,6 @@ pub fn cases() -> Vec<Case> {
         .list()
 }
 
-/// A host on an underlay of its own, with the fan of the announcement up.
-#[track_caller]
-fn a_host_with_a_fan(encap: Encap) -> (Host, Lan) {
-    let lan = Lan::new();
-    let host = lan.host("172.30.0.28");
-    host.up(encap);
-    (host, lan)
-}
-
 #[track_caller]
 fn link(host: &Host, name: &str) -> Value {
     host.ip_json(&format!("addr show dev {name}"))[0].clone()
@@ -45,134 +37,146 @@ fn has_flag(link: &Value, flag: &str) -> bool {
 }
 
 fn up_makes_the_bridge(encap: Encap) {
-    let (host, _lan) = a_host_with_a_fan(encap);
-    let bridge = link(&host, "fan-250-0-28");
-    assert_eq!(bridge["linkinfo"]["info_kind"], "bridge");
-    assert_eq!(bridge["mtu"], 1500 - encap.overhead());
-    assert_eq!(bridge["address"], "02:fa:fa:00:1c:00", "derived from the slice");
-    assert!(has_flag(&bridge, "UP"), "{bridge:#}");
-    let alias = bridge["ifalias"].as_str().unwrap_or_default();
-    assert!(alias.starts_with("fan 250.0.0.0/8 172.30.0.28/16 "), "{alias}");
-    let addresses: Vec<(&Value, &Value)> = bridge["addr_info"]
-        .as_array()
-        .expect("addresses")
-        .iter()
-        .map(|address| (&address["local"], &address["prefixlen"]))
-        .collect();
-    assert_eq!(addresses, [(&json!("250.0.28.1"), &json!(encap.bridge_len()))]);
+    with_world(encap, |world| {
+        let host = &world.a;
+        let bridge = link(host, "fan-250-0-28");
+        assert_eq!(bridge["linkinfo"]["info_kind"], "bridge");
+        assert_eq!(bridge["mtu"], 1500 - encap.overhead());
+        assert_eq!(bridge["address"], "02:fa:fa:00:1c:00", "derived from the slice");
+        assert!(has_flag(&bridge, "UP"), "{bridge:#}");
+        let alias = bridge["ifalias"].as_str().unwrap_or_default();
+        assert!(alias.starts_with("fan 250.0.0.0/8 172.30.0.28/16 "), "{alias}");
+        let addresses: Vec<(&Value, &Value)> = bridge["addr_info"]
+            .as_array()
+            .expect("addresses")
+            .iter()
+            .map(|address| (&address["local"], &address["prefixlen"]))
+            .collect();
+        assert_eq!(addresses, [(&json!("250.0.28.1"), &json!(encap.bridge_len()))]);
+    });
 }
 
 fn up_makes_the_tunnel(encap: Encap) {
-    let (host, _lan) = a_host_with_a_fan(encap);
-    let tunnel = link(&host, encap.tunnel());
-    let info = &tunnel["linkinfo"];
-    assert_eq!(info["info_kind"], encap.to_string());
-    assert_eq!(info["info_data"]["external"], true, "{tunnel:#}");
-    assert_eq!(tunnel["mtu"], 1500 - encap.overhead());
-    assert!(has_flag(&tunnel, "UP"), "{tunnel:#}");
-    assert!(
-        tunnel["ifalias"].as_str().unwrap_or_default().starts_with("fan"),
-        "{tunnel:#}"
-    );
-    if encap == Encap::Vxlan {
-        assert_eq!(tunnel["master"], "fan-250-0-28");
-        assert_eq!(tunnel["address"], "06:fa:fa:00:1c:00", "derived from the slice");
-        assert_eq!(info["info_data"]["vnifilter"], true, "{tunnel:#}");
-        assert_eq!(info["info_data"]["port"], 8472);
-        let vnis = host.exec("bridge -j vni show dev fan-vx16384000").ok().json();
-        assert_eq!(vnis[0]["vnis"], json!([{ "vni": 16_384_000 }]));
-    }
+    with_world(encap, |world| {
+        let host = &world.a;
+        let tunnel = link(host, encap.tunnel());
+        let info = &tunnel["linkinfo"];
+        assert_eq!(info["info_kind"], encap.to_string());
+        assert_eq!(info["info_data"]["external"], true, "{tunnel:#}");
+        assert_eq!(tunnel["mtu"], 1500 - encap.overhead());
+        assert!(has_flag(&tunnel, "UP"), "{tunnel:#}");
+        assert!(
+            tunnel["ifalias"].as_str().unwrap_or_default().starts_with("fan"),
+            "{tunnel:#}"
+        );
+        if encap == Encap::Vxlan {
+            assert_eq!(tunnel["master"], "fan-250-0-28");
+            assert_eq!(tunnel["address"], "06:fa:fa:00:1c:00", "derived from the slice");
+            assert_eq!(info["info_data"]["vnifilter"], true, "{tunnel:#}");
+            assert_eq!(info["info_data"]["port"], 8472);
+            let vnis = host.exec("bridge -j vni show dev fan-vx16384000").ok().json();
+            assert_eq!(vnis[0]["vnis"], json!([{ "vni": 16_384_000 }]));
+        }
+    });
 }
 
 fn up_makes_the_routes_under_our_protocol_number(encap: Encap) {
-    let (host, _lan) = a_host_with_a_fan(encap);
-    let routes = host.ip_json("route show proto 250");
-    let mut found: Vec<(String, String, String, u64)> = routes
-        .as_array()
-        .expect("routes")
-        .iter()
-        .map(|route| {
-            let text = |key: &str| route[key].as_str().unwrap_or_default().to_string();
-            let target = if route["type"] == "unicast" {
-                text("dev")
-            } else {
-                text("type")
-            };
-            (
-                text("dst"),
-                target,
-                text("prefsrc"),
-                route["metric"].as_u64().unwrap_or(0),
-            )
-        })
-        .collect();
-    found.sort();
-    let route = |dst: &str, target: &str, prefsrc: &str, metric| (dst.into(), target.into(), prefsrc.into(), metric);
-    let mut expected: Vec<(String, String, String, u64)> = match encap {
-        Encap::Ipip => vec![
-            route("250.0.28.0/24", "fan-250-0-28", "250.0.28.1", 0),
-            route("250.0.0.0/8", "fan-ipip", "250.0.28.1", 0),
-        ],
-        Encap::Vxlan => vec![route("250.0.0.0/8", "fan-250-0-28", "250.0.28.1", 0)],
-    };
-    expected.push(route("250.0.0.0/8", "unreachable", "", 4_278_198_272));
-    expected.sort();
-    assert_eq!(found, expected, "{routes:#}");
-    let all = host.ip_json("route show table all");
-    let others =
-        all.as_array().expect("routes").iter().filter(|route| {
+    with_world(encap, |world| {
+        let host = &world.a;
+        let routes = host.ip_json("route show proto 250");
+        let mut found: Vec<(String, String, String, u64)> = routes
+            .as_array()
+            .expect("routes")
+            .iter()
+            .map(|route| {
+                let text = |key: &str| route[key].as_str().unwrap_or_default().to_string();
+                let target = if route["type"] == "unicast" {
+                    text("dev")
+                } else {
+                    text("type")
+                };
+                (
+                    text("dst"),
+                    target,
+                    text("prefsrc"),
+                    route["metric"].as_u64().unwrap_or(0),
+                )
+            })
+            .collect();
+        found.sort();
+        let route =
+            |dst: &str, target: &str, prefsrc: &str, metric| (dst.into(), target.into(), prefsrc.into(), metric);
+        let mut expected: Vec<(String, String, String, u64)> = match encap {
+            Encap::Ipip => vec![
+                route("250.0.28.0/24", "fan-250-0-28", "250.0.28.1", 0),
+                route("250.0.0.0/8", "fan-ipip", "250.0.28.1", 0),
+            ],
+            Encap::Vxlan => vec![route("250.0.0.0/8", "fan-250-0-28", "250.0.28.1", 0)],
+        };
+        expected.push(route("250.0.0.0/8", "unreachable", "", 4_278_198_272));
+        expected.sort();
+        assert_eq!(found, expected, "{routes:#}");
+        let all = host.ip_json("route show table all");
+        let others = all.as_array().expect("routes").iter().filter(|route| {
             route["dst"].as_str().is_some_and(|dst| dst.starts_with("250.")) && route["protocol"] != "250"
         });
-    let others: Vec<&Value> = others.filter(|route| route["table"] != "local").collect();
-    assert!(others.is_empty(), "routes of the kernel's own making: {others:#?}");
-    assert_eq!(
-        host.ip_json("rule show").as_array().expect("rules").len(),
-        3,
-        "the rules every host has"
-    );
+        let others: Vec<&Value> = others.filter(|route| route["table"] != "local").collect();
+        assert!(others.is_empty(), "routes of the kernel's own making: {others:#?}");
+        assert_eq!(
+            host.ip_json("rule show").as_array().expect("rules").len(),
+            3,
+            "the rules every host has"
+        );
+    });
 }
 
 fn up_attaches_programs_to_both_directions_of_the_tunnel(encap: Encap) {
-    let (host, _lan) = a_host_with_a_fan(encap);
-    for hook in ["ingress", "egress"] {
-        let filters = host.tc_json(&format!("filter show dev {} {hook}", encap.tunnel()));
-        let options = filters
-            .as_array()
-            .expect("filters")
-            .iter()
-            .filter_map(|filter| filter.get("options"));
-        let options: Vec<&Value> = options.filter(|options| options.get("bpf_name").is_some()).collect();
-        // The shared device refuses what no fan's own program took; the fan's own device needs no second one.
-        let expected = if encap == Encap::Ipip { 2 } else { 1 };
-        assert_eq!(options.len(), expected, "{filters:#}");
-        for options in options {
-            assert_eq!(options["direct-action"], true, "{options:#}");
-            assert!(options["prog"]["id"].as_u64().is_some(), "{options:#}");
+    with_world(encap, |world| {
+        let host = &world.a;
+        for hook in ["ingress", "egress"] {
+            let filters = host.tc_json(&format!("filter show dev {} {hook}", encap.tunnel()));
+            let options = filters
+                .as_array()
+                .expect("filters")
+                .iter()
+                .filter_map(|filter| filter.get("options"));
+            let options: Vec<&Value> = options.filter(|options| options.get("bpf_name").is_some()).collect();
+            // The shared device refuses what no fan's own program took; the fan's own device needs no second one.
+            let expected = if encap == Encap::Ipip { 2 } else { 1 };
+            assert_eq!(options.len(), expected, "{filters:#}");
+            for options in options {
+                assert_eq!(options["direct-action"], true, "{options:#}");
+                assert!(options["prog"]["id"].as_u64().is_some(), "{options:#}");
+            }
         }
-    }
+    });
 }
 
 fn up_makes_one_nft_table(encap: Encap) {
-    let (host, _lan) = a_host_with_a_fan(encap);
-    let tables = host.nft_json("list tables");
-    let tables: Vec<(&Value, &Value)> = tables
-        .as_array()
-        .expect("tables")
-        .iter()
-        .filter_map(|entry| entry.get("table"))
-        .map(|table| (&table["family"], &table["name"]))
-        .collect();
-    assert_eq!(tables, [(&json!("ip"), &json!("fan-250.0.0.0/8"))]);
+    with_world(encap, |world| {
+        let host = &world.a;
+        let tables = host.nft_json("list tables");
+        let tables: Vec<(&Value, &Value)> = tables
+            .as_array()
+            .expect("tables")
+            .iter()
+            .filter_map(|entry| entry.get("table"))
+            .map(|table| (&table["family"], &table["name"]))
+            .collect();
+        assert_eq!(tables, [(&json!("ip"), &json!("fan-250.0.0.0/8"))]);
+    });
 }
 
 fn up_sets_the_sysctls_of_its_own_devices(encap: Encap) {
-    let (host, _lan) = a_host_with_a_fan(encap);
-    let sysctl = |key: &str| host.sysctl(&format!("ipv4/conf/{key}")).expect("a sysctl");
-    assert_eq!(sysctl("fan-250-0-28/forwarding"), "1");
-    assert_eq!(sysctl("fan-250-0-28/send_redirects"), "0");
-    if encap == Encap::Ipip {
-        assert_eq!(sysctl("fan-ipip/forwarding"), "1");
-    }
+    with_world(encap, |world| {
+        let host = &world.a;
+        let sysctl = |key: &str| host.sysctl(&format!("ipv4/conf/{key}")).expect("a sysctl");
+        assert_eq!(sysctl("fan-250-0-28/forwarding"), "1");
+        assert_eq!(sysctl("fan-250-0-28/send_redirects"), "0");
+        if encap == Encap::Ipip {
+            assert_eq!(sysctl("fan-ipip/forwarding"), "1");
+        }
+    });
 }
 
 /// Every id and handle, which a `down` and `up` would change.
@@ -194,13 +198,15 @@ fn identities(host: &Host, encap: Encap) -> Vec<Value> {
 }
 
 fn up_twice_does_nothing_and_says_so(encap: Encap) {
-    let (host, _lan) = a_host_with_a_fan(encap);
-    let before = identities(&host, encap);
-    host.unchanged(|| host.up(encap).stdout_has(&["nothing to do"]));
-    let after = identities(&host, encap);
-    for (before, after) in before.iter().zip(&after) {
-        assert_eq!(without_timers(before), without_timers(after));
-    }
+    with_world(encap, |world| {
+        let host = &world.a;
+        let before = identities(host, encap);
+        host.unchanged(|| host.up(encap).stdout_has(&["nothing to do"]));
+        let after = identities(host, encap);
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(without_timers(before), without_timers(after));
+        }
+    });
 }
 
 /// A bridge's timers and the state of its carrier move on their own.

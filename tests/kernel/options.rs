@@ -135,7 +135,7 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
         &format!("(net 250.0.0.0/8 or ({})) and not src 172.30.0.27", encap.outer()),
     );
     ca.ping_in_vain("250.0.27.2");
-    a.exec("ping -n -c 1 -W 1 250.0.27.2");
+    a.exec("ping -n -c 1 -W 0.5 250.0.27.2");
     assert_eq!(wire.packets(), Vec::<String>::new(), "no leak");
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::case::{Case, Cases};
-use crate::fixture::Pair;
+use crate::fixture::with_world;
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY};
 
@@ -99,58 +99,64 @@ fn show_survives_a_reader_that_leaves() {
 }
 
 fn show_as_json_has_everything(encap: Encap) {
-    let (host, _lan) = host_with(&format!("250.0.0.0/8 eth0/16 {}", encap.words()));
-    let json = host.fanctl("show --json").ok().json();
-    let fan = &json[0];
-    assert_eq!(fan["bridge"], "fan-250-0-28");
-    assert_eq!(fan["overlay"], "250.0.0.0/8");
-    assert_eq!(fan["underlay"], "172.30.0.28/16");
-    assert_eq!(fan["mtu"], 1500 - encap.overhead());
-    assert_eq!(fan["tunnel"], encap.tunnel(), "{fan:#}");
-    // The ids are those of the programs that tc finds on the device.
-    for hook in ["ingress", "egress"] {
-        let filters = host.tc_json(&format!("filter show dev {} {hook}", encap.tunnel()));
-        let id = filters
-            .as_array()
-            .expect("filters")
-            .iter()
-            .find_map(|filter| filter["options"]["prog"]["id"].as_u64());
-        let id = id.expect("a program");
-        assert!(
-            fan["programs"].to_string().contains(&id.to_string()),
-            "{hook} {id}: {fan:#}"
+    with_world(encap, |world| {
+        let host = &world.a;
+        let json = host.fanctl("show --json").ok().json();
+        let fan = &json[0];
+        assert_eq!(fan["bridge"], "fan-250-0-28");
+        assert_eq!(fan["overlay"], "250.0.0.0/8");
+        assert_eq!(fan["underlay"], "172.30.0.28/16");
+        assert_eq!(fan["mtu"], 1500 - encap.overhead());
+        assert_eq!(fan["tunnel"], encap.tunnel(), "{fan:#}");
+        // The ids are those of the programs that tc finds on the device.
+        for hook in ["ingress", "egress"] {
+            let filters = host.tc_json(&format!("filter show dev {} {hook}", encap.tunnel()));
+            let id = filters
+                .as_array()
+                .expect("filters")
+                .iter()
+                .find_map(|filter| filter["options"]["prog"]["id"].as_u64());
+            let id = id.expect("a program");
+            assert!(
+                fan["programs"].to_string().contains(&id.to_string()),
+                "{hook} {id}: {fan:#}"
+            );
+        }
+        assert_eq!(
+            fan["verdict"],
+            json!({ "complete": true, "missing": [], "different": [], "unknown": [] })
         );
-    }
-    assert_eq!(
-        fan["verdict"],
-        json!({ "complete": true, "missing": [], "different": [], "unknown": [] })
-    );
+    });
 }
 
 fn show_counts_packets_and_those_refused(encap: Encap) {
-    let pair = Pair::new(encap);
-    let count = |key: &str| {
-        let json = pair.a.fanctl("show --json").ok().json();
-        json[0]["counters"]["tunnel"][key]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no {key}: {json:#}"))
-    };
-    let (sent, received) = (count("sent"), count("received"));
-    pair.ca.ping("250.0.27.2").arrives();
-    assert!(count("sent") > sent);
-    assert!(count("received") > received);
-    let refused = || pair.a.refused_packets(encap.tunnel());
-    let (before, shown, after) = (refused(), count("refused"), refused());
-    assert!(
-        (before..=after).contains(&shown),
-        "tc counts {before} and then {after}, not {shown}"
-    );
+    with_world(encap, |world| {
+        let count = |key: &str| {
+            let json = world.a.fanctl("show --json").ok().json();
+            json[0]["counters"]["tunnel"][key]
+                .as_u64()
+                .unwrap_or_else(|| panic!("no {key}: {json:#}"))
+        };
+        let (sent, received) = (count("sent"), count("received"));
+        world.ca.ping("250.0.27.2").arrives();
+        assert!(count("sent") > sent);
+        assert!(count("received") > received);
+        let refused = || world.a.refused_packets(encap.tunnel());
+        let (before, shown, after) = (refused(), count("refused"), refused());
+        assert!(
+            (before..=after).contains(&shown),
+            "tc counts {before} and then {after}, not {shown}"
+        );
+    });
 }
 
 fn show_prints_the_program_with_the_mapping_beside_it(encap: Encap) {
-    let (host, _lan) = host_with(&format!("250.0.0.0/8 eth0/16 {}", encap.words()));
-    host.fanctl("show --program")
-        .ok()
-        .stdout_has(&["250.0.0.0/8", "172.30.0.0/16", "exit"]);
-    host.fanctl("show --program fan-250-0-28").ok().stdout_has(&["exit"]);
+    with_world(encap, |world| {
+        world
+            .a
+            .fanctl("show --program")
+            .ok()
+            .stdout_has(&["250.0.0.0/8", "172.30.0.0/16", "exit"]);
+        world.a.fanctl("show --program fan-250-0-28").ok().stdout_has(&["exit"]);
+    });
 }

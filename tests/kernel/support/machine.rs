@@ -70,7 +70,11 @@ impl Machine {
     pub fn announce(&self) {
         if !self.root {
             println!("tiers 2 and 3 cannot run: they need root");
-        } else if !self.has(Need::Ipip) && !self.is_tier_3() {
+        } else if self.is_tier_3() {
+            println!(
+                "tier 3 repeats of tier 2 what needs IPIP or the path of packets; it kills at every sixth step only"
+            );
+        } else if !self.has(Need::Ipip) {
             println!(
                 "tier 3 (ipip) cannot run on this kernel ({}): it runs in QEMU through tests/qemu/tier",
                 self.release

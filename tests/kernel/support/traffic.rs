@@ -31,7 +31,7 @@ impl Namespace {
     /// Sends one ping that nobody answers; does not wait long for an answer that must not come.
     #[track_caller]
     pub fn ping_in_vain(&self, address: &str) -> Output {
-        self.exec(&format!("ping -n -c 1 -W 1 {address}")).exits(1)
+        self.exec(&format!("ping -n -c 1 -W 0.5 {address}")).exits(1)
     }
 }
 
