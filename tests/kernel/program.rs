@@ -20,6 +20,8 @@ use nix::errno::Errno;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::support::is_emulated;
+
 #[path = "../../src/program/oracle.rs"]
 mod oracle;
 
@@ -282,14 +284,16 @@ fn shown(TestRun { packet, .. }: &TestRun) -> Sent {
     }
 }
 
-const PACKETS: usize = 200;
+fn packets() -> usize {
+    if is_emulated() { 50 } else { 200 }
+}
 
 /// Frames for a host, always the same ones. `TEST_RUN` cannot show a VLAN tag that the network card took off.
 fn arrivals(spec: Spec) -> Vec<oracle::Arrival> {
     let random = TestRng::deterministic_rng(RngAlgorithm::XorShift);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     let strategy = any_arrival(spec).prop_filter("no VLAN tag", |(frame, _)| !frame.vlan);
-    (0..PACKETS)
+    (0..packets())
         .map(|_| strategy.new_tree(&mut runner).unwrap().current())
         .collect()
 }

@@ -125,17 +125,17 @@ fn a_bridge_name_taken_by_somebody_else(encap: Encap) {
 }
 
 fn an_overlay_routed_elsewhere(encap: Encap) {
+    let (host, _lan) = a_host();
     for route in [
         "250.0.0.0/8 via 172.30.0.1",
         "250.7.0.0/16 via 172.30.0.1",
         "250.0.28.0/25 dev eth0",
     ] {
-        let (host, _lan) = a_host();
         host.ip(&format!("route add {route}"));
         let network = route.split(' ').next().expect("a network");
         host.unchanged(|| up(&host, encap).refused().stderr_has(&[network]));
+        host.ip(&format!("route del {route}"));
     }
-    let (host, _lan) = a_host();
     host.ip("addr add 250.9.0.1/16 dev eth0");
     host.unchanged(|| up(&host, encap).refused().stderr_has(&["250.9.0.1/16", "eth0"]));
 }

@@ -89,6 +89,16 @@ impl<'a> Capture<'a> {
         self.packets()
     }
 
+    /// The first packets, for a device on which no marker can be sent; there must be at least one more.
+    #[track_caller]
+    pub fn first(mut self, count: usize) -> Vec<String> {
+        while self.packets.len() <= count {
+            self.read_line();
+        }
+        self.packets.truncate(count);
+        mem::take(&mut self.packets)
+    }
+
     /// The next line of tcpdump; what `-v` puts on lines of their own belongs to the packet before.
     #[track_caller]
     fn read_line(&mut self) {

@@ -45,7 +45,7 @@ impl Machine {
             if scratch.sysctl("bridge/bridge-nf-call-iptables").is_some() {
                 needs_met.push(Need::BridgeNetfilter);
             }
-            if can("ip link add link lo name lo.7 type vlan id 7") {
+            if can("ip link add veth7 type veth") && can("ip link add link veth7 name veth7.7 type vlan id 7") {
                 needs_met.push(Need::Vlan);
             }
             // Loading the module makes a bond0 for the machine itself, which is not ours to have.

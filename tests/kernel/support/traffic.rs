@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{DEADLINE, Namespace, Output};
+use super::{DEADLINE, Namespace, Output, is_emulated};
 
 /// One ping and its answer, or what was said instead.
 pub struct Ping {
@@ -58,8 +58,11 @@ impl Ping {
     }
 }
 
-/// The time from an answer to the next question.
-const PACE: Duration = Duration::from_millis(2);
+/// The time from an answer to the next question: often enough to meet every change, and not so often that nobody else
+/// gets the processor.
+fn pace() -> Duration {
+    Duration::from_millis(if is_emulated() { 20 } else { 2 })
+}
 
 /// Bytes that go each way over a connection.
 const SIZE: usize = 1 << 20;
@@ -129,8 +132,7 @@ impl Echo {
         let (stop, stopped) = mpsc::channel();
         let asking = thread::spawn(move || {
             let mut count = 0;
-            // Often enough to meet every change, and not so often that nobody else gets the processor.
-            while stopped.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(pace()) == Err(RecvTimeoutError::Timeout) {
                 ask(&asking, count);
                 count += 1;
             }
