@@ -81,6 +81,25 @@ impl World {
             _lan: lan,
         }
     }
+
+    /// Packets that the rules of the guard on host `a` have counted whose comment begins like this.
+    pub fn guarded(&self, rule: &str) -> u64 {
+        let table = self.a.nft_json("list table ip fan-250.0.0.0/8");
+        let rules = table
+            .as_array()
+            .expect("objects")
+            .iter()
+            .filter_map(|object| object.get("rule"));
+        let ours = rules.filter(|found| {
+            found["comment"]
+                .as_str()
+                .is_some_and(|comment| comment.starts_with(rule))
+        });
+        let counters = ours.flat_map(|found| found["expr"].as_array().expect("expressions").clone());
+        counters
+            .filter_map(|expression| expression["counter"]["packets"].as_u64())
+            .sum()
+    }
 }
 
 /// Lends the world of an encapsulation to one test at a time.

@@ -1,7 +1,7 @@
 //! Containers that write the outer header themselves: what is wrapped must have been wrapped by a host.
 
 use crate::case::{Case, Cases, Need};
-use crate::fixture::{World, with_world};
+use crate::fixture::with_world;
 use crate::named;
 use crate::support::{Capture, Encap, Inner, Namespace, eventually, inject_ipip, inject_plain, inject_vxlan_from};
 
@@ -27,7 +27,7 @@ const MANY: u64 = 20;
 #[track_caller]
 fn is_stopped_at_home(encap: Encap, outer: (&str, &str), inner: Inner, rule: &str) {
     with_world(encap, |world| {
-        let before = counted(world, rule);
+        let before = world.guarded(rule);
         let here = Capture::on(&world.ca, "eth0", Inner::FILTER);
         let there = Capture::on(&world.cb, "eth0", Inner::FILTER);
         let wire = Capture::on(&world.a, "eth0", encap.outer());
@@ -35,7 +35,7 @@ fn is_stopped_at_home(encap: Encap, outer: (&str, &str), inner: Inner, rule: &st
             wrap(encap, &world.ca, outer, inner);
         }
         eventually("the guard counts the packets", || {
-            (counted(world, rule) >= before + MANY).then_some(())
+            (world.guarded(rule) >= before + MANY).then_some(())
         });
         for capture in [here, there] {
             assert_eq!(capture.packets(), Vec::<String>::new());
@@ -57,25 +57,6 @@ fn wrap(encap: Encap, from: &Namespace, outer: (&str, &str), inner: Inner) {
     }
 }
 
-/// Packets that the rules of the guard on host `a` have counted whose comment begins like this.
-fn counted(world: &World, rule: &str) -> u64 {
-    let table = world.a.nft_json("list table ip fan-250.0.0.0/8");
-    let rules = table
-        .as_array()
-        .expect("objects")
-        .iter()
-        .filter_map(|object| object.get("rule"));
-    let ours = rules.filter(|found| {
-        found["comment"]
-            .as_str()
-            .is_some_and(|comment| comment.starts_with(rule))
-    });
-    let counters = ours.flat_map(|found| found["expr"].as_array().expect("expressions").clone());
-    counters
-        .filter_map(|expression| expression["counter"]["packets"].as_u64())
-        .sum()
-}
-
 fn a_container_cannot_pose_as_a_host_to_its_own(encap: Encap) {
     let inner = Inner::new("250.0.27.9", "250.0.28.2");
     is_stopped_at_home(encap, ("172.30.0.27", "172.30.0.28"), inner, "wrapped by another");
@@ -93,12 +74,12 @@ fn a_container_cannot_wrap_in_the_name_of_its_host(encap: Encap) {
 
 fn a_container_cannot_pose_as_another_slice_to_its_host() {
     with_world(Encap::Ipip, |world| {
-        let before = counted(world, "another slice");
+        let before = world.guarded("another slice");
         for _ in 0..MANY {
             inject_plain(&world.ca, Inner::new("250.0.27.9", "250.0.28.1"));
         }
         eventually("the guard counts the packets", || {
-            (counted(world, "another slice") >= before + MANY).then_some(())
+            (world.guarded("another slice") >= before + MANY).then_some(())
         });
     });
 }
