@@ -208,6 +208,19 @@ impl Host {
             .unwrap_or_else(|| panic!("no counter: {clsact:#}"))
     }
 
+    /// Packets that rules of nftables dropped here, as they count them.
+    #[track_caller]
+    pub fn dropped_packets(&self) -> u64 {
+        let ruleset = self.nft_json("list ruleset");
+        let rules = ruleset.as_array().expect("a ruleset").iter();
+        let expressions = rules.filter_map(|entry| entry["rule"]["expr"].as_array());
+        let drops = expressions.filter(|rule| rule.iter().any(|part| part.get("drop").is_some()));
+        drops
+            .flatten()
+            .filter_map(|part| part["counter"]["packets"].as_u64())
+            .sum()
+    }
+
     /// The dnsmasqs that run here, by id and command line.
     pub fn dnsmasqs(&self) -> Vec<(Pid, String)> {
         self.processes()
