@@ -285,7 +285,7 @@ fn shown(TestRun { packet, .. }: &TestRun) -> Sent {
 }
 
 fn packets() -> usize {
-    if is_emulated() { 50 } else { 200 }
+    if is_emulated() { 100 } else { 200 }
 }
 
 /// Frames for a host, always the same ones. `TEST_RUN` cannot show a VLAN tag that the network card took off.
