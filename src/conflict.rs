@@ -73,22 +73,24 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
 
 /// Interface names that are taken by somebody else, or by another fan.
 fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
-    let taken = |name: &InterfaceName| {
-        let link = host.link(name)?;
-        let mine = owned.keys().any(|key| {
+    let anothers = |name: &InterfaceName| {
+        owned.keys().any(|key| {
             matches!(&key.identity, Identity::Bridge(n) | Identity::Tunnel(n) if n == name)
-                && matches!(key.owner, Owner::Shared | Owner::Fan(_) if key.owner != Owner::Fan(fan.overlay()))
-        });
-        (!link.ours || (mine && *name != InterfaceName::shared_tunnel())).then_some(link)
+                && key.owner != Owner::Fan(fan.overlay())
+        })
+    };
+    let taken = |name: &InterfaceName| {
+        let own = *name == InterfaceName::shared_tunnel() || !anothers(name);
+        host.link(name).is_some_and(|link| !link.ours || !own)
     };
     let mut reasons = Vec::new();
-    if taken(&fan.bridge).is_some() {
+    if taken(&fan.bridge) {
         reasons.push(format!(
             "bridge name '{}' is taken by another interface; remove that one, or choose a name: bridge NAME",
             fan.bridge
         ));
     }
-    if taken(&fan.tunnel()).is_some() {
+    if taken(&fan.tunnel()) {
         reasons.push(format!(
             "tunnel name '{0}' is taken by another interface; remove it: ip link delete {0}",
             fan.tunnel()

@@ -78,11 +78,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         add(Object::Clsact(owner, fan.tunnel()));
         add(Object::Up(owner, fan.tunnel()));
     }
-    let spec = program::Spec {
-        mapping: fan.mapping,
-        host: fan.host,
-        encapsulation: fan.encapsulation,
-    };
+    let spec = fan.spec();
     for (direction, program) in [
         (Direction::Ingress, program::ingress(&spec)),
         (Direction::Egress, program::egress(&spec)),

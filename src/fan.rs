@@ -11,6 +11,7 @@ use ipnetwork::Ipv4Network;
 use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::mapping::{Mapping, Overlay, Underlay};
 use crate::name::InterfaceName;
+use crate::program::Spec;
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,16 @@ impl Fan {
     #[must_use]
     pub fn overlay(&self) -> Overlay {
         self.mapping.overlay()
+    }
+
+    /// What the fan's programs are made for.
+    #[must_use]
+    pub fn spec(&self) -> Spec {
+        Spec {
+            mapping: self.mapping,
+            host: self.host,
+            encapsulation: self.encapsulation,
+        }
     }
 
     /// This host's part of the overlay.

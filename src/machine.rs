@@ -53,10 +53,7 @@ impl From<Refusal> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self {
-            words: error.to_string(),
-            advice: None,
-        }
+        error.to_string().into()
     }
 }
 
@@ -68,10 +65,7 @@ impl From<String> for Error {
 
 impl From<bpf::LoadError> for Error {
     fn from(error: bpf::LoadError) -> Self {
-        Self {
-            words: error.to_string(),
-            advice: None,
-        }
+        error.to_string().into()
     }
 }
 
@@ -87,7 +81,7 @@ impl Error {
 /// How much of the machine to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Interfaces and addresses: enough to name the fans.
+    /// Interfaces: enough to name the fans.
     Links,
     /// Everything a plan needs.
     All,

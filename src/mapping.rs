@@ -48,6 +48,14 @@ pub fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
     a.contains(b.network()) || b.contains(a.network())
 }
 
+/// The networks of [`NEVER_OVERLAY`] that a network touches, and why each is reserved.
+fn reserved(network: Ipv4Network) -> impl Iterator<Item = (Ipv4Addr, &'static str)> {
+    NEVER_OVERLAY.into_iter().filter_map(move |(base, len, reason)| {
+        let reserved = Ipv4Network::new(base, len).expect("a literal prefix length");
+        overlap(network, reserved).then_some((base, reason))
+    })
+}
+
 /// The bits below a prefix of `len` bits (0 to 32).
 fn host_mask(len: u8) -> u32 {
     u32::MAX.checked_shr(u32::from(len)).unwrap_or(0)
@@ -66,15 +74,12 @@ impl Overlay {
                 network.prefix()
             ));
         }
-        for (base, len, reason) in NEVER_OVERLAY {
-            let reserved = Ipv4Network::new(base, len).expect("a literal prefix length");
-            if overlap(network, reserved) {
-                return Err(format!(
-                    "overlay '{network}' cannot be used: {reason}; 240.0.0.0/8 to 254.0.0.0/8 are free"
-                ));
-            }
+        match reserved(network).next() {
+            None => Ok(Self(network)),
+            Some((_, reason)) => Err(format!(
+                "overlay '{network}' cannot be used: {reason}; 240.0.0.0/8 to 254.0.0.0/8 are free"
+            )),
         }
-        Ok(Self(network))
     }
 
     /// The overlay as a network.
@@ -133,17 +138,11 @@ impl Underlay {
         let inside = Ipv4Network::new(address, len)
             .map_err(|_| format!("underlay '{address}/{len}' has a prefix longer than 32 bits"))?;
         let network = Ipv4Network::new(inside.network(), len).expect("the length was just accepted");
-        for (base, reserved_len, reason) in NEVER_OVERLAY {
-            let reserved = Ipv4Network::new(base, reserved_len).expect("a literal prefix length");
-            // A host can live on link-local addresses; it cannot on the other three.
-            if base.is_link_local() {
-                continue;
-            }
-            if overlap(network, reserved) {
-                return Err(format!("underlay '{network}' cannot be used: {reason}"));
-            }
+        // A host can live on link-local addresses; it cannot on the other three.
+        match reserved(network).find(|(base, _)| !base.is_link_local()) {
+            None => Ok(Self(network)),
+            Some((_, reason)) => Err(format!("underlay '{network}' cannot be used: {reason}")),
         }
-        Ok(Self(network))
     }
 
     /// The underlay as a network.

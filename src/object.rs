@@ -210,6 +210,17 @@ pub enum Direction {
     Egress,
 }
 
+impl Direction {
+    /// The word that `tc` has for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
 /// Where a filter stands in its direction: fans first, each under the handle that is its overlay's network, then
 /// the refusal of everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::desire;
 use crate::fan::Fan;
-use crate::host::{Counters, Host, Link};
+use crate::host::{AttachedProgram, Counters, Host, Link};
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Direction, Object, Slot, State};
 use crate::plan::{Step, diff};
@@ -116,7 +116,10 @@ impl Report {
             tunnel_shared: !vxlan,
             containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
             programs: attached(fan, host)
-                .map(|(direction, id)| ProgramReport { direction, id })
+                .map(|program| ProgramReport {
+                    direction: program.direction.as_str(),
+                    id: program.id,
+                })
                 .collect(),
             counters: TrafficReport {
                 bridge: counters(&fan.bridge),
@@ -127,7 +130,7 @@ impl Report {
     }
 }
 
-fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = (&'static str, u32)> + 'a {
+fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a AttachedProgram> + 'a {
     let programs = host
         .link(&fan.tunnel())
         .map(|link: &Link| link.programs.as_slice())
@@ -135,13 +138,6 @@ fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = (&'static 
     programs
         .iter()
         .filter(|program| program.slot == Slot::Fan(fan.overlay()))
-        .map(|program| {
-            let direction = match program.direction {
-                Direction::Ingress => "ingress",
-                Direction::Egress => "egress",
-            };
-            (direction, program.id)
-        })
 }
 
 /// What a plan would have to do to make the fan right.
@@ -179,22 +175,20 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
 /// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
 #[must_use]
 pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
-    let spec = program::Spec {
-        mapping: fan.mapping,
-        host: fan.host,
-        encapsulation: fan.encapsulation,
-    };
+    let spec = fan.spec();
     let mut text = String::new();
-    for (direction, name, program) in [
-        (Direction::Egress, "egress", program::egress(&spec)),
-        (Direction::Ingress, "ingress", program::ingress(&spec)),
+    for (direction, program) in [
+        (Direction::Egress, program::egress(&spec)),
+        (Direction::Ingress, program::ingress(&spec)),
     ] {
         let runs = owned.values().any(|object| {
             matches!(object, Object::Filter(filter)
                 if filter.link == fan.tunnel() && filter.direction == direction && filter.slot == Slot::Fan(fan.overlay())
                     && filter.program.digest == program.digest())
         });
-        let id = attached(fan, host).find(|(found, _)| *found == name).map(|(_, id)| id);
+        let id = attached(fan, host)
+            .find(|found| found.direction == direction)
+            .map(|found| found.id);
         let state = match (runs, id) {
             (true, Some(id)) => format!("running as program {id}"),
             (false, Some(id)) => format!("NOT what runs there as program {id}; run fanctl up again"),
@@ -203,7 +197,8 @@ pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{name} of {}: {} over {}, host {}, slice {} ({state})\n{program}",
+            "{} of {}: {} over {}, host {}, slice {} ({state})\n{program}",
+            direction.as_str(),
             fan.tunnel(),
             fan.overlay(),
             fan.mapping.underlay(),

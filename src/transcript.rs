@@ -2,7 +2,7 @@
 
 use crate::firewall::table_name;
 use crate::object::{
-    Direction, Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
+    Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
 };
 use crate::plan::Step;
 
@@ -19,7 +19,7 @@ pub fn describe(object: &Object) -> String {
         Object::Tunnel(tunnel) => format!("tunnel '{}'", tunnel.name),
         Object::Address(address) => format!("address '{}' on '{}'", address.address, address.link),
         Object::Clsact(_, link) => format!("clsact of '{link}'"),
-        Object::Filter(filter) => format!("{} filter of '{}'", direction(filter.direction), filter.link),
+        Object::Filter(filter) => format!("{} filter of '{}'", filter.direction.as_str(), filter.link),
         Object::Firewall(overlay, _) => format!("nftables table '{}'", table_name(*overlay)),
         Object::Accept(accept) => format!("rule for '{}' in chain '{}'", accept.bridge, accept.chain),
         Object::Up(_, link) => format!("link '{link}' up"),
@@ -45,13 +45,6 @@ pub fn lines(step: &Step) -> Vec<String> {
         Step::Create(object) => create(object),
         Step::Change { to, .. } => change(to),
         Step::Delete(object) => vec![delete(object)],
-    }
-}
-
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
     }
 }
 
@@ -205,7 +198,7 @@ fn filter_place(filter: &Filter) -> String {
     format!(
         "{} {} protocol all pref {preference} handle {handle:#x} bpf",
         filter.link,
-        direction(filter.direction)
+        filter.direction.as_str()
     )
 }
 

@@ -163,8 +163,7 @@ impl Change {
         };
         if self.output.dry_run {
             if self.output.json {
-                serde_json::to_writer_pretty(&mut *out, &lines().collect::<Vec<_>>()).map_err(std::io::Error::from)?;
-                writeln!(out)?;
+                json(&lines().collect::<Vec<_>>(), out)?;
             } else {
                 lines().try_for_each(|line| writeln!(out, "{line}"))?;
             }

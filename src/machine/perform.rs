@@ -87,7 +87,10 @@ impl Machine {
                     .send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
                 self.tunnel_settings(tunnel, index)?;
             }
-            Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
+            Object::Filter(filter) => {
+                self.keep_program_of(filter)?;
+                self.attach(filter, NLM_F_CREATE)?;
+            }
             Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
@@ -209,7 +212,6 @@ impl Machine {
 
     /// Puts a program in its place, new or in place of another at once.
     fn attach(&self, filter: &Filter, flags: u16) -> Result<(), Error> {
-        self.keep_program_of(filter)?;
         let kept = self.replaced.borrow();
         let loaded;
         let program = match (&filter.program.program, kept.get(&filter.program.digest)) {
@@ -230,7 +232,7 @@ impl Machine {
         Ok(self.netlink.send(&Message::DelTrafficFilter(message), 0)?)
     }
 
-    /// Keeps the program that runs in a filter's place now, if we do not know its instructions.
+    /// Keeps the program that runs in a filter's place now, so that the step can be taken back.
     fn keep_program_of(&self, place: &Filter) -> Result<(), Refusal> {
         let question = Message::GetTrafficFilter(filter::question(index(&place.link)?, place.direction));
         for answer in self.netlink.dump(&question)? {
