@@ -22,9 +22,17 @@ pub struct Observed {
 /// One run of `nft` tells which chains there are, then one for each that matters: given two tables to list in one run,
 /// nft 1.0.6 reads only the last into its cache and then misses the first.
 ///
+/// A table or chain may go between the two, when another `fanctl` or an administrator takes it away; then all is read
+/// again, since only together the parts make a true picture.
+///
 /// # Errors
 /// A sentence from `nft`.
 pub fn observe() -> Result<Observed, String> {
+    const ATTEMPTS: usize = 10;
+    (1..ATTEMPTS).find_map(|_| read().ok()).map_or_else(read, Ok)
+}
+
+fn read() -> Result<Observed, String> {
     let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
     let mut objects = Vec::new();
     for overlay in &chains.ours {
