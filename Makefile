@@ -1,6 +1,8 @@
 # Thin over cargo; `make help` lists the targets.
 PREFIX = /usr/local
 SYSCONFDIR = /etc
+# NetworkManager and networkd-dispatcher look in /usr/lib and in /etc, and not in /usr/local
+VENDOR = $(if $(filter /usr,$(PREFIX)),lib,$(SYSCONFDIR))
 # Where zsh looks; Debian's has vendor-completions for packages
 ZSH_COMPLETIONS = share/zsh/site-functions
 DESTDIR =
@@ -28,8 +30,9 @@ ALL_FILES = \
 	644:systemd/05-fan.network:lib/systemd/network/05-fan.network \
 	644:systemd/05-fan-by-name.network:lib/systemd/network/05-fan-by-name.network \
 	644:systemd/70-fan.rules:lib/udev/rules.d/70-fan.rules \
-	755:systemd/networkd-dispatcher:$(SYSCONFDIR)/networkd-dispatcher/routable.d/fanctl \
-	755:systemd/NetworkManager-dispatcher:$(SYSCONFDIR)/NetworkManager/dispatcher.d/fanctl \
+	755:systemd/networkd-dispatcher:$(VENDOR)/networkd-dispatcher/routable.d/fanctl \
+	755:NetworkManager/dispatcher:$(VENDOR)/NetworkManager/dispatcher.d/fanctl \
+	644:NetworkManager/fan.conf:$(VENDOR)/NetworkManager/conf.d/fan.conf \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-up.d/fanctl \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-post-down.d/fanctl \
 	644:examples/fan.toml:share/doc/fanctl/examples/fan.toml \
@@ -41,8 +44,9 @@ ALL_FILES = \
 # The directories among them that nobody else uses.
 DIRECTORIES = share/doc/fanctl/examples share/doc/fanctl lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
 
-SCRIPTS = tests/setup tests/all tests/qemu/run tests/qemu/tier tests/qemu/init tests/qemu/etc/udhcpc/default.script .ci/run \
-	tests/package/tools debian/prerm debian/postrm
+SCRIPTS = tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+	tests/qemu/etc/udhcpc/default.script tests/package/tools .ci/run debian/prerm debian/postrm ifupdown/fanctl \
+	systemd/networkd-dispatcher NetworkManager/dispatcher
 
 .PHONY: help build demo test check bench install uninstall deb rpm clean
 
