@@ -4,16 +4,17 @@ SYSCONFDIR = /etc
 # NetworkManager and networkd-dispatcher look in /usr/lib and in /etc, and not in /usr/local
 VENDOR = $(if $(filter /usr,$(PREFIX)),lib,$(SYSCONFDIR))
 # Where zsh looks; Debian's has vendor-completions for packages
-ZSH_COMPLETIONS = share/zsh/site-functions
+ZSH_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+COMPLETIONS = share/zsh/site-functions
 DESTDIR =
 CARGO = cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 COMPLETIONS = $(TARGET)/release/completions
 
 # What is installed, MODE:FILE:PLACE, the place being under PREFIX unless it begins with /. The packages are made of it too.
-FILES = $(foreach file,$(ALL_FILES),$(if $(wildcard $(word 2,$(subst :, ,$(file)))),$(file)))
-ALL_FILES = \
+FILES = \
 	755:$(TARGET)/release/fanctl:bin/fanctl \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
 	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
@@ -45,16 +46,19 @@ ALL_FILES = \
 DIRECTORIES = share/doc/fanctl/examples share/doc/fanctl lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
 
 SCRIPTS = tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
-	tests/qemu/etc/udhcpc/default.script tests/package/tools .ci/run debian/prerm debian/postrm ifupdown/fanctl \
+	tests/qemu/etc/udhcpc/default.script tests/package/tools tests/package/check tests/package/run tests/package/inside .ci/run debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
-.PHONY: help build demo test check bench install uninstall deb rpm clean
+.PHONY: help build demo test check bench install uninstall deb rpm static clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-build: ## the release binary
+build: ## the release binary, and the completions it writes
 	$(CARGO) build --release --locked
+	@mkdir -p $(COMPLETIONS)
+	@for shell in bash zsh fish; do \
+		$(TARGET)/release/fanctl completions $$shell >$(COMPLETIONS)/fanctl.$$shell || exit; done
 
 demo: ## two hosts and their containers on this machine, connected by a fan (asks for root)
 	tests/setup demo
@@ -98,6 +102,10 @@ rpm: build ## an RPM package, in target/generate-rpm
 	  find target/stage/rpm -path target/stage/rpm/etc/network -prune -o -type f -printf '{ source = "%p", dest = "/%P", mode = "%m" },\n'; \
 	  echo ']'; } >target/stage/rpm.toml
 	target/tools/bin/cargo-generate-rpm --target-dir target --metadata-overwrite target/stage/rpm.toml
+
+static: ## the program for any distribution, in target/static
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
+	install -D $(TARGET)/$(HOST)/release/fanctl $(TARGET)/static/fanctl
 
 clean: ## everything built, and the kernels of tests/qemu
 	$(CARGO) clean
