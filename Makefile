@@ -4,8 +4,7 @@ SYSCONFDIR = /etc
 # NetworkManager and networkd-dispatcher look in /usr/lib and in /etc, and not in /usr/local
 VENDOR = $(if $(filter /usr,$(PREFIX)),lib,$(SYSCONFDIR))
 # Where zsh looks; Debian's has vendor-completions for packages
-ZSH_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
-COMPLETIONS = share/zsh/site-functions
+ZSH_COMPLETIONS = share/zsh/site-functions
 DESTDIR =
 CARGO = cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
@@ -45,9 +44,9 @@ FILES = \
 # The directories among them that nobody else uses.
 DIRECTORIES = share/doc/fanctl/examples share/doc/fanctl lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
 
-SCRIPTS = tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
-	tests/qemu/etc/udhcpc/default.script tests/package/tools tests/package/check tests/package/run tests/package/inside .ci/run debian/prerm debian/postrm ifupdown/fanctl \
-	systemd/networkd-dispatcher NetworkManager/dispatcher
+SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
+	debian/prerm debian/postrm ifupdown/fanctl systemd/networkd-dispatcher NetworkManager/dispatcher
 
 .PHONY: help build demo test check bench install uninstall deb rpm static clean
 

@@ -11,7 +11,8 @@
 //! | [`mapping`] | the arithmetic, both ways |
 //! | [`name`], [`encap`], [`digest`] | interface names, the two encapsulations, short names for long texts |
 //! | [`bpf`], [`program`] | an assembler; the mapping as instructions |
-//! | [`config`], [`fan`] | what is asked for; a fan with nothing left open, and its label in the kernel |
+//! | [`config`], [`configuration`] | one fan as asked for; all that the administrator wrote down, in three grammars |
+//! | [`fan`] | a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables table, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
 //! | [`resolve`], [`desire`], [`conflict`] | which fan is meant; its objects; why it cannot be |
@@ -31,6 +32,7 @@ pub mod bpf;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod configuration;
 pub mod conflict;
 pub mod desire;
 pub mod digest;
