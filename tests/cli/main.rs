@@ -5,6 +5,7 @@
 
 mod grammar;
 mod help;
+mod man;
 mod map;
 mod mistakes;
 mod program;
