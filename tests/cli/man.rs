@@ -345,13 +345,17 @@ fn literals(source: &str) -> Vec<String> {
     found
 }
 
-/// How many characters of a text a format string has itself, if what it makes can begin with that text.
+/// How many characters of a text a format string has itself, if what it makes can begin with that text. A text may end
+/// in a value, if that is one word.
 fn agreement(format: &str, text: &str) -> Option<usize> {
-    let Some(first) = text.chars().next() else { return Some(0) };
+    let Some(first) = text.chars().next() else {
+        return Some(0);
+    };
     if let Some(rest) = format.strip_prefix('{') {
         let rest = &rest[rest.find('}')? + 1..];
-        let ends = text.char_indices().map(|(at, _)| at).skip(1).chain([text.len()]);
-        return ends.filter_map(|end| agreement(rest, &text[end..])).max();
+        let ends = text.char_indices().map(|(at, _)| at).skip(1);
+        let within = ends.filter_map(|end| agreement(rest, &text[end..])).max();
+        return within.or((!text.contains(' ')).then_some(0));
     }
     let rest = format.strip_prefix(first)?;
     Some(1 + agreement(rest, &text[first.len_utf8()..])?)
