@@ -262,22 +262,25 @@ fn exit_statuses_are_those_that_there_are() {
     assert_eq!(Error::Interrupted(2, String::new()).exit_status(), 128 + 2, "as fanctl.8 has it");
 }
 
-/// A file whose fault is told in words that are put together, of which no text in the program is the beginning.
-const BROKEN: &str = r#"fan = [{ overlay = "250", underlay = "eth0", mtu = "1400" }]"#;
+/// A file of one line in which much is wrong, for messages that are put together of several texts.
+const BROKEN: &str = concat!(
+    r#"fan = [{ overlay = "250", underlay = "eth0", bridge = "fan0" }, { overlay = "250", underlay = "eth1" }, "#,
+    r#"{ overlay = "250.1.0.0/16", underlay = "eth1/24" }, { overlay = "252", underlay = "eth0", mtu = "1400" }]"#,
+);
 
 #[test]
 fn messages_are_those_of_the_program() {
     let texts: Vec<String> = source("src").iter().flat_map(|source| literals(source)).collect();
     let file = std::env::temp_dir().join(format!("fanctl-man-{}.toml", std::process::id()));
     fs::write(&file, BROKEN).expect("a file");
-    let fault = fanctl(&format!("config check --config {}", file.display())).misused().stderr;
+    let faults = fanctl(&format!("config check --config {}", file.display())).finds_faults().stderr;
     fs::remove_file(&file).expect("the file");
     for name in ["fan.5", "fan.toml.5", "fanctl.8"] {
         let page = Page::read(name);
         for Item { head, .. } in page.items("DIAGNOSTICS") {
             // Two thirds may be values.
             let is_text = |text: &String| agreement(text, head).is_some_and(|same| 3 * same >= head.len());
-            let is_there = texts.iter().any(is_text) || fault.contains(&format!(": {head}"));
+            let is_there = texts.iter().any(is_text) || faults.contains(&format!(": {head}"));
             assert!(is_there, "{name}: no message of the program begins with: {head}");
         }
     }
