@@ -54,6 +54,13 @@ impl Page {
         items
     }
 
+    /// The calls in the synopsis.
+    pub fn calls(&self) -> Vec<Call<'_>> {
+        let lines = self.part("SYNOPSIS");
+        let calls = lines.split(|line| *line == ".Nm").skip(1);
+        calls.map(Call::read).collect()
+    }
+
     /// What stands behind a macro, wherever it is in the page: after `Xr` two words.
     pub fn marked(&self, called: &str, words: usize) -> BTreeSet<String> {
         let lines = self.text.lines().filter_map(|line| line.strip_prefix('.'));
@@ -87,5 +94,36 @@ impl Item<'_> {
             _ => None,
         });
         read.collect()
+    }
+}
+
+/// A call in a synopsis.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// What comes first.
+    pub verb: &'a str,
+    /// Words as they are typed, and names of what is to be put in their place.
+    pub words: BTreeSet<&'a str>,
+    /// With their dashes.
+    pub options: BTreeSet<String>,
+}
+
+impl<'a> Call<'a> {
+    fn read(lines: &[&'a str]) -> Self {
+        let (mut words, mut options) = (Vec::new(), BTreeSet::new());
+        for line in lines {
+            let mut called = "";
+            for word in line.trim_start_matches('.').split(' ') {
+                match word {
+                    "Op" | "|" | "..." => {}
+                    "Ar" | "Cm" | "Fl" => called = word,
+                    name if called == "Fl" => drop(options.insert(format!("-{name}"))),
+                    name => words.push(name),
+                }
+            }
+        }
+        let verb = words.first().expect("a verb");
+        let words = words.iter().copied().collect();
+        Self { verb, words, options }
     }
 }
