@@ -8,6 +8,7 @@ mod page;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use clap::builder::PossibleValue;
@@ -303,6 +304,23 @@ fn exit_statuses_are_those_that_there_are() {
         128 + 2,
         "as fanctl.8 has it"
     );
+}
+
+#[test]
+fn options_of_a_stanza_are_those_that_the_hook_reads() {
+    let documented: BTreeSet<String> = Page::read("fanctl.8")
+        .items("IFUPDOWN")
+        .iter()
+        .flat_map(Item::forms)
+        .map(|(option, _)| option)
+        .collect();
+    let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("ifupdown/fanctl");
+    let hook = fs::read_to_string(&hook).unwrap_or_else(|error| panic!("{}: {error}", hook.display()));
+    let words = hook.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let read = words
+        .filter_map(|word| word.strip_prefix("IF_"))
+        .map(|name| name.to_lowercase().replace('_', "-"));
+    assert_eq!(documented, read.collect(), "in fanctl.8, and in ifupdown/fanctl");
 }
 
 #[test]
