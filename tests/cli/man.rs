@@ -343,19 +343,38 @@ fn every_reference_leads_to_a_page() {
     assert_eq!(files.collect::<BTreeSet<_>>(), PAGES.map(String::from).into());
 }
 
-#[test]
-fn mandoc_finds_nothing_wrong() {
+fn mandoc(arguments: &[&str]) -> String {
     let output = Command::new("mandoc")
-        .args(["-T", "lint", "-W", "style"])
-        .args(PAGES)
+        .args(arguments)
         .current_dir(directory())
         .output()
         .unwrap_or_else(|error| panic!("mandoc cannot be run ({error}); install it: tests/setup"));
-    let text = String::from_utf8_lossy(&output.stdout);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn mandoc_finds_nothing_wrong() {
+    let text = mandoc(&[&["-T", "lint", "-W", "style"], &PAGES[..]].concat());
     // Whether other pages are installed here says nothing about ours.
     let findings: Vec<&str> = text
         .lines()
         .filter(|line| !line.contains("referenced manual not found"))
         .collect();
     assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn nothing_is_wider_than_a_terminal() {
+    for name in PAGES {
+        let text = mandoc(&["-T", "utf8", "-O", "width=80", name]);
+        assert!(
+            text.contains("SEE ALSO") || text.contains("S\u{8}S"),
+            "{name} is rendered"
+        );
+        for line in text.lines() {
+            // What is bold or underlined is printed twice, with a step back between.
+            let width = line.chars().count() - 2 * line.matches('\u{8}').count();
+            assert!(width <= 80, "{name}: {width} columns: {line}");
+        }
+    }
 }
