@@ -36,9 +36,15 @@ fn messages_are_those_of_the_program() {
 
 #[test]
 fn files_are_those_that_the_program_uses() {
-    let page = Page::read("fanctl.8");
-    let path = |item: &Item| item.head.strip_prefix("Pa ").expect("a path").to_string();
-    let documented: BTreeSet<String> = page.items("FILES").iter().map(path).collect();
+    let paths = |name: &str| -> BTreeSet<String> {
+        let page = Page::read(name);
+        let path = |item: &Item| item.head.strip_prefix("Pa ").expect("a path").to_string();
+        page.items("FILES").iter().map(path).collect()
+    };
+    let documented = paths("fanctl.8");
+    for name in ["fan.5", "fan.7", "fan.toml.5"] {
+        assert!(paths(name).is_subset(&documented), "files of {name}: {:?}", paths(name));
+    }
     let is_file = |text: &String| ["/etc/", "/run/", "/var/"].iter().any(|root| text.starts_with(root));
     let texts = source("src")
         .into_iter()
