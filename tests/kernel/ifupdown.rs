@@ -157,7 +157,7 @@ fn a_second_ifup_changes_nothing(suite: Suite) {
     let environment = "env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin MODE=start IFACE=eth0 \
         IF_FAN_OVERLAY=250.0.0.0/8 IF_FAN_OPTIONS=--encap=vxlan";
     host.unchanged(|| host.exec(&format!("{environment} /etc/network/if-up.d/fanctl")).ok());
-    assert_eq!(host.logged()[0], "fan-250-0-28 is up already: nothing to do");
+    assert_eq!(host.logged(), [""; 0], "nothing to do is no news");
 }
 
 fn a_container_does_not_keep_an_interface_up(suite: Suite) {
@@ -310,7 +310,7 @@ fn a_configured_fan_with_a_container_lets_the_interface_go(suite: Suite) {
     );
     let said = host.logged();
     let refusal = "bridge 'fan-250-0-28' still has a container";
-    assert!(said.iter().any(|line| line.starts_with(refusal)), "{said:?}");
+    assert!(said.iter().any(|line| line.contains(refusal)), "{said:?}");
     host.detach(&container);
 }
 
