@@ -2,6 +2,7 @@
 //! by configuration. Everything runs under Debian's ifupdown and under ifupdown-ng.
 
 use crate::case::{Case, Cases, Need};
+use crate::named;
 use crate::support::{Lan, NOBODY, Station, Suite, assert_same};
 
 pub fn cases() -> Vec<Case> {
@@ -32,13 +33,17 @@ pub fn cases() -> Vec<Case> {
             ]
         };
     }
-    let debian = Cases::of("ifupdown").once_with(&[Need::Tier2], all!(Suite::Ifupdown));
+    let debian = Cases::of("ifupdown")
+        .once_with(&[Need::Tier2], all!(Suite::Ifupdown))
+        .once_with(&[Need::Tier2], named![the_hook_knows_whom_it_is_called_for]);
     let ng = Cases::of("ifupdown-ng").once_with(&[Need::Tier2], all!(Suite::IfupdownNg));
     debian.list().into_iter().chain(ng.list()).collect()
 }
 
 /// What makes the fan of the announcement on a kernel without IPIP too.
 const FAN: [&str; 2] = ["fan-overlay 250.0.0.0/8", "fan-options --encap vxlan"];
+/// A program that tells with what words it was called.
+const ECHO: &str = "#!/bin/sh\nprintf '[%s]' \"$@\"\necho\n";
 const IS_UP: &str = "fan-250-0-28 is up: slice 250.0.28.0/24, gateway 250.0.28.1, mtu 1450";
 
 /// A host with an eth0 on the underlay of the announcement, and these lines in its stanza.
@@ -129,7 +134,7 @@ fn the_words_of_a_stanza_stay_words(suite: Suite) {
          auto lo\n\
          auto eth0\n",
     );
-    host.replace_fanctl("#!/bin/sh\nprintf '[%s]' \"$@\"\necho\n");
+    host.replace_fanctl(ECHO);
     host.ifup("-a").ok();
     let options = r#"[dhcp][*][$(touch${IFS}/run/oops)][`id`][;]["a][b"][-x]"#;
     assert_eq!(
@@ -145,6 +150,30 @@ fn the_words_of_a_stanza_stay_words(suite: Suite) {
         ["[down][250.0.0.0/8][eth0/16]", "[down][--all][--dev][eth0]"]
     );
     host.exec("ls /run/oops").exits(2);
+}
+
+fn the_hook_knows_whom_it_is_called_for() {
+    let (host, _lan) = station(Suite::Ifupdown, &[]);
+    host.replace_fanctl(ECHO);
+    let up = "[up][--all][--dev][eth0]";
+    for (environment, calls) in [
+        ("MODE=start IFACE=eth0", up), // ifupdown-ng
+        ("MODE=start IFACE=eth0 ADDRFAM=inet", up),
+        ("MODE=start IFACE=eth0 ADDRFAM=inet,inet6", up), // ifupdown2
+        ("MODE=start IFACE=eth0 ADDRFAM=NetworkManager", up), // Debian's NetworkManager runs these hooks too
+        ("MODE=stop IFACE=eth0 ADDRFAM=inet", "[down][--all][--dev][eth0]"),
+        ("MODE=start IFACE=eth0 ADDRFAM=inet6", ""),
+        ("MODE=start IFACE=--all ADDRFAM=meta", ""),
+        ("MODE=start IFACE=lo ADDRFAM=inet", ""),
+        ("MODE=start IFACE=eth0:1 ADDRFAM=inet", ""),
+        ("MODE=start IFACE=fan-250-0-28 ADDRFAM=NetworkManager", ""),
+        ("MODE=start", ""),
+        ("IFACE=eth0", ""),
+    ] {
+        host.exec(&format!("env {environment} /etc/network/if-up.d/fanctl"))
+            .ok();
+        assert_eq!(host.logged().concat(), calls, "{environment}");
+    }
 }
 
 fn a_second_ifup_changes_nothing(suite: Suite) {
