@@ -1,16 +1,18 @@
 //! A host whose interfaces belong to ifupdown, as Debian ships it: with an `/etc`, a `/dev/log` and a `/usr/local/bin` of
 //! its own, which are those of the machine for nobody else.
 
-use std::fs::{self, File};
+use std::fmt::Write as _;
+use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::ops::Deref;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use nix::mount::{MsFlags, mount, umount};
+use serde_json::Value;
 
 use super::{Host, Output};
 
@@ -64,15 +66,16 @@ impl Station {
         let (host, root) = (Host::new(name), suite.root());
         host.set_sysctl("ipv4/ip_forward", "1"); // it is never taken back, and so no difference
         host.set_sysctl("unix/max_dgram_qlen", "512");
+        host.ip("link set lo up");
         host.exec("cp -a /etc /run/etc").ok();
-        let programs = root.join("usr/libexec");
+        let executors = root.join("usr/libexec");
         let log = host.run(move || {
             bind("/run/etc", "/etc");
             own_dev();
-            tmpfs("/usr/local/bin");
+            mount_new("tmpfs", "/usr/local/bin", "");
             symlink(Host::program(), FANCTL).expect("fanctl installed");
-            if programs.is_dir() {
-                bind(programs, "/usr/libexec");
+            if executors.is_dir() {
+                bind(executors, "/usr/libexec");
             }
             fs::remove_dir_all("/etc/network").expect("no hooks of the machine's");
             fs::create_dir_all("/run/network").expect("a directory");
@@ -82,7 +85,9 @@ impl Station {
             for hook in ["/etc/network/if-up.d/fanctl", "/etc/network/if-post-down.d/fanctl"] {
                 fs::copy(HOOK, hook).expect("the hook");
             }
-            UnixDatagram::bind(LOG).expect("a system log")
+            let log = UnixDatagram::bind(LOG).expect("a system log");
+            fs::set_permissions(LOG, Permissions::from_mode(0o666)).expect("open to everybody");
+            log
         });
         log.set_nonblocking(true).expect("a socket");
         Self { host, root, log }
@@ -101,8 +106,13 @@ impl Station {
     pub fn interfaces(&self, stanzas: &[(&str, &str, &[&str])]) {
         let mut text = String::new();
         for (device, address, lines) in stanzas {
-            text += &format!("auto {device}\niface {device} inet static\n  address {address}/16\n");
-            text.extend(lines.iter().map(|line| format!("  {line}\n")));
+            let _ = writeln!(
+                text,
+                "auto {device}\niface {device} inet static\n  address {address}/16"
+            );
+            for line in *lines {
+                let _ = writeln!(text, "  {line}");
+            }
         }
         self.write("/etc/network/interfaces", &text);
     }
@@ -110,6 +120,16 @@ impl Station {
     #[track_caller]
     pub fn ifup(&self, words: &str) -> Output {
         self.exec(&format!("{}/sbin/ifup {words}", self.root.display()))
+    }
+
+    /// As a person does it, who sees what is written on standard output and error.
+    #[track_caller]
+    pub fn ifup_at_a_terminal(&self, words: &str) -> Output {
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command"]);
+        command.arg(format!("{}/sbin/ifup {words}", self.root.display()));
+        command.arg("/dev/null");
+        self.execute(command)
     }
 
     #[track_caller]
@@ -127,10 +147,7 @@ impl Station {
             match self.log.recv(&mut buffer) {
                 Ok(length) => {
                     let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                    let (_, line) = entry
-                        .split_once(" fanctl: ")
-                        .unwrap_or_else(|| panic!("from whom? {entry}"));
-                    lines.push(line.to_string());
+                    lines.extend(entry.split_once(" fanctl: ").map(|(_, line)| line.to_string()));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return lines,
                 Err(error) => panic!("the system log: {error}"),
@@ -151,25 +168,30 @@ impl Station {
         assert_ne!(elsewhere.code, Some(0), "this machine has one of its own\n{elsewhere}");
     }
 
-    /// Each fan bridge that is up, with the address it has.
+    /// Has this program in place of `fanctl`.
+    pub fn replace_fanctl(&self, program: &'static str) {
+        self.run(move || {
+            fs::remove_file(FANCTL).expect("fanctl");
+            fs::write(FANCTL, program).expect("to write");
+            fs::set_permissions(FANCTL, Permissions::from_mode(0o755)).expect("an executable file");
+        });
+    }
+
+    /// These bridges are up and no other, each with its address: "fan-250-0-28 250.0.28.1/24".
     #[track_caller]
-    pub fn fans(&self) -> Vec<(String, String)> {
+    pub fn has_fans(&self, expected: &[&str]) {
         let links = self.ip_json("addr show up type bridge");
-        let mut fans: Vec<(String, String)> = links
-            .as_array()
-            .expect("links")
-            .iter()
+        let links = links.as_array().expect("links").iter();
+        let mut fans: Vec<String> = links
             .map(|link| {
                 let address = &link["addr_info"][0];
-                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_string();
-                (
-                    text(&link["ifname"]),
-                    format!("{}/{}", text(&address["local"]), address["prefixlen"]),
-                )
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+                let (bridge, local) = (text(&link["ifname"]), text(&address["local"]));
+                format!("{bridge} {local}/{}", address["prefixlen"])
             })
             .collect();
         fans.sort();
-        fans
+        assert_eq!(fans, expected, "the log says: {:#?}", self.logged());
     }
 }
 
@@ -177,19 +199,20 @@ const HOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ifupdown/fanctl");
 const FANCTL: &str = "/usr/local/bin/fanctl";
 const LOG: &str = "/dev/log";
 
-/// A `/dev` where a socket can be made that nobody else sees.
+/// A `/dev` where a socket can be made that nobody else sees, with terminals of its own.
 fn own_dev() {
     fs::create_dir("/run/dev").expect("a directory");
     bind("/dev", "/run/dev");
-    tmpfs("/dev");
-    for device in ["null", "random", "urandom"].map(|name| Path::new("/dev").join(name)) {
-        File::create(&device).expect("a file");
-        bind(
-            Path::new("/run").join(device.strip_prefix("/").expect("absolute")),
-            &device,
-        );
+    mount_new("tmpfs", "/dev", "");
+    for device in ["null", "random", "urandom"] {
+        let place = format!("/dev/{device}");
+        File::create(&place).expect("a file");
+        bind(format!("/run/dev/{device}"), place);
     }
     umount("/run/dev").expect("it is used no more");
+    fs::create_dir("/dev/pts").expect("a directory");
+    mount_new("devpts", "/dev/pts", "ptmxmode=0666");
+    symlink("pts/ptmx", "/dev/ptmx").expect("a link");
 }
 
 fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) {
@@ -198,6 +221,7 @@ fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) {
         .unwrap_or_else(|error| panic!("{} on {}: {error}", source.display(), target.display()));
 }
 
-fn tmpfs(directory: &str) {
-    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect(directory);
+fn mount_new(kind: &str, directory: &str, options: &str) {
+    mount(Some(kind), directory, Some(kind), MsFlags::empty(), Some(options))
+        .unwrap_or_else(|error| panic!("{kind} on {directory}: {error}"));
 }
