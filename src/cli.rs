@@ -1,16 +1,14 @@
 //! The command line: declarations, and how the two grammars that ever existed fill one [`Config`]. No decisions.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::config::{self, Config, UnderlaySource};
-use crate::desire::{MAX_MTU, MIN_MTU};
-use crate::encap::{Encapsulation, VXLAN_PORT};
+use crate::encap::Encapsulation;
 use crate::error::Error;
-use crate::mapping::{Mapping, Overlay};
+use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 
 /// The fan: every host of an underlay gets a slice of an overlay, computed from its own address
@@ -35,22 +33,36 @@ pub enum Command {
     /// Take down a fan
     #[command(override_usage = DOWN_USAGE, after_help = DOWN_EXAMPLES)]
     Down(DownArgs),
+    /// Make the machine match its configuration: add, change and remove fans
+    #[command(after_help = RELOAD_EXAMPLES)]
+    Reload(ReloadArgs),
+    /// Tell whether the machine matches its configuration
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Check, list or convert the configuration files
+    #[command(subcommand, after_help = CONFIG_EXAMPLES)]
+    Config(ConfigAction),
     /// Tell which slice a host owns, or which host an overlay address lives on
     #[command(after_help = MAP_EXAMPLES)]
     Map(MapArgs),
     /// Build a small fan on this machine, in network namespaces of its own, and try it
     #[command(after_help = LAB_EXAMPLES)]
     Lab(LabArgs),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
 }
 
 const UP_USAGE: &str = "fanctl up OVERLAY UNDERLAY [WORD]... [OPTIONS]
-       fanctl up -o OVERLAY -u UNDERLAY [OPTIONS]";
+       fanctl up -o OVERLAY -u UNDERLAY [OPTIONS]
+       fanctl up -a [--config FILE] [--dev INTERFACE] [OPTIONS]";
 
 const DOWN_USAGE: &str = "fanctl down OVERLAY UNDERLAY [OPTIONS]
        fanctl down -o OVERLAY -u UNDERLAY [OPTIONS]
+       fanctl down -a [--dev INTERFACE] [OPTIONS]
        fanctl down -e [OPTIONS]";
 
 const UP_EXAMPLES: &str = "\
@@ -74,8 +86,10 @@ Examples:
   fanctl up 250.0.0.0/8 eth0/16 dhcp host-reserve 4
   fanctl up -o 250.0.0.0/8 -u 172.30.0.0/16 --encap vxlan
   fanctl up 250 default --dry-run
+  fanctl up -a
 
-Exit status: 0 done, 1 failed (all steps were taken back), 2 usage, 3 refused (nothing was touched).";
+Exit status: 0 done, 1 failed (all steps were taken back), 2 usage or configuration, 3 refused (nothing
+was touched). With -a each fan stands for itself, and the status is that of the worst.";
 
 const DOWN_EXAMPLES: &str = "\
 OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl show prints.
@@ -83,10 +97,46 @@ OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl 
 Examples:
   fanctl down 250.0.0.0/8 eth0/16
   fanctl down -o 250.0.0.0/8 -u 172.30.0.28/16
+  fanctl down -a
   fanctl down -e
 
 Exit status: 0 done or nothing to do, 1 failed (all steps were taken back), 2 usage, 3 refused
 (nothing was touched), as when a container is still attached.";
+
+const RELOAD_EXAMPLES: &str = "\
+Fans that are configured come up or become as configured; fans that configuration brought up and that
+are configured no more go; fans that somebody brought up by hand stay. With anything wrong in a file
+nothing is touched.
+
+Examples:
+  fanctl reload
+  fanctl reload --dry-run
+
+Exit status: 0 done or nothing to do, 1 a fan failed (its steps were taken back), 2 usage or
+configuration, 3 a fan was refused (it was not touched).";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  fanctl status
+  fanctl status --json | jq '.fans[] | select(.matches | not)'
+
+Exit status: 0 the machine is as configured, 1 failed, 2 usage or configuration, 4 it is not.";
+
+const CONFIG_EXAMPLES: &str = "\
+The files are /etc/fan.toml and /etc/network/fan; both are read, and a fan in both must be the same.
+
+Examples:
+  fanctl config check
+  fanctl config check --config new.toml
+  fanctl config convert > /etc/fan.toml
+
+Exit status: 0 nothing is wrong, 1 a file cannot be read, 2 usage, or something is wrong in a file.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  fanctl completions bash > /usr/share/bash-completion/completions/fanctl
+  fanctl completions zsh > /usr/share/zsh/site-functions/_fanctl
+  fanctl completions fish > /usr/share/fish/vendor_completions.d/fanctl.fish";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -155,10 +205,11 @@ impl PairArgs {
         }
         let overlay = overlay.parse().map_err(Error::Usage)?;
         let underlay: UnderlaySource = underlay.parse().map_err(Error::Usage)?;
-        if let Some(underlay) = underlay.underlay() {
-            Mapping::new(overlay, underlay).map_err(Error::Usage)?;
+        let mut contradictions = Config::new(overlay, underlay.clone()).contradictions();
+        match contradictions.pop() {
+            Some((_, reason)) => Err(Error::Usage(reason)),
+            None => Ok((overlay, underlay, rest)),
         }
-        Ok((overlay, underlay, rest))
     }
 }
 
@@ -181,6 +232,8 @@ pub struct OutputArgs {
 pub struct UpArgs {
     #[command(flatten)]
     pair: PairArgs,
+    #[command(flatten)]
+    all: UpAllArgs,
     /// Give out the slice by DHCP (needs dnsmasq)
     #[arg(long)]
     dhcp: bool,
@@ -194,13 +247,13 @@ pub struct UpArgs {
     #[arg(long, value_name = "ENCAP")]
     encap: Option<Encapsulation>,
     /// MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip) or 50 (vxlan)]
-    #[arg(long, value_name = "N", value_parser = number("mtu", MIN_MTU..=MAX_MTU))]
+    #[arg(long, value_name = "N", value_parser = config::mtu)]
     mtu: Option<u32>,
     /// UDP port of vxlan; the same on all hosts [default: 8472]
-    #[arg(long, value_name = "N", value_parser = number("port", 1..=65535_u16))]
+    #[arg(long, value_name = "N", value_parser = config::port)]
     port: Option<u16>,
     /// Keep the fan's routes in table N, behind a routing rule, instead of the main table
-    #[arg(long, value_name = "N", value_parser = table)]
+    #[arg(long, value_name = "N", value_parser = config::table)]
     table: Option<u32>,
     /// Do not masquerade traffic from the slice to outside the overlay
     #[arg(long)]
@@ -210,37 +263,26 @@ pub struct UpArgs {
     pub output: OutputArgs,
 }
 
-/// A reader of numbers in a range that names what the number is for.
-fn number<T>(what: &'static str, range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
-where
-    T: FromStr + PartialOrd + Display + Clone,
-{
-    move |text| {
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| format!("{what} '{text}' is no number from {} to {}", range.start(), range.end()))
-    }
-}
-
-/// A routing table that a fan can have for itself: not 0, and not the kernel's 253 to 255.
-fn table(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err(format!("table '{text}' is no number from 1 to 4294967295")),
-        Ok(253..=255) => Err(format!(
-            "table {text} is the kernel's own; leave --table out for the main table"
-        )),
-        Ok(number) => Ok(number),
-    }
-}
-
 impl UpArgs {
+    /// Which of the configured fans are asked for, if it is not one that is spelled out.
+    #[must_use]
+    pub fn all(&self) -> Option<&UpAllArgs> {
+        self.all.all.then_some(&self.all)
+    }
+
     /// The fan that is asked for.
     ///
     /// # Errors
     /// Usage: something is missing, makes no sense, or is said twice in different ways.
     pub fn config(&self) -> Result<Config, Error> {
+        let for_all = [
+            ("--config", self.all.config.file.is_some()),
+            ("--dev", self.all.dev.is_some()),
+        ];
+        only_for_all(&for_all)?;
         let (overlay, underlay, words) = self.pair.read("up")?;
         let mut config = Config::new(overlay, underlay);
-        config.apply_words(words).map_err(Error::Usage)?;
+        config.apply_words(words).map_err(|(_, reason)| Error::Usage(reason))?;
         let defaults = Config::new(config.overlay, config.underlay.clone());
         config.dhcp |= self.dhcp;
         merge(
@@ -256,16 +298,24 @@ impl UpArgs {
             "bridge",
         )?;
         config.encapsulation = self.encap.unwrap_or(config.encapsulation);
-        if self.port.is_some() && config.encapsulation != Encapsulation::Vxlan {
-            return Err(Error::Usage(
-                "option '--port' is for vxlan; add --encap vxlan, on all hosts".into(),
-            ));
-        }
-        config.port = self.port.unwrap_or(VXLAN_PORT);
         config.mtu = self.mtu;
+        config.port = self.port;
         config.table = self.table;
         config.nat = !self.no_nat;
-        Ok(config)
+        match config.contradictions().pop() {
+            Some((_, reason)) => Err(Error::Usage(reason)),
+            None => Ok(config),
+        }
+    }
+}
+
+/// Refuses options, named and whether they were given, that choose among the fans of a configuration.
+fn only_for_all(options: &[(&str, bool)]) -> Result<(), Error> {
+    match options.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Error::Usage(format!(
+            "option '{option}' goes with -a, which is about every fan of the configuration; add -a, or leave it out"
+        ))),
     }
 }
 
@@ -281,17 +331,111 @@ fn merge<T: PartialEq>(value: &mut T, option: Option<T>, default: &T, name: &str
     Ok(())
 }
 
+/// Which of the configured fans to bring up.
+#[derive(Debug, Args)]
+pub struct UpAllArgs {
+    /// Bring up every fan of /etc/fan.toml and /etc/network/fan
+    #[arg(
+        short,
+        long,
+        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat"]
+    )]
+    all: bool,
+    /// With -a: only fans whose underlay address is on this interface
+    #[arg(long, value_name = "INTERFACE")]
+    pub dev: Option<InterfaceName>,
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Which files the fans are written down in.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Read FILE instead of /etc/fan.toml and /etc/network/fan: as TOML if its name ends in .toml, else as the latter
+    #[arg(long = "config", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
 /// `fanctl down`
 #[derive(Debug, Args)]
 pub struct DownArgs {
     #[command(flatten)]
     pair: PairArgs,
-    /// Take down every fan of this host
+    /// Take down every fan that configuration brought up (those that fanctl show flags auto)
     #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay"])]
+    pub all: bool,
+    /// With -a: only fans whose underlay address is on this interface
+    #[arg(long, value_name = "INTERFACE")]
+    pub dev: Option<InterfaceName>,
+    /// Take down every fan of this host
+    #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay", "all", "dev"])]
     pub everything: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `fanctl reload`
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// What to print, and whether to act.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `fanctl status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print an object with each fan and what is to be done
+    #[arg(long)]
+    pub json: bool,
+    /// Tell on standard error what was chosen
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `fanctl config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Tell everything that is wrong with the files
+    Check(ConfigArgs),
+    /// List the fans that are written down
+    List(ListArgs),
+    /// Print a file in one of the grammars of /etc/network/fan as TOML
+    Convert(ConvertArgs),
+}
+
+/// `fanctl config list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print an array of objects
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fanctl config convert`
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// The file [default: /etc/network/fan]
+    pub file: Option<PathBuf>,
+}
+
+/// `fanctl completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
 }
 
 impl DownArgs {
@@ -300,6 +444,7 @@ impl DownArgs {
     /// # Errors
     /// Usage: something is missing, makes no sense, or is too much.
     pub fn pair(&self) -> Result<(Overlay, UnderlaySource), Error> {
+        only_for_all(&[("--dev", self.dev.is_some())])?;
         let (overlay, underlay, words) = self.pair.read("down")?;
         match words.first() {
             None => Ok((overlay, underlay)),
@@ -356,10 +501,10 @@ pub struct LabArgs {
     #[arg(value_enum, default_value_t)]
     pub action: LabAction,
     /// How many hosts, 2 to 16
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = number("hosts", 2..=16_u8))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = |text: &str| config::number("hosts", text, 2..=16_u8))]
     pub hosts: u8,
     /// How many containers on each host, 1 to 100
-    #[arg(long, value_name = "M", default_value_t = 2, value_parser = number("containers", 1..=100_u8))]
+    #[arg(long, value_name = "M", default_value_t = 2, value_parser = |text: &str| config::number("containers", text, 1..=100_u8))]
     pub containers: u8,
     /// How packets travel [default: ipip where the kernel has it, else vxlan]
     #[arg(long, value_name = "ENCAP")]

@@ -1,11 +1,16 @@
 //! Each verb, in a file of its own.
 
 mod change;
+mod config;
+mod down;
 mod map;
+mod reload;
 mod show;
+mod up;
 
 use std::io::Write;
 
+use clap::CommandFactory;
 use serde::Serialize;
 
 use crate::cli::{Cli, Command};
@@ -19,15 +24,26 @@ use crate::object::{Bridge, Object, State};
 /// How it ended otherwise.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
     match &cli.command {
-        Command::Up(args) => change::up(&args.config()?, args.output, out),
-        Command::Down(args) if args.everything => change::down_everything(args.output, out),
+        Command::Up(args) => match args.all() {
+            Some(all) => up::all(all, args.output, out),
+            None => up::one(&args.config()?, args.output, out),
+        },
+        Command::Down(args) if args.everything => down::everything(args.output, out),
+        Command::Down(args) if args.all => down::all(args.dev.as_ref(), args.output, out),
         Command::Down(args) => {
             let (overlay, underlay) = args.pair()?;
-            change::down(overlay, &underlay, args.output, out)
+            down::one(overlay, &underlay, args.output, out)
         }
+        Command::Reload(args) => reload::reload(args, out),
+        Command::Status(args) => reload::status(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),
         Command::Lab(args) => lab::command(args, out),
+        Command::Completions(args) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), "fanctl", out);
+            Ok(())
+        }
     }
 }
 

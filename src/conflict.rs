@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::desire::{MIN_MTU, mtu};
+use crate::config::MIN_MTU;
+use crate::desire::mtu;
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::host::{ForeignRoute, Host, Link, LinkKind};

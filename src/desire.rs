@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::config::{MAX_MTU, MIN_MTU};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::firewall::{self, Accept, Way};
@@ -16,11 +17,6 @@ use crate::program;
 
 #[cfg(test)]
 mod tests;
-
-/// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
-pub const MIN_MTU: u32 = 576;
-/// The largest: an IPv4 packet of 65535 bytes (RFC 791, section 3.1) less the 20 of IPIP.
-pub const MAX_MTU: u32 = 65515;
 
 /// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
 #[must_use]

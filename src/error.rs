@@ -9,8 +9,14 @@ pub enum Error {
     Failed(String),
     /// The command line makes no sense.
     Usage(String),
+    /// Configuration files are not as they should be. Every fault there is.
+    Faulty(Vec<String>),
     /// The machine is not in a state in which it could be done; nothing was touched. Every reason there is.
     Refused(Vec<String>),
+    /// Of several things to do these were not done; the others were.
+    Several(Vec<Error>),
+    /// The machine is not as configured, which was all that was asked.
+    Differs,
     /// A signal ended it: its number, and what became of what was begun.
     Interrupted(i32, String),
     /// Whoever reads what we write has had enough, as `head` does. All is well.
@@ -18,25 +24,61 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit status: 0 after all, 1 failed, 2 usage, 3 refused; for a signal 128 and its number, as shells have it.
+    /// The exit status: 0 after all, 1 failed, 2 usage or configuration, 3 refused, 4 not as configured; for a signal 128
+    /// and its number, as shells have it. Of several, 1 goes before 3 and 3 before 2.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Unread => 0,
             Self::Failed(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Faulty(_) => 2,
             Self::Refused(_) => 3,
+            Self::Differs => 4,
             Self::Interrupted(signal, _) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+            Self::Several(errors) => {
+                let statuses: Vec<u8> = errors.iter().map(Self::exit_status).collect();
+                let worst = [1, 3, 2].into_iter().find(|status| statuses.contains(status));
+                worst.or(statuses.into_iter().max()).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Of several things to do, each of these was not done.
+    ///
+    /// # Errors
+    /// They, if there are any.
+    pub fn all(mut errors: Vec<Self>) -> Result<(), Self> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
         }
     }
 
     /// The lines to print.
     #[must_use]
-    pub fn lines(&self) -> &[String] {
+    pub fn lines(&self) -> Vec<&str> {
         match self {
-            Self::Failed(line) | Self::Usage(line) | Self::Interrupted(_, line) => std::slice::from_ref(line),
-            Self::Refused(lines) => lines,
-            Self::Unread => &[],
+            Self::Failed(line) | Self::Usage(line) | Self::Interrupted(_, line) => vec![line],
+            Self::Faulty(lines) | Self::Refused(lines) => lines.iter().map(String::as_str).collect(),
+            Self::Several(errors) => errors.iter().flat_map(Self::lines).collect(),
+            Self::Differs | Self::Unread => vec![],
+        }
+    }
+
+    /// The same, with what it is about in front of every line.
+    #[must_use]
+    pub fn about(self, what: &str) -> Self {
+        let about = |line: String| format!("{what}: {line}");
+        let all = |lines: Vec<String>| lines.into_iter().map(about).collect();
+        match self {
+            Self::Failed(line) => Self::Failed(about(line)),
+            Self::Usage(line) => Self::Usage(about(line)),
+            Self::Faulty(lines) => Self::Faulty(all(lines)),
+            Self::Refused(lines) => Self::Refused(all(lines)),
+            Self::Interrupted(signal, line) => Self::Interrupted(signal, about(line)),
+            Self::Several(errors) => Self::Several(errors.into_iter().map(|error| error.about(what)).collect()),
+            Self::Differs | Self::Unread => self,
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Fan {
     pub table: Option<u32>,
     /// Whether traffic from the slice to outside the overlay is masqueraded.
     pub nat: bool,
+    /// Whether configuration brought it up, rather than a person.
+    pub auto: bool,
 }
 
 /// The kernel's main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
@@ -142,6 +144,9 @@ impl Fan {
             flags.push("dhcp".to_string());
         }
         flags.push(format!("host-reserve {}", self.host_reserve));
+        if self.auto {
+            flags.push("auto".to_string());
+        }
         if self.bridge != self.default_bridge() {
             flags.push(format!("bridge {}", self.bridge));
         }
@@ -194,6 +199,9 @@ impl Fan {
         if !self.nat {
             option("no-nat".into());
         }
+        if self.auto {
+            option("auto".into());
+        }
         label
     }
 
@@ -220,11 +228,13 @@ impl Fan {
             mtu: None,
             table: None,
             nat: true,
+            auto: false,
         };
         while let Some(word) = words.next() {
             match word {
                 "dhcp" => fan.dhcp = true,
                 "no-nat" => fan.nat = false,
+                "auto" => fan.auto = true,
                 "host-reserve" => fan.host_reserve = crate::config::host_reserve(words.next()?).ok()?,
                 "port" => fan.port = words.next()?.parse().ok()?,
                 "mtu" => fan.mtu = Some(words.next()?.parse().ok()?),
@@ -277,6 +287,7 @@ pub(crate) mod tests {
             mtu: Some(1400),
             table: Some(4_294_967_295),
             nat: false,
+            auto: true,
             bridge: "fifteen-letters".parse().unwrap(),
             device: "fifteen-letterz".parse().unwrap(),
             ..plain.clone()
@@ -308,9 +319,10 @@ pub(crate) mod tests {
             dhcp: true,
             bridge: "br7".parse().unwrap(),
             nat: false,
+            auto: true,
             ..plain
         };
-        assert_eq!(other.flags(), "dhcp host-reserve 1 bridge br7 no-nat");
+        assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod bpf;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod configuration;
 pub mod conflict;
 pub mod desire;
 pub mod digest;

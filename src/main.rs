@@ -13,9 +13,12 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            let verb = std::env::args_os().nth(1);
-            let verb = verb.as_deref().and_then(|verb| verb.to_str());
-            return complain(&Error::Usage(usage::sentence(&error, verb)));
+            let words: Vec<String> = std::env::args_os()
+                .skip(1)
+                .map_while(|word| word.into_string().ok())
+                .collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            return complain(&Error::Usage(usage::sentence(&error, &words)));
         }
         Err(help) => help.exit(),
     };

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::config::{KEYS, Kind};
+use crate::configuration::Entry;
 use crate::desire;
 use crate::fan::Fan;
 use crate::host::{AttachedProgram, Counters, Host, Link};
@@ -30,6 +33,47 @@ pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
 
 fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
     format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
+}
+
+/// The table that `config list` prints, with its header.
+#[must_use]
+pub fn entries(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let mut row = |overlay: &str, underlay: &str, options: &str, place: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{overlay:20} {underlay:20} {options:32} {place}");
+    };
+    row("Overlay", "Underlay", "Options", "Place");
+    for Entry { config, position, .. } in entries {
+        let options = config.options();
+        let options = if options.is_empty() { "-" } else { &options };
+        row(
+            &config.overlay.to_string(),
+            &config.underlay.to_string(),
+            options,
+            &format!("{}:{}", position.file, position.line),
+        );
+    }
+    text
+}
+
+/// A fan that is written down, with every default filled in, and where.
+#[must_use]
+pub fn entry(entry: &Entry) -> Value {
+    let keys = KEYS.iter().map(|key| {
+        let text = key.get(&entry.config);
+        let value = text.map_or(Value::Null, |text| match key.kind {
+            Kind::Text => Value::String(text),
+            // Numbers and flags are written alike in JSON.
+            Kind::Number | Kind::Flag => text.parse().unwrap_or(Value::Null),
+        });
+        (key.name.replace('-', "_"), value)
+    });
+    let place = [
+        ("file".to_string(), entry.position.file.as_ref().into()),
+        ("line".to_string(), entry.position.line.into()),
+    ];
+    keys.chain(place).collect::<serde_json::Map<_, _>>().into()
 }
 
 /// A fan with everything that is known of it.
@@ -145,13 +189,8 @@ fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a Attach
 pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
     let (mut missing, mut different) = (Vec::new(), Vec::new());
     for step in diff(owned, &desire::with(owned, fan, host)) {
-        let hidden = !host.privileged
-            && matches!(
-                step.object(),
-                Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_)
-            );
         match &step {
-            _ if hidden => {}
+            _ if is_hidden(step.object(), host) => {}
             Step::Create(object) => missing.push(describe(object)),
             Step::Change { to: object, .. } | Step::Delete(object) => different.push(describe(object)),
         }
@@ -159,17 +198,28 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
     if fan.nat && !host.ip_forward {
         different.push("net.ipv4.ip_forward, which NAT needs".to_string());
     }
-    let unknown = if host.privileged {
-        Vec::new()
-    } else {
-        vec!["firewall and dhcp server: only root may look at them".to_string()]
-    };
+    let unknown = unknown(host);
     Verdict {
         complete: missing.is_empty() && different.is_empty(),
         missing,
         different,
         unknown,
     }
+}
+
+/// Whether an object could not be seen even if it is there, so that its absence means nothing.
+#[must_use]
+pub fn is_hidden(object: &Object, host: &Host) -> bool {
+    !host.privileged && matches!(object, Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_))
+}
+
+/// What could not be looked at, and why.
+#[must_use]
+pub fn unknown(host: &Host) -> Vec<String> {
+    if host.privileged {
+        return Vec::new();
+    }
+    vec!["firewall and dhcp server: only root may look at them".to_string()]
 }
 
 /// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::config::{Config, Place, UnderlaySource};
-use crate::encap::{Encapsulation, VXLAN_PORT};
+use crate::encap::VXLAN_PORT;
 use crate::fan::Fan;
 use crate::host::{Host, HostAddress, Link, LinkKind};
 use crate::mapping::{Mapping, Underlay};
@@ -45,17 +45,14 @@ pub fn resolve(config: &Config, host: &Host) -> Result<Resolved, String> {
         host: found.address,
         device: found.link.name.clone(),
         encapsulation: config.encapsulation,
-        port: if config.encapsulation == Encapsulation::Vxlan {
-            config.port
-        } else {
-            VXLAN_PORT
-        },
+        port: config.port.unwrap_or(VXLAN_PORT),
         bridge: config.bridge.clone().unwrap_or_else(|| InterfaceName::of_slice(slice)),
         dhcp: config.dhcp,
         host_reserve: config.host_reserve,
         mtu: config.mtu,
         table: config.table,
         nat: config.nat,
+        auto: false,
     };
     let Found { link, address, choice } = found;
     let choice = format!(

@@ -9,15 +9,20 @@ use clap::{CommandFactory, Error};
 
 use crate::cli::Cli;
 
-/// One line: what is wrong, and what to do. `verb` is the first argument, if there was one.
+/// One line: what is wrong, and what to do. `words` are the first arguments, which may be verbs.
 #[must_use]
-pub fn sentence(error: &Error, verb: Option<&str>) -> String {
-    let verbs: Vec<String> = Cli::command()
-        .get_subcommands()
-        .map(|verb| verb.get_name().to_string())
-        .collect();
-    let verb = verb.filter(|verb| verbs.iter().any(|known| known == verb));
-    let help = verb.map_or("see: fanctl --help".into(), |verb| format!("see: fanctl {verb} --help"));
+pub fn sentence(error: &Error, words: &[&str]) -> String {
+    let (mut command, mut path) = (Cli::command(), vec!["fanctl"]);
+    for word in words {
+        let Some(verb) = command.find_subcommand(word).cloned() else {
+            break;
+        };
+        path.push(word);
+        command = verb;
+    }
+    let help = format!("see: {} --help", path.join(" "));
+    let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let verb = path.get(1);
     let argument = text(error, ContextKind::InvalidArg);
     let value = text(error, ContextKind::InvalidValue);
     match error.kind() {

@@ -1,4 +1,5 @@
-//! `up` and `down`: choose the desired set, and go there; or print the way.
+//! What every verb that changes something does: observe, choose the desired set, take the difference, go there and look
+//! whether it came out; or print the way.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -9,115 +10,76 @@ use serde::Serialize;
 use super::{bridges, json};
 use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
-use crate::config::{Config, Place, UnderlaySource};
+use crate::config::Config;
 use crate::conflict;
 use crate::desire;
 use crate::error::Error;
-use crate::fan::Fan;
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::machine::{self, Machine, Scope};
 use crate::mapping::Overlay;
+use crate::name::InterfaceName;
 use crate::object::{Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
 use crate::report::Report;
 use crate::resolve::resolve;
 use crate::transcript::{self, describe};
 
-/// Brings a fan up, or makes one that is up as asked for.
-pub fn up(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    if !config.enabled {
-        note(output, &format!("fan {} is off: left alone", config.overlay));
-        let nothing = Outcome {
-            changed: false,
-            fan: None,
-        };
-        return if output.json { json(&nothing, out) } else { Ok(()) };
-    }
-    let change = Change::begin("up", output)?;
-    let fan = change.resolve(config)?;
-    let mut reasons = conflict::conflicts(&fan, &change.host, &change.owned);
-    let desired = desire::with(&change.owned, &fan, &change.host);
-    let steps = diff(&change.owned, &desired);
-    reasons.extend(refusals(&steps, &change.host));
-    if !reasons.is_empty() {
-        return Err(Error::Refused(reasons));
-    }
-    let forward = fan.nat && !change.host.ip_forward;
-    let changed = change.carry_out(&steps, &desired, forward, out)?;
-    if output.dry_run {
-        return Ok(());
-    }
-    let mtu = desire::mtu(&fan, &change.host);
-    let sentence = if changed {
-        format!(
-            "{} is up: slice {}, gateway {}, mtu {mtu}",
-            fan.bridge,
-            fan.slice(),
-            fan.gateway()
-        )
-    } else {
-        format!("{} is up already: nothing to do", fan.bridge)
-    };
-    change.tell(&sentence, changed, Some(&fan), out)
-}
-
-/// Takes one fan down.
-pub fn down(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let change = Change::begin("down", output)?;
-    if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == overlay) {
-        is_meant(fan, underlay).map_err(|reason| Error::Refused(vec![reason]))?;
-    }
-    let rest = desire::without(&change.owned, Owner::Fan(overlay));
-    change.take_down(&desire::with_shared(rest, &change.host), &format!("fan {overlay}"), out)
-}
-
-/// Takes every fan down.
-pub fn down_everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    Change::begin("down", output)?.take_down(&State::new(), "every fan", out)
-}
-
-/// Whether the underlay that was written can be that of a fan. Nothing is looked up: a fan must go down also when its
-/// interface or address is gone.
-fn is_meant(fan: &Fan, underlay: &UnderlaySource) -> Result<(), String> {
-    let place = match &underlay.place {
-        Place::Default => true,
-        Place::Interface(name) => *name == fan.device,
-        Place::Address(address) => *address == fan.host,
-        Place::Network(network) => *network == fan.mapping.underlay(),
-    };
-    if place && underlay.len == fan.mapping.underlay().network().prefix() {
-        return Ok(());
-    }
-    Err(format!(
-        "fan {0} is over {1} on {2}, not over '{underlay}'; if it is meant: fanctl down {0} {1}",
-        fan.overlay(),
-        fan.underlay_address(),
-        fan.device
-    ))
-}
-
-/// A change in the making: the machine, locked, and what it was like.
-struct Change {
+/// A change in the making: the machine, locked, and what it was like when last looked at.
+pub struct Change {
     machine: Machine,
-    owned: State,
-    host: Host,
+    /// What is ours.
+    pub owned: State,
+    /// What is not.
+    pub host: Host,
     output: OutputArgs,
     _lock: Option<Lock>,
 }
 
+/// Who asks for a fan, which is kept in its flag `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Somebody at a command line, or a script; a fan that configuration brought up stays configuration's.
+    Person,
+    /// A file.
+    Configuration,
+}
+
+/// What was done, or would be.
+pub struct Done {
+    /// The fan; none where it was every fan.
+    pub overlay: Option<Overlay>,
+    /// The way that was gone.
+    pub steps: Vec<Step>,
+    /// Whether `net.ipv4.ip_forward` was asked for.
+    pub ip_forward: bool,
+    /// How things are now, for a person.
+    sentence: String,
+}
+
+impl Done {
+    /// Whether there was anything to do.
+    pub fn changed(&self) -> bool {
+        self.ip_forward || !self.steps.is_empty()
+    }
+
+    /// The way, as lines to type.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        let requirement = self.ip_forward.then(|| transcript::IP_FORWARD.to_string());
+        self.steps.iter().flat_map(transcript::lines).chain(requirement)
+    }
+}
+
 impl Change {
-    fn begin(verb: &str, output: OutputArgs) -> Result<Self, Error> {
+    /// Takes the lock and looks.
+    pub fn begin(verb: &str, output: OutputArgs) -> Result<Self, Error> {
         if !machine::is_privileged() && !output.dry_run {
             return Err(Error::Failed(format!(
                 "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
             )));
         }
         if !machine::is_privileged() {
-            note(
-                output,
-                "not root: the firewall cannot be read, and is taken to be empty",
-            );
+            output.note("not root: the firewall cannot be read, and is taken to be empty");
         }
         let lock = if output.dry_run { None } else { Some(Lock::take()?) };
         let machine = Machine::connect()?;
@@ -131,72 +93,124 @@ impl Change {
         })
     }
 
-    fn resolve(&self, config: &Config) -> Result<Fan, Error> {
-        let resolved = resolve(config, &self.host).map_err(|reason| Error::Refused(vec![reason]))?;
-        note(self.output, &resolved.choice);
-        Ok(resolved.fan)
+    /// Whether the underlay address of a fan that is asked for is on an interface.
+    pub fn is_on(&self, config: &Config, interface: &InterfaceName) -> bool {
+        match resolve(config, &self.host) {
+            Ok(resolved) => resolved.fan.device == *interface,
+            Err(_) => config.underlay.interface() == Some(interface),
+        }
     }
 
-    fn take_down(&self, desired: &State, what: &str, out: &mut dyn Write) -> Result<(), Error> {
-        let steps = diff(&self.owned, desired);
+    /// Brings a fan up, or makes one that is up as asked for.
+    pub fn bring_up(&mut self, config: &Config, by: By) -> Result<Done, Error> {
+        let resolved = resolve(config, &self.host).map_err(|reason| Error::Refused(vec![reason]))?;
+        self.output.note(&resolved.choice);
+        let mut fan = resolved.fan;
+        let overlay = Owner::Fan(fan.overlay());
+        let is_autos = fans(&self.owned).any(|up| up.auto && up.overlay() == fan.overlay());
+        fan.auto = is_autos || by == By::Configuration;
+        // Configuration may move what it brought up to another underlay; a person is asked to say so first.
+        let others = (is_autos && by == By::Configuration).then(|| desire::without(&self.owned, overlay));
+        let mut reasons = conflict::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
+        let desired = desire::with(&self.owned, &fan, &self.host);
+        let steps = diff(&self.owned, &desired);
+        reasons.extend(refusals(&steps, &self.host));
+        if !reasons.is_empty() {
+            return Err(Error::Refused(reasons));
+        }
+        let mut done = Done {
+            overlay: Some(fan.overlay()),
+            steps,
+            ip_forward: fan.nat && !self.host.ip_forward,
+            sentence: format!("{} is up already: nothing to do", fan.bridge),
+        };
+        if done.changed() {
+            done.sentence = format!(
+                "{} is up: slice {}, gateway {}, mtu {}",
+                fan.bridge,
+                fan.slice(),
+                fan.gateway(),
+                desire::mtu(&fan, &self.host)
+            );
+        }
+        self.carry_out(&done, desired)?;
+        Ok(done)
+    }
+
+    /// Takes down one fan, or all.
+    pub fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
+        let (desired, what) = match overlay {
+            Some(overlay) => {
+                let rest = desire::without(&self.owned, Owner::Fan(overlay));
+                (desire::with_shared(rest, &self.host), format!("fan {overlay}"))
+            }
+            None => (State::new(), "every fan".to_string()),
+        };
+        let steps = diff(&self.owned, &desired);
         let reasons = refusals(&steps, &self.host);
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
-        let changed = self.carry_out(&steps, desired, false, out)?;
-        if self.output.dry_run {
-            return Ok(());
-        }
-        let sentence = if changed {
-            format!("{what} is down")
+        let state = if steps.is_empty() {
+            "down already: nothing to do"
         } else {
-            format!("{what} is down already: nothing to do")
+            "down"
         };
-        self.tell(&sentence, changed, None, out)
+        let done = Done {
+            overlay,
+            steps,
+            ip_forward: false,
+            sentence: format!("{what} is {state}"),
+        };
+        self.carry_out(&done, desired)?;
+        Ok(done)
     }
 
-    /// Prints the plan, or carries it out and looks whether the machine is as wanted. Whether there was anything to do.
-    fn carry_out(&self, steps: &[Step], desired: &State, ip_forward: bool, out: &mut dyn Write) -> Result<bool, Error> {
-        let lines = || {
-            let requirement = ip_forward.then(|| transcript::IP_FORWARD.to_string());
-            steps.iter().flat_map(transcript::lines).chain(requirement)
-        };
+    /// Goes the way to the desired set and looks whether that is where it led. With `--dry-run` only what is known of the
+    /// machine goes there.
+    fn carry_out(&mut self, done: &Done, desired: State) -> Result<(), Error> {
         if self.output.dry_run {
-            if self.output.json {
-                json(&lines().collect::<Vec<_>>(), out)?;
-            } else {
-                lines().try_for_each(|line| writeln!(out, "{line}"))?;
+            self.owned = desired;
+        } else if let Err(error) = self.go(done, &desired) {
+            // What could not be taken back is what the next fan finds.
+            if let Ok(found) = self.machine.observe(Scope::All) {
+                (self.owned, self.host) = found;
             }
-            return Ok(!steps.is_empty());
+            return Err(error);
         }
+        self.host.ip_forward |= done.ip_forward;
+        Ok(())
+    }
+
+    fn go(&mut self, done: &Done, desired: &State) -> Result<(), Error> {
         // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
         let _held = HeldSignals::hold();
-        apply(steps, |step| {
+        apply(&done.steps, |step| {
             for line in transcript::lines(step) {
-                note(self.output, &format!("# {line}"));
+                self.output.note(&format!("# {line}"));
             }
             self.machine.perform(step)
         })
         .map_err(|failure| Error::Failed(format!("{}; {}", sentence(&failure.failed), outcome(&failure.left))))?;
-        if !steps.is_empty() {
-            self.verify(steps, desired)?;
+        if !done.steps.is_empty() {
+            self.verify(&done.steps, desired)?;
         }
-        if ip_forward {
+        if done.ip_forward {
             // Last, because it is never taken back: a plan that fails must not leave it behind.
-            note(self.output, &format!("# {}", transcript::IP_FORWARD));
+            self.output.note(&format!("# {}", transcript::IP_FORWARD));
             machine::enable_ip_forward().map_err(|error| {
-                let end = self.take_back(steps);
+                let end = self.take_back(&done.steps);
                 Error::Failed(format!("cannot {}: {error}; {end}", transcript::IP_FORWARD))
             })?;
         }
-        Ok(ip_forward || !steps.is_empty())
+        Ok(())
     }
 
     /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
-    fn verify(&self, steps: &[Step], desired: &State) -> Result<(), Error> {
-        let (found, _) = self.machine.observe(Scope::All)?;
+    fn verify(&mut self, steps: &[Step], desired: &State) -> Result<(), Error> {
+        (self.owned, self.host) = self.machine.observe(Scope::All)?;
         let touched: BTreeSet<Owner> = steps.iter().map(|step| step.object().owner()).collect();
-        let rest = diff(&found, desired);
+        let rest = diff(&self.owned, desired);
         let Some(first) = rest.iter().find(|step| touched.contains(&step.object().owner())) else {
             return Ok(());
         };
@@ -212,29 +226,88 @@ impl Change {
         outcome(&take_back(steps, |step| self.machine.perform(step)))
     }
 
-    fn tell(&self, sentence: &str, changed: bool, fan: Option<&Fan>, out: &mut dyn Write) -> Result<(), Error> {
-        if !self.output.json {
-            return Ok(writeln!(out, "{sentence}")?);
+    /// Tells what was done.
+    pub fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
+        if self.output.dry_run {
+            return self.tell_way(done.lines(), out);
         }
-        let report = match fan {
-            Some(fan) => {
-                let (owned, host) = self.machine.observe(Scope::All)?;
-                bridges(&owned)
-                    .find(|b| b.fan.overlay() == fan.overlay())
-                    .map(|b| Report::new(b, &owned, &host))
+        if self.output.json {
+            return json(&self.outcome(done), out);
+        }
+        Ok(writeln!(out, "{}", done.sentence)?)
+    }
+
+    /// Tells what was done of several fans; `nothing` is said when there was none.
+    pub fn tell_all(&self, ends: Vec<End>, nothing: &str, out: &mut dyn Write) -> Result<(), Error> {
+        if ends.is_empty() {
+            return self.output.tell_nothing(nothing, out);
+        }
+        let (mut done, mut outcomes, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for (overlay, result) in ends {
+            match result {
+                Ok(end) => {
+                    outcomes.push(self.outcome(&end));
+                    done.push(end);
+                }
+                Err(error) => {
+                    let error = error.about(&format!("fan {overlay}"));
+                    outcomes.push(Outcome::failed(overlay, &error));
+                    left.push(error);
+                }
             }
-            None => None,
-        };
-        json(&Outcome { changed, fan: report }, out)
+        }
+        if self.output.dry_run {
+            self.tell_way(done.iter().flat_map(Done::lines), out)?;
+        } else if self.output.json {
+            json(&outcomes, out)?;
+        } else {
+            done.iter().try_for_each(|end| writeln!(out, "{}", end.sentence))?;
+        }
+        Error::all(left)
+    }
+
+    fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {
+        if self.output.json {
+            return json(&lines.collect::<Vec<_>>(), out);
+        }
+        Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
+    }
+
+    fn outcome(&self, done: &Done) -> Outcome {
+        let bridge = bridges(&self.owned).find(|bridge| Some(bridge.fan.overlay()) == done.overlay);
+        Outcome {
+            overlay: done.overlay,
+            changed: done.changed(),
+            fan: bridge.map(|bridge| Report::new(bridge, &self.owned, &self.host)),
+            error: None,
+        }
     }
 }
 
-/// What `up --json` and `down --json` tell.
-#[derive(Serialize)]
-struct Outcome {
+/// How it went with one fan of several.
+pub type End = (Overlay, Result<Done, Error>);
+
+/// What `--json` tells of a fan that was to be changed.
+#[derive(Default, Serialize)]
+pub struct Outcome {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<Overlay>,
     changed: bool,
-    /// The fan that is up now.
+    /// The fan as it is up now.
     fan: Option<Report>,
+    /// Why it is not as asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Outcome {
+    fn failed(overlay: Overlay, error: &Error) -> Self {
+        Self {
+            overlay: Some(overlay),
+            error: Some(error.to_string()),
+            ..Self::default()
+        }
+    }
 }
 
 /// What was tried and why it failed: `cannot create tunnel 'fan-ipip': Operation not permitted`.
@@ -273,9 +346,23 @@ impl Drop for HeldSignals {
     }
 }
 
-fn note(output: OutputArgs, line: &str) {
-    if output.verbose {
-        // That nobody listens is no reason to stop in the middle of a plan.
-        let _ = writeln!(std::io::stderr(), "{line}");
+impl OutputArgs {
+    /// Tells that of several fans there is none.
+    pub(super) fn tell_nothing(self, sentence: &str, out: &mut dyn Write) -> Result<(), Error> {
+        if self.json {
+            return json(&[(); 0], out);
+        }
+        if self.dry_run {
+            return Ok(());
+        }
+        Ok(writeln!(out, "{sentence}")?)
+    }
+
+    /// Tells on standard error, where that was asked for.
+    pub(super) fn note(self, line: &str) {
+        if self.verbose {
+            // That nobody listens is no reason to stop in the middle of a plan.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
     }
 }

@@ -56,7 +56,7 @@ fn all_ways_to_write_a_fan_mean_the_same() {
 fn each_word_and_option_is_heard() {
     let plain = asked("250 eth0/16");
     assert!(!plain.dhcp && plain.nat && plain.enabled);
-    assert_eq!((plain.host_reserve, plain.port), (1, 8472));
+    assert_eq!((plain.host_reserve, plain.port), (1, None));
     assert_eq!((plain.mtu, plain.table, &plain.bridge), (None, None, &None));
     assert_eq!(plain.encapsulation.as_str(), "ipip");
 
@@ -64,7 +64,7 @@ fn each_word_and_option_is_heard() {
         "250 bond0.100/24 dhcp host-reserve 4 bridge fan0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat",
     );
     assert!(all.dhcp && !all.nat && all.enabled);
-    assert_eq!((all.host_reserve, all.port), (4, 4789));
+    assert_eq!((all.host_reserve, all.port), (4, Some(4789)));
     assert_eq!((all.mtu, all.table), (Some(1400), Some(99)));
     assert_eq!(all.bridge.map(|name| name.to_string()).as_deref(), Some("fan0"));
     assert_eq!(all.encapsulation.as_str(), "vxlan");

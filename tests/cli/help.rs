@@ -14,7 +14,8 @@ fn the_program_tells_its_verbs() {
     for words in ["--help", "help", "-h"] {
         fanctl(words)
             .succeeds()
-            .prints_all_of(&["  up ", "  down ", "  show ", "  map ", "  lab "]);
+            .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  show "])
+            .prints_all_of(&["  config ", "  map ", "  lab ", "  completions "]);
     }
     fanctl("--version").succeeds().prints("fanctl 0.1.0\n");
 }
@@ -50,10 +51,36 @@ fn up_tells_its_words_options_and_forms() {
             "--dry-run",
             "--json",
             "-v, --verbose",
+            "-a, --all",
+            "--dev <INTERFACE>",
+            "--config <FILE>",
             "Exit status: 0 done, 1 failed",
-            "2 usage, 3 refused",
+            "2 usage or configuration, 3 refused",
         ],
     );
+}
+
+#[test]
+fn the_verbs_of_the_configuration_tell_theirs() {
+    help_of(
+        "reload",
+        &[
+            "--config <FILE>",
+            "--dry-run",
+            "--json",
+            "/etc/network/fan",
+            "Exit status",
+        ],
+    );
+    help_of("status", &["--config <FILE>", "--json", "4 it is not"]);
+    help_of("config", &["check", "list", "convert", "/etc/fan.toml", "Exit status"]);
+    fanctl("config list --help")
+        .succeeds()
+        .prints_all_of(&["--config <FILE>", "--json"]);
+    fanctl("config convert --help")
+        .succeeds()
+        .prints_all_of(&["[FILE]", "/etc/network/fan"]);
+    help_of("completions", &["bash", "zsh", "fish"]);
 }
 
 #[test]
@@ -62,7 +89,10 @@ fn down_tells_its_options_and_forms() {
         "down",
         &[
             "fanctl down OVERLAY UNDERLAY",
+            "fanctl down -a",
             "fanctl down -e",
+            "-a, --all",
+            "--dev <INTERFACE>",
             "-o, --overlay",
             "-u, --underlay",
             "-e, --everything",

@@ -3,6 +3,7 @@
 //!
 //! Expected values are written out, or computed by other means than the library's.
 
+mod config;
 mod grammar;
 mod help;
 mod map;

@@ -5,9 +5,9 @@ use crate::program::{fanctl, with};
 /// What is typed, and all of the answer.
 const TRANSCRIPT: &str = "\
 $ fanctl
-fanctl: the verb is missing; it is one of up, down, show, map, lab; see: fanctl --help
+fanctl: the verb is missing; it is one of up, down, reload, status, show, config, map, lab, completions; see: fanctl --help
 $ fanctl ip
-fanctl: verb 'ip' is unknown; it is one of up, down, show, map, lab; see: fanctl --help
+fanctl: verb 'ip' is unknown; it is one of up, down, reload, status, show, config, map, lab, completions; see: fanctl --help
 $ fanctl -v up
 fanctl: option '-v' is in the verb's place; options follow the verb; see: fanctl --help
 $ fanctl up
@@ -23,7 +23,7 @@ fanctl: option '--dchp' is unknown; did you mean '--dhcp'? see: fanctl up --help
 $ fanctl up 250 nowhere0/16 --now
 fanctl: option '--now' is unknown; see: fanctl up --help
 $ fanctl up 250 nowhere0/16 host-reserve
-fanctl: 'host-reserve' lacks its number, like host-reserve 4
+fanctl: 'host-reserve' lacks its value, a number from 1 to 254
 $ fanctl up 250 nowhere0/16 host-reserve four
 fanctl: host-reserve 'four' is no number from 1 to 254
 $ fanctl up 250 nowhere0/16 --host-reserve 0
@@ -39,13 +39,13 @@ fanctl: mtu '500' is no number from 576 to 65515
 $ fanctl up 250 nowhere0/16 --encap vxlan --port 0
 fanctl: port '0' is no number from 1 to 65535
 $ fanctl up 250 nowhere0/16 --port 4789
-fanctl: option '--port' is for vxlan; add --encap vxlan, on all hosts
+fanctl: port 4789 is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out
 $ fanctl up 250 nowhere0/16 --table main
 fanctl: table 'main' is no number from 1 to 4294967295
 $ fanctl up 250 nowhere0/16 --table 254
-fanctl: table 254 is the kernel's own; leave --table out for the main table
+fanctl: table 254 is the kernel's own; leave the table out for the main one
 $ fanctl up 250 nowhere0/16 bridge
-fanctl: 'bridge' lacks its name, like bridge fan0
+fanctl: 'bridge' lacks its value, a name like \"fan0\"
 $ fanctl up 250 nowhere0/16 --bridge docker-containers
 fanctl: interface name 'docker-containers' is longer than 15 bytes
 $ fanctl up 250 nowhere0/16 bridge a/b
@@ -66,6 +66,30 @@ $ fanctl down 250 nowhere0/16 --dhcp
 fanctl: option '--dhcp' is unknown; see: fanctl down --help
 $ fanctl down --dry-run -e 250 nowhere0/16
 fanctl: option '--everything' and OVERLAY UNDERLAY exclude each other; see: fanctl down --help
+$ fanctl up 250 nowhere0/16 -a
+fanctl: OVERLAY UNDERLAY and option '--all' exclude each other; see: fanctl up --help
+$ fanctl up -a --dhcp
+fanctl: option '--all' and option '--dhcp' exclude each other; see: fanctl up --help
+$ fanctl up 250 nowhere0/16 --dev nowhere0
+fanctl: option '--dev' goes with -a, which is about every fan of the configuration; add -a, or leave it out
+$ fanctl up 250 nowhere0/16 --config nowhere.toml
+fanctl: option '--config' goes with -a, which is about every fan of the configuration; add -a, or leave it out
+$ fanctl down 250 nowhere0/16 --dev nowhere0
+fanctl: option '--dev' goes with -a, which is about every fan of the configuration; add -a, or leave it out
+$ fanctl down -a -e
+fanctl: option '--all' and option '--everything' exclude each other; see: fanctl down --help
+$ fanctl reload nowhere.toml
+fanctl: word 'nowhere.toml' is too much; see: fanctl reload --help
+$ fanctl config
+fanctl: the verb is missing; it is one of check, list, convert; see: fanctl config --help
+$ fanctl config chekc
+fanctl: verb 'chekc' is unknown; it is one of check, list, convert; see: fanctl config --help
+$ fanctl config check nowhere.toml
+fanctl: word 'nowhere.toml' is too much; see: fanctl config check --help
+$ fanctl config check --config nowhere.toml
+fanctl: nowhere.toml: No such file or directory (os error 2)
+$ fanctl completions csh
+fanctl: SHELL cannot be 'csh'; it is one of bash, elvish, fish, powershell, zsh; see: fanctl completions --help
 $ fanctl show fan-250 fan-251
 fanctl: word 'fan-251' is too much; see: fanctl show --help
 $ fanctl show --json --program

@@ -56,6 +56,12 @@ impl Run {
         self.ends(2).complains_in_one_line()
     }
 
+    /// Exit status 2, and a line for each fault of a file.
+    #[track_caller]
+    pub fn finds_faults(self) -> Output {
+        self.ends(2)
+    }
+
     #[track_caller]
     fn ends(self, status: i32) -> Output {
         let words: Vec<&str> = self.arguments.iter().map(String::as_str).collect();

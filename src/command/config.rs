@@ -1,0 +1,137 @@
+//! The files that the administrator wrote: finding and reading them for every verb that follows them, and the verb
+//! `config`, which looks at them and at nothing else.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::json;
+use crate::cli::{ConfigAction, ConfigArgs};
+use crate::configuration::{Configuration, Fault, Source, legacy};
+use crate::error::Error;
+use crate::report;
+
+/// Our own file.
+const FAN_TOML: &str = "/etc/fan.toml";
+/// The file of the original.
+const NETWORK_FAN: &str = "/etc/network/fan";
+
+/// The files that were looked for.
+pub struct Files(Vec<PathBuf>);
+
+impl fmt::Display for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(|file| file.display().to_string()).collect();
+        f.write_str(&names.join(" and "))
+    }
+}
+
+impl Files {
+    /// That there is nothing to be done.
+    pub fn no_fan(&self) -> String {
+        format!("no fan is to be up by {self}: nothing to do")
+    }
+}
+
+/// Whether there is no fault.
+///
+/// # Errors
+/// All of them.
+pub fn faultless(configuration: &Configuration) -> Result<(), Error> {
+    if configuration.faults.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Faulty(
+        configuration.faults.iter().map(Fault::to_string).collect(),
+    ))
+}
+
+impl ConfigArgs {
+    /// Reads the file that was named, which must be there, or those of the two that are.
+    ///
+    /// # Errors
+    /// The file that was named cannot be read. What is wrong inside is among the configuration's faults, and so are the
+    /// other two if they are there and cannot be read.
+    pub fn read(&self) -> Result<(Configuration, Files), Error> {
+        let files = match &self.file {
+            Some(file) => vec![file.clone()],
+            None => vec![FAN_TOML.into(), NETWORK_FAN.into()],
+        };
+        let (mut sources, mut faults) = (Vec::new(), Vec::new());
+        for file in &files {
+            match source(file) {
+                Ok(source) => sources.push(source),
+                Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => {}
+                Err(error) => faults.push(Fault::new(&file.display(), error.to_string())),
+            }
+        }
+        let mut configuration = Configuration::read(&sources);
+        configuration.faults.splice(0..0, faults);
+        Ok((configuration, Files(files)))
+    }
+}
+
+/// A file's text. What everybody may write is no configuration: whoever can change it would have root's network.
+fn source(file: &Path) -> io::Result<Source> {
+    if fs::metadata(file)?.mode() & 0o002 != 0 {
+        return Err(io::Error::other(format!(
+            "everybody may write to it, and so to this host's network; first: chmod o-w {}",
+            file.display()
+        )));
+    }
+    let text = String::from_utf8(fs::read(file)?)
+        .map_err(|error| io::Error::other(format!("byte {} is no UTF-8 text", error.utf8_error().valid_up_to())))?;
+    Ok(Source::new(&file.display().to_string(), text))
+}
+
+/// Looks at the files.
+pub fn config(action: &ConfigAction, out: &mut dyn Write) -> Result<(), Error> {
+    match action {
+        ConfigAction::Check(args) => check(args, out),
+        ConfigAction::List(args) => list(&args.config, args.json, out),
+        ConfigAction::Convert(args) => convert(args.file.as_deref().unwrap_or(Path::new(NETWORK_FAN)), out),
+    }
+}
+
+/// Says that all is well, or everything that is wrong.
+fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let (configuration, files) = args.read()?;
+    faultless(&configuration)?;
+    let off = configuration.entries.len() - configuration.enabled().count();
+    let fans = match configuration.entries.len() {
+        0 => "no fan".to_string(),
+        1 => "1 fan".to_string(),
+        count => format!("{count} fans"),
+    };
+    let off = if off == 0 {
+        String::new()
+    } else {
+        format!(", {off} of them off")
+    };
+    Ok(writeln!(out, "{files}: {fans}{off}, nothing wrong")?)
+}
+
+/// Lists the fans that were written down, those that are off too.
+fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Error> {
+    let (configuration, _) = args.read()?;
+    if as_json {
+        json(
+            &configuration.entries.iter().map(report::entry).collect::<Vec<_>>(),
+            out,
+        )?;
+    } else {
+        write!(out, "{}", report::entries(&configuration.entries))?;
+    }
+    faultless(&configuration)
+}
+
+/// Prints the legacy file as TOML.
+fn convert(file: &Path, out: &mut dyn Write) -> Result<(), Error> {
+    let source = source(file).map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
+    match legacy::to_toml(&source) {
+        Ok(text) => Ok(write!(out, "{text}")?),
+        Err(faults) => Err(Error::Faulty(faults.iter().map(Fault::to_string).collect())),
+    }
+}

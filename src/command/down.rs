@@ -1,0 +1,64 @@
+//! `down`: what we own without one fan, without those that configuration brought up, or nothing.
+
+use std::io::Write;
+
+use super::change::Change;
+use crate::cli::OutputArgs;
+use crate::config::{Place, UnderlaySource};
+use crate::error::Error;
+use crate::fan::Fan;
+use crate::mapping::Overlay;
+use crate::name::InterfaceName;
+use crate::object::fans;
+
+/// Takes one fan down.
+pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut change = Change::begin("down", output)?;
+    if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == overlay) {
+        is_meant(fan, underlay).map_err(|reason| Error::Refused(vec![reason]))?;
+    }
+    let done = change.take_down(Some(overlay))?;
+    change.tell(&done, out)
+}
+
+/// Takes down every fan that configuration brought up, or those of one interface. One that cannot go does not keep the
+/// others up.
+pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut change = Change::begin("down", output)?;
+    let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
+    let overlays: Vec<Overlay> = fans(&change.owned).filter(chosen).map(Fan::overlay).collect();
+    let ends = overlays
+        .into_iter()
+        .map(|overlay| (overlay, change.take_down(Some(overlay))))
+        .collect();
+    let over = interface.map_or(String::new(), |interface| format!(" over interface '{interface}'"));
+    let nothing = format!("no fan{over} that configuration brought up is up: nothing to do");
+    change.tell_all(ends, &nothing, out)
+}
+
+/// Takes every fan down, whoever brought it up.
+pub fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut change = Change::begin("down", output)?;
+    let done = change.take_down(None)?;
+    change.tell(&done, out)
+}
+
+/// Whether the underlay that was written can be that of a fan. Nothing is looked up: a fan must go down also when its
+/// interface or address is gone.
+fn is_meant(fan: &Fan, underlay: &UnderlaySource) -> Result<(), String> {
+    let place = match &underlay.place {
+        Place::Default => true,
+        Place::Interface(name) => *name == fan.device,
+        Place::Address(address) => *address == fan.host,
+        Place::Network(network) => *network == fan.mapping.underlay(),
+    };
+    if place && underlay.len == fan.mapping.underlay().network().prefix() {
+        return Ok(());
+    }
+    Err(format!(
+        "fan {0} is over {1} on {2}, not over '{underlay}'; if it is meant: fanctl down {0} {1}",
+        fan.overlay(),
+        fan.underlay_address(),
+        fan.device
+    ))
+}

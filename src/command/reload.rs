@@ -1,0 +1,143 @@
+//! `reload`: what we own without what configuration brought up, and with what it asks for now. `status`: how far the
+//! machine is from there.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::change::{By, Change, End};
+use super::config::faultless;
+use super::json;
+use crate::cli::{OutputArgs, ReloadArgs, StatusArgs};
+use crate::configuration::Configuration;
+use crate::error::Error;
+use crate::fan::Fan;
+use crate::host::Host;
+use crate::mapping::Overlay;
+use crate::object::fans;
+use crate::report;
+
+/// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
+/// about would seem to be wanted no more.
+pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let (configuration, files) = args.config.read()?;
+    faultless(&configuration)?;
+    let mut change = Change::begin("reload", args.output)?;
+    let ends = follow(&mut change, &configuration);
+    change.tell_all(ends, &files.no_fan(), out)
+}
+
+/// Goes from what is up to what is configured: first those that are wanted no more, which may be in the way.
+fn follow(change: &mut Change, configuration: &Configuration) -> Vec<End> {
+    let wanted = |fan: &Fan| configuration.enabled().any(|config| config.overlay == fan.overlay());
+    let unwanted: Vec<Overlay> = fans(&change.owned)
+        .filter(|fan| fan.auto && !wanted(fan))
+        .map(Fan::overlay)
+        .collect();
+    let mut ends: Vec<End> = Vec::new();
+    for overlay in unwanted {
+        ends.push((overlay, change.take_down(Some(overlay))));
+    }
+    for config in configuration.enabled() {
+        ends.push((config.overlay, change.bring_up(config, By::Configuration)));
+    }
+    ends
+}
+
+/// Tells how far the machine is from its configuration. Nothing is changed.
+pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let (configuration, files) = args.config.read()?;
+    faultless(&configuration)?;
+    let look = OutputArgs {
+        dry_run: true,
+        json: args.json,
+        verbose: args.verbose,
+    };
+    let mut change = Change::begin("status", look)?;
+    let ends = follow(&mut change, &configuration);
+    let fans = ends
+        .into_iter()
+        .map(|end| FanStatus::new(end, &configuration, &change.host));
+    let status = Status {
+        unknown: report::unknown(&change.host),
+        fans: fans.collect(),
+    };
+    let matches = status.fans.iter().all(|fan| fan.matches);
+    if args.json {
+        json(&status, out)?;
+    } else if status.fans.is_empty() {
+        writeln!(out, "{}", files.no_fan())?;
+    } else {
+        status.fans.iter().try_for_each(|fan| fan.print(out))?;
+        status
+            .unknown
+            .iter()
+            .try_for_each(|what| writeln!(out, "unknown: {what}"))?;
+    }
+    if matches { Ok(()) } else { Err(Error::Differs) }
+}
+
+/// What `status --json` tells.
+#[derive(Serialize)]
+struct Status {
+    fans: Vec<FanStatus>,
+    /// What could not be looked at, and why.
+    unknown: Vec<String>,
+}
+
+/// How far one fan is from what is configured.
+#[derive(Serialize)]
+struct FanStatus {
+    overlay: Overlay,
+    /// As configured; none for a fan that is configured no more.
+    underlay: Option<String>,
+    matches: bool,
+    /// What `reload` would do, as lines to type.
+    plan: Vec<String>,
+    /// Why it cannot be done.
+    reasons: Vec<String>,
+}
+
+impl FanStatus {
+    fn new((overlay, result): End, configuration: &Configuration, host: &Host) -> Self {
+        let config = configuration.enabled().find(|config| config.overlay == overlay);
+        let (plan, reasons): (Vec<String>, Vec<String>) = match result {
+            Ok(mut done) => {
+                done.steps.retain(|step| !report::is_hidden(step.object(), host));
+                (done.lines().collect(), vec![])
+            }
+            Err(error) => (vec![], error.lines().into_iter().map(str::to_string).collect()),
+        };
+        Self {
+            overlay,
+            underlay: config.map(|config| config.underlay.to_string()),
+            matches: plan.is_empty() && reasons.is_empty(),
+            plan,
+            reasons,
+        }
+    }
+
+    fn print(&self, out: &mut dyn Write) -> Result<(), Error> {
+        let Self {
+            overlay,
+            underlay,
+            plan,
+            reasons,
+            ..
+        } = self;
+        let over = underlay
+            .as_ref()
+            .map_or(String::new(), |underlay| format!(" over {underlay}"));
+        let state = match (underlay, self.matches) {
+            (_, true) => "as configured",
+            (Some(_), false) if reasons.is_empty() => "not as configured; fanctl reload would:",
+            (None, false) if reasons.is_empty() => "configured no more; fanctl reload would:",
+            (_, false) => "cannot be as configured:",
+        };
+        writeln!(out, "fan {overlay}{over}: {state}")?;
+        plan.iter()
+            .chain(reasons)
+            .try_for_each(|line| writeln!(out, "  {line}"))?;
+        Ok(())
+    }
+}

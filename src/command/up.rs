@@ -1,0 +1,49 @@
+//! `up`: what we own, with a fan as wanted, or with every fan of the configuration.
+
+use std::io::Write;
+
+use super::change::{By, Change, Outcome};
+use super::config::faultless;
+use super::json;
+use crate::cli::{OutputArgs, UpAllArgs};
+use crate::config::Config;
+use crate::error::Error;
+
+/// Brings a fan up, or makes one that is up as asked for.
+pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    if !config.enabled {
+        output.note(&format!("fan {} is off: left alone", config.overlay));
+        return if output.json {
+            json(&Outcome::default(), out)
+        } else {
+            Ok(())
+        };
+    }
+    let mut change = Change::begin("up", output)?;
+    let done = change.bring_up(config, By::Person)?;
+    change.tell(&done, out)
+}
+
+/// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
+/// does not keep the others down.
+pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let (configuration, files) = args.config.read()?;
+    let mut ends = Vec::new();
+    let told = if configuration.enabled().next().is_none() {
+        output.tell_nothing(&files.no_fan(), out)
+    } else {
+        let mut change = Change::begin("up", output)?;
+        for config in configuration.enabled() {
+            if args.dev.as_ref().is_none_or(|dev| change.is_on(config, dev)) {
+                ends.push((config.overlay, change.bring_up(config, By::Configuration)));
+            }
+        }
+        change.tell_all(ends, &files.no_fan(), out)
+    };
+    Error::all(
+        [faultless(&configuration).err(), told.err()]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
+}

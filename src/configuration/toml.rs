@@ -1,0 +1,185 @@
+//! /etc/fan.toml: an array of `[[fan]]` tables with the keys of [`KEYS`]. Everything wrong with it is found in one reading.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Configuration, Entry, Fault, Source};
+use crate::config::{Config, KEYS, Key, Kind};
+
+/// Reads the file. One that is no TOML has no fans.
+#[must_use]
+pub fn read(source: &Source) -> Configuration {
+    let (document, errors) = DeTable::parse_recoverable(&source.text);
+    let mut reader = Reader {
+        source,
+        entries: Vec::new(),
+        faults: BTreeMap::new(),
+    };
+    for error in &errors {
+        reader.slip(error.span().unwrap_or_default().start, error.message());
+    }
+    // After a slip in its syntax, what the rest of a file means is guesswork.
+    if errors.is_empty() {
+        reader.document(document.get_ref());
+    }
+    let faults = reader.faults.into_iter();
+    Configuration {
+        entries: reader.entries,
+        faults: faults
+            .map(|(offset, message)| Fault::new(&source.position(offset), message))
+            .collect(),
+    }
+}
+
+/// A fan as its table.
+#[must_use]
+pub fn write(config: &Config) -> String {
+    let mut text = String::from("[[fan]]\n");
+    for (key, value) in config.values() {
+        let value = match key.kind {
+            Kind::Text => toml::Value::String(value).to_string(),
+            Kind::Number | Kind::Flag => value,
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} = {value}", key.name);
+    }
+    text
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    entries: Vec<Entry>,
+    /// By their offset, one each: where two meet, the second follows from the first.
+    faults: BTreeMap<usize, String>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, span: &Range<usize>, message: impl Into<String>) {
+        self.faults.entry(span.start).or_insert(message.into());
+    }
+
+    /// A slip in the syntax; the first of its line, for the others follow from it.
+    fn slip(&mut self, offset: usize, message: &str) {
+        let text = &self.source.text;
+        let start = self.source.before(offset).rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[start..].lines().next().unwrap_or_default();
+        if self.faults.range(start..=start + line.len()).next().is_some() {
+            return;
+        }
+        let message = match line.split_once('=') {
+            Some((key, value)) if is_bare(value.trim()) => {
+                format!("{} = \"{}\" takes its quotes ({message})", key.trim(), value.trim())
+            }
+            _ => format!("this is no TOML: {message}"),
+        };
+        self.faults.insert(offset, message);
+    }
+
+    fn document(&mut self, document: &DeTable) {
+        for (name, value) in document {
+            if name.get_ref() == "fan" {
+                self.fans(value);
+            } else {
+                let message = format!("'{}' is unknown; the file consists of [[fan]] tables", name.get_ref());
+                self.fault(&name.span(), message);
+            }
+        }
+    }
+
+    fn fans(&mut self, fans: &Spanned<DeValue>) {
+        let Some(list) = fans.get_ref().as_array() else {
+            return self.fault(
+                &fans.span(),
+                "'fan' is one of several, so it takes two brackets: write [[fan]]",
+            );
+        };
+        for fan in list {
+            match fan.get_ref().as_table() {
+                Some(table) => self.fan(&fan.span(), table),
+                None => self.fault(
+                    &fan.span(),
+                    "a fan is a table, like { overlay = \"250.0.0.0/8\", underlay = \"eth0/16\" }",
+                ),
+            }
+        }
+    }
+
+    fn fan(&mut self, header: &Range<usize>, table: &DeTable) {
+        let before = self.faults.len();
+        let mut values = BTreeMap::new();
+        let mut spans = BTreeMap::new();
+        for (name, value) in table {
+            let Some(key) = Key::named(name.get_ref()) else {
+                let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+                let message = format!("key '{}' is unknown; a fan has {}", name.get_ref(), names.join(", "));
+                self.fault(&name.span(), message);
+                continue;
+            };
+            spans.insert(key.name, value.span());
+            if let Some(text) = text(key, value.get_ref()) {
+                values.insert(key.name, text);
+            } else {
+                let message = format!("{} is {}, not {}", key.name, key.values, kind(value.get_ref()));
+                self.fault(&value.span(), message);
+            }
+        }
+        let config = match Config::from_values(|key| values.get(key.name).map(String::as_str)) {
+            Ok(config) => config,
+            Err(reasons) => {
+                // A key of the wrong kind is there, if not as it should be.
+                for (key, reason) in reasons
+                    .into_iter()
+                    .filter(|(key, _)| values.contains_key(key) || !spans.contains_key(key))
+                {
+                    self.fault(spans.get(key).unwrap_or(header), reason);
+                }
+                return;
+            }
+        };
+        if self.faults.len() == before {
+            let places = spans.iter().map(|(key, span)| (*key, self.source.position(span.start)));
+            self.entries.push(Entry {
+                config,
+                places: places.collect(),
+                position: self.source.position(header.start),
+            });
+        }
+    }
+}
+
+/// Whether a value that is no TOML would be a string in quotes.
+fn is_bare(value: &str) -> bool {
+    !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || "./-_@".contains(c))
+}
+
+/// The value as text, if it is of the key's kind.
+fn text(key: &Key, value: &DeValue) -> Option<String> {
+    match key.kind {
+        Kind::Text => value.as_str().map(str::to_string),
+        Kind::Flag => value.as_bool().map(|flag| flag.to_string()),
+        // Hexadecimal and the like have a meaning of their own that our reader of numbers does not know.
+        Kind::Number => {
+            let number = value.as_integer()?;
+            i64::from_str_radix(number.as_str(), number.radix())
+                .ok()
+                .map(|number| number.to_string())
+        }
+    }
+}
+
+/// What a value is instead.
+fn kind(value: &DeValue) -> String {
+    match value {
+        DeValue::String(text) => format!("the string '{text}'"),
+        DeValue::Integer(number) => format!("the number {}", number.as_str()),
+        DeValue::Float(number) => format!("the number {}", number.as_str()),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(time) => format!("the time {time}"),
+        DeValue::Array(_) => "an array".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}

@@ -1,0 +1,311 @@
+//! The configuration files: what is wrong with them, all at once, and what stands in them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crate::program::{Output, Run, with};
+
+/// A file that this test alone uses.
+struct File(PathBuf);
+
+impl File {
+    fn new(test: &str, extension: &str, text: impl AsRef<[u8]>) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}{extension}"));
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("its owner");
+        Self(path)
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().expect("text")
+    }
+
+    /// `fanctl VERB... --config FILE`
+    fn given_to(&self, verbs: &[&str]) -> Run {
+        with(verbs.iter().copied().chain(["--config", self.name()]))
+    }
+
+    /// Standard error without the file's directory.
+    fn complaints(&self, output: &Output) -> String {
+        output.stderr.replace(self.name(), "FILE")
+    }
+}
+
+/// A broken /etc/fan.toml and all that is said of it.
+const BROKEN_TOML: [(&str, &str, &str); 14] = [
+    (
+        "a key with a slip",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
+        "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
+         nat, enabled",
+    ),
+    (
+        "values of the wrong kind",
+        "[[fan]]\noverlay = 250\nunderlay = \"eth0/16\"\ndhcp = \"yes\"\nmtu = \"1400\"\n",
+        "FILE:2:11: overlay is a network like \"250.0.0.0/8\", not the number 250\n\
+         FILE:4:8: dhcp is true or false, not the string 'yes'\n\
+         FILE:5:7: mtu is a number from 576 to 65515, not the string '1400'",
+    ),
+    (
+        "values out of range",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/33\"\nhost-reserve = 300\nmtu = 100\n  port = 0\ntable = 254\n",
+        "FILE:3:12: underlay 'eth0/33' has no prefix length from 0 to 32 after the '/'\n\
+         FILE:4:16: host-reserve '300' is no number from 1 to 254\n\
+         FILE:5:7: mtu '100' is no number from 576 to 65515\n\
+         FILE:6:10: port '0' is no number from 1 to 65535\n\
+         FILE:7:9: table 254 is the kernel's own; leave the table out for the main one",
+    ),
+    (
+        "an unknown encapsulation, a name that cannot be",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"gre\"\nbridge = \"fan/0\"\n",
+        "FILE:4:9: encapsulation 'gre' is unknown; it is ipip or vxlan\n\
+         FILE:5:10: interface name 'fan/0' holds a '/', ':', '%', blank or control character",
+    ),
+    (
+        "a fan without an underlay",
+        "# the fan\n\n[[fan]]\noverlay = \"250.0.0.0/8\"\n",
+        "FILE:3:1: the fan lacks its 'underlay', an interface, address or network like \"eth0/16\", \"172.30.0.28/16\", \
+         \"172.30.0.0/16\", \"default/16\"",
+    ),
+    (
+        "one overlay twice",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth1/16\"\n",
+        "FILE:5:11: overlay '250.0.0.0/8' stands already in line 1, and a host has one slice of an overlay; remove one of \
+         the two, or switch it off",
+    ),
+    (
+        "overlays that overlap",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n[[fan]]\noverlay = \"250.7.0.0/16\"\nunderlay = \"eth1/24\"\n",
+        "FILE:5:11: overlay '250.7.0.0/16' overlaps '250.0.0.0/8' in line 1; choose another overlay",
+    ),
+    (
+        "one bridge twice",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nbridge = \"fan0\"\n\
+         [[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\nbridge = \"fan0\"\n",
+        "FILE:8:10: bridge 'fan0' is that of the fan in line 1 already; choose another name",
+    ),
+    (
+        "a mapping that cannot be",
+        "[[fan]]\noverlay = \"172.0.0.0/8\"\nunderlay = \"172.30.0.0/16\"\n",
+        "FILE:3:12: overlay '172.0.0.0/8' and underlay '172.30.0.0/16' overlap; choose an overlay that no host uses",
+    ),
+    (
+        "a port without vxlan",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nport = 4789\n",
+        "FILE:4:8: port 4789 is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
+    ),
+    (
+        "one bracket too few",
+        "[fan]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n",
+        "FILE:1:1: 'fan' is one of several, so it takes two brackets: write [[fan]]",
+    ),
+    (
+        "a table of another name",
+        "[[fans]]\noverlay = \"250.0.0.0/8\"\n",
+        "FILE:1:3: 'fans' is unknown; the file consists of [[fan]] tables",
+    ),
+    (
+        "quotes forgotten",
+        "[[fan]]\noverlay = 250.0.0.0/8\nunderlay = eth0/16\n",
+        "FILE:2:16: overlay = \"250.0.0.0/8\" takes its quotes (invalid float, expected nothing)\n\
+         FILE:3:12: underlay = \"eth0/16\" takes its quotes (string values must be quoted, expected literal string)",
+    ),
+    (
+        "a line of the other file",
+        "250.0.0.0/8 eth0/16 dhcp\n",
+        "FILE:1:13: this is no TOML: ",
+    ),
+];
+
+/// A line of /etc/network/fan and what is said of it.
+const BROKEN_LINES: [(&str, &str); 10] = [
+    (
+        "250 eth0 dchp",
+        "FILE:1:10: word 'dchp' is unknown; after overlay and underlay may come dhcp, host-reserve N, bridge NAME, off, and options such as --encap vxlan",
+    ),
+    (
+        "250 eth0 host-reserve",
+        "FILE:1:10: 'host-reserve' lacks its value, a number from 1 to 254",
+    ),
+    (
+        "250 eth0 dhcp host-reserve none",
+        "FILE:1:15: host-reserve 'none' is no number from 1 to 254",
+    ),
+    (
+        "172.30.0.0/16 250.0.0.0/8 --dhpc",
+        "FILE:1:27: word '--dhpc' is unknown; after overlay and underlay may come dhcp, host-reserve N, bridge NAME, off, and options such as --encap vxlan",
+    ),
+    (
+        "172.30.0.0/16 250.0.0.0/8 --bridge=a/b",
+        "FILE:1:27: interface name 'a/b' holds a '/', ':', '%', blank or control character",
+    ),
+    (
+        "250.0.0.0/8",
+        "FILE:1:1: '250.0.0.0/8' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16",
+    ),
+    (
+        "  250.1.0.0/8 eth0/16",
+        "FILE:1:3: overlay '250.1.0.0/8' has host bits set; the network is 250.0.0.0/8",
+    ),
+    (
+        "eth0/40 250.0.0.0/8",
+        "FILE:1:1: underlay 'eth0/40' has no prefix length from 0 to 32 after the '/'",
+    ),
+    (
+        "172.16.0.0/16 172.17.0.0/16",
+        "FILE:1:15: overlay '172.16.0.0/16' is not wider than underlay '172.17.0.0/16': every host needs a slice of its own, so the overlay's prefix must be the shorter one",
+    ),
+    (
+        "[[fan]]",
+        "FILE:1:1: this looks like TOML, which belongs into a file whose name ends in .toml",
+    ),
+];
+
+#[track_caller]
+fn assert_told(file: &File, what: &str, expected: &str) {
+    let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults().prints(""));
+    let expected: Vec<String> = expected.lines().map(|line| format!("fanctl: {line}")).collect();
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(told.len(), expected.len(), "{what}: {told:#?}");
+    for (told, expected) in told.iter().zip(&expected) {
+        // What the parser of TOML says itself may change with its version.
+        if expected.ends_with(": ") {
+            assert!(told.starts_with(expected), "{what}: {told}");
+        } else {
+            assert_eq!(told, expected, "{what}");
+        }
+    }
+}
+
+#[test]
+fn everything_wrong_with_a_toml_file_is_told_at_once_with_its_place() {
+    for (index, (what, text, expected)) in BROKEN_TOML.iter().enumerate() {
+        assert_told(&File::new(&format!("broken-{index}"), ".toml", text), what, expected);
+    }
+}
+
+#[test]
+fn everything_wrong_with_a_legacy_file_is_told_at_once_with_its_place() {
+    for (index, (line, expected)) in BROKEN_LINES.iter().enumerate() {
+        assert_told(&File::new(&format!("broken-{index}"), "", line), line, expected);
+    }
+    let lines: Vec<&str> = BROKEN_LINES.iter().map(|(line, _)| *line).collect();
+    let all = File::new("all-broken", "", lines.join("\n"));
+    let told = all.complaints(&all.given_to(&["config", "check"]).finds_faults());
+    let places: Vec<&str> = told.lines().filter_map(|line| line.split(':').nth(2)).collect();
+    assert_eq!(places, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
+}
+
+#[test]
+fn a_file_that_everybody_may_write_is_refused() {
+    let file = File::new("open", ".toml", "");
+    fs::set_permissions(&file.0, fs::Permissions::from_mode(0o666)).expect("its owner");
+    let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());
+    assert_eq!(
+        told,
+        "fanctl: FILE: everybody may write to it, and so to this host's network; first: chmod o-w FILE\n"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_is_a_fault() {
+    let file = File::new("binary", ".toml", b"fan = \xff\n");
+    let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());
+    assert_eq!(told, "fanctl: FILE: byte 6 is no UTF-8 text\n");
+}
+
+const TWO: &str = "fan = [{ overlay = \"250.0.0.0/8\", underlay = \"eth0/16\" }]\n";
+const LEGACY: &str =
+    "# both grammars\n241 eth0 dhcp host-reserve 4 off\n172.30.0.0/16 250.0.0.0/8 --dhcp --enable --bridge=fan-250";
+
+#[test]
+fn a_right_file_is_said_to_be_right() {
+    let file = File::new("right", ".toml", TWO);
+    let output = file.given_to(&["config", "check"]).succeeds();
+    assert_eq!(
+        output.stdout.replace(file.name(), "FILE"),
+        "FILE: 1 fan, nothing wrong\n"
+    );
+    let file = File::new("right", "", LEGACY);
+    let output = file.given_to(&["config", "check"]).succeeds();
+    assert_eq!(
+        output.stdout.replace(file.name(), "FILE"),
+        "FILE: 2 fans, 1 of them off, nothing wrong\n"
+    );
+}
+
+#[test]
+fn the_list_is_a_table_or_json() {
+    let file = File::new("listed", "", LEGACY);
+    let table = file
+        .given_to(&["config", "list"])
+        .succeeds()
+        .stdout
+        .replace(file.name(), "FILE");
+    assert_eq!(
+        table,
+        "\
+Overlay              Underlay             Options                          Place
+241.0.0.0/8          eth0/16              dhcp host-reserve 4 off          FILE:2
+250.0.0.0/8          172.30.0.0/16        bridge fan-250 dhcp              FILE:3
+"
+    );
+    let text = file.given_to(&["config", "list", "--json"]).succeeds().stdout;
+    let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        list[1],
+        serde_json::json!({
+            "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": null, "nat": true, "enabled": true,
+            "file": file.name(), "line": 3
+        })
+    );
+}
+
+#[test]
+fn what_is_converted_says_the_same() {
+    let legacy = File::new("before", "", LEGACY);
+    let toml = with(["config", "convert", legacy.name()]).succeeds().stdout;
+    assert_eq!(
+        toml,
+        "# both grammars\n[[fan]]\noverlay = \"241.0.0.0/8\"\nunderlay = \"eth0/16\"\ndhcp = true\nhost-reserve = 4\n\
+         enabled = false\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"172.30.0.0/16\"\nbridge = \"fan-250\"\ndhcp = true\n"
+    );
+    let converted = File::new("after", ".toml", toml);
+    let list = |file: &File| -> Vec<serde_json::Value> {
+        let text = file.given_to(&["config", "list", "--json"]).succeeds().stdout;
+        let mut list: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+        for fan in &mut list {
+            let fan = fan.as_object_mut().expect("an object");
+            assert!(fan.remove("file").is_some() && fan.remove("line").is_some());
+        }
+        list
+    };
+    assert_eq!(list(&legacy), list(&converted));
+}
+
+#[test]
+fn what_cannot_be_read_cannot_be_converted() {
+    with(["config", "convert", "/nowhere/fan"])
+        .fails()
+        .prints("")
+        .saying(&["/nowhere/fan: No such file"]);
+    let file = File::new("unconverted", "", "250 eth0\n251 eth0 dchp\n");
+    with(["config", "convert", file.name()])
+        .misused()
+        .prints("")
+        .saying(&[":2:10: word 'dchp'"]);
+}
+
+#[test]
+fn the_verbs_that_follow_a_file_tell_its_faults() {
+    let file = File::new("followed", ".toml", "[[fan]]\noverlay = \"250.0.0.0/8\"\n");
+    for verb in [&["up", "-a"][..], &["reload"], &["status"], &["config", "list"]] {
+        let told = file.complaints(&file.given_to(verb).finds_faults());
+        assert!(
+            told.starts_with("fanctl: FILE:1:1: the fan lacks its 'underlay'"),
+            "{verb:?}: {told}"
+        );
+    }
+}
