@@ -39,7 +39,21 @@ FILES = \
 	644:README.md:share/doc/fanctl/README.md \
 	644:CHANGELOG.md:share/doc/fanctl/CHANGELOG.md \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
-	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
+	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT \
+	644:systemd/fan.service:lib/systemd/system/fan.service \
+	644:systemd/fan@.service:lib/systemd/system/fan@.service \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
+	644:systemd/05-fan.network:lib/systemd/network/05-fan.network \
+	644:systemd/05-fan-by-name.network:lib/systemd/network/05-fan-by-name.network \
+	644:systemd/networkd-fan.conf:lib/systemd/networkd.conf.d/50-fan.conf \
+	644:systemd/70-fan.rules:lib/udev/rules.d/70-fan.rules \
+	755:systemd/networkd-dispatcher:$(OTHERS)/networkd-dispatcher/routable.d/50-fan \
+	755:NetworkManager/dispatcher:$(OTHERS)/NetworkManager/dispatcher.d/50-fan \
+	644:NetworkManager/fan.conf:$(OTHERS)/NetworkManager/conf.d/50-fan.conf
+
+# These look below /usr/lib and /etc only.
+OTHERS = $(if $(filter /usr,$(PREFIX)),lib,../../etc)
 
 # The directories among them that nobody else uses.
 DIRECTORIES = share/doc/fanctl/examples share/doc/fanctl lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
