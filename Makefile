@@ -24,43 +24,29 @@ FILES = \
 	644:$(COMPLETIONS)/fanctl.fish:share/fish/vendor_completions.d/fanctl.fish \
 	644:systemd/fan.service:lib/systemd/system/fan.service \
 	644:systemd/fan@.service:lib/systemd/system/fan@.service \
-	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/sandbox.conf \
-	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/sandbox.conf \
-	644:systemd/networkd-fan.conf:lib/systemd/networkd.conf.d/fan.conf \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
+	644:systemd/networkd-fan.conf:lib/systemd/networkd.conf.d/50-fan.conf \
 	644:systemd/05-fan.network:lib/systemd/network/05-fan.network \
 	644:systemd/05-fan-by-name.network:lib/systemd/network/05-fan-by-name.network \
 	644:systemd/70-fan.rules:lib/udev/rules.d/70-fan.rules \
-	755:systemd/networkd-dispatcher:$(VENDOR)/networkd-dispatcher/routable.d/fanctl \
-	755:NetworkManager/dispatcher:$(VENDOR)/NetworkManager/dispatcher.d/fanctl \
-	644:NetworkManager/fan.conf:$(VENDOR)/NetworkManager/conf.d/fan.conf \
+	755:systemd/networkd-dispatcher:$(VENDOR)/networkd-dispatcher/routable.d/50-fan \
+	755:NetworkManager/dispatcher:$(VENDOR)/NetworkManager/dispatcher.d/50-fan \
+	644:NetworkManager/fan.conf:$(VENDOR)/NetworkManager/conf.d/50-fan.conf \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-up.d/fanctl \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-post-down.d/fanctl \
 	644:examples/fan.toml:share/doc/fanctl/examples/fan.toml \
 	644:README.md:share/doc/fanctl/README.md \
 	644:CHANGELOG.md:share/doc/fanctl/CHANGELOG.md \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
-	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT \
-	644:systemd/fan.service:lib/systemd/system/fan.service \
-	644:systemd/fan@.service:lib/systemd/system/fan@.service \
-	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
-	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
-	644:systemd/05-fan.network:lib/systemd/network/05-fan.network \
-	644:systemd/05-fan-by-name.network:lib/systemd/network/05-fan-by-name.network \
-	644:systemd/networkd-fan.conf:lib/systemd/networkd.conf.d/50-fan.conf \
-	644:systemd/70-fan.rules:lib/udev/rules.d/70-fan.rules \
-	755:systemd/networkd-dispatcher:$(OTHERS)/networkd-dispatcher/routable.d/50-fan \
-	755:NetworkManager/dispatcher:$(OTHERS)/NetworkManager/dispatcher.d/50-fan \
-	644:NetworkManager/fan.conf:$(OTHERS)/NetworkManager/conf.d/50-fan.conf
-
-# These look below /usr/lib and /etc only.
-OTHERS = $(if $(filter /usr,$(PREFIX)),lib,../../etc)
+	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
 
 # The directories among them that nobody else uses.
 DIRECTORIES = share/doc/fanctl/examples share/doc/fanctl lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
 
 SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
-	tests/ifupdown debian/prerm debian/postrm ifupdown/fanctl systemd/networkd-dispatcher NetworkManager/dispatcher
+	tests/ifupdown tests/boot/run debian/prerm debian/postrm ifupdown/fanctl systemd/networkd-dispatcher NetworkManager/dispatcher
 
 .PHONY: help build demo test check bench install uninstall deb rpm static clean
 
