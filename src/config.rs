@@ -327,7 +327,8 @@ pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
             "bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"
         ));
     }
-    let tunnel = name == InterfaceName::shared_tunnel() || text.starts_with("fan-vx");
+    let of_vxlan = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
+    let tunnel = name == InterfaceName::shared_tunnel() || text.strip_prefix("fan-vx").is_some_and(of_vxlan);
     if tunnel || matches!(text, "all" | "default" | "lo") {
         return Err(format!(
             "bridge '{text}': that name has another meaning; choose one like fan0"

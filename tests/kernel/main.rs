@@ -11,6 +11,7 @@ mod case;
 mod fixture;
 mod support;
 
+mod configured;
 mod converge;
 mod dhcp;
 mod firewall;
@@ -40,7 +41,8 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 19] = [
+    let modules: [fn() -> Vec<Case>; 20] = [
+        configured::cases,
         converge::cases,
         dhcp::cases,
         firewall::cases,
