@@ -19,7 +19,7 @@
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`machine`] | the door to the kernel: observe, perform |
-//! | [`lock`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
+//! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
 //!
 //! Everything above [`machine`] is pure: no I/O, no clock, no environment.
 
@@ -51,5 +51,6 @@ pub mod plan;
 pub mod program;
 pub mod report;
 pub mod resolve;
+pub mod signals;
 pub mod transcript;
 pub mod usage;

@@ -179,7 +179,7 @@ fn each_interface_has_its_fans(encap: Encap) {
         ["251.0.0.0/8 fan-251-0-28 auto", "252.0.0.0/8 fan-252-0-28 auto"]
     );
     let output = host.unchanged(|| configured.follow("up -a --dev lo").ok());
-    output.stdout_has(&["nothing to do"]);
+    output.stdout_has(&["no fan of /run/fan.toml is over interface 'lo': nothing to do"]);
     configured.follow("up -a --dev eth0").ok();
     host.fanctl("down -a --dev eth1").ok();
     assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto"]);

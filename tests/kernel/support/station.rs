@@ -93,14 +93,6 @@ impl Station {
         Self { host, root, log }
     }
 
-    /// Writes a file below its own `/etc`.
-    #[track_caller]
-    pub fn write(&self, path: &str, text: &str) {
-        assert!(path.starts_with("/etc/"), "{path} is not the host's own");
-        let (path, text) = (path.to_string(), text.to_string());
-        self.run(move || fs::write(path, text)).expect("to write");
-    }
-
     /// Writes `/etc/network/interfaces`: each interface with its address in a /16, and the lines of its stanza.
     #[track_caller]
     pub fn interfaces(&self, stanzas: &[(&str, &str, &[&str])]) {
