@@ -1,5 +1,7 @@
 //! The command line: declarations, and how the two grammars that ever existed fill one [`Config`]. No decisions.
 
+mod text;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,139 +30,33 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bring up a fan, or make one that is up as asked for
-    #[command(override_usage = UP_USAGE, after_help = UP_EXAMPLES)]
+    #[command(override_usage = text::UP_USAGE, after_help = text::UP_EXAMPLES)]
     Up(UpArgs),
     /// Take down a fan
-    #[command(override_usage = DOWN_USAGE, after_help = DOWN_EXAMPLES)]
+    #[command(override_usage = text::DOWN_USAGE, after_help = text::DOWN_EXAMPLES)]
     Down(DownArgs),
     /// Make the machine match its configuration: add, change and remove fans
-    #[command(after_help = RELOAD_EXAMPLES)]
+    #[command(after_help = text::RELOAD_EXAMPLES)]
     Reload(ReloadArgs),
     /// Tell whether the machine matches its configuration
-    #[command(after_help = STATUS_EXAMPLES)]
+    #[command(after_help = text::STATUS_EXAMPLES)]
     Status(StatusArgs),
     /// Show the fans that are up, from the kernel alone
-    #[command(after_help = SHOW_EXAMPLES)]
+    #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),
     /// Check, list or convert the configuration files
-    #[command(subcommand, after_help = CONFIG_EXAMPLES)]
+    #[command(subcommand, after_help = text::CONFIG_EXAMPLES)]
     Config(ConfigAction),
     /// Tell which slice a host owns, or which host an overlay address lives on
-    #[command(after_help = MAP_EXAMPLES)]
+    #[command(after_help = text::MAP_EXAMPLES)]
     Map(MapArgs),
     /// Build a small fan on this machine, in network namespaces of its own, and try it
-    #[command(after_help = LAB_EXAMPLES)]
+    #[command(after_help = text::LAB_EXAMPLES)]
     Lab(LabArgs),
     /// Print the completions of a shell
-    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    #[command(after_help = text::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
 }
-
-const UP_USAGE: &str = "fanctl up OVERLAY UNDERLAY [WORD]... [OPTIONS]
-       fanctl up -o OVERLAY -u UNDERLAY [OPTIONS]
-       fanctl up -a [--config FILE] [--dev INTERFACE] [OPTIONS]";
-
-const DOWN_USAGE: &str = "fanctl down OVERLAY UNDERLAY [OPTIONS]
-       fanctl down -o OVERLAY -u UNDERLAY [OPTIONS]
-       fanctl down -a [--dev INTERFACE] [OPTIONS]
-       fanctl down -e [OPTIONS]";
-
-const UP_EXAMPLES: &str = "\
-OVERLAY is the network that containers live in: 250.0.0.0/8, or 250 for short.
-
-UNDERLAY is where this host's address comes from, and the underlay's width (16 if not written),
-which need not be that of the interface:
-  eth0/16          the first primary address of eth0
-  172.30.0.28/16   this address
-  172.30.0.0/16    the host's one address in this network
-  default/16       the first primary address of the default route's interface
-
-WORD is one of those of 2015:
-  dhcp             as --dhcp
-  host-reserve N   as --host-reserve N
-  bridge NAME      as --bridge NAME
-  off              leave this fan alone: do nothing
-
-Examples:
-  fanctl up 250.0.0.0/8 eth0/16
-  fanctl up 250.0.0.0/8 eth0/16 dhcp host-reserve 4
-  fanctl up -o 250.0.0.0/8 -u 172.30.0.0/16 --encap vxlan
-  fanctl up 250 default --dry-run
-  fanctl up -a
-
-Exit status: 0 done, 1 failed (all steps were taken back), 2 usage or configuration, 3 refused (nothing
-was touched). With -a each fan stands for itself, and the status is that of the worst.";
-
-const DOWN_EXAMPLES: &str = "\
-OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl show prints.
-
-Examples:
-  fanctl down 250.0.0.0/8 eth0/16
-  fanctl down -o 250.0.0.0/8 -u 172.30.0.28/16
-  fanctl down -a
-  fanctl down -e
-
-Exit status: 0 done or nothing to do, 1 failed (all steps were taken back), 2 usage, 3 refused
-(nothing was touched), as when a container is still attached.";
-
-const RELOAD_EXAMPLES: &str = "\
-Fans that are configured come up or become as configured; fans that configuration brought up and that
-are configured no more go; fans that somebody brought up by hand stay. With anything wrong in a file
-nothing is touched.
-
-Examples:
-  fanctl reload
-  fanctl reload --dry-run
-
-Exit status: 0 done or nothing to do, 1 a fan failed (its steps were taken back), 2 usage or
-configuration, 3 a fan was refused (it was not touched).";
-
-const STATUS_EXAMPLES: &str = "\
-Examples:
-  fanctl status
-  fanctl status --json | jq '.fans[] | select(.matches | not)'
-
-Exit status: 0 the machine is as configured, 1 failed, 2 usage or configuration, 4 it is not.";
-
-const CONFIG_EXAMPLES: &str = "\
-The files are /etc/fan.toml and /etc/network/fan; both are read, and a fan in both must be the same.
-
-Examples:
-  fanctl config check
-  fanctl config check --config new.toml
-  fanctl config convert > /etc/fan.toml
-
-Exit status: 0 nothing is wrong, 1 a file cannot be read, 2 usage, or something is wrong in a file.";
-
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  fanctl completions bash > /usr/share/bash-completion/completions/fanctl
-  fanctl completions zsh > /usr/share/zsh/site-functions/_fanctl
-  fanctl completions fish > /usr/share/fish/vendor_completions.d/fanctl.fish";
-
-const SHOW_EXAMPLES: &str = "\
-Examples:
-  fanctl show
-  fanctl show 250.0.0.0/8 --json | jq '.[].verdict'
-  fanctl show fan-250-0-28 --program
-
-Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage.";
-
-const MAP_EXAMPLES: &str = "\
-Examples:
-  fanctl map 250.0.0.0/8 172.30.0.0/16 172.30.0.28 250.0.27.3
-  fanctl map 250 172.30.0.0/16 - < addresses.txt
-
-Exit status: 0 done, 1 failed, 2 usage, as when an address is in neither network.";
-
-const LAB_EXAMPLES: &str = "\
-Examples:
-  fanctl lab
-  fanctl lab --hosts 4 --encap vxlan
-  fanctl lab --keep
-  fanctl lab down
-
-Exit status: 0 every packet arrived, 1 failed (nothing is left), 2 usage, 3 refused (nothing was touched).";
 
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]

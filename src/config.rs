@@ -3,22 +3,17 @@
 //! The words of 2015 (`dhcp host-reserve 4 bridge NAME off`), the options of later and the keys of /etc/fan.toml fill
 //! the same [`Config`], each value read by the same function.
 
-use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::ops::RangeInclusive;
+mod key;
+mod underlay;
+
 use std::str::FromStr;
 
 use crate::encap::Encapsulation;
-use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::mapping::{Mapping, Overlay};
 use crate::name::InterfaceName;
 
-/// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
-pub const MIN_MTU: u32 = 576;
-/// The largest: an IPv4 packet of 65535 bytes (RFC 791, section 3.1) less the 20 of IPIP.
-pub const MAX_MTU: u32 = 65515;
-
-/// The prefix length of an underlay that was written without one.
-pub const DEFAULT_UNDERLAY_LEN: u8 = 16;
+pub use key::{KEYS, Key, Kind, MAX_MTU, MIN_MTU, bridge_name, host_reserve, mtu, number, port, table};
+pub use underlay::{DEFAULT_UNDERLAY_LEN, Place, UnderlaySource};
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,130 +40,6 @@ pub struct Config {
     pub nat: bool,
     /// False for an entry that is kept but not brought up (`off`).
     pub enabled: bool,
-}
-
-/// A property of a fan that can be written down: the key of /etc/fan.toml, and mostly an option of the same name.
-pub struct Key {
-    /// Its name.
-    pub name: &'static str,
-    /// The kind of value it takes.
-    pub kind: Kind,
-    /// The values it takes, for a message: `a number from 1 to 254`.
-    pub values: &'static str,
-    set: fn(&mut Config, &str) -> Result<(), String>,
-    get: fn(&Config) -> Option<String>,
-}
-
-/// The kind of value that a [`Key`] takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A string.
-    Text,
-    /// An integer.
-    Number,
-    /// `true` or `false`.
-    Flag,
-}
-
-/// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 11] = [
-    Key {
-        name: "overlay",
-        kind: Kind::Text,
-        values: "a network like \"250.0.0.0/8\"",
-        set: |config, text| text.parse().map(|value| config.overlay = value),
-        get: |config| Some(config.overlay.to_string()),
-    },
-    Key {
-        name: "underlay",
-        kind: Kind::Text,
-        values: "an interface, address or network like \"eth0/16\", \"172.30.0.28/16\", \"172.30.0.0/16\", \"default/16\"",
-        set: |config, text| text.parse().map(|value| config.underlay = value),
-        get: |config| Some(config.underlay.to_string()),
-    },
-    Key {
-        name: "encap",
-        kind: Kind::Text,
-        values: "\"ipip\" or \"vxlan\"",
-        set: |config, text| text.parse().map(|value| config.encapsulation = value),
-        get: |config| Some(config.encapsulation.to_string()),
-    },
-    Key {
-        name: "bridge",
-        kind: Kind::Text,
-        values: "a name like \"fan0\"",
-        set: |config, text| bridge_name(text).map(|value| config.bridge = Some(value)),
-        get: |config| config.bridge.as_ref().map(ToString::to_string),
-    },
-    Key {
-        name: "dhcp",
-        kind: Kind::Flag,
-        values: "true or false",
-        set: |config, text| flag("dhcp", text).map(|value| config.dhcp = value),
-        get: |config| Some(config.dhcp.to_string()),
-    },
-    Key {
-        name: "host-reserve",
-        kind: Kind::Number,
-        values: "a number from 1 to 254",
-        set: |config, text| host_reserve(text).map(|value| config.host_reserve = value),
-        get: |config| Some(config.host_reserve.to_string()),
-    },
-    Key {
-        name: "mtu",
-        kind: Kind::Number,
-        values: "a number from 576 to 65515",
-        set: |config, text| mtu(text).map(|value| config.mtu = Some(value)),
-        get: |config| config.mtu.map(|value| value.to_string()),
-    },
-    Key {
-        name: "port",
-        kind: Kind::Number,
-        values: "a number from 1 to 65535",
-        set: |config, text| port(text).map(|value| config.port = Some(value)),
-        get: |config| config.port.map(|value| value.to_string()),
-    },
-    Key {
-        name: "table",
-        kind: Kind::Number,
-        values: "a number from 1 to 4294967295",
-        set: |config, text| table(text).map(|value| config.table = Some(value)),
-        get: |config| config.table.map(|value| value.to_string()),
-    },
-    Key {
-        name: "nat",
-        kind: Kind::Flag,
-        values: "true or false",
-        set: |config, text| flag("nat", text).map(|value| config.nat = value),
-        get: |config| Some(config.nat.to_string()),
-    },
-    Key {
-        name: "enabled",
-        kind: Kind::Flag,
-        values: "true or false",
-        set: |config, text| flag("enabled", text).map(|value| config.enabled = value),
-        get: |config| Some(config.enabled.to_string()),
-    },
-];
-
-impl Key {
-    /// The key of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<&'static Self> {
-        KEYS.iter().find(|key| key.name == name)
-    }
-
-    /// Its value, as text; none where nothing was said and there is no fixed default.
-    #[must_use]
-    pub fn get(&self, config: &Config) -> Option<String> {
-        (self.get)(config)
-    }
-
-    /// Whether no fan can do without it.
-    #[must_use]
-    pub fn is_required(&self) -> bool {
-        matches!(self.name, "overlay" | "underlay")
-    }
 }
 
 impl Config {
@@ -223,7 +94,7 @@ impl Config {
     /// # Errors
     /// A sentence naming what makes no sense.
     pub fn set(&mut self, key: &Key, value: &str) -> Result<(), String> {
-        (key.set)(self, value)
+        key.set(self, value)
     }
 
     /// Reads what follows overlay and underlay: the words of 2015, and the options of later as a file may have them.
@@ -312,239 +183,12 @@ fn unknown(word: &str) -> String {
     )
 }
 
-/// Reads a name for a bridge: letters, digits, `.`, `_` and `-`, since it also stands in firewall rules, where `*` is a
-/// wildcard, and in paths below /proc/sys/net/ipv4/conf, where `all` and `default` mean something else.
-///
-/// # Errors
-/// A sentence when it is no such name, or one that the fan's tunnels have.
-pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
-    let name: InterfaceName = text.parse()?;
-    if !text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    {
-        return Err(format!(
-            "bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"
-        ));
-    }
-    let tunnel = name == InterfaceName::shared_tunnel() || text.starts_with("fan-vx");
-    if tunnel || matches!(text, "all" | "default" | "lo") {
-        return Err(format!(
-            "bridge '{text}': that name has another meaning; choose one like fan0"
-        ));
-    }
-    Ok(name)
-}
-
-/// Reads a number of reserved addresses, 1 to 254.
-///
-/// # Errors
-/// A sentence when it is no such number.
-pub fn host_reserve(text: &str) -> Result<u8, String> {
-    number("host-reserve", text, 1..=254)
-}
-
-/// Reads an MTU in bytes.
-///
-/// # Errors
-/// A sentence when it is no such number.
-pub fn mtu(text: &str) -> Result<u32, String> {
-    number("mtu", text, MIN_MTU..=MAX_MTU)
-}
-
-/// Reads a UDP port.
-///
-/// # Errors
-/// A sentence when it is no such number.
-pub fn port(text: &str) -> Result<u16, String> {
-    number("port", text, 1..=65535)
-}
-
-/// Reads a routing table that a fan can have for itself: not 0, and not the kernel's 253 to 255.
-///
-/// # Errors
-/// A sentence when it is no such number.
-pub fn table(text: &str) -> Result<u32, String> {
-    match number("table", text, 1..=u32::MAX)? {
-        253..=255 => Err(format!(
-            "table {text} is the kernel's own; leave the table out for the main one"
-        )),
-        number => Ok(number),
-    }
-}
-
-/// Reads a number in a range; a sentence when it is none names what it is for.
-///
-/// # Errors
-/// That sentence.
-pub fn number<T>(what: &str, text: &str, range: RangeInclusive<T>) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + fmt::Display,
-{
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("{what} '{text}' is no number from {} to {}", range.start(), range.end()))
-}
-
-fn flag(what: &str, text: &str) -> Result<bool, String> {
-    text.parse()
-        .map_err(|_| format!("{what} '{text}' is neither true nor false"))
-}
-
-/// Where the host's address in the underlay comes from, and the underlay's prefix length (0 to 32; 16 when not
-/// written), which need not be that of the interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnderlaySource {
-    /// Where to look for the address.
-    pub place: Place,
-    /// Prefix length of the underlay.
-    pub len: u8,
-}
-
-/// Where to look for the host's underlay address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// `eth0/16`: the first suitable address of the interface.
-    Interface(InterfaceName),
-    /// `172.30.0.28/16`: this address, which the host must have.
-    Address(Ipv4Addr),
-    /// `172.30.0.0/16`: the host's one address in this network.
-    Network(Underlay),
-    /// `default/16`: the first suitable address of the interface that the default route uses.
-    Default,
-}
-
-impl UnderlaySource {
-    /// The interface, where one was named.
-    #[must_use]
-    pub fn interface(&self) -> Option<&InterfaceName> {
-        match &self.place {
-            Place::Interface(name) => Some(name),
-            Place::Address(_) | Place::Network(_) | Place::Default => None,
-        }
-    }
-
-    /// The underlay, where it can be told without looking at the host.
-    #[must_use]
-    pub fn underlay(&self) -> Option<Underlay> {
-        match &self.place {
-            Place::Network(underlay) => Some(*underlay),
-            Place::Address(address) => Underlay::containing(*address, self.len).ok(),
-            Place::Interface(_) | Place::Default => None,
-        }
-    }
-}
-
-impl FromStr for UnderlaySource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text
-            .split('/')
-            .next()
-            .is_some_and(|place| place.parse::<Ipv6Addr>().is_ok())
-        {
-            return Err(format!(
-                "underlay '{text}' is IPv6; a fan is IPv4 only, like 172.30.0.0/16"
-            ));
-        }
-        let (place, len) = match text.split_once('/') {
-            None => (text, DEFAULT_UNDERLAY_LEN),
-            Some((place, len)) => (
-                place,
-                len.parse()
-                    .ok()
-                    .filter(|len| *len <= 32)
-                    .ok_or_else(|| format!("underlay '{text}' has no prefix length from 0 to 32 after the '/'"))?,
-            ),
-        };
-        if place == "default" {
-            return Ok(Self {
-                place: Place::Default,
-                len,
-            });
-        }
-        if let Ok(address) = place.parse::<Ipv4Addr>() {
-            let underlay = Underlay::containing(address, len)?;
-            let place = if underlay.network().network() == address && len < 32 {
-                Place::Network(underlay)
-            } else {
-                Place::Address(address)
-            };
-            return Ok(Self { place, len });
-        }
-        // An address with a slip in it would pass as an interface's name; no interface is called like that.
-        let numeric = place.chars().all(|c| c.is_ascii_digit() || c == '.');
-        let name = if numeric { Err(String::new()) } else { place.parse() };
-        let name = name.map_err(|_| {
-            format!(
-                "underlay '{text}' is neither an interface nor an IPv4 address; write it like eth0/16, 172.30.0.28/16, \
-                 172.30.0.0/16 or default/16"
-            )
-        })?;
-        Ok(Self {
-            place: Place::Interface(name),
-            len,
-        })
-    }
-}
-
-impl fmt::Display for UnderlaySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Interface(name) => write!(f, "{name}/{}", self.len),
-            Place::Address(address) => write!(f, "{address}/{}", self.len),
-            Place::Network(underlay) => write!(f, "{underlay}"),
-            Place::Default => write!(f, "default/{}", self.len),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn source(text: &str) -> UnderlaySource {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn every_form_of_an_underlay_is_read_and_written_back() {
-        for text in [
-            "eth0/16",
-            "172.30.0.28/16",
-            "172.30.0.0/16",
-            "default/16",
-            "enp0s31f6/20",
-            "bond0.100/24",
-        ] {
-            assert_eq!(source(text).to_string(), text);
-        }
-        assert!(matches!(source("172.30.0.0/16").place, Place::Network(_)));
-        assert!(matches!(source("172.30.0.28/16").place, Place::Address(_)));
-        for (short, long) in [
-            ("eth0", "eth0/16"),
-            ("172.30.0.28", "172.30.0.28/16"),
-            ("172.30.0.0", "172.30.0.0/16"),
-            ("default", "default/16"),
-        ] {
-            assert_eq!(source(short), source(long));
-        }
-    }
-
-    #[test]
-    fn a_slip_in_an_underlay_is_refused() {
-        for (text, reason) in [
-            ("eth0/33", "prefix length"),
-            ("eth0/", "prefix length"),
-            ("172.30.0/16", "neither"),
-            ("333.1.1.1/16", "neither"),
-            ("/16", "neither"),
-            ("eth0:1/16", "neither"),
-            ("fd00::1/64", "IPv4 only"),
-        ] {
-            let error = text.parse::<UnderlaySource>().unwrap_err();
-            assert!(error.contains(reason) && error.contains(text), "{text}: {error}");
-        }
     }
 
     #[test]

@@ -11,14 +11,15 @@
 //! | [`mapping`] | the arithmetic, both ways |
 //! | [`name`], [`encap`], [`digest`] | interface names, the two encapsulations, short names for long texts |
 //! | [`bpf`], [`program`] | an assembler; the mapping as instructions |
-//! | [`config`], [`fan`] | what is asked for; a fan with nothing left open, and its label in the kernel |
+//! | [`config`], [`configuration`] | one fan as asked for; all that the administrator wrote down, in three grammars |
+//! | [`fan`] | a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables table, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
 //! | [`resolve`], [`desire`], [`conflict`] | which fan is meant; its objects; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`machine`] | the door to the kernel: observe, perform |
-//! | [`lock`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
+//! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
 //!
 //! Everything above [`machine`] is pure: no I/O, no clock, no environment.
 
@@ -50,5 +51,6 @@ pub mod plan;
 pub mod program;
 pub mod report;
 pub mod resolve;
+pub mod signals;
 pub mod transcript;
 pub mod usage;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 
 use super::{bridges, json};
@@ -23,6 +22,7 @@ use crate::object::{Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
 use crate::report::Report;
 use crate::resolve::resolve;
+use crate::signals;
 use crate::transcript::{self, describe};
 
 /// A change in the making: the machine, locked, and what it was like when last looked at.
@@ -184,7 +184,7 @@ impl Change {
 
     fn go(&mut self, done: &Done, desired: &State) -> Result<(), Error> {
         // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
-        let _held = HeldSignals::hold();
+        let _held = signals::Held::hold();
         apply(&done.steps, |step| {
             for line in transcript::lines(step) {
                 self.output.note(&format!("# {line}"));
@@ -325,25 +325,6 @@ fn outcome(left: &[Failed<machine::Error>]) -> String {
         "not everything could be taken back, try fanctl down: {}",
         left.join("; ")
     )
-}
-
-/// Signals that would end the process, held until this is dropped.
-struct HeldSignals(SigSet);
-
-impl HeldSignals {
-    fn hold() -> Self {
-        let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
-        let set: SigSet = ending.into_iter().collect();
-        // It fails only for an unknown constant; then signals are simply not held.
-        let _ = set.thread_block();
-        Self(set)
-    }
-}
-
-impl Drop for HeldSignals {
-    fn drop(&mut self) {
-        let _ = self.0.thread_unblock();
-    }
 }
 
 impl OutputArgs {

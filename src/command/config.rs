@@ -11,6 +11,7 @@ use super::json;
 use crate::cli::{ConfigAction, ConfigArgs};
 use crate::configuration::{Configuration, Fault, Source, legacy};
 use crate::error::Error;
+use crate::name::InterfaceName;
 use crate::report;
 
 /// Our own file.
@@ -32,6 +33,14 @@ impl Files {
     /// That there is nothing to be done.
     pub fn no_fan(&self) -> String {
         format!("no fan is to be up by {self}: nothing to do")
+    }
+
+    /// That there is nothing to be done, on this interface if one was named.
+    pub fn no_fan_on(&self, interface: Option<&InterfaceName>) -> String {
+        interface.map_or_else(
+            || self.no_fan(),
+            |interface| format!("no fan of {self} is over interface '{interface}': nothing to do"),
+        )
     }
 }
 

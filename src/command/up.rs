@@ -38,7 +38,7 @@ pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<
                 ends.push((config.overlay, change.bring_up(config, By::Configuration)));
             }
         }
-        change.tell_all(ends, &files.no_fan(), out)
+        change.tell_all(ends, &files.no_fan_on(args.dev.as_ref()), out)
     };
     Error::all(
         [faultless(&configuration).err(), told.err()]

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 
 use crate::error::Error;
-
-/// What asks a program to end, from a terminal or from another program.
-const SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+use crate::signals::ENDING;
 
 /// The number of the signal that came first; 0 for none.
 #[derive(Clone, Default)]
@@ -21,7 +19,7 @@ impl Interrupt {
     /// program ends.
     pub fn listen() -> Result<Self, Error> {
         let failed = |error: &dyn Display| Error::Failed(format!("cannot listen for signals: {error}"));
-        let signals = SigSet::from_iter(SIGNALS);
+        let signals = SigSet::from_iter(ENDING);
         signals.thread_block().map_err(|error| failed(&error))?;
         let interrupt = Self::default();
         let note = Arc::clone(&interrupt.0);

@@ -236,6 +236,23 @@ fn a_right_file_is_said_to_be_right() {
 }
 
 #[test]
+fn the_example_is_right_and_shows_every_key() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fan.toml");
+    let output = with(["config", "check", "--config", example]).succeeds();
+    assert!(
+        output.stdout.ends_with(": 2 fans, 1 of them off, nothing wrong\n"),
+        "{output:?}"
+    );
+    let text = fs::read_to_string(example).expect("the example");
+    for key in &fanctl::config::KEYS {
+        let shown = text
+            .lines()
+            .any(|line| line.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));
+        assert!(shown, "{} is not in the example", key.name);
+    }
+}
+
+#[test]
 fn the_list_is_a_table_or_json() {
     let file = File::new("listed", "", LEGACY);
     let table = file

@@ -6,6 +6,7 @@
 mod config;
 mod grammar;
 mod help;
+mod man;
 mod map;
 mod mistakes;
 mod program;

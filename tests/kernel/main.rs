@@ -11,10 +11,12 @@ mod case;
 mod fixture;
 mod support;
 
+mod configured;
 mod converge;
 mod dhcp;
 mod firewall;
 mod forged;
+mod ifupdown;
 mod interop;
 mod killed;
 mod lab;
@@ -40,11 +42,13 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 19] = [
+    let modules: [fn() -> Vec<Case>; 21] = [
+        configured::cases,
         converge::cases,
         dhcp::cases,
         firewall::cases,
         forged::cases,
+        ifupdown::cases,
         interop::cases,
         killed::cases,
         lab::cases,

@@ -8,6 +8,7 @@ mod machine;
 mod namespace;
 mod output;
 mod packet;
+mod station;
 mod traffic;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use machine::{Machine, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
 pub use packet::{FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
+pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
 
 use crate::case::Need;

@@ -66,10 +66,7 @@ impl Lan {
     /// A host with this address on a device of this name.
     #[track_caller]
     pub fn host_on(&self, device: &str, address: &str) -> Host {
-        let host = Host {
-            namespace: Namespace::new(address),
-            containers: Cell::new(0),
-        };
+        let host = Host::new(address);
         self.plug(&host, device, &format!("{address}/{}", self.network.prefix()));
         host
     }
@@ -77,17 +74,23 @@ impl Lan {
     /// Gives a namespace a device on this underlay, with an address.
     #[track_caller]
     pub fn plug(&self, namespace: &Namespace, device: &str, address: &str) {
+        self.wire(namespace, device);
+        namespace.ip(&format!(
+            "link set lo up
+             link set {device} up
+             addr add {address} dev {device}"
+        ));
+    }
+
+    /// Gives a namespace a device on this underlay, down and without an address.
+    #[track_caller]
+    pub fn wire(&self, namespace: &Namespace, device: &str) {
         let port = format!("port{}", self.ports.get());
         self.ports.set(self.ports.get() + 1);
         let (id, mtu) = (namespace.id(), self.mtu);
         self.ip(&format!(
             "link add {port} mtu {mtu} type veth peer name {device} mtu {mtu} netns {id}
              link set {port} master lan0 up"
-        ));
-        namespace.ip(&format!(
-            "link set lo up
-             link set {device} up
-             addr add {address} dev {device}"
         ));
     }
 }
@@ -113,6 +116,14 @@ impl Deref for Host {
 }
 
 impl Host {
+    /// One with no network at all.
+    pub fn new(name: &str) -> Self {
+        Self {
+            namespace: Namespace::new(name),
+            containers: Cell::new(0),
+        }
+    }
+
     /// Runs `fanctl`.
     #[track_caller]
     pub fn fanctl(&self, words: &str) -> Output {

@@ -166,6 +166,13 @@ impl Namespace {
             .unwrap_or_else(|error| panic!("{key}: {error}"));
     }
 
+    /// Writes a file; /run is this namespace's own.
+    #[track_caller]
+    pub fn write(&self, path: &str, text: &str) {
+        let (path, text) = (path.to_string(), text.to_string());
+        self.run(move || fs::write(&path, text).unwrap_or_else(|error| panic!("{path}: {error}")));
+    }
+
     /// The names of all devices.
     pub fn devices(&self) -> Vec<String> {
         let mut names: Vec<String> = self

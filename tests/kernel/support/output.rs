@@ -93,6 +93,13 @@ impl Output {
         self
     }
 
+    /// It said nothing.
+    #[track_caller]
+    pub fn silently(self) -> Self {
+        assert!(self.stdout.is_empty() && self.stderr.is_empty(), "not silent\n{self}");
+        self
+    }
+
     /// Its output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {

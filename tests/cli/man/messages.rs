@@ -1,0 +1,114 @@
+//! What the pages quote from inside the program, its messages and its files, against the texts in the source.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use super::page::{Item, Page};
+use crate::program::fanctl;
+
+/// A file of one line in which much is wrong, for messages that are put together of several texts.
+const BROKEN: &str = concat!(
+    r#"fan = [{ overlay = "250", underlay = "eth0", bridge = "fan0" }, { overlay = "250", underlay = "eth1" }, "#,
+    r#"{ overlay = "250.1.0.0/16", underlay = "eth1/24" }, { overlay = "252", underlay = "eth0", mtu = "1400" }]"#,
+);
+
+#[test]
+fn messages_are_those_of_the_program() {
+    let texts: Vec<String> = source("src").iter().flat_map(|source| literals(source)).collect();
+    let file = std::env::temp_dir().join(format!("fanctl-man-{}.toml", std::process::id()));
+    fs::write(&file, BROKEN).expect("a file");
+    let faults = fanctl(&format!("config check --config {}", file.display()))
+        .finds_faults()
+        .stderr;
+    fs::remove_file(&file).expect("the file");
+    for name in ["fan.5", "fan.toml.5", "fanctl.8"] {
+        let page = Page::read(name);
+        for Item { head, .. } in page.items("DIAGNOSTICS") {
+            // Two thirds may be values.
+            let is_text = |text: &String| agreement(text, head).is_some_and(|same| 3 * same >= head.len());
+            let is_there = texts.iter().any(is_text) || faults.contains(&format!(": {head}"));
+            assert!(is_there, "{name}: no message of the program begins with: {head}");
+        }
+    }
+}
+
+#[test]
+fn files_are_those_that_the_program_uses() {
+    let paths = |name: &str| -> BTreeSet<String> {
+        let page = Page::read(name);
+        let path = |item: &Item| item.head.strip_prefix("Pa ").expect("a path").to_string();
+        page.items("FILES").iter().map(path).collect()
+    };
+    let documented = paths("fanctl.8");
+    for name in ["fan.5", "fan.7", "fan.toml.5"] {
+        assert!(paths(name).is_subset(&documented), "files of {name}: {:?}", paths(name));
+    }
+    let is_file = |text: &String| ["/etc/", "/run/", "/var/"].iter().any(|root| text.starts_with(root));
+    let texts = source("src")
+        .into_iter()
+        .flat_map(|source| literals(&source))
+        .filter(is_file);
+    // Of `fanctl lab`, which uses the namespaces of ip(8); and a path that a test finds to be none of ours.
+    let others = ["/run/netns", "/var/lib/misc/dnsmasq.leases"];
+    let plain = texts.filter(|text| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/.".contains(&byte))
+    });
+    let used = plain.filter(|text| !others.contains(&text.as_str())).collect();
+    assert_eq!(documented, used, "in fanctl.8, and in the program");
+}
+
+/// The Rust files below a directory.
+fn source(directory: impl AsRef<Path>) -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(source(&path));
+        } else if path.extension() == Some(OsStr::new("rs")) {
+            found.push(fs::read_to_string(&path).expect("a file"));
+        }
+    }
+    found
+}
+
+/// The string literals of a file, near enough: those that are none match no message.
+fn literals(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (start, _) in source.match_indices('"') {
+        let mut text = String::new();
+        let mut rest = source[start + 1..].chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '"' => break,
+                '\\' => match rest.next() {
+                    Some('\n') => rest = rest.as_str().trim_start().chars(),
+                    Some(escaped) => text.push(escaped),
+                    None => {}
+                },
+                c => text.push(c),
+            }
+        }
+        found.push(text);
+    }
+    found
+}
+
+/// How many characters of a text a format string has itself, if what it makes can begin with that text. A text may end
+/// in a value, if that is one word.
+fn agreement(format: &str, text: &str) -> Option<usize> {
+    let Some(first) = text.chars().next() else {
+        return Some(0);
+    };
+    if let Some(rest) = format.strip_prefix('{') {
+        let rest = &rest[rest.find('}')? + 1..];
+        let ends = text.char_indices().map(|(at, _)| at).skip(1);
+        let within = ends.filter_map(|end| agreement(rest, &text[end..])).max();
+        return within.or((!text.contains(' ')).then_some(0));
+    }
+    let rest = format.strip_prefix(first)?;
+    Some(1 + agreement(rest, &text[first.len_utf8()..])?)
+}
