@@ -12,7 +12,7 @@ use crate::fan::{Fan, MAIN_TABLE};
 use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
-use crate::object::{Identity, Owner, State, fans};
+use crate::object::{State, fans};
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
@@ -74,24 +74,22 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
 
 /// Interface names that are taken by somebody else, or by another fan.
 fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
-    let anothers = |name: &InterfaceName| {
-        owned.keys().any(|key| {
-            matches!(&key.identity, Identity::Bridge(n) | Identity::Tunnel(n) if n == name)
-                && key.owner != Owner::Fan(fan.overlay())
-        })
-    };
-    let taken = |name: &InterfaceName| {
-        let own = *name == InterfaceName::shared_tunnel() || !anothers(name);
-        host.link(name).is_some_and(|link| !link.ours || !own)
-    };
+    let foreign = |name: &InterfaceName| host.link(name).is_some_and(|link| !link.ours);
     let mut reasons = Vec::new();
-    if taken(&fan.bridge) {
+    let other = fans(owned).find(|other| other.bridge == fan.bridge && other.overlay() != fan.overlay());
+    if let Some(other) = other {
+        reasons.push(format!(
+            "bridge name '{}' is that of fan {}, which is up; choose another name: bridge NAME",
+            fan.bridge,
+            other.overlay()
+        ));
+    } else if foreign(&fan.bridge) {
         reasons.push(format!(
             "bridge name '{}' is taken by another interface; remove that one, or choose a name: bridge NAME",
             fan.bridge
         ));
     }
-    if taken(&fan.tunnel()) {
+    if foreign(&fan.tunnel()) {
         reasons.push(format!(
             "tunnel name '{0}' is taken by another interface; remove it: ip link delete {0}",
             fan.tunnel()

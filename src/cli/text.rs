@@ -32,8 +32,8 @@ Examples:
   fanctl up 250 default --dry-run
   fanctl up -a
 
-Exit status: 0 done, 1 failed (all steps were taken back), 2 usage or configuration, 3 refused (nothing
-was touched). With -a each fan stands for itself, and the status is that of the worst.";
+Exit status: 0 done, 1 failed (all steps were taken back), 2 usage or configuration, 3 refused
+(nothing was touched). With -a each fan stands for itself: 1 if any failed, else 3, else 2.";
 
 pub const DOWN_EXAMPLES: &str = "\
 OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl show prints.
@@ -48,9 +48,9 @@ Exit status: 0 done or nothing to do, 1 failed (all steps were taken back), 2 us
 (nothing was touched), as when a container is still attached.";
 
 pub const RELOAD_EXAMPLES: &str = "\
-Fans that are configured come up or become as configured; fans that configuration brought up and that
-are configured no more go; fans that somebody brought up by hand stay. With anything wrong in a file
-nothing is touched.
+Fans that are configured come up or become as configured; fans that configuration brought up and
+that are configured no more go; fans that somebody brought up by hand stay, and become the
+configuration's where it names them. With anything wrong in a file nothing is touched.
 
 Examples:
   fanctl reload
@@ -67,14 +67,15 @@ Examples:
 Exit status: 0 the machine is as configured, 1 failed, 2 usage or configuration, 4 it is not.";
 
 pub const CONFIG_EXAMPLES: &str = "\
-The files are /etc/fan.toml and /etc/network/fan; both are read, and a fan in both must be the same.
+The files are /etc/fan.toml and /etc/network/fan. Both are read, and a fan that stands in both must
+be the same.
 
 Examples:
   fanctl config check
   fanctl config check --config new.toml
   fanctl config convert > /etc/fan.toml
 
-Exit status: 0 nothing is wrong, 1 a file cannot be read, 2 usage, or something is wrong in a file.";
+Exit status: 0 nothing is wrong, 1 failed, 2 usage, or something is wrong with a file.";
 
 pub const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -104,4 +105,5 @@ Examples:
   fanctl lab --keep
   fanctl lab down
 
-Exit status: 0 every packet arrived, 1 failed (nothing is left), 2 usage, 3 refused (nothing was touched).";
+Exit status: 0 every packet arrived, 1 failed (nothing is left), 2 usage, 3 refused (nothing was
+touched).";

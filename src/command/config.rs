@@ -52,18 +52,17 @@ pub fn faultless(configuration: &Configuration) -> Result<(), Error> {
     if configuration.faults.is_empty() {
         return Ok(());
     }
-    Err(Error::Faulty(
-        configuration.faults.iter().map(Fault::to_string).collect(),
-    ))
+    Err(faulty(&configuration.faults))
+}
+
+fn faulty(faults: &[Fault]) -> Error {
+    Error::Faulty(faults.iter().map(Fault::to_string).collect())
 }
 
 impl ConfigArgs {
-    /// Reads the file that was named, which must be there, or those of the two that are.
-    ///
-    /// # Errors
-    /// The file that was named cannot be read. What is wrong inside is among the configuration's faults, and so are the
-    /// other two if they are there and cannot be read.
-    pub fn read(&self) -> Result<(Configuration, Files), Error> {
+    /// Reads the file that was named, which must be there, or those of the two that are. What cannot be read is a fault.
+    #[must_use]
+    pub fn read(&self) -> (Configuration, Files) {
         let files = match &self.file {
             Some(file) => vec![file.clone()],
             None => vec![FAN_TOML.into(), NETWORK_FAN.into()],
@@ -73,13 +72,17 @@ impl ConfigArgs {
             match source(file) {
                 Ok(source) => sources.push(source),
                 Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => {}
-                Err(error) => faults.push(Fault::new(&file.display(), error.to_string())),
+                Err(error) => faults.push(unreadable(file, &error)),
             }
         }
         let mut configuration = Configuration::read(&sources);
         configuration.faults.splice(0..0, faults);
-        Ok((configuration, Files(files)))
+        (configuration, Files(files))
     }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Fault {
+    Fault::new(&file.display(), error.to_string())
 }
 
 /// A file's text. What everybody may write is no configuration: whoever can change it would have root's network.
@@ -106,7 +109,7 @@ pub fn config(action: &ConfigAction, out: &mut dyn Write) -> Result<(), Error> {
 
 /// Says that all is well, or everything that is wrong.
 fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let (configuration, files) = args.read()?;
+    let (configuration, files) = args.read();
     faultless(&configuration)?;
     let off = configuration.entries.len() - configuration.enabled().count();
     let fans = match configuration.entries.len() {
@@ -124,7 +127,7 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
 
 /// Lists the fans that were written down, those that are off too.
 fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Error> {
-    let (configuration, _) = args.read()?;
+    let (configuration, _) = args.read();
     if as_json {
         json(
             &configuration.entries.iter().map(report::entry).collect::<Vec<_>>(),
@@ -138,9 +141,9 @@ fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Err
 
 /// Prints the legacy file as TOML.
 fn convert(file: &Path, out: &mut dyn Write) -> Result<(), Error> {
-    let source = source(file).map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
-    match legacy::to_toml(&source) {
+    let source = source(file).map_err(|error| vec![unreadable(file, &error)]);
+    match source.and_then(|source| legacy::to_toml(&source)) {
         Ok(text) => Ok(write!(out, "{text}")?),
-        Err(faults) => Err(Error::Faulty(faults.iter().map(Fault::to_string).collect())),
+        Err(faults) => Err(faulty(&faults)),
     }
 }

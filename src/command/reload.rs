@@ -20,7 +20,7 @@ use crate::report;
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
 /// about would seem to be wanted no more.
 pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let (configuration, files) = args.config.read()?;
+    let (configuration, files) = args.config.read();
     faultless(&configuration)?;
     let mut change = Change::begin("reload", args.output)?;
     let ends = follow(&mut change, &configuration);
@@ -46,7 +46,7 @@ fn follow(change: &mut Change, configuration: &Configuration) -> Vec<End> {
 
 /// Tells how far the machine is from its configuration. Nothing is changed.
 pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let (configuration, files) = args.config.read()?;
+    let (configuration, files) = args.config.read();
     faultless(&configuration)?;
     let look = OutputArgs {
         dry_run: true,

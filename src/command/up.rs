@@ -27,7 +27,7 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
 pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let (configuration, files) = args.config.read()?;
+    let (configuration, files) = args.config.read();
     let mut ends = Vec::new();
     let told = if configuration.enabled().next().is_none() {
         output.tell_nothing(&files.no_fan(), out)

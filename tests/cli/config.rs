@@ -305,7 +305,7 @@ fn what_is_converted_says_the_same() {
 #[test]
 fn what_cannot_be_read_cannot_be_converted() {
     with(["config", "convert", "/nowhere/fan"])
-        .fails()
+        .misused()
         .prints("")
         .saying(&["/nowhere/fan: No such file"]);
     let file = File::new("unconverted", "", "250 eth0\n251 eth0 dchp\n");

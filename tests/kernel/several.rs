@@ -13,6 +13,7 @@ pub fn cases() -> Vec<Case> {
             changing_a_fan_does_not_lose_a_packet_of_another,
             down_of_one_leaves_the_other_as_it_was,
             fans_over_nics_of_different_mtus_each_have_their_own,
+            what_is_another_fans_is_not_to_be_removed,
         ])
         .once_with(&[Need::Ipip], named![down_e_removes_fans_of_both_encapsulations])
         .once(named![down_e_removes_every_fan])
@@ -156,6 +157,18 @@ fn down_e_removes_fans_of_both_encapsulations() {
         "252.0.0.0/8 eth0/16 --encap vxlan",
         "253.0.0.0/8 eth1/16 --encap vxlan --table 7 --no-nat",
     ]);
+}
+
+/// Two fans cannot have one bridge, and nobody is told to remove what is a fan's.
+fn what_is_another_fans_is_not_to_be_removed(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let up = |words: &str| host.fanctl(&format!("up {words} {}", encap.words()));
+    up("250.0.0.0/8 eth0/16 bridge fan0").ok();
+    let refusal = host.unchanged(|| up("251.0.0.0/8 eth0/16 bridge fan0").refused());
+    refusal.stderr_has(&["bridge name 'fan0' is that of fan 250.0.0.0/8, which is up"]);
+    let refusal = host.unchanged(|| up("250.0.0.0/9 eth0/16").refused());
+    refusal.stderr_has(&["overlay '250.0.0.0/9' overlaps fan 250.0.0.0/8, which is up"]);
 }
 
 fn down_e_removes_every_fan() {
