@@ -99,7 +99,8 @@ rpm: build ## an RPM package, in target/generate-rpm
 	CARGO="$(CARGO)" tests/package/tools cargo-generate-rpm
 	rm -rf target/stage/rpm
 	$(MAKE) -s install DESTDIR=target/stage/rpm PREFIX=/usr SYSCONFDIR=/etc
-	{ echo 'assets = ['; \
+	{ echo "post_uninstall_script = 'if [ \"\$$1\" = 0 ]; then cd /usr && rmdir $(DIRECTORIES) 2>/dev/null; fi; true'"; \
+	  echo 'assets = ['; \
 	  find target/stage/rpm -path target/stage/rpm/etc/network -prune -o -type f -printf '{ source = "%p", dest = "/%P", mode = "%m" },\n'; \
 	  echo ']'; } >target/stage/rpm.toml
 	target/tools/bin/cargo-generate-rpm --target-dir target --metadata-overwrite target/stage/rpm.toml
