@@ -22,10 +22,12 @@ use page::{Call, Item, Page, directory};
 const PAGES: [&str; 4] = ["fan.5", "fan.7", "fan.toml.5", "fanctl.8"];
 
 /// Other people's pages that ours refer to.
-const SYSTEM_PAGES: [&str; 17] = [
+const SYSTEM_PAGES: [&str; 19] = [
     "NetworkManager-dispatcher 8",
     "dnsmasq 8",
     "fuser 1",
+    "ifdown 8",
+    "ifup 8",
     "interfaces 5",
     "ip 8",
     "ip-address 8",
