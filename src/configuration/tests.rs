@@ -113,6 +113,16 @@ fn a_fan_in_both_files_must_be_the_same() {
 }
 
 #[test]
+fn a_file_agrees_with_what_it_was_converted_to() {
+    let text = "10.0.0.0/8 eth0/16 dhcp\n10.0.0.0/8 eth1/16 dhcp off\n10.0.0.0/8 eth2/16 off\n";
+    let legacy = ("/etc/network/fan", text);
+    let converted = legacy::to_toml(&Source::new(legacy.0, text.into())).unwrap();
+    let read = of(&[("/etc/fan.toml", &converted), legacy]);
+    assert_eq!(faults(&read), Vec::<String>::new());
+    assert_eq!(read.entries.len(), 3);
+}
+
+#[test]
 fn a_fault_does_not_hide_its_neighbours() {
     let text = "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = 3\n[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\n";
     let read = of(&[("fan.toml", text), ("fan", "250 eth0 dchp\n252 eth0\n")]);
