@@ -94,12 +94,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// A text and where it is from.
+    /// A text and where it is from. The mark that editors of other systems put in front of it is no part of it.
     #[must_use]
-    pub fn new(file: &str, text: String) -> Self {
+    pub fn new(file: &str, text: &str) -> Self {
         Self {
             file: file.into(),
-            text,
+            text: text.strip_prefix('\u{feff}').unwrap_or(text).into(),
         }
     }
 

@@ -95,7 +95,7 @@ fn source(file: &Path) -> io::Result<Source> {
     }
     let text = String::from_utf8(fs::read(file)?)
         .map_err(|error| io::Error::other(format!("byte {} is no UTF-8 text", error.utf8_error().valid_up_to())))?;
-    Ok(Source::new(&file.display().to_string(), text))
+    Ok(Source::new(&file.display().to_string(), &text))
 }
 
 /// Looks at the files.
