@@ -28,22 +28,20 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
 /// does not keep the others down.
 pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (configuration, files) = args.config.read();
-    let mut ends = Vec::new();
-    let told = if configuration.enabled().next().is_none() {
-        output.tell_nothing(&files.no_fan(), out)
-    } else {
+    let faults = faultless(&configuration).err();
+    let told = if configuration.enabled().next().is_some() {
         let mut change = Change::begin("up", output)?;
+        let mut ends = Vec::new();
         for config in configuration.enabled() {
             if args.dev.as_ref().is_none_or(|dev| change.is_on(config, dev)) {
                 ends.push((config.overlay, change.bring_up(config, By::Configuration)));
             }
         }
         change.tell_all(ends, &files.no_fan_on(args.dev.as_ref()), out)
+    } else if faults.is_some() && !output.json {
+        Ok(())
+    } else {
+        output.tell_nothing(&files.no_fan(), out)
     };
-    Error::all(
-        [faultless(&configuration).err(), told.err()]
-            .into_iter()
-            .flatten()
-            .collect(),
-    )
+    Error::all([faults, told.err()].into_iter().flatten().collect())
 }

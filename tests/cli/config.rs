@@ -259,6 +259,12 @@ fn a_file_that_everybody_may_write_is_refused() {
 }
 
 #[test]
+fn a_device_is_nobodys_file() {
+    let output = with(["config", "check", "--config", "/dev/null"]).succeeds();
+    assert_eq!(output.stdout, "/dev/null: no fan, nothing wrong\n");
+}
+
+#[test]
 fn a_file_that_is_no_text_is_a_fault() {
     let file = File::new("binary", ".toml", b"fan = \xff\n");
     let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());

@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         .once(named![
             a_fan_that_fails_is_taken_back_and_the_others_come_up,
             without_a_file_there_is_nothing_to_do,
+            the_files_of_a_host_are_where_they_belong,
             anybody_may_ask_for_the_status,
         ])
         .list()
@@ -392,6 +393,57 @@ fn without_a_file_there_is_nothing_to_do() {
     host.fanctl("up -a --config /run/missing.toml")
         .exits(2)
         .stderr_has(&["/run/missing.toml: No such file or directory"]);
+}
+
+fn the_files_of_a_host_are_where_they_belong() {
+    let configured = Configured::new(Encap::Vxlan);
+    let host = &configured.host;
+    host.exec("cp -a /etc /run/etc").ok();
+    host.exec("mount --bind /run/etc /etc").ok();
+    host.exec("mkdir -p /etc/network").ok();
+    host.exec("rm -f /etc/fan.toml /etc/network/fan").ok();
+    for verb in ["up -a", "reload", "status", "down -a"] {
+        host.unchanged(|| host.fanctl(verb).ok()).stdout_has(&["nothing to do"]);
+    }
+    let check = |told: &str| {
+        let output = host.fanctl("config check").ok();
+        assert_eq!(output.stdout, format!("/etc/fan.toml and /etc/network/fan: {told}\n"));
+    };
+    check("no fan, nothing wrong");
+    // What cloud-init gives as its example, then the same as TOML beside it, then a fan more.
+    let legacy =
+        "# fan 240\n10.0.0.0/8 eth0/16 dhcp\n10.0.0.0/8 eth1/16 dhcp off\n# fan 241\n241.0.0.0/8 eth0/16 dhcp\n";
+    host.write("/etc/network/fan", legacy);
+    check("3 fans, 1 of them off, nothing wrong");
+    let converted = host.fanctl("config convert").ok().stdout;
+    host.write("/etc/fan.toml", &converted);
+    check("3 fans, 1 of them off, nothing wrong");
+    let more = "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n";
+    host.write("/etc/fan.toml", more);
+    host.write(
+        "/etc/network/fan",
+        "250.0.0.0/8 eth0/16 --encap=vxlan\n10.99.0.0/16 251.0.0.0/8 --encap vxlan\n",
+    );
+    host.fanctl("up -a").ok();
+    assert_eq!(
+        configured.bridges(),
+        ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan-251-0-28 auto"]
+    );
+
+    // A link that leads nowhere is not the wish to have no fan.
+    host.exec("rm /etc/fan.toml /etc/network/fan").ok();
+    host.exec("ln -s /srv/fan.toml /etc/fan.toml").ok();
+    for verb in ["up -a", "reload", "status"] {
+        let output = host.unchanged(|| host.fanctl(verb).exits(2));
+        assert_eq!(
+            output.stderr,
+            "fanctl: /etc/fan.toml: it is a link to '/srv/fan.toml', which does not exist\n"
+        );
+        assert_eq!(output.stdout, "", "{verb}");
+    }
+    host.exec("rm /etc/fan.toml").ok();
+    host.fanctl("reload").ok();
+    assert_eq!(configured.bridges(), [""; 0]);
 }
 
 fn anybody_may_ask_for_the_status() {
