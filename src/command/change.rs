@@ -17,7 +17,6 @@ use crate::host::Host;
 use crate::lock::Lock;
 use crate::machine::{self, Machine, Scope};
 use crate::mapping::Overlay;
-use crate::name::InterfaceName;
 use crate::object::{Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
 use crate::report::Report;
@@ -91,14 +90,6 @@ impl Change {
             output,
             _lock: lock,
         })
-    }
-
-    /// Whether the underlay address of a fan that is asked for is on an interface.
-    pub fn is_on(&self, config: &Config, interface: &InterfaceName) -> bool {
-        match resolve(config, &self.host) {
-            Ok(resolved) => resolved.fan.device == *interface,
-            Err(_) => config.underlay.interface() == Some(interface),
-        }
     }
 
     /// Brings a fan up, or makes one that is up as asked for.

@@ -8,6 +8,7 @@ use super::json;
 use crate::cli::{OutputArgs, UpAllArgs};
 use crate::config::Config;
 use crate::error::Error;
+use crate::resolve::is_on;
 
 /// Brings a fan up, or makes one that is up as asked for.
 pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -33,7 +34,7 @@ pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<
         let mut change = Change::begin("up", output)?;
         let mut ends = Vec::new();
         for config in configuration.enabled() {
-            if args.dev.as_ref().is_none_or(|dev| change.is_on(config, dev)) {
+            if args.dev.as_ref().is_none_or(|dev| is_on(config, dev, &change.host)) {
                 ends.push((config.overlay, change.bring_up(config, By::Configuration)));
             }
         }

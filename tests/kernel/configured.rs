@@ -188,6 +188,11 @@ fn each_interface_has_its_fans(encap: Encap) {
         .follow("up -a --dev eth9")
         .refused()
         .stderr_has(&["fan 253.0.0.0/8: interface 'eth9' does not exist"]);
+    // What is wrong with a fan is told where it belongs.
+    host.ip("addr add 10.99.0.29/16 dev eth1");
+    let output = configured.follow("up -a --dev eth1").refused();
+    output.stderr_has(&["fan 251.0.0.0/8: underlay '10.99.0.0/16' holds several addresses of this host"]);
+    configured.follow("up -a --dev eth0").ok();
 }
 
 fn reload_adds_changes_and_removes(encap: Encap) {
