@@ -247,14 +247,16 @@ impl Change {
                 }
             }
         }
-        if self.output.dry_run {
-            self.tell_way(done.iter().flat_map(Done::lines), out)?;
+        let told = if self.output.dry_run {
+            self.tell_way(done.iter().flat_map(Done::lines), out)
         } else if self.output.json {
-            json(&outcomes, out)?;
+            json(&outcomes, out)
         } else {
-            done.iter().try_for_each(|end| writeln!(out, "{}", end.sentence))?;
-        }
-        Error::all(left)
+            done.iter()
+                .try_for_each(|end| writeln!(out, "{}", end.sentence))
+                .map_err(Error::from)
+        };
+        Error::all(told.err().into_iter().chain(left).collect())
     }
 
     fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {

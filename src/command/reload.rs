@@ -62,19 +62,15 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
         unknown: report::unknown(&change.host),
         fans: fans.collect(),
     };
-    let matches = status.fans.iter().all(|fan| fan.matches);
-    if args.json {
-        json(&status, out)?;
+    let differs = status.fans.iter().any(|fan| !fan.matches).then_some(Error::Differs);
+    let told = if args.json {
+        json(&status, out)
     } else if status.fans.is_empty() {
-        writeln!(out, "{}", files.no_fan())?;
+        writeln!(out, "{}", files.no_fan()).map_err(Error::from)
     } else {
-        status.fans.iter().try_for_each(|fan| fan.print(out))?;
-        status
-            .unknown
-            .iter()
-            .try_for_each(|what| writeln!(out, "unknown: {what}"))?;
-    }
-    if matches { Ok(()) } else { Err(Error::Differs) }
+        status.print(out)
+    };
+    Error::all(told.err().into_iter().chain(differs).collect())
 }
 
 /// What `status --json` tells.
@@ -85,11 +81,19 @@ struct Status {
     unknown: Vec<String>,
 }
 
+impl Status {
+    fn print(&self, out: &mut dyn Write) -> Result<(), Error> {
+        self.fans.iter().try_for_each(|fan| fan.print(out))?;
+        let mut unknown = self.unknown.iter();
+        Ok(unknown.try_for_each(|what| writeln!(out, "unknown: {what}"))?)
+    }
+}
+
 /// How far one fan is from what is configured.
 #[derive(Serialize)]
 struct FanStatus {
     overlay: Overlay,
-    /// As configured; none for a fan that is configured no more.
+    /// As configured; none for a fan that is wanted no more.
     underlay: Option<String>,
     matches: bool,
     /// What `reload` would do, as lines to type.
@@ -131,7 +135,7 @@ impl FanStatus {
         let state = match (underlay, self.matches) {
             (_, true) => "as configured",
             (Some(_), false) if reasons.is_empty() => "not as configured; fanctl reload would:",
-            (None, false) if reasons.is_empty() => "configured no more; fanctl reload would:",
+            (None, false) if reasons.is_empty() => "wanted no more; fanctl reload would:",
             (_, false) => "cannot be as configured:",
         };
         writeln!(out, "fan {overlay}{over}: {state}")?;

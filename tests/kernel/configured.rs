@@ -1,6 +1,6 @@
 //! What a file asks for: `up -a`, `down -a`, `reload` and `status`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -30,6 +30,7 @@ pub fn cases() -> Vec<Case> {
             without_a_file_there_is_nothing_to_do,
             the_files_of_a_host_are_where_they_belong,
             anybody_may_ask_for_the_status,
+            a_reader_who_leaves_does_not_make_it_well,
         ])
         .list()
 }
@@ -315,7 +316,7 @@ fn status_tells_the_difference(encap: Encap) {
     configured.write(&[("252.0.0.0/8", "eth9/16", "")]);
     let output = configured.follow("status").exits(4);
     output.stdout_has(&[
-        "fan 250.0.0.0/8: configured no more",
+        "fan 250.0.0.0/8: wanted no more",
         "ip link delete fan-250-0-28",
         "fan 252.0.0.0/8 over eth9/16: cannot be as configured:\n  interface 'eth9' does not exist",
     ]);
@@ -464,4 +465,31 @@ fn anybody_may_ask_for_the_status() {
     ask("config check").ok();
     configured.host.ip("link set fan-250-0-28 down");
     ask("status").exits(4).stdout_has(&["ip link set fan-250-0-28 up"]);
+}
+
+/// As where `fanctl status | head -1` stands in a script that looks at the exit status.
+fn a_reader_who_leaves_does_not_make_it_well() {
+    let configured = Configured::new(Encap::Vxlan);
+    let overlays: Vec<String> = (11..110).map(|octet| format!("{octet}.0.0.0/8")).collect();
+    let fans: Vec<(&str, &str, &str)> = overlays
+        .iter()
+        .map(|overlay| (overlay.as_str(), "eth9/16", ""))
+        .collect();
+    configured.write(&fans);
+    for (words, status) in [
+        ("up -a --json", 3),
+        ("reload --json", 3),
+        ("status", 4),
+        ("status --json", 4),
+    ] {
+        let words = format!("{words} --config {FILE}");
+        let ended = configured.host.run(move || {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let mut fanctl = Command::new(Host::program());
+            fanctl.args(words.split(' ')).stdout(writer).stderr(Stdio::null());
+            fanctl.status().expect("it runs")
+        });
+        assert_eq!(ended.code(), Some(status));
+    }
 }
