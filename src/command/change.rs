@@ -32,7 +32,7 @@ pub struct Change {
     /// What is not.
     pub host: Host,
     output: OutputArgs,
-    _lock: Option<Lock>,
+    _turn: Option<Lock>,
 }
 
 /// Who asks for a fan, which is kept in its flag `auto`.
@@ -69,18 +69,26 @@ impl Done {
     }
 }
 
+/// Waits for the turn of a command that changes something; with `--dry-run` it is always. Files are read when it has come,
+/// so that of two commands the later one has the later file.
+pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
+    if output.dry_run {
+        return Ok(None);
+    }
+    if !machine::is_privileged() {
+        return Err(Error::Failed(format!(
+            "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
+        )));
+    }
+    Lock::take().map(Some)
+}
+
 impl Change {
-    /// Takes the lock and looks.
-    pub fn begin(verb: &str, output: OutputArgs) -> Result<Self, Error> {
-        if !machine::is_privileged() && !output.dry_run {
-            return Err(Error::Failed(format!(
-                "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
-            )));
-        }
+    /// Looks, when it is this command's turn.
+    pub fn begin(turn: Option<Lock>, output: OutputArgs) -> Result<Self, Error> {
         if !machine::is_privileged() {
             output.note("not root: the firewall cannot be read, and is taken to be empty");
         }
-        let lock = if output.dry_run { None } else { Some(Lock::take()?) };
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;
         Ok(Self {
@@ -88,7 +96,7 @@ impl Change {
             owned,
             host,
             output,
-            _lock: lock,
+            _turn: turn,
         })
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::change::{By, Change, End};
+use super::change::{By, Change, End, turn};
 use super::config::faultless;
 use super::json;
 use crate::cli::{OutputArgs, ReloadArgs, StatusArgs};
@@ -20,9 +20,10 @@ use crate::report;
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
 /// about would seem to be wanted no more.
 pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let turn = turn("reload", args.output);
     let (configuration, files) = args.config.read();
     faultless(&configuration)?;
-    let mut change = Change::begin("reload", args.output)?;
+    let mut change = Change::begin(turn?, args.output)?;
     let ends = follow(&mut change, &configuration);
     change.tell_all(ends, &files.no_fan(), out)
 }
@@ -53,7 +54,7 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
         json: args.json,
         verbose: args.verbose,
     };
-    let mut change = Change::begin("status", look)?;
+    let mut change = Change::begin(None, look)?;
     let ends = follow(&mut change, &configuration);
     let fans = ends
         .into_iter()

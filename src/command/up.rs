@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::change::{By, Change, Outcome};
+use super::change::{By, Change, Outcome, turn};
 use super::config::faultless;
 use super::json;
 use crate::cli::{OutputArgs, UpAllArgs};
@@ -20,7 +20,7 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
             Ok(())
         };
     }
-    let mut change = Change::begin("up", output)?;
+    let mut change = Change::begin(turn("up", output)?, output)?;
     let done = change.bring_up(config, By::Person)?;
     change.tell(&done, out)
 }
@@ -28,10 +28,11 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
 pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let turn = turn("up", output);
     let (configuration, files) = args.config.read();
     let faults = faultless(&configuration).err();
     let told = if configuration.enabled().next().is_some() {
-        let mut change = Change::begin("up", output)?;
+        let mut change = Change::begin(turn?, output)?;
         let mut ends = Vec::new();
         for config in configuration.enabled() {
             if args.dev.as_ref().is_none_or(|dev| is_on(config, dev, &change.host)) {

@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Case> {
             the_files_of_a_host_are_where_they_belong,
             anybody_may_ask_for_the_status,
             a_reader_who_leaves_does_not_make_it_well,
+            a_file_is_read_when_its_readers_turn_has_come,
         ])
         .list()
 }
@@ -491,5 +492,42 @@ fn a_reader_who_leaves_does_not_make_it_well() {
             fanctl.status().expect("it runs")
         });
         assert_eq!(ended.code(), Some(status));
+    }
+}
+
+/// Else a hook that waited for `reload` would bring back what the file had before the edit.
+fn a_file_is_read_when_its_readers_turn_has_come() {
+    let configured = Configured::new(Encap::Vxlan);
+    let host = &configured.host;
+    configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
+    configured.follow("up -a").ok();
+    let lock = host.exec("find /run/fan -name *.lock").ok().stdout.trim().to_string();
+    for words in ["up -a", "reload"] {
+        configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
+        let mut other = Command::new("flock");
+        other.args(["--no-fork", &lock, "sleep", "1000"]);
+        let mut other = host.spawn(other);
+        crate::support::eventually("the lock is held", || {
+            (host.exec(&format!("flock -n {lock} true")).code != Some(0)).then_some(())
+        });
+        let mut fanctl = Command::new(Host::program());
+        fanctl.args(words.split(' ')).args(["--config", FILE]);
+        let mut fanctl = host.spawn(fanctl);
+        let files = format!("/proc/{}/fd", fanctl.id());
+        crate::support::eventually("fanctl waits for its turn", || {
+            let mut files = std::fs::read_dir(&files).ok()?.filter_map(Result::ok);
+            files.find(|file| std::fs::read_link(file.path()).is_ok_and(|target| target.ends_with(&lock[1..])))
+        });
+        configured.write(&[("251.0.0.0/8", "eth1/16", "")]);
+        other.kill().expect("it runs");
+        other.wait().expect("it ends");
+        assert!(fanctl.wait().expect("it ends").success());
+        assert!(
+            configured
+                .bridges()
+                .contains(&"251.0.0.0/8 fan-251-0-28 auto".to_string()),
+            "{words}"
+        );
+        host.fanctl("down -a").ok();
     }
 }
