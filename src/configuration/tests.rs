@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Configuration, Source, legacy, toml};
-use crate::config::{Config, KEYS, Place, UnderlaySource};
+use crate::config::{Config, KEYS, Kind, Place, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::mapping::Overlay;
 
@@ -267,6 +267,11 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
         config.set(key, good).unwrap();
         assert_eq!(key.get(&config).as_deref(), Some(good));
         assert!(config.values().iter().any(|(differing, _)| differing.name == key.name));
-        assert!(config.set(key, "?/?").unwrap_err().contains("?/?"), "{}", key.name);
+        let reason = config.set(key, "?/?").unwrap_err();
+        assert!(reason.contains("?/?"), "{reason}");
+        if key.kind == Kind::Number {
+            let range = key.values.strip_prefix("a ").unwrap();
+            assert!(reason.ends_with(range), "{reason}: {range}");
+        }
     }
 }
