@@ -32,14 +32,16 @@ pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<
     let (configuration, files) = args.config.read();
     let faults = faultless(&configuration).err();
     let told = if configuration.enabled().next().is_some() {
-        let mut change = Change::begin(turn?, output)?;
-        let mut ends = Vec::new();
-        for config in configuration.enabled() {
-            if args.dev.as_ref().is_none_or(|dev| is_on(config, dev, &change.host)) {
-                ends.push((config.overlay, change.bring_up(config, By::Configuration)));
+        turn.and_then(|turn| {
+            let mut change = Change::begin(turn, output)?;
+            let mut ends = Vec::new();
+            for config in configuration.enabled() {
+                if args.dev.as_ref().is_none_or(|dev| is_on(config, dev, &change.host)) {
+                    ends.push((config.overlay, change.bring_up(config, By::Configuration)));
+                }
             }
-        }
-        change.tell_all(ends, &files.no_fan_on(args.dev.as_ref()), out)
+            change.tell_all(ends, &files.no_fan_on(args.dev.as_ref()), out)
+        })
     } else if faults.is_some() && !output.json {
         Ok(())
     } else {

@@ -95,6 +95,9 @@ fn anybody_may_ask_for_the_status() {
     ]);
     ask("reload").failed().stderr_has(&["takes root"]);
     ask("config check").ok();
+    configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/33", "")]);
+    ask("up -a").exits(1).stderr_has(&["underlay 'eth1/33'", "takes root"]);
+    configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
     configured.host.ip("link set fan-250-0-28 down");
     ask("status").exits(4).stdout_has(&["ip link set fan-250-0-28 up"]);
 }
