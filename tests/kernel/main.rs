@@ -42,8 +42,9 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 21] = [
+    let modules: [fn() -> Vec<Case>; 22] = [
         configured::cases,
+        configured::files::cases,
         converge::cases,
         dhcp::cases,
         firewall::cases,
