@@ -10,11 +10,11 @@ pub fn network_name(text: &str) -> Result<String, String> {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
     };
     let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
-    if begins_well && rest_is_fine(text) && text.len() <= 63 {
+    if begins_well && rest_is_fine(text) && (2..=63).contains(&text.len()) {
         return Ok(text.into());
     }
     Err(format!(
-        "name '{text}' is none for a network: a letter or digit, then up to 62 letters, digits, '_', '.' or '-'"
+        "name '{text}' is none for a network: a letter or digit, then 1 to 62 letters, digits, '_', '.' or '-'"
     ))
 }
 

@@ -14,6 +14,8 @@ mod support;
 mod configured;
 mod converge;
 mod dhcp;
+mod docker;
+mod export;
 mod firewall;
 mod forged;
 mod ifupdown;
@@ -42,10 +44,12 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 21] = [
+    let modules: [fn() -> Vec<Case>; 23] = [
         configured::cases,
         converge::cases,
         dhcp::cases,
+        docker::cases,
+        export::cases,
         firewall::cases,
         forged::cases,
         ifupdown::cases,

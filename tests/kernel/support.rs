@@ -1,7 +1,10 @@
 //! The harness: namespaces, hosts and containers in them, programs run in them, and witnesses.
 
 mod capture;
+mod cgroup;
+mod dockerd;
 mod dump;
+mod image;
 mod interrupt;
 mod lan;
 mod machine;
@@ -16,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use capture::Capture;
+pub use dockerd::{Docker, DockerContainer};
 pub use dump::assert_same;
 pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
 pub use machine::{Machine, is_emulated};

@@ -1,0 +1,191 @@
+//! Docker's own containers on the fan, by what `fanctl export docker` prints.
+
+use std::net::Ipv4Addr;
+
+use crate::case::{Case, Cases, Need};
+use crate::named;
+use crate::support::{Docker, DockerContainer, Encap, Host, INTERNET, Lan, eventually};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("docker")
+        .once_with(
+            &[Need::Tier2],
+            named![
+                containers_of_a_network_talk,
+                containers_of_the_default_bridge_talk,
+                reserved_addresses_are_not_given_out,
+                docker_after_the_fan_lets_it_pass,
+            ],
+        )
+        .list()
+}
+
+/// Where Docker makes no network of its own.
+const NO_BRIDGE: &str = r#"{ "bridge": "none" }"#;
+
+/// Two hosts on an underlay that leads to the internet.
+#[track_caller]
+fn hosts(lan: &Lan) -> [Host; 2] {
+    ["172.30.0.28", "172.30.0.27"].map(|address| {
+        let host = lan.host(address);
+        host.ip(&format!("route add default via {}", lan.gateway()));
+        host
+    })
+}
+
+/// Makes the network by the command that is exported, as it is.
+#[track_caller]
+fn make_network(host: &Host) {
+    let command = host.fanctl("export docker").ok();
+    assert_eq!(command.stderr, "");
+    host.sh(&command.stdout).ok();
+}
+
+/// The policy of iptables for what is forwarded.
+#[track_caller]
+fn forward_policy(host: &Host) -> String {
+    host.exec("iptables -w -S FORWARD")
+        .ok()
+        .stdout
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .into()
+}
+
+/// Two containers on two hosts reach each other, both ways, as they are; and the internet.
+#[track_caller]
+fn all_works(a: &DockerContainer, b: &DockerContainer, encap: Encap) {
+    let mtu = 1500 - encap.overhead();
+    for (one, other) in [(a, b), (b, a)] {
+        one.exec(&format!("ping -c 1 -W 10 {}", other.address)).ok();
+        one.exec(&format!("ping -c 1 -W 10 {INTERNET}")).ok();
+        one.exec("ip link show eth0").ok().stdout_has(&[&format!("mtu {mtu} ")]);
+        greet(one, other);
+    }
+    b.begin("iperf3 --server --one-off");
+    listens(b, 5201);
+    let report = a
+        .exec(&format!("iperf3 --client {} --bytes 16M --json", b.address))
+        .ok()
+        .json();
+    // What was still on its way when the last byte was sent is not counted.
+    let received = report["end"]["sum_received"]["bytes"].as_u64().expect("a number");
+    assert!(received > 8 << 20, "{report:#}");
+}
+
+/// A line from one to the other, who learns who it was.
+#[track_caller]
+fn greet(from: &DockerContainer, to: &DockerContainer) {
+    to.begin("nc -l -p 7 -e cat");
+    listens(to, 7);
+    let script = format!("echo hello from $(hostname -i) | nc -w 10 {} 7", to.address);
+    let mut greeting = from.sh(&script).ok().stdout;
+    greeting.truncate(greeting.trim_end().len());
+    assert_eq!(greeting, format!("hello from {}", from.address));
+}
+
+/// Waits until something listens on a TCP port.
+#[track_caller]
+fn listens(container: &DockerContainer, port: u16) {
+    // /proc/net/tcp: address and port in hexadecimal, then peer, then 0A for a socket that listens.
+    let is_it = format!(":{port:04X} 00000000:0000 0A");
+    let any = format!(":{port:04X} 00000000000000000000000000000000:0000 0A");
+    eventually("it listens", || {
+        let sockets = container.exec("cat /proc/net/tcp /proc/net/tcp6").stdout;
+        (sockets.contains(&is_it) || sockets.contains(&any)).then_some(())
+    });
+}
+
+/// The last octet of an address of this host's slice.
+#[track_caller]
+fn in_slice(container: &DockerContainer, third: u8) -> u8 {
+    let address: Ipv4Addr = container.address.parse().expect("an address");
+    let [a, b, c, d] = address.octets();
+    assert_eq!([a, b, c], [250, 0, third], "{address}");
+    d
+}
+
+fn containers_of_a_network_talk() {
+    let lan = Lan::new();
+    let [a, b] = hosts(&lan);
+    // Docker first: forwarding is off, so Docker switches it on, and has FORWARD drop what nobody asked for.
+    let dockers = [&a, &b].map(|host| Docker::start(host, NO_BRIDGE));
+    for host in [&a, &b] {
+        assert_eq!(forward_policy(host), "-P FORWARD DROP");
+        host.up(Encap::Vxlan);
+        make_network(host);
+    }
+    let [ca, cb] = dockers
+        .each_ref()
+        .map(|docker| docker.container("web", "--network fan"));
+    assert_eq!([in_slice(&ca, 28), in_slice(&cb, 27)], [2, 2]);
+    all_works(&ca, &cb, Encap::Vxlan);
+
+    // A published port reaches its container, from a machine that has no fan.
+    let published = dockers[0].container("published", "--network fan --publish 8080:7");
+    published.begin("nc -l -p 7 -e cat");
+    listens(&published, 7);
+    let client = lan.host("172.30.9.9");
+    let answer = client.sh("echo hello | nc -N -w 10 172.30.0.28 8080").ok();
+    assert_eq!(answer.stdout, "hello\n");
+}
+
+fn containers_of_the_default_bridge_talk() {
+    let lan = Lan::new();
+    let [a, b] = hosts(&lan);
+    for host in [&a, &b] {
+        host.exec("iptables -w -P FORWARD DROP").ok();
+        host.up(Encap::Vxlan);
+    }
+    let dockers = [&a, &b].map(|host| {
+        let daemon_json = host.fanctl("export docker --default-bridge").ok().stdout;
+        Docker::start(host, &daemon_json)
+    });
+    let [ca, cb] = dockers.each_ref().map(|docker| docker.container("web", ""));
+    in_slice(&ca, 28);
+    in_slice(&cb, 27);
+    all_works(&ca, &cb, Encap::Vxlan);
+}
+
+fn reserved_addresses_are_not_given_out() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    // A slice of 14 addresses, of which the bridge holds three.
+    host.fanctl("up 250.0.0.0/12 172.30.0.28/16 host-reserve 3 --encap vxlan")
+        .ok();
+    let docker = Docker::start(&host, NO_BRIDGE);
+    make_network(&host);
+    let mut given = Vec::new();
+    for name in 4..15 {
+        given.push(docker.container(&format!("c{name}"), "--network fan").address);
+    }
+    given.sort_by_key(|address| address.parse::<Ipv4Addr>().expect("an address"));
+    let expected: Vec<String> = (4..15).map(|last| format!("250.0.1.{}", 192 + last)).collect();
+    assert_eq!(given, expected);
+    let full = docker.docker("run --network fan fan-test echo");
+    assert_ne!(full.code, Some(0), "the slice is given out\n{full}");
+    full.stderr_has(&["no available IPv4 addresses"]);
+}
+
+fn docker_after_the_fan_lets_it_pass() {
+    let lan = Lan::new();
+    let [a, b] = hosts(&lan);
+    for host in [&a, &b] {
+        // Without NAT fanctl leaves forwarding off, and Docker has FORWARD drop when it switches it on.
+        host.fanctl("up 250.0.0.0/8 eth0/16 --no-nat --encap vxlan").ok();
+    }
+    let dockers = [&a, &b].map(|host| {
+        let docker = Docker::start(host, NO_BRIDGE);
+        assert_eq!(forward_policy(host), "-P FORWARD DROP");
+        make_network(host);
+        docker
+    });
+    let [ca, cb] = dockers
+        .each_ref()
+        .map(|docker| docker.container("web", "--network fan"));
+    for (one, other) in [(&ca, &cb), (&cb, &ca)] {
+        one.exec(&format!("ping -c 1 -W 10 {}", other.address)).ok();
+        greet(one, other);
+    }
+}
