@@ -8,8 +8,8 @@ use crate::support::{Docker, DockerContainer, Encap, Host, INTERNET, Lan, eventu
 
 pub fn cases() -> Vec<Case> {
     Cases::of("docker")
-        .once_with(
-            &[Need::Tier2],
+        .each_with(
+            &[Need::Docker],
             named![
                 containers_of_a_network_talk,
                 containers_of_the_default_bridge_talk,
@@ -106,21 +106,21 @@ fn in_slice(container: &DockerContainer, third: u8) -> u8 {
     d
 }
 
-fn containers_of_a_network_talk() {
+fn containers_of_a_network_talk(encap: Encap) {
     let lan = Lan::new();
     let [a, b] = hosts(&lan);
     // Docker first: forwarding is off, so Docker switches it on, and has FORWARD drop what nobody asked for.
     let dockers = [&a, &b].map(|host| Docker::start(host, NO_BRIDGE));
     for host in [&a, &b] {
         assert_eq!(forward_policy(host), "-P FORWARD DROP");
-        host.up(Encap::Vxlan);
+        host.up(encap);
         make_network(host);
     }
     let [ca, cb] = dockers
         .each_ref()
         .map(|docker| docker.container("web", "--network fan"));
     assert_eq!([in_slice(&ca, 28), in_slice(&cb, 27)], [2, 2]);
-    all_works(&ca, &cb, Encap::Vxlan);
+    all_works(&ca, &cb, encap);
 
     // A published port reaches its container, from a machine that has no fan.
     let published = dockers[0].container("published", "--network fan --publish 8080:7");
@@ -131,12 +131,12 @@ fn containers_of_a_network_talk() {
     assert_eq!(answer.stdout, "hello\n");
 }
 
-fn containers_of_the_default_bridge_talk() {
+fn containers_of_the_default_bridge_talk(encap: Encap) {
     let lan = Lan::new();
     let [a, b] = hosts(&lan);
     for host in [&a, &b] {
         host.exec("iptables -w -P FORWARD DROP").ok();
-        host.up(Encap::Vxlan);
+        host.up(encap);
     }
     let dockers = [&a, &b].map(|host| {
         let daemon_json = host.fanctl("export docker --default-bridge").ok().stdout;
@@ -145,15 +145,18 @@ fn containers_of_the_default_bridge_talk() {
     let [ca, cb] = dockers.each_ref().map(|docker| docker.container("web", ""));
     in_slice(&ca, 28);
     in_slice(&cb, 27);
-    all_works(&ca, &cb, Encap::Vxlan);
+    all_works(&ca, &cb, encap);
 }
 
-fn reserved_addresses_are_not_given_out() {
+fn reserved_addresses_are_not_given_out(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     // A slice of 14 addresses, of which the bridge holds three.
-    host.fanctl("up 250.0.0.0/12 172.30.0.28/16 host-reserve 3 --encap vxlan")
-        .ok();
+    host.fanctl(&format!(
+        "up 240.0.0.0/12 172.30.0.28/16 host-reserve 3 {}",
+        encap.words()
+    ))
+    .ok();
     let docker = Docker::start(&host, NO_BRIDGE);
     make_network(&host);
     let mut given = Vec::new();
@@ -161,19 +164,20 @@ fn reserved_addresses_are_not_given_out() {
         given.push(docker.container(&format!("c{name}"), "--network fan").address);
     }
     given.sort_by_key(|address| address.parse::<Ipv4Addr>().expect("an address"));
-    let expected: Vec<String> = (4..15).map(|last| format!("250.0.1.{}", 192 + last)).collect();
+    let expected: Vec<String> = (4..15).map(|last| format!("240.0.1.{}", 192 + last)).collect();
     assert_eq!(given, expected);
     let full = docker.docker("run --network fan fan-test echo");
     assert_ne!(full.code, Some(0), "the slice is given out\n{full}");
     full.stderr_has(&["no available IPv4 addresses"]);
 }
 
-fn docker_after_the_fan_lets_it_pass() {
+fn docker_after_the_fan_lets_it_pass(encap: Encap) {
     let lan = Lan::new();
     let [a, b] = hosts(&lan);
     for host in [&a, &b] {
         // Without NAT fanctl leaves forwarding off, and Docker has FORWARD drop when it switches it on.
-        host.fanctl("up 250.0.0.0/8 eth0/16 --no-nat --encap vxlan").ok();
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 --no-nat {}", encap.words()))
+            .ok();
     }
     let dockers = [&a, &b].map(|host| {
         let docker = Docker::start(host, NO_BRIDGE);

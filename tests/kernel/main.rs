@@ -11,6 +11,7 @@ mod case;
 mod fixture;
 mod support;
 
+mod cni;
 mod configured;
 mod converge;
 mod dhcp;
@@ -44,7 +45,8 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 23] = [
+    let modules: [fn() -> Vec<Case>; 24] = [
+        cni::cases,
         configured::cases,
         converge::cases,
         dhcp::cases,

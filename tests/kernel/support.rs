@@ -2,6 +2,7 @@
 
 mod capture;
 mod cgroup;
+mod cni;
 mod dockerd;
 mod dump;
 mod image;
@@ -19,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use capture::Capture;
+pub use cni::Cni;
 pub use dockerd::{Docker, DockerContainer};
 pub use dump::assert_same;
 pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
