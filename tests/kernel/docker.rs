@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Docker, DockerContainer, Encap, Host, INTERNET, Lan, eventually};
+use crate::support::{Docker, Encap, Host, Instance, Lan};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("docker")
@@ -53,53 +53,9 @@ fn forward_policy(host: &Host) -> String {
         .into()
 }
 
-/// Two containers on two hosts reach each other, both ways, as they are; and the internet.
-#[track_caller]
-fn all_works(a: &DockerContainer, b: &DockerContainer, encap: Encap) {
-    let mtu = 1500 - encap.overhead();
-    for (one, other) in [(a, b), (b, a)] {
-        one.exec(&format!("ping -c 1 -W 10 {}", other.address)).ok();
-        one.exec(&format!("ping -c 1 -W 10 {INTERNET}")).ok();
-        one.exec("ip link show eth0").ok().stdout_has(&[&format!("mtu {mtu} ")]);
-        greet(one, other);
-    }
-    b.begin("iperf3 --server --one-off");
-    listens(b, 5201);
-    let report = a
-        .exec(&format!("iperf3 --client {} --bytes 16M --json", b.address))
-        .ok()
-        .json();
-    // What was still on its way when the last byte was sent is not counted.
-    let received = report["end"]["sum_received"]["bytes"].as_u64().expect("a number");
-    assert!(received > 8 << 20, "{report:#}");
-}
-
-/// A line from one to the other, who learns who it was.
-#[track_caller]
-fn greet(from: &DockerContainer, to: &DockerContainer) {
-    to.begin("nc -l -p 7 -e cat");
-    listens(to, 7);
-    let script = format!("echo hello from $(hostname -i) | nc -w 10 {} 7", to.address);
-    let mut greeting = from.sh(&script).ok().stdout;
-    greeting.truncate(greeting.trim_end().len());
-    assert_eq!(greeting, format!("hello from {}", from.address));
-}
-
-/// Waits until something listens on a TCP port.
-#[track_caller]
-fn listens(container: &DockerContainer, port: u16) {
-    // /proc/net/tcp: address and port in hexadecimal, then peer, then 0A for a socket that listens.
-    let is_it = format!(":{port:04X} 00000000:0000 0A");
-    let any = format!(":{port:04X} 00000000000000000000000000000000:0000 0A");
-    eventually("it listens", || {
-        let sockets = container.exec("cat /proc/net/tcp /proc/net/tcp6").stdout;
-        (sockets.contains(&is_it) || sockets.contains(&any)).then_some(())
-    });
-}
-
 /// The last octet of an address of this host's slice.
 #[track_caller]
-fn in_slice(container: &DockerContainer, third: u8) -> u8 {
+fn in_slice(container: &Instance, third: u8) -> u8 {
     let address: Ipv4Addr = container.address.parse().expect("an address");
     let [a, b, c, d] = address.octets();
     assert_eq!([a, b, c], [250, 0, third], "{address}");
@@ -120,12 +76,11 @@ fn containers_of_a_network_talk(encap: Encap) {
         .each_ref()
         .map(|docker| docker.container("web", "--network fan"));
     assert_eq!([in_slice(&ca, 28), in_slice(&cb, 27)], [2, 2]);
-    all_works(&ca, &cb, encap);
+    ca.all_works(&cb, encap);
 
     // A published port reaches its container, from a machine that has no fan.
     let published = dockers[0].container("published", "--network fan --publish 8080:7");
-    published.begin("nc -l -p 7 -e cat");
-    listens(&published, 7);
+    published.serve_echo();
     let client = lan.host("172.30.9.9");
     let answer = client.sh("echo hello | nc -N -w 10 172.30.0.28 8080").ok();
     assert_eq!(answer.stdout, "hello\n");
@@ -145,7 +100,7 @@ fn containers_of_the_default_bridge_talk(encap: Encap) {
     let [ca, cb] = dockers.each_ref().map(|docker| docker.container("web", ""));
     in_slice(&ca, 28);
     in_slice(&cb, 27);
-    all_works(&ca, &cb, encap);
+    ca.all_works(&cb, encap);
 }
 
 fn reserved_addresses_are_not_given_out(encap: Encap) {
@@ -188,8 +143,6 @@ fn docker_after_the_fan_lets_it_pass(encap: Encap) {
     let [ca, cb] = dockers
         .each_ref()
         .map(|docker| docker.container("web", "--network fan"));
-    for (one, other) in [(&ca, &cb), (&cb, &ca)] {
-        one.exec(&format!("ping -c 1 -W 10 {}", other.address)).ok();
-        greet(one, other);
-    }
+    ca.reaches(&cb);
+    cb.reaches(&ca);
 }

@@ -28,6 +28,7 @@ mod mtu;
 mod nat;
 mod objects;
 mod options;
+mod podman;
 mod program;
 mod refusals;
 mod several;
@@ -45,7 +46,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 24] = [
+    let modules: [fn() -> Vec<Case>; 25] = [
         cni::cases,
         configured::cases,
         converge::cases,
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         nat::cases,
         objects::cases,
         options::cases,
+        podman::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
         several::cases,

@@ -2,16 +2,18 @@
 
 mod capture;
 mod cgroup;
-mod cni;
+pub mod cni;
 mod dockerd;
 mod dump;
 mod image;
+mod instance;
 mod interrupt;
 mod lan;
 mod machine;
 mod namespace;
 mod output;
 mod packet;
+mod podman;
 mod station;
 mod traffic;
 
@@ -21,13 +23,15 @@ use std::time::{Duration, Instant};
 
 pub use capture::Capture;
 pub use cni::Cni;
-pub use dockerd::{Docker, DockerContainer};
+pub use dockerd::Docker;
 pub use dump::assert_same;
+pub use instance::Instance;
 pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
 pub use machine::{Machine, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
 pub use packet::{FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
+pub use podman::Podman;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
 

@@ -1,7 +1,9 @@
 //! A CNI runtime: it reads a list of plugins and calls each, as the specification has it (cni.dev, version 0.4.0). The
 //! plugins are Debian's; what they write to `/var/lib` is the host's own.
 
+use std::fs;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::process::{Command, Stdio};
 
@@ -34,12 +36,32 @@ impl Deref for Pod {
     }
 }
 
+/// Gives a host a `/var/lib` of its own, where the plugins keep what they have given out.
+pub fn own_state(host: &Host) {
+    let (tmpfs, none) = (Some("tmpfs"), None::<&str>);
+    host.run(move || mount(tmpfs, "/var/lib", tmpfs, MsFlags::empty(), none))
+        .expect("/var/lib");
+}
+
+/// The addresses that are given out in a network, as `host-local` keeps them: a file for each.
+pub fn leases(host: &Host, network: &str) -> Vec<String> {
+    let directory = format!("/var/lib/cni/networks/{network}");
+    let names: Vec<String> = host.run(move || {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
+    });
+    names
+        .into_iter()
+        .filter(|name| name.parse::<Ipv4Addr>().is_ok())
+        .collect()
+}
+
 impl<'a> Cni<'a> {
     /// A runtime with this list.
     pub fn new(host: &'a Host, list: Value) -> Self {
-        host.run(|| {
-            mount(Some("tmpfs"), "/var/lib", Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("/var/lib");
-        });
+        own_state(host);
         Self { host, list }
     }
 
@@ -85,19 +107,9 @@ impl<'a> Cni<'a> {
         }
     }
 
-    /// The addresses that are given out, as `host-local` keeps them: a file for each.
+    /// The addresses that are given out.
     pub fn leases(&self) -> Vec<String> {
-        let directory = format!("/var/lib/cni/networks/{}", self.list["name"].as_str().expect("a name"));
-        let files = self.host.run(move || {
-            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-            entries
-                .filter_map(|entry| entry.file_name().into_string().ok())
-                .collect::<Vec<_>>()
-        });
-        files
-            .into_iter()
-            .filter(|name| name.parse::<std::net::Ipv4Addr>().is_ok())
-            .collect()
+        leases(self.host, self.list["name"].as_str().expect("a name"))
     }
 
     fn plugins(&self) -> std::slice::Iter<'_, Value> {

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::cgroup::Cgroup;
 use super::image::{self, IMAGE};
-use super::{Host, Output, eventually};
+use super::{Host, Instance, Output, eventually};
 
 /// A running daemon.
 pub struct Docker<'a> {
@@ -56,18 +56,8 @@ impl<'a> Docker<'a> {
 
     /// Starts a container that waits; `options` tell its network.
     #[track_caller]
-    pub fn container(&self, name: &str, options: &str) -> DockerContainer<'_> {
-        self.docker(&format!(
-            "run --detach --stop-signal KILL --name {name} {options} {IMAGE} sleep 3600"
-        ))
-        .ok();
-        let networks = self.docker(&format!("inspect {name}")).ok().json()[0]["NetworkSettings"]["Networks"].clone();
-        let network = networks.as_object().expect("networks").values().next().expect("one");
-        DockerContainer {
-            docker: self,
-            name: name.into(),
-            address: network["IPAddress"].as_str().expect("an address").into(),
-        }
+    pub fn container(&self, name: &str, options: &str) -> Instance<'a> {
+        Instance::start(self.host, "docker", name, options)
     }
 
     fn log(&self) -> String {
@@ -83,34 +73,5 @@ impl Drop for Docker<'_> {
         let _ = kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM);
         let _ = self.daemon.wait();
         self.cgroup.remove(self.host);
-    }
-}
-
-/// A container of Docker's.
-pub struct DockerContainer<'a> {
-    docker: &'a Docker<'a>,
-    name: String,
-    pub address: String,
-}
-
-impl DockerContainer<'_> {
-    /// Runs a command in it.
-    #[track_caller]
-    pub fn exec(&self, line: &str) -> Output {
-        self.docker.docker(&format!("exec {} {line}", self.name))
-    }
-
-    /// Runs a script in it.
-    #[track_caller]
-    pub fn sh(&self, script: &str) -> Output {
-        let mut command = Command::new("docker");
-        command.args(["exec", &self.name, "sh", "-euc", script]);
-        self.docker.host.execute(command)
-    }
-
-    /// Starts a command in it.
-    #[track_caller]
-    pub fn begin(&self, line: &str) {
-        self.docker.docker(&format!("exec --detach {} {line}", self.name)).ok();
     }
 }
