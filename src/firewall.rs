@@ -48,6 +48,31 @@ impl fmt::Display for ForwardChain {
     }
 }
 
+/// What iptables does with traffic that is forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forward {
+    /// The chain `FORWARD` drops what no rule accepts.
+    pub drops: bool,
+    /// There is a chain `DOCKER-USER`.
+    pub has_docker_user: bool,
+    /// `FORWARD` asks it.
+    pub asks_docker_user: bool,
+}
+
+impl Forward {
+    /// The chains that need rules to let a fan's traffic pass. Docker makes `DOCKER-USER` when it starts, and takes one that
+    /// is there as it is: where Docker is installed, rules in it are for when it will have started.
+    #[must_use]
+    pub fn chains(self, docker_is_installed: bool) -> Vec<ForwardChain> {
+        let docker = self.has_docker_user || docker_is_installed;
+        let forward = self.drops && !self.asks_docker_user;
+        [(ForwardChain::DockerUser, docker), (ForwardChain::Forward, forward)]
+            .into_iter()
+            .filter_map(|(chain, needs_rules)| needs_rules.then_some(chain))
+            .collect()
+    }
+}
+
 /// The direction of forwarded traffic that an accept rule lets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
@@ -83,6 +108,14 @@ impl Accept {
             chain, bridge, overlay, ..
         } = self;
         format!("ip filter {chain} {interface} \"{bridge}\" counter accept comment \"fan {overlay}\"")
+    }
+
+    /// The commands to `nft` that put the rule at the head of its chain; that of Docker is made if it is not there.
+    pub fn insertion(&self) -> impl Iterator<Item = String> {
+        let is_dockers = self.chain == ForwardChain::DockerUser;
+        let make = ["add table ip filter", "add chain ip filter DOCKER-USER"];
+        let made = make.into_iter().filter(move |_| is_dockers).map(String::from);
+        made.chain([format!("insert rule {}", self.rule())])
     }
 
     /// Reads a rule of a chain as nft prints it; none when it is not one of ours.
@@ -224,6 +257,24 @@ fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) 
 mod tests {
     use super::*;
     use crate::fan::tests::announced;
+
+    #[test]
+    fn rules_stand_where_they_are_asked_now_and_when_docker_has_started() {
+        use ForwardChain::{DockerUser, Forward as ForwardItself};
+        let forward = |drops, has_docker_user, asks_docker_user| Forward {
+            drops,
+            has_docker_user,
+            asks_docker_user,
+        };
+        let nothing = forward(false, false, false);
+        assert_eq!(nothing.chains(false), []);
+        assert_eq!(nothing.chains(true), [DockerUser]);
+        assert_eq!(forward(true, false, false).chains(false), [ForwardItself]);
+        assert_eq!(forward(true, false, false).chains(true), [DockerUser, ForwardItself]);
+        assert_eq!(forward(true, true, false).chains(true), [DockerUser, ForwardItself]);
+        assert_eq!(forward(true, true, true).chains(true), [DockerUser]);
+        assert_eq!(forward(false, true, true).chains(false), [DockerUser]);
+    }
 
     #[test]
     fn a_table_is_known_by_its_name() {

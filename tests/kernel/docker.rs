@@ -145,4 +145,10 @@ fn docker_after_the_fan_lets_it_pass(encap: Encap) {
         .map(|docker| docker.container("web", "--network fan"));
     ca.reaches(&cb);
     cb.reaches(&ca);
+    // Docker took its chain as it found it, with our rules, and added what it does itself.
+    let chain = a.exec("iptables -w -S DOCKER-USER").ok().stdout;
+    let rules: Vec<&str> = chain.lines().filter(|line| line.starts_with("-A")).collect();
+    let is_ours = |rule: &&str| rule.contains("fan 250.0.0.0/8") && rule.contains("-j ACCEPT");
+    assert_eq!(rules.iter().filter(|rule| is_ours(rule)).count(), 2, "{chain}");
+    assert_eq!(rules.last(), Some(&"-A DOCKER-USER -j RETURN"), "{chain}");
 }
