@@ -193,7 +193,9 @@ impl fmt::Debug for Ruleset {
 /// connections that somebody's destination NAT made may go to it; it stands behind destination NAT (priority
 /// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
 /// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
-/// would look inside before it had arrived. `nat` lets containers reach what the host reaches.
+/// would look inside before it had arrived. `genuine` translates what goes to other slices into what it is: the kernel
+/// translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat` lets containers
+/// reach what the host reaches.
 #[must_use]
 pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
@@ -233,6 +235,9 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         "type filter hook prerouting priority -90; policy accept;",
         &guard,
     );
+    let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
+    let hook = "type nat hook postrouting priority 90; policy accept;";
+    chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
     if fan.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
         let hook = "type nat hook postrouting priority 100; policy accept;";
