@@ -12,7 +12,7 @@ FILES = \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
 	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
 
-SCRIPTS = tests/setup tests/all tests/qemu/run tests/qemu/tier tests/qemu/init tests/qemu/etc/udhcpc/default.script .ci/run \
+SCRIPTS = tests/setup tests/all tests/unpack tests/qemu/run tests/qemu/tier tests/qemu/init tests/qemu/etc/udhcpc/default.script .ci/run \
 	tests/ifupdown ifupdown/fanctl
 
 .PHONY: help build demo test check bench install uninstall clean

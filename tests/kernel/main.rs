@@ -24,6 +24,7 @@ mod interop;
 mod killed;
 mod lab;
 mod leak;
+mod lxc;
 mod mtu;
 mod nat;
 mod objects;
@@ -46,7 +47,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 25] = [
+    let modules: [fn() -> Vec<Case>; 26] = [
         cni::cases,
         configured::cases,
         converge::cases,
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         killed::cases,
         lab::cases,
         leak::cases,
+        lxc::cases,
         mtu::cases,
         nat::cases,
         objects::cases,

@@ -7,10 +7,9 @@ use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::process::{Command, Stdio};
 
-use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use super::{Host, Namespace, Output};
+use super::{Host, Namespace, Output, own_state};
 
 /// Where Debian puts the plugins.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -34,13 +33,6 @@ impl Deref for Pod {
     fn deref(&self) -> &Namespace {
         &self.namespace
     }
-}
-
-/// Gives a host a `/var/lib` of its own, where the plugins keep what they have given out.
-pub fn own_state(host: &Host) {
-    let (tmpfs, none) = (Some("tmpfs"), None::<&str>);
-    host.run(move || mount(tmpfs, "/var/lib", tmpfs, MsFlags::empty(), none))
-        .expect("/var/lib");
 }
 
 /// The addresses that are given out in a network, as `host-local` keeps them: a file for each.

@@ -8,17 +8,28 @@ use super::{Encap, Host, INTERNET, Output, eventually};
 /// A container that runs until its engine ends.
 pub struct Instance<'a> {
     host: &'a Host,
-    /// The program that started it, and its options: `docker`, or one that takes the same words.
-    engine: String,
-    name: String,
+    /// The words that run in it what follows them.
+    enter: String,
+    /// The same, without waiting.
+    begin: String,
     pub address: String,
 }
 
 impl<'a> Instance<'a> {
-    /// Starts one that waits; `options` tell its network.
+    /// One that runs already.
+    pub fn entered_by(host: &'a Host, enter: &str, begin: &str, address: String) -> Self {
+        let (enter, begin) = (enter.into(), begin.into());
+        Self {
+            host,
+            enter,
+            begin,
+            address,
+        }
+    }
+
+    /// Starts one that waits; `options` tell its network. The engine is `docker`, or one that takes the same words.
     #[track_caller]
     pub fn start(host: &'a Host, engine: &str, name: &str, options: &str) -> Self {
-        let (engine, name) = (engine.to_string(), name.to_string());
         let run = format!("run --detach --stop-signal KILL --name {name} {options} {IMAGE} sleep 3600");
         host.exec(&format!("{engine} {run}")).ok();
         let told = host.exec(&format!("{engine} inspect {name}")).ok().json();
@@ -26,35 +37,29 @@ impl<'a> Instance<'a> {
         let network = networks.as_object().and_then(|networks| networks.values().next());
         let address = network.and_then(|network| network["IPAddress"].as_str());
         let address = address.unwrap_or_else(|| panic!("no address: {told:#}")).into();
-        Self {
-            host,
-            engine,
-            name,
-            address,
-        }
+        let [enter, begin] = ["exec", "exec --detach"].map(|exec| format!("{engine} {exec} {name}"));
+        Self::entered_by(host, &enter, &begin, address)
     }
 
     /// Runs a command in it.
     #[track_caller]
     pub fn exec(&self, line: &str) -> Output {
-        self.host.exec(&format!("{} exec {} {line}", self.engine, self.name))
+        self.host.exec(&format!("{} {line}", self.enter))
     }
 
     /// Runs a script in it.
     #[track_caller]
     pub fn sh(&self, script: &str) -> Output {
-        let mut words = self.engine.split(' ');
+        let mut words = self.enter.split(' ');
         let mut command = Command::new(words.next().expect("a program"));
-        command.args(words).args(["exec", &self.name, "sh", "-euc", script]);
+        command.args(words).args(["sh", "-euc", script]);
         self.host.execute(command)
     }
 
     /// Starts a server in it, and waits until it listens on its TCP port.
     #[track_caller]
     pub fn serve(&self, line: &str, port: u16) {
-        self.host
-            .exec(&format!("{} exec --detach {} {line}", self.engine, self.name))
-            .ok();
+        self.host.exec(&format!("{} {line}", self.begin)).ok();
         // A line of /proc/net/tcp: address and port in hexadecimal, the peer's, and 0A where it listens.
         let listens = |line: &str| {
             let fields: Vec<&str> = line.split_whitespace().collect();

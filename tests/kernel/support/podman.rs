@@ -3,7 +3,7 @@
 
 use super::cgroup::Cgroup;
 use super::image::{self, IMAGE};
-use super::{Host, Instance, cni};
+use super::{Host, Instance, own_state};
 
 /// What `--root` and its like do not tell. Debian's limits are more than a container's parent may have here.
 const CONFIGURATION: &str = r#"
@@ -35,7 +35,7 @@ impl<'a> Podman<'a> {
     #[track_caller]
     pub fn on(host: &'a Host, list: &str) -> Self {
         let cgroup = Cgroup::in_namespace(host);
-        cni::own_state(host);
+        own_state(host);
         host.sh("mkdir -p /run/podman/net").ok();
         host.write("/run/podman/containers.conf", CONFIGURATION);
         host.write("/run/podman/net/fan.conflist", list);
