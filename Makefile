@@ -1,27 +1,65 @@
 # Thin over cargo; `make help` lists the targets.
 PREFIX = /usr/local
+SYSCONFDIR = /etc
+# NetworkManager and networkd-dispatcher look in /usr/lib and in /etc, and not in /usr/local
+VENDOR = $(if $(filter /usr,$(PREFIX)),lib,$(SYSCONFDIR))
+# Where zsh looks; Debian's has vendor-completions for packages
+ZSH_COMPLETIONS = share/zsh/site-functions
 DESTDIR =
 CARGO = cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+COMPLETIONS = $(TARGET)/release/completions
 
-# What `install` puts under PREFIX and `uninstall` removes: MODE:FILE:PLACE
+# What is installed, MODE:FILE:PLACE, the place being under PREFIX unless it begins with /. The packages are made of it too.
 FILES = \
 	755:$(TARGET)/release/fanctl:bin/fanctl \
+	644:man/fanctl.8:share/man/man8/fanctl.8 \
+	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
+	644:man/fan.5:share/man/man5/fan.5 \
+	644:man/fan.7:share/man/man7/fan.7 \
+	644:$(COMPLETIONS)/fanctl.bash:share/bash-completion/completions/fanctl \
+	644:$(COMPLETIONS)/fanctl.zsh:$(ZSH_COMPLETIONS)/_fanctl \
+	644:$(COMPLETIONS)/fanctl.fish:share/fish/vendor_completions.d/fanctl.fish \
+	644:systemd/fan.service:lib/systemd/system/fan.service \
+	644:systemd/fan@.service:lib/systemd/system/fan@.service \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
+	644:systemd/networkd-fan.conf:lib/systemd/networkd.conf.d/50-fan.conf \
+	644:systemd/05-fan.network:lib/systemd/network/05-fan.network \
+	644:systemd/05-fan-by-name.network:lib/systemd/network/05-fan-by-name.network \
+	644:systemd/70-fan.rules:lib/udev/rules.d/70-fan.rules \
+	755:systemd/networkd-dispatcher:$(VENDOR)/networkd-dispatcher/routable.d/50-fan \
+	755:NetworkManager/dispatcher:$(VENDOR)/NetworkManager/dispatcher.d/50-fan \
+	644:NetworkManager/fan.conf:$(VENDOR)/NetworkManager/conf.d/50-fan.conf \
+	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-up.d/fanctl \
+	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-post-down.d/fanctl \
+	644:examples/fan.toml:share/doc/fanctl/examples/fan.toml \
 	644:README.md:share/doc/fanctl/README.md \
+	644:CHANGELOG.md:share/doc/fanctl/CHANGELOG.md \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
 	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
 
-SCRIPTS = tests/setup tests/all tests/unpack tests/qemu/run tests/qemu/tier tests/qemu/init tests/qemu/etc/udhcpc/default.script .ci/run \
-	tests/ifupdown ifupdown/fanctl
+# The directories among them that nobody else uses.
+DIRECTORIES = share/doc/fanctl/examples share/doc/fanctl lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
 
-.PHONY: help build demo test check bench install uninstall clean
+SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
+	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
+	tests/boot/root/usr/local/lib/boot/wire tests/ifupdown tests/unpack debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
+	systemd/networkd-dispatcher NetworkManager/dispatcher
+
+.PHONY: help build demo test check bench install uninstall deb rpm static clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-build: ## the release binary
+build: ## the release binary, and the completions it writes
 	$(CARGO) build --release --locked
+	@mkdir -p $(COMPLETIONS)
+	@for shell in bash zsh fish; do \
+		$(TARGET)/release/fanctl completions $$shell >$(COMPLETIONS)/fanctl.$$shell || exit; done
 
 demo: ## two hosts and their containers on this machine, connected by a fan (asks for root)
 	tests/setup demo
@@ -40,16 +78,36 @@ check: ## formatting, lints, documentation, shell scripts
 bench: ## what the commands cost, in time and memory (asks for root)
 	$(CARGO) bench --locked --bench commands $(if $(SUDO),--config "target.'cfg(unix)'.runner='$(SUDO)'")
 
-install: ## the binary and its papers, under $(DESTDIR)$(PREFIX)
+install: ## everything, under $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR)
 	@test -x $(TARGET)/release/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }
-	@set -e; for file in $(FILES); do \
-		IFS=:; set -- $$file; \
-		install -D -m "$$1" "$$2" "$(DESTDIR)$(PREFIX)/$$3"; \
-		echo "$(DESTDIR)$(PREFIX)/$$3"; \
-	done
+	@set -e; $(foreach file,$(FILES),$(call install_one,$(subst :, ,$(file)));)
 
 uninstall: ## what install put there
-	@set -e; for file in $(FILES); do rm -f "$(DESTDIR)$(PREFIX)/$${file##*:}"; done
+	@rm -f $(foreach file,$(FILES),"$(call place,$(word 3,$(subst :, ,$(file))))")
+	@rmdir --ignore-fail-on-non-empty $(foreach directory,$(DIRECTORIES),"$(call place,$(directory))") 2>/dev/null || true
+
+place = $(DESTDIR)$(if $(filter /%,$1),,$(PREFIX)/)$1
+install_one = echo "$(call place,$(word 3,$1))"; install -D -m $(word 1,$1) "$(word 2,$1)" "$(call place,$(word 3,$1))"
+
+deb: build ## a Debian package, in target/debian
+	CARGO="$(CARGO)" tests/package/tools cargo-deb
+	rm -rf target/stage/deb
+	$(MAKE) -s install DESTDIR=target/stage/deb PREFIX=/usr SYSCONFDIR=/etc ZSH_COMPLETIONS=share/zsh/vendor-completions
+	target/tools/bin/cargo-deb --quiet --locked --no-build --no-strip --output target/debian/
+
+rpm: build ## an RPM package, in target/generate-rpm
+	CARGO="$(CARGO)" tests/package/tools cargo-generate-rpm
+	rm -rf target/stage/rpm
+	$(MAKE) -s install DESTDIR=target/stage/rpm PREFIX=/usr SYSCONFDIR=/etc
+	{ echo "post_uninstall_script = 'if [ \"\$$1\" = 0 ]; then cd /usr && rmdir $(DIRECTORIES) 2>/dev/null; fi; true'"; \
+	  echo 'assets = ['; \
+	  find target/stage/rpm -path target/stage/rpm/etc/network -prune -o -type f -printf '{ source = "%p", dest = "/%P", mode = "%m" },\n'; \
+	  echo ']'; } >target/stage/rpm.toml
+	target/tools/bin/cargo-generate-rpm --target-dir target --metadata-overwrite target/stage/rpm.toml
+
+static: ## the program for any distribution, in target/static
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
+	install -D $(TARGET)/$(HOST)/release/fanctl $(TARGET)/static/fanctl
 
 clean: ## everything built, and the kernels of tests/qemu
 	$(CARGO) clean

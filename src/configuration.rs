@@ -39,6 +39,10 @@ impl Entry {
     fn place(&self, key: &str) -> &Position {
         self.places.get(key).unwrap_or(&self.position)
     }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        self.position.file == other.position.file
+    }
 }
 
 /// A place in a file. Lines and columns (in characters) count from 1.
@@ -90,12 +94,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// A text and where it is from.
+    /// A text and where it is from. The mark that editors of other systems put in front of it is no part of it.
     #[must_use]
-    pub fn new(file: &str, text: String) -> Self {
+    pub fn new(file: &str, text: &str) -> Self {
         Self {
             file: file.into(),
-            text,
+            text: text.strip_prefix('\u{feff}').unwrap_or(text).into(),
         }
     }
 
@@ -145,33 +149,23 @@ impl Configuration {
             .filter(|config| config.enabled)
     }
 
-    /// Adds a fan, unless one before it stands in its way or is the same.
+    /// Adds a fan, unless the other file has it already or one before it stands in its way.
     fn add(&mut self, entry: Entry) {
-        for earlier in &self.entries {
-            let same_file = earlier.position.file == entry.position.file;
-            if !same_file && *earlier == entry {
-                return;
-            }
-            if let Some(fault) = clash(earlier, &entry) {
-                self.faults.push(fault);
-                return;
-            }
+        let same = |earlier: &Entry| !earlier.is_beside(&entry) && earlier.config == entry.config;
+        if self.entries.iter().any(same) {
+            return;
         }
-        self.entries.push(entry);
-    }
-}
-
-/// Two files agree on a fan when they ask for the same, wherever it stands.
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.config == other.config
+        match self.entries.iter().find_map(|earlier| clash(earlier, &entry)) {
+            Some(fault) => self.faults.push(fault),
+            None => self.entries.push(entry),
+        }
     }
 }
 
 /// Why two fans cannot both be. One that is off is in nobody's way, unless the other file has it on.
 fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
     let (one, two) = (&earlier.config, &entry.config);
-    let same_file = earlier.position.file == entry.position.file;
+    let same_file = earlier.is_beside(entry);
     let there = if same_file {
         format!("line {}", earlier.position.line)
     } else {

@@ -62,6 +62,18 @@ pub fn resolve(config: &Config, host: &Host) -> Result<Resolved, String> {
     Ok(Resolved { fan, choice })
 }
 
+/// Whether what was asked for can be on an interface: whether the interface, or an address that it has, is what the underlay
+/// means. Asked before [`resolve`], so that what is wrong there is news of that interface, and of no other.
+#[must_use]
+pub fn is_on(config: &Config, interface: &InterfaceName, host: &Host) -> bool {
+    match &config.underlay.place {
+        Place::Interface(name) => name == interface,
+        Place::Default => host.default_device() == Some(interface),
+        Place::Address(wanted) => addresses(host).any(|(link, a)| link.name == *interface && a.address.ip() == *wanted),
+        Place::Network(underlay) => inside(*underlay, host).any(|(link, _)| link.name == *interface),
+    }
+}
+
 /// An address on an interface, and why it was chosen.
 struct Found<'a> {
     link: &'a Link,
@@ -126,9 +138,7 @@ fn on_interface<'a>(name: &InterfaceName, source: &UnderlaySource, host: &'a Hos
 
 /// The host's one address in a network.
 fn in_network<'a>(underlay: Underlay, source: &UnderlaySource, host: &'a Host) -> Result<Found<'a>, String> {
-    let inside: Vec<_> = addresses(host)
-        .filter(|(link, a)| link.kind != LinkKind::Loopback && underlay.contains(a.address.ip()))
-        .collect();
+    let inside: Vec<_> = inside(underlay, host).collect();
     match inside[..] {
         [] => Err(format!(
             "underlay '{source}': no interface has an address in it; see: ip -4 address"
@@ -151,6 +161,11 @@ fn in_network<'a>(underlay: Underlay, source: &UnderlaySource, host: &'a Host) -
             ))
         }
     }
+}
+
+/// The host's addresses in a network by which others can be reached.
+fn inside(underlay: Underlay, host: &Host) -> impl Iterator<Item = (&Link, &HostAddress)> {
+    addresses(host).filter(move |(link, a)| link.kind != LinkKind::Loopback && underlay.contains(a.address.ip()))
 }
 
 /// Every address of the host but those on a fan's own devices.

@@ -49,7 +49,7 @@ Exit status: 0 done or nothing to do, 1 failed (all steps were taken back), 2 us
 
 pub const RELOAD_EXAMPLES: &str = "\
 Fans that are configured come up or become as configured; fans that configuration brought up and
-that are configured no more go; fans that somebody brought up by hand stay, and become the
+that it has no more, or has off, go; fans that somebody brought up by hand stay, and become the
 configuration's where it names them. With anything wrong in a file nothing is touched.
 
 Examples:

@@ -17,7 +17,6 @@ use crate::host::Host;
 use crate::lock::Lock;
 use crate::machine::{self, Machine, Scope};
 use crate::mapping::Overlay;
-use crate::name::InterfaceName;
 use crate::object::{Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
 use crate::report::Report;
@@ -33,7 +32,7 @@ pub struct Change {
     /// What is not.
     pub host: Host,
     output: OutputArgs,
-    _lock: Option<Lock>,
+    _turn: Option<Lock>,
 }
 
 /// Who asks for a fan, which is kept in its flag `auto`.
@@ -70,18 +69,26 @@ impl Done {
     }
 }
 
+/// Waits for the turn of a command that changes something; with `--dry-run` it is always. Files are read when it has come,
+/// so that of two commands the later one has the later file.
+pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
+    if output.dry_run {
+        return Ok(None);
+    }
+    if !machine::is_privileged() {
+        return Err(Error::Failed(format!(
+            "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
+        )));
+    }
+    Lock::take().map(Some)
+}
+
 impl Change {
-    /// Takes the lock and looks.
-    pub fn begin(verb: &str, output: OutputArgs) -> Result<Self, Error> {
-        if !machine::is_privileged() && !output.dry_run {
-            return Err(Error::Failed(format!(
-                "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
-            )));
-        }
+    /// Looks, when it is this command's turn.
+    pub fn begin(turn: Option<Lock>, output: OutputArgs) -> Result<Self, Error> {
         if !machine::is_privileged() {
             output.note("not root: the firewall cannot be read, and is taken to be empty");
         }
-        let lock = if output.dry_run { None } else { Some(Lock::take()?) };
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;
         Ok(Self {
@@ -89,16 +96,8 @@ impl Change {
             owned,
             host,
             output,
-            _lock: lock,
+            _turn: turn,
         })
-    }
-
-    /// Whether the underlay address of a fan that is asked for is on an interface.
-    pub fn is_on(&self, config: &Config, interface: &InterfaceName) -> bool {
-        match resolve(config, &self.host) {
-            Ok(resolved) => resolved.fan.device == *interface,
-            Err(_) => config.underlay.interface() == Some(interface),
-        }
     }
 
     /// Brings a fan up, or makes one that is up as asked for.
@@ -256,14 +255,16 @@ impl Change {
                 }
             }
         }
-        if self.output.dry_run {
-            self.tell_way(done.iter().flat_map(Done::lines), out)?;
+        let told = if self.output.dry_run {
+            self.tell_way(done.iter().flat_map(Done::lines), out)
         } else if self.output.json {
-            json(&outcomes, out)?;
+            json(&outcomes, out)
         } else {
-            done.iter().try_for_each(|end| writeln!(out, "{}", end.sentence))?;
-        }
-        Error::all(left)
+            done.iter()
+                .try_for_each(|end| writeln!(out, "{}", end.sentence))
+                .map_err(Error::from)
+        };
+        Error::all(told.err().into_iter().chain(left).collect())
     }
 
     fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {

@@ -2,9 +2,9 @@
 //! `config`, which looks at them and at nothing else.
 
 use std::fmt;
-use std::fs;
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::json;
@@ -71,7 +71,7 @@ impl ConfigArgs {
         for file in &files {
             match source(file) {
                 Ok(source) => sources.push(source),
-                Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() && !file.is_symlink() => {}
                 Err(error) => faults.push(unreadable(file, &error)),
             }
         }
@@ -82,20 +82,33 @@ impl ConfigArgs {
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Fault {
-    Fault::new(&file.display(), error.to_string())
+    let message = match fs::read_link(file) {
+        // On the way to where it leads, perhaps: a file system that is not mounted yet.
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
+            format!("it is a link to '{}', which does not exist", target.display())
+        }
+        _ => error.to_string(),
+    };
+    let words = message.split(" (os error").next().unwrap_or(&message);
+    Fault::new(&file.display(), words)
 }
 
-/// A file's text. What everybody may write is no configuration: whoever can change it would have root's network.
+/// A file's text. What everybody may write is no configuration: whoever can change it would have root's network. That
+/// does not go for a device such as /dev/null.
 fn source(file: &Path) -> io::Result<Source> {
-    if fs::metadata(file)?.mode() & 0o002 != 0 {
+    let mut opened = File::open(file)?;
+    let metadata = opened.metadata()?;
+    if metadata.mode() & 0o002 != 0 && !metadata.file_type().is_char_device() {
         return Err(io::Error::other(format!(
             "everybody may write to it, and so to this host's network; first: chmod o-w {}",
             file.display()
         )));
     }
-    let text = String::from_utf8(fs::read(file)?)
+    let mut bytes = Vec::new();
+    opened.read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes)
         .map_err(|error| io::Error::other(format!("byte {} is no UTF-8 text", error.utf8_error().valid_up_to())))?;
-    Ok(Source::new(&file.display().to_string(), text))
+    Ok(Source::new(&file.display().to_string(), &text))
 }
 
 /// Looks at the files.

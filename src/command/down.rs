@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::change::Change;
+use super::change::{Change, turn};
 use crate::cli::OutputArgs;
 use crate::config::{Place, UnderlaySource};
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::object::fans;
 
 /// Takes one fan down.
 pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let mut change = Change::begin("down", output)?;
+    let mut change = Change::begin(turn("down", output)?, output)?;
     if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == overlay) {
         is_meant(fan, underlay).map_err(|reason| Error::Refused(vec![reason]))?;
     }
@@ -24,7 +24,7 @@ pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out:
 /// Takes down every fan that configuration brought up, or those of one interface. One that cannot go does not keep the
 /// others up.
 pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let mut change = Change::begin("down", output)?;
+    let mut change = Change::begin(turn("down", output)?, output)?;
     let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
     let overlays: Vec<Overlay> = fans(&change.owned).filter(chosen).map(Fan::overlay).collect();
     let ends = overlays
@@ -38,7 +38,7 @@ pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn 
 
 /// Takes every fan down, whoever brought it up.
 pub fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let mut change = Change::begin("down", output)?;
+    let mut change = Change::begin(turn("down", output)?, output)?;
     let done = change.take_down(None)?;
     change.tell(&done, out)
 }

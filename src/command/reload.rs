@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::change::{By, Change, End};
+use super::change::{By, Change, End, turn};
 use super::config::faultless;
 use super::json;
 use crate::cli::{OutputArgs, ReloadArgs, StatusArgs};
@@ -20,9 +20,10 @@ use crate::report;
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
 /// about would seem to be wanted no more.
 pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let turn = turn("reload", args.output);
     let (configuration, files) = args.config.read();
     faultless(&configuration)?;
-    let mut change = Change::begin("reload", args.output)?;
+    let mut change = Change::begin(turn?, args.output)?;
     let ends = follow(&mut change, &configuration);
     change.tell_all(ends, &files.no_fan(), out)
 }
@@ -53,7 +54,7 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
         json: args.json,
         verbose: args.verbose,
     };
-    let mut change = Change::begin("status", look)?;
+    let mut change = Change::begin(None, look)?;
     let ends = follow(&mut change, &configuration);
     let fans = ends
         .into_iter()
@@ -62,19 +63,15 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
         unknown: report::unknown(&change.host),
         fans: fans.collect(),
     };
-    let matches = status.fans.iter().all(|fan| fan.matches);
-    if args.json {
-        json(&status, out)?;
+    let differs = status.fans.iter().any(|fan| !fan.matches).then_some(Error::Differs);
+    let told = if args.json {
+        json(&status, out)
     } else if status.fans.is_empty() {
-        writeln!(out, "{}", files.no_fan())?;
+        writeln!(out, "{}", files.no_fan()).map_err(Error::from)
     } else {
-        status.fans.iter().try_for_each(|fan| fan.print(out))?;
-        status
-            .unknown
-            .iter()
-            .try_for_each(|what| writeln!(out, "unknown: {what}"))?;
-    }
-    if matches { Ok(()) } else { Err(Error::Differs) }
+        status.print(out)
+    };
+    Error::all(told.err().into_iter().chain(differs).collect())
 }
 
 /// What `status --json` tells.
@@ -85,11 +82,19 @@ struct Status {
     unknown: Vec<String>,
 }
 
+impl Status {
+    fn print(&self, out: &mut dyn Write) -> Result<(), Error> {
+        self.fans.iter().try_for_each(|fan| fan.print(out))?;
+        let mut unknown = self.unknown.iter();
+        Ok(unknown.try_for_each(|what| writeln!(out, "unknown: {what}"))?)
+    }
+}
+
 /// How far one fan is from what is configured.
 #[derive(Serialize)]
 struct FanStatus {
     overlay: Overlay,
-    /// As configured; none for a fan that is configured no more.
+    /// As configured; none for a fan that is wanted no more.
     underlay: Option<String>,
     matches: bool,
     /// What `reload` would do, as lines to type.
@@ -131,7 +136,7 @@ impl FanStatus {
         let state = match (underlay, self.matches) {
             (_, true) => "as configured",
             (Some(_), false) if reasons.is_empty() => "not as configured; fanctl reload would:",
-            (None, false) if reasons.is_empty() => "configured no more; fanctl reload would:",
+            (None, false) if reasons.is_empty() => "wanted no more; fanctl reload would:",
             (_, false) => "cannot be as configured:",
         };
         writeln!(out, "fan {overlay}{over}: {state}")?;

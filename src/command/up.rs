@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use super::change::{By, Change, Outcome};
+use super::change::{By, Change, Outcome, turn};
 use super::config::faultless;
 use super::json;
 use crate::cli::{OutputArgs, UpAllArgs};
 use crate::config::Config;
 use crate::error::Error;
+use crate::resolve::is_on;
 
 /// Brings a fan up, or makes one that is up as asked for.
 pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -19,7 +20,7 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
             Ok(())
         };
     }
-    let mut change = Change::begin("up", output)?;
+    let mut change = Change::begin(turn("up", output)?, output)?;
     let done = change.bring_up(config, By::Person)?;
     change.tell(&done, out)
 }
@@ -27,23 +28,24 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
 pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let turn = turn("up", output);
     let (configuration, files) = args.config.read();
-    let mut ends = Vec::new();
-    let told = if configuration.enabled().next().is_none() {
-        output.tell_nothing(&files.no_fan(), out)
-    } else {
-        let mut change = Change::begin("up", output)?;
-        for config in configuration.enabled() {
-            if args.dev.as_ref().is_none_or(|dev| change.is_on(config, dev)) {
-                ends.push((config.overlay, change.bring_up(config, By::Configuration)));
+    let faults = faultless(&configuration).err();
+    let told = if configuration.enabled().next().is_some() {
+        turn.and_then(|turn| {
+            let mut change = Change::begin(turn, output)?;
+            let mut ends = Vec::new();
+            for config in configuration.enabled() {
+                if args.dev.as_ref().is_none_or(|dev| is_on(config, dev, &change.host)) {
+                    ends.push((config.overlay, change.bring_up(config, By::Configuration)));
+                }
             }
-        }
-        change.tell_all(ends, &files.no_fan_on(args.dev.as_ref()), out)
+            change.tell_all(ends, &files.no_fan_on(args.dev.as_ref()), out)
+        })
+    } else if faults.is_some() && !output.json {
+        Ok(())
+    } else {
+        output.tell_nothing(&files.no_fan(), out)
     };
-    Error::all(
-        [faultless(&configuration).err(), told.err()]
-            .into_iter()
-            .flatten()
-            .collect(),
-    )
+    Error::all([faults, told.err()].into_iter().flatten().collect())
 }

@@ -8,10 +8,15 @@ use super::{Configuration, Entry, Fault, Source};
 use crate::config::{Config, UnderlaySource};
 use crate::mapping::{Mapping, Overlay};
 
+/// Said once of a file, at its first such line.
+const TOML: &str = "this looks like TOML, where a line like 250.0.0.0/8 eth0/16 should be; TOML belongs into a file whose name \
+                    ends in .toml";
+
 /// Reads the file.
 #[must_use]
 pub fn read(source: &Source) -> Configuration {
     let mut configuration = Configuration::default();
+    let mut seems_toml = false;
     for line in lines(&source.text) {
         match fan(&line.words) {
             None => {}
@@ -20,13 +25,21 @@ pub fn read(source: &Source) -> Configuration {
                 position: source.position(line.words[0].offset),
                 places: BTreeMap::new(),
             }),
+            Some(Err((_, message))) if message == TOML && seems_toml => {}
             Some(Err((word, message))) => {
+                seems_toml |= message == TOML;
                 let offset = line.words[word].offset;
                 configuration.faults.push(Fault::new(&source.position(offset), message));
             }
         }
     }
     configuration
+}
+
+/// Whether a line is a fan.
+#[must_use]
+pub fn is_fan(line: &str) -> bool {
+    lines(line).any(|line| matches!(fan(&line.words), Some(Ok(_))))
 }
 
 /// The file as TOML: every fan, and every comment and blank line between them.
@@ -99,10 +112,8 @@ fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
 fn fan(words: &[Word]) -> Option<Result<Config, (usize, String)>> {
     let (first, rest) = words.split_first()?;
     Some(match rest.split_first() {
-        None if first.text.starts_with('[') || first.text.contains('=') => Err((
-            0,
-            "this looks like TOML, which belongs into a file whose name ends in .toml".to_string(),
-        )),
+        None if first.text.starts_with('[') || first.text.contains('=') => Err((0, TOML.to_string())),
+        Some((equals, _)) if equals.text.starts_with('=') => Err((0, TOML.to_string())),
         None => Err((
             0,
             format!(

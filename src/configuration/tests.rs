@@ -3,15 +3,12 @@
 use proptest::prelude::*;
 
 use super::{Configuration, Source, legacy, toml};
-use crate::config::{Config, KEYS, Place, UnderlaySource};
+use crate::config::{Config, KEYS, Kind, Place, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::mapping::Overlay;
 
 fn of(files: &[(&str, &str)]) -> Configuration {
-    let sources: Vec<Source> = files
-        .iter()
-        .map(|(name, text)| Source::new(name, text.to_string()))
-        .collect();
+    let sources: Vec<Source> = files.iter().map(|(name, text)| Source::new(name, text)).collect();
     Configuration::read(&sources)
 }
 
@@ -86,7 +83,7 @@ fn conversion_keeps_comments_and_order() {
     let text = "# the first\n250 eth0 dhcp # here\n\n# off\n172.31.0.0/16 251.0.0.0/8 --disable";
     let expected = "# the first\n# here\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndhcp = true\n\n# off\n\
                     [[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"172.31.0.0/16\"\nenabled = false\n";
-    assert_eq!(legacy::to_toml(&Source::new("fan", text.into())).unwrap(), expected);
+    assert_eq!(legacy::to_toml(&Source::new("fan", text)).unwrap(), expected);
 }
 
 #[test]
@@ -113,11 +110,35 @@ fn a_fan_in_both_files_must_be_the_same() {
 }
 
 #[test]
+fn a_file_agrees_with_what_it_was_converted_to() {
+    let text = "10.0.0.0/8 eth0/16 dhcp\n10.0.0.0/8 eth1/16 dhcp off\n10.0.0.0/8 eth2/16 off\n";
+    let legacy = ("/etc/network/fan", text);
+    let converted = legacy::to_toml(&Source::new(legacy.0, text)).unwrap();
+    let read = of(&[("/etc/fan.toml", &converted), legacy]);
+    assert_eq!(faults(&read), Vec::<String>::new());
+    assert_eq!(read.entries.len(), 3);
+}
+
+#[test]
 fn a_fault_does_not_hide_its_neighbours() {
     let text = "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = 3\n[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\n";
     let read = of(&[("fan.toml", text), ("fan", "250 eth0 dchp\n252 eth0\n")]);
     assert_eq!(fans(&read), ["251.0.0.0/8 eth0/16", "252.0.0.0/8 eth0/16"]);
     assert_eq!(read.faults.len(), 2);
+}
+
+#[test]
+fn a_mark_of_byte_order_is_no_part_of_a_file() {
+    for (name, text) in [
+        ("fan", "\u{feff}250 eth0\r\n"),
+        (
+            "fan.toml",
+            "\u{feff}fan = [{ overlay = \"250\", underlay = \"eth0\" }]\r\n",
+        ),
+    ] {
+        let read = of(&[(name, text)]);
+        assert_eq!(fans(&read), ["250.0.0.0/8 eth0/16"], "{:?}", faults(&read));
+    }
 }
 
 #[test]
@@ -199,18 +220,18 @@ fn line(config: &Config, later: bool) -> String {
 proptest! {
     #[test]
     fn what_is_written_is_read(config in any_config()) {
-        let read = toml::read(&Source::new("fan.toml", toml::write(&config)));
+        let read = toml::read(&Source::new("fan.toml", &toml::write(&config)));
         prop_assert_eq!(faults(&read), Vec::<String>::new());
         prop_assert_eq!(&read.entries[0].config, &config);
     }
 
     #[test]
     fn conversion_changes_nothing(config in any_config(), later: bool) {
-        let source = Source::new("fan", line(&config, later));
+        let source = Source::new("fan", &line(&config, later));
         let read = legacy::read(&source);
         prop_assert_eq!(faults(&read), Vec::<String>::new());
         prop_assert_eq!(&read.entries[0].config, &config);
-        let converted = toml::read(&Source::new("fan.toml", legacy::to_toml(&source).unwrap()));
+        let converted = toml::read(&Source::new("fan.toml", &legacy::to_toml(&source).unwrap()));
         prop_assert_eq!(&converted.entries[0].config, &config);
     }
 
@@ -246,6 +267,11 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
         config.set(key, good).unwrap();
         assert_eq!(key.get(&config).as_deref(), Some(good));
         assert!(config.values().iter().any(|(differing, _)| differing.name == key.name));
-        assert!(config.set(key, "?/?").unwrap_err().contains("?/?"), "{}", key.name);
+        let reason = config.set(key, "?/?").unwrap_err();
+        assert!(reason.contains("?/?"), "{reason}");
+        if key.kind == Kind::Number {
+            let range = key.values.strip_prefix("a ").unwrap();
+            assert!(reason.ends_with(range), "{reason}: {range}");
+        }
     }
 }

@@ -10,6 +10,9 @@ use toml::de::{DeTable, DeValue};
 use super::{Configuration, Entry, Fault, Source};
 use crate::config::{Config, KEYS, Key, Kind};
 
+/// Said once of a file, at its first such line.
+const LEGACY: &str = "this is a line of /etc/network/fan; to have such a file as TOML: fanctl config convert FILE";
+
 /// Reads the file. One that is no TOML has no fans.
 #[must_use]
 pub fn read(source: &Source) -> Configuration {
@@ -17,7 +20,7 @@ pub fn read(source: &Source) -> Configuration {
     let mut reader = Reader {
         source,
         entries: Vec::new(),
-        faults: BTreeMap::new(),
+        faults: Vec::new(),
     };
     for error in &errors {
         reader.slip(error.span().unwrap_or_default().start, error.message());
@@ -26,6 +29,7 @@ pub fn read(source: &Source) -> Configuration {
     if errors.is_empty() {
         reader.document(document.get_ref());
     }
+    reader.faults.sort_by_key(|(offset, _)| *offset);
     let faults = reader.faults.into_iter();
     Configuration {
         entries: reader.entries,
@@ -53,13 +57,13 @@ pub fn write(config: &Config) -> String {
 struct Reader<'a> {
     source: &'a Source,
     entries: Vec<Entry>,
-    /// By their offset, one each: where two meet, the second follows from the first.
-    faults: BTreeMap<usize, String>,
+    /// With their offset.
+    faults: Vec<(usize, String)>,
 }
 
 impl Reader<'_> {
     fn fault(&mut self, span: &Range<usize>, message: impl Into<String>) {
-        self.faults.entry(span.start).or_insert(message.into());
+        self.faults.push((span.start, message.into()));
     }
 
     /// A slip in the syntax; the first of its line, for the others follow from it.
@@ -67,16 +71,17 @@ impl Reader<'_> {
         let text = &self.source.text;
         let start = self.source.before(offset).rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[start..].lines().next().unwrap_or_default();
-        if self.faults.range(start..=start + line.len()).next().is_some() {
-            return;
-        }
-        let message = match line.split_once('=') {
-            Some((key, value)) if is_bare(value.trim()) => {
-                format!("{} = \"{}\" takes its quotes ({message})", key.trim(), value.trim())
-            }
-            _ => format!("this is no TOML: {message}"),
+        let told = if super::legacy::is_fan(line) {
+            LEGACY.to_string()
+        } else {
+            slip_of_value(line, offset.saturating_sub(start))
+                .unwrap_or_else(|| format!("this is no TOML: '{}': {message}", line.trim()))
         };
-        self.faults.insert(offset, message);
+        let is_in_line = |at: usize| (start..=start + line.len()).contains(&at);
+        let follows = |(at, before): &(usize, String)| is_in_line(*at) || (*before == LEGACY && told == LEGACY);
+        if !self.faults.iter().any(follows) {
+            self.faults.push((offset, told));
+        }
     }
 
     fn document(&mut self, document: &DeTable) {
@@ -114,9 +119,7 @@ impl Reader<'_> {
         let mut spans = BTreeMap::new();
         for (name, value) in table {
             let Some(key) = Key::named(name.get_ref()) else {
-                let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-                let message = format!("key '{}' is unknown; a fan has {}", name.get_ref(), names.join(", "));
-                self.fault(&name.span(), message);
+                self.fault(&name.span(), unknown(name.get_ref()));
                 continue;
             };
             spans.insert(key.name, value.span());
@@ -151,9 +154,27 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a value that is no TOML would be a string in quotes.
-fn is_bare(value: &str) -> bool {
-    !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || "./-_@".contains(c))
+/// What is wrong with `KEY = VALUE` where the value is a bare word, or in quotes that are none, which the parser of TOML
+/// cannot tell as well. `at` is the byte at which it gave up: before the value, it is about something else.
+fn slip_of_value(line: &str, at: usize) -> Option<String> {
+    let (name, value) = line.split_once('=').filter(|(name, _)| at > name.len())?;
+    let (name, value) = (name.trim(), value.split('#').next()?.trim());
+    let word = value.trim_matches(['"', '\'', '“', '”', '„', '‘', '’']);
+    if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphanumeric() || "./-_@:".contains(c)) {
+        return None;
+    }
+    Some(match Key::named(name) {
+        Some(key) if key.kind == Kind::Text => {
+            format!("'{name} = {value}' needs plain quotes: write {name} = \"{word}\"")
+        }
+        Some(key) => format!("{name} is {}, not '{value}'", key.values),
+        None => unknown(name),
+    })
+}
+
+fn unknown(key: &str) -> String {
+    let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    format!("key '{key}' is unknown; a fan has {}", names.join(", "))
 }
 
 /// The value as text, if it is of the key's kind.

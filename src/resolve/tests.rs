@@ -40,6 +40,33 @@ fn resolved(underlay: &str, host: &Host) -> Result<Fan, String> {
 }
 
 #[test]
+fn a_fan_is_on_the_interface_that_its_underlay_means() {
+    let mut loopback = link("lo", &["172.30.0.1/32"]);
+    loopback.kind = LinkKind::Loopback;
+    let host = host(vec![
+        loopback,
+        link("eth0", &["172.30.0.28/16", "172.30.0.29/16"]),
+        link("eth1", &["10.99.0.28/16", "10.98.0.28/16"]),
+    ]);
+    // The third has two addresses of the host in it, and that is for eth0 to tell.
+    for (underlay, on) in [
+        ("eth0/16", "eth0"),
+        ("172.30.0.29/16", "eth0"),
+        ("172.30.0.0/16", "eth0"),
+        ("10.98.0.0/16", "eth1"),
+        ("eth9/16", "eth9"),
+        ("10.97.0.0/16", ""),
+        ("default/16", ""),
+    ] {
+        let config = Config::new("250".parse().unwrap(), underlay.parse().unwrap());
+        for interface in ["lo", "eth0", "eth1", "eth9"] {
+            let found = is_on(&config, &interface.parse().unwrap(), &host);
+            assert_eq!(found, on == interface, "{underlay} {interface}");
+        }
+    }
+}
+
+#[test]
 fn every_form_of_an_underlay_finds_the_same_fan() {
     let mut host = host(vec![
         link("eth0", &["172.30.0.28/20"]),

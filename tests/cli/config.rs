@@ -33,7 +33,7 @@ impl File {
 }
 
 /// A broken /etc/fan.toml and all that is said of it.
-const BROKEN_TOML: [(&str, &str, &str); 14] = [
+const BROKEN_TOML: [(&str, &str, &str); 20] = [
     (
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
@@ -108,13 +108,52 @@ const BROKEN_TOML: [(&str, &str, &str); 14] = [
     (
         "quotes forgotten",
         "[[fan]]\noverlay = 250.0.0.0/8\nunderlay = eth0/16\n",
-        "FILE:2:16: overlay = \"250.0.0.0/8\" takes its quotes (invalid float, expected nothing)\n\
-         FILE:3:12: underlay = \"eth0/16\" takes its quotes (string values must be quoted, expected literal string)",
+        "FILE:2:16: 'overlay = 250.0.0.0/8' needs plain quotes: write overlay = \"250.0.0.0/8\"\n\
+         FILE:3:12: 'underlay = eth0/16' needs plain quotes: write underlay = \"eth0/16\"",
     ),
     (
-        "a line of the other file",
-        "250.0.0.0/8 eth0/16 dhcp\n",
-        "FILE:1:13: this is no TOML: ",
+        "quotes of a word processor, and half of a pair",
+        "[[fan]]\noverlay = “250.0.0.0/8” # ours\nunderlay = \"eth0/16\nencap=vxlan\n",
+        "FILE:2:11: 'overlay = “250.0.0.0/8”' needs plain quotes: write overlay = \"250.0.0.0/8\"\n\
+         FILE:3:20: 'underlay = \"eth0/16' needs plain quotes: write underlay = \"eth0/16\"\n\
+         FILE:4:7: 'encap = vxlan' needs plain quotes: write encap = \"vxlan\"",
+    ),
+    (
+        "words for a flag and a number, and a key that is none",
+        "[[fan]]\ndhcp = yes\nnat = False\nmtu = 1400b\nport = 01\nreserve = few\n",
+        "FILE:2:8: dhcp is true or false, not 'yes'\n\
+         FILE:3:7: nat is true or false, not 'False'\n\
+         FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
+         FILE:5:8: port is a number from 1 to 65535, not '01'\n\
+         FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
+         table, nat, enabled",
+    ),
+    (
+        "a colon",
+        "[[fan]]\noverlay: \"250.0.0.0/8\"\n",
+        "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': ",
+    ),
+    (
+        "a key twice",
+        "[[fan]]\nmtu = 1400\nmtu = 1500\n",
+        "FILE:3:1: this is no TOML: 'mtu = 1500': ",
+    ),
+    (
+        "a fan without anything",
+        "[[fan]]\n",
+        "FILE:1:1: the fan lacks its 'overlay', a network like \"250.0.0.0/8\"\n\
+         FILE:1:1: the fan lacks its 'underlay', an interface, address or network like \"eth0/16\", \"172.30.0.28/16\", \
+         \"172.30.0.0/16\", \"default/16\"",
+    ),
+    (
+        "lines of the other file",
+        "250.0.0.0/8 eth0/16 dhcp\n172.30.0.0/16 251 --mtu=1400\n",
+        "FILE:1:13: this is a line of /etc/network/fan; to have such a file as TOML: fanctl config convert FILE",
+    ),
+    (
+        "nothing that is known",
+        "Bring up the fan!\n",
+        "FILE:1:7: this is no TOML: 'Bring up the fan!': ",
     ),
 ];
 
@@ -158,7 +197,7 @@ const BROKEN_LINES: [(&str, &str); 10] = [
     ),
     (
         "[[fan]]",
-        "FILE:1:1: this looks like TOML, which belongs into a file whose name ends in .toml",
+        "FILE:1:1: this looks like TOML, where a line like 250.0.0.0/8 eth0/16 should be; TOML belongs into a file whose name ends in .toml",
     ),
 ];
 
@@ -198,6 +237,17 @@ fn everything_wrong_with_a_legacy_file_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn toml_in_the_legacy_file_is_told_once() {
+    let text = "# ours\n\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndhcp=true\n";
+    let file = File::new("misplaced", "", text);
+    let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());
+    assert!(
+        told.starts_with("fanctl: FILE:3:1: this looks like TOML") && told.lines().count() == 1,
+        "{told}"
+    );
+}
+
+#[test]
 fn a_file_that_everybody_may_write_is_refused() {
     let file = File::new("open", ".toml", "");
     fs::set_permissions(&file.0, fs::Permissions::from_mode(0o666)).expect("its owner");
@@ -206,6 +256,12 @@ fn a_file_that_everybody_may_write_is_refused() {
         told,
         "fanctl: FILE: everybody may write to it, and so to this host's network; first: chmod o-w FILE\n"
     );
+}
+
+#[test]
+fn a_device_is_nobodys_file() {
+    let output = with(["config", "check", "--config", "/dev/null"]).succeeds();
+    assert_eq!(output.stdout, "/dev/null: no fan, nothing wrong\n");
 }
 
 #[test]

@@ -87,7 +87,9 @@ fanctl: verb 'chekc' is unknown; it is one of check, list, convert; see: fanctl 
 $ fanctl config check nowhere.toml
 fanctl: word 'nowhere.toml' is too much; see: fanctl config check --help
 $ fanctl config check --config nowhere.toml
-fanctl: nowhere.toml: No such file or directory (os error 2)
+fanctl: nowhere.toml: No such file or directory
+$ fanctl config check --config /
+fanctl: /: Is a directory
 $ fanctl completions csh
 fanctl: SHELL cannot be 'csh'; it is one of bash, elvish, fish, powershell, zsh; see: fanctl completions --help
 $ fanctl show fan-250 fan-251

@@ -1,12 +1,14 @@
 //! What a file asks for: `up -a`, `down -a`, `reload` and `status`.
 
+pub mod files;
+
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Encap, Host, Lan, NOBODY, Output, assert_same};
+use crate::support::{Encap, Host, Lan, Output, assert_same};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("configured")
@@ -25,11 +27,7 @@ pub fn cases() -> Vec<Case> {
             a_fan_that_cannot_be_does_not_keep_the_others_down,
             a_containers_traffic_goes_on_through_reload,
         ])
-        .once(named![
-            a_fan_that_fails_is_taken_back_and_the_others_come_up,
-            without_a_file_there_is_nothing_to_do,
-            anybody_may_ask_for_the_status,
-        ])
+        .once(named![a_fan_that_fails_is_taken_back_and_the_others_come_up,])
         .list()
 }
 
@@ -187,6 +185,11 @@ fn each_interface_has_its_fans(encap: Encap) {
         .follow("up -a --dev eth9")
         .refused()
         .stderr_has(&["fan 253.0.0.0/8: interface 'eth9' does not exist"]);
+    // What is wrong with a fan is told where it belongs.
+    host.ip("addr add 10.99.0.29/16 dev eth1");
+    let output = configured.follow("up -a --dev eth1").refused();
+    output.stderr_has(&["fan 251.0.0.0/8: underlay '10.99.0.0/16' holds several addresses of this host"]);
+    configured.follow("up -a --dev eth0").ok();
 }
 
 fn reload_adds_changes_and_removes(encap: Encap) {
@@ -309,7 +312,7 @@ fn status_tells_the_difference(encap: Encap) {
     configured.write(&[("252.0.0.0/8", "eth9/16", "")]);
     let output = configured.follow("status").exits(4);
     output.stdout_has(&[
-        "fan 250.0.0.0/8: configured no more",
+        "fan 250.0.0.0/8: wanted no more",
         "ip link delete fan-250-0-28",
         "fan 252.0.0.0/8 over eth9/16: cannot be as configured:\n  interface 'eth9' does not exist",
     ]);
@@ -379,32 +382,4 @@ fn a_fan_that_fails_is_taken_back_and_the_others_come_up() {
     assert_eq!(configured.bridges(), ["252.0.0.0/8 fan-252-0-28 auto"]);
     nc.kill().expect("it runs");
     nc.wait().expect("it ends");
-}
-
-fn without_a_file_there_is_nothing_to_do() {
-    let lan = Lan::new();
-    let host = lan.host("172.30.0.28");
-    host.write("/run/empty.toml", "# nothing yet\n");
-    for verb in ["up -a", "reload", "status"] {
-        let output = host.unchanged(|| host.fanctl(&format!("{verb} --config /run/empty.toml")).ok());
-        output.stdout_has(&["no fan is to be up by /run/empty.toml: nothing to do"]);
-    }
-    host.fanctl("up -a --config /run/missing.toml")
-        .exits(2)
-        .stderr_has(&["/run/missing.toml: No such file or directory"]);
-}
-
-fn anybody_may_ask_for_the_status() {
-    let configured = Configured::new(Encap::Vxlan);
-    configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
-    configured.follow("up -a").ok();
-    let ask = |words: &str| configured.host.fanctl_by(NOBODY, &format!("{words} --config {FILE}"));
-    ask("status").ok().stdout_has(&[
-        "fan 250.0.0.0/8 over eth0/16: as configured",
-        "unknown: firewall and dhcp server: only root may look at them",
-    ]);
-    ask("reload").failed().stderr_has(&["takes root"]);
-    ask("config check").ok();
-    configured.host.ip("link set fan-250-0-28 down");
-    ask("status").exits(4).stdout_has(&["ip link set fan-250-0-28 up"]);
 }

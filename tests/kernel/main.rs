@@ -47,9 +47,10 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 26] = [
+    let modules: [fn() -> Vec<Case>; 27] = [
         cni::cases,
         configured::cases,
+        configured::files::cases,
         converge::cases,
         dhcp::cases,
         docker::cases,

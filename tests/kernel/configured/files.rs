@@ -1,0 +1,167 @@
+//! The files themselves: where they are, when they are read, who may ask, and who listens.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::{Configured, FILE};
+use crate::case::{Case, Cases};
+use crate::named;
+use crate::support::{Encap, Host, Lan, NOBODY, eventually};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("configured-files")
+        .once(named![
+            without_a_file_there_is_nothing_to_do,
+            the_files_of_a_host_are_where_they_belong,
+            anybody_may_ask_for_the_status,
+            a_reader_who_leaves_does_not_make_it_well,
+            a_file_is_read_when_its_readers_turn_has_come,
+        ])
+        .list()
+}
+
+fn without_a_file_there_is_nothing_to_do() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.write("/run/empty.toml", "# nothing yet\n");
+    for verb in ["up -a", "reload", "status"] {
+        let output = host.unchanged(|| host.fanctl(&format!("{verb} --config /run/empty.toml")).ok());
+        output.stdout_has(&["no fan is to be up by /run/empty.toml: nothing to do"]);
+    }
+    host.fanctl("up -a --config /run/missing.toml")
+        .exits(2)
+        .stderr_has(&["/run/missing.toml: No such file or directory"]);
+}
+
+fn the_files_of_a_host_are_where_they_belong() {
+    let configured = Configured::new(Encap::Vxlan);
+    let host = &configured.host;
+    host.exec("cp -a /etc /run/etc").ok();
+    host.exec("mount --bind /run/etc /etc").ok();
+    host.exec("mkdir -p /etc/network").ok();
+    host.exec("rm -f /etc/fan.toml /etc/network/fan").ok();
+    for verb in ["up -a", "reload", "status", "down -a"] {
+        host.unchanged(|| host.fanctl(verb).ok()).stdout_has(&["nothing to do"]);
+    }
+    let check = |told: &str| {
+        let output = host.fanctl("config check").ok();
+        assert_eq!(output.stdout, format!("/etc/fan.toml and /etc/network/fan: {told}\n"));
+    };
+    check("no fan, nothing wrong");
+    // What cloud-init gives as its example, then the same as TOML beside it, then a fan more.
+    let legacy =
+        "# fan 240\n10.0.0.0/8 eth0/16 dhcp\n10.0.0.0/8 eth1/16 dhcp off\n# fan 241\n241.0.0.0/8 eth0/16 dhcp\n";
+    host.write("/etc/network/fan", legacy);
+    check("3 fans, 1 of them off, nothing wrong");
+    let converted = host.fanctl("config convert").ok().stdout;
+    host.write("/etc/fan.toml", &converted);
+    check("3 fans, 1 of them off, nothing wrong");
+    let more = "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n";
+    host.write("/etc/fan.toml", more);
+    host.write(
+        "/etc/network/fan",
+        "250.0.0.0/8 eth0/16 --encap=vxlan\n10.99.0.0/16 251.0.0.0/8 --encap vxlan\n",
+    );
+    host.fanctl("up -a").ok();
+    assert_eq!(
+        configured.bridges(),
+        ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan-251-0-28 auto"]
+    );
+
+    // A link that leads nowhere is not the wish to have no fan.
+    host.exec("rm /etc/fan.toml /etc/network/fan").ok();
+    host.exec("ln -s /srv/fan.toml /etc/fan.toml").ok();
+    for verb in ["up -a", "reload", "status"] {
+        let output = host.unchanged(|| host.fanctl(verb).exits(2));
+        assert_eq!(
+            output.stderr,
+            "fanctl: /etc/fan.toml: it is a link to '/srv/fan.toml', which does not exist\n"
+        );
+        assert_eq!(output.stdout, "", "{verb}");
+    }
+    host.exec("rm /etc/fan.toml").ok();
+    host.fanctl("reload").ok();
+    assert_eq!(configured.bridges(), [""; 0]);
+}
+
+fn anybody_may_ask_for_the_status() {
+    let configured = Configured::new(Encap::Vxlan);
+    configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
+    configured.follow("up -a").ok();
+    let ask = |words: &str| configured.host.fanctl_by(NOBODY, &format!("{words} --config {FILE}"));
+    ask("status").ok().stdout_has(&[
+        "fan 250.0.0.0/8 over eth0/16: as configured",
+        "unknown: firewall and dhcp server: only root may look at them",
+    ]);
+    ask("reload").failed().stderr_has(&["takes root"]);
+    ask("config check").ok();
+    configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/33", "")]);
+    ask("up -a").exits(1).stderr_has(&["underlay 'eth1/33'", "takes root"]);
+    configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
+    configured.host.ip("link set fan-250-0-28 down");
+    ask("status").exits(4).stdout_has(&["ip link set fan-250-0-28 up"]);
+}
+
+/// As where `fanctl status | head -1` stands in a script that looks at the exit status.
+fn a_reader_who_leaves_does_not_make_it_well() {
+    let configured = Configured::new(Encap::Vxlan);
+    let overlays: Vec<String> = (11..110).map(|octet| format!("{octet}.0.0.0/8")).collect();
+    let fans: Vec<(&str, &str, &str)> = overlays
+        .iter()
+        .map(|overlay| (overlay.as_str(), "eth9/16", ""))
+        .collect();
+    configured.write(&fans);
+    for (words, status) in [
+        ("up -a --json", 3),
+        ("reload --json", 3),
+        ("status", 4),
+        ("status --json", 4),
+    ] {
+        let words = format!("{words} --config {FILE}");
+        let ended = configured.host.run(move || {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let mut fanctl = Command::new(Host::program());
+            fanctl.args(words.split(' ')).stdout(writer).stderr(Stdio::null());
+            fanctl.status().expect("it runs")
+        });
+        assert_eq!(ended.code(), Some(status));
+    }
+}
+
+/// Else a hook that waited for `reload` would bring back what the file had before the edit.
+fn a_file_is_read_when_its_readers_turn_has_come() {
+    let configured = Configured::new(Encap::Vxlan);
+    let host = &configured.host;
+    configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
+    configured.follow("up -a").ok();
+    let lock = host.exec("find /run/fan -name *.lock").ok().stdout.trim().to_string();
+    for words in ["up -a", "reload"] {
+        configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
+        let mut other = Command::new("flock");
+        other.args(["--no-fork", &lock, "sleep", "1000"]);
+        let mut other = host.spawn(other);
+        eventually("the lock is held", || {
+            (host.exec(&format!("flock -n {lock} true")).code != Some(0)).then_some(())
+        });
+        let mut fanctl = Command::new(Host::program());
+        fanctl.args(words.split(' ')).args(["--config", FILE]);
+        let mut fanctl = host.spawn(fanctl);
+        let files = format!("/proc/{}/fd", fanctl.id());
+        eventually("fanctl waits for its turn", || {
+            let mut files = fs::read_dir(&files).ok()?.filter_map(Result::ok);
+            files.find(|file| fs::read_link(file.path()).is_ok_and(|target| target.ends_with(&lock[1..])))
+        });
+        configured.write(&[("251.0.0.0/8", "eth1/16", "")]);
+        other.kill().expect("it runs");
+        other.wait().expect("it ends");
+        assert!(fanctl.wait().expect("it ends").success());
+        assert!(
+            configured
+                .bridges()
+                .contains(&"251.0.0.0/8 fan-251-0-28 auto".to_string()),
+            "{words}"
+        );
+        host.fanctl("down -a").ok();
+    }
+}
