@@ -45,8 +45,13 @@ fn with_dhcp(network: Network) -> Network {
 
 #[test]
 fn docker_over_ipip_has_the_slice() {
+    let text = ipip().render(Runtime::Docker, "fan").unwrap();
+    assert!(
+        include_str!("../../docs/docker.md").contains(&text),
+        "the example of docs/docker.md"
+    );
     assert_eq!(
-        ipip().render(Runtime::Docker, "fan").unwrap(),
+        text,
         "\
 docker network create \\
   --subnet 250.0.28.0/24 \\

@@ -7,14 +7,17 @@ use crate::named;
 use crate::support::{Docker, Encap, Host, Instance, Lan};
 
 pub fn cases() -> Vec<Case> {
-    Cases::of("docker")
+    Cases::of("runtime::docker")
         .each_with(
             &[Need::Docker],
+            named![containers_of_a_network_talk, docker_after_the_fan_lets_it_pass],
+        )
+        // Too slow where every instruction is emulated.
+        .each_with(
+            &[Need::Tier2],
             named![
-                containers_of_a_network_talk,
                 containers_of_the_default_bridge_talk,
                 reserved_addresses_are_not_given_out,
-                docker_after_the_fan_lets_it_pass,
             ],
         )
         .list()

@@ -7,7 +7,7 @@ use crate::named;
 use crate::support::{Encap, Host, Lan, Lxc, own_state};
 
 pub fn cases() -> Vec<Case> {
-    Cases::of("lxc")
+    Cases::of("runtime::lxc")
         .each_with(&[Need::Tier2], named![containers_have_leases_of_their_hosts_and_talk])
         .list()
 }

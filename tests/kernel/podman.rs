@@ -6,7 +6,7 @@ use crate::named;
 use crate::support::{Encap, Host, Lan, Podman, cni};
 
 pub fn cases() -> Vec<Case> {
-    Cases::of("podman")
+    Cases::of("runtime::podman")
         .each_with(&[Need::Tier2], named![containers_talk_and_give_back_their_addresses])
         .list()
 }

@@ -127,7 +127,7 @@ impl Machine {
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),
             Need::Cni => "no CNI plugins in this guest".into(),
-            Need::Tier2 => "no need of IPIP: left to tier 2".into(),
+            Need::Tier2 => "left to tier 2".into(),
             Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
             Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
         })
