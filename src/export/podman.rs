@@ -1,4 +1,5 @@
-//! Podman: a network of its `bridge` driver on the fan's bridge.
+//! Podman: a network of its `bridge` driver on the fan's bridge, which it is told not to manage: it would remove the bridge
+//! with the last container, and masquerade what goes to other slices (netavark 1.14 and Podman 5.4 know the option).
 
 use super::Network;
 use super::text::{command, shell};
@@ -10,6 +11,7 @@ pub fn network(network: &Network, name: &str) -> String {
         format!("--subnet {}", network.subnet),
         format!("--ip-range {}-{}", network.first(), network.last()),
         format!("--gateway {}", network.gateway()),
+        "--opt mode=unmanaged".into(),
         format!("--opt mtu={}", network.mtu),
         name.into(),
     ];

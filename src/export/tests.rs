@@ -119,6 +119,7 @@ podman network create \\
   --subnet 250.0.0.0/8 \\
   --ip-range 250.0.28.5-250.0.28.254 \\
   --gateway 250.0.28.1 \\
+  --opt mode=unmanaged \\
   --opt mtu=1450 \\
   fan
 "
