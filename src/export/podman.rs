@@ -6,14 +6,18 @@ use super::text::{command, shell};
 
 /// `podman network create`.
 pub fn network(network: &Network, name: &str) -> String {
-    let options = [
+    let mut options = vec![
         format!("--interface-name {}", shell(network.bridge().as_str())),
         format!("--subnet {}", network.subnet),
         format!("--ip-range {}-{}", network.first(), network.last()),
         format!("--gateway {}", network.gateway()),
         "--opt mode=unmanaged".into(),
         format!("--opt mtu={}", network.mtu),
-        name.into(),
     ];
+    if network.fan.dhcp {
+        // The fan's dnsmasq has the port at the gateway where Podman's name server would be.
+        options.push("--disable-dns".into());
+    }
+    options.push(name.into());
     command("podman network create", &options)
 }

@@ -127,6 +127,14 @@ podman network create \\
 }
 
 #[test]
+fn podman_leaves_names_to_the_server_that_is_there() {
+    for (network, is_told) in [(ipip(), false), (with_dhcp(ipip()), true)] {
+        let text = network.render(Runtime::Podman, "fan").unwrap();
+        assert_eq!(text.contains("--disable-dns"), is_told, "{text}");
+    }
+}
+
+#[test]
 fn cni_is_given_the_range() {
     let list = parsed(&ipip().render(Runtime::Cni, "fan").unwrap());
     assert_eq!((&list["name"], &list["cniVersion"]), (&json!("fan"), &json!("0.4.0")));
