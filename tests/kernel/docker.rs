@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Case> {
             named![
                 containers_of_the_default_bridge_talk,
                 reserved_addresses_are_not_given_out,
+                a_network_outlives_its_fan,
             ],
         )
         .list()
@@ -127,6 +128,26 @@ fn reserved_addresses_are_not_given_out(encap: Encap) {
     let full = docker.docker("run --network fan fan-test echo");
     assert_ne!(full.code, Some(0), "the slice is given out\n{full}");
     full.stderr_has(&["no available IPv4 addresses"]);
+}
+
+fn a_network_outlives_its_fan(encap: Encap) {
+    let lan = Lan::new();
+    let [a, b] = hosts(&lan);
+    for host in [&a, &b] {
+        host.up(encap);
+    }
+    let remote = b.container("250.0.27.2");
+    let docker = Docker::start(&a, NO_BRIDGE);
+    make_network(&a);
+    docker.container("first", "--network fan");
+    let refusal = a.fanctl("down 250.0.0.0/8 eth0/16").refused();
+    refusal.stderr_has(&["fan-250-0-28", "attached"]);
+    docker.docker("rm --force first").ok();
+    a.down();
+    a.up(encap);
+    let second = docker.container("second", "--network fan");
+    second.exec("ping -c 1 -W 10 250.0.27.2").ok();
+    remote.ping(&second.address).arrives();
 }
 
 fn docker_after_the_fan_lets_it_pass(encap: Encap) {
