@@ -136,6 +136,32 @@ impl Change {
         Ok(done)
     }
 
+    /// Brings up several fans. What one gives up, a bridge's name or a part of the overlay, another may be waiting for: those
+    /// that were refused are asked again as long as that helps.
+    pub fn bring_up_all<'a>(&mut self, configs: impl IntoIterator<Item = &'a Config>) -> Vec<End> {
+        let mut waiting: Vec<&Config> = configs.into_iter().collect();
+        let mut ends = Vec::new();
+        loop {
+            let mut refused = Vec::new();
+            let mut changed = false;
+            for config in std::mem::take(&mut waiting) {
+                match self.bring_up(config, By::Configuration) {
+                    Err(error @ Error::Refused(_)) => refused.push((config, error)),
+                    end => {
+                        changed |= end.as_ref().is_ok_and(Done::changed);
+                        ends.push((config.overlay, end));
+                    }
+                }
+            }
+            if !changed {
+                let left = refused.into_iter().map(|(config, error)| (config.overlay, Err(error)));
+                ends.extend(left);
+                return ends;
+            }
+            waiting = refused.into_iter().map(|(config, _)| config).collect();
+        }
+    }
+
     /// Takes down one fan, or all.
     pub fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
         let (desired, what) = match overlay {

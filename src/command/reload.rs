@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::change::{By, Change, End, turn};
+use super::change::{Change, End, turn};
 use super::config::faultless;
 use super::json;
 use crate::cli::{OutputArgs, ReloadArgs, StatusArgs};
@@ -35,13 +35,11 @@ fn follow(change: &mut Change, configuration: &Configuration) -> Vec<End> {
         .filter(|fan| fan.auto && !wanted(fan))
         .map(Fan::overlay)
         .collect();
-    let mut ends: Vec<End> = Vec::new();
-    for overlay in unwanted {
-        ends.push((overlay, change.take_down(Some(overlay))));
-    }
-    for config in configuration.enabled() {
-        ends.push((config.overlay, change.bring_up(config, By::Configuration)));
-    }
+    let mut ends: Vec<End> = unwanted
+        .into_iter()
+        .map(|overlay| (overlay, change.take_down(Some(overlay))))
+        .collect();
+    ends.extend(change.bring_up_all(configuration.enabled()));
     ends
 }
 

@@ -34,13 +34,11 @@ pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<
     let told = if configuration.enabled().next().is_some() {
         turn.and_then(|turn| {
             let mut change = Change::begin(turn, output)?;
-            let mut ends = Vec::new();
-            for config in configuration.enabled() {
-                if args.dev.as_ref().is_none_or(|dev| is_on(config, dev, &change.host)) {
-                    ends.push((config.overlay, change.bring_up(config, By::Configuration)));
-                }
-            }
-            change.tell_all(ends, &files.no_fan_on(args.dev.as_ref()), out)
+            let dev = args.dev.as_ref();
+            let on = |config: &&Config| dev.is_none_or(|dev| is_on(config, dev, &change.host));
+            let wanted: Vec<&Config> = configuration.enabled().filter(on).collect();
+            let ends = change.bring_up_all(wanted);
+            change.tell_all(ends, &files.no_fan_on(dev), out)
         })
     } else if faults.is_some() && !output.json {
         Ok(())
