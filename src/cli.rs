@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::config::{self, Config, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::error::Error;
+use crate::export::{self, Runtime};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 
@@ -44,6 +45,9 @@ pub enum Command {
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Print what a container runtime has to be told to put its containers on a fan
+    #[command(after_help = text::EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Check, list or convert the configuration files
     #[command(subcommand, after_help = text::CONFIG_EXAMPLES)]
     Config(ConfigAction),
@@ -363,6 +367,50 @@ pub struct ShowArgs {
     /// The programs that the kernel runs for the fan, disassembled
     #[arg(long, conflicts_with = "json")]
     pub program: bool,
+}
+
+/// `fanctl export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// What to print
+    #[arg(value_enum)]
+    pub runtime: Runtime,
+    /// The fan, by its bridge or its overlay [default: the one that is up, else the one that is configured]
+    #[arg(value_name = "BRIDGE|OVERLAY")]
+    pub fan: Option<String>,
+    /// With docker: daemon.json, for containers that name no network
+    #[arg(long, conflicts_with = "name")]
+    pub default_bridge: bool,
+    /// What the runtime is to call the network [default: fan]
+    #[arg(long, value_name = "NAME", value_parser = export::network_name)]
+    pub name: Option<String>,
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Tell on standard error what was chosen
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl ExportArgs {
+    /// Whether every option says something to the runtime.
+    ///
+    /// # Errors
+    /// Usage: one does not.
+    pub fn check(&self) -> Result<(), Error> {
+        let (takes_name, takes_default) = (self.runtime != Runtime::FlannelEnv, self.runtime == Runtime::Docker);
+        let idle = [
+            ("--name", self.name.is_some() && !takes_name),
+            ("--default-bridge", self.default_bridge && !takes_default),
+        ];
+        match idle.iter().find(|(_, is_idle)| *is_idle) {
+            None => Ok(()),
+            Some((option, _)) => Err(Error::Usage(format!(
+                "option '{option}' says nothing to {}; leave it out",
+                self.runtime
+            ))),
+        }
+    }
 }
 
 /// `fanctl map`

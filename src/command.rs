@@ -3,6 +3,7 @@
 mod change;
 mod config;
 mod down;
+mod export;
 mod map;
 mod reload;
 mod show;
@@ -15,7 +16,9 @@ use serde::Serialize;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
+use crate::fan::Fan;
 use crate::lab;
+use crate::mapping::Overlay;
 use crate::object::{Bridge, Object, State};
 
 /// Does what the command line says, and writes what was asked for to `out`.
@@ -37,6 +40,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),
         Command::Lab(args) => lab::command(args, out),
@@ -50,6 +54,11 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
 fn json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Error> {
     serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
     Ok(writeln!(out)?)
+}
+
+/// Whether a fan is meant by this, its bridge or its overlay.
+fn is_called(fan: &Fan, text: &str) -> bool {
+    text == fan.bridge.as_str() || text.parse::<Overlay>().is_ok_and(|overlay| overlay == fan.overlay())
 }
 
 fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {

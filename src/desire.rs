@@ -88,7 +88,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         }));
     }
     add(Object::Firewall(overlay, firewall::ruleset(fan)));
-    if let Some(chain) = host.forward_chain {
+    for &chain in &host.forward_chains {
         for way in [Way::From, Way::To] {
             add(Object::Accept(Accept {
                 overlay,

@@ -48,6 +48,31 @@ impl fmt::Display for ForwardChain {
     }
 }
 
+/// What iptables does with traffic that is forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forward {
+    /// The chain `FORWARD` drops what no rule accepts.
+    pub drops: bool,
+    /// There is a chain `DOCKER-USER`.
+    pub has_docker_user: bool,
+    /// `FORWARD` asks it.
+    pub asks_docker_user: bool,
+}
+
+impl Forward {
+    /// The chains that need rules to let a fan's traffic pass. Docker makes `DOCKER-USER` when it starts, and takes one that
+    /// is there as it is: where Docker is installed, rules in it are for when it will have started.
+    #[must_use]
+    pub fn chains(self, docker_is_installed: bool) -> Vec<ForwardChain> {
+        let docker = self.has_docker_user || docker_is_installed;
+        let forward = self.drops && !self.asks_docker_user;
+        [(ForwardChain::DockerUser, docker), (ForwardChain::Forward, forward)]
+            .into_iter()
+            .filter_map(|(chain, needs_rules)| needs_rules.then_some(chain))
+            .collect()
+    }
+}
+
 /// The direction of forwarded traffic that an accept rule lets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
@@ -83,6 +108,14 @@ impl Accept {
             chain, bridge, overlay, ..
         } = self;
         format!("ip filter {chain} {interface} \"{bridge}\" counter accept comment \"fan {overlay}\"")
+    }
+
+    /// The commands to `nft` that put the rule at the head of its chain; that of Docker is made if it is not there.
+    pub fn insertion(&self) -> impl Iterator<Item = String> {
+        let is_dockers = self.chain == ForwardChain::DockerUser;
+        let make = ["add table ip filter", "add chain ip filter DOCKER-USER"];
+        let made = make.into_iter().filter(move |_| is_dockers).map(String::from);
+        made.chain([format!("insert rule {}", self.rule())])
     }
 
     /// Reads a rule of a chain as nft prints it; none when it is not one of ours.
@@ -160,7 +193,9 @@ impl fmt::Debug for Ruleset {
 /// connections that somebody's destination NAT made may go to it; it stands behind destination NAT (priority
 /// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
 /// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
-/// would look inside before it had arrived. `nat` lets containers reach what the host reaches.
+/// would look inside before it had arrived. `genuine` translates what goes to other slices into what it is: the kernel
+/// translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat` lets containers
+/// reach what the host reaches.
 #[must_use]
 pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
@@ -200,6 +235,9 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         "type filter hook prerouting priority -90; policy accept;",
         &guard,
     );
+    let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
+    let hook = "type nat hook postrouting priority 90; policy accept;";
+    chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
     if fan.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
         let hook = "type nat hook postrouting priority 100; policy accept;";
@@ -224,6 +262,24 @@ fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) 
 mod tests {
     use super::*;
     use crate::fan::tests::announced;
+
+    #[test]
+    fn rules_stand_where_they_are_asked_now_and_when_docker_has_started() {
+        use ForwardChain::{DockerUser, Forward as ForwardItself};
+        let forward = |drops, has_docker_user, asks_docker_user| Forward {
+            drops,
+            has_docker_user,
+            asks_docker_user,
+        };
+        let nothing = forward(false, false, false);
+        assert_eq!(nothing.chains(false), []);
+        assert_eq!(nothing.chains(true), [DockerUser]);
+        assert_eq!(forward(true, false, false).chains(false), [ForwardItself]);
+        assert_eq!(forward(true, false, false).chains(true), [DockerUser, ForwardItself]);
+        assert_eq!(forward(true, true, false).chains(true), [DockerUser, ForwardItself]);
+        assert_eq!(forward(true, true, true).chains(true), [DockerUser]);
+        assert_eq!(forward(false, true, true).chains(false), [DockerUser]);
+    }
 
     #[test]
     fn a_table_is_known_by_its_name() {

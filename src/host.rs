@@ -18,8 +18,8 @@ pub struct Host {
     pub routes: Vec<ForeignRoute>,
     /// `net.ipv4.ip_forward`
     pub ip_forward: bool,
-    /// The forward chain of iptables that needs a rule to let the fan's traffic pass, if any does.
-    pub forward_chain: Option<ForwardChain>,
+    /// The chains of iptables that need rules to let the fan's traffic pass.
+    pub forward_chains: Vec<ForwardChain>,
     /// Whether a dnsmasq program was found.
     pub dnsmasq: bool,
     /// Whether the firewall, programs and rules could be read, which takes root.

@@ -17,6 +17,7 @@
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
 //! | [`resolve`], [`desire`], [`conflict`] | which fan is meant; its objects; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
+//! | [`export`] | a fan in the languages of container runtimes |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`machine`] | the door to the kernel: observe, perform |
 //! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
@@ -38,6 +39,7 @@ pub mod desire;
 pub mod digest;
 pub mod encap;
 pub mod error;
+pub mod export;
 pub mod fan;
 pub mod firewall;
 pub mod host;

@@ -71,7 +71,7 @@ fn create(object: &Object) -> Vec<String> {
         Object::Clsact(_, link) => vec![format!("tc qdisc add dev {link} clsact")],
         Object::Filter(filter) => vec![attach("add", filter)],
         Object::Firewall(_, ruleset) => nft_script(ruleset.script()),
-        Object::Accept(accept) => vec![format!("nft insert rule {}", accept.rule())],
+        Object::Accept(accept) => accept.insertion().map(|line| format!("nft {line}")).collect(),
         Object::Up(_, link) => vec![format!("ip link set {link} up")],
         Object::Route(route) => vec![format!("ip route add {}", self::route(route))],
         Object::Dhcp(dhcp) => vec![format!("dnsmasq {}", dhcp.arguments.join(" "))],

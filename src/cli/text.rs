@@ -91,6 +91,22 @@ Examples:
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage.";
 
+pub const EXPORT_EXAMPLES: &str = "\
+With ipip a container's network is the slice; with vxlan it is the whole overlay, and addresses are
+given out from the slice. Reserved addresses are kept out.
+
+Examples:
+  fanctl export docker | sudo sh
+  fanctl export docker --default-bridge > /etc/docker/daemon.json
+  fanctl export podman | sudo sh
+  fanctl export cni > /etc/cni/net.d/10-fan.conflist
+  fanctl export lxd | lxc profile edit fan
+  fanctl export libvirt > fan.xml && virsh net-define fan.xml
+  fanctl export flannel-env > /run/flannel/subnet.env
+
+Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage or configuration,
+3 refused, as when the runtime has no words for the fan.";
+
 pub const MAP_EXAMPLES: &str = "\
 Examples:
   fanctl map 250.0.0.0/8 172.30.0.0/16 172.30.0.28 250.0.27.3

@@ -2,12 +2,11 @@
 
 use std::io::Write;
 
-use super::{bridges, json};
+use super::{bridges, is_called, json};
 use crate::cli::ShowArgs;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::machine::{Machine, Scope};
-use crate::mapping::Overlay;
 use crate::object::Bridge;
 use crate::report::{self, Report};
 
@@ -19,7 +18,7 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
         Scope::Links
     };
     let (owned, host) = Machine::connect()?.observe(scope)?;
-    let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_selected(fan, text));
+    let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_called(fan, text));
     let chosen: Vec<&Bridge> = bridges(&owned).filter(|bridge| wanted(&bridge.fan)).collect();
     if let (Some(text), true) = (&args.fan, chosen.is_empty()) {
         return Err(Error::Failed(format!(
@@ -40,8 +39,4 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
             report::table(chosen.iter().map(|bridge| &bridge.fan))
         )?)
     }
-}
-
-fn is_selected(fan: &Fan, text: &str) -> bool {
-    text == fan.bridge.as_str() || text.parse::<Overlay>().is_ok_and(|overlay| overlay == fan.overlay())
 }

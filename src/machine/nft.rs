@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::firewall::{Accept, ForwardChain, Ruleset, table_name, table_overlay};
+use crate::firewall::{Accept, Forward, ForwardChain, Ruleset, table_name, table_overlay};
 use crate::mapping::Overlay;
 use crate::object::Object;
 
@@ -13,8 +13,8 @@ use super::tool;
 pub struct Observed {
     /// Our tables and rules.
     pub objects: Vec<Object>,
-    /// The chain of iptables that would not let the fan's traffic pass by itself.
-    pub forward_chain: Option<ForwardChain>,
+    /// What iptables does with traffic that is forwarded.
+    pub forward: Forward,
 }
 
 /// Reads our tables, and our rules in iptables' chains.
@@ -39,19 +39,18 @@ fn read() -> Result<Observed, String> {
         let listing = tool::run("nft", &["list", "table", "ip", &table_name(*overlay)], "")?;
         objects.push(Object::Firewall(*overlay, Ruleset::new(listing)));
     }
+    let mut asks_docker_user = false;
     for chain in &chains.forward {
         let listing = tool::run("nft", &["list", "chain", "ip", "filter", &chain.to_string()], "")?;
+        asks_docker_user |= asks(&listing, ForwardChain::DockerUser);
         objects.extend(accepts(&listing).map(|(accept, _)| Object::Accept(accept)));
     }
-    let docker = chains
-        .forward
-        .contains(&ForwardChain::DockerUser)
-        .then_some(ForwardChain::DockerUser);
-    let forward = chains.forward_drops.then_some(ForwardChain::Forward);
-    Ok(Observed {
-        objects,
-        forward_chain: docker.or(forward),
-    })
+    let forward = Forward {
+        drops: chains.forward_drops,
+        has_docker_user: chains.forward.contains(&ForwardChain::DockerUser),
+        asks_docker_user,
+    };
+    Ok(Observed { objects, forward })
 }
 
 /// Which tables and chains there are.
@@ -87,6 +86,13 @@ impl Chains {
         }
         chains
     }
+}
+
+/// Whether a chain is jumped to in a listing.
+fn asks(listing: &str, chain: ForwardChain) -> bool {
+    let [jump, goto] = ["jump", "goto"].map(|verdict| format!("{verdict} {chain}"));
+    let mut rules = listing.lines().map(str::trim_end);
+    rules.any(|rule| rule.ends_with(&jump) || rule.ends_with(&goto))
 }
 
 /// Our rules in the chains of a listing, with their handles where it has them.
@@ -134,8 +140,8 @@ pub fn delete_table(overlay: Overlay) -> Result<(), String> {
 /// # Errors
 /// A sentence from `nft`.
 pub fn create_accept(accept: &Accept) -> Result<(), String> {
-    let script = format!("insert rule {}\n", accept.rule());
-    tool::run("nft", &["-f", "-"], &script).map(drop)
+    let script: Vec<String> = accept.insertion().map(|line| line + "\n").collect();
+    tool::run("nft", &["-f", "-"], &script.concat()).map(drop)
 }
 
 /// Takes our rule out again; that it is gone is as good.
@@ -156,7 +162,31 @@ pub fn delete_accept(accept: &Accept) -> Result<(), String> {
         .keys()
         .map(|handle| format!("delete rule ip filter {chain} handle {handle}\n"))
         .collect();
-    tool::run("nft", &["-f", "-"], &script.concat()).map(drop)
+    tool::run("nft", &["-f", "-"], &script.concat())?;
+    if accept.chain == ForwardChain::DockerUser {
+        let listing = tool::run("nft", &["list", "table", "ip", "filter"], "").unwrap_or_default();
+        if let Some(removal) = removal(&listing) {
+            tool::run("nft", &["-f", "-"], removal)?;
+        }
+    }
+    Ok(())
+}
+
+/// What takes away Docker's chain where it is empty and nobody asks it, and the table if nothing else is in it.
+fn removal(listing: &str) -> Option<&'static str> {
+    let text = listing.lines().map(str::trim);
+    let lines: Vec<&str> = text.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let chain = ["chain DOCKER-USER {", "}"];
+    let is_empty = lines.windows(2).any(|lines| lines == chain);
+    if !is_empty || asks(listing, ForwardChain::DockerUser) {
+        return None;
+    }
+    let is_alone = lines == ["table ip filter {", chain[0], "}", "}"];
+    Some(if is_alone {
+        "delete table ip filter\n"
+    } else {
+        "delete chain ip filter DOCKER-USER\n"
+    })
 }
 
 #[cfg(test)]
@@ -177,6 +207,19 @@ mod tests {
         assert!(chains.forward_drops);
         assert!(!Chains::read(&CHAINS.replace("policy drop", "policy accept")).forward_drops);
         assert_eq!(Chains::read(""), Chains::default());
+    }
+
+    #[test]
+    fn dockers_chain_is_taken_away_where_it_is_nobodys() {
+        let alone = "table ip filter {\n\tchain DOCKER-USER {\n\t}\n}\n";
+        let forward = "\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
+        let beside = alone.replace("\n}\n", forward);
+        let asked = beside.replace("drop;\n", "drop;\n\t\tcounter packets 0 bytes 0 jump DOCKER-USER\n");
+        let used = alone.replace("USER {\n", "USER {\n\t\tcounter packets 7 bytes 420 return\n");
+        assert_eq!(removal(alone), Some("delete table ip filter\n"));
+        assert_eq!(removal(&beside), Some("delete chain ip filter DOCKER-USER\n"));
+        assert_eq!((removal(&asked), removal(&used), removal("")), (None, None, None));
+        assert!(asks(&asked, ForwardChain::DockerUser) && !asks(&beside, ForwardChain::DockerUser));
     }
 
     #[test]

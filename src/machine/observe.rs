@@ -38,8 +38,8 @@ impl Machine {
             objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
             if host.privileged {
                 let firewall = nft::observe()?;
+                host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
                 objects.extend(firewall.objects);
-                host.forward_chain = firewall.forward_chain;
             }
         }
         Ok((objects.into_iter().map(|object| (object.key(), object)).collect(), host))

@@ -17,7 +17,7 @@ use crate::host::{Counters, Link, LinkKind};
 use crate::mapping::{Mapping, Overlay};
 use crate::object::{Identity, Owner, Tunnel, TunnelKind};
 
-fn host(mtu: u32, forward_chain: Option<ForwardChain>) -> Host {
+fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
     let eth0 = Link {
         name: "eth0".parse().unwrap(),
         up: true,
@@ -31,15 +31,16 @@ fn host(mtu: u32, forward_chain: Option<ForwardChain>) -> Host {
     };
     Host {
         links: vec![eth0],
-        forward_chain,
+        forward_chains,
         privileged: true,
         ..Host::default()
     }
 }
 
 fn any_host() -> impl Strategy<Value = Host> {
-    let chain = select(vec![None, Some(ForwardChain::DockerUser), Some(ForwardChain::Forward)]);
-    (select(vec![1500, 9000]), chain).prop_map(|(mtu, chain)| host(mtu, chain))
+    let [docker, forward] = ForwardChain::ALL;
+    let chains = select(vec![vec![], vec![docker], vec![forward], vec![docker, forward]]);
+    (select(vec![1500, 9000]), chains).prop_map(|(mtu, chains)| host(mtu, chains))
 }
 
 fn any_fan(overlay: Overlay) -> impl Strategy<Value = Fan> {
@@ -232,7 +233,7 @@ proptest! {
 
 #[test]
 fn the_last_resort_comes_first_and_goes_last_and_filters_come_before_their_link() {
-    let host = host(1500, None);
+    let host = host(1500, vec![]);
     let up = desire::with(&State::new(), &announced(), &host);
     let steps = diff(&State::new(), &up);
     assert!(matches!(steps.first(), Some(Step::Create(Object::Unreachable(..)))));
@@ -247,7 +248,7 @@ fn the_last_resort_comes_first_and_goes_last_and_filters_come_before_their_link(
 
 #[test]
 fn a_bridge_is_not_pulled_from_under_a_container() {
-    let mut host = host(1500, None);
+    let mut host = host(1500, vec![]);
     let up = desire::with(&State::new(), &announced(), &host);
     let down = diff(&up, &State::new());
     assert_eq!(refusals(&down, &host), Vec::<String>::new());

@@ -15,7 +15,7 @@ fn the_program_tells_its_verbs() {
         fanctl(words)
             .succeeds()
             .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  show "])
-            .prints_all_of(&["  config ", "  map ", "  lab ", "  completions "]);
+            .prints_all_of(&["  export ", "  config ", "  map ", "  lab ", "  completions "]);
     }
     fanctl("--version").succeeds().prints("fanctl 0.1.0\n");
 }
@@ -99,6 +99,28 @@ fn down_tells_its_options_and_forms() {
             "--dry-run",
             "--json",
             "-v, --verbose",
+            "Exit status",
+        ],
+    );
+}
+
+#[test]
+fn export_tells_its_runtimes_and_options() {
+    help_of(
+        "export",
+        &[
+            "docker",
+            "podman",
+            "cni",
+            "lxd",
+            "libvirt",
+            "flannel-env",
+            "BRIDGE|OVERLAY",
+            "--default-bridge",
+            "--name <NAME>",
+            "--config <FILE>",
+            "-v, --verbose",
+            "/etc/docker/daemon.json",
             "Exit status",
         ],
     );

@@ -4,6 +4,8 @@
 //! Expected values are written out, or computed by other means than the library's.
 
 mod config;
+mod docs;
+mod export;
 mod grammar;
 mod help;
 mod man;

@@ -56,6 +56,12 @@ impl Run {
         self.ends(2).complains_in_one_line()
     }
 
+    /// Exit status 3, and one line that says why.
+    #[track_caller]
+    pub fn refuses(self) -> Output {
+        self.ends(3).complains_in_one_line()
+    }
+
     /// Exit status 2, and a line for each fault of a file.
     #[track_caller]
     pub fn finds_faults(self) -> Output {

@@ -69,6 +69,10 @@ pub enum Need {
     Bonding,
     /// `WireGuard` devices.
     Wireguard,
+    /// Docker; where tier 2 runs it is installed, and a guest has it if it was given it.
+    Docker,
+    /// The reference plugins of CNI, likewise.
+    Cni,
     /// To be in tier 2: what does not depend on the kernel's age is not repeated on emulated ones.
     Tier2,
 }

@@ -11,9 +11,12 @@ mod case;
 mod fixture;
 mod support;
 
+mod cni;
 mod configured;
 mod converge;
 mod dhcp;
+mod docker;
+mod export;
 mod firewall;
 mod forged;
 mod ifupdown;
@@ -21,10 +24,12 @@ mod interop;
 mod killed;
 mod lab;
 mod leak;
+mod lxc;
 mod mtu;
 mod nat;
 mod objects;
 mod options;
+mod podman;
 mod program;
 mod refusals;
 mod several;
@@ -42,11 +47,14 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 22] = [
+    let modules: [fn() -> Vec<Case>; 27] = [
+        cni::cases,
         configured::cases,
         configured::files::cases,
         converge::cases,
         dhcp::cases,
+        docker::cases,
+        export::cases,
         firewall::cases,
         forged::cases,
         ifupdown::cases,
@@ -54,10 +62,12 @@ fn main() -> ExitCode {
         killed::cases,
         lab::cases,
         leak::cases,
+        lxc::cases,
         mtu::cases,
         nat::cases,
         objects::cases,
         options::cases,
+        podman::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
         several::cases,

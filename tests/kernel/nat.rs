@@ -1,6 +1,6 @@
 //! The way out: what containers reach that is not the overlay.
 
-use crate::case::{Case, Cases};
+use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Capture, Encap, INTERNET, Lan, tcp_exchange};
@@ -13,6 +13,10 @@ pub fn cases() -> Vec<Case> {
             without_nat_nobody_translates,
             nothing_is_translated_inside_the_overlay,
         ])
+        .each_with(
+            &[Need::BridgeNetfilter],
+            named![nobody_else_translates_inside_the_overlay],
+        )
         .once(named![nat_asks_for_ip_forward_and_never_takes_it_back,])
         .list()
 }
@@ -53,6 +57,21 @@ fn nothing_is_translated_inside_the_overlay(encap: Encap) {
     assert_eq!(peer.ip().to_string(), "250.0.28.2");
     let peer = tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
     assert_eq!(peer.ip().to_string(), "250.0.28.2");
+}
+
+fn nobody_else_translates_inside_the_overlay(encap: Encap) {
+    let pair = Pair::new(encap);
+    // So that what is bridged passes through iptables too.
+    pair.a.set_sysctl("bridge/bridge-nf-call-iptables", "1");
+    for rule in ["-s 250.0.28.0/24", "! -o lo"] {
+        pair.a
+            .exec(&format!("iptables -w -t nat -A POSTROUTING {rule} -j MASQUERADE"))
+            .ok();
+    }
+    let peer = tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+    assert_eq!(peer.ip().to_string(), "250.0.28.2");
+    let peer = tcp_exchange(&pair.ca, &pair.lan, INTERNET);
+    assert_eq!(peer.ip().to_string(), "172.30.0.28");
 }
 
 fn nat_asks_for_ip_forward_and_never_takes_it_back() {

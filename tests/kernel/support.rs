@@ -1,13 +1,20 @@
 //! The harness: namespaces, hosts and containers in them, programs run in them, and witnesses.
 
 mod capture;
+mod cgroup;
+pub mod cni;
+mod dockerd;
 mod dump;
+mod image;
+mod instance;
 mod interrupt;
 mod lan;
+mod lxc;
 mod machine;
 mod namespace;
 mod output;
 mod packet;
+mod podman;
 mod station;
 mod traffic;
 
@@ -16,12 +23,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use capture::Capture;
+pub use cni::Cni;
+pub use dockerd::Docker;
 pub use dump::assert_same;
-pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
+pub use instance::Instance;
+pub use lan::{Container, Host, INTERNET, Lan, NOBODY, own_state};
+pub use lxc::Lxc;
 pub use machine::{Machine, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
 pub use packet::{FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
+pub use podman::Podman;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
 

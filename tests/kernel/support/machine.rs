@@ -40,6 +40,11 @@ impl Machine {
             if !is_emulated() {
                 needs_met.push(Need::Tier2);
             }
+            for (need, program) in [(Need::Docker, "/usr/bin/dockerd"), (Need::Cni, "/usr/lib/cni/bridge")] {
+                if !is_emulated() || Path::new(program).exists() {
+                    needs_met.push(need);
+                }
+            }
             let ipip = can("ip link add probe type ipip external");
             needs_met.push(if ipip { Need::Ipip } else { Need::NoIpip });
             if scratch.sysctl("bridge/bridge-nf-call-iptables").is_some() {
@@ -120,7 +125,9 @@ impl Machine {
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
-            Need::Tier2 => "no need of IPIP: left to tier 2".into(),
+            Need::Docker => "no Docker in this guest".into(),
+            Need::Cni => "no CNI plugins in this guest".into(),
+            Need::Tier2 => "left to tier 2".into(),
             Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
             Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
         })

@@ -114,6 +114,14 @@ impl Namespace {
         self.execute(command)
     }
 
+    /// Runs a script to its end, or to the first command that fails.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> Output {
+        let mut command = Command::new("sh");
+        command.args(["-euc", script]);
+        self.execute(command)
+    }
+
     /// Does what `ip` is told, a command a line. One process does it all: under emulation a process is slow to start.
     #[track_caller]
     pub fn ip(&self, script: &str) {

@@ -1,0 +1,88 @@
+//! `export`: a fan in the language of a container runtime, as the kernel has it; where it is not up, as it is configured.
+
+use std::io::{self, Write};
+
+use super::config::faultless;
+use super::{bridges, is_called};
+use crate::cli::ExportArgs;
+use crate::desire;
+use crate::error::Error;
+use crate::export::Network;
+use crate::host::Host;
+use crate::machine::{Machine, Scope};
+use crate::object::State;
+use crate::resolve::resolve;
+
+/// Prints what a runtime has to be told.
+pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
+    args.check()?;
+    let (owned, host) = Machine::connect()?.observe(Scope::All)?;
+    let network = match choose(up(&owned, args), args)? {
+        Some(network) => network,
+        None => configured(&host, args)?,
+    };
+    let text = if args.default_bridge {
+        network.docker_daemon()
+    } else {
+        let name = args.name.as_deref().unwrap_or("fan");
+        network
+            .render(args.runtime, name)
+            .map_err(|reason| Error::Refused(vec![reason]))?
+    };
+    Ok(out.write_all(text.as_bytes())?)
+}
+
+/// The fans that are up and may be meant.
+fn up(owned: &State, args: &ExportArgs) -> Vec<Network> {
+    let networks = bridges(owned).map(|bridge| Network::new(bridge.fan.clone(), bridge.mtu));
+    networks.filter(|network| is_meant(network, args)).collect()
+}
+
+/// The fan of the configuration that is meant, as it would be brought up.
+fn configured(host: &Host, args: &ExportArgs) -> Result<Network, Error> {
+    let (configuration, files) = args.config.read();
+    faultless(&configuration)?;
+    let (mut networks, mut reasons) = (Vec::new(), Vec::new());
+    for config in configuration.enabled() {
+        match resolve(config, host) {
+            Ok(resolved) => {
+                let mtu = desire::mtu(&resolved.fan, host);
+                networks.push(Network::new(resolved.fan, mtu));
+            }
+            Err(reason) => reasons.push(format!("fan {}: {reason}", config.overlay)),
+        }
+    }
+    networks.retain(|network| is_meant(network, args));
+    if let Some(network) = choose(networks, args)? {
+        if args.verbose {
+            let overlay = network.fan.overlay();
+            writeln!(io::stderr(), "fan {overlay} is not up: this is what {files} has of it")?;
+        }
+        return Ok(network);
+    }
+    if !reasons.is_empty() {
+        return Err(Error::Refused(reasons));
+    }
+    Err(Error::Failed(match &args.fan {
+        Some(text) => format!("fan '{text}' is neither up nor configured; see: fanctl show"),
+        None => "no fan is up, and none is configured; first: fanctl up 250.0.0.0/8 eth0/16".into(),
+    }))
+}
+
+fn is_meant(network: &Network, args: &ExportArgs) -> bool {
+    args.fan.as_deref().is_none_or(|text| is_called(&network.fan, text))
+}
+
+/// The only one, if there is one.
+fn choose(mut networks: Vec<Network>, args: &ExportArgs) -> Result<Option<Network>, Error> {
+    if networks.len() < 2 {
+        return Ok(networks.pop());
+    }
+    let names: Vec<_> = networks.iter().map(|network| network.fan.bridge.as_str()).collect();
+    Err(Error::Usage(format!(
+        "several fans could be meant: {}; name one: fanctl export {} {}",
+        names.join(", "),
+        args.runtime,
+        names[0]
+    )))
+}

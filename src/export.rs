@@ -1,0 +1,146 @@
+//! What a container runtime has to be told to put its containers on a fan's bridge, in the runtime's own language.
+//!
+//! The two kinds of fan are two kinds of network. Over IPIP the slice is the network, and all else goes by way of the
+//! gateway. Over VXLAN the whole overlay is on link, and what is given out must be kept to the slice, or two hosts
+//! would give out the same address. Both are a [`Network`]; every runtime renders it in a file of its own.
+//!
+//! Nobody else has to masquerade: the fan does that, and knows what must not be.
+
+mod cni;
+mod docker;
+mod flannel;
+mod libvirt;
+mod lxd;
+mod podman;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use clap::ValueEnum;
+use ipnetwork::Ipv4Network;
+
+use crate::encap::Encapsulation;
+use crate::fan::Fan;
+use crate::name::InterfaceName;
+
+pub use text::network_name;
+
+/// A language that a fan can be told in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// The command that makes a Docker network
+    Docker,
+    /// The command that makes a Podman network
+    Podman,
+    /// A list of CNI plugins (.conflist), for Kubernetes and its like
+    Cni,
+    /// A profile of LXD or Incus, in YAML
+    Lxd,
+    /// A libvirt network, in XML
+    Libvirt,
+    /// The environment that flannel writes to subnet.env
+    FlannelEnv,
+}
+
+impl fmt::Display for Runtime {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("none is hidden");
+        f.write_str(value.get_name())
+    }
+}
+
+/// A fan as its containers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Everything about the fan.
+    pub fan: Fan,
+    /// What is on link: the slice (IPIP) or the whole overlay (VXLAN).
+    pub subnet: Ipv4Network,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+impl Network {
+    /// The network of a fan whose bridge has this MTU in bytes.
+    #[must_use]
+    pub fn new(fan: Fan, mtu: u32) -> Self {
+        let subnet = match fan.encapsulation {
+            Encapsulation::Ipip => fan.slice(),
+            Encapsulation::Vxlan => fan.overlay().network(),
+        };
+        Self { fan, subnet, mtu }
+    }
+
+    /// What a runtime is to be told; `name` is what it will call the network.
+    ///
+    /// # Errors
+    /// A sentence: the runtime has no words for something that this fan needs.
+    pub fn render(&self, runtime: Runtime, name: &str) -> Result<String, String> {
+        Ok(match runtime {
+            Runtime::Docker => docker::network(self, name),
+            Runtime::Podman => podman::network(self, name),
+            Runtime::Cni => cni::list(self, name),
+            Runtime::Lxd => lxd::profile(self, name),
+            Runtime::Libvirt => libvirt::network(self, name),
+            Runtime::FlannelEnv => return flannel::environment(self),
+        })
+    }
+
+    /// Docker's daemon.json, with the fan's bridge in place of docker0.
+    #[must_use]
+    pub fn docker_daemon(&self) -> String {
+        docker::daemon(self)
+    }
+
+    fn bridge(&self) -> &InterfaceName {
+        &self.fan.bridge
+    }
+
+    fn slice(&self) -> Ipv4Network {
+        self.fan.slice()
+    }
+
+    fn gateway(&self) -> Ipv4Addr {
+        self.fan.gateway()
+    }
+
+    /// Whether the slice is only a part of what is on link.
+    fn is_flat(&self) -> bool {
+        self.subnet != self.slice()
+    }
+
+    /// The first address for a container, behind those that the bridge holds.
+    fn first(&self) -> Ipv4Addr {
+        (u32::from(self.gateway()) + u32::from(self.fan.host_reserve)).into()
+    }
+
+    /// The last address for a container: the one after it is the slice's broadcast address.
+    fn last(&self) -> Ipv4Addr {
+        (u32::from(self.slice().broadcast()) - 1).into()
+    }
+
+    /// The addresses that the bridge holds besides the gateway.
+    fn reserved(&self) -> impl Iterator<Item = Ipv4Addr> {
+        (u32::from(self.gateway()) + 1..u32::from(self.first())).map(Ipv4Addr::from)
+    }
+
+    /// The largest network in the slice that holds none of [`Self::reserved`]. The gateway need not be kept out of it:
+    /// every runtime knows that one.
+    fn unreserved(&self) -> Ipv4Network {
+        if self.fan.host_reserve == 1 {
+            return self.slice();
+        }
+        let (first, end) = (u32::from(self.first()), u32::from(self.slice().broadcast()));
+        let fits = |len: &u8| {
+            let start = Ipv4Network::new(end.into(), *len).expect("a prefix length").network();
+            u32::from(start) >= first
+        };
+        let len = (self.slice().prefix()..=32).find(fits).expect("a /32 at the end");
+        let start = Ipv4Network::new(end.into(), len).expect("a prefix length").network();
+        Ipv4Network::new(start, len).expect("a prefix length")
+    }
+}

@@ -1,0 +1,33 @@
+//! CNI: the reference plugins `bridge` and `host-local`, and `portmap` for published ports.
+
+use serde_json::json;
+
+use super::Network;
+
+/// A list of plugins, for /etc/cni/net.d.
+pub fn list(network: &Network, name: &str) -> String {
+    let range = json!({
+        "subnet": network.subnet.to_string(),
+        "rangeStart": network.first(),
+        "rangeEnd": network.last(),
+        "gateway": network.gateway(),
+    });
+    let list = json!({
+        "cniVersion": "0.4.0",
+        "name": name,
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": network.bridge().as_str(),
+                "mtu": network.mtu,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[range]],
+                    "routes": [{ "dst": "0.0.0.0/0" }],
+                },
+            },
+            { "type": "portmap", "capabilities": { "portMappings": true } },
+        ],
+    });
+    format!("{list:#}\n")
+}

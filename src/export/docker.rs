@@ -1,0 +1,46 @@
+//! Docker: a network of its `bridge` driver on the fan's bridge, or the fan's bridge in place of docker0.
+
+use serde_json::json;
+
+use super::Network;
+use super::text::{command, shell};
+use crate::encap::Encapsulation;
+
+/// `docker network create`.
+pub fn network(network: &Network, name: &str) -> String {
+    let mut options = vec![
+        format!("--subnet {}", network.subnet),
+        format!("--gateway {}", network.gateway()),
+    ];
+    if network.is_flat() {
+        // Docker keeps out the first and last address of the subnet, and not those of the range.
+        options.push(format!("--ip-range {}", network.slice()));
+        options.push(format!("--aux-address network={}", network.slice().network()));
+        options.push(format!("--aux-address broadcast={}", network.slice().broadcast()));
+    }
+    for (index, address) in network.reserved().enumerate() {
+        options.push(format!("--aux-address reserved{}={address}", index + 1));
+    }
+    let mut option = |key: &str, value: &str| options.push(format!("-o com.docker.network.{key}={}", shell(value)));
+    option("bridge.name", network.bridge().as_str());
+    option("bridge.enable_ip_masquerade", "false");
+    if network.fan.encapsulation == Encapsulation::Ipip {
+        // Since release 28 Docker drops what comes for a container by another way than the bridge; before, it does not
+        // know the option and passes over it.
+        option("bridge.trusted_host_interfaces", network.fan.tunnel().as_str());
+    }
+    option("driver.mtu", &network.mtu.to_string());
+    options.push(name.into());
+    command("docker network create", &options)
+}
+
+/// daemon.json.
+pub fn daemon(network: &Network) -> String {
+    let daemon = json!({
+        "bridge": network.bridge().as_str(),
+        "fixed-cidr": network.unreserved().to_string(),
+        "ip-masq": false,
+        "mtu": network.mtu,
+    });
+    format!("{daemon:#}\n")
+}

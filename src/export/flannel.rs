@@ -1,0 +1,25 @@
+//! flannel: what it writes to /run/flannel/subnet.env, for what reads that.
+
+use super::Network;
+
+/// The environment.
+///
+/// # Errors
+/// A sentence: it has no words for reserved addresses.
+pub fn environment(network: &Network) -> Result<String, String> {
+    if let Some(reserved) = network.reserved().next() {
+        return Err(format!(
+            "fan {} reserves {reserved} for the host, which flannel's environment cannot tell: a container would get it; \
+             use cni, or bring the fan up with host-reserve 1",
+            network.fan.overlay()
+        ));
+    }
+    let (fan, mtu) = (&network.fan, network.mtu);
+    // Whether flannel masquerades, and so nobody else must: true, for the fan does, where it was not told not to.
+    Ok(format!(
+        "FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}/{}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n",
+        fan.overlay(),
+        fan.gateway(),
+        fan.slice().prefix()
+    ))
+}

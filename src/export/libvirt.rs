@@ -1,0 +1,23 @@
+//! libvirt: the fan's bridge as a network. A guest's card takes the MTU of the bridge, and its address is for the fan's
+//! DHCP to give.
+
+use super::Network;
+use super::text::xml;
+
+/// A network, for `virsh net-define`.
+pub fn network(network: &Network, name: &str) -> String {
+    let lack = if network.fan.dhcp {
+        ""
+    } else {
+        "<!-- Without dhcp the fan gives out no addresses: guests need their own. -->\n"
+    };
+    let bridge = xml(network.bridge().as_str());
+    format!(
+        "{lack}<network>
+  <name>{name}</name>
+  <forward mode='bridge'/>
+  <bridge name='{bridge}'/>
+</network>
+"
+    )
+}

@@ -1,0 +1,23 @@
+//! Podman: a network of its `bridge` driver on the fan's bridge, which it is told not to manage: it would remove the bridge
+//! with the last container, and masquerade what goes to other slices (netavark 1.14 and Podman 5.4 know the option).
+
+use super::Network;
+use super::text::{command, shell};
+
+/// `podman network create`.
+pub fn network(network: &Network, name: &str) -> String {
+    let mut options = vec![
+        format!("--interface-name {}", shell(network.bridge().as_str())),
+        format!("--subnet {}", network.subnet),
+        format!("--ip-range {}-{}", network.first(), network.last()),
+        format!("--gateway {}", network.gateway()),
+        "--opt mode=unmanaged".into(),
+        format!("--opt mtu={}", network.mtu),
+    ];
+    if network.fan.dhcp {
+        // The fan's dnsmasq has the port at the gateway where Podman's name server would be.
+        options.push("--disable-dns".into());
+    }
+    options.push(name.into());
+    command("podman network create", &options)
+}

@@ -1,0 +1,52 @@
+//! Words in other languages: a shell's and XML's, and names that mean the same in all of them.
+
+/// Reads the name of a network: one that every runtime takes.
+///
+/// # Errors
+/// A sentence.
+pub fn network_name(text: &str) -> Result<String, String> {
+    let rest_is_fine = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    };
+    let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if begins_well && rest_is_fine(text) && (2..=63).contains(&text.len()) {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "name '{text}' is none for a network: a letter or digit, then 1 to 62 letters, digits, '_', '.' or '-'"
+    ))
+}
+
+/// A text as one word of a shell.
+pub fn shell(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-/:=".contains(&byte);
+    if text.bytes().all(plain) {
+        return text.into();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A text between single quotes of XML.
+pub fn xml(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\'', "&apos;")
+}
+
+/// A text in double quotes, as JSON and YAML have it.
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A command, an option a line.
+pub fn command(words: &str, options: &[String]) -> String {
+    let mut text = words.to_string();
+    for option in options {
+        text.push_str(" \\\n  ");
+        text.push_str(option);
+    }
+    text.push('\n');
+    text
+}
