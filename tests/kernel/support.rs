@@ -17,6 +17,7 @@ mod packet;
 mod podman;
 mod station;
 mod traffic;
+mod unpacked;
 
 use std::fmt;
 use std::thread;

@@ -1,11 +1,9 @@
 //! LXC on a host: its files and its containers are in the host's own `/run`, and a cgroup of their own. It is unpacked and
 //! not installed, for its package would give the machine a bridge.
 
-use std::process::Command;
-use std::sync::OnceLock;
-
 use super::cgroup::Cgroup;
 use super::image;
+use super::unpacked::unpacked;
 use super::{Host, Instance, eventually};
 
 /// What a container does with its lease, as a script of udhcpc.
@@ -28,16 +26,8 @@ pub struct Lxc<'a> {
 
 /// The programs of LXC in front of the words that follow.
 fn program(name: &str) -> String {
-    static UNPACKED: OnceLock<String> = OnceLock::new();
-    let root = UNPACKED.get_or_init(|| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/unpack");
-        let output = Command::new(script)
-            .args(["lxc", "liblxc1", "liblxc-common"])
-            .output()
-            .expect(script);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().into()
-    });
+    let root = unpacked(&["lxc", "liblxc1", "liblxc-common"]);
+    let root = root.display();
     let libraries = format!("{root}/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     format!("env LD_LIBRARY_PATH={libraries} {root}/usr/bin/{name} -P /run/lxc")
 }

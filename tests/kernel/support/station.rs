@@ -9,11 +9,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
 
+use super::unpacked::unpacked;
 use super::{Host, Output};
 
 /// The programs that are called ifupdown.
@@ -26,22 +26,12 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// Where its package is unpacked; `tests/ifupdown` has seen to that.
+    /// Where its package is unpacked.
     fn root(self) -> PathBuf {
-        static UNPACKED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let unpacked = UNPACKED.get_or_init(|| {
-            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ifupdown");
-            let output = Command::new(script).output().map_err(|error| error.to_string())?;
-            if !output.status.success() {
-                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-            }
-            Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-        });
-        let unpacked = unpacked.as_ref().unwrap_or_else(|error| panic!("no ifupdown: {error}"));
-        unpacked.join(match self {
+        unpacked(&[match self {
             Self::Ifupdown => "ifupdown",
             Self::IfupdownNg => "ifupdown-ng",
-        })
+        }])
     }
 }
 
