@@ -1,8 +1,10 @@
 //! Every fan that the administrator wrote down: /etc/fan.toml, /etc/network/fan, or both together.
 //!
 //! Knows text and no files. A fault does not hide the fans beside it: what could be read is there, and so is every fault
-//! with its place. The two grammars are in [`toml`] and [`legacy`]; here is what a set of fans must be like.
+//! with its place. The two files are read in [`toml`] and [`legacy`], the way from one to the other is
+//! [`convert`]; here is what a set of fans must be like.
 
+pub mod convert;
 pub mod legacy;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::json;
 use crate::cli::{ConfigAction, ConfigArgs};
-use crate::configuration::{Configuration, Fault, Source, legacy};
+use crate::configuration::{Configuration, Fault, Source, convert};
 use crate::error::Error;
 use crate::name::InterfaceName;
 use crate::report;
@@ -155,7 +155,7 @@ fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Err
 /// Prints the legacy file as TOML.
 fn convert(file: &Path, out: &mut dyn Write) -> Result<(), Error> {
     let source = source(file).map_err(|error| vec![unreadable(file, &error)]);
-    match source.and_then(|source| legacy::to_toml(&source)) {
+    match source.and_then(|source| convert::legacy_file(&source)) {
         Ok(text) => Ok(write!(out, "{text}")?),
         Err(faults) => Err(faulty(&faults)),
     }

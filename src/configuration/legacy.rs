@@ -42,40 +42,16 @@ pub fn is_fan(line: &str) -> bool {
     lines(line).any(|line| matches!(fan(&line.words), Some(Ok(_))))
 }
 
-/// The file as TOML: every fan, and every comment and blank line between them.
-///
-/// # Errors
-/// Every fault of the file.
-pub fn to_toml(source: &Source) -> Result<String, Vec<Fault>> {
-    let mut fans = {
-        let read = read(source);
-        if !read.faults.is_empty() {
-            return Err(read.faults);
-        }
-        read.entries.into_iter()
-    };
-    let mut text = String::new();
-    for line in lines(&source.text) {
-        if let Some(comment) = line.comment {
-            text += comment;
-            text.push('\n');
-        }
-        if !line.words.is_empty() {
-            text.extend(fans.next().map(|entry| super::toml::write(&entry.config)));
-        } else if line.comment.is_none() {
-            text.push('\n');
-        }
-    }
-    Ok(text)
-}
-
-struct Line<'a> {
-    words: Vec<Word<'a>>,
+/// A line of the file.
+pub(super) struct Line<'a> {
+    /// The fan's; none on a line that has none.
+    pub words: Vec<Word<'a>>,
     /// From its `#` to the end of the line.
-    comment: Option<&'a str>,
+    pub comment: Option<&'a str>,
 }
 
-struct Word<'a> {
+/// A word and its place.
+pub(super) struct Word<'a> {
     text: &'a str,
     /// In bytes, from the start of the file.
     offset: usize,
@@ -87,7 +63,8 @@ impl AsRef<str> for Word<'_> {
     }
 }
 
-fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+/// The file, line by line.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     let offset = move |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
     text.lines().map(move |line| {
         // A comment begins a line or follows a blank; interface names may hold a '#'.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Configuration, Source, legacy, toml};
+use super::{Configuration, Source, convert, legacy, toml};
 use crate::config::{Config, KEYS, Kind, Place, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::mapping::Overlay;
@@ -83,7 +83,7 @@ fn conversion_keeps_comments_and_order() {
     let text = "# the first\n250 eth0 dhcp # here\n\n# off\n172.31.0.0/16 251.0.0.0/8 --disable";
     let expected = "# the first\n# here\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndhcp = true\n\n# off\n\
                     [[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"172.31.0.0/16\"\nenabled = false\n";
-    assert_eq!(legacy::to_toml(&Source::new("fan", text)).unwrap(), expected);
+    assert_eq!(convert::legacy_file(&Source::new("fan", text)).unwrap(), expected);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_fan_in_both_files_must_be_the_same() {
 fn a_file_agrees_with_what_it_was_converted_to() {
     let text = "10.0.0.0/8 eth0/16 dhcp\n10.0.0.0/8 eth1/16 dhcp off\n10.0.0.0/8 eth2/16 off\n";
     let legacy = ("/etc/network/fan", text);
-    let converted = legacy::to_toml(&Source::new(legacy.0, text)).unwrap();
+    let converted = convert::legacy_file(&Source::new(legacy.0, text)).unwrap();
     let read = of(&[("/etc/fan.toml", &converted), legacy]);
     assert_eq!(faults(&read), Vec::<String>::new());
     assert_eq!(read.entries.len(), 3);
@@ -220,7 +220,7 @@ fn line(config: &Config, later: bool) -> String {
 proptest! {
     #[test]
     fn what_is_written_is_read(config in any_config()) {
-        let read = toml::read(&Source::new("fan.toml", &toml::write(&config)));
+        let read = toml::read(&Source::new("fan.toml", &convert::table(&config)));
         prop_assert_eq!(faults(&read), Vec::<String>::new());
         prop_assert_eq!(&read.entries[0].config, &config);
     }
@@ -231,7 +231,7 @@ proptest! {
         let read = legacy::read(&source);
         prop_assert_eq!(faults(&read), Vec::<String>::new());
         prop_assert_eq!(&read.entries[0].config, &config);
-        let converted = toml::read(&Source::new("fan.toml", &legacy::to_toml(&source).unwrap()));
+        let converted = toml::read(&Source::new("fan.toml", &convert::legacy_file(&source).unwrap()));
         prop_assert_eq!(&converted.entries[0].config, &config);
     }
 

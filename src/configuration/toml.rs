@@ -1,7 +1,6 @@
 //! /etc/fan.toml: an array of `[[fan]]` tables with the keys of [`KEYS`]. Everything wrong with it is found in one reading.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -37,21 +36,6 @@ pub fn read(source: &Source) -> Configuration {
             .map(|(offset, message)| Fault::new(&source.position(offset), message))
             .collect(),
     }
-}
-
-/// A fan as its table.
-#[must_use]
-pub fn write(config: &Config) -> String {
-    let mut text = String::from("[[fan]]\n");
-    for (key, value) in config.values() {
-        let value = match key.kind {
-            Kind::Text => toml::Value::String(value).to_string(),
-            Kind::Number | Kind::Flag => value,
-        };
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{} = {value}", key.name);
-    }
-    text
 }
 
 struct Reader<'a> {

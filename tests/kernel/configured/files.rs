@@ -10,6 +10,7 @@ use crate::support::{Encap, Host, Lan, NOBODY, eventually};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("configured-files")
+        .only_ipip_in_tier_3()
         .once(named![
             without_a_file_there_is_nothing_to_do,
             the_files_of_a_host_are_where_they_belong,
