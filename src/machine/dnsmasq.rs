@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -75,6 +75,15 @@ pub fn start(dhcp: &Dhcp) -> Result<(), String> {
     tool::run_daemon("dnsmasq", &dhcp.arguments)
 }
 
+/// Whether a process is a dnsmasq that has not ended, by its /proc/PID/stat: a number, the name, the state.
+///
+/// Of one that ends the command line goes first, then the sockets (`do_exit`, kernel/exit.c at v6.12); it has ended when it
+/// is a zombie, which it is until somebody asks how it ended.
+fn is_alive(stat: &str) -> bool {
+    let state = stat.split_once("(dnsmasq) ").map(|(_, fields)| fields);
+    state.is_some_and(|fields| !fields.starts_with(['Z', 'X']))
+}
+
 /// Stops a server and waits until it serves no more.
 ///
 /// # Errors
@@ -86,12 +95,11 @@ pub fn stop(server: &Server) -> Result<(), String> {
         }
         _ => Ok(()),
     };
-    let process = PathBuf::from(format!("/proc/{}", server.pid));
-    // A process that has ended has no command line, even while nobody has asked how it ended.
+    let status = format!("/proc/{}/stat", server.pid);
     let has_ended = || {
         (0..400).any(|_| {
             std::thread::sleep(Duration::from_millis(5));
-            read(&process).is_none()
+            !fs::read_to_string(&status).is_ok_and(|stat| is_alive(&stat))
         })
     };
     for ending in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -101,4 +109,23 @@ pub fn stop(server: &Server) -> Result<(), String> {
         }
     }
     Err(format!("dnsmasq, process {}, does not end", server.pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_lives_until_it_is_a_zombie() {
+        for (stat, lives) in [
+            ("7 (dnsmasq) S 1 7 7 0", true),
+            ("7 (dnsmasq) R 1 7 7 0", true),
+            ("7 (dnsmasq) Z 1 7 7 0", false),
+            ("7 (dnsmasq) X 1 7 7 0", false),
+            ("7 (sh) S 1 7 7 0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_alive(stat), lives, "{stat}");
+        }
+    }
 }
