@@ -36,13 +36,20 @@ FILES = \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-up.d/fanctl \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-post-down.d/fanctl \
 	644:examples/fan.toml:share/doc/fanctl/examples/fan.toml \
+	644:examples/kubernetes/Containerfile:share/doc/fanctl/examples/kubernetes/Containerfile \
+	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
+	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
+	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
+	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
+	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
 	644:README.md:share/doc/fanctl/README.md \
 	644:CHANGELOG.md:share/doc/fanctl/CHANGELOG.md \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
 	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
 
 # The directories among them that nobody else uses.
-DIRECTORIES = share/doc/fanctl/examples share/doc/fanctl lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
+DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs share/doc/fanctl \
+	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
 
 SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
