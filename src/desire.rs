@@ -1,7 +1,5 @@
 //! What should be: the objects a [`Fan`] consists of on this [`Host`].
 
-use std::net::Ipv4Addr;
-
 use crate::config::{MAX_MTU, MIN_MTU};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
@@ -152,9 +150,8 @@ pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
 /// dnsmasq's whole configuration. It serves DNS too, on the bridge's address.
 fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
     let (slice, gateway) = (fan.slice(), fan.gateway());
-    let first = Ipv4Addr::from(u32::from(gateway) + u32::from(fan.host_reserve));
-    let last = Ipv4Addr::from(u32::from(slice.broadcast()) - 1);
-    let mask = ipnetwork::Ipv4Network::new(gateway, fan.on_link_len()).map_or(slice.mask(), |network| network.mask());
+    let (first, last) = fan.container_range();
+    let mask = fan.on_link().mask();
     // dnsmasq reserves memory for this many leases only as they are given.
     let leases = slice.size().min(1 << 16);
     let arguments = vec![

@@ -22,7 +22,6 @@ use std::net::Ipv4Addr;
 use clap::ValueEnum;
 use ipnetwork::Ipv4Network;
 
-use crate::encap::Encapsulation;
 use crate::fan::Fan;
 use crate::name::InterfaceName;
 
@@ -58,8 +57,6 @@ impl fmt::Display for Runtime {
 pub struct Network {
     /// Everything about the fan.
     pub fan: Fan,
-    /// What is on link: the slice (IPIP) or the whole overlay (VXLAN).
-    pub subnet: Ipv4Network,
     /// Bytes.
     pub mtu: u32,
 }
@@ -68,11 +65,7 @@ impl Network {
     /// The network of a fan whose bridge has this MTU in bytes.
     #[must_use]
     pub fn new(fan: Fan, mtu: u32) -> Self {
-        let subnet = match fan.encapsulation {
-            Encapsulation::Ipip => fan.slice(),
-            Encapsulation::Vxlan => fan.overlay().network(),
-        };
-        Self { fan, subnet, mtu }
+        Self { fan, mtu }
     }
 
     /// What a runtime is to be told; `name` is what it will call the network.
@@ -104,23 +97,26 @@ impl Network {
         self.fan.slice()
     }
 
+    /// What is on link: the slice or the whole overlay.
+    fn subnet(&self) -> Ipv4Network {
+        self.fan.on_link()
+    }
+
     fn gateway(&self) -> Ipv4Addr {
         self.fan.gateway()
     }
 
     /// Whether the slice is only a part of what is on link.
     fn is_flat(&self) -> bool {
-        self.subnet != self.slice()
+        self.subnet() != self.slice()
     }
 
-    /// The first address for a container, behind those that the bridge holds.
     fn first(&self) -> Ipv4Addr {
-        (u32::from(self.gateway()) + u32::from(self.fan.host_reserve)).into()
+        self.fan.container_range().0
     }
 
-    /// The last address for a container: the one after it is the slice's broadcast address.
     fn last(&self) -> Ipv4Addr {
-        (u32::from(self.slice().broadcast()) - 1).into()
+        self.fan.container_range().1
     }
 
     /// The addresses that the bridge holds besides the gateway.

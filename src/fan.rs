@@ -78,10 +78,25 @@ impl Fan {
     /// overlay is routed (IPIP), that of the overlay where it is one flat network (VXLAN).
     #[must_use]
     pub fn on_link_len(&self) -> u8 {
+        self.on_link().prefix()
+    }
+
+    /// The network that bridge and containers have on link: the slice (IPIP) or the whole overlay (VXLAN).
+    #[must_use]
+    pub fn on_link(&self) -> Ipv4Network {
         match self.encapsulation {
-            Encapsulation::Ipip => self.mapping.slice_len(),
-            Encapsulation::Vxlan => self.overlay().network().prefix(),
+            Encapsulation::Ipip => self.slice(),
+            Encapsulation::Vxlan => self.overlay().network(),
         }
+    }
+
+    /// The first and the last address for a container: behind those that the bridge holds, and before the slice's
+    /// broadcast address.
+    #[must_use]
+    pub fn container_range(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let first = u32::from(self.gateway()) + u32::from(self.host_reserve);
+        let last = u32::from(self.slice().broadcast()) - 1;
+        (first.into(), last.into())
     }
 
     /// The addresses that the bridge holds, the gateway first.

@@ -144,7 +144,7 @@ impl Change {
         loop {
             let mut refused = Vec::new();
             let mut changed = false;
-            for config in std::mem::take(&mut waiting) {
+            for config in waiting {
                 match self.bring_up(config, By::Configuration) {
                     Err(error @ Error::Refused(_)) => refused.push((config, error)),
                     end => {

@@ -7,7 +7,7 @@ use super::Network;
 /// A list of plugins, for /etc/cni/net.d.
 pub fn list(network: &Network, name: &str) -> String {
     let range = json!({
-        "subnet": network.subnet.to_string(),
+        "subnet": network.subnet().to_string(),
         "rangeStart": network.first(),
         "rangeEnd": network.last(),
         "gateway": network.gateway(),

@@ -9,7 +9,7 @@ use crate::encap::Encapsulation;
 /// `docker network create`.
 pub fn network(network: &Network, name: &str) -> String {
     let mut options = vec![
-        format!("--subnet {}", network.subnet),
+        format!("--subnet {}", network.subnet()),
         format!("--gateway {}", network.gateway()),
     ];
     if network.is_flat() {

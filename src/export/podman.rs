@@ -8,7 +8,7 @@ use super::text::{command, shell};
 pub fn network(network: &Network, name: &str) -> String {
     let mut options = vec![
         format!("--interface-name {}", shell(network.bridge().as_str())),
-        format!("--subnet {}", network.subnet),
+        format!("--subnet {}", network.subnet()),
         format!("--ip-range {}-{}", network.first(), network.last()),
         format!("--gateway {}", network.gateway()),
         "--opt mode=unmanaged".into(),

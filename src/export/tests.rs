@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::encap::Encapsulation;
 use crate::fan::tests::announced;
 use crate::mapping::tests::any_mapping;
 
