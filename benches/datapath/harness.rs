@@ -1,0 +1,34 @@
+//! The hosts, containers and namespaces of the tests, which are as good for measuring.
+#![allow(dead_code, reason = "the tests use more of it")]
+
+#[path = "../../tests/kernel/support/lan.rs"]
+mod lan;
+#[path = "../../tests/kernel/support/namespace.rs"]
+mod namespace;
+#[path = "../../tests/kernel/support/output.rs"]
+mod output;
+
+use std::time::Duration;
+
+pub use lan::{Container, Host, Lan};
+pub use namespace::Namespace;
+pub use output::Output;
+
+/// How long to wait for something that must happen.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The two encapsulations, which `Host::up` takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Encap {
+    Ipip,
+    Vxlan,
+}
+
+impl Encap {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Ipip => "--encap ipip",
+            Self::Vxlan => "--encap vxlan",
+        }
+    }
+}

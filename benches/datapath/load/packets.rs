@@ -1,0 +1,77 @@
+//! Small packets, as many as arrive without loss: never more are under way than fit into the receiver's buffer, the
+//! receiver telling the sender, by memory and not by the network, how many have come.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+
+use super::round_trip::sockets;
+use super::{Load, PATIENCE, Rate, watch};
+
+/// Bytes of UDP payload.
+const SIZE: usize = 64;
+/// Packets that one system call takes.
+const BATCH: usize = 32;
+/// Packets under way at most: their buffers, under 1 KiB each, fit into the 208 KiB of a socket (net.core.rmem_default).
+const WINDOW: u64 = 128;
+
+/// Packets a second.
+pub fn measure(load: Load) -> Rate {
+    let (client, server) = sockets(load);
+    let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (received, over) = (&received, &over);
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || send(&client, received, over));
+        let waiting = sender.thread().clone();
+        scope.spawn(move || receive(&server, received, over, &waiting));
+        let rate = watch(load.time, || received.load(Relaxed));
+        over.store(true, Relaxed);
+        rate
+    })
+}
+
+/// Sends while it may; when `over`, waits until all has come, so that the receiver is not left in the dark.
+fn send(socket: &UdpSocket, received: &AtomicU64, over: &AtomicBool) {
+    let payload = [b'f'; SIZE];
+    let batch = [[IoSlice::new(&payload)]; BATCH];
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    let nobody: [Option<SockaddrIn>; BATCH] = [None; BATCH];
+    let mut sent = 0;
+    let mut progress = (0, Instant::now());
+    while !over.load(Relaxed) {
+        let come = received.load(Relaxed);
+        if sent + BATCH as u64 - come > WINDOW {
+            thread::park_timeout(Duration::from_millis(100));
+            if come > progress.0 {
+                progress = (come, Instant::now());
+            }
+            assert!(progress.1.elapsed() < PATIENCE, "of {sent} packets {come} came");
+            continue;
+        }
+        let done = sendmmsg(socket.as_raw_fd(), &mut headers, &batch, nobody, [], MsgFlags::empty()).expect("to send");
+        sent += done.count() as u64;
+    }
+    // The receiver waits for a packet.
+    socket.send(&payload).expect("to end");
+}
+
+fn receive(socket: &UdpSocket, received: &AtomicU64, over: &AtomicBool, sender: &Thread) {
+    let mut buffers = [[0; SIZE]; BATCH];
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    while !over.load(Relaxed) {
+        let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+        let flags = MsgFlags::MSG_WAITFORONE;
+        let come = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None).expect("to receive");
+        let come = come.count() as u64;
+        let before = received.fetch_add(come, Relaxed);
+        // As often as a whole batch may follow.
+        if (before + come) / BATCH as u64 > before / BATCH as u64 {
+            sender.unpark();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Figures: what was measured, what follows from it, and how it is shown. Pure; the programs beside it measure.
+//!
+//! As a test of its own (`cargo test --test figures`) this file is its own crate.
+
+pub mod campaign;
+pub mod metric;
+pub mod plot;
+pub mod sample;
+pub mod table;
