@@ -7,6 +7,7 @@ VENDOR = $(if $(filter /usr,$(PREFIX)),lib,$(SYSCONFDIR))
 ZSH_COMPLETIONS = share/zsh/site-functions
 DESTDIR =
 CARGO = cargo
+BENCH = target/bench
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -51,7 +52,7 @@ FILES = \
 DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
 
-SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+SCRIPTS = .ci/run benches/run benches/openvswitch tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
 	tests/boot/root/usr/local/lib/boot/wire tests/unpack debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
@@ -82,8 +83,9 @@ check: ## formatting, lints, documentation, shell scripts
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 	shellcheck $(SCRIPTS)
 
-bench: ## what the commands cost, in time and memory (asks for root)
-	$(CARGO) bench --locked --bench commands $(if $(SUDO),--config "target.'cfg(unix)'.runner='$(SUDO)'")
+bench: ## what the fan costs beside what else there is, here and on Debian's kernels in QEMU (asks for root)
+	tests/setup
+	CARGO="$(CARGO)" benches/run --out $(BENCH)
 
 install: ## everything, under $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR)
 	@test -x $(TARGET)/release/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }

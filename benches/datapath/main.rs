@@ -2,7 +2,8 @@
 //!
 //! Hosts and containers are namespaces, those of the tests. All cases are built at once and take turns in each repetition,
 //! so that whatever else the machine does, it does to all. One file tells each case (`peers`), one each kind of traffic
-//! (`load`); `../figures` makes tables and plots of it. `benches/run` runs it on this kernel and on Debian's.
+//! (`load`); `../figures` makes tables and plots of it. `benches/run` runs it on this kernel and on Debian's; `cargo test`
+//! and `tests/qemu/tier --benches` only see whether each case runs (`smoke`).
 
 mod cpu;
 mod harness;
@@ -10,6 +11,7 @@ mod load;
 mod measure;
 mod peers;
 mod site;
+mod smoke;
 mod tunnel;
 
 #[path = "../figures/mod.rs"]
@@ -61,9 +63,16 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    // `cargo bench` adds a flag of its own.
-    let arguments = Arguments::parse_from(std::env::args().filter(|word| word != "--bench"));
-    match run(arguments.verb) {
+    let words: Vec<String> = std::env::args().collect();
+    let has_verb = words
+        .get(1)
+        .is_some_and(|word| Verb::has_subcommand(word) || word == "help");
+    if !has_verb && !words.iter().any(|word| word == "--bench") {
+        return smoke::run();
+    }
+    // `cargo bench` adds that flag, also to the words it was given.
+    let words = words.into_iter().filter(|word| word != "--bench");
+    match run(Arguments::parse_from(words).verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("datapath: {error}");

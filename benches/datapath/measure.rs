@@ -97,7 +97,7 @@ impl Plan {
 }
 
 /// The container's MTU, once a packet of that size has passed in one piece, and the answer has.
-fn mtu(connected: &Connected) -> u32 {
+pub fn mtu(connected: &Connected) -> u32 {
     let [client, _] = &connected.containers;
     let mtu = client
         .run(|| fs::read_to_string("/sys/class/net/eth0/mtu"))
@@ -115,7 +115,7 @@ fn address() -> Ipv4Addr {
 }
 
 /// One sample of each figure.
-fn measure(connected: &Connected, time: Duration) -> Vec<(Metric, f64)> {
+pub fn measure(connected: &Connected, time: Duration) -> Vec<(Metric, f64)> {
     let [client, server] = &connected.containers;
     let load = Load {
         client,

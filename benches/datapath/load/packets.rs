@@ -24,11 +24,12 @@ const WINDOW: u64 = 128;
 pub fn measure(load: Load) -> Rate {
     let (client, server) = sockets(load);
     let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (received, over) = (&received, &over);
+    // The server's outlives the last packet: where nobody listens, a packet is an error to the sender of the next.
+    let (client, server, received, over) = (&client, &server, &received, &over);
     thread::scope(|scope| {
-        let sender = scope.spawn(move || send(&client, received, over));
+        let sender = scope.spawn(move || send(client, received, over));
         let waiting = sender.thread().clone();
-        scope.spawn(move || receive(&server, received, over, &waiting));
+        scope.spawn(move || receive(server, received, over, &waiting));
         let rate = watch(load.time, || received.load(Relaxed));
         over.store(true, Relaxed);
         rate

@@ -29,8 +29,9 @@ pub fn connect(site: Site) -> Connected {
             side.host.exec(&format!("ovs-dpctl {line}")).ok();
         }
         let wrap = format!("set(tunnel(tun_id=0x1,dst=172.30.0.{other},ttl=64,tp_dst=4789,flags(df|key))),{TUNNEL}");
-        let wrapped = format!("tunnel(tun_id=0x1,src=172.30.0.{other},dst=172.30.0.{own}),in_port({TUNNEL})");
-        for kind in ["eth_type(0x0800)", "eth_type(0x0806)"] {
+        let wrapped =
+            format!("tunnel(tun_id=0x1,src=172.30.0.{other},dst=172.30.0.{own},ttl=64,flags(+key)),in_port({TUNNEL})");
+        for kind in ["eth_type(0x0800),ipv4(frag=no)", "eth_type(0x0806),arp()"] {
             flow(&side, &format!("in_port({CONTAINER}),eth(),{kind}"), &wrap);
             flow(&side, &format!("{wrapped},eth(),{kind}"), &CONTAINER.to_string());
         }
