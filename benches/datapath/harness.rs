@@ -15,7 +15,7 @@ pub use namespace::Namespace;
 pub use output::Output;
 
 /// How long to wait for something that must happen.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// The two encapsulations, which `Host::up` takes.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod routing;
 mod static_ipip;
 mod static_vxlan;
 mod tun_udp;
+mod variants;
 mod wireguard;
 
 use std::path::Path;
@@ -82,6 +83,46 @@ pub const PEERS: [Peer; 8] = [
         title: "user space, TUN/UDP",
         need: Need::Tun,
         connect: tun_udp::connect,
+    },
+];
+
+/// What tells where the cost comes from; measured when asked for by name.
+pub const VARIANTS: [Peer; 6] = [
+    Peer {
+        name: "fan-ipip-bare",
+        title: "fan, IPIP, no table",
+        need: Need::Link("ipip", "probe type ipip external"),
+        connect: variants::ipip_bare,
+    },
+    Peer {
+        name: "fan-ipip-untracked",
+        title: "fan, IPIP, untracked",
+        need: Need::Link("ipip", "probe type ipip external"),
+        connect: variants::ipip_untracked,
+    },
+    Peer {
+        name: "static-ipip-masq",
+        title: "static IPIP, masquerading",
+        need: Need::Link("ipip", "probe type ipip local 127.0.0.1"),
+        connect: variants::static_ipip_masq,
+    },
+    Peer {
+        name: "fan-vxlan-bare",
+        title: "fan, VXLAN, no table",
+        need: Need::Link("vxlan", "probe type vxlan external vnifilter dstport 8472"),
+        connect: variants::vxlan_bare,
+    },
+    Peer {
+        name: "fan-vxlan-untracked",
+        title: "fan, VXLAN, untracked",
+        need: Need::Link("vxlan", "probe type vxlan external vnifilter dstport 8472"),
+        connect: variants::vxlan_untracked,
+    },
+    Peer {
+        name: "static-vxlan-masq",
+        title: "static VXLAN, masquerading",
+        need: Need::Link("vxlan", "probe type vxlan id 1 dstport 8472"),
+        connect: variants::static_vxlan_masq,
     },
 ];
 

@@ -6,4 +6,5 @@ pub mod campaign;
 pub mod metric;
 pub mod plot;
 pub mod sample;
+pub mod scale;
 pub mod table;

@@ -1,0 +1,69 @@
+//! Variants that tell what a part costs. They run when asked for by name.
+
+use super::{fan, static_ipip, static_vxlan};
+use crate::site::{Connected, Site};
+
+/// The fan over IPIP without its nftables table, and so without connection tracking.
+pub fn ipip_bare(site: Site) -> Connected {
+    bare(fan::ipip(site))
+}
+
+/// The same over VXLAN.
+pub fn vxlan_bare(site: Site) -> Connected {
+    bare(fan::vxlan(site))
+}
+
+fn bare(connected: Connected) -> Connected {
+    on_both(connected, "delete table ip fan-250.0.0.0/8")
+}
+
+/// The fan over IPIP, its table there, but what stays in the overlay left untracked.
+pub fn ipip_untracked(site: Site) -> Connected {
+    untracked(fan::ipip(site))
+}
+
+/// The same over VXLAN.
+pub fn vxlan_untracked(site: Site) -> Connected {
+    untracked(fan::vxlan(site))
+}
+
+fn untracked(connected: Connected) -> Connected {
+    on_both(
+        connected,
+        "table ip untracked {
+           chain in { type filter hook prerouting priority raw; ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 notrack; }
+           chain out { type filter hook output priority raw; ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 notrack; }
+         }",
+    )
+}
+
+/// Static IPIP with the rules of flannel's `--ip-masq` (flannel, pkg/trafficmngr), which have every packet tracked too.
+pub fn static_ipip_masq(site: Site) -> Connected {
+    masquerading(static_ipip::connect(site))
+}
+
+/// The same over VXLAN.
+pub fn static_vxlan_masq(site: Site) -> Connected {
+    masquerading(static_vxlan::connect(site))
+}
+
+fn masquerading(connected: Connected) -> Connected {
+    on_both(
+        connected,
+        "table ip nat {
+           chain postrouting {
+             type nat hook postrouting priority srcnat;
+             ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 counter return
+             ip saddr 250.0.0.0/8 ip daddr != 224.0.0.0/4 counter masquerade
+             ip saddr != 250.0.0.0/8 ip daddr 250.0.0.0/8 counter masquerade
+           }
+         }",
+    )
+}
+
+fn on_both(connected: Connected, rules: &str) -> Connected {
+    for host in &connected.site.hosts {
+        host.sh(&format!("nft -f - <<'END'\n{rules}\nEND")).ok();
+    }
+    connected
+}
