@@ -1,5 +1,5 @@
 //! The hosts, containers and namespaces of the tests, which are as good for measuring.
-#![allow(dead_code, reason = "the tests use more of it")]
+#![allow(dead_code, unused_imports, reason = "the tests use more of it")]
 
 #[path = "../../tests/kernel/support/lan.rs"]
 mod lan;

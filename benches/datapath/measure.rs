@@ -13,7 +13,7 @@ use crate::figures::metric::Metric;
 use crate::figures::sample::percentile;
 use crate::harness::Host;
 use crate::load::{Load, packets, round_trip, stream};
-use crate::peers::{PEERS, Peer};
+use crate::peers::{PEERS, Peer, VARIANTS};
 use crate::site::{Connected, HOSTS, Site};
 
 /// What to measure.
@@ -62,20 +62,17 @@ impl Plan {
     }
 
     fn build(&self) -> Result<(Vec<(Case, Connected)>, Vec<NotRun>), Box<dyn Error>> {
-        if let Some(name) = self
-            .cases
-            .iter()
-            .find(|name| PEERS.iter().all(|peer| peer.name != **name))
-        {
-            let names = PEERS.map(|peer| peer.name).join(", ");
+        if let Some(name) = self.cases.iter().find(|name| all().all(|peer| peer.name != **name)) {
+            let names = all().map(|peer| peer.name).collect::<Vec<_>>().join(", ");
             return Err(format!("there is no case '{name}'; there are {names}").into());
         }
         let asked_for = |peer: &&Peer| {
             let name = peer.name.to_string();
-            name == REFERENCE || self.cases.is_empty() || self.cases.contains(&name)
+            let is_variant = VARIANTS.iter().any(|variant| variant.name == name);
+            name == REFERENCE || self.cases.contains(&name) || (self.cases.is_empty() && !is_variant)
         };
         let (mut running, mut not_run) = (vec![], vec![]);
-        for peer in PEERS.iter().filter(asked_for) {
+        for peer in all().filter(asked_for) {
             let title = peer.title.to_string();
             if let Some(reason) = peer.missing() {
                 eprintln!("datapath: not run: {title}: {reason}");
@@ -94,6 +91,10 @@ impl Plan {
         }
         Ok((running, not_run))
     }
+}
+
+fn all() -> impl Iterator<Item = &'static Peer> {
+    PEERS.iter().chain(&VARIANTS)
 }
 
 /// The container's MTU, once a packet of that size has passed in one piece, and the answer has.

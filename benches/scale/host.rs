@@ -22,16 +22,17 @@ pub enum Way {
     StaticVxlan,
 }
 
-/// A host, 172.30.0.28, on an underlay of /16 of which its own /24 is on the wire and the rest behind a gateway. The wire
-/// swallows what is sent.
+/// A host, 172.30.0.28, on an underlay of /16 that is all behind a gateway. What comes out at the end of the wire
+/// is for the gateway, and nobody takes it.
 pub fn underlay() -> Host {
     let host = Host::new("172.30.0.28");
     host.ip("link set lo up
-         link add eth0 type dummy
+         link add eth0 type veth peer name wire
+         link set wire up
          link set eth0 up
-         addr add 172.30.0.28/24 dev eth0
-         neigh add 172.30.0.254 lladdr 02:00:00:00:00:fe dev eth0 nud permanent
-         route add 172.30.0.0/16 via 172.30.0.254");
+         addr add 172.30.0.28/31 dev eth0
+         neigh add 172.30.0.29 lladdr 02:00:00:00:00:fe dev eth0 nud permanent
+         route add 172.30.0.0/16 via 172.30.0.29");
     host
 }
 
@@ -133,14 +134,13 @@ impl Way {
     }
 }
 
-/// The other hosts of a network of so many: 172.30.0.1 and up, without this one and the gateway.
+/// The other hosts of a network of so many: 172.30.0.1 and up, this one left out, the gateway's address taken last.
 fn others(hosts: u32) -> impl Iterator<Item = Ipv4Addr> {
-    let network = u32::from(Ipv4Addr::new(172, 30, 0, 0));
-    let taken = [28, 254];
-    // The last host of all takes the place of the gateway's address, which no network of 65,534 has to spare.
-    (1..65_536)
-        .filter(move |number| !taken.contains(number))
-        .take(hosts as usize - 1)
+    let (network, own, gateway) = (u32::from(Ipv4Addr::new(172, 30, 0, 0)), 28, 29);
+    let all = (1..65_536)
+        .filter(move |number| ![own, gateway].contains(number))
+        .chain([gateway]);
+    all.take(hosts as usize - 1)
         .map(move |number| Ipv4Addr::from(network + number))
 }
 

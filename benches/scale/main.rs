@@ -2,7 +2,7 @@
 //! for one more host to join, and time for a packet to find its way. The fan beside the kernel's static tunnels, which take
 //! a route, and over VXLAN a neighbour and a forwarding entry too, for each host.
 //!
-//! There is one host; the others are addresses. Its underlay is a device that swallows what is sent, behind a gateway.
+//! There is one host; the others are addresses. Nobody is at the other end of its wire.
 
 #[path = "../datapath/harness.rs"]
 mod harness;
