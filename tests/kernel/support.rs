@@ -15,6 +15,7 @@ mod namespace;
 mod output;
 mod packet;
 mod podman;
+mod root;
 mod station;
 mod traffic;
 mod unpacked;
@@ -35,6 +36,7 @@ pub use namespace::Namespace;
 pub use output::Output;
 pub use packet::{FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
 pub use podman::Podman;
+pub use root::Root;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
 

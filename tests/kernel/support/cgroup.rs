@@ -36,6 +36,23 @@ impl Cgroup {
         &self.name
     }
 
+    /// The lines of a shell that put it into the cgroup, with all that it starts.
+    pub fn join_script(&self) -> String {
+        let join = |hierarchy: &PathBuf| {
+            let own = hierarchy.join(&self.name);
+            // A cpuset of version 1 takes nobody in before it has processors and memory.
+            format!(
+                "mkdir -p {own}
+                 for key in cpuset.cpus cpuset.mems; do
+                   [ ! -e {own}/cgroup.clone_children ] || [ ! -e {own}/$key ] || cat {own}/../$key >{own}/$key
+                 done
+                 echo $$ >{own}/cgroup.procs\n",
+                own = own.display()
+            )
+        };
+        self.hierarchies.iter().map(join).collect()
+    }
+
     /// Kills what is in it, and removes it. Runs in the namespace, where the hierarchies are.
     pub fn remove(&self, namespace: &Namespace) {
         let (name, hierarchies) = (self.name.clone(), self.hierarchies.clone());
