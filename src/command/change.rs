@@ -233,7 +233,11 @@ impl Change {
 
     /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
     fn verify(&mut self, steps: &[Step], desired: &State) -> Result<(), Error> {
-        (self.owned, self.host) = self.machine.observe(Scope::All)?;
+        let found = self.machine.observe(Scope::All).map_err(|error| {
+            let end = self.take_back(steps);
+            Error::Failed(format!("cannot look whether all is as asked for: {error}; {end}"))
+        })?;
+        (self.owned, self.host) = found;
         let touched: BTreeSet<Owner> = steps.iter().map(|step| step.object().owner()).collect();
         let rest = diff(&self.owned, desired);
         let Some(first) = rest.iter().find(|step| touched.contains(&step.object().owner())) else {

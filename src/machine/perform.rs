@@ -20,7 +20,12 @@ impl Machine {
     pub fn perform(&self, step: &Step) -> Result<(), Error> {
         match step {
             Step::Create(object) => self.create(object),
-            Step::Change { to, .. } => self.change(to),
+            Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
+                // The error that left it half changed is the one to tell.
+                if matches!(to, Object::Bridge(_) | Object::Tunnel(_)) {
+                    let _ = self.change(to, from);
+                }
+            }),
             Step::Delete(object) => match self.delete(object) {
                 Err(Failed::Gone) => Ok(()),
                 other => other.map_err(Error::from),
@@ -73,7 +78,7 @@ impl Machine {
         Ok(())
     }
 
-    fn change(&self, to: &Object) -> Result<(), Error> {
+    fn change(&self, from: &Object, to: &Object) -> Result<(), Error> {
         match to {
             Object::Bridge(bridge) => {
                 let index = index(&bridge.fan.bridge)?;
@@ -86,6 +91,9 @@ impl Machine {
                 self.netlink
                     .send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
                 self.tunnel_settings(tunnel, index)?;
+                if let Object::Tunnel(from) = from {
+                    self.undo_settings(from, tunnel, index)?;
+                }
             }
             Object::Filter(filter) => {
                 self.keep_program_of(filter)?;
@@ -199,6 +207,25 @@ impl Machine {
                     Err(refusal) if refusal.errno != nix::libc::EEXIST => return Err(refusal.into()),
                     _ => {}
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
+    fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let (TunnelKind::Vxlan { vni, bridge, .. }, TunnelKind::Vxlan { vni: then, bridge: to, .. }) =
+            (&from.kind, &to.kind)
+        else {
+            return Ok(());
+        };
+        if bridge.is_some() && to.is_none() {
+            self.netlink.send(&link::enslave(device, 0), 0)?;
+        }
+        if let Some(vni) = vni.filter(|_| vni != then) {
+            match vni::delete(&self.netlink, device, vni) {
+                Err(refusal) if refusal.errno != nix::libc::ENOENT => return Err(refusal.into()),
+                _ => {}
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ mod converge;
 mod dhcp;
 mod docker;
 mod export;
+mod faults;
 mod firewall;
 mod forged;
 mod ifupdown;
@@ -47,7 +48,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 27] = [
+    let modules: [fn() -> Vec<Case>; 28] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         dhcp::cases,
         docker::cases,
         export::cases,
+        faults::cases,
         firewall::cases,
         forged::cases,
         ifupdown::cases,
