@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod dnsmasq;
 pub mod filter;
 pub mod link;
+pub mod lookup;
 pub mod netlink;
 pub mod nft;
 mod observe;
