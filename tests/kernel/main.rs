@@ -17,6 +17,7 @@ mod converge;
 mod dhcp;
 mod docker;
 mod export;
+mod faults;
 mod firewall;
 mod forged;
 mod ifupdown;
@@ -49,7 +50,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 29] = [
+    let modules: [fn() -> Vec<Case>; 30] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         dhcp::cases,
         docker::cases,
         export::cases,
+        faults::cases,
         firewall::cases,
         forged::cases,
         ifupdown::cases,

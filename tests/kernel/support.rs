@@ -5,6 +5,7 @@ mod cgroup;
 pub mod cni;
 mod dockerd;
 mod dump;
+mod fault;
 mod image;
 mod instance;
 mod interrupt;
