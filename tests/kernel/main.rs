@@ -25,7 +25,9 @@ mod interop;
 mod killed;
 mod lab;
 mod leak;
+mod libvirt;
 mod lxc;
+mod lxd;
 mod mtu;
 mod nat;
 mod objects;
@@ -48,7 +50,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 28] = [
+    let modules: [fn() -> Vec<Case>; 30] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -64,7 +66,9 @@ fn main() -> ExitCode {
         killed::cases,
         lab::cases,
         leak::cases,
+        libvirt::cases,
         lxc::cases,
+        lxd::cases,
         mtu::cases,
         nat::cases,
         objects::cases,

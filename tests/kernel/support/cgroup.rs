@@ -26,7 +26,8 @@ impl Cgroup {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
-            name: format!("fanctl-test-{}-{count}", process::id()),
+            // libvirt adds a suffix where there is no dot.
+            name: format!("fanctl-test-{}.{count}", process::id()),
             hierarchies: namespace.run(mount_hierarchies),
         }
     }
