@@ -7,6 +7,7 @@ mod export;
 mod map;
 mod reload;
 mod show;
+mod trace;
 mod up;
 
 use std::io::Write;
@@ -40,6 +41,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),

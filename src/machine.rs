@@ -13,6 +13,7 @@ pub mod netlink;
 pub mod nft;
 mod observe;
 mod perform;
+pub mod probe;
 pub mod route;
 pub mod sysctl;
 pub mod tool;
