@@ -93,18 +93,35 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
     if target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Small) {
         wait_for_an_error(&mut prober, &mut evidence, UNANSWERED.saturating_sub(wait));
     }
+    if target.place == Place::There && !prober.left && !evidence.arrives() {
+        // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
+        let again: Vec<_> = target
+            .probes()
+            .into_iter()
+            .filter(|probe| probe.aim == Aim::Small)
+            .collect();
+        prober.run(&again, wait);
+    }
     measure(&mut prober, target, &mut evidence, wait / 2);
+    evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
+    let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
+    evidence.knows = [evidence.on_bridge, gateway]
+        .iter()
+        .any(|found| matches!(found, Some(Neighbour::Known(_))));
     if let Some(Ok(outer)) = &facts.outer {
         evidence.left = Some(prober.left);
         evidence.came.clone_from(&prober.came);
+        // Answers of ARP that nobody heeded are lost here as well.
+        if !evidence.knows {
+            evidence.came.extend(&prober.arp_came);
+        }
         evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
-        let is_lost = evidence.is_lost() && prober.complaints.is_empty();
-        if is_lost && outer.gateway.is_some() {
+        let is_unexplained = evidence.is_lost() && !evidence.knows && prober.complaints.is_empty();
+        if is_unexplained && outer.gateway.is_some() {
             evidence.hops = prober.hops(wait);
         }
     }
     evidence.complaints = prober.complaints;
-    evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
     evidence.refused = refused(machine, target)?.saturating_sub(refused_before);
     Ok(evidence)
 }

@@ -37,6 +37,8 @@ pub struct Prober {
     pub left: bool,
     /// The outer sources of wrapped answers that were seen coming.
     pub came: Vec<Ipv4Addr>,
+    /// The same for answers of ARP.
+    pub arp_came: Vec<Ipv4Addr>,
     /// Errors about what was wrapped.
     pub complaints: Vec<(Ipv4Addr, Complaint)>,
 }
@@ -164,6 +166,7 @@ impl Prober {
             sequence: 0,
             left: false,
             came: Vec::new(),
+            arp_came: Vec::new(),
             complaints: Vec::new(),
         })
     }
@@ -331,9 +334,14 @@ impl Prober {
             if wrapped.from == us && wrapped.source == own && is_theirs(wrapped.destination) {
                 self.left = true;
             }
+            let came = if wrapped.arp {
+                &mut self.arp_came
+            } else {
+                &mut self.came
+            };
             let comes = wrapped.destination == own && is_theirs(wrapped.source);
-            if comes && !self.came.contains(&wrapped.from) {
-                self.came.push(wrapped.from);
+            if comes && !came.contains(&wrapped.from) {
+                came.push(wrapped.from);
             }
         }
     }

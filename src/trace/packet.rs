@@ -183,6 +183,8 @@ pub struct Wrapped {
     pub source: Ipv4Addr,
     /// The inner destination, or the target of ARP.
     pub destination: Ipv4Addr,
+    /// Whether it is ARP.
+    pub arp: bool,
 }
 
 /// Reads a packet that is wrapped; `port` is that of VXLAN.
@@ -198,6 +200,7 @@ pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option
             from,
             source: inner.source,
             destination: inner.destination,
+            arp: false,
         })
     };
     match encapsulation {
@@ -215,6 +218,7 @@ pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option
                     from,
                     source: address(content, 14)?,
                     destination: address(content, 24)?,
+                    arp: true,
                 }),
                 _ => None,
             }
@@ -356,6 +360,7 @@ mod tests {
             from: THEM,
             source,
             destination,
+            arp: false,
         });
         let inner = ipv4(source, destination, MARK);
         assert_eq!(wrapped(&around(IPIP, &inner), Encapsulation::Ipip, 8472), expected);
@@ -373,6 +378,7 @@ mod tests {
         datagram.extend(source.octets());
         datagram.extend([0; 6]);
         datagram.extend(destination.octets());
+        let expected = expected.map(|expected| Wrapped { arp: true, ..expected });
         assert_eq!(wrapped(&around(UDP, &datagram), Encapsulation::Vxlan, 8472), expected);
     }
 

@@ -200,6 +200,8 @@ pub struct Evidence {
     pub unproven: Option<String>,
     /// Whether a wrapped probe was seen leaving; none where none has to.
     pub left: Option<bool>,
+    /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
+    pub knows: bool,
     /// The outer sources of wrapped answers that were seen coming.
     pub came: Vec<Ipv4Addr>,
     /// Errors about what was wrapped, and who sent them.
@@ -236,8 +238,13 @@ impl Evidence {
     /// Whether the other host answers, and nothing comes from its fan.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        let answered = |leg| self.answered(leg, Aim::Small);
-        answered(Leg::Underlay) && !answered(Leg::Gateway) && !answered(Leg::Address) && self.came.is_empty()
+        self.answered(Leg::Underlay, Aim::Small) && !self.arrives() && self.came.is_empty()
+    }
+
+    /// Whether anything is answered on the fan.
+    #[must_use]
+    pub fn arrives(&self) -> bool {
+        self.answered(Leg::Gateway, Aim::Small) || self.answered(Leg::Address, Aim::Small)
     }
 
     /// The largest packet that arrives whole, in bytes, where it was measured.

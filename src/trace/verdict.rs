@@ -389,9 +389,9 @@ impl Judge<'_> {
                 ))
             }
             Complaint::Host | Complaint::Network => {
-                let says = format!("{host} is not there: {from} says {complaint}");
-                Verdict::new(Cause::HostGone, host.to_string(), says)
-                    .advise(format!("see whether {host} runs, and the routes of {from}"))
+                let says = format!("{host} cannot be reached: {from} says {complaint}");
+                Verdict::new(Cause::HostGone, from.to_string(), says)
+                    .advise(format!("see the routes of {from}, and whether {host} runs"))
             }
             _ => {
                 let says = format!("{from} rejects {carrier}: it says {complaint}");
@@ -409,6 +409,15 @@ impl Judge<'_> {
             Encapsulation::Ipip => "ip proto 4".to_string(),
             Encapsulation::Vxlan => format!("udp port {}", fan.port),
         };
+        if self.evidence.knows {
+            let says = format!(
+                "{host} answers ARP by {carrier} and nothing else: its fan is not right, or a firewall there drops the rest"
+            );
+            return Verdict::new(Cause::Dropped, host.to_string(), says).advise(format!(
+                "run fanctl up again on {host}, and fanctl trace {} there",
+                fan.gateway()
+            ));
+        }
         let reached = self.evidence.hops.iter().rev().find_map(|hop| hop.wrapped);
         let where_ = match reached {
             Some(router) => format!("gets as far as {router}; it or what comes after it drops it"),

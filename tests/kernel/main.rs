@@ -34,6 +34,7 @@ mod program;
 mod refusals;
 mod several;
 mod show;
+mod trace;
 mod underlay;
 mod wire;
 mod wrapped;
@@ -47,7 +48,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 27] = [
+    let modules: [fn() -> Vec<Case>; 28] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         refusals::cases,
         several::cases,
         show::cases,
+        trace::cases,
         underlay::cases,
         wire::cases,
         wrapped::cases,
