@@ -2,12 +2,14 @@
 
 mod fan;
 mod text;
+mod trace;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 pub use fan::{DownArgs, UpAllArgs, UpArgs};
+pub use trace::TraceArgs;
 
 use crate::config::{self, UnderlaySource};
 use crate::encap::Encapsulation;
@@ -46,6 +48,9 @@ pub enum Command {
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Follow the way of a packet to an address, prove it, and name who is to blame
+    #[command(after_help = text::TRACE_EXAMPLES)]
+    Trace(TraceArgs),
     /// Print what a container runtime has to be told to put its containers on a fan
     #[command(after_help = text::EXPORT_EXAMPLES)]
     Export(ExportArgs),

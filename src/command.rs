@@ -7,6 +7,7 @@ mod export;
 mod map;
 mod reload;
 mod show;
+mod trace;
 mod up;
 
 use std::io::Write;
@@ -43,6 +44,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),
@@ -59,6 +61,7 @@ fn needs(command: &Command) -> Needs {
     match command {
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
         Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
+        Command::Trace(_) => Needs::Probing,
         Command::Up(args) if args.output.dry_run => Needs::Looking,
         Command::Down(args) if args.output.dry_run => Needs::Looking,
         Command::Reload(args) if args.output.dry_run => Needs::Looking,

@@ -13,6 +13,7 @@ pub mod nft;
 mod observe;
 mod perform;
 pub mod privilege;
+pub mod probe;
 pub mod route;
 pub mod sysctl;
 pub mod tool;

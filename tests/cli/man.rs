@@ -286,9 +286,13 @@ fn exit_statuses_are_those_that_there_are() {
         .collect();
     // Of a new kind of error the compiler tells that it is missing here.
     let is_one = |error: &Error| match error {
-        Error::Unread | Error::Failed(_) | Error::Usage(_) | Error::Faulty(_) | Error::Refused(_) | Error::Differs => {
-            true
-        }
+        Error::Unread
+        | Error::Failed(_)
+        | Error::Usage(_)
+        | Error::Faulty(_)
+        | Error::Refused(_)
+        | Error::Differs
+        | Error::Found => true,
         Error::Several(_) | Error::Interrupted(..) => false,
     };
     let none = String::new;
@@ -299,6 +303,7 @@ fn exit_statuses_are_those_that_there_are() {
         Error::Faulty(vec![]),
         Error::Refused(vec![]),
         Error::Differs,
+        Error::Found,
     ];
     assert!(errors.iter().all(is_one));
     assert_eq!(documented, errors.iter().map(Error::exit_status).collect());

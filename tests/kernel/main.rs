@@ -37,6 +37,7 @@ mod program;
 mod refusals;
 mod several;
 mod show;
+mod trace;
 mod underlay;
 mod wire;
 mod wrapped;
@@ -50,7 +51,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 30] = [
+    let modules: &[fn() -> Vec<Case>] = &[
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -78,11 +79,12 @@ fn main() -> ExitCode {
         refusals::cases,
         several::cases,
         show::cases,
+        trace::cases,
         underlay::cases,
         wire::cases,
         wrapped::cases,
     ];
-    let cases = modules.into_iter().flat_map(|cases| cases());
+    let cases = modules.iter().flat_map(|cases| cases());
     if !arguments.list {
         machine.announce();
     }
