@@ -16,6 +16,7 @@ mod configured;
 mod converge;
 mod dhcp;
 mod docker;
+mod encrypted;
 mod export;
 mod firewall;
 mod forged;
@@ -30,10 +31,12 @@ mod nat;
 mod objects;
 mod options;
 mod podman;
+mod privileges;
 mod program;
 mod refusals;
 mod several;
 mod show;
+mod soak;
 mod underlay;
 mod wire;
 mod wrapped;
@@ -47,13 +50,14 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 27] = [
+    let modules: [fn() -> Vec<Case>; 30] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
         converge::cases,
         dhcp::cases,
         docker::cases,
+        encrypted::cases,
         export::cases,
         firewall::cases,
         forged::cases,
@@ -68,10 +72,12 @@ fn main() -> ExitCode {
         objects::cases,
         options::cases,
         podman::cases,
+        privileges::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
         several::cases,
         show::cases,
+        soak::cases,
         underlay::cases,
         wire::cases,
         wrapped::cases,
