@@ -16,6 +16,7 @@ mod configured;
 mod converge;
 mod dhcp;
 mod docker;
+mod encrypted;
 mod export;
 mod faults;
 mod firewall;
@@ -33,11 +34,13 @@ mod nat;
 mod objects;
 mod options;
 mod podman;
+mod privileges;
 mod program;
 mod refusals;
 mod several;
 mod show;
 mod trace;
+mod soak;
 mod underlay;
 mod wire;
 mod wrapped;
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         converge::cases,
         dhcp::cases,
         docker::cases,
+        encrypted::cases,
         export::cases,
         faults::cases,
         firewall::cases,
@@ -75,11 +79,13 @@ fn main() -> ExitCode {
         objects::cases,
         options::cases,
         podman::cases,
+        privileges::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
         several::cases,
         show::cases,
         trace::cases,
+        soak::cases,
         underlay::cases,
         wire::cases,
         wrapped::cases,
