@@ -19,6 +19,7 @@ mod docker;
 mod export;
 mod firewall;
 mod forged;
+mod hostile;
 mod ifupdown;
 mod interop;
 mod killed;
@@ -47,7 +48,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 27] = [
+    let modules: [fn() -> Vec<Case>; 28] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         export::cases,
         firewall::cases,
         forged::cases,
+        hostile::cases,
         ifupdown::cases,
         interop::cases,
         killed::cases,
