@@ -36,7 +36,13 @@ use crate::encap::Encapsulation;
 use crate::mapping::Mapping;
 
 #[cfg(test)]
+mod adversary;
+#[cfg(test)]
+mod campaign;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod slips;
 #[cfg(test)]
 mod tests;
 

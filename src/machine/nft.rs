@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::firewall::{Accept, Forward, ForwardChain, Ruleset, table_name, table_overlay};
+use crate::firewall::{Accept, FAMILIES, Forward, ForwardChain, Ruleset, table_name, table_overlay};
 use crate::mapping::Overlay;
 use crate::object::Object;
 
@@ -33,10 +33,13 @@ pub fn observe() -> Result<Observed, String> {
 }
 
 fn read() -> Result<Observed, String> {
-    let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
+    let chains = Chains::read(&tool::run("nft", &["list", "chains"], "")?);
     let mut objects = Vec::new();
-    for overlay in &chains.ours {
-        let listing = tool::run("nft", &["list", "table", "ip", &table_name(*overlay)], "")?;
+    for (overlay, families) in &chains.ours {
+        let mut listing = String::new();
+        for family in families {
+            listing += &tool::run("nft", &["list", "table", family, &table_name(*overlay)], "")?;
+        }
         objects.push(Object::Firewall(*overlay, Ruleset::new(listing)));
     }
     let mut asks_docker_user = false;
@@ -56,24 +59,30 @@ fn read() -> Result<Observed, String> {
 /// Which tables and chains there are.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Chains {
-    ours: Vec<Overlay>,
+    /// The families in which there is a table of ours, in the order of [`FAMILIES`].
+    ours: BTreeMap<Overlay, Vec<&'static str>>,
     forward: Vec<ForwardChain>,
     forward_drops: bool,
 }
 
 impl Chains {
-    /// Reads `nft list chains ip`.
+    /// Reads `nft list chains`.
     fn read(listing: &str) -> Self {
         let mut chains = Self::default();
-        let (mut table, mut chain) = (String::new(), None);
+        let (mut is_filter, mut chain) = (false, None);
         for line in listing.lines().map(str::trim) {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
-                ["table", "ip", name, "{"] => {
-                    table = name.to_string();
-                    chains.ours.extend(table_overlay(name));
+                ["table", family, name, "{"] => {
+                    is_filter = (family, name) == ("ip", "filter");
+                    let ours = FAMILIES.into_iter().find(|ours| *ours == family);
+                    if let (Some(family), Some(overlay)) = (ours, table_overlay(name)) {
+                        let families = chains.ours.entry(overlay).or_default();
+                        families.push(family);
+                        families.sort_by_key(|family| FAMILIES.iter().position(|ours| ours == family));
+                    }
                 }
-                ["chain", name, "{"] if table == "filter" => {
+                ["chain", name, "{"] if is_filter => {
                     chain = ForwardChain::ALL.into_iter().find(|chain| chain.to_string() == name);
                     chains.forward.extend(chain);
                 }
@@ -107,28 +116,27 @@ fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
     })
 }
 
-/// Makes a table, in place of one that may be there.
-///
-/// # Errors
-/// A sentence from `nft`.
-pub fn create_table(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
+/// Removes a fan's tables, whichever of them there are.
+fn removal_of(overlay: Overlay) -> String {
     let name = table_name(overlay);
-    let script = format!("add table ip {name}\ndelete table ip {name}\n{}", ruleset.script());
-    tool::run("nft", &["-f", "-"], &script).map(drop)
+    let lines = FAMILIES.map(|family| format!("add table {family} {name}\ndelete table {family} {name}\n"));
+    lines.concat()
 }
 
-/// Removes a table; that there is none is as good.
+/// Makes a fan's tables, in place of those that may be there.
 ///
 /// # Errors
 /// A sentence from `nft`.
-pub fn delete_table(overlay: Overlay) -> Result<(), String> {
-    let name = table_name(overlay);
-    tool::run(
-        "nft",
-        &["-f", "-"],
-        &format!("add table ip {name}\ndelete table ip {name}\n"),
-    )
-    .map(drop)
+pub fn create_tables(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
+    tool::run("nft", &["-f", "-"], &(removal_of(overlay) + ruleset.script())).map(drop)
+}
+
+/// Removes a fan's tables; that there are none is as good.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn delete_tables(overlay: Overlay) -> Result<(), String> {
+    tool::run("nft", &["-f", "-"], &removal_of(overlay)).map(drop)
 }
 
 /// Puts our rule at the head of another tool's chain.
@@ -207,7 +215,9 @@ mod tests {
     use super::*;
     use crate::firewall::Way;
 
-    const CHAINS: &str = "table ip fan-250.0.0.0/8 {\n\tchain guard {\n\t\ttype filter hook prerouting priority dstnat + \
+    const CHAINS: &str = "table bridge fan-250.0.0.0/8 {\n\tchain ports {\n\t\ttype filter hook prerouting priority \
+                          filter; policy accept;\n\t}\n}\ntable bridge filter {\n\tchain FORWARD {\n\t\ttype filter hook \
+                          forward priority filter; policy accept;\n\t}\n}\ntable ip fan-250.0.0.0/8 {\n\tchain guard {\n\t\ttype filter hook prerouting priority dstnat + \
                           10; policy accept;\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t}\n\tchain FORWARD \
                           {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\ntable ip mine \
                           {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n";
@@ -215,7 +225,10 @@ mod tests {
     #[test]
     fn chains_are_read_as_nft_lists_them() {
         let chains = Chains::read(CHAINS);
-        assert_eq!(chains.ours, ["250".parse().unwrap()]);
+        assert_eq!(
+            chains.ours,
+            BTreeMap::from([("250".parse().unwrap(), vec!["ip", "bridge"])])
+        );
         assert_eq!(chains.forward, [ForwardChain::DockerUser, ForwardChain::Forward]);
         assert!(chains.forward_drops);
         assert!(!Chains::read(&CHAINS.replace("policy drop", "policy accept")).forward_drops);

@@ -21,6 +21,7 @@ mod export;
 mod faults;
 mod firewall;
 mod forged;
+mod hostile;
 mod ifupdown;
 mod interop;
 mod killed;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         faults::cases,
         firewall::cases,
         forged::cases,
+        hostile::cases,
         ifupdown::cases,
         interop::cases,
         killed::cases,
