@@ -1,6 +1,7 @@
 //! The command line: declarations, and how the two grammars that ever existed fill one [`Config`]. No decisions.
 
 mod text;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use crate::error::Error;
 use crate::export::{self, Runtime};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
+
+pub use watch::WatchArgs;
 
 /// The fan: every host of an underlay gets a slice of an overlay, computed from its own address
 ///
@@ -42,6 +45,9 @@ pub enum Command {
     /// Tell whether the machine matches its configuration
     #[command(after_help = text::STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Tell of every change that a fan suffers, and keep those as configured that are to follow
+    #[command(after_help = text::WATCH_EXAMPLES)]
+    Watch(WatchArgs),
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),

@@ -8,6 +8,7 @@ mod map;
 mod reload;
 mod show;
 mod up;
+mod watch;
 
 use std::io::Write;
 
@@ -39,6 +40,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         }
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
+        Command::Watch(args) => watch::watch(args, out),
         Command::Show(args) => show::show(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),

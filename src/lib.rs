@@ -19,6 +19,7 @@
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
+//! | [`watch`] | what happens to a fan, in sentences |
 //! | [`machine`] | the door to the kernel: observe, perform |
 //! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
 //!
@@ -56,3 +57,4 @@ pub mod resolve;
 pub mod signals;
 pub mod transcript;
 pub mod usage;
+pub mod watch;

@@ -22,7 +22,7 @@ use page::{Call, Item, Page, directory};
 const PAGES: [&str; 4] = ["fan.5", "fan.7", "fan.toml.5", "fanctl.8"];
 
 /// Other people's pages that ours refer to.
-const SYSTEM_PAGES: [&str; 19] = [
+const SYSTEM_PAGES: [&str; 20] = [
     "NetworkManager-dispatcher 8",
     "dnsmasq 8",
     "fuser 1",
@@ -38,6 +38,7 @@ const SYSTEM_PAGES: [&str; 19] = [
     "nft 8",
     "ping 8",
     "sysctl 8",
+    "systemd 1",
     "systemd-networkd 8",
     "tc 8",
     "tc-bpf 8",
