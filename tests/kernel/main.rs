@@ -35,6 +35,7 @@ mod refusals;
 mod several;
 mod show;
 mod underlay;
+mod watch;
 mod wire;
 mod wrapped;
 
@@ -47,7 +48,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 27] = [
+    let modules: [fn() -> Vec<Case>; 28] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         several::cases,
         show::cases,
         underlay::cases,
+        watch::cases,
         wire::cases,
         wrapped::cases,
     ];

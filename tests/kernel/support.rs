@@ -18,6 +18,7 @@ mod podman;
 mod station;
 mod traffic;
 mod unpacked;
+mod watcher;
 
 use std::fmt;
 use std::thread;
@@ -37,6 +38,7 @@ pub use packet::{FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_
 pub use podman::Podman;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
+pub use watcher::Watcher;
 
 use crate::case::Need;
 
