@@ -66,6 +66,7 @@ pub fn entry(entry: &Entry) -> Value {
             Kind::Text => Value::String(text),
             // Numbers and flags are written alike in JSON.
             Kind::Number | Kind::Flag => text.parse().unwrap_or(Value::Null),
+            Kind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
         });
         (key.name.replace('-', "_"), value)
     });
@@ -87,7 +88,7 @@ pub struct Report {
     gateway: std::net::Ipv4Addr,
     host: std::net::Ipv4Addr,
     device: InterfaceName,
-    encapsulation: crate::encap::Encapsulation,
+    encap: crate::encap::Encapsulation,
     port: Option<u16>,
     vni: Option<u32>,
     dhcp: bool,
@@ -148,7 +149,7 @@ impl Report {
             gateway: fan.gateway(),
             host: fan.host,
             device: fan.device.clone(),
-            encapsulation: fan.encapsulation,
+            encap: fan.encapsulation,
             port: vxlan.then_some(fan.port),
             vni: vxlan.then(|| fan.overlay().vni()),
             dhcp: fan.dhcp,
