@@ -3,7 +3,7 @@
 use super::{fan, static_ipip, static_vxlan};
 use crate::site::{Connected, Site};
 
-/// The fan over IPIP without its nftables table, and so without connection tracking.
+/// The fan over IPIP without its nftables tables, and so without connection tracking.
 pub fn ipip_bare(site: Site) -> Connected {
     bare(fan::ipip(site))
 }
@@ -14,7 +14,13 @@ pub fn vxlan_bare(site: Site) -> Connected {
 }
 
 fn bare(connected: Connected) -> Connected {
-    on_both(connected, "delete table ip fan-250.0.0.0/8")
+    for host in &connected.site.hosts {
+        let tables = "nft list tables | sed -n 's/^table \\(.* fan-.*\\)/delete table \\1/p'";
+        let script = host.sh(tables).ok().stdout;
+        assert!(!script.is_empty(), "a fan has tables");
+        host.sh(&format!("nft -f - <<'END'\n{script}\nEND")).ok();
+    }
+    connected
 }
 
 /// The fan over IPIP, its table there, but what stays in the overlay left untracked.
