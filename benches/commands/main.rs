@@ -37,12 +37,16 @@ const RUNS: usize = 20;
 const ADDRESSES: u32 = 1_000_000;
 
 fn main() -> ExitCode {
-    // `cargo bench` passes --bench, and may pass a filter, which has nothing to choose from here.
+    // `cargo bench` passes --bench.
     let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
     let done = match &words[..] {
         [first, command @ ..] if first == cost::ONCE => cost::measure_here(command),
-        [directory] => bench(Some(Path::new(directory))),
-        _ => bench(None),
+        [] => bench(None, RUNS),
+        [directory] => bench(Some(Path::new(directory)), RUNS),
+        [directory, runs, ..] => match runs.parse() {
+            Ok(runs) => bench(Some(Path::new(directory)), runs),
+            Err(_) => Err(format!("'{runs}' is no number of runs; usage: commands [DIRECTORY [RUNS]]").into()),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,7 +65,7 @@ struct Row {
     runs: Vec<Cost>,
 }
 
-fn bench(directory: Option<&Path>) -> Result<()> {
+fn bench(directory: Option<&Path>, runs: usize) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err("measuring up and down takes root; try: sudo make bench".into());
     }
@@ -73,7 +77,7 @@ fn bench(directory: Option<&Path>) -> Result<()> {
             fanctl(&format!("up {}.0.0.0/8 eth0/16 {}", overlay(number), encap()?))?;
         }
         there = others;
-        rows.extend(measure_with(others)?);
+        rows.extend(measure_with(others, runs)?);
     }
     fanctl("down -e")?;
     let addresses = addresses()?;
@@ -81,13 +85,13 @@ fn bench(directory: Option<&Path>) -> Result<()> {
         command: format!("map, {ADDRESSES} addresses from a file"),
         fans: 0,
         processes: 1,
-        runs: (0..RUNS / 4)
+        runs: (0..runs.div_ceil(4))
             .map(|_| measure(&[FANCTL, "map", "250.0.0.0/8", "172.30.0.0/16", "-"], Some(&addresses)))
             .collect::<Result<_>>()?,
     });
     fanctl::lock::forget(Path::new("/proc/self/ns/net"));
 
-    let page = page(&rows)?;
+    let page = page(&rows, runs)?;
     print!("{page}");
     if let Some(directory) = directory {
         fs::write(directory.join("commands.md"), page)?;
@@ -135,7 +139,7 @@ fn encap() -> Result<&'static str> {
     Ok("--encap ipip")
 }
 
-fn measure_with(others: usize) -> Result<Vec<Row>> {
+fn measure_with(others: usize, runs: usize) -> Result<Vec<Row>> {
     let fans = others + 1;
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap()?);
     let down = "down 250.0.0.0/8 eth0/16";
@@ -158,7 +162,7 @@ fn measure_with(others: usize) -> Result<Vec<Row>> {
         row("up, by a script", script::processes(&make)),
         row("down, by a script", script::processes(&unmake)),
     ];
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         let words = [up.as_str(), up.as_str(), "show", down].map(|words| {
             let words: Vec<&str> = std::iter::once(FANCTL).chain(words.split(' ')).collect();
             words
@@ -173,7 +177,7 @@ fn measure_with(others: usize) -> Result<Vec<Row>> {
     Ok(rows.into())
 }
 
-fn page(rows: &[Row]) -> Result<String> {
+fn page(rows: &[Row], runs: usize) -> Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let headings = ["", "fans", "processes", "ms", "± %", "CPU ms", "MiB"].map(String::from);
     let lines = rows.iter().filter_map(|row| {
@@ -194,7 +198,7 @@ fn page(rows: &[Row]) -> Result<String> {
     let table = markdown(headings.into(), lines.collect());
     let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout;
     Ok(format!(
-        "# The commands\n\nTaken {} on Linux {}, by the clock, `make bench`. Medians of {RUNS} runs, ± half the range; the \
+        "# The commands\n\nTaken {} on Linux {}, by the clock, `make bench`. Medians of {runs} runs, ± half the range; the \
          most memory of any process. The number of\nfans includes the one that comes and goes. A script makes the same \
          objects with a process each.\n\n{table}\nThe mapping as a function, an address to its host: {:.1} ns.\n",
         String::from_utf8(date)?.trim(),
