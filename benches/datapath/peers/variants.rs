@@ -23,7 +23,7 @@ fn bare(connected: Connected) -> Connected {
     connected
 }
 
-/// The fan over IPIP, its table there, but what stays in the overlay left untracked.
+/// The fan over IPIP, its tables there, but neither what stays in the overlay tracked nor what carries it.
 pub fn ipip_untracked(site: Site) -> Connected {
     untracked(fan::ipip(site))
 }
@@ -34,13 +34,10 @@ pub fn vxlan_untracked(site: Site) -> Connected {
 }
 
 fn untracked(connected: Connected) -> Connected {
-    on_both(
-        connected,
-        "table ip untracked {
-           chain in { type filter hook prerouting priority raw; ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 notrack; }
-           chain out { type filter hook output priority raw; ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 notrack; }
-         }",
-    )
+    let rules = "ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 notrack; ip protocol 4 notrack; udp dport 8472 notrack;";
+    let chain = |hook| format!("chain {hook} {{ type filter hook {hook} priority raw; {rules} }}");
+    let chains = ["prerouting", "output"].map(chain).join("\n");
+    on_both(connected, &format!("table ip untracked {{\n{chains}\n}}"))
 }
 
 /// Static IPIP with the rules of flannel's `--ip-masq` (flannel, pkg/trafficmngr), which have every packet tracked too.
