@@ -195,7 +195,7 @@ fn page(rows: &[Row], runs: usize) -> Result<String> {
             digits(memory.most),
         ])
     });
-    let table = markdown(headings.into(), lines.collect());
+    let table = markdown(&headings, &lines.collect::<Vec<_>>());
     let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout;
     Ok(format!(
         "# The commands\n\nTaken {} on Linux {}, by the clock, `make bench`. Medians of {runs} runs, ± half the range; the \

@@ -33,6 +33,9 @@ const CUT: &str = "tso off gso off tx-gre-segmentation off tx-ipxip4-segmentatio
 const WHOLE: &str = "tso on gso on tx-gre-segmentation on tx-ipxip4-segmentation on tx-udp_tnl-segmentation on \
                      tx-udp_tnl-csum-segmentation on gro off";
 
+/// The cases that stand, and those that this kernel cannot do.
+type Built = (Vec<(Case, Connected)>, Vec<NotRun>);
+
 impl Plan {
     /// Measures everything. An error where nobody may, or where a name is nobody's; a panic where a case that this
     /// kernel can run does not connect.
@@ -61,7 +64,7 @@ impl Plan {
         })
     }
 
-    fn build(&self) -> Result<(Vec<(Case, Connected)>, Vec<NotRun>), Box<dyn Error>> {
+    fn build(&self) -> Result<Built, Box<dyn Error>> {
         if let Some(name) = self.cases.iter().find(|name| all().all(|peer| peer.name != **name)) {
             let names = all().map(|peer| peer.name).collect::<Vec<_>>().join(", ");
             return Err(format!("there is no case '{name}'; there are {names}").into());

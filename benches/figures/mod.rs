@@ -2,6 +2,8 @@
 //!
 //! As a test of its own (`cargo test --test figures`) this file is its own crate.
 
+#![allow(clippy::must_use_candidate, reason = "as a test of its own this is no library")]
+
 pub mod campaign;
 pub mod metric;
 pub mod plot;

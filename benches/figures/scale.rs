@@ -43,6 +43,9 @@ pub struct Row {
     pub packet: f64,
 }
 
+/// A panel of the plot: a heading, and what it shows of a row.
+type Panel = (&'static str, fn(&Row) -> f64);
+
 /// A series in a plot: a title, and pairs of hosts and something.
 type Series = (String, Vec<(f64, f64)>);
 
@@ -93,13 +96,13 @@ impl Scale {
                 digits(row.packet * 1e6),
             ]
         });
-        markdown(headings.into(), rows.collect())
+        markdown(&headings, &rows.collect::<Vec<_>>())
     }
 
     /// Objects, set-up time and time of a packet by number of hosts, on logarithmic axes.
     pub fn plot(&self) -> String {
         #[expect(clippy::cast_precision_loss, reason = "a few hundred thousand objects")]
-        let panels: [(&str, fn(&Row) -> f64); 3] = [
+        let panels: [Panel; 3] = [
             ("kernel objects", |row| row.objects as f64),
             ("set-up, ms", |row| row.setup * 1e3),
             ("a packet, us", |row| row.packet * 1e6),

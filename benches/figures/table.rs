@@ -95,7 +95,7 @@ fn twins(campaign: &Campaign) -> Option<String> {
             .map(|lead| format!("{:.2} ({:.2} to {:.2})", lead.median, lead.least, lead.most));
         (!leads.is_empty()).then(|| std::iter::once(metric.heading().to_string()).chain(cells).collect())
     });
-    Some(markdown(headings.collect(), rows.collect()))
+    Some(markdown(&headings.collect::<Vec<_>>(), &rows.collect::<Vec<_>>()))
 }
 
 type Cell<'a> = &'a dyn Fn(usize, Metric) -> Option<String>;
@@ -112,7 +112,10 @@ fn by_case(campaign: &Campaign, heading: &dyn Fn(Metric) -> String, cell: Cell) 
     let headings = measured
         .iter()
         .map(|&metric| format!("{} {}", heading(metric), arrow(metric)));
-    let headings = [String::new(), "MTU".into()].into_iter().chain(headings).collect();
+    let headings = [String::new(), "MTU".into()]
+        .into_iter()
+        .chain(headings)
+        .collect::<Vec<_>>();
     let rows = campaign.cases.iter().enumerate().map(|(index, case)| {
         let cells = measured
             .iter()
@@ -122,14 +125,18 @@ fn by_case(campaign: &Campaign, heading: &dyn Fn(Metric) -> String, cell: Cell) 
             .chain(cells)
             .collect()
     });
-    markdown(headings, rows.collect())
+    markdown(&headings, &rows.collect::<Vec<_>>())
 }
 
 /// A table: the first column to the left, the others to the right.
-pub fn markdown(headings: Vec<String>, rows: Vec<Vec<String>>) -> String {
+pub fn markdown(headings: &[String], rows: &[Vec<String>]) -> String {
     let rule = (0..headings.len()).map(|column| if column == 0 { "---" } else { "--:" }.to_string());
-    let lines = [headings.clone(), rule.collect()].into_iter().chain(rows);
-    lines.map(|cells| format!("| {} |\n", cells.join(" | "))).collect()
+    let head = [headings.to_vec(), rule.collect()];
+    let line = |mut text: String, cells: &Vec<String>| {
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+        text
+    };
+    head.iter().chain(rows).fold(String::new(), line)
 }
 
 /// Three significant digits, where there are as many.
