@@ -14,7 +14,8 @@ pub fn of(dry_run: &str) -> String {
 
 /// Our programs cannot be had from a line, so a one-instruction program of tc's own stands in for each: the script has it
 /// easier. nft deletes a rule by a number that a script would have to look up, so here the chain, which is ours alone, is
-/// flushed. And the quotes of nftables are not for the shell.
+/// flushed. And quotes of nftables are not for the
+/// shell, unless the line has quotes for it.
 fn runnable(line: &str) -> String {
     if let Some((filter, _)) = line.split_once(" direct-action object-pinned PROGRAM") {
         return filter.replacen(" bpf", " bpf bytecode '1,6 0 0 0,'", 1);
@@ -24,7 +25,7 @@ fn runnable(line: &str) -> String {
         return format!("nft flush chain {}", chain.join(" "));
     }
     match line.strip_prefix("nft ") {
-        Some(rule) if !rule.starts_with("-f") => format!("nft '{rule}'"),
+        Some(rule) if !rule.starts_with(['-', '\'']) => format!("nft '{rule}'"),
         _ => line.to_string(),
     }
 }
