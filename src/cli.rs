@@ -1,11 +1,14 @@
 //! The command line: declarations, and how the two grammars that ever existed fill one [`Config`]. No decisions.
 
+mod doctor;
 mod text;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub use doctor::DoctorArgs;
 
 use crate::config::{self, Config, UnderlaySource};
 use crate::encap::Encapsulation;
@@ -45,6 +48,9 @@ pub enum Command {
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Find out what is wrong with the fans of this host, and what mends it
+    #[command(after_help = text::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Print what a container runtime has to be told to put its containers on a fan
     #[command(after_help = text::EXPORT_EXAMPLES)]
     Export(ExportArgs),

@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod doctor;
 mod down;
 mod export;
 mod map;
@@ -40,6 +41,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Doctor(args) => doctor::doctor(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),

@@ -6,11 +6,16 @@
 
 pub mod bpf;
 pub mod dnsmasq;
+mod examine;
 pub mod filter;
 pub mod link;
+pub mod lookup;
+pub mod netfilter;
 pub mod netlink;
 pub mod nft;
 mod observe;
+pub mod offload;
+pub mod peer;
 mod perform;
 pub mod route;
 pub mod sysctl;

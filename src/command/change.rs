@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::conflict;
 use crate::desire;
 use crate::error::Error;
+use crate::fan::Fan;
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::machine::{self, Machine, Scope};
@@ -160,6 +161,24 @@ impl Change {
             }
             waiting = refused.into_iter().map(|(config, _)| config).collect();
         }
+    }
+
+    /// Makes the objects of a fan that is up what they should be, on the host as it is now.
+    pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
+        let desired = desire::with(&self.owned, fan, &self.host);
+        let steps = diff(&self.owned, &desired);
+        let reasons = refusals(&steps, &self.host);
+        if !reasons.is_empty() {
+            return Err(Error::Refused(reasons));
+        }
+        let done = Done {
+            overlay: Some(fan.overlay()),
+            steps,
+            ip_forward: fan.nat && !self.host.ip_forward,
+            sentence: format!("{} is mended", fan.bridge),
+        };
+        self.carry_out(&done, desired)?;
+        Ok(done)
     }
 
     /// Takes down one fan, or all.

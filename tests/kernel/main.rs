@@ -16,6 +16,7 @@ mod configured;
 mod converge;
 mod dhcp;
 mod docker;
+mod doctor;
 mod export;
 mod firewall;
 mod forged;
@@ -47,13 +48,14 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 27] = [
+    let modules: [fn() -> Vec<Case>; 28] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
         converge::cases,
         dhcp::cases,
         docker::cases,
+        doctor::cases,
         export::cases,
         firewall::cases,
         forged::cases,
