@@ -14,6 +14,8 @@ mod objects;
 mod remains;
 mod routing;
 mod software;
+#[cfg(test)]
+mod tests;
 mod tunnels;
 mod underlay;
 

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use walk::{Blame, Fate, fate};

@@ -33,7 +33,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         let what = count(ports.len(), "port", "ports");
         findings.push(Finding::passed(
             "containers",
-            format!("{what} of {} are right{seen}", fan.bridge),
+            format!("{what} on {}, nothing wrong{seen}", fan.bridge),
         ));
     }
     findings

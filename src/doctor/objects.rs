@@ -48,11 +48,28 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
         first.evidence.extend(with_it);
     }
     if findings.is_empty() {
+        findings.extend(way_out(fan, facts));
+    }
+    if findings.is_empty() {
         let number = desire::objects(fan, facts.host).len();
         let what = format!("all {number} of {} are there and right", fan.bridge);
         findings.push(Finding::passed("objects", what));
     }
     findings
+}
+
+/// The interface of the default route, which answers to containers come in by: `ip_forward` switches it on, and others may
+/// switch it off again.
+fn way_out(fan: &Fan, facts: Facts) -> Option<Finding> {
+    let device = facts.host.default_device().filter(|_| fan.nat)?;
+    let settings = facts.health.settings.get(device.as_str())?;
+    let setting = format!("net/ipv4/conf/{device}/forwarding");
+    (!settings.forwarding).then(|| {
+        let reason = format!("'{device}', which leads to everybody else, forwards no packets, and NAT needs it");
+        Finding::failed("forwarding", reason)
+            .because([format!("{setting} is 0")])
+            .mended_by(format!("sysctl -w {setting}=1"))
+    })
 }
 
 fn finding(area: &'static str, fan: &Fan, roots: Vec<String>, consequences: Vec<String>) -> Finding {

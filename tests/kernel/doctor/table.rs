@@ -120,6 +120,7 @@ pub fn objects() -> Vec<Row> {
         )
         .of(IPIP),
         row("forwarding", World, "sysctl -q -w net.ipv4.ip_forward=0"),
+        row("forwarding", World, "sysctl -q -w net.ipv4.conf.eth0.forwarding=0"),
         row(
             "redirects",
             Nothing,
