@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use crate::fan::Mac;
+use crate::host::Routing;
 use crate::name::InterfaceName;
 use crate::netfilter::Table;
 
@@ -131,22 +132,7 @@ pub struct Question {
 }
 
 /// What the kernel answers: where it goes, or the error number of its refusal.
-pub type Answer = Result<Found, i32>;
-
-/// The route that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The interface it goes out by; none for one that goes nowhere.
-    pub device: Option<InterfaceName>,
-    /// The gateway.
-    pub gateway: Option<Ipv4Addr>,
-    /// The destination of the route.
-    pub destination: Ipv4Network,
-    /// Its table.
-    pub table: u32,
-    /// Whether it is one of ours (`rtm_protocol`).
-    pub ours: bool,
-}
+pub type Answer = Result<Routing, i32>;
 
 /// A program that configures interfaces, and may take ours for its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::health::Health;
 use crate::host::Host;
-use crate::machine::{self, Machine, Scope};
+use crate::machine::{Machine, Scope, privilege};
 use crate::mapping::Overlay;
 use crate::object::{Owner, State, fans};
 
@@ -138,7 +138,7 @@ impl<'a> Patient<'a> {
 
     /// Mends what can be mended without harm: objects of the fans. Returns what was done, and what could not be.
     fn fix(&self, findings: &[Finding], chosen: &[Overlay]) -> Result<(Vec<String>, Vec<Finding>), Error> {
-        if !machine::is_privileged() {
+        if !privilege::is_privileged() {
             return Err(Error::Failed(
                 "option '--fix' changes the network, which takes root; try: sudo fanctl doctor --fix".into(),
             ));

@@ -10,8 +10,8 @@ use std::net::Ipv4Addr;
 use super::{Facts, Finding, all_of, counters};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
-use crate::health::{Answer, Found, Health, Question, Rule};
-use crate::host::Host;
+use crate::health::{Answer, Health, Question, Rule};
+use crate::host::{Host, Routing};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
 use crate::object::{State, fans};
@@ -138,7 +138,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let mut captured: Vec<Capture> = Vec::new();
     for (asked, answer) in &answered {
         if let (Way::Out(device), Ok(found)) = (&asked.way, answer)
-            && found.device.as_ref() != Some(device)
+            && found.device != *device
         {
             match captured.iter_mut().find(|capture| capture.found == *found) {
                 Some(capture) => capture.packets.push(&asked.what),
@@ -167,19 +167,16 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
 
 /// A route that takes packets from the fan.
 struct Capture<'a> {
-    found: Found,
+    found: Routing,
     packets: Vec<&'a String>,
 }
 
 impl Capture<'_> {
     fn finding(&self, fan: &Fan, facts: Facts) -> Finding {
-        let Found { device, table, .. } = &self.found;
-        let way = device
-            .as_ref()
-            .map_or("nowhere".to_string(), |device| format!("to '{device}'"));
+        let Routing { device, table, .. } = &self.found;
         let mut packets: Vec<String> = self.packets.iter().map(ToString::to_string).collect();
         packets.dedup();
-        let reason = format!("{} go {way}, and not into the fan", packets[0]);
+        let reason = format!("{} go to '{device}', and not into the fan", packets[0]);
         let route = route(&self.found);
         let rules = facts.health.rules.iter().filter(|rule| rule.leads_to(*table, fan));
         let rules: Vec<&Rule> = rules.collect();
@@ -204,15 +201,15 @@ fn refused(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Option<Fi
             _ => None,
         });
     let refused: Vec<(&Asked, i32)> = refused.collect();
-    let strict = refused
-        .iter()
-        .find_map(|(asked, errno)| strict(asked, *errno, facts).filter(|finding| finding.mend.is_some()));
-    strict.or_else(|| {
-        let (asked, errno) = refused.first()?;
-        let words = std::io::Error::from_raw_os_error(*errno).to_string();
-        let words = words.split(" (os error").next().unwrap_or(&words).to_string();
-        Some(blocked(fan, asked, &words, facts))
-    })
+    let (asked, errno) = refused.first()?;
+    let words = std::io::Error::from_raw_os_error(*errno).to_string();
+    let words = words.split(" (os error").next().unwrap_or(&words).to_string();
+    let finding = blocked(fan, asked, &words, facts);
+    if finding.mend.is_some() {
+        return Some(finding);
+    }
+    let strict = refused.iter().find_map(|(asked, errno)| strict(asked, *errno, facts));
+    Some(strict.unwrap_or(finding))
 }
 
 /// The effective mode of an interface's reverse path filter is the larger of its own and that of all.
@@ -245,10 +242,10 @@ fn strict(asked: &Asked, errno: i32, facts: Facts) -> Option<Finding> {
 /// wherever it does not come by the way that leads back; it counts what it has refused.
 fn elsewhere(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Option<Finding> {
     let (asked, found) = answered.iter().find_map(|(asked, answer)| match (&asked.way, answer) {
-        (Way::Underlay(device), Ok(found)) if found.device.as_ref() != Some(device) => Some((asked, found)),
+        (Way::Underlay(device), Ok(found)) if found.device != *device => Some((asked, found)),
         _ => None,
     })?;
-    let device = found.device.as_ref()?;
+    let device = &found.device;
     let reason = format!(
         "{} leave by '{device}', and '{}' has the underlay address",
         asked.what, fan.device
@@ -276,15 +273,13 @@ fn elsewhere(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Option<
 }
 
 /// A route in the words of `ip route`.
-fn route(found: &Found) -> String {
+fn route(found: &Routing) -> String {
     let by = found.gateway.map_or(String::new(), |gateway| format!(" via {gateway}"));
-    let device = found.device.as_ref();
-    let dev = device.map_or(String::new(), |device| format!(" dev {device}"));
     let place = match found.table {
         MAIN_TABLE => String::new(),
         table => format!(" table {table}"),
     };
-    format!("{}{by}{dev}{place}", found.destination)
+    format!("{}{by} dev {}{place}", found.route, found.device)
 }
 
 /// A packet of the overlay that the kernel refuses to send: by a rule, or by an unreachable route that is not ours.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::fan::tests::announced;
-use crate::health::{Found, Manager, Neighbour, Offload, Rule, Settings};
-use crate::host::{ForeignRoute, HostAddress, Link, LinkKind};
+use crate::health::{Manager, Neighbour, Offload, Rule, Settings};
+use crate::host::{ForeignRoute, HostAddress, Link, LinkKind, Routing};
 use crate::netfilter::{Backend, Base, Chain, Table};
 use crate::object::{Object, fans};
 
@@ -87,12 +87,14 @@ impl Patient {
             } else {
                 self.fan.tunnel()
             };
-            Ok(Found {
-                device: Some(device),
+            Ok(Routing {
+                local: false,
+                device: device,
                 gateway: None,
-                destination: "0.0.0.0/0".parse().unwrap(),
+                route: "0.0.0.0/0".parse().unwrap(),
                 table: 254,
-                ours: true,
+                protocol: 0,
+                mtu: None,
             })
         };
         let answers: BTreeMap<_, _> = questions
@@ -214,12 +216,14 @@ fn a_rule_is_deleted_in_the_words_in_which_it_was_made() {
         rest: "fwmark 0x80".into(),
         ..Rule::default()
     }];
-    let vpn = Found {
-        device: Some("tailscale0".parse().unwrap()),
+    let vpn = Routing {
+        local: false,
+        device: "tailscale0".parse().unwrap(),
         gateway: None,
-        destination: "0.0.0.0/0".parse().unwrap(),
+        route: "0.0.0.0/0".parse().unwrap(),
         table: 52,
-        ours: false,
+        protocol: 0,
+        mtu: None,
     };
     patient.answer(|question| question.from.is_some().then(|| Ok(vpn.clone())));
     let finding = patient.only(Verdict::Failed);
@@ -318,12 +322,14 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
         gateway: None,
         metric: 0,
     }];
-    let other = Found {
-        device: Some("eth1".parse().unwrap()),
+    let other = Routing {
+        local: false,
+        device: "eth1".parse().unwrap(),
         gateway: Some([10, 0, 0, 1].into()),
-        destination: "172.30.0.27/32".parse().unwrap(),
+        route: "172.30.0.27/32".parse().unwrap(),
         table: 254,
-        ours: false,
+        protocol: 0,
+        mtu: None,
     };
     let peer: std::net::Ipv4Addr = [172, 30, 0, 27].into();
     patient.answer(|question| (question.to == peer).then(|| Ok(other.clone())));

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::{Error, Machine, bpf, link, lookup, netfilter, offload, peer, tool};
+use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, surroundings, tool};
+use caps::Capability;
+
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
-use crate::host::Host;
+use crate::host::{Flow, Host};
 use crate::object::{State, fans};
 use crate::program;
 
@@ -23,11 +26,11 @@ impl Machine {
             kernel: kernel(host),
             settings: settings(host),
             bridged_packets_are_filtered: number("net/bridge/bridge-nf-call-iptables") == Some(1),
-            macs: lookup::macs(&messages),
-            neighbours: lookup::neighbours(&self.netlink, &names)?,
+            macs: surroundings::macs(&messages),
+            neighbours: surroundings::neighbours(&self.netlink, &names)?,
             peers,
             hidden_peers,
-            rules: lookup::rules(&self.netlink)?,
+            rules: surroundings::rules(&self.netlink)?,
             managers: managers()?,
             offloads: offload::observe(fans(owned)),
             bad_checksums: fs::read_to_string("/proc/net/snmp")
@@ -51,12 +54,17 @@ impl Machine {
     /// # Errors
     /// When the interfaces cannot be read.
     pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> Result<BTreeMap<Question, Answer>, Error> {
-        let names = link::names(&self.netlink.dump_links()?);
-        let answers = questions.into_iter().map(|question| {
-            let answer = lookup::answer(&self.netlink, &question, &names);
-            (question, answer)
-        });
-        Ok(answers.collect())
+        let mut answers = BTreeMap::new();
+        for question in questions {
+            let flow = Flow {
+                source: question.from.unwrap_or(Ipv4Addr::UNSPECIFIED),
+                destination: question.to,
+                forwarded_from: question.incoming.clone(),
+            };
+            let answer = self.route(&flow)?.map_err(|refusal| refusal.errno);
+            answers.insert(question, answer);
+        }
+        Ok(answers)
     }
 }
 
@@ -89,9 +97,8 @@ fn kernel(host: &Host) -> Kernel {
     };
     // Loaded, and thrown away at once: no device sees it.
     let load = || {
-        bpf::load(&program::refuse())
-            .map(drop)
-            .map_err(|error| error.to_string())
+        let loaded = privilege::raised(&[Capability::CAP_BPF], || bpf::load(&program::refuse()));
+        loaded.map(drop).map_err(|error| error.to_string())
     };
     Kernel {
         has_ipip: has("ipip"),

@@ -1,188 +1,183 @@
-//! Where packets go: the kernel's own answers, and the neighbours and rules behind them.
+//! Single questions to the kernel: which way one packet goes, who a neighbour is.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
-use netlink_packet_core::{Emitable, NLM_F_ACK, Parseable};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol};
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
 
-use super::netlink::{Netlink, Refusal};
+use super::netlink::Refusal;
+use super::{Error, Machine, link};
 use crate::fan::Mac;
-use crate::health::{Answer, Found, Neighbour, Question, Rule};
+use crate::host::{Flow, Neighbour, NoRoute, Routing};
 use crate::name::InterfaceName;
-use crate::object::PROTOCOL;
 
-/// Ethernet addresses by interface.
-#[must_use]
-pub fn macs(messages: &[LinkMessage]) -> BTreeMap<InterfaceName, Mac> {
-    let entry = |message: &LinkMessage| {
-        let name = message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => name.parse().ok(),
-            _ => None,
-        });
-        Some((name?, mac(message)?))
-    };
-    messages.iter().filter_map(entry).collect()
-}
-
-/// The Ethernet address in a link message.
-#[must_use]
-pub fn mac(message: &LinkMessage) -> Option<Mac> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(Mac),
-        _ => None,
-    })
-}
-
-/// The neighbours whose Ethernet address is known.
-///
-/// # Errors
-/// What the kernel said.
-pub fn neighbours(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<Neighbour>, Refusal> {
-    let mut question = NeighbourMessage::default();
-    question.header.family = AddressFamily::Inet;
-    let answers = netlink.dump(&Message::GetNeighbour(question))?;
-    let neighbour = |message: &NeighbourMessage| {
-        let attributes = &message.attributes;
-        Some(Neighbour {
-            device: names.get(&message.header.ifindex)?.clone(),
-            address: attributes.iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
-                _ => None,
-            })?,
-            mac: attributes.iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok().map(Mac),
-                _ => None,
-            })?,
-        })
-    };
-    let messages = answers.iter().filter_map(|answer| match answer {
-        Message::NewNeighbour(message) => neighbour(message),
-        _ => None,
-    });
-    Ok(messages.collect())
-}
-
-/// The rules that are neither the kernel's own (local, main, default) nor ours.
-///
-/// # Errors
-/// What the kernel said.
-pub fn rules(netlink: &Netlink) -> Result<Vec<Rule>, Refusal> {
-    let mut question = RuleMessage::default();
-    question.header.family = AddressFamily::Inet;
-    let answers = netlink.dump(&Message::GetRule(question))?;
-    let rules = answers.iter().filter_map(|answer| match answer {
-        Message::NewRule(message) => rule(message),
-        _ => None,
-    });
-    Ok(rules.collect())
-}
-
-/// Priorities of the rules that the kernel makes (`fib_default_rules_init`, net/ipv4/fib_rules.c).
-const KERNELS_OWN: [u32; 3] = [0, 32766, 32767];
-
-fn rule(message: &RuleMessage) -> Option<Rule> {
-    let mut rule = Rule {
-        table: message.header.table.into(),
-        ..Rule::default()
-    };
-    let mut rest = Vec::new();
-    let network = |address: &IpAddr, len| match address {
-        IpAddr::V4(address) => Ipv4Network::new(*address, len).ok(),
-        IpAddr::V6(_) => None,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            RuleAttribute::Destination(address) => rule.to = network(address, message.header.dst_len),
-            RuleAttribute::Source(address) => rule.from = network(address, message.header.src_len),
-            RuleAttribute::Priority(priority) => rule.priority = *priority,
-            RuleAttribute::Table(table) => rule.table = *table,
-            RuleAttribute::Iifname(name) => rule.incoming = Some(name.clone()),
-            RuleAttribute::Oifname(name) => rest.push(format!("oif {name}")),
-            RuleAttribute::FwMark(mark) => rest.push(format!("fwmark {mark:#x}")),
-            RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)) => return None,
-            _ => {}
-        }
-    }
-    match message.header.action {
-        RuleAction::Blackhole => rest.push("blackhole".into()),
-        RuleAction::Unreachable => rest.push("unreachable".into()),
-        RuleAction::Prohibit => rest.push("prohibit".into()),
-        _ => {}
-    }
-    rule.rest = rest.join(" ");
-    let is_kernels = KERNELS_OWN.contains(&rule.priority) && rule.to.is_none() && rule.from.is_none();
-    (!is_kernels).then_some(rule)
-}
-
-/// Asks the kernel for the route that a packet takes (`inet_rtm_getroute`, net/ipv4/route.c): the entry of the table itself,
-/// not what was made of it.
-///
-/// # Errors
-/// The error number of its refusal.
-pub fn answer(netlink: &Netlink, question: &Question, names: &BTreeMap<u32, InterfaceName>) -> Answer {
-    const RTM_GETROUTE: u16 = 26;
-    let request = encode(question, names).ok_or(nix::libc::ENODEV)?;
-    let answers = netlink
-        .raw(RTM_GETROUTE, NLM_F_ACK, &request)
-        .map_err(|refusal| refusal.errno)?;
-    let found = answers
-        .first()
-        .and_then(|payload| RouteMessage::parse(&payload[..]).ok());
-    found
-        .and_then(|message| decode(&message, names))
-        .ok_or(nix::libc::EBADMSG)
-}
-
-fn encode(question: &Question, names: &BTreeMap<u32, InterfaceName>) -> Option<Vec<u8>> {
+/// What is asked about a flow; `from` is the index of the interface it came in by.
+fn question(flow: &Flow, from: Option<u32>, flags: RouteFlags) -> Message {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.destination_prefix_length = 32;
-    message.header.flags = RouteFlags::LookupTable | RouteFlags::FibMatch;
-    message
-        .attributes
-        .push(RouteAttribute::Destination(RouteAddress::Inet(question.to)));
-    if let Some(from) = question.from {
-        message.header.source_prefix_length = 32;
-        message
-            .attributes
-            .push(RouteAttribute::Source(RouteAddress::Inet(from)));
-    }
-    if let Some(incoming) = &question.incoming {
-        let (index, _) = names.iter().find(|(_, name)| *name == incoming)?;
-        message.attributes.push(RouteAttribute::Iif(*index));
-    }
-    let mut bytes = vec![0; message.buffer_len()];
-    message.emit(&mut bytes);
-    Some(bytes)
+    message.header.source_prefix_length = 32;
+    message.header.flags = flags;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::Inet(flow.destination)),
+        RouteAttribute::Source(RouteAddress::Inet(flow.source)),
+    ];
+    message.attributes.extend(from.map(RouteAttribute::Iif));
+    Message::GetRoute(message)
 }
 
-fn decode(message: &RouteMessage, names: &BTreeMap<u32, InterfaceName>) -> Option<Found> {
-    let mut found = Found {
-        device: None,
-        gateway: None,
-        destination: Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).ok()?,
-        table: message.header.table.into(),
-        ours: message.header.protocol == RouteProtocol::Other(PROTOCOL),
-    };
-    let mut destination = Ipv4Addr::UNSPECIFIED;
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
-            RouteAttribute::Table(table) => found.table = *table,
-            RouteAttribute::Oif(index) => found.device = names.get(index).cloned(),
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => found.gateway = Some(*gateway),
-            RouteAttribute::MultiPath(hops) => {
-                found.device = hops.first().and_then(|hop| names.get(&hop.interface_index).cloned());
+/// What an answer says.
+#[derive(Default)]
+struct Answer {
+    kind: RouteType,
+    table: u32,
+    route: Option<Ipv4Network>,
+    protocol: u8,
+    device: Option<u32>,
+    gateway: Option<Ipv4Addr>,
+    mtu: Option<u32>,
+}
+
+impl Answer {
+    fn read(message: &RouteMessage) -> Self {
+        let header = &message.header;
+        let mut answer = Self {
+            kind: header.kind,
+            table: header.table.into(),
+            protocol: header.protocol.into(),
+            ..Self::default()
+        };
+        let mut destination = Ipv4Addr::UNSPECIFIED;
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
+                RouteAttribute::Table(table) => answer.table = *table,
+                RouteAttribute::Oif(index) => answer.device = Some(*index),
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => answer.gateway = Some(*address),
+                RouteAttribute::Metrics(metrics) => {
+                    answer.mtu = metrics.iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+                        _ => None,
+                    });
+                }
+                _ => {}
             }
-            _ => {}
+        }
+        answer.route = Ipv4Network::new(destination, header.destination_prefix_length).ok();
+        answer
+    }
+}
+
+impl From<Refusal> for NoRoute {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            errno: refusal.errno,
+            words: refusal.to_string(),
         }
     }
-    found.destination = Ipv4Network::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(found)
+}
+
+impl Machine {
+    /// Asks which way a packet goes. That takes two questions: what the kernel decides, and which route it found.
+    ///
+    /// # Errors
+    /// The outer one is of the connection; the inner one is the kernel's answer that there is no way.
+    pub fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, Error> {
+        let names = link::names(&self.netlink.dump_links()?);
+        let index = |name: &InterfaceName| names.iter().find(|(_, found)| *found == name).map(|(index, _)| *index);
+        let from = match &flow.forwarded_from {
+            None => None,
+            Some(name) => Some(index(name).ok_or_else(|| Error::from(format!("interface '{name}' is gone")))?),
+        };
+        let ask = |flags| -> Result<Answer, Refusal> {
+            let answers = self.netlink.ask(&question(flow, from, flags))?;
+            let read = answers.iter().find_map(|answer| match answer {
+                Message::NewRoute(message) => Some(Answer::read(message)),
+                _ => None,
+            });
+            Ok(read.unwrap_or_default())
+        };
+        let both = ask(RouteFlags::LookupTable).and_then(|decided| Ok((decided, ask(RouteFlags::FibMatch)?)));
+        let (decided, found) = match both {
+            Ok(both) => both,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        let device = decided.device.and_then(|index| names.get(&index).cloned());
+        let Some(device) = device else {
+            return Err(Error::from(format!(
+                "the way to {} leads to no interface",
+                flow.destination
+            )));
+        };
+        Ok(Ok(Routing {
+            local: decided.kind == RouteType::Local,
+            device,
+            gateway: decided.gateway,
+            table: decided.table,
+            route: found.route.unwrap_or_else(|| flow.destination.into()),
+            protocol: found.protocol,
+            mtu: decided.mtu.or(found.mtu),
+        }))
+    }
+
+    /// Asks for the neighbour that has an address on an interface; none when nobody has asked for it lately.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn neighbour(&self, device: &InterfaceName, address: Ipv4Addr) -> Result<Option<Neighbour>, Error> {
+        let names = link::names(&self.netlink.dump_links()?);
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Inet;
+        let answers = self.netlink.dump(&Message::GetNeighbour(question))?;
+        Ok(answers.iter().find_map(|answer| match answer {
+            Message::NewNeighbour(message) if names.get(&message.header.ifindex) == Some(device) => {
+                let is_meant = message.attributes.iter().any(|attribute| {
+                    matches!(attribute, NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) if *found == address)
+                });
+                is_meant.then(|| state(message)).flatten()
+            }
+            _ => None,
+        }))
+    }
+
+    /// Asks by which port a bridge reaches an Ethernet address; none when it has heard nothing from there lately.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn port(&self, bridge: &InterfaceName, mac: Mac) -> Result<Option<InterfaceName>, Error> {
+        let names = link::names(&self.netlink.dump_links()?);
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Bridge;
+        let answers = self.netlink.dump(&Message::GetNeighbour(question))?;
+        Ok(answers.iter().find_map(|answer| match answer {
+            Message::NewNeighbour(message) => {
+                let has = |wanted: &dyn Fn(&NeighbourAttribute) -> bool| message.attributes.iter().any(wanted);
+                let is_there = has(
+                    &|attribute| matches!(attribute, NeighbourAttribute::LinkLayerAddress(found) if found[..] == mac.0),
+                );
+                let is_its = has(
+                    &|attribute| matches!(attribute, NeighbourAttribute::Controller(index) if names.get(index) == Some(bridge)),
+                );
+                let port = names.get(&message.header.ifindex);
+                (is_there && is_its).then(|| port.cloned()).flatten()
+            }
+            _ => None,
+        }))
+    }
+}
+
+/// What an entry says of a neighbour; none when it was never asked for (`NUD_NONE`, `NUD_NOARP`).
+fn state(message: &NeighbourMessage) -> Option<Neighbour> {
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok().map(Mac),
+        _ => None,
+    });
+    match message.header.state {
+        NeighbourState::Incomplete | NeighbourState::Failed => Some(Neighbour::Silent),
+        NeighbourState::None | NeighbourState::Noarp => None,
+        _ => mac.map(Neighbour::Known),
+    }
 }

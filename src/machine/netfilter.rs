@@ -9,7 +9,7 @@ use std::fs;
 
 use serde_json::Value as Json;
 
-use super::tool;
+use super::{privilege, tool};
 use crate::netfilter::{Backend, Base, Rule, Table};
 
 /// Reads every table, and says what could not be read.
@@ -37,7 +37,10 @@ fn nftables() -> Result<Vec<Table>, String> {
     let listing = Listing::read(&tool::run("nft", &["-a", "list", "ruleset"], "")?);
     let (mut tables, uses_extensions) = read(&json, &listing);
     if uses_extensions && tool::find("iptables-nft-save").is_some() {
-        let saved = save::read(&tool::run::<&str>("iptables-nft-save", &[], "")?, Backend::Nftables);
+        let saved = save::read(
+            &tool::run_with::<&str>(privilege::IPTABLES, "iptables-nft-save", &[], "")?,
+            Backend::Nftables,
+        );
         for table in saved {
             tables.retain(|other| (&other.family, &other.name) != (&table.family, &table.name));
             tables.push(table);
@@ -52,7 +55,7 @@ fn legacy() -> Result<Vec<Table>, String> {
     if names.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let saved = tool::run::<&str>("iptables-legacy-save", &[], "")?;
+    let saved = tool::run_with::<&str>(privilege::IPTABLES, "iptables-legacy-save", &[], "")?;
     Ok(save::read(&saved, Backend::Legacy))
 }
 

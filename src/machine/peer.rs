@@ -6,8 +6,8 @@ use std::path::Path;
 
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
-use super::lookup;
 use super::netlink::Netlink;
+use super::surroundings;
 use crate::health::Peer;
 use crate::host::Host;
 use crate::name::InterfaceName;
@@ -62,7 +62,7 @@ fn peer(message: &LinkMessage) -> Option<Peer> {
     Some(Peer {
         name: name?,
         mtu: mtu?,
-        mac: lookup::mac(message),
+        mac: surroundings::mac(message),
         process: None,
     })
 }

@@ -17,6 +17,7 @@ fn the_program_tells_its_verbs() {
             .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  show "])
             .prints_all_of(&[
                 "  doctor ",
+                "  trace ",
                 "  export ",
                 "  config ",
                 "  map ",
