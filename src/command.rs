@@ -10,6 +10,7 @@ mod reload;
 mod show;
 mod trace;
 mod up;
+mod watch;
 
 use std::io::Write;
 
@@ -44,6 +45,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         }
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
+        Command::Watch(args) => watch::watch(args, out),
         Command::Show(args) => show::show(args, out),
         Command::Doctor(args) => doctor::doctor(args, out),
         Command::Trace(args) => trace::trace(args, out),
@@ -68,7 +70,9 @@ fn needs(command: &Command) -> Needs {
         Command::Up(args) if args.output.dry_run => Needs::Looking,
         Command::Down(args) if args.output.dry_run => Needs::Looking,
         Command::Reload(args) if args.output.dry_run => Needs::Looking,
-        Command::Up(_) | Command::Down(_) | Command::Reload(_) | Command::Doctor(_) => Needs::Changing,
+        Command::Up(_) | Command::Down(_) | Command::Reload(_) | Command::Watch(_) | Command::Doctor(_) => {
+            Needs::Changing
+        }
         Command::Lab(_) => Needs::Namespaces,
     }
 }

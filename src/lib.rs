@@ -20,6 +20,7 @@
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`trace`] | the way to an address, what proves it, and who is to blame |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
+//! | [`watch`] | what happens to a fan, in sentences |
 //! | [`netfilter`], [`health`] | other people's firewalls, and one packet's walk through them; what only a diagnosis asks for |
 //! | [`doctor`] | what is wrong, and what mends it |
 //! | [`machine`] | the door to the kernel: observe, perform |
@@ -63,3 +64,4 @@ pub mod signals;
 pub mod trace;
 pub mod transcript;
 pub mod usage;
+pub mod watch;

@@ -9,6 +9,7 @@ mod examine;
 pub mod filter;
 pub mod link;
 pub mod lookup;
+pub mod monitor;
 pub mod netfilter;
 pub mod netlink;
 pub mod nft;

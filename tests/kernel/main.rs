@@ -44,6 +44,7 @@ mod show;
 mod soak;
 mod trace;
 mod underlay;
+mod watch;
 mod wire;
 mod wrapped;
 
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         trace::cases,
         soak::cases,
         underlay::cases,
+        watch::cases,
         wire::cases,
         wrapped::cases,
     ];
