@@ -14,7 +14,6 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
     let mut findings = Vec::new();
     let mut number = 0;
     for config in configs {
-        number += 1;
         let overlay = config.overlay;
         let is_up = fans(facts.owned).find(|fan| fan.overlay() == overlay);
         let is_left = facts.owned.keys().any(|key| key.owner == Owner::Fan(overlay));
@@ -42,6 +41,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
                 let mut wanted = resolved.fan;
                 wanted.auto = up.auto;
                 if wanted == *up {
+                    number += 1;
                     continue;
                 }
                 let is = desire::with(facts.owned, up, facts.host);

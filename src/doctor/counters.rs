@@ -6,7 +6,7 @@ use crate::fan::Fan;
 use crate::firewall::table_name;
 
 /// Rules of the guard by the beginning of their comments, and whose packets they meet.
-const MEANINGS: [(&str, &str); 5] = [
+const MEANINGS: [(&str, &str); 7] = [
     (
         "wrapped by no host",
         "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
@@ -14,6 +14,14 @@ const MEANINGS: [(&str, &str); 5] = [
     (
         "wrapped by another",
         "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
+    ),
+    (
+        "routed by its sender",
+        "packets that name their own way: somebody tries to get past the checks",
+    ),
+    (
+        "hidden by tags",
+        "frames with VLAN tags that hide what is in them, from a container",
     ),
     (
         "another slice",
@@ -60,11 +68,12 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
 /// Packets that the rules of the guard have met whose comments begin like this.
 pub(super) fn guarded(fan: &Fan, facts: Facts, beginning: &str) -> u64 {
     let name = table_name(fan.overlay());
-    let table = facts.health.tables.iter().find(|table| table.name == name);
-    let guard = table.and_then(|table| table.chains.get("guard"));
-    let rules = guard.map(|chain| chain.rules.as_slice()).unwrap_or_default();
+    let tables = facts.health.tables.iter().filter(|table| table.name == name);
+    let rules = tables
+        .flat_map(|table| table.chains.values())
+        .flat_map(|chain| &chain.rules);
     let comment = format!("comment \"{beginning} ");
-    let rules = rules.iter().filter(|rule| rule.text.contains(&comment));
+    let rules = rules.filter(|rule| rule.text.contains(&comment));
     rules.filter_map(|rule| rule.packets).sum()
 }
 

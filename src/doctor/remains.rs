@@ -54,12 +54,11 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
 /// The command that brings it up again, as far as its table tells: the underlay, and for VXLAN the port.
 fn guess(overlay: Overlay, facts: Facts) -> Option<String> {
     let name = table_name(overlay);
-    let table = facts.health.tables.iter().find(|table| table.name == name)?;
-    let guard = table.chains.get("guard")?;
-    let wrapped = guard
-        .rules
-        .iter()
-        .find(|rule| rule.text.contains("\"wrapped by no host "))?;
+    let tables = facts.health.tables.iter().filter(|table| table.name == name);
+    let mut rules = tables
+        .flat_map(|table| table.chains.values())
+        .flat_map(|chain| &chain.rules);
+    let wrapped = rules.find(|rule| rule.text.contains("\"wrapped by no host "))?;
     let words: Vec<&str> = wrapped.text.split(' ').collect();
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
     let underlay = after("daddr")?;

@@ -339,3 +339,38 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
         Some("ip route delete 172.30.0.27/32 via 10.0.0.1 dev eth1")
     );
 }
+
+/// A table of the fan's own, in which a rule has met packets.
+fn own(family: &str, chain: &str, text: &str) -> Table {
+    let rule = crate::netfilter::Rule {
+        text: text.into(),
+        packets: Some(3),
+        ..crate::netfilter::Rule::default()
+    };
+    let mut table = closed(Backend::Nftables, "fan-250.0.0.0/8", chain, "prerouting");
+    table.family = family.into();
+    table.chains.get_mut(chain).unwrap().rules = vec![rule];
+    table
+}
+
+#[test]
+fn what_was_refused_is_told_whatever_table_counts_it() {
+    let mut patient = Patient::new("vxlan");
+    patient.health.tables = vec![
+        own("bridge", "ports", "counter drop comment \"another slice 1f\""),
+        own("ip", "guard", "counter drop comment \"foreign packets 83\""),
+    ];
+    let finding = patient.only(Verdict::Warned);
+    assert_eq!((finding.check, finding.evidence.len()), ("refused", 2), "{finding:#?}");
+}
+
+#[test]
+fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
+    let mut patient = Patient::new("vxlan");
+    let rule = "ip daddr 172.30.0.0/16 udp dport 4789 counter drop comment \"wrapped by no host 24\"";
+    patient.health.tables = vec![own("bridge", "ports", "drop"), own("ip", "guard", rule)];
+    patient.owned.retain(|_, object| !matches!(object, Object::Bridge(_)));
+    let finding = patient.only(Verdict::Failed);
+    let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
+    assert_eq!((finding.check, finding.mend.as_deref()), ("bridge", Some(command)));
+}
