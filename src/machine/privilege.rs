@@ -21,6 +21,8 @@ pub enum Needs {
     Looking,
     /// To read what there is, and to send probes.
     Probing,
+    /// To read what only a diagnosis asks for, and to try whether a program can be loaded.
+    Examining,
     /// To change this network namespace.
     Changing,
     /// To make network namespaces, and to do in each what the others do.
@@ -37,6 +39,9 @@ const CHANGING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_KILL, Ca
 
 /// For `nft`: what it has from us.
 pub const NFT: &[Capability] = &[Capability::CAP_NET_ADMIN];
+
+/// For `iptables-save`, whose older kind asks by a raw socket (iptables, libiptc/libiptc.c, `TC_INIT`).
+pub const IPTABLES: &[Capability] = &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
 
 /// For `dnsmasq`: to become a user of its own, to serve ports 53 and 67, to ping an address before it gives it out, and to
 /// answer to those that have no address yet.
@@ -55,6 +60,7 @@ impl Needs {
             Self::Nothing => HashSet::new(),
             Self::Looking => looking.collect(),
             Self::Probing => looking.chain([Capability::CAP_NET_RAW]).collect(),
+            Self::Examining => looking.chain([Capability::CAP_NET_RAW, Capability::CAP_BPF]).collect(),
             Self::Changing | Self::Namespaces => looking.chain(CHANGING).chain(DNSMASQ.iter().copied()).collect(),
         }
     }
