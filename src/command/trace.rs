@@ -65,7 +65,13 @@ fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> 
         },
         program: egress.map(|program| {
             let answer = machine.ask_program(program.id, &frame);
-            answer.map_err(|error| error.to_string())
+            answer.map_err(|error| {
+                if host.privileged {
+                    error.to_string()
+                } else {
+                    "only root may ask the program".into()
+                }
+            })
         }),
         neighbour: None,
         port: None,

@@ -51,9 +51,19 @@ fn raw(protocol: i32) -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))
 }
 
+/// Classic BPF on the IPv4 header (linux/filter.h).
+mod classic {
+    pub const BYTE: u16 = 0x30;
+    pub const WORD: u16 = 0x20;
+    pub const AND: u16 = 0x54;
+    pub const IF_EQUAL: u16 = 0x15;
+    pub const RETURN: u16 = 0x06;
+}
+
 /// A socket that sees every wrapped packet between the two hosts or to this one, coming before any firewall has and
 /// going when all have (packet(7)).
 fn watch(target: &Target) -> io::Result<Socket> {
+    use classic::{AND, BYTE, IF_EQUAL, RETURN, WORD};
     let all_protocols = i32::from(u16::to_be(0x0003)); // ETH_P_ALL, linux/if_ether.h
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(all_protocols)))?;
     let (us, them) = (u32::from(target.fan.host), u32::from(target.host));
@@ -61,12 +71,7 @@ fn watch(target: &Target) -> io::Result<Socket> {
         Encapsulation::Ipip => libc::IPPROTO_IPIP,
         Encapsulation::Vxlan => libc::IPPROTO_UDP,
     };
-    // Classic BPF (linux/filter.h) on the IPv4 header: version and protocol; to us, or from us to them.
-    const BYTE: u16 = 0x30;
-    const WORD: u16 = 0x20;
-    const AND: u16 = 0x54;
-    const IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
+    // Version and protocol; to us, or from us to them.
     socket.attach_filter(&[
         SockFilter::new(BYTE, 0, 0, 0),
         SockFilter::new(AND, 0, 0, 0xf0),
