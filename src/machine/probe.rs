@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use caps::Capability;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::{Error, Machine, bpf};
+use super::{Error, Machine, bpf, privilege};
 use crate::encap::Encapsulation;
 use crate::trace::Target;
 use crate::trace::packet::{self, Complaint, Mark, News};
@@ -146,11 +147,12 @@ impl Round {
 }
 
 impl Prober {
-    /// Opens its sockets.
+    /// Opens its sockets, and gives up what asking a program took.
     ///
     /// # Errors
     /// The kernel gives them to nobody but root (`CAP_NET_RAW`).
     pub fn open(target: &Target) -> Result<Self, Error> {
+        privilege::give_up(Capability::CAP_SYS_ADMIN)?;
         let sockets = || -> io::Result<(Socket, Socket)> {
             let sockets = (raw(libc::IPPROTO_ICMP)?, watch(target)?);
             sockets.0.set_nonblocking(true)?;

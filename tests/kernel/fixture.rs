@@ -142,14 +142,11 @@ impl World {
         }
     }
 
-    /// Packets that the rules of the guard on host `a` have counted whose comment begins like this.
+    /// Packets that the rules of the fan on host `a` have counted whose comment begins like this, routed or bridged.
     pub fn guarded(&self, rule: &str) -> u64 {
-        let table = self.a.nft_json("list table ip fan-250.0.0.0/8");
-        let rules = table
-            .as_array()
-            .expect("objects")
-            .iter()
-            .filter_map(|object| object.get("rule"));
+        let tables = ["ip", "bridge"].map(|family| self.a.nft_json(&format!("list table {family} fan-250.0.0.0/8")));
+        let objects = tables.iter().flat_map(|table| table.as_array().expect("objects"));
+        let rules = objects.filter_map(|object| object.get("rule"));
         let ours = rules.filter(|found| {
             found["comment"]
                 .as_str()
