@@ -21,8 +21,8 @@ use crate::configuration::Configuration;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::lock::{self, Lock};
-use crate::machine;
 use crate::machine::monitor::{Heard, Monitor};
+use crate::machine::privilege;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::fans;
@@ -42,7 +42,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// Watches until it is asked to end.
 pub fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
-    if !machine::is_privileged() {
+    if !privilege::is_privileged() {
         return Err(Error::Failed(
             "verb 'watch' looks at the firewall and changes the network, which takes root; try: sudo fanctl watch"
                 .into(),
