@@ -247,7 +247,7 @@ fn what_somebody_took_away_is_told(encap: Encap) {
         ),
         (
             "nft flush ruleset".to_string(),
-            "nftables table 'fan-250.0.0.0/8'".to_string(),
+            "nftables tables 'fan-250.0.0.0/8'".to_string(),
         ),
     ] {
         host.exec(&loss).ok();
