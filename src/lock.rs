@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 
 use crate::error::Error;
 
@@ -16,7 +16,8 @@ const DIRECTORY: &str = "/run/fan";
 /// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a tired dnsmasq.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Held until it is dropped or the process ends, however it ends.
+/// Held until it is dropped or the process has ended, however it ends, and with it what it runs: `nft` works to its end
+/// also when we are killed, and whoever comes next must wait for that.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] Flock<File>);
 
@@ -33,7 +34,11 @@ impl Lock {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self(lock)),
+                Ok(lock) => {
+                    // Inherited by what we run. A dnsmasq, which stays, closes what it did not open (main, src/dnsmasq.c).
+                    fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| say(&errno.desc()))?;
+                    return Ok(Self(lock));
+                }
                 Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => file = back,
                 Err((_, Errno::EWOULDBLOCK)) => {
                     return Err(say(

@@ -12,6 +12,7 @@ mod fixture;
 mod support;
 
 mod cni;
+mod concurrent;
 mod configured;
 mod converge;
 mod dhcp;
@@ -22,7 +23,6 @@ mod firewall;
 mod forged;
 mod ifupdown;
 mod interop;
-mod killed;
 mod lab;
 mod leak;
 mod lxc;
@@ -33,6 +33,7 @@ mod options;
 mod podman;
 mod program;
 mod refusals;
+mod remains;
 mod several;
 mod show;
 mod underlay;
@@ -48,8 +49,9 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 28] = [
+    let modules: [fn() -> Vec<Case>; 29] = [
         cni::cases,
+        concurrent::cases,
         configured::cases,
         configured::files::cases,
         converge::cases,
@@ -61,7 +63,6 @@ fn main() -> ExitCode {
         forged::cases,
         ifupdown::cases,
         interop::cases,
-        killed::cases,
         lab::cases,
         leak::cases,
         lxc::cases,
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         podman::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
+        remains::cases,
         several::cases,
         show::cases,
         underlay::cases,
