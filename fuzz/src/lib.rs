@@ -141,7 +141,9 @@ pub fn datagram(data: &[u8]) {
 
 /// Devices by their index, as a host with two fans has them.
 fn names() -> BTreeMap<u32, InterfaceName> {
-    let names = ["lo", "eth0", "fan-250-0-28", "fan-ipip", "fan-vx16449536", "fan-251-0-28"];
+    let names = [
+        "lo", "eth0", "fan-250-0-28", "fan-vx16384000", "fan-251-0-28", "fan-vx16449536", "fan-ipip",
+    ];
     (1..).zip(names.map(|name| name.parse().expect("a name"))).collect()
 }
 
