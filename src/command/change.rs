@@ -15,7 +15,7 @@ use crate::desire;
 use crate::error::Error;
 use crate::host::Host;
 use crate::lock::Lock;
-use crate::machine::{self, Machine, Scope};
+use crate::machine::{self, Machine, Scope, privilege};
 use crate::mapping::Overlay;
 use crate::object::{Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
@@ -75,7 +75,7 @@ pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
     if output.dry_run {
         return Ok(None);
     }
-    if !machine::is_privileged() {
+    if !privilege::is_privileged() {
         return Err(Error::Failed(format!(
             "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
         )));
@@ -86,11 +86,14 @@ pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
 impl Change {
     /// Looks, when it is this command's turn.
     pub fn begin(turn: Option<Lock>, output: OutputArgs) -> Result<Self, Error> {
-        if !machine::is_privileged() {
+        if !privilege::is_privileged() {
             output.note("not root: the firewall cannot be read, and is taken to be empty");
         }
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;
+        if !output.dry_run {
+            machine.hold_unknown(&owned, &host)?;
+        }
         Ok(Self {
             machine,
             owned,
@@ -196,7 +199,14 @@ impl Change {
     fn carry_out(&mut self, done: &Done, desired: State) -> Result<(), Error> {
         if self.output.dry_run {
             self.owned = desired;
-        } else if let Err(error) = self.go(done, &desired) {
+            self.host.ip_forward |= done.ip_forward;
+            return Ok(());
+        }
+        let reasons = self.machine.irretrievable(&done.steps);
+        if !reasons.is_empty() {
+            return Err(Error::Refused(reasons));
+        }
+        if let Err(error) = self.go(done, &desired) {
             // What could not be taken back is what the next fan finds.
             if let Ok(found) = self.machine.observe(Scope::All) {
                 (self.owned, self.host) = found;

@@ -153,6 +153,14 @@ impl Netlink {
         self.exchange(message, NLM_F_ACK | flags).map(drop)
     }
 
+    /// Asks one question, which has one answer.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn ask(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+        self.exchange(message, NLM_F_ACK)
+    }
+
     /// Asks for all objects of a kind. What cannot be read is somebody else's, and left out.
     ///
     /// # Errors

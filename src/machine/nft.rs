@@ -171,10 +171,8 @@ pub fn deletion(accept: &Accept, listing: &str) -> String {
         .filter(|(found, _)| found == accept)
         .filter_map(|(_, handle)| handle)
         .collect();
-    let mut script: String = handles
-        .iter()
-        .map(|handle| format!("delete rule ip filter {} handle {handle}\n", accept.chain))
-        .collect();
+    let delete = |handle| format!("delete rule ip filter {} handle {handle}\n", accept.chain);
+    let mut script = handles.iter().map(delete).collect::<Vec<_>>().concat();
     if accept.chain == ForwardChain::DockerUser {
         let is_left = |line: &&str| handle(line).is_none_or(|handle| !handles.contains(&handle));
         let rest: Vec<&str> = listing

@@ -22,7 +22,7 @@ use page::{Call, Item, Page, directory};
 const PAGES: [&str; 4] = ["fan.5", "fan.7", "fan.toml.5", "fanctl.8"];
 
 /// Other people's pages that ours refer to.
-const SYSTEM_PAGES: [&str; 19] = [
+const SYSTEM_PAGES: [&str; 20] = [
     "NetworkManager-dispatcher 8",
     "dnsmasq 8",
     "fuser 1",
@@ -42,6 +42,7 @@ const SYSTEM_PAGES: [&str; 19] = [
     "tc 8",
     "tc-bpf 8",
     "udev 7",
+    "unshare 1",
 ];
 
 /// A command that ends in no other: `up`, or `config check`.

@@ -25,7 +25,9 @@ mod ifupdown;
 mod interop;
 mod lab;
 mod leak;
+mod libvirt;
 mod lxc;
+mod lxd;
 mod mtu;
 mod nat;
 mod objects;
@@ -49,7 +51,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 29] = [
+    let modules: [fn() -> Vec<Case>; 31] = [
         cni::cases,
         concurrent::cases,
         configured::cases,
@@ -65,7 +67,9 @@ fn main() -> ExitCode {
         interop::cases,
         lab::cases,
         leak::cases,
+        libvirt::cases,
         lxc::cases,
+        lxd::cases,
         mtu::cases,
         nat::cases,
         objects::cases,

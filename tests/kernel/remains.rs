@@ -136,13 +136,12 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
 fn what_a_killed_command_runs_is_waited_for() {
     let configured = Configured::new();
     let host = &configured.host;
-    let nft = "#!/bin/sh\nPATH=${PATH#*:}\ncase $1 in -f) echo $$ >/run/busy; read line </run/go ;; esac\nexec nft \"$@\"\n";
-    host.write("/run/nft", nft);
-    host.sh("chmod 755 /run/nft; mkfifo /run/go").ok();
-    let path = std::env::var("PATH").expect("PATH");
+    let nft = "#!/bin/sh\nPATH=${PATH#*:}\ncase $1 in -f) test -e /run/busy || { echo $$ >/run/busy; read line </run/go; } ;; esac\nexec nft \"$@\"\n";
+    host.sh("mount -t tmpfs tmpfs /usr/local/sbin; mkfifo /run/go").ok();
+    host.write("/usr/local/sbin/nft", nft);
+    host.sh("chmod 755 /usr/local/sbin/nft").ok();
     let mut up = Command::new(Host::program());
     up.args("up 250.0.0.0/8 eth0/16 --encap vxlan".split(' '));
-    up.env("PATH", format!("/run:{path}"));
     let up = host.spawn(up);
     eventually("nft is at work", || host.exec("test -s /run/busy").code.filter(|code| *code == 0));
     kill(Pid::from_raw(up.id().cast_signed()), Signal::SIGKILL).expect("it lives");
