@@ -480,11 +480,7 @@ pub fn loose_remains(state: &State) -> impl Iterator<Item = Overlay> + use<> {
 
 /// Whether an object of a fan without a bridge hangs on one. The kernel takes routes and ports away with their bridge.
 fn is_attached(object: &Object, state: &State) -> bool {
-    let is_tunnel = |device: &InterfaceName| {
-        state
-            .keys()
-            .any(|key| key.identity == Identity::Tunnel(device.clone()))
-    };
+    let is_tunnel = |device: &InterfaceName| state.keys().any(|key| key.identity == Identity::Tunnel(device.clone()));
     match object {
         Object::Route(route) => !is_tunnel(&route.device),
         Object::Tunnel(tunnel) => matches!(&tunnel.kind, TunnelKind::Vxlan { bridge: Some(_), .. }),
@@ -517,7 +513,14 @@ mod tests {
             let overlay = announced().overlay();
             let mut state = without_bridge(encapsulation);
             let found = |state: &State| remains(state);
-            assert_eq!(found(&state), [Remains { overlay, attached: true }], "its alias was taken");
+            assert_eq!(
+                found(&state),
+                [Remains {
+                    overlay,
+                    attached: true
+                }],
+                "its alias was taken"
+            );
             // With the bridge the kernel takes its routes, and its ports are free.
             state.retain(|_, object| !matches!(object, Object::Route(route) if route.device == announced().bridge));
             for object in state.values_mut() {
@@ -529,10 +532,22 @@ mod tests {
                     *bridge = None;
                 }
             }
-            assert_eq!(found(&state), [Remains { overlay, attached: false }]);
+            assert_eq!(
+                found(&state),
+                [Remains {
+                    overlay,
+                    attached: false
+                }]
+            );
             // Killed at the last step of all.
             state.retain(|_, object| matches!(object, Object::Unreachable(..)));
-            assert_eq!(found(&state), [Remains { overlay, attached: false }]);
+            assert_eq!(
+                found(&state),
+                [Remains {
+                    overlay,
+                    attached: false
+                }]
+            );
         }
         assert_eq!(remains(&State::new()), []);
     }

@@ -55,7 +55,12 @@ fn is_written_as_read(config: &Config) {
     assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
     assert_eq!(configs(&again), [config], "{table}");
     let values = config.values();
-    let value = |name: &str| values.iter().find(|(key, _)| key.name == name).map(|(_, value)| value.as_str());
+    let value = |name: &str| {
+        values
+            .iter()
+            .find(|(key, _)| key.name == name)
+            .map(|(_, value)| value.as_str())
+    };
     assert_eq!(Config::from_values(|key| value(key.name)).as_ref(), Ok(config));
 }
 
@@ -116,7 +121,9 @@ pub fn label(data: &[u8]) {
         };
         assert_eq!(Tunnel::owner_of_label(&tunnel.label()), Some(owner));
     }
-    let Ok(bridge) = name.parse::<InterfaceName>() else { return };
+    let Ok(bridge) = name.parse::<InterfaceName>() else {
+        return;
+    };
     if let Some(fan) = Fan::from_label(&bridge, alias) {
         let label = fan.label();
         assert!(label.len() <= 255, "{label}");
@@ -142,7 +149,13 @@ pub fn datagram(data: &[u8]) {
 /// Devices by their index, as a host with two fans has them.
 fn names() -> BTreeMap<u32, InterfaceName> {
     let names = [
-        "lo", "eth0", "fan-250-0-28", "fan-vx16384000", "fan-251-0-28", "fan-vx16449536", "fan-ipip",
+        "lo",
+        "eth0",
+        "fan-250-0-28",
+        "fan-vx16384000",
+        "fan-251-0-28",
+        "fan-vx16449536",
+        "fan-ipip",
     ];
     (1..).zip(names.map(|name| name.parse().expect("a name"))).collect()
 }
@@ -196,7 +209,10 @@ pub fn links(data: &[u8]) {
                     TunnelKind::Vxlan { bridge, .. } => bridge.as_ref(),
                     TunnelKind::Ipip => None,
                 };
-                let master = names.iter().find(|(_, name)| Some(*name) == master).map(|(index, _)| *index);
+                let master = names
+                    .iter()
+                    .find(|(_, name)| Some(*name) == master)
+                    .map(|(index, _)| *index);
                 let expected = Tunnel {
                     forwarding: false,
                     ..tunnel.clone()
@@ -221,8 +237,12 @@ pub fn links(data: &[u8]) {
 
 /// The payload of an `RTM_NEWADDR`.
 pub fn addresses(data: &[u8]) {
-    let Some(Message::NewAddress(message)) = received(20, data) else { return };
-    let Some((index, address)) = route::decode_address(&message) else { return };
+    let Some(Message::NewAddress(message)) = received(20, data) else {
+        return;
+    };
+    let Some((index, address)) = route::decode_address(&message) else {
+        return;
+    };
     let fan = Fan::from_label(
         &"fan-250-0-28".parse().expect("a name"),
         "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
@@ -238,7 +258,9 @@ pub fn addresses(data: &[u8]) {
 
 /// The payload of an `RTM_NEWROUTE`.
 pub fn routes(data: &[u8]) {
-    let Some(Message::NewRoute(message)) = received(24, data) else { return };
+    let Some(Message::NewRoute(message)) = received(24, data) else {
+        return;
+    };
     let (names, bridges) = (names(), bridges());
     let Some(route::Decoded::Own(object)) = route::decode_route(&message, &names, &bridges) else {
         return;
@@ -246,7 +268,10 @@ pub fn routes(data: &[u8]) {
     let request = match &object {
         Object::Unreachable(overlay, table) => route::encode_unreachable(*overlay, *table),
         Object::Route(route) => {
-            let index = names.iter().find(|(_, name)| **name == route.device).map(|(index, _)| *index);
+            let index = names
+                .iter()
+                .find(|(_, name)| **name == route.device)
+                .map(|(index, _)| *index);
             route::encode_route(route, index.expect("a device"))
         }
         other => panic!("no route: {other:?}"),
@@ -262,7 +287,9 @@ pub fn routes(data: &[u8]) {
 
 /// The payload of an `RTM_NEWRULE`.
 pub fn rules(data: &[u8]) {
-    let Some(Message::NewRule(message)) = received(32, data) else { return };
+    let Some(Message::NewRule(message)) = received(32, data) else {
+        return;
+    };
     let Some(Object::Rule(overlay, table)) = route::decode_rule(&message) else {
         return;
     };
@@ -315,7 +342,10 @@ pub fn firewall(data: &[u8]) {
     for (accept, handle) in nft::accepts(&text) {
         let rule = accept.rule();
         let rule = rule.split_once(&format!("{} ", accept.chain)).map(|(_, rule)| rule);
-        assert_eq!(Accept::from_rule(accept.chain, rule.expect("a rule")), Some(accept.clone()));
+        assert_eq!(
+            Accept::from_rule(accept.chain, rule.expect("a rule")),
+            Some(accept.clone())
+        );
         let script = nft::deletion(&accept, &text);
         if let Some(handle) = handle {
             assert!(script.contains(&format!("handle {handle}\n")), "{script}");

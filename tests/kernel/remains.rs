@@ -47,7 +47,8 @@ impl Configured {
 
     #[track_caller]
     fn up_a(&self, encap: Encap) -> Vec<String> {
-        let table = format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\ndhcp = true\n");
+        let table =
+            format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\ndhcp = true\n");
         self.host.write(FILE, &table);
         self.host.fanctl(&format!("up -a --config {FILE}")).ok();
         self.host.dump()
@@ -71,14 +72,19 @@ fn what_remains_of_a_fan_is_named_and_goes(encap: Encap) {
             assert_eq!(host.fanctl(show).ok().stderr, said);
         }
         let status = host.fanctl("status --config /run/none.toml").exits(4);
-        status.stdout_has(&["fan 250.0.0.0/8: wanted no more", "ip route delete unreachable 250.0.0.0/8"]);
+        status.stdout_has(&[
+            "fan 250.0.0.0/8: wanted no more",
+            "ip route delete unreachable 250.0.0.0/8",
+        ]);
         let output = host.fanctl(removal).ok();
         assert_same(&configured.before, &host.dump(), &output.to_string());
         assert_eq!(host.fanctl("show").ok().stderr, "");
     }
     // Killed at the last step of all, a command leaves this.
     host.ip("route add unreachable 250.0.0.0/8 metric 4278198272 proto 250");
-    host.fanctl("show").ok().stderr_has(&["fan 250.0.0.0/8 has lost its bridge"]);
+    host.fanctl("show")
+        .ok()
+        .stderr_has(&["fan 250.0.0.0/8 has lost its bridge"]);
     host.fanctl("down -a").ok();
     assert_same(&configured.before, &host.dump(), "down -a");
 }
@@ -143,7 +149,9 @@ fn what_a_killed_command_runs_is_waited_for() {
     let mut up = Command::new(Host::program());
     up.args("up 250.0.0.0/8 eth0/16 --encap vxlan".split(' '));
     let up = host.spawn(up);
-    eventually("nft is at work", || host.exec("test -s /run/busy").code.filter(|code| *code == 0));
+    eventually("nft is at work", || {
+        host.exec("test -s /run/busy").code.filter(|code| *code == 0)
+    });
     kill(Pid::from_raw(up.id().cast_signed()), Signal::SIGKILL).expect("it lives");
     assert_eq!(Output::of("up".into(), up).code, None, "it was killed");
 
