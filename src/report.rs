@@ -39,12 +39,15 @@ fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
 #[must_use]
 pub fn remains(left: Remains) -> String {
     let Remains { overlay, attached } = left;
-    let what = if attached {
-        "has a bridge whose alias somebody changed, by which it was known; give it back"
+    let removal = left.removal();
+    if attached {
+        format!(
+            "fan {overlay} has a bridge whose alias somebody changed, by which it was known; give it back, or take away \
+             what remains: {removal}"
+        )
     } else {
-        "has lost its bridge; bring it up again"
-    };
-    format!("fan {overlay} {what}, or take away what remains: {}", left.removal())
+        format!("fan {overlay} has lost its bridge; bring it up again, or take away what remains: {removal}")
+    }
 }
 
 /// The table that `config list` prints, with its header.
