@@ -39,6 +39,7 @@ FILES = \
 	644:examples/kubernetes/Containerfile:share/doc/fanctl/examples/kubernetes/Containerfile \
 	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
+	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \

@@ -22,8 +22,9 @@ use page::{Call, Item, Page, directory};
 const PAGES: [&str; 4] = ["fan.5", "fan.7", "fan.toml.5", "fanctl.8"];
 
 /// Other people's pages that ours refer to.
-const SYSTEM_PAGES: [&str; 19] = [
+const SYSTEM_PAGES: [&str; 20] = [
     "NetworkManager-dispatcher 8",
+    "capabilities 7",
     "dnsmasq 8",
     "fuser 1",
     "ifdown 8",
