@@ -1,18 +1,20 @@
 //! The door to the machine: [`observe`](Machine::observe) what is, [`perform`](Machine::perform) one step.
 //!
 //! Nothing above this module knows of netlink, bpf(2), files or processes; nothing in it decides. Each file below turns
-//! one kind of object into the kernel's messages and back, and only `observe` and `perform` send them. Asynchrony ends
-//! here: one current-thread runtime inside, plain functions outside.
+//! one kind of object into the kernel's messages and back, and only `observe` and `perform` send them.
 
 pub mod bpf;
 pub mod dnsmasq;
 pub mod filter;
 pub mod link;
+pub mod lookup;
+pub mod monitor;
 pub mod netlink;
 pub mod nft;
 mod observe;
 mod perform;
 pub mod privilege;
+pub mod probe;
 pub mod route;
 pub mod sysctl;
 pub mod tool;

@@ -36,7 +36,13 @@ use crate::encap::Encapsulation;
 use crate::mapping::Mapping;
 
 #[cfg(test)]
+mod adversary;
+#[cfg(test)]
+mod campaign;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod slips;
 #[cfg(test)]
 mod tests;
 
@@ -99,6 +105,8 @@ pub fn ingress(spec: &Spec) -> Program {
 const TC_ACT_UNSPEC: i32 = -1;
 /// The packet goes on its way; no further filter is asked.
 const TC_ACT_OK: i32 = 0;
+/// What a program says of a packet that it lets pass.
+pub const ACCEPTED: i32 = TC_ACT_OK;
 /// The packet is dropped, and counted by the clsact qdisc.
 const TC_ACT_SHOT: i32 = 2;
 

@@ -22,11 +22,28 @@ impl Machine {
     pub fn perform(&self, step: &Step) -> Result<(), Error> {
         match step {
             Step::Create(object) => self.create(object),
-            Step::Change { to, .. } => self.change(to),
+            Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
+                // The error that left it half changed is the one to tell.
+                if matches!(to, Object::Bridge(_) | Object::Tunnel(_)) {
+                    let _ = self.change(to, from);
+                }
+            }),
             Step::Delete(object) => match self.delete(object) {
                 Err(Failed::Gone) => Ok(()),
                 other => other.map_err(Error::from),
             },
+        }
+    }
+
+    /// Makes somebody's interface a port of a bridge; that it is gone is as good.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn attach_port(&self, port: &InterfaceName, bridge: &InterfaceName) -> Result<(), Error> {
+        let Ok(port) = index(port) else { return Ok(()) };
+        match self.netlink.send(&link::enslave(port, index(bridge)?), 0) {
+            Err(refusal) if refusal.errno != nix::libc::ENODEV => Err(refusal.into()),
+            _ => Ok(()),
         }
     }
 
@@ -52,7 +69,7 @@ impl Machine {
                     .send(&Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
-            Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
+            Object::Firewall(overlay, ruleset) => nft::create_tables(*overlay, ruleset)?,
             Object::Accept(accept) => nft::create_accept(accept)?,
             Object::Up(_, link) => self
                 .netlink
@@ -75,7 +92,7 @@ impl Machine {
         Ok(())
     }
 
-    fn change(&self, to: &Object) -> Result<(), Error> {
+    fn change(&self, from: &Object, to: &Object) -> Result<(), Error> {
         match to {
             Object::Bridge(bridge) => {
                 let index = index(&bridge.fan.bridge)?;
@@ -88,9 +105,12 @@ impl Machine {
                 self.netlink
                     .send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
                 self.tunnel_settings(tunnel, index)?;
+                if let Object::Tunnel(from) = from {
+                    self.undo_settings(from, tunnel, index)?;
+                }
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
-            Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
+            Object::Firewall(overlay, ruleset) => nft::create_tables(*overlay, ruleset)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink
@@ -122,7 +142,7 @@ impl Machine {
                     .send(&Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
             }
             Object::Filter(filter) => self.detach(filter)?,
-            Object::Firewall(overlay, _) => nft::delete_table(*overlay)?,
+            Object::Firewall(overlay, _) => nft::delete_tables(*overlay)?,
             Object::Accept(accept) => nft::delete_accept(accept)?,
             Object::Up(_, link) => self.netlink.send(&link::set_up(index(link)?, false), 0)?,
             Object::Route(route) => {
@@ -198,6 +218,29 @@ impl Machine {
                     Err(refusal) if refusal.errno != nix::libc::EEXIST => return Err(refusal.into()),
                     _ => {}
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
+    fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let (
+            TunnelKind::Vxlan { vni, bridge, .. },
+            TunnelKind::Vxlan {
+                vni: then, bridge: to, ..
+            },
+        ) = (&from.kind, &to.kind)
+        else {
+            return Ok(());
+        };
+        if bridge.is_some() && to.is_none() {
+            self.netlink.send(&link::enslave(device, 0), 0)?;
+        }
+        if let Some(vni) = vni.filter(|_| vni != then) {
+            match vni::delete(&self.netlink, device, vni) {
+                Err(refusal) if refusal.errno != nix::libc::ENOENT => return Err(refusal.into()),
+                _ => {}
             }
         }
         Ok(())

@@ -19,6 +19,8 @@ pub enum Needs {
     Nothing,
     /// To read what there is.
     Looking,
+    /// To read what there is, and to send probes.
+    Probing,
     /// To change this network namespace.
     Changing,
     /// To make network namespaces, and to do in each what the others do.
@@ -52,6 +54,7 @@ impl Needs {
         match self {
             Self::Nothing => HashSet::new(),
             Self::Looking => looking.collect(),
+            Self::Probing => looking.chain([Capability::CAP_NET_RAW]).collect(),
             Self::Changing | Self::Namespaces => looking.chain(CHANGING).chain(DNSMASQ.iter().copied()).collect(),
         }
     }

@@ -51,14 +51,17 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Resu
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = with_only(privilege::NFT, || command.spawn()).map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that fails early closes its input; its own message says more than our broken pipe.
-        let _ = stdin.write_all(input.as_bytes());
-    }
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
+        // It took what it got for all there is.
+        written.map_err(failed)?;
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    // A program that fails early closes its input; its own message says more than our broken pipe.
     Err(complaint(program, &String::from_utf8_lossy(&output.stderr)))
 }
 

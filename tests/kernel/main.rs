@@ -18,14 +18,18 @@ mod dhcp;
 mod docker;
 mod encrypted;
 mod export;
+mod faults;
 mod firewall;
 mod forged;
+mod hostile;
 mod ifupdown;
 mod interop;
 mod killed;
 mod lab;
 mod leak;
+mod libvirt;
 mod lxc;
+mod lxd;
 mod mtu;
 mod nat;
 mod objects;
@@ -37,7 +41,9 @@ mod refusals;
 mod several;
 mod show;
 mod soak;
+mod trace;
 mod underlay;
+mod watch;
 mod wire;
 mod wrapped;
 
@@ -50,7 +56,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 30] = [
+    let modules: &[fn() -> Vec<Case>] = &[
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -59,14 +65,18 @@ fn main() -> ExitCode {
         docker::cases,
         encrypted::cases,
         export::cases,
+        faults::cases,
         firewall::cases,
         forged::cases,
+        hostile::cases,
         ifupdown::cases,
         interop::cases,
         killed::cases,
         lab::cases,
         leak::cases,
+        libvirt::cases,
         lxc::cases,
+        lxd::cases,
         mtu::cases,
         nat::cases,
         objects::cases,
@@ -77,12 +87,14 @@ fn main() -> ExitCode {
         refusals::cases,
         several::cases,
         show::cases,
+        trace::cases,
         soak::cases,
         underlay::cases,
+        watch::cases,
         wire::cases,
         wrapped::cases,
     ];
-    let cases = modules.into_iter().flat_map(|cases| cases());
+    let cases = modules.iter().flat_map(|cases| cases());
     if !arguments.list {
         machine.announce();
     }
