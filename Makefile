@@ -44,6 +44,7 @@ FILES = \
 	644:examples/kubernetes/Containerfile:share/doc/fanctl/examples/kubernetes/Containerfile \
 	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
+	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
 	644:docs/libvirt.md:share/doc/fanctl/docs/libvirt.md \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
