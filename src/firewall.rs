@@ -330,6 +330,28 @@ mod tests {
     }
 
     #[test]
+    fn what_enters_by_a_port_has_an_address_that_a_container_here_can_have() {
+        let rules = |encapsulation| {
+            let fan = Fan {
+                encapsulation,
+                ..announced()
+            };
+            ports(&fan).into_iter().map(|(_, rule)| rule).collect::<Vec<_>>()
+        };
+        let over_ipip = rules(Encapsulation::Ipip);
+        assert_eq!(
+            over_ipip[..2],
+            [
+                "ip saddr 250.0.0.0/8 ip saddr != 250.0.28.2-250.0.28.255 counter drop",
+                "meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != 250.0.28.2-250.0.28.255 counter drop",
+            ]
+        );
+        let over_vxlan = rules(Encapsulation::Vxlan);
+        assert_eq!(over_vxlan[0], "iifname \"fan-vx16384000\" accept");
+        assert_eq!(over_vxlan[1..], over_ipip);
+    }
+
+    #[test]
     fn a_table_is_the_same_however_nft_prints_it() {
         let ours = ruleset(&announced());
         let printed = ours
