@@ -9,7 +9,7 @@ use crate::bpf::{Comparison, Operand, Width};
 use crate::machine::bpf::interpreter::interpreter;
 
 /// Packets to try a mistaken program on.
-const TRIED: usize = 20_000;
+const TRIED: usize = 40_000;
 
 const NOTHING: Insn = Insn::Goto { offset: 0 };
 
