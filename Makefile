@@ -43,6 +43,7 @@ FILES = \
 	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
+	644:docs/libvirt.md:share/doc/fanctl/docs/libvirt.md \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
 	644:docs/security.md:share/doc/fanctl/docs/security.md \
@@ -58,7 +59,7 @@ DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples sha
 SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
-	tests/boot/root/usr/local/lib/boot/wire tests/unpack debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
+	tests/boot/root/usr/local/lib/boot/wire tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
 .PHONY: help build demo test check bench campaign install uninstall deb rpm static clean

@@ -7,6 +7,7 @@ mod export;
 mod map;
 mod reload;
 mod show;
+mod trace;
 mod up;
 
 use std::io::Write;
@@ -18,6 +19,7 @@ use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::lab;
+use crate::machine::privilege::{self, Needs};
 use crate::mapping::Overlay;
 use crate::object::{Bridge, Object, State};
 
@@ -26,6 +28,8 @@ use crate::object::{Bridge, Object, State};
 /// # Errors
 /// How it ended otherwise.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
+    privilege::drop_to(needs(&cli.command))
+        .map_err(|error| Error::Failed(format!("capabilities that are not needed cannot be given up: {error}")))?;
     match &cli.command {
         Command::Up(args) => match args.all() {
             Some(all) => up::all(all, args.output, out),
@@ -40,6 +44,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),
@@ -48,6 +53,20 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
             clap_complete::generate(args.shell, &mut Cli::command(), "fanctl", out);
             Ok(())
         }
+    }
+}
+
+/// What a verb can need. Files are read as their owner, who is root.
+fn needs(command: &Command) -> Needs {
+    match command {
+        Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
+        Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
+        Command::Trace(_) => Needs::Probing,
+        Command::Up(args) if args.output.dry_run => Needs::Looking,
+        Command::Down(args) if args.output.dry_run => Needs::Looking,
+        Command::Reload(args) if args.output.dry_run => Needs::Looking,
+        Command::Up(_) | Command::Down(_) | Command::Reload(_) => Needs::Changing,
+        Command::Lab(_) => Needs::Namespaces,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What should be: the objects a [`Fan`] consists of on this [`Host`].
 
+use std::collections::BTreeMap;
+
 use crate::config::{MAX_MTU, MIN_MTU};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
@@ -8,10 +10,10 @@ use crate::host::Host;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{
-    Address, Bridge, Dhcp, Direction, Filter, Identity, Object, Owner, Route, Slot, State, Table, Tunnel, TunnelKind,
-    fans,
+    Address, Bridge, Dhcp, Direction, Filter, Identity, Object, Owner, ProgramRef, Route, Slot, State, Table, Tunnel,
+    TunnelKind, fans,
 };
-use crate::program;
+use crate::program::{self, Program};
 
 #[cfg(test)]
 mod tests;
@@ -215,6 +217,29 @@ pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State
     .into_iter()
     .map(|object| (object.key(), object))
     .collect()
+}
+
+/// The program of a place, as this version makes it: a fan's own, or the refusal, which is the same for all.
+fn program_at(place: (Slot, Direction), fans: &BTreeMap<Overlay, Fan>) -> Option<Program> {
+    match place {
+        (Slot::Refuse, _) => Some(program::refuse()),
+        (Slot::Fan(overlay), Direction::Ingress) => Some(program::ingress(&fans.get(&overlay)?.spec())),
+        (Slot::Fan(overlay), Direction::Egress) => Some(program::egress(&fans.get(&overlay)?.spec())),
+    }
+}
+
+/// Completes what was observed: the kernel does not give a program's instructions back, but where it has the digest of what
+/// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
+/// back. What another version made stays unknown, and so does that of a fan whose bridge is gone.
+pub fn recognise(state: &mut State) {
+    let fans = fans(state).map(|fan| (fan.overlay(), fan.clone())).collect();
+    for object in state.values_mut() {
+        let Object::Filter(filter) = object else { continue };
+        let made = program_at((filter.slot, filter.direction), &fans).map(ProgramRef::from);
+        if let Some(made) = made.filter(|made| *made == filter.program) {
+            filter.program = made;
+        }
+    }
 }
 
 /// What we own, without one fan.

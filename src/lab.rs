@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::cli::{LabAction, LabArgs};
 use crate::error::Error;
+use crate::machine::tool;
 use interrupt::Interrupt;
 use report::{Results, Setting, Throughput};
 use stage::Stage;
@@ -99,7 +100,11 @@ fn missing_programs() -> impl Iterator<Item = String> {
         ),
     ];
     programs.into_iter().filter_map(|(program, suite, packages)| {
-        let version = Command::new(program).arg("-V").output();
+        let version = Command::new(program)
+            .env_clear()
+            .env("PATH", tool::PATH)
+            .arg("-V")
+            .output();
         let present = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(suite));
         (!present).then(|| format!("lab: it needs '{program}' of {suite}; install {packages}"))
     })

@@ -18,6 +18,7 @@
 //! | [`resolve`], [`desire`], [`conflict`] | which fan is meant; its objects; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`export`] | a fan in the languages of container runtimes |
+//! | [`trace`] | the way to an address, what proves it, and who is to blame |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`machine`] | the door to the kernel: observe, perform |
 //! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
@@ -54,5 +55,6 @@ pub mod program;
 pub mod report;
 pub mod resolve;
 pub mod signals;
+pub mod trace;
 pub mod transcript;
 pub mod usage;

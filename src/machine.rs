@@ -1,17 +1,19 @@
 //! The door to the machine: [`observe`](Machine::observe) what is, [`perform`](Machine::perform) one step.
 //!
 //! Nothing above this module knows of netlink, bpf(2), files or processes; nothing in it decides. Each file below turns
-//! one kind of object into the kernel's messages and back, and only `observe` and `perform` send them. Asynchrony ends
-//! here: one current-thread runtime inside, plain functions outside.
+//! one kind of object into the kernel's messages and back, and only `observe` and `perform` send them.
 
 pub mod bpf;
 pub mod dnsmasq;
 pub mod filter;
 pub mod link;
+pub mod lookup;
 pub mod netlink;
 pub mod nft;
 mod observe;
 mod perform;
+pub mod privilege;
+pub mod probe;
 pub mod route;
 pub mod sysctl;
 pub mod tool;
@@ -20,7 +22,6 @@ pub mod vni;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::os::fd::OwnedFd;
 
 use netlink::{Netlink, Refusal};
@@ -90,9 +91,8 @@ pub enum Scope {
 /// A connection to the kernel, in the network namespace of the thread that made it.
 pub struct Machine {
     netlink: Netlink,
-    /// Programs that a filter ran before this process replaced or removed it, by digest, so that a step can be taken back
-    /// without knowing their instructions.
-    replaced: RefCell<HashMap<String, OwnedFd>>,
+    /// Programs whose instructions are not known, by digest, so that a step that replaces or removes one can be taken back.
+    held: RefCell<HashMap<String, OwnedFd>>,
 }
 
 impl Machine {
@@ -103,7 +103,7 @@ impl Machine {
     pub fn connect() -> Result<Self, Error> {
         Ok(Self {
             netlink: Netlink::connect()?,
-            replaced: RefCell::default(),
+            held: RefCell::default(),
         })
     }
 }
@@ -114,16 +114,4 @@ impl Machine {
 /// When the setting may not be written.
 pub fn enable_ip_forward() -> Result<(), Error> {
     Ok(sysctl::write(sysctl::IP_FORWARD, true)?)
-}
-
-/// Whether this process may change the network (`CAP_NET_ADMIN` in its effective set).
-#[must_use]
-pub fn is_privileged() -> bool {
-    const CAP_NET_ADMIN: u32 = 12;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let set = effective
-        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
-        .unwrap_or_default();
-    set >> CAP_NET_ADMIN & 1 == 1
 }

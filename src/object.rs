@@ -263,13 +263,13 @@ pub struct Filter {
     pub program: ProgramRef,
 }
 
-/// A program known by the digest of its instructions. The kernel does not give instructions back, so an observed
-/// program has none; equality is that of the digests.
+/// A program known by the digest of its instructions, which is all that the kernel tells of one; equality is that of the
+/// digests.
 #[derive(Clone, Debug)]
 pub struct ProgramRef {
     /// 16 hexadecimal digits.
     pub digest: String,
-    /// The program itself, when it is one that we would load.
+    /// The program itself, when it is one that this version would make.
     pub program: Option<Program>,
 }
 

@@ -91,6 +91,24 @@ Examples:
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage.";
 
+pub const TRACE_EXAMPLES: &str = "\
+ADDRESS is a container, here or behind another host; a gateway; or a host of the underlay, which
+stands for its gateway. Each step tells what is decided there, from the kernel's own answers. Then
+pings prove it, on the underlay and on the fan, small ones and as large as the fan takes. The last
+line names who is to blame:
+  this host        a device, rule, route, program or firewall here
+  the way          wrapped packets are dropped, or only smaller ones get through
+  the other host   it is not there, or has no such fan
+  the address      nobody has it, or it answers no ping, or its interface has the wrong MTU
+Only root may send such pings; others see the steps.
+
+Examples:
+  fanctl trace 250.0.27.2
+  fanctl trace 172.30.0.27
+  fanctl trace 250.0.27.2 --json | jq -r .verdict.cause
+
+Exit status: 0 the address answers, 1 it does not or not as it should, or no fan has it, 2 usage.";
+
 pub const EXPORT_EXAMPLES: &str = "\
 With ipip a container's network is the slice; with vxlan it is the whole overlay, and addresses are
 given out from the slice. Reserved addresses are kept out.

@@ -15,7 +15,7 @@ use crate::desire;
 use crate::error::Error;
 use crate::host::Host;
 use crate::lock::Lock;
-use crate::machine::{self, Machine, Scope};
+use crate::machine::{self, Machine, Scope, privilege};
 use crate::mapping::Overlay;
 use crate::object::{Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
@@ -75,7 +75,7 @@ pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
     if output.dry_run {
         return Ok(None);
     }
-    if !machine::is_privileged() {
+    if !privilege::is_privileged() {
         return Err(Error::Failed(format!(
             "verb '{verb}' changes the network, which takes root; try: sudo fanctl {verb} ..., or --dry-run to look"
         )));
@@ -86,11 +86,14 @@ pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
 impl Change {
     /// Looks, when it is this command's turn.
     pub fn begin(turn: Option<Lock>, output: OutputArgs) -> Result<Self, Error> {
-        if !machine::is_privileged() {
+        if !privilege::is_privileged() {
             output.note("not root: the firewall cannot be read, and is taken to be empty");
         }
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;
+        if !output.dry_run {
+            machine.hold_unknown(&owned, &host)?;
+        }
         Ok(Self {
             machine,
             owned,
@@ -196,7 +199,14 @@ impl Change {
     fn carry_out(&mut self, done: &Done, desired: State) -> Result<(), Error> {
         if self.output.dry_run {
             self.owned = desired;
-        } else if let Err(error) = self.go(done, &desired) {
+            self.host.ip_forward |= done.ip_forward;
+            return Ok(());
+        }
+        let reasons = self.machine.irretrievable(&done.steps);
+        if !reasons.is_empty() {
+            return Err(Error::Refused(reasons));
+        }
+        if let Err(error) = self.go(done, &desired) {
             // What could not be taken back is what the next fan finds.
             if let Ok(found) = self.machine.observe(Scope::All) {
                 (self.owned, self.host) = found;
@@ -233,7 +243,11 @@ impl Change {
 
     /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
     fn verify(&mut self, steps: &[Step], desired: &State) -> Result<(), Error> {
-        (self.owned, self.host) = self.machine.observe(Scope::All)?;
+        let found = self.machine.observe(Scope::All).map_err(|error| {
+            let end = self.take_back(steps);
+            Error::Failed(format!("cannot look whether all is as asked for: {error}; {end}"))
+        })?;
+        (self.owned, self.host) = found;
         let touched: BTreeSet<Owner> = steps.iter().map(|step| step.object().owner()).collect();
         let rest = diff(&self.owned, desired);
         let Some(first) = rest.iter().find(|step| touched.contains(&step.object().owner())) else {

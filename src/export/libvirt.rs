@@ -1,5 +1,5 @@
-//! libvirt: the fan's bridge as a network. A guest's card takes the MTU of the bridge, and its address is for the fan's
-//! DHCP to give.
+//! libvirt: the fan's bridge as a network. A guest's address is for the fan's DHCP to give, and so is its MTU: libvirt takes
+//! none for a network whose bridge is not its own ("mtu size only allowed in open, route, nat, and isolated mode").
 
 use super::Network;
 use super::text::xml;

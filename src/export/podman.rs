@@ -1,5 +1,7 @@
 //! Podman: a network of its `bridge` driver on the fan's bridge, which it is told not to manage: it would remove the bridge
-//! with the last container, and masquerade what goes to other slices (netavark 1.14 and Podman 5.4 know the option).
+//! with the last container, and masquerade what goes to other slices (netavark 1.14 and Podman 5.4 know the option). It makes
+//! the network where it sees no addresses of the host's: it would refuse a subnet that the bridge already has, though not
+//! managing the bridge (containers/common issue 2322).
 
 use super::Network;
 use super::text::{command, shell};
@@ -19,5 +21,5 @@ pub fn network(network: &Network, name: &str) -> String {
         options.push("--disable-dns".into());
     }
     options.push(name.into());
-    command("podman network create", &options)
+    command("unshare --net podman network create", &options)
 }

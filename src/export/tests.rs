@@ -115,7 +115,7 @@ fn podman_is_given_the_range() {
     assert_eq!(
         reserving(vxlan(), 4).render(Runtime::Podman, "fan").unwrap(),
         "\
-podman network create \\
+unshare --net podman network create \\
   --interface-name fan-250-0-28 \\
   --subnet 250.0.0.0/8 \\
   --ip-range 250.0.28.5-250.0.28.254 \\
@@ -125,6 +125,12 @@ podman network create \\
   fan
 "
     );
+}
+
+#[test]
+fn the_page_shows_what_podman_is_told() {
+    let text = ipip().render(Runtime::Podman, "fan").unwrap();
+    assert!(include_str!("../../docs/podman.md").contains(&text), "{text}");
 }
 
 #[test]

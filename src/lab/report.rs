@@ -17,6 +17,7 @@ const COLUMN: usize = 41;
 pub struct Setting {
     /// The kernel's release.
     pub kernel: String,
+    #[serde(rename = "encap")]
     pub encapsulation: Encapsulation,
     /// What there is to say about the choice of it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,7 @@ use super::interrupt::Interrupt;
 use super::topology::{Line, PREFIX, ip};
 use crate::error::Error;
 use crate::lock;
+use crate::machine::tool;
 
 /// Where `ip netns` keeps the names of namespaces.
 pub const NETNS: &str = "/run/netns";
@@ -150,6 +151,8 @@ fn command(line: &Line) -> Command {
     let mut command = Command::new(words.next().unwrap_or_default());
     command
         .args(words)
+        .env_clear()
+        .env("PATH", tool::PATH)
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .process_group(0);

@@ -71,7 +71,7 @@ pub fn change(index: u32, mtu: u32, label: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).mtu(mtu).alias(label).build())
 }
 
-/// A request that makes a device a port of a bridge.
+/// A request that makes a device a port of the bridge of an index; 0 is none.
 #[must_use]
 pub fn enslave(index: u32, bridge: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).controller(bridge).build())

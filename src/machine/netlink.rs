@@ -1,19 +1,20 @@
-//! One request, one answer: route netlink by way of rtnetlink, with the kernel's own sentence in every error.
+//! One request, one answer: route netlink on a plain socket, with the kernel's own sentence in every error.
 //!
-//! rtnetlink sends one message a datagram and does not know the messages of VXLAN's VNI filter, so those two
-//! needs go over a plain socket of their own: see [`Netlink::batch`] and [`Netlink::raw`].
+//! The messages are rtnetlink's and netlink-packet-route's. rtnetlink's own connection is not used: it does not outlive a
+//! request that could not be sent, after which no step could be taken back; nor does it send several requests in one
+//! datagram ([`Netlink::batch`]), or know the messages of VXLAN's VNI filter ([`Netlink::raw`]).
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 
-use futures::StreamExt;
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Parseable,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable, Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
-use netlink_sys::{AsyncSocket, Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// What the kernel said to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,9 +120,9 @@ fn without_texts(payload: &[u8]) -> Vec<u8> {
 
 /// A connection to route netlink in the network namespace of the thread that made it.
 pub struct Netlink {
-    runtime: tokio::runtime::Runtime,
-    handle: RefCell<rtnetlink::Handle>,
     socket: Socket,
+    /// The number of the last request. What answers another one is late, and nobody waits for it.
+    sequence: Cell<u32>,
 }
 
 impl Netlink {
@@ -130,18 +131,13 @@ impl Netlink {
     /// # Errors
     /// When the kernel gives no netlink socket, which it does to anybody unless a sandbox forbids.
     pub fn connect() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let (mut connection, handle, _) = runtime.block_on(async { rtnetlink::new_connection() })?;
-        connection.socket_mut().socket_mut().set_ext_ack(true)?;
-        runtime.spawn(connection);
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
         Ok(Self {
-            runtime,
-            handle: RefCell::new(handle),
             socket,
+            sequence: Cell::new(0),
         })
     }
 
@@ -153,7 +149,15 @@ impl Netlink {
         self.exchange(message, NLM_F_ACK | flags).map(drop)
     }
 
-    /// Asks for all objects of a kind.
+    /// Asks one question, which has one answer.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn ask(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+        self.exchange(message, NLM_F_ACK)
+    }
+
+    /// Asks for all objects of a kind. What cannot be read is somebody else's, and left out.
     ///
     /// # Errors
     /// What the kernel said.
@@ -176,30 +180,22 @@ impl Netlink {
     }
 
     fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
-        let broken = |_| Refusal {
-            errno: nix::libc::EIO,
-            sentence: Some("the netlink connection broke".into()),
+        let mut payload = vec![0; message.buffer_len()];
+        message.serialize(&mut payload);
+        let answers = self.request(message.message_type(), flags, &payload)?;
+        let read = |answer: Raw| {
+            let mut header = NetlinkHeader::default();
+            header.message_type = answer.kind;
+            RouteNetlinkMessage::deserialize(&header, &answer.payload).ok()
         };
-        self.runtime.block_on(async {
-            for _ in 0..DUMP_ATTEMPTS {
-                let mut request = NetlinkMessage::from(message.clone());
-                request.header.flags = NLM_F_REQUEST | flags;
-                let mut answers = self.handle.borrow_mut().request(request).map_err(broken)?;
-                let (mut messages, mut interrupted) = (Vec::new(), false);
-                while let Some(answer) = answers.next().await {
-                    interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
-                    match answer.payload {
-                        NetlinkPayload::InnerMessage(message) => messages.push(message),
-                        NetlinkPayload::Error(error) => refusal(&error).map_or(Ok(()), Err)?,
-                        _ => {}
-                    }
-                }
-                if !interrupted {
-                    return Ok(messages);
-                }
-            }
-            Err(Refusal::interrupted())
-        })
+        Ok(answers.into_iter().filter_map(read).collect())
+    }
+
+    /// Numbers for so many requests, the first of them.
+    fn number(&self, count: u32) -> u32 {
+        let first = self.sequence.get().wrapping_add(1);
+        self.sequence.set(self.sequence.get().wrapping_add(count));
+        first
     }
 
     /// Sends several requests in one datagram. The kernel works through a datagram before it returns to us, so that being
@@ -211,7 +207,8 @@ impl Netlink {
         let broken = |refusal| (0, refusal);
         let mut datagram = Vec::new();
         let count = requests.len();
-        for (sequence, (message, flags)) in (1..).zip(requests) {
+        let first = self.number(u32::try_from(count).unwrap_or(u32::MAX));
+        for (sequence, (message, flags)) in (first..).zip(requests) {
             let mut request = NetlinkMessage::from(message);
             request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
             request.header.sequence_number = sequence;
@@ -223,10 +220,13 @@ impl Netlink {
         self.socket.send(&datagram, 0).map_err(|error| broken(error.into()))?;
         let (mut refused, mut answered) = (Vec::new(), 0);
         while answered < count {
-            for answer in self.receive::<RouteNetlinkMessage>().map_err(broken)? {
+            for answer in self.receive().map_err(broken)? {
+                let place = answer.header.sequence_number.wrapping_sub(first) as usize;
+                if place >= count {
+                    continue;
+                }
                 answered += 1;
                 if let NetlinkPayload::Error(error) = answer.payload {
-                    let place = answer.header.sequence_number as usize - 1;
                     refused.extend(refusal(&error).map(|refusal| (place, refusal)));
                 }
             }
@@ -234,17 +234,23 @@ impl Netlink {
         refused.into_iter().min_by_key(|(place, _)| *place).map_or(Ok(()), Err)
     }
 
-    /// Sends a request as payload bytes, of a kind that rtnetlink does not know or reads too strictly, and returns the
+    /// Sends a request as payload bytes, of a kind that the library does not know or reads too strictly, and returns the
     /// payloads that came back before the acknowledgement or the end of the dump.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn raw(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+        let answers = self.request(kind, flags, payload)?;
+        Ok(answers.into_iter().map(|answer| answer.payload).collect())
+    }
+
+    fn request(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Raw>, Refusal> {
         for _ in 0..DUMP_ATTEMPTS {
+            let sequence = self.number(1);
             let mut header = NetlinkHeader::default();
             header.message_type = kind;
             header.flags = NLM_F_REQUEST | flags;
-            header.sequence_number = 1;
+            header.sequence_number = sequence;
             let content = NetlinkPayload::InnerMessage(Raw {
                 kind,
                 payload: payload.to_vec(),
@@ -254,53 +260,68 @@ impl Netlink {
             let mut datagram = vec![0; request.buffer_len()];
             request.serialize(&mut datagram);
             self.socket.send(&datagram, 0)?;
-            if let Some(payloads) = self.receive_all()? {
-                return Ok(payloads);
+            if let Some(answers) = self.answers(sequence)? {
+                return Ok(answers);
             }
         }
         Err(Refusal::interrupted())
     }
 
-    /// The payloads up to the end of an answer; none when the kernel's list changed while it was read.
-    fn receive_all(&self) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
-        let (mut payloads, mut interrupted) = (Vec::new(), false);
+    /// The messages up to the end of an answer; none when the kernel's list changed while it was read.
+    fn answers(&self, sequence: u32) -> Result<Option<Vec<Raw>>, Refusal> {
+        let (mut messages, mut interrupted) = (Vec::new(), false);
         loop {
-            for answer in self.receive::<Raw>()? {
+            for answer in self.receive()? {
+                if answer.header.sequence_number != sequence {
+                    continue;
+                }
                 interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
                 match answer.payload {
-                    NetlinkPayload::InnerMessage(message) => payloads.push(message.payload),
-                    NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(Some(payloads)), Err),
-                    NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(payloads)),
+                    NetlinkPayload::InnerMessage(message) => messages.push(message),
+                    NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(Some(messages)), Err),
+                    NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(messages)),
                     _ => {}
                 }
             }
         }
     }
 
-    fn receive<M: netlink_packet_core::NetlinkDeserializable>(&self) -> Result<Vec<NetlinkMessage<M>>, Refusal> {
+    /// The messages of the next datagram.
+    fn receive(&self) -> Result<Vec<NetlinkMessage<Raw>>, Refusal> {
         let (datagram, _) = self.socket.recv_from_full()?;
-        let mut messages = Vec::new();
-        let mut rest = &datagram[..];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<M>::deserialize(rest).map_err(|error| Refusal {
-                errno: nix::libc::EBADMSG,
-                sentence: Some(error.to_string()),
-            })?;
-            let len = (message.header.length as usize).next_multiple_of(4).min(rest.len());
-            rest = &rest[len.max(4).min(rest.len())..];
-            messages.push(message);
-        }
-        Ok(messages)
+        messages(&datagram).map_err(|error| Refusal {
+            errno: nix::libc::EBADMSG,
+            sentence: Some(error),
+        })
     }
 }
 
-/// A message taken as bytes.
-struct Raw {
-    kind: u16,
-    payload: Vec<u8>,
+/// The messages of a datagram, each with its payload as bytes.
+///
+/// # Errors
+/// When it is cut off.
+pub fn messages(datagram: &[u8]) -> Result<Vec<NetlinkMessage<Raw>>, String> {
+    let mut messages = Vec::new();
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<Raw>::deserialize(rest).map_err(|error| error.to_string())?;
+        let len = (message.header.length as usize).next_multiple_of(4).min(rest.len());
+        rest = &rest[len.max(4).min(rest.len())..];
+        messages.push(message);
+    }
+    Ok(messages)
 }
 
-impl netlink_packet_core::NetlinkSerializable for Raw {
+/// A message taken as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// Its type, as in `RTM_NEWLINK`.
+    pub kind: u16,
+    /// What follows the header.
+    pub payload: Vec<u8>,
+}
+
+impl NetlinkSerializable for Raw {
     fn message_type(&self) -> u16 {
         self.kind
     }
@@ -312,7 +333,7 @@ impl netlink_packet_core::NetlinkSerializable for Raw {
     }
 }
 
-impl netlink_packet_core::NetlinkDeserializable for Raw {
+impl NetlinkDeserializable for Raw {
     type Error = std::convert::Infallible;
 
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {

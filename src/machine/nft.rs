@@ -1,6 +1,6 @@
 //! The fans' nftables tables, and our rules in iptables' forward chain, read and written by `nft`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::firewall::{Accept, FAMILIES, Forward, ForwardChain, Ruleset, table_name, table_overlay};
 use crate::mapping::Overlay;
@@ -112,11 +112,7 @@ fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
             let name = name.split(' ').next().unwrap_or_default();
             chain = ForwardChain::ALL.into_iter().find(|chain| chain.to_string() == name);
         }
-        let accept = Accept::from_rule(chain?, line)?;
-        let handle = line
-            .split_once("# handle ")
-            .and_then(|(_, number)| number.trim().parse().ok());
-        Some((accept, handle))
+        Some((Accept::from_rule(chain?, line)?, handle(line)))
     })
 }
 
@@ -157,27 +153,44 @@ pub fn create_accept(accept: &Accept) -> Result<(), String> {
 /// # Errors
 /// A sentence from `nft`.
 pub fn delete_accept(accept: &Accept) -> Result<(), String> {
-    let chain = accept.chain.to_string();
-    let Ok(listing) = tool::run("nft", &["-a", "list", "chain", "ip", "filter", &chain], "") else {
-        return Ok(());
-    };
-    // Deleting by handle what was listed with it: should the rule go in between, nft says so, and that is as good.
-    let handles: BTreeMap<u64, Accept> = accepts(&listing)
-        .filter_map(|(found, handle)| Some((handle?, found)))
-        .filter(|(_, found)| found == accept)
-        .collect();
-    let script: Vec<String> = handles
-        .keys()
-        .map(|handle| format!("delete rule ip filter {chain} handle {handle}\n"))
-        .collect();
-    tool::run("nft", &["-f", "-"], &script.concat())?;
-    if accept.chain == ForwardChain::DockerUser {
-        let listing = tool::run("nft", &["list", "table", "ip", "filter"], "").unwrap_or_default();
-        if let Some(removal) = removal(&listing) {
-            tool::run("nft", &["-f", "-"], removal)?;
+    let listing = match tool::run("nft", &["-a", "list", "table", "ip", "filter"], "") {
+        Ok(listing) => listing,
+        // That there is no such table is as good as well.
+        Err(said) => {
+            let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
+            return if chains.forward.is_empty() { Ok(()) } else { Err(said) };
         }
+    };
+    match deletion(accept, &listing) {
+        script if script.is_empty() => Ok(()),
+        script => tool::run("nft", &["-f", "-"], &script).map(drop),
     }
-    Ok(())
+}
+
+/// What takes our rule out of the table that is listed with handles, and Docker's chain with it where it was the last. All
+/// of it goes at once or nothing does; by its handle, so that nothing goes that was not listed.
+fn deletion(accept: &Accept, listing: &str) -> String {
+    let handles: BTreeSet<u64> = accepts(listing)
+        .filter(|(found, _)| found == accept)
+        .filter_map(|(_, handle)| handle)
+        .collect();
+    let delete = |handle| format!("delete rule ip filter {} handle {handle}\n", accept.chain);
+    let mut script = handles.iter().map(delete).collect::<Vec<_>>().concat();
+    if accept.chain == ForwardChain::DockerUser {
+        let is_left = |line: &&str| handle(line).is_none_or(|handle| !handles.contains(&handle));
+        let rest: Vec<&str> = listing
+            .lines()
+            .filter(is_left)
+            .map(|line| line.split(" # handle ").next().unwrap_or(line))
+            .collect();
+        script.extend(removal(&rest.join("\n")));
+    }
+    script
+}
+
+/// The number under which nft knows the rule of a line.
+fn handle(line: &str) -> Option<u64> {
+    line.split_once(" # handle ")?.1.trim().parse().ok()
 }
 
 /// What takes away Docker's chain where it is empty and nobody asks it, and the table if nothing else is in it.
@@ -233,6 +246,32 @@ mod tests {
         assert_eq!(removal(&beside), Some("delete chain ip filter DOCKER-USER\n"));
         assert_eq!((removal(&asked), removal(&used), removal("")), (None, None, None));
         assert!(asks(&asked, ForwardChain::DockerUser) && !asks(&beside, ForwardChain::DockerUser));
+    }
+
+    #[test]
+    fn our_rule_goes_with_the_chain_that_it_was_alone_in() {
+        let accept = |overlay: &str, way| Accept {
+            overlay: overlay.parse().unwrap(),
+            chain: ForwardChain::DockerUser,
+            bridge: "fan-250-0-28".parse().unwrap(),
+            way,
+        };
+        let line = |accept: &Accept, number| {
+            format!(
+                "\t\t{} # handle {number}\n",
+                accept.rule().replace("ip filter DOCKER-USER ", "")
+            )
+        };
+        let (ours, theirs) = (accept("250", Way::From), accept("251", Way::From));
+        let listing = |rules: &str| {
+            format!("table ip filter {{ # handle 1\n\tchain DOCKER-USER {{ # handle 14\n{rules}\t}}\n}}\n")
+        };
+        let alone = listing(&line(&ours, 4));
+        let gone = "delete rule ip filter DOCKER-USER handle 4\n";
+        assert_eq!(deletion(&ours, &alone), format!("{gone}delete table ip filter\n"));
+        let beside = listing(&(line(&theirs, 14) + &line(&ours, 4)));
+        assert_eq!(deletion(&ours, &beside), gone);
+        assert_eq!(deletion(&accept("250", Way::To), &alone), "");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
-use super::{Error, Machine, Scope, dnsmasq, filter, is_privileged, link, nft, route, sysctl, tool, vni};
+use super::{Error, Machine, Scope, dnsmasq, filter, link, nft, privilege, route, sysctl, tool, vni};
+use crate::desire;
 use crate::host::{Host, LinkKind};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
@@ -24,7 +25,7 @@ impl Machine {
     pub fn observe(&self, scope: Scope) -> Result<(State, Host), Error> {
         let mut objects = Vec::new();
         let mut host = Host {
-            privileged: is_privileged(),
+            privileged: privilege::is_privileged(),
             ..Host::default()
         };
         let links = self.links(&mut objects, &mut host)?;
@@ -42,7 +43,9 @@ impl Machine {
                 objects.extend(firewall.objects);
             }
         }
-        Ok((objects.into_iter().map(|object| (object.key(), object)).collect(), host))
+        let mut state = objects.into_iter().map(|object| (object.key(), object)).collect();
+        desire::recognise(&mut state);
+        Ok((state, host))
     }
 
     fn links(&self, objects: &mut Vec<Object>, host: &mut Host) -> Result<BTreeMap<u32, InterfaceName>, Error> {

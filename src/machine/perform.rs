@@ -2,14 +2,16 @@
 
 use std::os::fd::AsFd;
 
+use caps::Capability;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 
 use super::netlink::Refusal;
-use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, route, sysctl, vni};
+use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, privilege, route, sysctl, vni};
+use crate::host::Host;
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Filter, Object, Tunnel, TunnelKind};
+use crate::object::{Bridge, Filter, Object, State, Tunnel, TunnelKind};
 use crate::plan::Step;
 
 impl Machine {
@@ -20,7 +22,12 @@ impl Machine {
     pub fn perform(&self, step: &Step) -> Result<(), Error> {
         match step {
             Step::Create(object) => self.create(object),
-            Step::Change { to, .. } => self.change(to),
+            Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
+                // The error that left it half changed is the one to tell.
+                if matches!(to, Object::Bridge(_) | Object::Tunnel(_)) {
+                    let _ = self.change(to, from);
+                }
+            }),
             Step::Delete(object) => match self.delete(object) {
                 Err(Failed::Gone) => Ok(()),
                 other => other.map_err(Error::from),
@@ -73,7 +80,7 @@ impl Machine {
         Ok(())
     }
 
-    fn change(&self, to: &Object) -> Result<(), Error> {
+    fn change(&self, from: &Object, to: &Object) -> Result<(), Error> {
         match to {
             Object::Bridge(bridge) => {
                 let index = index(&bridge.fan.bridge)?;
@@ -86,11 +93,11 @@ impl Machine {
                 self.netlink
                     .send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
                 self.tunnel_settings(tunnel, index)?;
+                if let Object::Tunnel(from) = from {
+                    self.undo_settings(from, tunnel, index)?;
+                }
             }
-            Object::Filter(filter) => {
-                self.keep_program_of(filter)?;
-                self.attach(filter, NLM_F_CREATE)?;
-            }
+            Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
             Object::Firewall(overlay, ruleset) => nft::create_tables(*overlay, ruleset)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
@@ -135,7 +142,7 @@ impl Machine {
                     .iter()
                     .filter(|server| server.dhcp.bridge == dhcp.bridge)
                 {
-                    dnsmasq::stop(server)?;
+                    privilege::raised(&[Capability::CAP_KILL], || dnsmasq::stop(server))?;
                 }
             }
         }
@@ -204,6 +211,29 @@ impl Machine {
         Ok(())
     }
 
+    /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
+    fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let (
+            TunnelKind::Vxlan { vni, bridge, .. },
+            TunnelKind::Vxlan {
+                vni: then, bridge: to, ..
+            },
+        ) = (&from.kind, &to.kind)
+        else {
+            return Ok(());
+        };
+        if bridge.is_some() && to.is_none() {
+            self.netlink.send(&link::enslave(device, 0), 0)?;
+        }
+        if let Some(vni) = vni.filter(|_| vni != then) {
+            match vni::delete(&self.netlink, device, vni) {
+                Err(refusal) if refusal.errno != nix::libc::ENOENT => return Err(refusal.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn remove_half_made<E>(&self, name: &InterfaceName, error: E) -> Result<(), E> {
         // The error that made it half is the one to tell.
         let _ = index(name).map(|index| self.netlink.send(&link::delete(index), 0));
@@ -212,14 +242,14 @@ impl Machine {
 
     /// Puts a program in its place, new or in place of another at once.
     fn attach(&self, filter: &Filter, flags: u16) -> Result<(), Error> {
-        let kept = self.replaced.borrow();
+        let held = self.held.borrow();
         let loaded;
-        let program = match (&filter.program.program, kept.get(&filter.program.digest)) {
+        let program = match (&filter.program.program, held.get(&filter.program.digest)) {
             (Some(program), _) => {
-                loaded = bpf::load(program)?;
+                loaded = privilege::raised(&[Capability::CAP_BPF], || bpf::load(program))?;
                 loaded.as_fd()
             }
-            (None, Some(kept)) => kept.as_fd(),
+            (None, Some(held)) => held.as_fd(),
             (None, None) => return Err(format!("program {} is gone", filter.program.digest).into()),
         };
         let message = filter::encode(filter, index(&filter.link)?, Some(program));
@@ -227,31 +257,58 @@ impl Machine {
     }
 
     fn detach(&self, filter: &Filter) -> Result<(), Failed> {
-        self.keep_program_of(filter)?;
         let message = filter::encode(filter, index(&filter.link)?, None);
         Ok(self.netlink.send(&Message::DelTrafficFilter(message), 0)?)
     }
 
-    /// Keeps the program that runs in a filter's place now, so that the step can be taken back.
-    fn keep_program_of(&self, place: &Filter) -> Result<(), Refusal> {
-        let question = Message::GetTrafficFilter(filter::question(index(&place.link)?, place.direction));
-        for answer in self.netlink.dump(&question)? {
-            let Message::NewTrafficFilter(message) = answer else {
-                continue;
-            };
-            let Some((Object::Filter(found), attached)) =
-                filter::decode(&message, &place.link, place.owner, place.direction)
-            else {
-                continue;
-            };
-            if found.slot == place.slot {
-                // Without the privilege to take hold of it, replacing it fails too, and says so better.
-                if let Ok(program) = bpf::fd_by_id(attached.id) {
-                    self.replaced.borrow_mut().insert(found.program.digest, program);
-                }
-            }
+    /// Takes hold of the programs whose instructions nobody here knows, for as long as this process lives, so that they can
+    /// be put back when a step is taken back. Then no step needs `CAP_SYS_ADMIN`, which is given up; it alone can take hold
+    /// of a program by its number, and who never had it holds none.
+    ///
+    /// # Errors
+    /// When the privilege cannot be given up.
+    pub fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), Error> {
+        let mut held = self.held.borrow_mut();
+        for filter in state.values().filter_map(unknown) {
+            let link = host.link(&filter.link);
+            let attached = link.and_then(|link| {
+                let mut here = link.programs.iter();
+                here.find(|program| (program.direction, program.slot) == (filter.direction, filter.slot))
+            });
+            let program = attached.and_then(|attached| {
+                privilege::raised(&[Capability::CAP_SYS_ADMIN], || bpf::fd_by_id(attached.id)).ok()
+            });
+            held.extend(program.map(|program| (filter.program.digest.clone(), program)));
         }
-        Ok(())
+        Ok(privilege::give_up(Capability::CAP_SYS_ADMIN)?)
+    }
+
+    /// Why the steps must not be taken: what they replace or remove could not be put back if one of them failed.
+    #[must_use]
+    pub fn irretrievable(&self, steps: &[Step]) -> Vec<String> {
+        let held = self.held.borrow();
+        let goes = steps.iter().filter_map(|step| match step {
+            Step::Delete(object) | Step::Change { from: object, .. } => unknown(object),
+            Step::Create(_) => None,
+        });
+        goes.filter(|filter| !held.contains_key(&filter.program.digest))
+            .map(|filter| {
+                format!(
+                    "the {} program of tunnel '{}' is not one that this version of fanctl makes, and without CAP_SYS_ADMIN it \
+                     could not be put back if a step failed; do this as root, not through fan.service",
+                    filter.direction.as_str(),
+                    filter.link
+                )
+            })
+            .collect()
+    }
+}
+
+/// A filter whose program's instructions are not known.
+fn unknown(object: &Object) -> Option<&Filter> {
+    match object {
+        Object::Filter(filter) if filter.program.program.is_none() => Some(filter),
+        _ => None,
     }
 }
 

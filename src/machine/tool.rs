@@ -1,4 +1,5 @@
-//! Programs that we run, always directly and never through a shell.
+//! Programs that we run: always directly and never through a shell, found where only root puts programs and not where the
+//! environment says, and with nothing of the environment. Each has the capabilities that it needs, and no others.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -8,24 +9,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
+use caps::Capability;
 use nix::fcntl::OFlag;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::SigSet;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::pipe2;
 
-/// Where Debian keeps such programs, and where a root shell made by `su` does not look.
-const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
+use super::privilege;
 
-/// A program by name: in PATH, then in the system's own directories.
+/// Where programs are looked for: where sudo looks (`secure_path`), and where NixOS and Guix have theirs.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin:\
+                        /run/current-system/profile/sbin:/run/current-system/profile/bin";
+
+/// A program by name, in [`PATH`].
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(SYSTEM_DIRECTORIES.map(PathBuf::from))
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(program))
+    PATH.split(':')
+        .map(|directory| Path::new(directory).join(program))
         .find(|file| {
             file.metadata()
                 .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
@@ -39,22 +42,39 @@ pub fn find(program: &str) -> Option<PathBuf> {
 pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Result<String, String> {
     let file = find(program).ok_or_else(|| missing(program))?;
     let failed = |error: io::Error| format!("cannot run '{program}': {error}");
-    let mut child = Command::new(file)
+    let mut command = Command::new(file);
+    command
         .args(arguments)
+        .env_clear()
+        .env("PATH", PATH)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that fails early closes its input; its own message says more than our broken pipe.
-        let _ = stdin.write_all(input.as_bytes());
-    }
+        .stderr(Stdio::piped());
+    let mut child = with_only(privilege::NFT, || command.spawn()).map_err(failed)?;
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
+        // It took what it got for all there is.
+        written.map_err(failed)?;
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    // A program that fails early closes its input; its own message says more than our broken pipe.
     Err(complaint(program, &String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Does something in a thread that has these capabilities only, and so has the child that it makes.
+fn with_only<T: Send>(capabilities: &[Capability], action: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let limited = || {
+        privilege::limit_to(capabilities)?;
+        action()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, limited)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Runs a program that goes to the background by itself, and returns when it has.
@@ -66,7 +86,8 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Resu
 /// A sentence: the program is missing, or what it wrote on standard error when it failed.
 pub fn run_daemon(program: &str, arguments: &[String]) -> Result<(), String> {
     let file = find(program).ok_or_else(|| missing(program))?;
-    let (ended, said) = spawn_daemon(&file, arguments).map_err(|error| format!("cannot run '{program}': {error}"))?;
+    let (ended, said) = with_only(privilege::DNSMASQ, || spawn_daemon(&file, arguments))
+        .map_err(|error| format!("cannot run '{program}': {error}"))?;
     match ended {
         WaitStatus::Exited(_, 0) => Ok(()),
         _ => Err(complaint(program, &said)),
@@ -94,7 +115,7 @@ fn spawn_daemon(file: &Path, arguments: &[String]) -> io::Result<(WaitStatus, St
         &actions,
         &attributes,
         &words,
-        &[c"PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+        &[CString::new(format!("PATH={PATH}"))?],
     )?;
     drop(writing);
     let mut said = String::new();

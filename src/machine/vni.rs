@@ -10,6 +10,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP};
 use super::netlink::{Netlink, Refusal};
 
 const RTM_NEWTUNNEL: u16 = 120;
+const RTM_DELTUNNEL: u16 = 121;
 const RTM_GETTUNNEL: u16 = 122;
 const PF_BRIDGE: u8 = 7;
 const VXLAN_VNIFILTER_ENTRY: u16 = 1;
@@ -24,7 +25,7 @@ fn header(index: u32) -> Vec<u8> {
     bytes
 }
 
-/// The payload of a request that lets one identifier in.
+/// The payload of a request about one identifier.
 fn encode(index: u32, vni: u32) -> Vec<u8> {
     let mut bytes = header(index);
     bytes.extend(12_u16.to_ne_bytes());
@@ -64,6 +65,14 @@ pub fn add(netlink: &Netlink, index: u32, vni: u32) -> Result<(), Refusal> {
     netlink
         .raw(RTM_NEWTUNNEL, NLM_F_ACK | NLM_F_CREATE, &encode(index, vni))
         .map(drop)
+}
+
+/// Lets an identifier into a VXLAN device no more.
+///
+/// # Errors
+/// What the kernel said.
+pub fn delete(netlink: &Netlink, index: u32, vni: u32) -> Result<(), Refusal> {
+    netlink.raw(RTM_DELTUNNEL, NLM_F_ACK, &encode(index, vni)).map(drop)
 }
 
 /// The identifiers that the VXLAN devices of this namespace let in, by device index.

@@ -22,7 +22,7 @@ use page::{Call, Item, Page, directory};
 const PAGES: [&str; 4] = ["fan.5", "fan.7", "fan.toml.5", "fanctl.8"];
 
 /// Other people's pages that ours refer to.
-const SYSTEM_PAGES: [&str; 19] = [
+const SYSTEM_PAGES: [&str; 20] = [
     "NetworkManager-dispatcher 8",
     "dnsmasq 8",
     "fuser 1",
@@ -42,6 +42,7 @@ const SYSTEM_PAGES: [&str; 19] = [
     "tc 8",
     "tc-bpf 8",
     "udev 7",
+    "unshare 1",
 ];
 
 /// A command that ends in no other: `up`, or `config check`.
@@ -285,9 +286,13 @@ fn exit_statuses_are_those_that_there_are() {
         .collect();
     // Of a new kind of error the compiler tells that it is missing here.
     let is_one = |error: &Error| match error {
-        Error::Unread | Error::Failed(_) | Error::Usage(_) | Error::Faulty(_) | Error::Refused(_) | Error::Differs => {
-            true
-        }
+        Error::Unread
+        | Error::Failed(_)
+        | Error::Usage(_)
+        | Error::Faulty(_)
+        | Error::Refused(_)
+        | Error::Differs
+        | Error::Found => true,
         Error::Several(_) | Error::Interrupted(..) => false,
     };
     let none = String::new;
@@ -298,6 +303,7 @@ fn exit_statuses_are_those_that_there_are() {
         Error::Faulty(vec![]),
         Error::Refused(vec![]),
         Error::Differs,
+        Error::Found,
     ];
     assert!(errors.iter().all(is_one));
     assert_eq!(documented, errors.iter().map(Error::exit_status).collect());

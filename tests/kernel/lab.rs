@@ -39,7 +39,7 @@ fn a_lab_proves_itself_and_is_kept_until_it_is_taken_down(encap: Encap) {
     let host = lan.host("172.30.0.28");
     let words = format!("lab --json --keep --encap {encap}");
     let json = host.unchanged(|| host.fanctl(&words).ok()).json();
-    assert_eq!(json["encapsulation"], encap.to_string(), "{json:#}");
+    assert_eq!(json["encap"], encap.to_string(), "{json:#}");
     let pings = list(&json, "ping");
     assert_eq!(
         pings.len(),

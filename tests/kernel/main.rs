@@ -16,7 +16,9 @@ mod configured;
 mod converge;
 mod dhcp;
 mod docker;
+mod encrypted;
 mod export;
+mod faults;
 mod firewall;
 mod forged;
 mod hostile;
@@ -25,16 +27,21 @@ mod interop;
 mod killed;
 mod lab;
 mod leak;
+mod libvirt;
 mod lxc;
+mod lxd;
 mod mtu;
 mod nat;
 mod objects;
 mod options;
 mod podman;
+mod privileges;
 mod program;
 mod refusals;
 mod several;
 mod show;
+mod trace;
+mod soak;
 mod underlay;
 mod wire;
 mod wrapped;
@@ -48,14 +55,16 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 28] = [
+    let modules: &[fn() -> Vec<Case>] = &[
         cni::cases,
         configured::cases,
         configured::files::cases,
         converge::cases,
         dhcp::cases,
         docker::cases,
+        encrypted::cases,
         export::cases,
+        faults::cases,
         firewall::cases,
         forged::cases,
         hostile::cases,
@@ -64,21 +73,26 @@ fn main() -> ExitCode {
         killed::cases,
         lab::cases,
         leak::cases,
+        libvirt::cases,
         lxc::cases,
+        lxd::cases,
         mtu::cases,
         nat::cases,
         objects::cases,
         options::cases,
         podman::cases,
+        privileges::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
         several::cases,
         show::cases,
+        trace::cases,
+        soak::cases,
         underlay::cases,
         wire::cases,
         wrapped::cases,
     ];
-    let cases = modules.into_iter().flat_map(|cases| cases());
+    let cases = modules.iter().flat_map(|cases| cases());
     if !arguments.list {
         machine.announce();
     }

@@ -1,32 +1,89 @@
-//! Podman's own containers on the fan, by the list that `fanctl export cni` prints: Debian 12 has Podman 4.3, whose
-//! `network create` cannot be told the name of a bridge.
+//! Podman's own containers on the fan: Debian 13's by what `fanctl export podman` prints, and Debian 12's, whose `network
+//! create` cannot be told whose a bridge is, by the list that `fanctl export cni` prints.
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Encap, Host, Lan, Podman, cni};
+use crate::support::{Encap, Host, Lan, Podman, assert_same, cni};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("runtime::podman")
-        .each_with(&[Need::Tier2], named![containers_talk_and_give_back_their_addresses])
+        .each_with(
+            &[Need::Tier2],
+            named![
+                containers_of_netavark_talk_and_leave_nothing,
+                names_are_found_where_the_fan_has_no_dhcp,
+                containers_of_cni_talk_and_give_back_their_addresses,
+            ],
+        )
         .list()
 }
 
-/// Podman on a host with a fan.
+/// Two hosts on an underlay that leads to the internet, where what is forwarded is dropped unless somebody asks for it.
 #[track_caller]
-fn podman(host: &Host, encap: Encap) -> Podman<'_> {
-    host.exec("iptables -w -P FORWARD DROP").ok();
-    host.up(encap);
-    let list = host.fanctl("export cni").ok().stdout;
-    Podman::on(host, &list)
+fn hosts(lan: &Lan) -> [Host; 2] {
+    ["172.30.0.28", "172.30.0.27"].map(|address| {
+        let host = lan.host(address);
+        host.ip(&format!("route add default via {}", lan.gateway()));
+        host.exec("iptables -w -P FORWARD DROP").ok();
+        host
+    })
 }
 
-fn containers_talk_and_give_back_their_addresses(encap: Encap) {
+/// Makes the network by the command that is exported, as it is.
+#[track_caller]
+fn make_network(host: &Host, podman: &Podman) {
+    let command = host.fanctl("export podman").ok();
+    assert_eq!(command.stderr, "");
+    podman.make_network(&command.stdout);
+}
+
+fn containers_of_netavark_talk_and_leave_nothing(encap: Encap) {
     let lan = Lan::new();
-    let hosts = ["172.30.0.28", "172.30.0.27"].map(|address| lan.host(address));
-    for host in &hosts {
-        host.ip(&format!("route add default via {}", lan.gateway()));
-    }
-    let [a, b] = hosts.each_ref().map(|host| podman(host, encap));
+    let hosts = hosts(&lan);
+    let [a, b] = hosts.each_ref().map(|host| {
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 --dhcp {}", encap.words()))
+            .ok();
+        Podman::with_netavark(host)
+    });
+    let before = hosts[0].dump();
+    make_network(&hosts[0], &a);
+    make_network(&hosts[1], &b);
+    let (ca, cb) = (a.container("web", ""), b.container("web", ""));
+    assert_eq!([ca.address.as_str(), cb.address.as_str()], ["250.0.28.2", "250.0.27.2"]);
+    ca.all_works(&cb, encap);
+    let second = a.container("second", "");
+    assert_eq!(second.address, "250.0.28.3");
+    second.reaches(&ca);
+    second.reaches(&cb);
+
+    // The bridge stays when the last container goes, and an address that was given back is given out again.
+    a.remove_all();
+    assert_same(&before, &hosts[0].dump(), "podman rm");
+    assert_eq!(a.container("third", "").address, "250.0.28.4");
+    a.remove_all();
+    a.podman("network rm fan").ok();
+    assert_same(&before, &hosts[0].dump(), "podman network rm");
+    hosts[0].down();
+}
+
+fn names_are_found_where_the_fan_has_no_dhcp(encap: Encap) {
+    let lan = Lan::new();
+    let [host, _] = hosts(&lan);
+    host.up(encap);
+    let podman = Podman::with_netavark(&host);
+    make_network(&host, &podman);
+    let (one, other) = (podman.container("one", ""), podman.container("other", ""));
+    one.exec("ping -c 1 -W 10 other").ok().stdout_has(&[&other.address]);
+}
+
+fn containers_of_cni_talk_and_give_back_their_addresses(encap: Encap) {
+    let lan = Lan::new();
+    let hosts = hosts(&lan);
+    let [a, b] = hosts.each_ref().map(|host| {
+        host.up(encap);
+        let list = host.fanctl("export cni").ok().stdout;
+        Podman::with_cni(host, &list)
+    });
     let (ca, cb) = (a.container("web", "--publish 8080:7"), b.container("web", ""));
     assert_eq!([ca.address.as_str(), cb.address.as_str()], ["250.0.28.2", "250.0.27.2"]);
     ca.all_works(&cb, encap);

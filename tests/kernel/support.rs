@@ -5,16 +5,20 @@ mod cgroup;
 pub mod cni;
 mod dockerd;
 mod dump;
+mod fault;
 mod image;
 mod instance;
 mod interrupt;
 mod lan;
+mod libvirt;
 mod lxc;
+mod lxd;
 mod machine;
 mod namespace;
 mod output;
 mod packet;
 mod podman;
+mod root;
 mod station;
 mod traffic;
 mod unpacked;
@@ -29,7 +33,9 @@ pub use dockerd::Docker;
 pub use dump::assert_same;
 pub use instance::Instance;
 pub use lan::{Container, Host, INTERNET, Lan, NOBODY, own_state};
+pub use libvirt::Libvirt;
 pub use lxc::Lxc;
+pub use lxd::Lxd;
 pub use machine::{Machine, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
@@ -37,6 +43,7 @@ pub use packet::{
     Crafted, FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from,
 };
 pub use podman::Podman;
+pub use root::Root;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
 

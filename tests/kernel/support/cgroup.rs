@@ -26,7 +26,8 @@ impl Cgroup {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
-            name: format!("fanctl-test-{}-{count}", process::id()),
+            // libvirt adds a suffix where there is no dot.
+            name: format!("fanctl-test-{}.{count}", process::id()),
             hierarchies: namespace.run(mount_hierarchies),
         }
     }
@@ -34,6 +35,23 @@ impl Cgroup {
     /// For `--cgroup-parent`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The lines of a shell that put it into the cgroup, with all that it starts.
+    pub fn join_script(&self) -> String {
+        let join = |hierarchy: &PathBuf| {
+            let own = hierarchy.join(&self.name);
+            // A cpuset of version 1 takes nobody in before it has processors and memory.
+            format!(
+                "mkdir -p {own}
+                 for key in cpuset.cpus cpuset.mems; do
+                   [ ! -e {own}/cgroup.clone_children ] || [ ! -e {own}/$key ] || cat {own}/../$key >{own}/$key
+                 done
+                 echo $$ >{own}/cgroup.procs\n",
+                own = own.display()
+            )
+        };
+        self.hierarchies.iter().map(join).collect()
     }
 
     /// Kills what is in it, and removes it. Runs in the namespace, where the hierarchies are.

@@ -3,6 +3,15 @@
 /// The image's name.
 pub const IMAGE: &str = "fan-test";
 
+/// What a container does with its lease, as a script of udhcpc.
+pub const LEASE: &str = "#!/bin/sh
+[ \"$1\" = bound ] || exit 0
+ip addr add \"$ip/$mask\" dev \"$interface\"
+ip link set \"$interface\" mtu \"$mtu\"
+ip route add default via \"$router\"
+echo \"$ip\" >/address
+";
+
 /// A script that makes the image's tree in a directory.
 pub fn tree(directory: &str) -> String {
     format!(

@@ -6,15 +6,6 @@ use super::image;
 use super::unpacked::unpacked;
 use super::{Host, Instance, eventually};
 
-/// What a container does with its lease, as a script of udhcpc.
-const LEASE: &str = "#!/bin/sh
-[ \"$1\" = bound ] || exit 0
-ip addr add \"$ip/$mask\" dev \"$interface\"
-ip link set \"$interface\" mtu \"$mtu\"
-ip route add default via \"$router\"
-echo \"$ip\" >/address
-";
-
 /// A script that runs its arguments and does not wait.
 const BEGIN: &str = "/run/lxc/begin";
 
@@ -53,7 +44,7 @@ impl<'a> Lxc<'a> {
             ))
             .ok();
         self.host.sh(&image::tree(&root)).ok();
-        self.host.write(&format!("{root}/lease"), LEASE);
+        self.host.write(&format!("{root}/lease"), image::LEASE);
         self.host.sh(&format!("chmod +x {root}/lease")).ok();
         let number = name.bytes().fold(0_u8, u8::wrapping_add);
         let configuration = format!(

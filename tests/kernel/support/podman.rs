@@ -1,11 +1,10 @@
-//! Podman on a host, as Debian 12 ships it, with the plugins of CNI: its files are in the host's own `/run`, its containers in
-//! a cgroup of their own, and both go with it.
+//! Podman on a host: its files are in the host's own `/run`, its containers in a cgroup of their own, and both go with it.
 
 use super::cgroup::Cgroup;
 use super::image::{self, IMAGE};
-use super::{Host, Instance, own_state};
+use super::{Host, Instance, Output, Root, own_state};
 
-/// What `--root` and its like do not tell. Debian's limits are more than a container's parent may have here.
+/// What `--root` and its like do not tell Debian 12's. The limits are more than a container's parent may have here.
 const CONFIGURATION: &str = r#"
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -24,45 +23,107 @@ tmp_dir = "/run/podman/tmp"
 const ENGINE: &str = "env CONTAINERS_CONF=/run/podman/containers.conf podman --root /run/podman/root --runroot /run/podman/run \
                       --storage-driver vfs";
 
+/// The same for Debian 13's, in a root of its own.
+const NEWER_CONFIGURATION: &str = r#"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "crun"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"#;
+
 /// Podman, which is no daemon.
 pub struct Podman<'a> {
     host: &'a Host,
-    cgroup: Cgroup,
+    place: Place<'a>,
+    engine: String,
+}
+
+/// Where it and its containers are.
+enum Place<'a> {
+    Machine(Cgroup),
+    Root(Root<'a>),
 }
 
 impl<'a> Podman<'a> {
-    /// Has the image of the tests, and this list of plugins as its only network.
+    /// Debian 12's, with the image of the tests, and this list of CNI's plugins as its only network.
     #[track_caller]
-    pub fn on(host: &'a Host, list: &str) -> Self {
+    pub fn with_cni(host: &'a Host, list: &str) -> Self {
         let cgroup = Cgroup::in_namespace(host);
         own_state(host);
         host.sh("mkdir -p /run/podman/net").ok();
         host.write("/run/podman/containers.conf", CONFIGURATION);
         host.write("/run/podman/net/fan.conflist", list);
-        let podman = Self { host, cgroup };
         host.sh(&image::tree("/run/podman/image")).ok();
         host.sh(&format!("tar -C /run/podman/image -c . | {ENGINE} import - {IMAGE}"))
             .ok();
-        podman
+        Self {
+            host,
+            place: Place::Machine(cgroup),
+            engine: ENGINE.into(),
+        }
+    }
+
+    /// Debian 13's, with netavark, the image of the tests, and no network yet.
+    #[track_caller]
+    pub fn with_netavark(host: &'a Host) -> Self {
+        let root = Root::on(host);
+        host.write(&Root::path("/etc/containers/containers.conf"), NEWER_CONFIGURATION);
+        host.write(
+            &Root::path("/etc/containers/storage.conf"),
+            "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/storage\"\ngraphroot = \"/storage\"\n",
+        );
+        let engine = format!("{} podman", root.enter());
+        let image = Root::path("/image");
+        host.sh(&format!("tar -C {image} -c . | {engine} import - {IMAGE}"))
+            .ok();
+        Self {
+            host,
+            place: Place::Root(root),
+            engine,
+        }
+    }
+
+    /// Runs a command of Podman's.
+    #[track_caller]
+    pub fn podman(&self, words: &str) -> Output {
+        self.host.exec(&format!("{} {words}", self.engine))
+    }
+
+    /// Runs what `fanctl export podman` printed, in the root that it has.
+    #[track_caller]
+    pub fn make_network(&self, command: &str) {
+        match &self.place {
+            Place::Machine(_) => self.host.sh(command).ok(),
+            Place::Root(root) => root.sh(command).ok(),
+        };
     }
 
     /// Starts a container that waits, on the fan.
     #[track_caller]
     pub fn container(&self, name: &str, options: &str) -> Instance<'a> {
-        let options = format!("--cgroup-parent {} --network fan {options}", self.cgroup.name());
-        Instance::start(self.host, ENGINE, name, &options)
+        // For ping, which Podman 5 gives no raw sockets.
+        let cgroup = match &self.place {
+            Place::Machine(cgroup) => cgroup.name(),
+            Place::Root(root) => root.cgroup(),
+        };
+        let options = format!("--cgroup-parent {cgroup} --cap-add NET_RAW --network fan {options}");
+        Instance::start(self.host, &self.engine, name, &options)
     }
 
     /// Ends its containers, which gives back their addresses.
     #[track_caller]
     pub fn remove_all(&self) {
-        self.host.exec(&format!("{ENGINE} rm --all --force --time 0")).ok();
+        self.podman("rm --all --force --time 0").ok();
     }
 }
 
 impl Drop for Podman<'_> {
     fn drop(&mut self) {
-        let _ = self.host.exec(&format!("{ENGINE} rm --all --force --time 0"));
-        self.cgroup.remove(self.host);
+        let _ = self.podman("rm --all --force --time 0");
+        if let Place::Machine(cgroup) = &self.place {
+            cgroup.remove(self.host);
+        }
     }
 }
