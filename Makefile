@@ -27,8 +27,10 @@ FILES = \
 	644:$(COMPLETIONS)/fanctl.fish:share/fish/vendor_completions.d/fanctl.fish \
 	644:systemd/fan.service:lib/systemd/system/fan.service \
 	644:systemd/fan@.service:lib/systemd/system/fan@.service \
+	644:systemd/fan-watch.service:lib/systemd/system/fan-watch.service \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan-watch.service.d/10-sandbox.conf \
 	644:systemd/networkd-fan.conf:lib/systemd/networkd.conf.d/50-fan.conf \
 	644:systemd/05-fan.network:lib/systemd/network/05-fan.network \
 	644:systemd/05-fan-by-name.network:lib/systemd/network/05-fan-by-name.network \
@@ -54,7 +56,7 @@ FILES = \
 
 # The directories among them that nobody else uses.
 DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs share/doc/fanctl \
-	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
+	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
 SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \

@@ -3,6 +3,7 @@
 mod fan;
 mod text;
 mod trace;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ use crate::encap::Encapsulation;
 use crate::error::Error;
 use crate::export::{self, Runtime};
 use crate::mapping::Overlay;
+
+pub use watch::WatchArgs;
 
 /// The fan: every host of an underlay gets a slice of an overlay, computed from its own address
 ///
@@ -45,6 +48,9 @@ pub enum Command {
     /// Tell whether the machine matches its configuration
     #[command(after_help = text::STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Tell of every change that a fan suffers, and keep those as configured that are to follow
+    #[command(after_help = text::WATCH_EXAMPLES)]
+    Watch(WatchArgs),
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),

@@ -9,6 +9,7 @@ mod reload;
 mod show;
 mod trace;
 mod up;
+mod watch;
 
 use std::io::Write;
 
@@ -43,6 +44,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         }
         Command::Reload(args) => reload::reload(args, out),
         Command::Status(args) => reload::status(args, out),
+        Command::Watch(args) => watch::watch(args, out),
         Command::Show(args) => show::show(args, out),
         Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
@@ -65,7 +67,7 @@ fn needs(command: &Command) -> Needs {
         Command::Up(args) if args.output.dry_run => Needs::Looking,
         Command::Down(args) if args.output.dry_run => Needs::Looking,
         Command::Reload(args) if args.output.dry_run => Needs::Looking,
-        Command::Up(_) | Command::Down(_) | Command::Reload(_) => Needs::Changing,
+        Command::Up(_) | Command::Down(_) | Command::Reload(_) | Command::Watch(_) => Needs::Changing,
         Command::Lab(_) => Needs::Namespaces,
     }
 }

@@ -10,7 +10,7 @@ use crate::name::InterfaceName;
 use crate::object::{Direction, Slot};
 
 /// The machine, as far as it matters here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Host {
     /// Every network interface, ours included.
     pub links: Vec<Link>,

@@ -20,6 +20,7 @@
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`trace`] | the way to an address, what proves it, and who is to blame |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
+//! | [`watch`] | what happens to a fan, in sentences |
 //! | [`machine`] | the door to the kernel: observe, perform |
 //! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
 //!
@@ -58,3 +59,4 @@ pub mod signals;
 pub mod trace;
 pub mod transcript;
 pub mod usage;
+pub mod watch;

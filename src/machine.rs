@@ -8,6 +8,7 @@ pub mod dnsmasq;
 pub mod filter;
 pub mod link;
 pub mod lookup;
+pub mod monitor;
 pub mod netlink;
 pub mod nft;
 mod observe;

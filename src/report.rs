@@ -66,6 +66,7 @@ pub fn entry(entry: &Entry) -> Value {
             Kind::Text => Value::String(text),
             // Numbers and flags are written alike in JSON.
             Kind::Number | Kind::Flag => text.parse().unwrap_or(Value::Null),
+            Kind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
         });
         (key.name.replace('-', "_"), value)
     });

@@ -66,6 +66,19 @@ Examples:
 
 Exit status: 0 the machine is as configured, 1 failed, 2 usage or configuration, 4 it is not.";
 
+pub const WATCH_EXAMPLES: &str = "\
+It stays, and prints a line for each change: of the underlay's address, MTU or interface, and of
+anything that belongs to a fan. A fan of the configuration that has follow = true is made as
+configured again, unless the bridge of containers had to go for it; with follow = \"renumber\" also
+then. A fan that was taken down stays down. The configuration is read again at each change and on
+SIGHUP; SIGTERM and SIGINT end it.
+
+Examples:
+  fanctl watch
+  systemctl enable --now fan-watch
+
+Exit status: 0 it was asked to end, 1 failed, 2 usage or configuration.";
+
 pub const CONFIG_EXAMPLES: &str = "\
 The files are /etc/fan.toml and /etc/network/fan. Both are read, and a fan that stands in both must
 be the same.

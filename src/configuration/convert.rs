@@ -12,7 +12,8 @@ pub fn table(config: &Config) -> String {
     for (key, value) in config.values() {
         let value = match key.kind {
             Kind::Text => toml::Value::String(value).to_string(),
-            Kind::Number | Kind::Flag => value,
+            Kind::FlagOrText if value.parse::<bool>().is_err() => toml::Value::String(value).to_string(),
+            Kind::Number | Kind::Flag | Kind::FlagOrText => value,
         };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{} = {value}", key.name);

@@ -1,6 +1,6 @@
 //! The fans' nftables tables, and our rules in iptables' forward chain, read and written by `nft`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::firewall::{Accept, FAMILIES, Forward, ForwardChain, Ruleset, table_name, table_overlay};
 use crate::mapping::Overlay;

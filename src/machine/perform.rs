@@ -35,6 +35,18 @@ impl Machine {
         }
     }
 
+    /// Makes somebody's interface a port of a bridge; that it is gone is as good.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn attach_port(&self, port: &InterfaceName, bridge: &InterfaceName) -> Result<(), Error> {
+        let Ok(port) = index(port) else { return Ok(()) };
+        match self.netlink.send(&link::enslave(port, index(bridge)?), 0) {
+            Err(refusal) if refusal.errno != nix::libc::ENODEV => Err(refusal.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn create(&self, object: &Object) -> Result<(), Error> {
         const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
         match object {

@@ -14,7 +14,7 @@ fn the_program_tells_its_verbs() {
     for words in ["--help", "help", "-h"] {
         fanctl(words)
             .succeeds()
-            .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  show "])
+            .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  watch ", "  show "])
             .prints_all_of(&[
                 "  trace ",
                 "  export ",
@@ -80,6 +80,10 @@ fn the_verbs_of_the_configuration_tell_theirs() {
         ],
     );
     help_of("status", &["--config <FILE>", "--json", "4 it is not"]);
+    help_of(
+        "watch",
+        &["--config <FILE>", "-v, --verbose", "follow", "SIGHUP", "Exit status"],
+    );
     help_of("config", &["check", "list", "convert", "/etc/fan.toml", "Exit status"]);
     fanctl("config list --help")
         .succeeds()

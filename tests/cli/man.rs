@@ -38,6 +38,7 @@ const SYSTEM_PAGES: [&str; 20] = [
     "nft 8",
     "ping 8",
     "sysctl 8",
+    "systemd 1",
     "systemd-networkd 8",
     "tc 8",
     "tc-bpf 8",

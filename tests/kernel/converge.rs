@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Ways to lose one object each.
-fn losses(encap: Encap) -> Vec<String> {
+pub fn losses(encap: Encap) -> Vec<String> {
     let tunnel = encap.tunnel();
     let mut losses: Vec<String> = [
         "ip link del fan-250-0-28",

@@ -40,9 +40,10 @@ mod program;
 mod refusals;
 mod several;
 mod show;
-mod trace;
 mod soak;
+mod trace;
 mod underlay;
+mod watch;
 mod wire;
 mod wrapped;
 
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         trace::cases,
         soak::cases,
         underlay::cases,
+        watch::cases,
         wire::cases,
         wrapped::cases,
     ];

@@ -22,6 +22,7 @@ mod root;
 mod station;
 mod traffic;
 mod unpacked;
+mod watcher;
 
 use std::fmt;
 use std::thread;
@@ -46,6 +47,7 @@ pub use podman::Podman;
 pub use root::Root;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
+pub use watcher::Watcher;
 
 use crate::case::Need;
 
