@@ -49,6 +49,7 @@ FILES = \
 	644:docs/libvirt.md:share/doc/fanctl/docs/libvirt.md \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
+	644:docs/security.md:share/doc/fanctl/docs/security.md \
 	644:README.md:share/doc/fanctl/README.md \
 	644:CHANGELOG.md:share/doc/fanctl/CHANGELOG.md \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
