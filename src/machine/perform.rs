@@ -213,8 +213,12 @@ impl Machine {
 
     /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
     fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), Error> {
-        let (TunnelKind::Vxlan { vni, bridge, .. }, TunnelKind::Vxlan { vni: then, bridge: to, .. }) =
-            (&from.kind, &to.kind)
+        let (
+            TunnelKind::Vxlan { vni, bridge, .. },
+            TunnelKind::Vxlan {
+                vni: then, bridge: to, ..
+            },
+        ) = (&from.kind, &to.kind)
         else {
             return Ok(());
         };

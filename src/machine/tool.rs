@@ -51,7 +51,10 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Resu
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = with_only(privilege::NFT, || command.spawn()).map_err(failed)?;
-    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
         // It took what it got for all there is.

@@ -72,9 +72,7 @@ pub fn add(netlink: &Netlink, index: u32, vni: u32) -> Result<(), Refusal> {
 /// # Errors
 /// What the kernel said.
 pub fn delete(netlink: &Netlink, index: u32, vni: u32) -> Result<(), Refusal> {
-    netlink
-        .raw(RTM_DELTUNNEL, NLM_F_ACK, &encode(index, vni))
-        .map(drop)
+    netlink.raw(RTM_DELTUNNEL, NLM_F_ACK, &encode(index, vni)).map(drop)
 }
 
 /// The identifiers that the VXLAN devices of this namespace let in, by device index.

@@ -109,7 +109,13 @@ impl Scenario {
             }
             self.begin();
         }
-        eprintln!("{} {:?}: {} acts, {:?}", self.command, self.fans, acts.len(), begun.elapsed());
+        eprintln!(
+            "{} {:?}: {} acts, {:?}",
+            self.command,
+            self.fans,
+            acts.len(),
+            begun.elapsed()
+        );
     }
 
     /// The host is as it was before. Of several fans each is as it was, or as it was to be, and not all are that.

@@ -23,6 +23,7 @@ mod forged;
 mod ifupdown;
 mod interop;
 mod killed;
+mod kubernetes;
 mod lab;
 mod leak;
 mod libvirt;
@@ -50,7 +51,7 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 30] = [
+    let modules: [fn() -> Vec<Case>; 31] = [
         cni::cases,
         configured::cases,
         configured::files::cases,
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         ifupdown::cases,
         interop::cases,
         killed::cases,
+        kubernetes::cases,
         lab::cases,
         leak::cases,
         libvirt::cases,
