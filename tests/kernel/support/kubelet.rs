@@ -48,7 +48,8 @@ impl<'a> Kubelet<'a> {
     /// Ends it, and waits until those that watched over its containers have ended, too.
     #[track_caller]
     pub fn down(&self) {
-        self.root.exec("podman kube down /fan.yaml").ok();
+        // `kube down` would give them ten seconds.
+        self.root.exec("podman pod rm --all --force --time 0").ok();
         eventually("Podman has cleaned up", || {
             let processes = self.host.processes();
             let is_podmans = |(_, line): &(_, String)| line.contains("conmon") || line.contains("podman");
