@@ -19,7 +19,7 @@ pub enum Needs {
     Nothing,
     /// To read what there is.
     Looking,
-    /// To read what there is, and to send probes.
+    /// To read what there is, to ask a program that runs, and to send probes.
     Probing,
     /// To read what only a diagnosis asks for, and to try whether a program can be loaded.
     Examining,
@@ -36,6 +36,10 @@ const LOOKING: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS
 /// Loading a program takes `CAP_BPF` beside `CAP_NET_ADMIN`; `CAP_PERFMON` is for programs that do more with pointers than
 /// ours. A server of another user is ended with `CAP_KILL`. `CAP_SYS_ADMIN` is given up before the first step.
 const CHANGING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_KILL, Capability::CAP_SYS_ADMIN];
+
+/// A program that runs is opened with `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id`, kernel/bpf/syscall.c at v6.12), which is
+/// given up before the first probe.
+const PROBING: [Capability; 2] = [Capability::CAP_NET_RAW, Capability::CAP_SYS_ADMIN];
 
 /// For `nft`: what it has from us.
 pub const NFT: &[Capability] = &[Capability::CAP_NET_ADMIN];
@@ -59,8 +63,8 @@ impl Needs {
         match self {
             Self::Nothing => HashSet::new(),
             Self::Looking => looking.collect(),
-            Self::Probing => looking.chain([Capability::CAP_NET_RAW]).collect(),
             Self::Examining => looking.chain([Capability::CAP_NET_RAW, Capability::CAP_BPF]).collect(),
+            Self::Probing => looking.chain(PROBING).collect(),
             Self::Changing | Self::Namespaces => looking.chain(CHANGING).chain(DNSMASQ.iter().copied()).collect(),
         }
     }
