@@ -106,17 +106,23 @@ fn diagnose(host: &Host, options: &str, verdict: &str, check: &str) -> Value {
     finding
 }
 
-/// Does what a finding says.
+/// Does what a finding says, and examines again, as `--fix` does by itself.
 #[track_caller]
-fn mend(host: &Host, options: &str, finding: &Value) {
+fn mend(host: &Host, options: &str, finding: &Value) -> (Output, Vec<Value>) {
     if finding["fixable"] == true {
-        host.fanctl(&format!("doctor --fix {options}"));
-        return;
+        let (output, findings) = examine(host, &format!("--fix {options}"));
+        assert_ne!(
+            output.json()["fixed"],
+            Value::Array(vec![]),
+            "nothing was fixed\n{output}"
+        );
+        return (output, findings);
     }
     let command = finding["mend"]
         .as_str()
         .unwrap_or_else(|| panic!("no command: {finding:#}"));
     host.sh(&format!("PATH=/run/bin:$PATH\n{command}")).ok();
+    examine(host, options)
 }
 
 /// Breaks, finds and mends, row by row.
@@ -129,8 +135,7 @@ fn treat(pair: &Pair, encap: Encap, rows: Vec<Row>) {
         let mut finding = diagnose(&pair.a, "", row.verdict, row.check);
         // What comes to light when the first is mended is mended likewise.
         let (output, findings) = loop {
-            mend(&pair.a, "", &finding);
-            let (output, findings) = examine(&pair.a, "");
+            let (output, findings) = mend(&pair.a, "", &finding);
             let next = findings
                 .iter()
                 .find(|next| next["verdict"] == "failed" && **next != finding);
