@@ -1,5 +1,6 @@
 //! The command line: declarations. No decisions.
 
+mod doctor;
 mod fan;
 mod text;
 mod trace;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+pub use doctor::DoctorArgs;
 pub use fan::{DownArgs, UpAllArgs, UpArgs};
 pub use trace::TraceArgs;
 
@@ -54,6 +56,9 @@ pub enum Command {
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Find out what is wrong with the fans of this host, and what mends it
+    #[command(after_help = text::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Follow the way of a packet to an address, prove it, and name who is to blame
     #[command(after_help = text::TRACE_EXAMPLES)]
     Trace(TraceArgs),

@@ -5,17 +5,22 @@
 
 pub mod bpf;
 pub mod dnsmasq;
+mod examine;
 pub mod filter;
 pub mod link;
 pub mod lookup;
 pub mod monitor;
+pub mod netfilter;
 pub mod netlink;
 pub mod nft;
 mod observe;
+pub mod offload;
+pub mod peer;
 mod perform;
 pub mod privilege;
 pub mod probe;
 pub mod route;
+pub mod surroundings;
 pub mod sysctl;
 pub mod tool;
 pub mod vni;

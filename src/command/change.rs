@@ -213,6 +213,24 @@ impl Change {
         }
     }
 
+    /// Makes the objects of a fan that is up what they should be, on the host as it is now.
+    pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
+        let desired = desire::with(&self.owned, fan, &self.host);
+        let steps = diff(&self.owned, &desired);
+        let reasons = refusals(&steps, &self.host);
+        if !reasons.is_empty() {
+            return Err(Error::Refused(reasons));
+        }
+        let done = Done {
+            overlay: Some(fan.overlay()),
+            steps,
+            ip_forward: fan.nat && !self.host.ip_forward,
+            sentence: format!("{} is mended", fan.bridge),
+        };
+        self.carry_out(&done, desired, &Moving::default())?;
+        Ok(done)
+    }
+
     /// Takes down one fan, or all.
     pub fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
         let (desired, what) = match overlay {

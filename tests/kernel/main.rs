@@ -16,6 +16,7 @@ mod configured;
 mod converge;
 mod dhcp;
 mod docker;
+mod doctor;
 mod encrypted;
 mod export;
 mod faults;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         converge::cases,
         dhcp::cases,
         docker::cases,
+        doctor::cases,
         encrypted::cases,
         export::cases,
         faults::cases,
