@@ -11,6 +11,9 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 COMPLETIONS = $(TARGET)/release/completions
+# Of `make campaign`
+PACKETS = 100000000
+SEED = 28
 
 # What is installed, MODE:FILE:PLACE, the place being under PREFIX unless it begins with /. The packages are made of it too.
 FILES = \
@@ -24,8 +27,10 @@ FILES = \
 	644:$(COMPLETIONS)/fanctl.fish:share/fish/vendor_completions.d/fanctl.fish \
 	644:systemd/fan.service:lib/systemd/system/fan.service \
 	644:systemd/fan@.service:lib/systemd/system/fan@.service \
+	644:systemd/fan-watch.service:lib/systemd/system/fan-watch.service \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
+	644:systemd/fan-sandbox.conf:lib/systemd/system/fan-watch.service.d/10-sandbox.conf \
 	644:systemd/networkd-fan.conf:lib/systemd/networkd.conf.d/50-fan.conf \
 	644:systemd/05-fan.network:lib/systemd/network/05-fan.network \
 	644:systemd/05-fan-by-name.network:lib/systemd/network/05-fan-by-name.network \
@@ -39,10 +44,12 @@ FILES = \
 	644:examples/kubernetes/Containerfile:share/doc/fanctl/examples/kubernetes/Containerfile \
 	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
+	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
 	644:docs/libvirt.md:share/doc/fanctl/docs/libvirt.md \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
+	644:docs/security.md:share/doc/fanctl/docs/security.md \
 	644:README.md:share/doc/fanctl/README.md \
 	644:CHANGELOG.md:share/doc/fanctl/CHANGELOG.md \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
@@ -50,15 +57,15 @@ FILES = \
 
 # The directories among them that nobody else uses.
 DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs share/doc/fanctl \
-	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d
+	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
-SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+SCRIPTS = .ci/run fuzz/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
 	tests/boot/root/usr/local/lib/boot/wire tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
-.PHONY: help build demo test check bench install uninstall deb rpm static clean
+.PHONY: help build demo test fuzz check bench campaign install uninstall deb rpm static clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -77,6 +84,9 @@ demo: ## two hosts and their containers on this machine, connected by a fan (ask
 test: ## every tier of the tests, to the end; root also runs those that need namespaces
 	CARGO="$(CARGO)" tests/all
 
+fuzz: ## every reader on inputs made up to break it, for $(SECONDS) seconds each (60)
+	CARGO="$(CARGO)" fuzz/run seconds $(or $(SECONDS),60)
+
 check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -85,6 +95,9 @@ check: ## formatting, lints, documentation, shell scripts
 
 bench: ## what the commands cost, in time and memory (asks for root)
 	$(CARGO) bench --locked --bench commands $(if $(SUDO),--config "target.'cfg(unix)'.runner='$(SUDO)'")
+
+campaign: ## a hundred million packets of an adversary against the programs, in the interpreter; takes minutes
+	CAMPAIGN_PACKETS=$(PACKETS) CAMPAIGN_SEED=$(SEED) $(CARGO) test --release --locked --lib program::campaign -- --nocapture
 
 install: ## everything, under $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR)
 	@test -x $(TARGET)/release/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }

@@ -1,19 +1,26 @@
 //! The command line: declarations. No decisions.
 
+mod doctor;
 mod fan;
 mod text;
+mod trace;
+mod watch;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+pub use doctor::DoctorArgs;
 pub use fan::{DownArgs, UpAllArgs, UpArgs};
+pub use trace::TraceArgs;
 
 use crate::config::{self, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::error::Error;
 use crate::export::{self, Runtime};
 use crate::mapping::Overlay;
+
+pub use watch::WatchArgs;
 
 /// The fan: every host of an underlay gets a slice of an overlay, computed from its own address
 ///
@@ -43,9 +50,18 @@ pub enum Command {
     /// Tell whether the machine matches its configuration
     #[command(after_help = text::STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Tell of every change that a fan suffers, and keep those as configured that are to follow
+    #[command(after_help = text::WATCH_EXAMPLES)]
+    Watch(WatchArgs),
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Find out what is wrong with the fans of this host, and what mends it
+    #[command(after_help = text::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Follow the way of a packet to an address, prove it, and name who is to blame
+    #[command(after_help = text::TRACE_EXAMPLES)]
+    Trace(TraceArgs),
     /// Print what a container runtime has to be told to put its containers on a fan
     #[command(after_help = text::EXPORT_EXAMPLES)]
     Export(ExportArgs),

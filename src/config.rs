@@ -3,6 +3,7 @@
 //! The words of 2015 (`dhcp host-reserve 4 bridge NAME off`), the options of later and the keys of /etc/fan.toml fill
 //! the same [`Config`], each value read by the same function.
 
+mod follow;
 mod key;
 mod underlay;
 
@@ -12,6 +13,7 @@ use crate::encap::Encapsulation;
 use crate::mapping::{Mapping, Overlay};
 use crate::name::InterfaceName;
 
+pub use follow::Follow;
 pub use key::{KEYS, Key, Kind, MAX_MTU, MIN_MTU, bridge_name, host_reserve, mtu, number, port, table};
 pub use underlay::{DEFAULT_UNDERLAY_LEN, Place, UnderlaySource};
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub table: Option<u32>,
     /// Whether traffic from the slice to outside the overlay is masqueraded.
     pub nat: bool,
+    /// Whether it is kept as configured while the host changes.
+    pub follow: Follow,
     /// False for an entry that is kept but not brought up (`off`).
     pub enabled: bool,
 }
@@ -57,6 +61,7 @@ impl Config {
             port: None,
             table: None,
             nat: true,
+            follow: Follow::No,
             enabled: true,
         }
     }
@@ -109,6 +114,7 @@ impl Config {
                 "off" | "--disable" => self.enabled = false,
                 "--enable" => self.enabled = true,
                 "--no-nat" => self.nat = false,
+                "--follow" => self.follow = Follow::Yes,
                 _ => {
                     let (name, value) = match word.split_once('=') {
                         Some((name, value)) if name.starts_with("--") => (name, Some(value)),
@@ -134,7 +140,7 @@ impl Config {
             .collect()
     }
 
-    /// What differs from a plain fan, in words: `encap vxlan dhcp no-nat off`.
+    /// What differs from a plain fan, in words: `encap vxlan dhcp no-nat follow off`.
     #[must_use]
     pub fn options(&self) -> String {
         let options = self.values().into_iter().filter(|(key, _)| !key.is_required());
@@ -142,7 +148,8 @@ impl Config {
             ("enabled", _) => "off".to_string(),
             ("nat", _) => "no-nat".to_string(),
             (name, Kind::Flag) => name.to_string(),
-            (name, Kind::Text | Kind::Number) => format!("{name} {value}"),
+            (name, Kind::FlagOrText) if value == "true" => name.to_string(),
+            (name, Kind::Text | Kind::Number | Kind::FlagOrText) => format!("{name} {value}"),
         });
         words.collect::<Vec<_>>().join(" ")
     }

@@ -17,6 +17,8 @@ pub enum Error {
     Several(Vec<Error>),
     /// The machine is not as configured, which was all that was asked.
     Differs,
+    /// Something is wrong with what was looked at, and the output says what.
+    Found,
     /// A signal ended it: its number, and what became of what was begun.
     Interrupted(i32, String),
     /// Whoever reads what we write has had enough, as `head` does. All is well.
@@ -30,7 +32,7 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Unread => 0,
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Found => 1,
             Self::Usage(_) | Self::Faulty(_) => 2,
             Self::Refused(_) => 3,
             Self::Differs => 4,
@@ -62,7 +64,7 @@ impl Error {
             Self::Failed(line) | Self::Usage(line) | Self::Interrupted(_, line) => vec![line],
             Self::Faulty(lines) | Self::Refused(lines) => lines.iter().map(String::as_str).collect(),
             Self::Several(errors) => errors.iter().flat_map(Self::lines).collect(),
-            Self::Differs | Self::Unread => vec![],
+            Self::Differs | Self::Found | Self::Unread => vec![],
         }
     }
 
@@ -78,7 +80,7 @@ impl Error {
             Self::Refused(lines) => Self::Refused(all(lines)),
             Self::Interrupted(signal, line) => Self::Interrupted(signal, about(line)),
             Self::Several(errors) => Self::Several(errors.into_iter().map(|error| error.about(what)).collect()),
-            Self::Differs | Self::Unread => self,
+            Self::Differs | Self::Found | Self::Unread => self,
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The fan's nftables table: what it refuses, what it masquerades, and how a table is known to be ours.
+//! The fan's nftables tables: what they refuse, what they masquerade, and how a table is known to be ours.
 //!
-//! A table is written in nft's own language, because that is what a person would type and what `--dry-run` shows. Every
+//! There are two of one name, in family `ip` for what is routed and in family `bridge` for what enters a bridge by a port. A
+//! table is written in nft's own language, because that is what a person would type and what `--dry-run` shows. Every
 //! rule carries a comment with a digest of its text. nft prints rules in ways that differ between its versions,
 //! so a table is compared by the order of its chains and comments: see [`Ruleset`].
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use crate::digest::digest;
 use crate::encap::Encapsulation;
@@ -13,7 +15,10 @@ use crate::fan::Fan;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 
-/// The name of a fan's table, in family `ip`.
+/// The families in which a fan has a table.
+pub const FAMILIES: [&str; 2] = ["ip", "bridge"];
+
+/// The name of a fan's tables.
 #[must_use]
 pub fn table_name(overlay: Overlay) -> String {
     format!("fan-{overlay}")
@@ -140,8 +145,8 @@ impl Accept {
     }
 }
 
-/// A table as nft reads it. Two are equal when they have the same chains with the same rules in the same order, a rule
-/// of ours being its comment and anybody else's its text.
+/// A fan's tables as nft reads them. Two are equal when they have the same chains with the same rules in the same order, a
+/// rule of ours being its comment and anybody else's its text.
 #[derive(Clone)]
 pub struct Ruleset {
     script: String,
@@ -149,7 +154,7 @@ pub struct Ruleset {
 }
 
 impl Ruleset {
-    /// A table from text in nft's language: what we write, or what `nft list table` prints.
+    /// Tables from text in nft's language: what we write, or what `nft list table` prints.
     #[must_use]
     pub fn new(script: String) -> Self {
         let marks = script.lines().filter_map(mark).collect();
@@ -187,15 +192,19 @@ impl fmt::Debug for Ruleset {
     }
 }
 
-/// The table of a fan.
+/// The tables of a fan.
 ///
 /// `guard` keeps everybody else out. Addresses of the overlay may come only from the fan itself, and only replies and
 /// connections that somebody's destination NAT made may go to it; it stands behind destination NAT (priority
 /// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
 /// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
-/// would look inside before it had arrived. `genuine` translates what goes to other slices into what it is: the kernel
+/// would look inside before it had arrived. A source route would change the destination behind the guard's back; and an ICMP
+/// error belongs to the conversation that it quotes, whoever sent it. `genuine` translates what goes to other slices into what it is: the kernel
 /// translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat` lets containers
 /// reach what the host reaches.
+///
+/// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
+/// of the fan, says neither that it comes from another slice nor that it comes from the host. See [`ports`].
 #[must_use]
 pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
@@ -206,6 +215,8 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     };
     let mut guard = vec![
         ("loopback", "iifname \"lo\" accept".to_string()),
+        ("routed by its sender", "ip option lsrr exists counter drop".into()),
+        ("routed by its sender", "ip option ssrr exists counter drop".into()),
         (
             "wrapped by no host",
             format!("{wrapped} ip saddr != {underlay} counter drop"),
@@ -215,15 +226,15 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
             format!("{wrapped} fib saddr . iif oif 0 counter drop"),
         ),
     ];
-    // What comes by VXLAN comes from the bridge too, with the addresses of other slices.
+    // What comes by VXLAN comes from the bridge too.
     if fan.encapsulation == Encapsulation::Ipip {
-        let spoofed = format!("iifname \"{bridge}\" ip saddr {overlay} ip saddr != {slice} counter drop");
-        guard.push(("another slice", spoofed));
         guard.push(("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
     }
     guard.push(("from the bridge", format!("iifname \"{bridge}\" accept")));
     guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
     guard.push(("not ours", format!("ip daddr != {overlay} accept")));
+    let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
+    guard.push(("about our own", among_ourselves));
     guard.push(("replies", "ct state established,related accept".into()));
     guard.push(("published ports", "ct status dnat accept".into()));
     guard.push(("foreign packets", "counter drop".into()));
@@ -243,8 +254,36 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         let hook = "type nat hook postrouting priority 100; policy accept;";
         chain(&mut script, "nat", hook, &[("leaving", masquerade)]);
     }
+    let _ = write!(script, "}}\ntable bridge {} {{\n", table_name(overlay));
+    let hook = "type filter hook prerouting priority -200; policy accept;";
+    chain(&mut script, "ports", hook, &ports(fan));
     script.push_str("}\n");
     Ruleset::new(script)
+}
+
+/// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address that a container
+/// here can have, which is one of our slice after the bridge's own. It holds for all bridges of the host: there is no telling them apart
+/// without a kernel that has `meta ibrname` (`CONFIG_NFT_BRIDGE_META`), and nobody else has addresses of the overlay.
+///
+/// A tag of VLAN 0 is no tag to those who receive it, so the rules look at what is behind the first one, where the kernel
+/// keeps it (`meta protocol`); of two such tags both are taken off behind our back (`__netif_receive_skb_core`,
+/// net/core/dev.c at v6.12).
+fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
+    let (overlay, last) = (fan.overlay(), fan.slice().broadcast());
+    let first = Ipv4Addr::from(u32::from(fan.gateway()) + 1);
+    let posing = |source| format!("{source} {overlay} {source} != {first}-{last} counter drop");
+    let mut rules = vec![
+        ("posing", posing("ip saddr")),
+        ("posing by arp", format!("meta protocol arp {}", posing("arp saddr ip"))),
+        (
+            "hidden by tags",
+            "meta protocol { 0x8100, 0x88a8 } @ll,112,16 & 0xfff == 0 counter drop".into(),
+        ),
+    ];
+    if fan.encapsulation == Encapsulation::Vxlan {
+        rules.insert(0, ("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
+    }
+    rules
 }
 
 /// Writes a chain. A rule's digest covers the chain's hook, which nft prints in ways that differ.
@@ -288,6 +327,28 @@ mod tests {
         assert_eq!(table_overlay("fan-250.0.0.0/8"), Some(overlay));
         assert_eq!(table_overlay("fan-club"), None);
         assert_eq!(table_overlay("filter"), None);
+    }
+
+    #[test]
+    fn what_enters_by_a_port_has_an_address_that_a_container_here_can_have() {
+        let rules = |encapsulation| {
+            let fan = Fan {
+                encapsulation,
+                ..announced()
+            };
+            ports(&fan).into_iter().map(|(_, rule)| rule).collect::<Vec<_>>()
+        };
+        let over_ipip = rules(Encapsulation::Ipip);
+        assert_eq!(
+            over_ipip[..2],
+            [
+                "ip saddr 250.0.0.0/8 ip saddr != 250.0.28.2-250.0.28.255 counter drop",
+                "meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != 250.0.28.2-250.0.28.255 counter drop",
+            ]
+        );
+        let over_vxlan = rules(Encapsulation::Vxlan);
+        assert_eq!(over_vxlan[0], "iifname \"fan-vx16384000\" accept");
+        assert_eq!(over_vxlan[1..], over_ipip);
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::fan::MAIN_TABLE;
+use crate::fan::{MAIN_TABLE, Mac};
 use crate::firewall::ForwardChain;
 use crate::name::InterfaceName;
 use crate::object::{Direction, Slot};
 
 /// The machine, as far as it matters here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Host {
     /// Every network interface, ours included.
     pub links: Vec<Link>,
@@ -122,6 +122,55 @@ pub struct ForeignRoute {
     pub gateway: Option<Ipv4Addr>,
     /// Lower wins.
     pub metric: u32,
+}
+
+/// A packet whose way is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Where it comes from.
+    pub source: Ipv4Addr,
+    /// Where it goes.
+    pub destination: Ipv4Addr,
+    /// The interface it has come in by, where it is not this host's own.
+    pub forwarded_from: Option<InterfaceName>,
+}
+
+/// What the kernel's routing decides about a [`Flow`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Delivered on this host.
+    pub local: bool,
+    /// The interface it leaves by.
+    pub device: InterfaceName,
+    /// The router it is handed to; none when the destination is on link.
+    pub gateway: Option<Ipv4Addr>,
+    /// The table that had the route.
+    pub table: u32,
+    /// The route's destination.
+    pub route: Ipv4Network,
+    /// Who made the route (`rtm_protocol`, rtnetlink(7)).
+    pub protocol: u8,
+    /// The largest packet in bytes that the route takes, where it knows: written on it, or learned from a router.
+    pub mtu: Option<u32>,
+}
+
+/// Why the kernel routes a packet nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRoute {
+    /// errno(3): `ENETUNREACH` without a route, `EHOSTUNREACH` at an unreachable one, `EINVAL` for a source that is not ours,
+    /// `EXDEV` for one that came in by the wrong interface.
+    pub errno: i32,
+    /// The kernel's words.
+    pub words: String,
+}
+
+/// What the kernel knows of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    /// Its Ethernet address.
+    Known(Mac),
+    /// It is asked for, or was, and has not answered.
+    Silent,
 }
 
 impl Host {

@@ -1,5 +1,6 @@
 //! One change at a time in a network namespace: ifupdown, systemd and a person may all run `fanctl` at once.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -7,16 +8,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 
 use crate::error::Error;
 
 const DIRECTORY: &str = "/run/fan";
 
 /// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a tired dnsmasq.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Held until it is dropped or the process ends, however it ends.
+/// Held until it is dropped or the process has ended, however it ends, and with it what it runs: `nft` works to its end
+/// also when we are killed, and whoever comes next must wait for that.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] Flock<File>);
 
@@ -26,25 +28,48 @@ impl Lock {
     /// # Errors
     /// When the lock's file cannot be made, or another holds it for a minute.
     pub fn take() -> Result<Self, Error> {
-        let namespace = Path::new("/proc/self/ns/net");
-        let path = path(namespace).map_err(|error| Error::Failed(format!("{}: {error}", namespace.display())))?;
-        let say = |error: &dyn std::fmt::Display| Error::Failed(format!("lock '{path}': {error}"));
-        let mut file = open(&path).map_err(|error| say(&error))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self(lock)),
-                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => file = back,
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(say(
-                        &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock",
-                    ));
-                }
-                Err((_, errno)) => return Err(say(&errno.desc())),
+            match Self::attempt()? {
+                Ok(lock) => return Ok(lock),
+                Err(_) if Instant::now() < deadline => {}
+                Err(path) => return Err(held_for_long(&path)),
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+
+    /// Takes it, or gives its file's name while another `fanctl` has it.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be made.
+    pub fn attempt() -> Result<Result<Self, String>, Error> {
+        let namespace = Path::new("/proc/self/ns/net");
+        let path = path(namespace).map_err(|error| Error::Failed(format!("{}: {error}", namespace.display())))?;
+        let file = open(&path).map_err(|error| failed(&path, &error))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                // Inherited by what we run. A dnsmasq, which stays, closes what it did not open (main, src/dnsmasq.c).
+                fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| failed(&path, &errno.desc()))?;
+                Ok(Ok(Self(lock)))
+            }
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Err(path)),
+            Err((_, errno)) => Err(failed(&path, &errno.desc())),
+        }
+    }
+}
+
+fn failed(path: &str, error: &dyn fmt::Display) -> Error {
+    Error::Failed(format!("lock '{path}': {error}"))
+}
+
+/// That another `fanctl` does not end.
+#[must_use]
+pub fn held_for_long(path: &str) -> Error {
+    failed(
+        path,
+        &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock",
+    )
 }
 
 /// Nobody but root may open the file: whoever can, can hold the lock.

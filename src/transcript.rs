@@ -1,6 +1,7 @@
 //! Each step as the `ip`, `tc`, `nft` or `sysctl` line that a person would type: for `--dry-run`, `-v` and messages.
 
-use crate::firewall::table_name;
+use crate::firewall::{FAMILIES, table_name};
+use crate::mapping::Overlay;
 use crate::object::{
     Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
 };
@@ -20,7 +21,7 @@ pub fn describe(object: &Object) -> String {
         Object::Address(address) => format!("address '{}' on '{}'", address.address, address.link),
         Object::Clsact(_, link) => format!("clsact of '{link}'"),
         Object::Filter(filter) => format!("{} filter of '{}'", filter.direction.as_str(), filter.link),
-        Object::Firewall(overlay, _) => format!("nftables table '{}'", table_name(*overlay)),
+        Object::Firewall(overlay, _) => format!("nftables tables '{}'", table_name(*overlay)),
         Object::Accept(accept) => format!("rule for '{}' in chain '{}'", accept.bridge, accept.chain),
         Object::Up(_, link) => format!("link '{link}' up"),
         Object::Route(route) => format!("route '{}' to '{}'", route.destination, route.device),
@@ -97,7 +98,7 @@ fn change(to: &Object) -> Vec<String> {
         }
         Object::Filter(filter) => vec![attach("replace", filter)],
         Object::Firewall(overlay, ruleset) => {
-            let mut lines = vec![format!("nft delete table ip {}", table_name(*overlay))];
+            let mut lines = vec![delete_tables(*overlay)];
             lines.extend(nft_script(ruleset.script()));
             lines
         }
@@ -115,7 +116,7 @@ fn delete(object: &Object) -> String {
         Object::Address(address) => format!("ip address delete {} dev {}", address.address, address.link),
         Object::Clsact(_, link) => format!("tc qdisc delete dev {link} clsact"),
         Object::Filter(filter) => format!("tc filter delete dev {}", filter_place(filter)),
-        Object::Firewall(overlay, _) => format!("nft delete table ip {}", table_name(*overlay)),
+        Object::Firewall(overlay, _) => delete_tables(*overlay),
         Object::Accept(accept) => format!("nft delete rule {}", accept.rule()),
         Object::Up(_, link) => format!("ip link set {link} down"),
         Object::Route(route) => format!("ip route delete {}", self::route(route)),
@@ -212,6 +213,11 @@ fn attach(verb: &str, filter: &Filter) -> String {
         "tc filter {verb} dev {} direct-action object-pinned PROGRAM  # {what}: fanctl show --program",
         filter_place(filter)
     )
+}
+
+fn delete_tables(overlay: Overlay) -> String {
+    let tables = FAMILIES.map(|family| format!("delete table {family} {}", table_name(overlay)));
+    format!("nft '{}'", tables.join("; "))
 }
 
 fn nft_script(script: &str) -> Vec<String> {

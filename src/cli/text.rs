@@ -66,6 +66,19 @@ Examples:
 
 Exit status: 0 the machine is as configured, 1 failed, 2 usage or configuration, 4 it is not.";
 
+pub const WATCH_EXAMPLES: &str = "\
+It stays, and prints a line for each change: of the underlay's address, MTU or interface, and of
+anything that belongs to a fan. A fan of the configuration that has follow = true is made as
+configured again, unless the bridge of containers had to go for it; with follow = \"renumber\" also
+then. A fan that was taken down stays down. The configuration is read again at each change and on
+SIGHUP; SIGTERM and SIGINT end it.
+
+Examples:
+  fanctl watch
+  systemctl enable --now fan-watch
+
+Exit status: 0 it was asked to end, 1 failed, 2 usage or configuration.";
+
 pub const CONFIG_EXAMPLES: &str = "\
 The files are /etc/fan.toml and /etc/network/fan. Both are read, and a fan that stands in both must
 be the same.
@@ -90,6 +103,40 @@ Examples:
   fanctl show fan-250-0-28 --program
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage.";
+
+pub const DOCTOR_EXAMPLES: &str = "\
+Looks at everything that has made a fan fail: the kernel, the underlay address, every object of the
+fan, where the kernel routes its packets, everybody's firewall rules, the MTU of ports and of
+containers, Ethernet addresses, and other software. It sends no packet; fanctl trace does. Each
+check is one line: ok, warn (nothing is lost by it yet) or FAIL, with the evidence and the command
+that mends it. Of what follows from another finding nothing is said.
+
+--fix mends what belongs to the fan. Somebody else's firewall, routes and interfaces it leaves to
+you, and prints the command.
+
+Examples:
+  sudo fanctl doctor
+  sudo fanctl doctor 250.0.0.0/8 --fix
+  sudo fanctl doctor --json | jq -r '.findings[] | select(.verdict == \"failed\").mend'
+
+Exit status: 0 no check failed, 1 one did, 2 usage.";
+pub const TRACE_EXAMPLES: &str = "\
+ADDRESS is a container, here or behind another host; a gateway; or a host of the underlay, which
+stands for its gateway. Each step tells what is decided there, from the kernel's own answers. Then
+pings prove it, on the underlay and on the fan, small ones and as large as the fan takes. The last
+line names who is to blame:
+  this host        a device, rule, route, program or firewall here
+  the way          wrapped packets are dropped, or only smaller ones get through
+  the other host   it is not there, or has no such fan
+  the address      nobody has it, or it answers no ping, or its interface has the wrong MTU
+Only root may send such pings; others see the steps.
+
+Examples:
+  fanctl trace 250.0.27.2
+  fanctl trace 172.30.0.27
+  fanctl trace 250.0.27.2 --json | jq -r .verdict.cause
+
+Exit status: 0 the address answers, 1 it does not or not as it should, or no fan has it, 2 usage.";
 
 pub const EXPORT_EXAMPLES: &str = "\
 With ipip a container's network is the slice; with vxlan it is the whole overlay, and addresses are

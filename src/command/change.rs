@@ -13,11 +13,13 @@ use crate::config::Config;
 use crate::conflict;
 use crate::desire;
 use crate::error::Error;
+use crate::fan::Fan;
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::machine::{self, Machine, Scope, privilege};
 use crate::mapping::Overlay;
-use crate::object::{Owner, State, fans};
+use crate::name::InterfaceName;
+use crate::object::{Object, Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
 use crate::report::Report;
 use crate::resolve::resolve;
@@ -42,6 +44,22 @@ pub enum By {
     Person,
     /// A file.
     Configuration,
+    /// A file that has the fan follow its host wherever it goes: containers move from a bridge that has to go to the one
+    /// that comes in its place.
+    Renumbering,
+}
+
+/// A fan as it would be brought up, and the way there.
+pub struct Plan {
+    /// The fan.
+    pub fan: Fan,
+    /// Why it must not be done. Every reason there is.
+    pub reasons: Vec<String>,
+    /// Containers on a bridge that would have to go.
+    pub ports: Vec<InterfaceName>,
+    /// What would be done.
+    pub done: Done,
+    desired: State,
 }
 
 /// What was done, or would be.
@@ -53,7 +71,7 @@ pub struct Done {
     /// Whether `net.ipv4.ip_forward` was asked for.
     pub ip_forward: bool,
     /// How things are now, for a person.
-    sentence: String,
+    pub sentence: String,
 }
 
 impl Done {
@@ -103,22 +121,25 @@ impl Change {
         })
     }
 
-    /// Brings a fan up, or makes one that is up as asked for.
-    pub fn bring_up(&mut self, config: &Config, by: By) -> Result<Done, Error> {
+    /// Looks for the way to a fan as asked for.
+    ///
+    /// # Errors
+    /// That the host has no place for it.
+    pub fn plan(&self, config: &Config, by: By) -> Result<Plan, Error> {
         let resolved = resolve(config, &self.host).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
-        let mut fan = resolved.fan;
+        let (mut fan, by_file) = (resolved.fan, by != By::Person);
         let overlay = Owner::Fan(fan.overlay());
         let is_autos = fans(&self.owned).any(|up| up.auto && up.overlay() == fan.overlay());
-        fan.auto = is_autos || by == By::Configuration;
+        fan.auto = is_autos || by_file;
         // Configuration may move what it brought up to another underlay; a person is asked to say so first.
-        let others = (is_autos && by == By::Configuration).then(|| desire::without(&self.owned, overlay));
+        let others = (is_autos && by_file).then(|| desire::without(&self.owned, overlay));
         let mut reasons = conflict::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
         let desired = desire::with(&self.owned, &fan, &self.host);
         let steps = diff(&self.owned, &desired);
-        reasons.extend(refusals(&steps, &self.host));
-        if !reasons.is_empty() {
-            return Err(Error::Refused(reasons));
+        let ports = ports(&steps, &self.host);
+        if by != By::Renumbering {
+            reasons.extend(refusals(&steps, &self.host));
         }
         let mut done = Done {
             overlay: Some(fan.overlay()),
@@ -135,8 +156,35 @@ impl Change {
                 desire::mtu(&fan, &self.host)
             );
         }
-        self.carry_out(&done, desired)?;
-        Ok(done)
+        Ok(Plan {
+            fan,
+            reasons,
+            ports,
+            done,
+            desired,
+        })
+    }
+
+    /// Brings a fan up, or makes one that is up as asked for.
+    pub fn bring_up(&mut self, config: &Config, by: By) -> Result<Done, Error> {
+        let plan = self.plan(config, by)?;
+        self.follow(plan)
+    }
+
+    /// Does what was planned, if nothing stands in the way.
+    pub fn follow(&mut self, plan: Plan) -> Result<Done, Error> {
+        if !plan.reasons.is_empty() {
+            return Err(Error::Refused(plan.reasons));
+        }
+        let moving = Moving {
+            from: bridges(&self.owned)
+                .find(|bridge| bridge.fan.overlay() == plan.fan.overlay())
+                .map(|bridge| bridge.fan.bridge.clone()),
+            to: Some(plan.fan.bridge),
+            ports: plan.ports,
+        };
+        self.carry_out(&plan.done, plan.desired, &moving)?;
+        Ok(plan.done)
     }
 
     /// Brings up several fans. What one gives up, a bridge's name or a part of the overlay, another may be waiting for: those
@@ -165,6 +213,24 @@ impl Change {
         }
     }
 
+    /// Makes the objects of a fan that is up what they should be, on the host as it is now.
+    pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
+        let desired = desire::with(&self.owned, fan, &self.host);
+        let steps = diff(&self.owned, &desired);
+        let reasons = refusals(&steps, &self.host);
+        if !reasons.is_empty() {
+            return Err(Error::Refused(reasons));
+        }
+        let done = Done {
+            overlay: Some(fan.overlay()),
+            steps,
+            ip_forward: fan.nat && !self.host.ip_forward,
+            sentence: format!("{} is mended", fan.bridge),
+        };
+        self.carry_out(&done, desired, &Moving::default())?;
+        Ok(done)
+    }
+
     /// Takes down one fan, or all.
     pub fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
         let (desired, what) = match overlay {
@@ -190,13 +256,13 @@ impl Change {
             ip_forward: false,
             sentence: format!("{what} is {state}"),
         };
-        self.carry_out(&done, desired)?;
+        self.carry_out(&done, desired, &Moving::default())?;
         Ok(done)
     }
 
     /// Goes the way to the desired set and looks whether that is where it led. With `--dry-run` only what is known of the
     /// machine goes there.
-    fn carry_out(&mut self, done: &Done, desired: State) -> Result<(), Error> {
+    fn carry_out(&mut self, done: &Done, desired: State, moving: &Moving) -> Result<(), Error> {
         if self.output.dry_run {
             self.owned = desired;
             self.host.ip_forward |= done.ip_forward;
@@ -206,7 +272,9 @@ impl Change {
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
-        if let Err(error) = self.go(done, &desired) {
+        if let Err(error) = self.go(done, &desired, moving) {
+            // Of the failures this one is the lesser.
+            let _ = self.attach(moving, moving.from.as_ref());
             // What could not be taken back is what the next fan finds.
             if let Ok(found) = self.machine.observe(Scope::All) {
                 (self.owned, self.host) = found;
@@ -217,7 +285,7 @@ impl Change {
         Ok(())
     }
 
-    fn go(&mut self, done: &Done, desired: &State) -> Result<(), Error> {
+    fn go(&mut self, done: &Done, desired: &State, moving: &Moving) -> Result<(), Error> {
         // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
         let _held = signals::Held::hold();
         apply(&done.steps, |step| {
@@ -227,6 +295,10 @@ impl Change {
             self.machine.perform(step)
         })
         .map_err(|failure| Error::Failed(format!("{}; {}", sentence(&failure.failed), outcome(&failure.left))))?;
+        self.attach(moving, moving.to.as_ref()).map_err(|reason| {
+            let end = self.take_back(&done.steps);
+            Error::Failed(format!("{reason}; {end}"))
+        })?;
         if !done.steps.is_empty() {
             self.verify(&done.steps, desired)?;
         }
@@ -239,6 +311,16 @@ impl Change {
             })?;
         }
         Ok(())
+    }
+
+    /// Attaches what is moving to the bridge that stands.
+    fn attach(&self, moving: &Moving, bridge: Option<&InterfaceName>) -> Result<(), String> {
+        let Some(bridge) = bridge else { return Ok(()) };
+        moving.ports.iter().try_for_each(|port| {
+            self.output.note(&format!("# ip link set {port} master {bridge}"));
+            let attached = self.machine.attach_port(port, bridge);
+            attached.map_err(|error| format!("cannot attach '{port}' to bridge '{bridge}': {error}"))
+        })
     }
 
     /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
@@ -323,6 +405,24 @@ impl Change {
             error: None,
         }
     }
+}
+
+/// Containers that go from one bridge of a fan to the next.
+#[derive(Default)]
+struct Moving {
+    ports: Vec<InterfaceName>,
+    from: Option<InterfaceName>,
+    to: Option<InterfaceName>,
+}
+
+/// Containers on the bridges that would go.
+fn ports(steps: &[Step], host: &Host) -> Vec<InterfaceName> {
+    let bridges = steps.iter().filter_map(|step| match step {
+        Step::Delete(Object::Bridge(bridge)) => Some(&bridge.fan.bridge),
+        _ => None,
+    });
+    let ports = bridges.flat_map(|bridge| host.foreign_ports(bridge));
+    ports.map(|link| link.name.clone()).collect()
 }
 
 /// How it went with one fan of several.

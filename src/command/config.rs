@@ -2,10 +2,12 @@
 //! `config`, which looks at them and at nothing else.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{getegid, geteuid};
 
 use super::json;
 use crate::cli::{ConfigAction, ConfigArgs};
@@ -93,22 +95,67 @@ fn unreadable(file: &Path, error: &io::Error) -> Fault {
     Fault::new(&file.display(), words)
 }
 
-/// A file's text. What everybody may write is no configuration: whoever can change it would have root's network. That
-/// does not go for a device such as /dev/null.
+/// A file's text. What others than root may change is no configuration: they would have root's network.
 fn source(file: &Path) -> io::Result<Source> {
     let mut opened = File::open(file)?;
-    let metadata = opened.metadata()?;
-    if metadata.mode() & 0o002 != 0 && !metadata.file_type().is_char_device() {
-        return Err(io::Error::other(format!(
-            "everybody may write to it, and so to this host's network; first: chmod o-w {}",
-            file.display()
-        )));
-    }
+    trust(file, &opened.metadata()?).map_err(io::Error::other)?;
     let mut bytes = Vec::new();
     opened.read_to_end(&mut bytes)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| io::Error::other(format!("byte {} is no UTF-8 text", error.utf8_error().valid_up_to())))?;
     Ok(Source::new(&file.display().to_string(), &text))
+}
+
+/// Whether nobody can change a file but root and who runs this, with their groups, as ssh has it; the same goes for its
+/// directory and for that of a link to it, in which files can be exchanged. It does not go for a device such as /dev/null,
+/// nor for the owner of a pipe.
+fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
+    if metadata.file_type().is_char_device() {
+        return Ok(());
+    }
+    if let Some((who, first)) = stranger(metadata).filter(|_| metadata.is_file() || metadata.mode() & OTHERS_WRITE != 0)
+    {
+        let file = file.display();
+        return Err(format!(
+            "{who} may write to it, and so to this host's network; first: {first} {file}"
+        ));
+    }
+    let links_to = fs::canonicalize(file).unwrap_or_default();
+    for directory in [file, &links_to].into_iter().filter_map(Path::parent) {
+        let directory = if directory == Path::new("") {
+            Path::new(".")
+        } else {
+            directory
+        };
+        let found = fs::metadata(directory).ok();
+        if let Some((who, first)) = found.as_ref().and_then(stranger) {
+            let directory = directory.display();
+            return Err(format!(
+                "{who} may exchange it, and so this host's network, for its directory is open; first: {first} {directory}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+/// In such a directory, like /tmp, only its owner can exchange a file.
+const STICKY: u32 = 0o1000;
+
+/// Who else may write, and what to do about it.
+fn stranger(metadata: &Metadata) -> Option<(String, &'static str)> {
+    let writes = |bit| metadata.mode() & bit != 0 && !(metadata.is_dir() && metadata.mode() & STICKY != 0);
+    let (owner, group) = (metadata.uid(), metadata.gid());
+    if writes(OTHERS_WRITE) {
+        Some(("everybody".into(), "chmod o-w"))
+    } else if ![0, geteuid().as_raw()].contains(&owner) {
+        Some((format!("user {owner}"), "chown root"))
+    } else if writes(GROUP_WRITES) && ![0, getegid().as_raw()].contains(&group) {
+        Some((format!("group {group}"), "chmod g-w"))
+    } else {
+        None
+    }
 }
 
 /// Looks at the files.

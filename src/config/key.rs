@@ -33,10 +33,12 @@ pub enum Kind {
     Number,
     /// `true` or `false`.
     Flag,
+    /// Either of these, or a string.
+    FlagOrText,
 }
 
 /// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 11] = [
+pub static KEYS: [Key; 12] = [
     Key {
         name: "overlay",
         kind: Kind::Text,
@@ -106,6 +108,13 @@ pub static KEYS: [Key; 11] = [
         values: "true or false",
         set: |config, text| flag("nat", text).map(|value| config.nat = value),
         get: |config| Some(config.nat.to_string()),
+    },
+    Key {
+        name: "follow",
+        kind: Kind::FlagOrText,
+        values: "true, false or \"renumber\"",
+        set: |config, text| text.parse().map(|value| config.follow = value),
+        get: |config| Some(config.follow.to_string()),
     },
     Key {
         name: "enabled",

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Configuration, Source, convert, legacy, toml};
-use crate::config::{Config, KEYS, Kind, Place, UnderlaySource};
+use crate::config::{Config, Follow, KEYS, Kind, Place, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::mapping::Overlay;
 
@@ -46,8 +46,12 @@ fn each_line_of_the_legacy_file_is_in_one_of_two_grammars() {
             "250.0.0.0/8 eth0/16 bridge fan-250",
         ),
         (
-            "default 250 --host-reserve=9 --no-nat",
-            "250.0.0.0/8 default/16 host-reserve 9 no-nat",
+            "default 250 --host-reserve=9 --no-nat --follow",
+            "250.0.0.0/8 default/16 host-reserve 9 no-nat follow",
+        ),
+        (
+            "250 eth0 --follow=renumber off",
+            "250.0.0.0/8 eth0/16 follow renumber off",
         ),
         ("10.0.0.0/8 172.16.0.0/16", "10.0.0.0/8 172.16.0.0/16"),
         ("172.16.0.0/16 10.0.0.0/8", "10.0.0.0/8 172.16.0.0/16"),
@@ -175,6 +179,7 @@ fn any_config() -> impl Strategy<Value = Config> {
         prop::option::of(576_u32..=65515),
         prop::option::of(1_u16..),
         prop::option::of(256_u32..),
+        prop::sample::select(vec![Follow::No, Follow::Yes, Follow::Renumber]),
     );
     (1_u8..=126, place, options, numbers).prop_filter_map("names with a meaning", |(octet, place, options, numbers)| {
         let overlay: Overlay = octet.to_string().parse().ok()?;
@@ -182,7 +187,7 @@ fn any_config() -> impl Strategy<Value = Config> {
         let mut config = Config::new(overlay, underlay);
         let (dhcp, nat, enabled, host_reserve, vxlan, bridge) = options;
         (config.dhcp, config.nat, config.enabled, config.host_reserve) = (dhcp, nat, enabled, host_reserve);
-        (config.mtu, config.port, config.table) = numbers;
+        (config.mtu, config.port, config.table, config.follow) = numbers;
         if vxlan {
             config.encapsulation = Encapsulation::Vxlan;
         } else {
@@ -211,6 +216,7 @@ fn line(config: &Config, later: bool) -> String {
         ("dhcp", true) => " --dhcp".to_string(),
         ("enabled", true) => " --disable".to_string(),
         ("nat", _) => " --no-nat".to_string(),
+        ("follow", _) => format!(" --follow={value}").replace("=true", ""),
         (name, true) => format!(" --{name}={value}"),
         (name, false) => format!(" --{name} {value}"),
     });
@@ -261,6 +267,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "bridge" => "fan0",
             "dhcp" => "true",
             "nat" | "enabled" => "false",
+            "follow" => "renumber",
             _ => "200",
         };
         let good = if key.name == "mtu" { "1400" } else { good };

@@ -147,8 +147,9 @@ fn slip_of_value(line: &str, at: usize) -> Option<String> {
     if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphanumeric() || "./-_@:".contains(c)) {
         return None;
     }
+    let takes = |key: &Key| key.kind == Kind::Text || key.values.ends_with(&format!("or \"{word}\""));
     Some(match Key::named(name) {
-        Some(key) if key.kind == Kind::Text => {
+        Some(key) if takes(key) => {
             format!("'{name} = {value}' needs plain quotes: write {name} = \"{word}\"")
         }
         Some(key) => format!("{name} is {}, not '{value}'", key.values),
@@ -166,6 +167,14 @@ fn text(key: &Key, value: &DeValue) -> Option<String> {
     match key.kind {
         Kind::Text => value.as_str().map(str::to_string),
         Kind::Flag => value.as_bool().map(|flag| flag.to_string()),
+        // One in quotes is none of the two words.
+        Kind::FlagOrText => match value.as_bool() {
+            Some(flag) => Some(flag.to_string()),
+            None => value
+                .as_str()
+                .filter(|text| text.parse::<bool>().is_err())
+                .map(str::to_string),
+        },
         // Hexadecimal and the like have a meaning of their own that our reader of numbers does not know.
         Kind::Number => {
             let number = value.as_integer()?;

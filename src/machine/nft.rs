@@ -1,8 +1,8 @@
 //! The fans' nftables tables, and our rules in iptables' forward chain, read and written by `nft`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::firewall::{Accept, Forward, ForwardChain, Ruleset, table_name, table_overlay};
+use crate::firewall::{Accept, FAMILIES, Forward, ForwardChain, Ruleset, table_name, table_overlay};
 use crate::mapping::Overlay;
 use crate::object::Object;
 
@@ -33,10 +33,13 @@ pub fn observe() -> Result<Observed, String> {
 }
 
 fn read() -> Result<Observed, String> {
-    let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
+    let chains = Chains::read(&tool::run("nft", &["list", "chains"], "")?);
     let mut objects = Vec::new();
-    for overlay in &chains.ours {
-        let listing = tool::run("nft", &["list", "table", "ip", &table_name(*overlay)], "")?;
+    for (overlay, families) in &chains.ours {
+        let mut listing = String::new();
+        for family in families {
+            listing += &tool::run("nft", &["list", "table", family, &table_name(*overlay)], "")?;
+        }
         objects.push(Object::Firewall(*overlay, Ruleset::new(listing)));
     }
     let mut asks_docker_user = false;
@@ -55,25 +58,34 @@ fn read() -> Result<Observed, String> {
 
 /// Which tables and chains there are.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Chains {
-    ours: Vec<Overlay>,
-    forward: Vec<ForwardChain>,
-    forward_drops: bool,
+pub struct Chains {
+    /// The families in which there is a table of ours, in the order of [`FAMILIES`].
+    pub ours: BTreeMap<Overlay, Vec<&'static str>>,
+    /// Chains of iptables that are there.
+    pub forward: Vec<ForwardChain>,
+    /// `FORWARD` drops what no rule accepts.
+    pub forward_drops: bool,
 }
 
 impl Chains {
-    /// Reads `nft list chains ip`.
-    fn read(listing: &str) -> Self {
+    /// Reads `nft list chains`.
+    #[must_use]
+    pub fn read(listing: &str) -> Self {
         let mut chains = Self::default();
-        let (mut table, mut chain) = (String::new(), None);
+        let (mut is_filter, mut chain) = (false, None);
         for line in listing.lines().map(str::trim) {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
-                ["table", "ip", name, "{"] => {
-                    table = name.to_string();
-                    chains.ours.extend(table_overlay(name));
+                ["table", family, name, "{"] => {
+                    is_filter = (family, name) == ("ip", "filter");
+                    let ours = FAMILIES.into_iter().find(|ours| *ours == family);
+                    if let (Some(family), Some(overlay)) = (ours, table_overlay(name)) {
+                        let families = chains.ours.entry(overlay).or_default();
+                        families.push(family);
+                        families.sort_by_key(|family| FAMILIES.iter().position(|ours| ours == family));
+                    }
                 }
-                ["chain", name, "{"] if table == "filter" => {
+                ["chain", name, "{"] if is_filter => {
                     chain = ForwardChain::ALL.into_iter().find(|chain| chain.to_string() == name);
                     chains.forward.extend(chain);
                 }
@@ -96,7 +108,7 @@ fn asks(listing: &str, chain: ForwardChain) -> bool {
 }
 
 /// Our rules in the chains of a listing, with their handles where it has them.
-fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
+pub fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
     let mut chain = None;
     listing.lines().filter_map(move |line| {
         if let Some(name) = line.trim().strip_prefix("chain ") {
@@ -107,28 +119,27 @@ fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
     })
 }
 
-/// Makes a table, in place of one that may be there.
-///
-/// # Errors
-/// A sentence from `nft`.
-pub fn create_table(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
+/// Removes a fan's tables, whichever of them there are.
+fn removal_of(overlay: Overlay) -> String {
     let name = table_name(overlay);
-    let script = format!("add table ip {name}\ndelete table ip {name}\n{}", ruleset.script());
-    tool::run("nft", &["-f", "-"], &script).map(drop)
+    let lines = FAMILIES.map(|family| format!("add table {family} {name}\ndelete table {family} {name}\n"));
+    lines.concat()
 }
 
-/// Removes a table; that there is none is as good.
+/// Makes a fan's tables, in place of those that may be there.
 ///
 /// # Errors
 /// A sentence from `nft`.
-pub fn delete_table(overlay: Overlay) -> Result<(), String> {
-    let name = table_name(overlay);
-    tool::run(
-        "nft",
-        &["-f", "-"],
-        &format!("add table ip {name}\ndelete table ip {name}\n"),
-    )
-    .map(drop)
+pub fn create_tables(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
+    tool::run("nft", &["-f", "-"], &(removal_of(overlay) + ruleset.script())).map(drop)
+}
+
+/// Removes a fan's tables; that there are none is as good.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn delete_tables(overlay: Overlay) -> Result<(), String> {
+    tool::run("nft", &["-f", "-"], &removal_of(overlay)).map(drop)
 }
 
 /// Puts our rule at the head of another tool's chain.
@@ -161,15 +172,14 @@ pub fn delete_accept(accept: &Accept) -> Result<(), String> {
 
 /// What takes our rule out of the table that is listed with handles, and Docker's chain with it where it was the last. All
 /// of it goes at once or nothing does; by its handle, so that nothing goes that was not listed.
-fn deletion(accept: &Accept, listing: &str) -> String {
+#[must_use]
+pub fn deletion(accept: &Accept, listing: &str) -> String {
     let handles: BTreeSet<u64> = accepts(listing)
         .filter(|(found, _)| found == accept)
         .filter_map(|(_, handle)| handle)
         .collect();
-    let mut script: String = handles
-        .iter()
-        .map(|handle| format!("delete rule ip filter {} handle {handle}\n", accept.chain))
-        .collect();
+    let delete = |handle| format!("delete rule ip filter {} handle {handle}\n", accept.chain);
+    let mut script = handles.iter().map(delete).collect::<Vec<_>>().concat();
     if accept.chain == ForwardChain::DockerUser {
         let is_left = |line: &&str| handle(line).is_none_or(|handle| !handles.contains(&handle));
         let rest: Vec<&str> = listing
@@ -209,7 +219,9 @@ mod tests {
     use super::*;
     use crate::firewall::Way;
 
-    const CHAINS: &str = "table ip fan-250.0.0.0/8 {\n\tchain guard {\n\t\ttype filter hook prerouting priority dstnat + \
+    const CHAINS: &str = "table bridge fan-250.0.0.0/8 {\n\tchain ports {\n\t\ttype filter hook prerouting priority \
+                          filter; policy accept;\n\t}\n}\ntable bridge filter {\n\tchain FORWARD {\n\t\ttype filter hook \
+                          forward priority filter; policy accept;\n\t}\n}\ntable ip fan-250.0.0.0/8 {\n\tchain guard {\n\t\ttype filter hook prerouting priority dstnat + \
                           10; policy accept;\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t}\n\tchain FORWARD \
                           {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\ntable ip mine \
                           {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n";
@@ -217,7 +229,10 @@ mod tests {
     #[test]
     fn chains_are_read_as_nft_lists_them() {
         let chains = Chains::read(CHAINS);
-        assert_eq!(chains.ours, ["250".parse().unwrap()]);
+        assert_eq!(
+            chains.ours,
+            BTreeMap::from([("250".parse().unwrap(), vec!["ip", "bridge"])])
+        );
         assert_eq!(chains.forward, [ForwardChain::DockerUser, ForwardChain::Forward]);
         assert!(chains.forward_drops);
         assert!(!Chains::read(&CHAINS.replace("policy drop", "policy accept")).forward_drops);

@@ -35,6 +35,18 @@ impl Machine {
         }
     }
 
+    /// Makes somebody's interface a port of a bridge; that it is gone is as good.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn attach_port(&self, port: &InterfaceName, bridge: &InterfaceName) -> Result<(), Error> {
+        let Ok(port) = index(port) else { return Ok(()) };
+        match self.netlink.send(&link::enslave(port, index(bridge)?), 0) {
+            Err(refusal) if refusal.errno != nix::libc::ENODEV => Err(refusal.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn create(&self, object: &Object) -> Result<(), Error> {
         const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
         match object {
@@ -57,7 +69,7 @@ impl Machine {
                     .send(&Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
-            Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
+            Object::Firewall(overlay, ruleset) => nft::create_tables(*overlay, ruleset)?,
             Object::Accept(accept) => nft::create_accept(accept)?,
             Object::Up(_, link) => self
                 .netlink
@@ -98,7 +110,7 @@ impl Machine {
                 }
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
-            Object::Firewall(overlay, ruleset) => nft::create_table(*overlay, ruleset)?,
+            Object::Firewall(overlay, ruleset) => nft::create_tables(*overlay, ruleset)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink
@@ -130,7 +142,7 @@ impl Machine {
                     .send(&Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
             }
             Object::Filter(filter) => self.detach(filter)?,
-            Object::Firewall(overlay, _) => nft::delete_table(*overlay)?,
+            Object::Firewall(overlay, _) => nft::delete_tables(*overlay)?,
             Object::Accept(accept) => nft::delete_accept(accept)?,
             Object::Up(_, link) => self.netlink.send(&link::set_up(index(link)?, false), 0)?,
             Object::Route(route) => {

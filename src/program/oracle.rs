@@ -17,7 +17,7 @@ pub const ARP: u16 = 0x0806;
 pub const IPV6: u16 = 0x86dd;
 
 /// A packet as a tunnel device shows it to a filter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Frame {
     pub ethertype: u16,
     pub vlan: bool,
@@ -107,7 +107,8 @@ fn foreign<T>(encapsulation: Encapsulation) -> Verdict<T> {
     }
 }
 
-fn id(spec: &Spec) -> u32 {
+/// The network identifier of a fan's packets.
+pub fn id(spec: &Spec) -> u32 {
     match spec.encapsulation {
         Encapsulation::Ipip => 0,
         Encapsulation::Vxlan => spec.mapping.overlay().vni(),

@@ -38,14 +38,15 @@ const BROKEN_TOML: [(&str, &str, &str); 20] = [
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
         "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
-         nat, enabled",
+         nat, follow, enabled",
     ),
     (
         "values of the wrong kind",
-        "[[fan]]\noverlay = 250\nunderlay = \"eth0/16\"\ndhcp = \"yes\"\nmtu = \"1400\"\n",
+        "[[fan]]\noverlay = 250\nunderlay = \"eth0/16\"\ndhcp = \"yes\"\nmtu = \"1400\"\nfollow = \"true\"\n",
         "FILE:2:11: overlay is a network like \"250.0.0.0/8\", not the number 250\n\
          FILE:4:8: dhcp is true or false, not the string 'yes'\n\
-         FILE:5:7: mtu is a number from 576 to 65515, not the string '1400'",
+         FILE:5:7: mtu is a number from 576 to 65515, not the string '1400'\n\
+         FILE:6:10: follow is true, false or \"renumber\", not the string 'true'",
     ),
     (
         "values out of range",
@@ -113,10 +114,11 @@ const BROKEN_TOML: [(&str, &str, &str); 20] = [
     ),
     (
         "quotes of a word processor, and half of a pair",
-        "[[fan]]\noverlay = “250.0.0.0/8” # ours\nunderlay = \"eth0/16\nencap=vxlan\n",
+        "[[fan]]\noverlay = “250.0.0.0/8” # ours\nunderlay = \"eth0/16\nencap=vxlan\nfollow = renumber\n",
         "FILE:2:11: 'overlay = “250.0.0.0/8”' needs plain quotes: write overlay = \"250.0.0.0/8\"\n\
          FILE:3:20: 'underlay = \"eth0/16' needs plain quotes: write underlay = \"eth0/16\"\n\
-         FILE:4:7: 'encap = vxlan' needs plain quotes: write encap = \"vxlan\"",
+         FILE:4:7: 'encap = vxlan' needs plain quotes: write encap = \"vxlan\"\n\
+         FILE:5:10: 'follow = renumber' needs plain quotes: write follow = \"renumber\"",
     ),
     (
         "words for a flag and a number, and a key that is none",
@@ -126,7 +128,7 @@ const BROKEN_TOML: [(&str, &str, &str); 20] = [
          FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
          FILE:5:8: port is a number from 1 to 65535, not '01'\n\
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
-         table, nat, enabled",
+         table, nat, follow, enabled",
     ),
     (
         "a colon",
@@ -330,7 +332,7 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": null, "nat": true, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": null, "nat": true, "follow": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );

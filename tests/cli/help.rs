@@ -14,8 +14,16 @@ fn the_program_tells_its_verbs() {
     for words in ["--help", "help", "-h"] {
         fanctl(words)
             .succeeds()
-            .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  show "])
-            .prints_all_of(&["  export ", "  config ", "  map ", "  lab ", "  completions "]);
+            .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  watch ", "  show "])
+            .prints_all_of(&[
+                "  doctor ",
+                "  trace ",
+                "  export ",
+                "  config ",
+                "  map ",
+                "  lab ",
+                "  completions ",
+            ]);
     }
     fanctl("--version").succeeds().prints("fanctl 0.1.0\n");
 }
@@ -73,6 +81,10 @@ fn the_verbs_of_the_configuration_tell_theirs() {
         ],
     );
     help_of("status", &["--config <FILE>", "--json", "4 it is not"]);
+    help_of(
+        "watch",
+        &["--config <FILE>", "-v, --verbose", "follow", "SIGHUP", "Exit status"],
+    );
     help_of("config", &["check", "list", "convert", "/etc/fan.toml", "Exit status"]);
     fanctl("config list --help")
         .succeeds()
@@ -81,6 +93,22 @@ fn the_verbs_of_the_configuration_tell_theirs() {
         .succeeds()
         .prints_all_of(&["[FILE]", "/etc/network/fan"]);
     help_of("completions", &["bash", "zsh", "fish"]);
+}
+
+#[test]
+fn doctor_tells_its_options_and_what_it_leaves_alone() {
+    help_of(
+        "doctor",
+        &[
+            "[BRIDGE|OVERLAY]",
+            "--fix",
+            "--json",
+            "--config <FILE>",
+            "It sends no packet",
+            "Somebody else's firewall",
+            "Exit status: 0 no check failed, 1 one did",
+        ],
+    );
 }
 
 #[test]

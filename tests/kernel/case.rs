@@ -63,18 +63,24 @@ pub enum Need {
     NoIpip,
     /// The module `br_netfilter`.
     BridgeNetfilter,
+    /// The rule set of iptables that is older than nftables, and the program for it.
+    LegacyIptables,
     /// VLAN devices (802.1q).
     Vlan,
     /// Bonds, without loading a module for them on a machine that is not ours.
     Bonding,
     /// `WireGuard` devices.
     Wireguard,
+    /// IPsec with AES in GCM.
+    Ipsec,
     /// Docker; where tier 2 runs it is installed, and a guest has it if it was given it.
     Docker,
     /// The reference plugins of CNI, likewise.
     Cni,
     /// To be in tier 2: what does not depend on the kernel's age is not repeated on emulated ones.
     Tier2,
+    /// To be in tier 3: what counts all that a kernel holds needs one to itself.
+    Tier3,
 }
 
 /// A test function with one parameter (an encapsulation) or none, under its own name.

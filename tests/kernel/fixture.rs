@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::support::{Container, Encap, Host, Lan};
+use crate::support::{Container, Encap, Host, Lan, Namespace};
 
 /// Two hosts of the announcement with a container each, made for one test.
 pub struct Pair {
@@ -32,6 +32,66 @@ impl Pair {
         }
         let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
         Self { a, b, ca, cb, lan }
+    }
+}
+
+/// Two hosts with two routers between them, and 1400 bytes between the routers.
+pub struct NarrowPath {
+    /// The hosts, 172.30.0.28 and 172.30.0.227.
+    pub pair: Pair,
+    /// 172.30.0.1 in front of the one, and 10.1.1.2 and 172.30.0.129 in front of the other.
+    pub routers: [Namespace; 2],
+    _lans: [Lan; 2],
+}
+
+impl NarrowPath {
+    #[track_caller]
+    pub fn new(encap: Encap) -> Self {
+        let left = Lan::of("172.30.0.0/25", 1500);
+        let middle = Lan::of("10.1.1.0/24", 1400);
+        let right = Lan::of("172.30.0.128/25", 1500);
+        let routers = [Namespace::new("left router"), Namespace::new("right router")];
+        for (router, lan, address, own, other, via) in [
+            (
+                &routers[0],
+                &left,
+                "172.30.0.1/25",
+                "10.1.1.1/24",
+                "172.30.0.128/25",
+                "10.1.1.2",
+            ),
+            (
+                &routers[1],
+                &right,
+                "172.30.0.129/25",
+                "10.1.1.2/24",
+                "172.30.0.0/25",
+                "10.1.1.1",
+            ),
+        ] {
+            lan.plug(router, "eth0", address);
+            middle.plug(router, "eth1", own);
+            router.set_sysctl("ipv4/ip_forward", "1");
+            router.ip(&format!("route add {other} via {via}"));
+        }
+        let (a, b) = (left.host("172.30.0.28"), right.host("172.30.0.227"));
+        a.ip("route add default via 172.30.0.1");
+        b.ip("route add default via 172.30.0.129");
+        for host in [&a, &b] {
+            host.up(encap);
+        }
+        let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.227.2"));
+        Self {
+            pair: Pair {
+                a,
+                b,
+                ca,
+                cb,
+                lan: left,
+            },
+            routers,
+            _lans: [middle, right],
+        }
     }
 }
 
@@ -82,14 +142,11 @@ impl World {
         }
     }
 
-    /// Packets that the rules of the guard on host `a` have counted whose comment begins like this.
+    /// Packets that the rules of the fan on host `a` have counted whose comment begins like this, routed or bridged.
     pub fn guarded(&self, rule: &str) -> u64 {
-        let table = self.a.nft_json("list table ip fan-250.0.0.0/8");
-        let rules = table
-            .as_array()
-            .expect("objects")
-            .iter()
-            .filter_map(|object| object.get("rule"));
+        let tables = ["ip", "bridge"].map(|family| self.a.nft_json(&format!("list table {family} fan-250.0.0.0/8")));
+        let objects = tables.iter().flat_map(|table| table.as_array().expect("objects"));
+        let rules = objects.filter_map(|object| object.get("rule"));
         let ours = rules.filter(|found| {
             found["comment"]
                 .as_str()

@@ -12,17 +12,20 @@ mod fixture;
 mod support;
 
 mod cni;
+mod concurrent;
 mod configured;
 mod converge;
 mod dhcp;
 mod docker;
+mod doctor;
+mod encrypted;
 mod export;
 mod faults;
 mod firewall;
 mod forged;
+mod hostile;
 mod ifupdown;
 mod interop;
-mod killed;
 mod kubernetes;
 mod lab;
 mod leak;
@@ -34,11 +37,16 @@ mod nat;
 mod objects;
 mod options;
 mod podman;
+mod privileges;
 mod program;
 mod refusals;
+mod remains;
 mod several;
 mod show;
+mod soak;
+mod trace;
 mod underlay;
+mod watch;
 mod wire;
 mod wrapped;
 
@@ -51,20 +59,23 @@ use support::Machine;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
-    let modules: [fn() -> Vec<Case>; 31] = [
+    let modules: &[fn() -> Vec<Case>] = &[
         cni::cases,
+        concurrent::cases,
         configured::cases,
         configured::files::cases,
         converge::cases,
         dhcp::cases,
         docker::cases,
+        doctor::cases,
+        encrypted::cases,
         export::cases,
         faults::cases,
         firewall::cases,
         forged::cases,
+        hostile::cases,
         ifupdown::cases,
         interop::cases,
-        killed::cases,
         kubernetes::cases,
         lab::cases,
         leak::cases,
@@ -76,15 +87,20 @@ fn main() -> ExitCode {
         objects::cases,
         options::cases,
         podman::cases,
+        privileges::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
+        remains::cases,
         several::cases,
         show::cases,
+        trace::cases,
+        soak::cases,
         underlay::cases,
+        watch::cases,
         wire::cases,
         wrapped::cases,
     ];
-    let cases = modules.into_iter().flat_map(|cases| cases());
+    let cases = modules.iter().flat_map(|cases| cases());
     if !arguments.list {
         machine.announce();
     }

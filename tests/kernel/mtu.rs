@@ -3,9 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::case::{Case, Cases};
-use crate::fixture::Pair;
+use crate::fixture::{NarrowPath, Pair};
 use crate::named;
-use crate::support::{Encap, Host, Lan, Namespace, eventually, tcp_exchange};
+use crate::support::{Encap, Host, Lan, eventually, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("mtu")
@@ -76,63 +76,6 @@ fn a_port_for_larger_packets_leaves_the_bridge_as_it_is(encap: Encap) {
         pair.a.up(encap).stdout_has(&["nothing to do"]);
         pair.a.detach(&container);
         assert_eq!(mtu(&pair.a, "fan-250-0-28"), expected, "after a port of {size}");
-    }
-}
-
-/// Two hosts with two routers between them, and 1400 bytes between the routers.
-struct NarrowPath {
-    pair: Pair,
-    _routers: [Namespace; 2],
-    _lans: [Lan; 2],
-}
-
-impl NarrowPath {
-    fn new(encap: Encap) -> Self {
-        let left = Lan::of("172.30.0.0/25", 1500);
-        let middle = Lan::of("10.1.1.0/24", 1400);
-        let right = Lan::of("172.30.0.128/25", 1500);
-        let routers = [Namespace::new("left router"), Namespace::new("right router")];
-        for (router, lan, address, own, other, via) in [
-            (
-                &routers[0],
-                &left,
-                "172.30.0.1/25",
-                "10.1.1.1/24",
-                "172.30.0.128/25",
-                "10.1.1.2",
-            ),
-            (
-                &routers[1],
-                &right,
-                "172.30.0.129/25",
-                "10.1.1.2/24",
-                "172.30.0.0/25",
-                "10.1.1.1",
-            ),
-        ] {
-            lan.plug(router, "eth0", address);
-            middle.plug(router, "eth1", own);
-            router.set_sysctl("ipv4/ip_forward", "1");
-            router.ip(&format!("route add {other} via {via}"));
-        }
-        let (a, b) = (left.host("172.30.0.28"), right.host("172.30.0.227"));
-        a.ip("route add default via 172.30.0.1");
-        b.ip("route add default via 172.30.0.129");
-        for host in [&a, &b] {
-            host.up(encap);
-        }
-        let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.227.2"));
-        Self {
-            pair: Pair {
-                a,
-                b,
-                ca,
-                cb,
-                lan: left,
-            },
-            _routers: routers,
-            _lans: [middle, right],
-        }
     }
 }
 

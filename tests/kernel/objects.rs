@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
             up_makes_the_tunnel,
             up_makes_the_routes_under_our_protocol_number,
             up_attaches_programs_to_both_directions_of_the_tunnel,
-            up_makes_one_nft_table,
+            up_makes_two_nft_tables_of_one_name,
             up_sets_the_sysctls_of_its_own_devices,
             up_twice_does_nothing_and_says_so,
             down_without_a_fan_touches_nothing,
@@ -152,7 +152,7 @@ fn up_attaches_programs_to_both_directions_of_the_tunnel(encap: Encap) {
     });
 }
 
-fn up_makes_one_nft_table(encap: Encap) {
+fn up_makes_two_nft_tables_of_one_name(encap: Encap) {
     with_world(encap, |world| {
         let host = &world.a;
         let tables = host.nft_json("list tables");
@@ -165,7 +165,8 @@ fn up_makes_one_nft_table(encap: Encap) {
             // Where Docker is installed, its chain stands ready in iptables' table.
             .filter(|(_, name)| *name != "filter")
             .collect();
-        assert_eq!(tables, [(&json!("ip"), &json!("fan-250.0.0.0/8"))]);
+        let name = json!("fan-250.0.0.0/8");
+        assert_eq!(tables, [(&json!("ip"), &name), (&json!("bridge"), &name)]);
     });
 }
 

@@ -23,6 +23,7 @@ mod root;
 mod station;
 mod traffic;
 mod unpacked;
+mod watcher;
 
 use std::fmt;
 use std::thread;
@@ -41,11 +42,14 @@ pub use lxd::Lxd;
 pub use machine::{Machine, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
-pub use packet::{FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from};
+pub use packet::{
+    Crafted, FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from,
+};
 pub use podman::Podman;
 pub use root::Root;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange};
+pub use watcher::Watcher;
 
 use crate::case::Need;
 

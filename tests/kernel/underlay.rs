@@ -1,7 +1,5 @@
 //! The ways to name an underlay, and overlays of other widths.
 
-use std::fs;
-
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Encap, Host, Lan, tcp_exchange};
@@ -13,7 +11,6 @@ pub fn cases() -> Vec<Case> {
         .in_both_tiers()
         .each_with(&[Need::Vlan], named![a_vlan_carries_a_fan])
         .each_with(&[Need::Vlan, Need::Bonding], named![a_vlan_on_a_bond_carries_a_fan])
-        .each_with(&[Need::Wireguard], named![wireguard_carries_a_fan])
         .only_ipip_in_tier_3()
         .once(named![
             every_way_to_write_the_announcement_is_the_same_fan,
@@ -181,21 +178,4 @@ fn a_vlan_on_a_bond_carries_a_fan(encap: Encap) {
         link add link bond0 name bond0.100 type vlan id 100";
     let (a, b, _lan) = two_hosts_with("bond0.100", script);
     carries_a_fan(encap, "bond0.100", &a, &b, 1500);
-}
-
-fn wireguard_carries_a_fan(encap: Encap) {
-    let (a, b, _lan) = two_hosts_with("wg0", "link add wg0 mtu 1420 type wireguard");
-    let [key_of_a, key_of_b] = [&a, &b].map(|host| {
-        let private = host.exec("wg genkey").ok().stdout;
-        host.run(move || fs::write("/run/key", private)).expect("a file");
-        host.exec("wg set wg0 listen-port 51820 private-key /run/key").ok();
-        host.exec("wg show wg0 public-key").ok().stdout.trim().to_string()
-    });
-    for (host, peer, number) in [(&a, key_of_b, 27), (&b, key_of_a, 28)] {
-        host.exec(&format!(
-            "wg set wg0 peer {peer} allowed-ips 172.30.0.{number}/32 endpoint 192.0.2.{number}:51820"
-        ))
-        .ok();
-    }
-    carries_a_fan(encap, "wg0", &a, &b, 1420);
 }

@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
             anybody_may_ask_for_the_status,
             a_reader_who_leaves_does_not_make_it_well,
             a_file_is_read_when_its_readers_turn_has_come,
+            a_file_that_others_can_change_is_refused,
         ])
         .list()
 }
@@ -165,4 +166,52 @@ fn a_file_is_read_when_its_readers_turn_has_come() {
         );
         host.fanctl("down -a").ok();
     }
+}
+
+/// What a stranger to root could do is told with the command that ends it.
+fn a_file_that_others_can_change_is_refused() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let fan = "[[fan]]\\noverlay = \"250.0.0.0/8\"\\nunderlay = \"eth0/16\"\\nencap = \"vxlan\"\\n";
+    let file = "/run/ours/fan.toml";
+    for (given_away, complaint) in [
+        ("chown 1000 FILE", "user 1000 may write to it, "),
+        ("chgrp 100 FILE; chmod g+w FILE", "group 100 may write to it, "),
+        ("chmod o+w FILE", "everybody may write to it, "),
+        ("chown 1000 /run/ours", "user 1000 may exchange it, "),
+        (
+            "chgrp 100 /run/ours; chmod g+w /run/ours",
+            "group 100 may exchange it, ",
+        ),
+        ("chmod o+w /run/ours", "everybody may exchange it, "),
+        (
+            "mv FILE /run/link.toml; ln -s /run/link.toml FILE; chown 1000 /run/ours",
+            "user 1000 may exchange it, ",
+        ),
+        (
+            "mkdir -m 777 /run/far; mv FILE /run/far; ln -s /run/far/fan.toml FILE",
+            "everybody may exchange it, ",
+        ),
+    ] {
+        host.sh("rm -rf /run/ours /run/far /run/link.toml; mkdir -m 755 /run/ours")
+            .ok();
+        host.sh(&format!("printf '{fan}' >{file}; chmod 644 {file}")).ok();
+        host.fanctl(&format!("config check --config {file}")).ok();
+        host.sh(&given_away.replace("FILE", file)).ok();
+        for verb in ["up -a", "reload", "status", "config check", "config list"] {
+            let words = format!("{verb} --config {file}");
+            let output = host.unchanged(|| host.fanctl(&words).exits(2));
+            output.stderr_has(&[file, complaint, "network"]);
+        }
+        let told = host.fanctl(&format!("config check --config {file}")).stderr;
+        let advice = told.trim().rsplit("first: ").next().expect("advice");
+        host.exec(advice).ok();
+        host.fanctl(&format!("config check --config {file}")).ok();
+    }
+    // In a directory for everybody a file is still its owner's; and what is one's own one may follow.
+    host.sh("rm -rf /run/ours; mkdir -m 1777 /run/ours").ok();
+    host.sh(&format!("printf '{fan}' >{file}; chmod 644 {file}")).ok();
+    host.fanctl(&format!("config check --config {file}")).ok();
+    host.sh(&format!("chown 65534 {file}")).ok();
+    host.fanctl_by(NOBODY, &format!("config check --config {file}")).ok();
 }

@@ -265,6 +265,13 @@ pub struct Container {
     port: String,
 }
 
+impl Container {
+    /// The name of its port on the host.
+    pub fn port(&self) -> &str {
+        &self.port
+    }
+}
+
 impl Deref for Container {
     type Target = Namespace;
     fn deref(&self) -> &Namespace {

@@ -37,9 +37,7 @@ impl Machine {
             }
             let scratch = Namespace::new("probe");
             let can = |line: &str| scratch.exec(line).code == Some(0);
-            if !is_emulated() {
-                needs_met.push(Need::Tier2);
-            }
+            needs_met.push(if is_emulated() { Need::Tier3 } else { Need::Tier2 });
             for (need, program) in [(Need::Docker, "/usr/bin/dockerd"), (Need::Cni, "/usr/lib/cni/bridge")] {
                 if !is_emulated() || Path::new(program).exists() {
                     needs_met.push(need);
@@ -49,6 +47,9 @@ impl Machine {
             needs_met.push(if ipip { Need::Ipip } else { Need::NoIpip });
             if scratch.sysctl("bridge/bridge-nf-call-iptables").is_some() {
                 needs_met.push(Need::BridgeNetfilter);
+            }
+            if Path::new("/usr/sbin/iptables-legacy").exists() && can("iptables-legacy -w -S") {
+                needs_met.push(Need::LegacyIptables);
             }
             if can("ip link add veth7 type veth") && can("ip link add link veth7 name veth7.7 type vlan id 7") {
                 needs_met.push(Need::Vlan);
@@ -60,6 +61,11 @@ impl Machine {
             }
             if can("ip link add wg0 type wireguard") {
                 needs_met.push(Need::Wireguard);
+            }
+            let state = "src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1000 mode transport";
+            let key = "rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128";
+            if can(&format!("ip xfrm state add {state} aead {key}")) {
+                needs_met.push(Need::Ipsec);
             }
         }
         Self {
@@ -124,12 +130,15 @@ impl Machine {
             Need::Ipip => format!("no ipip in kernel {}: tier 3", self.release),
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
+            Need::LegacyIptables => format!("no iptables-legacy, or no ip_tables in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),
             Need::Cni => "no CNI plugins in this guest".into(),
             Need::Tier2 => "left to tier 2".into(),
+            Need::Tier3 => "left to tier 3: it needs a kernel to itself".into(),
             Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
             Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
+            Need::Ipsec => format!("no IPsec with AES in kernel {}", self.release),
         })
     }
 

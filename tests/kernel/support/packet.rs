@@ -7,6 +7,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 use super::Namespace;
 
+const IPPROTO_ICMP: u8 = 1;
 const IPPROTO_IPIP: u8 = 4;
 const IPPROTO_UDP: u8 = 17;
 
@@ -115,6 +116,114 @@ fn inject_frame(from: &Namespace, host: &str, vni: u32, frame: &[u8]) {
 /// Sends a packet as it is, by the sender's own routes.
 pub fn inject_plain(from: &Namespace, packet: Inner) {
     send_raw(from, packet.destination, packet.packet());
+}
+
+/// An IPv4 packet as somebody makes it who knows the format and means harm. It stays whole and its checksum right unless it is
+/// told otherwise.
+#[derive(Debug, Clone)]
+pub struct Crafted {
+    id: u16,
+    bytes: Vec<u8>,
+}
+
+impl Crafted {
+    /// A packet with this payload, known by the identification that all its fragments and wrappings share.
+    pub fn new(id: u16, protocol: u8, (source, destination): (&str, &str), payload: &[u8]) -> Self {
+        let address = |text: &str| text.parse().expect("an address");
+        let mut packet = ipv4(protocol, address(source), address(destination), payload);
+        packet[4..6].copy_from_slice(&id.to_be_bytes());
+        Self { id, bytes: packet }.sealed()
+    }
+
+    /// A UDP packet with a few bytes in it.
+    pub fn udp(id: u16, ends: (&str, &str)) -> Self {
+        let header = [0x1e, 0x61, 0x1e, 0x61, 0, 40, 0, 0];
+        Self::new(id, IPPROTO_UDP, ends, &[&header[..], &[0x66; 32]].concat())
+    }
+
+    /// With IP options, four bytes or more of them.
+    pub fn options(mut self, options: &[u8]) -> Self {
+        self.bytes.splice(20..20, options.iter().copied());
+        self.bytes[0] += u8::try_from(options.len() / 4).expect("few");
+        self.measured()
+    }
+
+    /// With a source route by way of its destination (RFC 791): 131 is a loose one, 137 a strict one.
+    pub fn routed_on_to(self, kind: u8, address: &str) -> Self {
+        let next: Ipv4Addr = address.parse().expect("an address");
+        self.options(&[&[kind, 7, 4][..], &next.octets(), &[0]].concat())
+    }
+
+    /// Some bytes of it, as they are in the middle of a larger packet: those from eight times `offset` on.
+    pub fn fragment(&self, offset: u16, len: usize) -> Self {
+        let begin = 20 + usize::from(offset) * 8;
+        let end = self.bytes.len().min(begin + len);
+        let more = if end < self.bytes.len() { 0x2000 } else { 0 };
+        let mut packet = [&self.bytes[..20], &self.bytes[begin..end]].concat();
+        packet[6..8].copy_from_slice(&(more | offset).to_be_bytes());
+        let id = self.id;
+        Self { id, bytes: packet }.measured()
+    }
+
+    /// With other bytes in a place, its checksum made right again.
+    pub fn patched(mut self, at: usize, bytes: &[u8]) -> Self {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        self.sealed()
+    }
+
+    /// Its first bytes only; the header does not know.
+    pub fn cut(mut self, len: usize) -> Self {
+        self.bytes.truncate(len);
+        self
+    }
+
+    /// Inside another packet, without anything between them.
+    pub fn in_ip(self, ends: (&str, &str)) -> Self {
+        Self::new(self.id, IPPROTO_IPIP, ends, &self.bytes)
+    }
+
+    /// Inside a VXLAN packet of the announced fan, for a MAC address of its bridge.
+    pub fn in_vxlan(self, ends: (&str, &str), mac: [u8; 6]) -> Self {
+        let frame = [&mac[..], &SENDER, &[0x08, 0x00], &self.bytes].concat();
+        let datagram = [&[0x08, 0, 0, 0, 0xfa, 0, 0, 0][..], &frame].concat();
+        let length = u16::try_from(8 + datagram.len()).expect("short").to_be_bytes();
+        let ports = [40_000_u16.to_be_bytes(), 8472_u16.to_be_bytes()].concat();
+        Self::new(
+            self.id,
+            IPPROTO_UDP,
+            ends,
+            &[&ports[..], &length, &[0, 0], &datagram].concat(),
+        )
+    }
+
+    /// Inside an ICMP error of this type and code.
+    pub fn quoted(self, (kind, code): (u8, u8), ends: (&str, &str)) -> Self {
+        let mut message = vec![kind, code, 0, 0, 0, 0, 0x02, 0x40];
+        message.extend(&self.bytes);
+        let checksum = checksum(&message).to_be_bytes();
+        message[2..4].copy_from_slice(&checksum);
+        Self::new(self.id, IPPROTO_ICMP, ends, &message)
+    }
+
+    fn measured(mut self) -> Self {
+        let length = u16::try_from(self.bytes.len()).expect("short").to_be_bytes();
+        self.bytes[2..4].copy_from_slice(&length);
+        self.sealed()
+    }
+
+    fn sealed(mut self) -> Self {
+        let end = (usize::from(self.bytes[0] & 15) * 4).clamp(20, self.bytes.len().max(20));
+        self.bytes[10..12].copy_from_slice(&[0, 0]);
+        let checksum = checksum(&self.bytes[..end]).to_be_bytes();
+        self.bytes[10..12].copy_from_slice(&checksum);
+        self
+    }
+
+    /// Sends it by the sender's own routes.
+    pub fn send(&self, from: &Namespace) {
+        let destination = <[u8; 4]>::try_from(&self.bytes[16..20]).expect("four octets");
+        send_raw(from, destination.into(), self.bytes.clone());
+    }
 }
 
 /// Sends a packet with the header it has.

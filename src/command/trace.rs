@@ -1,0 +1,170 @@
+//! `trace`: asks the kernel about the way to an address, sends probes, and tells what they prove.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::json;
+use crate::cli::TraceArgs;
+use crate::error::Error;
+use crate::host::{Host, Neighbour};
+use crate::machine::probe::Prober;
+use crate::machine::{Machine, Scope};
+use crate::object::{Direction, Slot};
+use crate::trace::probe::{Aim, Evidence, Leg, Outcome, Search};
+use crate::trace::report::Trace;
+use crate::trace::steps::{Facts, steps};
+use crate::trace::verdict::verdict;
+use crate::trace::{Place, Target, packet};
+
+/// Traces an address.
+pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let machine = Machine::connect()?;
+    let (owned, host) = machine.observe(Scope::All)?;
+    let target = Target::find(args.address, &owned).map_err(Error::Failed)?;
+    let mut facts = ask(&machine, &target, &host)?;
+    let evidence = prove(&machine, &target, &facts, args.wait())?;
+    if target.place == Place::Here {
+        // Whoever has the address was asked for it by now.
+        facts.neighbour = machine.neighbour(&target.fan.bridge, target.address)?;
+        if let Some(Neighbour::Known(mac)) = facts.neighbour {
+            facts.port = machine.port(&target.fan.bridge, mac)?;
+        }
+    }
+    let steps = steps(&target, &facts, (&owned, &host));
+    let trace = Trace {
+        verdict: verdict(&target, &steps, &evidence),
+        target,
+        steps,
+        evidence,
+    };
+    if args.json {
+        json(&trace.json(), out)?;
+    } else {
+        write!(out, "{}", trace.text())?;
+    }
+    if trace.verdict.works { Ok(()) } else { Err(Error::Found) }
+}
+
+/// Asks which way packets go, and what the program on the tunnel says.
+fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> {
+    let slot = Slot::Fan(target.fan.overlay());
+    let egress = host.link(&target.fan.tunnel()).and_then(|link| {
+        let mut programs = link.programs.iter();
+        programs.find(|program| (program.direction, program.slot) == (Direction::Egress, slot))
+    });
+    let frame = packet::frame(target.fan.gateway(), target.address);
+    Ok(Facts {
+        own: machine.route(&target.own_flow())?,
+        containers: match target.container_flow() {
+            Some(flow) => Some(machine.route(&flow)?),
+            None => None,
+        },
+        outer: match target.outer_flow() {
+            Some(flow) => Some(machine.route(&flow)?),
+            None => None,
+        },
+        program: egress.map(|program| {
+            let answer = machine.ask_program(program.id, &frame);
+            answer.map_err(|_| "only root may ask the program itself".into())
+        }),
+        neighbour: None,
+        port: None,
+    })
+}
+
+/// How long the kernel takes to find out that nobody has an address: three questions, a second apart (`mcast_solicit`,
+/// `retrans_time_ms`, arp(7)).
+const UNANSWERED: Duration = Duration::from_millis(3500);
+
+/// Sends probes, and what more it takes to understand what came of them.
+fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> Result<Evidence, Error> {
+    let mut evidence = Evidence::default();
+    let mut prober = match Prober::open(target) {
+        Ok(prober) => prober,
+        Err(error) => {
+            evidence.unproven = Some(error.to_string());
+            return Ok(evidence);
+        }
+    };
+    let refused_before = refused(machine, target)?;
+    let probes = target.probes();
+    let outcomes = prober.run(&probes, wait);
+    evidence.probes = probes.into_iter().zip(outcomes).collect();
+    if target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Small) {
+        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED.saturating_sub(wait));
+    }
+    if target.place == Place::There && !prober.left && !evidence.arrives() {
+        // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
+        let again: Vec<_> = target
+            .probes()
+            .into_iter()
+            .filter(|probe| probe.aim == Aim::Small)
+            .collect();
+        prober.run(&again, wait);
+    }
+    measure(&mut prober, target, &mut evidence, wait / 2);
+    evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
+    let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
+    evidence.knows = [evidence.on_bridge, gateway]
+        .iter()
+        .any(|found| matches!(found, Some(Neighbour::Known(_))));
+    if let Some(Ok(outer)) = &facts.outer {
+        evidence.left = Some(prober.left);
+        evidence.came.clone_from(&prober.came);
+        // Answers of ARP that nobody heeded are lost here as well.
+        if !evidence.knows {
+            evidence.came.extend(&prober.arp_came);
+        }
+        evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
+        let is_unexplained = evidence.is_lost() && !evidence.knows && prober.complaints.is_empty();
+        if is_unexplained && outer.gateway.is_some() {
+            evidence.hops = prober.hops(wait);
+        }
+    }
+    evidence.complaints = prober.complaints;
+    evidence.refused = refused(machine, target)?.saturating_sub(refused_before);
+    Ok(evidence)
+}
+
+/// How many packets the programs on the tunnel have refused.
+fn refused(machine: &Machine, target: &Target) -> Result<u64, Error> {
+    let (_, host) = machine.observe(Scope::All)?;
+    Ok(host.link(&target.fan.tunnel()).map_or(0, |link| link.counters.refused))
+}
+
+/// Asks for the address once more, if it is silent, and gives whoever is in charge of it the time to say that nobody has
+/// it.
+fn wait_for_an_error(prober: &mut Prober, evidence: &mut Evidence, wait: Duration) {
+    let asked = evidence
+        .probes
+        .iter_mut()
+        .find(|(probe, outcome)| (probe.leg, probe.aim) == (Leg::Address, Aim::Small) && *outcome == Outcome::Silence);
+    if let Some((probe, outcome)) = asked {
+        *outcome = prober.run(&[*probe], wait).remove(0);
+    }
+}
+
+/// Finds out how large packets may be where full ones do not arrive.
+fn measure(prober: &mut Prober, target: &Target, evidence: &mut Evidence, wait: Duration) {
+    let mut searches = evidence.searches();
+    while searches.iter().any(|search| !search.sizes().is_empty()) {
+        let probes = |search: &Search| {
+            let leg = search.leg;
+            let sizes = search.sizes().into_iter();
+            sizes.map(move |size| target.probe(leg, Aim::Measure, size))
+        };
+        let probes: Vec<_> = searches.iter().flat_map(probes).collect();
+        let outcomes = prober.run(&probes, wait);
+        let arrived = |leg| -> Vec<u32> {
+            let answers = probes.iter().zip(&outcomes);
+            let arrived =
+                answers.filter(|(probe, outcome)| probe.leg == leg && matches!(outcome, Outcome::Answered(_)));
+            arrived.map(|(probe, _)| probe.size).collect()
+        };
+        searches = searches
+            .into_iter()
+            .map(|search| search.narrowed(&arrived(search.leg)))
+            .collect();
+    }
+    evidence.measured = searches.iter().map(|search| (search.leg, search.fits)).collect();
+}

@@ -1,0 +1,133 @@
+//! Being told that something changed: what the kernel says to whoever listens, signals, and the end of DHCP servers.
+//!
+//! What it says is not read, because the next look sees all of it; so nothing is lost with what did not fit into a
+//! socket's buffer (`ENOBUFS`) either.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use netlink_sys::Socket;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use nix::errno::Errno;
+use nix::libc::{ENOBUFS, MSG_DONTWAIT};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::dnsmasq;
+
+/// Groups of route netlink (linux/rtnetlink.h): links, qdiscs and filters, addresses, routes, rules, settings of devices
+/// (`RTNLGRP_IPV4_NETCONF`), and the VXLAN devices' filters of network identifiers (`RTNLGRP_TUNNEL`).
+const ROUTE_GROUPS: [u32; 7] = [1, 4, 5, 7, 8, 24, 35];
+
+/// The group of changes to nftables (`NFNLGRP_NFTABLES`, linux/netfilter/nfnetlink.h).
+const NFTABLES_GROUPS: [u32; 1] = [7];
+
+/// What ends waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Something changed.
+    Change,
+    /// A signal came.
+    Signal(Signal),
+    /// Nothing, for as long as was asked for.
+    Nothing,
+}
+
+/// What there is to listen to in the network namespace of the thread that made it.
+pub struct Monitor {
+    sockets: [Socket; 2],
+    signals: SignalFd,
+    /// The DHCP servers of fans.
+    servers: Vec<OwnedFd>,
+}
+
+impl Monitor {
+    /// Begins to listen. These signals come here from now on, and do nothing else in this thread.
+    ///
+    /// # Errors
+    /// When the kernel will not tell, which takes root for nftables.
+    pub fn open(signals: &[Signal]) -> io::Result<Self> {
+        let signals: SigSet = signals.iter().copied().collect();
+        signals.thread_block()?;
+        Ok(Self {
+            sockets: [
+                listen(NETLINK_ROUTE, &ROUTE_GROUPS)?,
+                listen(NETLINK_NETFILTER, &NFTABLES_GROUPS)?,
+            ],
+            signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
+            servers: Vec::new(),
+        })
+    }
+
+    /// Waits until something is heard, at most this long.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub fn wait(&mut self, at_most: Option<Duration>) -> io::Result<Heard> {
+        // To the next millisecond, for waiting too short is waiting twice.
+        let limit = at_most.map(|limit| limit + Duration::from_micros(999));
+        let limit = limit.map_or(PollTimeout::NONE, |limit| limit.try_into().unwrap_or(PollTimeout::MAX));
+        let sockets = self.sockets.iter().map(AsFd::as_fd);
+        let servers = self.servers.iter().map(AsFd::as_fd);
+        let all = std::iter::once(self.signals.as_fd()).chain(sockets).chain(servers);
+        let mut all: Vec<PollFd> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut all, limit) {
+            // Somebody stopped this process and let it go on.
+            Err(Errno::EINTR) => return Ok(Heard::Nothing),
+            ended => ended?,
+        };
+        let heard: Vec<bool> = all.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+        if let Some(signal) = self.signals.read_signal()? {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
+            return Ok(Heard::Signal(Signal::try_from(number)?));
+        }
+        if !heard.contains(&true) {
+            return Ok(Heard::Nothing);
+        }
+        // One that has ended would be heard of for ever.
+        let mut ended = heard[1 + self.sockets.len()..].iter();
+        self.servers.retain(|_| ended.next() == Some(&false));
+        self.forget();
+        Ok(Heard::Change)
+    }
+
+    /// Takes what was said so far for heard, and follows the DHCP servers that there are now: to be called just before a look
+    /// at everything.
+    ///
+    /// # Errors
+    /// When the servers cannot be looked for.
+    pub fn catch_up(&mut self) -> io::Result<()> {
+        self.forget();
+        let servers = dnsmasq::observe()?.into_iter();
+        // One that ends meanwhile is not seen by the look either.
+        let open = |server: dnsmasq::Server| {
+            let pid = rustix::process::Pid::from_raw(server.pid.as_raw())?;
+            pidfd_open(pid, PidfdFlags::empty()).ok()
+        };
+        self.servers = servers.filter_map(open).collect();
+        Ok(())
+    }
+
+    fn forget(&self) {
+        for socket in &self.sockets {
+            // An error is ENOBUFS, which is news as any other, or that there is no more.
+            let mut sink = [0_u8; 1];
+            loop {
+                match socket.recv(&mut &mut sink[..], MSG_DONTWAIT) {
+                    Err(error) if error.raw_os_error() != Some(ENOBUFS) => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    groups.iter().try_for_each(|group| socket.add_membership(*group))?;
+    Ok(socket)
+}

@@ -1,0 +1,486 @@
+//! What `fanctl` may do: no more than it needs, and it works with no more than that. Nothing it starts has more, and nothing
+//! that somebody put into its environment has a say.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
+
+use fanctl::machine::netlink::Netlink;
+use fanctl::machine::{bpf, filter};
+use fanctl::object::{Direction, Filter, Owner, ProgramRef, Slot};
+use fanctl::program;
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_route::RouteNetlinkMessage;
+use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
+use nix::unistd::{Uid, chown, pipe2};
+
+use crate::case::{Case, Cases, Need};
+use crate::fixture::Pair;
+use crate::named;
+use crate::support::{Encap, Host, Lan, Output, assert_same, eventually, own_state};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("privileges")
+        .each(named![
+            two_capabilities_suffice_for_root,
+            two_capabilities_suffice_for_somebody_else,
+        ])
+        .only_ipip_in_tier_3()
+        .each(named![
+            a_program_of_another_version_is_replaced_by_root,
+            a_program_of_another_version_is_left_without_sys_admin,
+            looking_takes_nothing,
+            those_of_the_service_suffice_for_dhcp,
+        ])
+        .once_with(
+            &[Need::Tier2],
+            named![
+                a_command_keeps_what_its_verb_needs,
+                a_step_has_what_it_takes,
+                a_server_has_what_it_needs,
+                a_tool_has_what_it_needs_and_no_environment,
+                programs_are_not_looked_for_where_the_environment_says,
+                nothing_else_is_started_and_no_shell,
+            ],
+        )
+        .list()
+}
+
+/// Runs what follows as root with two capabilities.
+const ROOT: &str = "setpriv --bounding-set -all,+net_admin,+bpf";
+/// Runs what follows as nobody with the same.
+const SOMEBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,+net_admin,+bpf \
+                        --inh-caps -all,+net_admin,+bpf --ambient-caps -all,+net_admin,+bpf";
+
+/// Bits of the sets in /proc/PID/status (linux/capability.h).
+mod bit {
+    pub const KILL: u64 = 1 << 5;
+    pub const SETGID: u64 = 1 << 6;
+    pub const SETUID: u64 = 1 << 7;
+    pub const NET_BIND_SERVICE: u64 = 1 << 10;
+    pub const NET_ADMIN: u64 = 1 << 12;
+    pub const NET_RAW: u64 = 1 << 13;
+    pub const SYS_PTRACE: u64 = 1 << 19;
+    pub const SYS_ADMIN: u64 = 1 << 21;
+    pub const BPF: u64 = 1 << 39;
+    pub const LOOKING: u64 = NET_ADMIN | SYS_PTRACE;
+    pub const DNSMASQ: u64 = SETUID | SETGID | NET_BIND_SERVICE | NET_RAW | NET_ADMIN;
+    pub const CHANGING: u64 = LOOKING | BPF | KILL | DNSMASQ;
+}
+
+/// What /proc tells of a process.
+#[derive(Debug)]
+struct Status(String);
+
+impl Status {
+    #[track_caller]
+    fn of(pid: u32) -> Self {
+        Self(fs::read_to_string(format!("/proc/{pid}/status")).expect("a process"))
+    }
+
+    #[track_caller]
+    fn field(&self, name: &str) -> &str {
+        let line = self
+            .0
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name}: {}", self.0)).trim()
+    }
+
+    /// A set of capabilities: CapPrm, CapEff, CapInh, CapBnd or CapAmb.
+    #[track_caller]
+    fn set(&self, name: &str) -> u64 {
+        u64::from_str_radix(self.field(name), 16).expect("hexadecimal digits")
+    }
+
+    /// May have these and no others, ever, and has those in effect.
+    #[track_caller]
+    fn has(&self, permitted: u64, effective: u64) {
+        let sets = ["CapPrm", "CapBnd", "CapEff"].map(|name| self.set(name));
+        assert_eq!(sets, [permitted, permitted, effective], "{}", self.0);
+        self.gains_nothing();
+    }
+
+    #[track_caller]
+    fn gains_nothing(&self) {
+        assert_eq!(["CapInh", "CapAmb"].map(|name| self.set(name)), [0, 0], "{}", self.0);
+        assert_eq!(self.field("NoNewPrivs"), "1", "{}", self.0);
+    }
+}
+
+/// A fan comes, changes its MTU, moves, carries packets and goes, all by way of this launcher.
+#[track_caller]
+fn all_works_by(launcher: &str, pair: &Pair, encap: Encap) {
+    let words = encap.words();
+    pair.b.fanctl(&format!("up 251.0.0.0/8 eth0/16 {words}")).ok();
+    let peer = pair.b.container("251.0.27.2");
+    pair.a.ip("addr add 172.31.0.28/16 dev eth0");
+    let before = pair.a.dump();
+
+    let by = |words: &str| pair.a.fanctl_by(launcher, words).ok();
+    by(&format!("up 251.0.0.0/8 eth0/16 {words}"));
+    peer.ping("251.0.28.1").arrives();
+    by(&format!("up 251.0.0.0/8 eth0/16 --mtu 1400 --table 52 {words}"));
+    peer.ping("251.0.28.1").arrives();
+    assert_eq!(by("show --json").json()[1]["verdict"]["complete"], true);
+    by("down 251.0.0.0/8 eth0/16");
+    assert_same(&before, &pair.a.dump(), "all was taken back");
+
+    // A program in the place of another.
+    let fan = |underlay: &str| {
+        format!("[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"{underlay}\"\nencap = \"{encap}\"\n")
+    };
+    for underlay in ["172.30.0.28/16", "172.31.0.28/16", "172.30.0.28/16"] {
+        pair.a.write("/run/fan.toml", &fan(underlay));
+        by("reload --config /run/fan.toml");
+        by("status --config /run/fan.toml");
+    }
+    peer.ping("251.0.28.1").arrives();
+    by("down -a");
+    assert_same(&before, &pair.a.dump(), "all was taken back again");
+    pair.ca.ping("250.0.27.2").arrives();
+}
+
+fn two_capabilities_suffice_for_root(encap: Encap) {
+    let pair = Pair::new(encap);
+    all_works_by(ROOT, &pair, encap);
+}
+
+fn two_capabilities_suffice_for_somebody_else(encap: Encap) {
+    let pair = Pair::new(encap);
+    let nobody = Some(Uid::from_raw(65534));
+    // As systemd's RuntimeDirectory= would; root left its lock there.
+    pair.a.run(move || {
+        for entry in fs::read_dir("/run/fan").expect("root's locks") {
+            chown(&entry.expect("a lock").path(), nobody, None).expect("to give it away");
+        }
+        chown("/run/fan", nobody, None).expect("to give it away");
+    });
+    all_works_by(SOMEBODY, &pair, encap);
+}
+
+/// A host with a fan whose outgoing packets a program handles that no version makes, though it does the same.
+#[track_caller]
+fn a_host_of_another_version(encap: Encap) -> (Host, Lan) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(encap);
+    let overlay = "250.0.0.0/8".parse().expect("an overlay");
+    let link: fanctl::name::InterfaceName = encap.tunnel().parse().expect("a name");
+    host.run(move || {
+        let program = bpf::load(&program::refuse()).expect("a program");
+        let index = nix::net::if_::if_nametoindex(link.as_str()).expect("the tunnel");
+        let filter = Filter {
+            link,
+            direction: Direction::Egress,
+            slot: Slot::Fan(overlay),
+            owner: Owner::Fan(overlay),
+            program: ProgramRef {
+                digest: "0123456789abcdef".into(),
+                program: None,
+            },
+        };
+        let message = filter::encode(&filter, index, Some(program.as_fd()));
+        Netlink::connect()
+            .expect("netlink")
+            .send(&RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE)
+            .expect("a filter");
+    });
+    (host, lan)
+}
+
+fn a_program_of_another_version_is_replaced_by_root(encap: Encap) {
+    let (host, _lan) = a_host_of_another_version(encap);
+    let old = host.dump();
+    // Refused by the kernel after the program was replaced: it is put back, though nobody knows its instructions.
+    let up = format!("up 250.0.0.0/8 eth0/16 --dhcp {}", encap.words());
+    own_state(&host);
+    host.sh("mkdir -p /var/lib && touch /var/lib/fan");
+    host.fanctl(&up)
+        .failed()
+        .stderr_has(&["/var/lib/fan", "everything is as it was"]);
+    assert_same(&old, &host.dump(), "a step that failed");
+
+    host.up(encap);
+    let new = host.dump();
+    assert_ne!(old, new);
+    host.unchanged(|| host.up(encap));
+    host.down();
+}
+
+fn a_program_of_another_version_is_left_without_sys_admin(encap: Encap) {
+    let (host, _lan) = a_host_of_another_version(encap);
+    let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
+    for words in [&up, "down 250.0.0.0/8 eth0/16", "down -e"] {
+        host.unchanged(|| {
+            let tunnel = format!("'{}'", encap.tunnel());
+            host.fanctl_by(ROOT, words).refused().stderr_has(&[
+                "egress",
+                &tunnel,
+                "not one that this version of fanctl makes",
+                "CAP_SYS_ADMIN",
+                "as root",
+            ])
+        });
+        // To look takes no privilege.
+        host.fanctl_by(ROOT, &format!("{words} --dry-run")).ok();
+    }
+    host.fanctl("down -e").ok();
+}
+
+fn looking_takes_nothing(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(encap);
+    let none = "setpriv --bounding-set -all";
+    for words in [
+        "show",
+        "show --json",
+        "map 250.0.0.0/8 172.30.0.0/16 250.0.27.3",
+        "export cni",
+    ] {
+        host.unchanged(|| host.fanctl_by(none, words).ok());
+    }
+}
+
+/// What fan.service leaves, with which another user's dnsmasq is found and ended too.
+fn those_of_the_service_suffice_for_dhcp(encap: Encap) {
+    let unit = include_str!("../../systemd/fan-sandbox.conf");
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("CapabilityBoundingSet=CAP_"));
+    let names: Vec<&str> = lines.flat_map(|line| line.split(" CAP_")).collect();
+    assert!(names.contains(&"BPF") && !names.contains(&"SYS_ADMIN"), "{names:?}");
+    let set = names.join(",+").to_lowercase();
+    let launcher = format!("setpriv --no-new-privs --bounding-set -all,+{set}");
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    host.set_sysctl("ipv4/ip_forward", "1");
+    let before = host.dump();
+    let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
+    host.fanctl_by(&launcher, &format!("{up} --dhcp")).ok();
+    let servers = host.dnsmasqs();
+    host.fanctl_by(&launcher, &format!("{up} --dhcp"))
+        .ok()
+        .stdout_has(&["up already"]);
+    assert!(servers.len() == 1 && servers == host.dnsmasqs(), "{servers:?}");
+    host.fanctl_by(&launcher, &up).ok();
+    assert_eq!(host.dnsmasqs(), []);
+    host.fanctl_by(&launcher, &format!("{up} --dhcp --mtu 1400")).ok();
+    host.fanctl_by(&launcher, "down -e").ok();
+    assert_same(&before, &host.dump(), "down");
+}
+
+/// Starts `fanctl` and looks at it while it waits for its turn, which this test has.
+#[track_caller]
+fn while_it_waits(host: &Host, words: &str, look: impl FnOnce(&Status)) {
+    let lock = host.run(|| {
+        fs::create_dir_all("/run/fan").expect("a directory");
+        let inode = fs::metadata("/proc/thread-self/ns/net").expect("a namespace").ino();
+        let file = File::create(format!("/run/fan/{inode}.lock")).expect("a lock");
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .expect("free")
+    });
+    let mut command = Command::new(Host::program());
+    command.args(words.split_whitespace());
+    let child = host.spawn(command);
+    let pid = child.id();
+    let lock_of = |file: &fs::Metadata| (file.dev(), file.ino());
+    let awaited = lock_of(&lock.metadata().expect("a file"));
+    let status = eventually("it has come to the lock", || {
+        let status = Status::of(pid);
+        // Until it has become `fanctl` it holds what the test holds.
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        let mut files = open.filter_map(|entry| fs::metadata(entry.path()).ok());
+        let waits = files.any(|file| lock_of(&file) == awaited);
+        (waits && status.field("NoNewPrivs") == "1").then_some(status)
+    });
+    look(&status);
+    drop(lock);
+    Output::of(words.into(), child).ok();
+}
+
+fn a_command_keeps_what_its_verb_needs() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan", "down 250.0.0.0/8 eth0/16"] {
+        while_it_waits(&host, words, |status| {
+            status.has(bit::CHANGING | bit::SYS_ADMIN, bit::LOOKING);
+        });
+    }
+}
+
+/// At each step of an `up` and a `down`, whose announcements nobody reads until they were looked at.
+fn a_step_has_what_it_takes() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan -v", "down 250.0.0.0/8 eth0/16 -v"] {
+        let (reading, writing) = pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).expect("a pipe");
+        fcntl(&writing, FcntlArg::F_SETPIPE_SZ(1)).expect("the smallest pipe");
+        let mut command = Command::new(Host::program());
+        command.args(words.split_whitespace());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writing);
+        let child = host.run(move || command.spawn()).expect("fanctl");
+        let (mut reading, mut packet, mut steps) = (File::from(reading), [0; 4096], 0);
+        loop {
+            let length = reading.read(&mut packet).expect("what it announces");
+            if length == 0 {
+                break;
+            }
+            let said = String::from_utf8_lossy(&packet[..length]);
+            // It is at this step, or waits for the announcement of the next to be read, or has ended.
+            let Ok(status) = fs::read_to_string(format!("/proc/{}/status", child.id())).map(Status) else {
+                continue;
+            };
+            if said.starts_with("# ") && !status.field("State").starts_with('Z') {
+                steps += 1;
+                assert_eq!(status.set("CapPrm"), bit::CHANGING, "{said}{}", status.0);
+                let beyond = status.set("CapEff") & !bit::LOOKING;
+                assert!([0, bit::BPF, bit::KILL].contains(&beyond), "{said}{}", status.0);
+                status.gains_nothing();
+            }
+        }
+        Output::of(words.into(), child).ok();
+        assert!(steps > 5, "{words}: {steps} steps");
+    }
+}
+
+fn a_server_has_what_it_needs() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    let mut command = Command::new(Host::program());
+    command.args("up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp".split_whitespace());
+    command.env("SECRET", "of the caller");
+    host.execute(command).ok();
+    let servers = host.dnsmasqs();
+    assert_eq!(servers.len(), 1, "{servers:?}");
+    let pid = servers[0].0.as_raw().unsigned_abs();
+    let status = Status::of(pid);
+    for set in ["CapPrm", "CapEff"] {
+        assert_eq!(status.set(set) & !bit::DNSMASQ, 0, "{}", status.0);
+    }
+    assert_eq!(status.set("CapBnd"), bit::CHANGING | bit::SYS_ADMIN);
+    status.gains_nothing();
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).expect("an environment");
+    let variables: Vec<&str> = environment.split_terminator('\0').collect();
+    assert!(
+        variables.len() == 1 && variables[0].starts_with("PATH=/usr/local/sbin:"),
+        "{variables:?}"
+    );
+    host.fanctl("down -e").ok();
+}
+
+/// In the place of `nft`, on this host, something that tells what it may do and then is `nft`.
+fn a_tool_has_what_it_needs_and_no_environment() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.sh("nft=$(readlink -f \"$(command -v nft)\")
+         touch /run/real /run/wrapper
+         mount --bind \"$nft\" /run/real
+         printf '#!/bin/sh\\n{ cat /proc/$$/status; cat /proc/$$/environ | tr \"\\\\0\" \"\\\\n\"; } >>/run/said\\n\
+exec /run/real \"$@\"\\n' >/run/wrapper
+         chmod 755 /run/wrapper
+         mount --bind /run/wrapper \"$nft\"")
+        .ok();
+    let mut command = Command::new(Host::program());
+    command.args("up 250.0.0.0/8 eth0/16 --encap vxlan".split_whitespace());
+    command.env("SECRET", "of the caller").env("XTABLES_LIBDIR", "/run");
+    host.execute(command).ok();
+    let said = host.run(|| fs::read_to_string("/run/said")).expect("what nft may do");
+    let calls: Vec<&str> = said.split("Name:").skip(1).collect();
+    assert!(calls.len() > 2, "{said}");
+    for call in calls {
+        let status = Status(call.into());
+        assert_eq!(
+            ["CapPrm", "CapEff"].map(|set| status.set(set)),
+            [bit::NET_ADMIN; 2],
+            "{call}"
+        );
+        status.gains_nothing();
+        let variables: Vec<&str> = call.lines().filter(|line| line.contains('=')).collect();
+        // A shell adds what it counts itself.
+        let ours = variables
+            .iter()
+            .filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL="));
+        assert!(
+            ours.eq([&format!("PATH={}", fanctl::machine::tool::PATH)]),
+            "{variables:?}"
+        );
+    }
+}
+
+fn programs_are_not_looked_for_where_the_environment_says() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    host.run(|| {
+        fs::create_dir("/run/hostile").expect("a directory");
+        for program in ["nft", "dnsmasq", "sh", "modprobe"] {
+            let file = format!("/run/hostile/{program}");
+            fs::write(&file, "#!/bin/bash\necho \"$0 $*\" >>/run/caught\nexit 1\n").expect("a program");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
+        }
+    });
+    let run = |path: &str, program: &str, words: &str| {
+        let mut command = Command::new(program);
+        command.args(words.split_whitespace()).env("PATH", path);
+        host.execute(command)
+    };
+    for path in ["/run/hostile", "/run/hostile:/usr/sbin:/usr/bin", "hostile", ""] {
+        for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp", "show --json", "down -e"] {
+            run(path, &Host::program(), words).ok();
+        }
+    }
+    let caught = || host.run(|| fs::read_to_string("/run/caught").ok());
+    assert_eq!(caught(), None);
+    // They do catch who looks there.
+    run("/run/hostile", "/bin/sh", "-c nft").exits(1);
+    assert!(caught().is_some_and(|line| line.contains("nft")));
+}
+
+fn nothing_else_is_started_and_no_shell() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    host.write(
+        "/run/fan.toml",
+        "[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n",
+    );
+    let verbs = [
+        "up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp",
+        "show --json",
+        "reload --config /run/fan.toml",
+        "status --config /run/fan.toml",
+        "export docker 251.0.0.0/8",
+        "config check --config /run/fan.toml",
+        "map 250.0.0.0/8 172.30.0.0/16 250.0.27.3",
+        "completions bash",
+    ];
+    // In a shell, which takes down the server that was started on the way, whatever happens: strace waits for all of them.
+    let fanctl = Host::program();
+    let lines = verbs.map(|words| format!("{fanctl} {words} >/dev/null\n")).concat();
+    let script = format!("trap '{fanctl} down -e' EXIT\nset -eu\n{lines}");
+    let mut command = Command::new("strace");
+    command.args("--follow-forks --quiet=all --trace=execve,execveat --output=/run/trace sh -c".split(' '));
+    command.arg(script);
+    host.execute(command).ok();
+    let trace = host.run(|| fs::read_to_string("/run/trace")).expect("a trace");
+    let started = trace
+        .lines()
+        .filter_map(|line| line.split_once("exec")?.1.split('"').nth(1));
+    let mut started = started.map(|file| file.rsplit('/').next().unwrap_or_default());
+    assert_eq!(started.next(), Some("sh"), "{trace}");
+    let counted = started.fold(BTreeMap::<&str, usize>::new(), |mut counted, name| {
+        *counted.entry(name).or_default() += 1;
+        counted
+    });
+    let names: Vec<&str> = counted.keys().copied().collect();
+    assert_eq!(names, ["dnsmasq", "fanctl", "nft"]);
+    assert_eq!((counted["dnsmasq"], counted["fanctl"]), (1, verbs.len() + 1));
+}

@@ -1,0 +1,387 @@
+//! `fanctl trace`: what is broken is named, and what is not is proven. Each breakage has a witness of its own that it is
+//! one: a ping in vain, a counter, a capture.
+
+mod ways;
+
+use serde_json::Value;
+
+use crate::case::{Case, Cases, Need};
+use crate::fixture::{NarrowPath, Pair};
+use crate::named;
+use crate::support::{Capture, Encap, Host, Lan, Namespace, Output, is_emulated};
+
+pub fn cases() -> Vec<Case> {
+    use ways::{
+        a_table_of_its_own_is_looked_into, a_way_that_works_is_proven_step_by_step, others_than_root_see_the_steps,
+        the_fan_that_has_the_address_is_traced, the_way_to_ones_own_containers,
+    };
+    Cases::of("trace")
+        .only_ipip_in_tier_3()
+        .each(named![
+            a_way_that_works_is_proven_step_by_step,
+            what_is_wrong_here_is_named,
+            what_is_wrong_there_is_named,
+            who_is_not_there_is_named,
+            what_is_wrong_with_a_container_is_named,
+            a_narrow_way_is_measured,
+            a_router_that_drops_is_named,
+            the_way_to_ones_own_containers,
+            a_table_of_its_own_is_looked_into,
+        ])
+        .once(named![
+            others_than_root_see_the_steps,
+            the_fan_that_has_the_address_is_traced,
+        ])
+        .once_with(
+            &[Need::Ipip],
+            named![
+                a_host_that_does_not_forward_is_named,
+                a_firewall_in_the_forward_path_there
+            ],
+        )
+        .list()
+}
+
+/// How long a trace waits: emulated hosts are slow to answer.
+fn wait() -> &'static str {
+    if is_emulated() { "--wait 2" } else { "" }
+}
+
+#[track_caller]
+fn run(host: &Host, words: &str) -> Output {
+    host.fanctl(&format!("trace {} {words}", wait()))
+}
+
+/// What a trace of an address finds: the way works if and only if the exit status is 0.
+#[track_caller]
+fn trace(host: &Host, address: &str) -> Value {
+    let output = run(host, &format!("{address} --json"));
+    let found = output.json();
+    let works = found["verdict"]["works"].as_bool().expect("a verdict");
+    output.exits(i32::from(!works));
+    found
+}
+
+/// The verdict of a trace has this cause, hop and part of its sentence.
+#[track_caller]
+fn blames(found: &Value, cause: &str, hop: &str, words: &str) {
+    let verdict = &found["verdict"];
+    let says = verdict["says"].as_str().expect("a sentence");
+    assert!(
+        verdict["cause"] == cause && verdict["hop"] == hop && says.contains(words),
+        "not {cause} by {hop}: {words}\n{found:#}"
+    );
+    assert!(!says.contains('\n') && verdict["advice"].is_string(), "{found:#}");
+}
+
+#[track_caller]
+fn works(found: &Value) {
+    assert_eq!(found["verdict"]["cause"], "works", "{found:#}");
+}
+
+/// What is traced does not work without a trace either.
+#[track_caller]
+fn in_vain(from: &Namespace, address: &str) {
+    let ping = from.exec(&format!("ping -n -c 1 -W 0.5 {address}"));
+    assert_ne!(ping.code, Some(0), "{ping}");
+}
+
+/// What a step of a trace decides.
+#[track_caller]
+fn decides<'a>(found: &'a Value, step: &str) -> &'a Value {
+    let steps = found["steps"].as_array().expect("steps");
+    let step = steps.iter().find(|found| found["step"] == step);
+    &step.unwrap_or_else(|| panic!("no such step: {found:#}"))["decides"]
+}
+
+/// What nft calls the wrapped packets.
+fn carrier(encap: Encap) -> &'static str {
+    match encap {
+        Encap::Ipip => "ip protocol 4",
+        Encap::Vxlan => "udp dport 8472",
+    }
+}
+
+/// The same in a verdict.
+fn carried(encap: Encap) -> &'static str {
+    match encap {
+        Encap::Ipip => "protocol 4",
+        Encap::Vxlan => "udp port 8472",
+    }
+}
+
+/// A chain of somebody's firewall with one rule.
+#[track_caller]
+fn firewall(at: &Namespace, hook: &str, rule: &str) {
+    at.sh(&format!(
+        "nft add table ip broken
+         nft add chain ip broken {hook} '{{ type filter hook {hook} priority 0; }}'
+         nft add rule ip broken {hook} {rule}"
+    ))
+    .ok();
+}
+
+/// Takes that firewall away; its rule has met packets.
+#[track_caller]
+fn no_firewall(at: &Namespace) {
+    let table = at.nft_json("list table ip broken");
+    let counted = table.as_array().expect("objects").iter().any(|object| {
+        let expressions = object["rule"]["expr"].as_array().into_iter().flatten();
+        let mut counters = expressions.filter_map(|expression| expression["counter"]["packets"].as_u64());
+        counters.any(|packets| packets > 0)
+    });
+    assert!(counted, "the rule met no packet: {table:#}");
+    at.sh("nft delete table ip broken").ok();
+}
+
+fn what_is_wrong_here_is_named(encap: Encap) {
+    let Pair { a, b, lan, .. } = &Pair::new(encap);
+    let (tunnel, carried) = (encap.tunnel(), carried(encap));
+    let blamed = |cause: &str, words: &str| {
+        in_vain(a, "250.0.27.2");
+        let found = trace(a, "250.0.27.2");
+        blames(&found, cause, "this host", words);
+        found
+    };
+
+    firewall(a, "output", &format!("{} counter drop", carrier(encap)));
+    let found = blamed(
+        "here_firewall_out",
+        &format!("drops {carried} before it leaves by eth0"),
+    );
+    assert_eq!(found["proof"]["left"], false, "{found:#}");
+    no_firewall(a);
+
+    firewall(a, "input", &format!("{} counter drop", carrier(encap)));
+    blamed("here_firewall_in", "answers of 172.30.0.27 come by eth0");
+    no_firewall(a);
+
+    a.exec(&format!("tc filter del dev {tunnel} egress pref 100")).ok();
+    blamed("here_program", &format!("the egress program of {tunnel} is gone"));
+    a.up(encap);
+
+    a.ip("route add 250.0.27.0/24 dev eth0");
+    blamed(
+        "here_route",
+        "the route 250.0.27.0/24 dev eth0 (table main, protocol boot) takes it away",
+    );
+    a.ip("route del 250.0.27.0/24 dev eth0");
+
+    a.ip("route add default dev eth0 table 77\n rule add pref 500 to 250.0.27.0/24 lookup 77");
+    blamed("here_rule", "table 77");
+    a.ip("rule del pref 500");
+
+    a.ip("link set fan-250-0-28 down");
+    blamed("here_device", "fan-250-0-28 is down");
+    a.up(encap);
+
+    a.ip("addr del 172.30.0.28/16 dev eth0");
+    blamed("here_address", "lost the address 172.30.0.28");
+    a.ip(&format!(
+        "addr add 172.30.0.28/16 dev eth0\n route add default via {}",
+        lan.gateway()
+    ));
+
+    // Answers whose outer source was translated on the way are refused, and counted.
+    let refused = a.refused_packets(tunnel);
+    let answer = match encap {
+        Encap::Ipip => "ip protocol 4",
+        Encap::Vxlan => "udp dport 8472",
+    };
+    firewall(b, "postrouting", &format!("{answer} counter ip saddr set 172.30.0.99"));
+    let found = trace(a, "250.0.27.2");
+    blames(
+        &found,
+        "here_refused",
+        "172.30.0.99",
+        "come from 172.30.0.99 and not from 172.30.0.27",
+    );
+    assert!(a.refused_packets(tunnel) > refused);
+    no_firewall(b);
+
+    a.ping("250.0.27.2").arrives();
+    works(&trace(a, "250.0.27.2"));
+}
+
+fn what_is_wrong_there_is_named(encap: Encap) {
+    let Pair { a, b, .. } = &Pair::new(encap);
+    let carried = carried(encap);
+    let blamed = |cause: &str, words: &str| {
+        a.ping("172.30.0.27").arrives();
+        in_vain(a, "250.0.27.2");
+        blames(&trace(a, "250.0.27.2"), cause, "172.30.0.27", words);
+    };
+
+    firewall(b, "input", &format!("{} counter drop", carrier(encap)));
+    blamed(
+        "dropped",
+        &format!("172.30.0.27 answers ping, but {carried} to it gets no answer and no error"),
+    );
+    no_firewall(b);
+
+    firewall(
+        b,
+        "input",
+        &format!("{} counter reject with icmp type admin-prohibited", carrier(encap)),
+    );
+    blamed("rejected", &format!("172.30.0.27 rejects {carried}"));
+    no_firewall(b);
+
+    // Without its program the tunnel there lets nothing out.
+    b.exec(&format!("tc filter del dev {} egress pref 100", encap.tunnel()))
+        .ok();
+    let words = match encap {
+        Encap::Ipip => "protocol 4 to it gets no answer",
+        // The kernel answers ARP by the way it came.
+        Encap::Vxlan => "172.30.0.27 answers ARP by udp port 8472 and nothing else",
+    };
+    blamed("dropped", words);
+    b.up(encap);
+    works(&trace(a, "250.0.27.2"));
+}
+
+fn who_is_not_there_is_named(encap: Encap) {
+    let lan = Lan::new();
+    let (a, fanless) = (lan.host("172.30.0.28"), lan.host("172.30.0.26"));
+    a.up(encap);
+    let capture = Capture::on(&fanless, "eth0", &format!("{} or icmp", encap.outer()));
+    let found = trace(&a, "250.0.26.2");
+    blames(
+        &found,
+        "no_fan_there",
+        "172.30.0.26",
+        "172.30.0.26 has no fan for 250.0.0.0/8",
+    );
+    let packets = capture.packets();
+    let unreachable = |packet: &String| packet.contains("172.30.0.26 > 172.30.0.28") && packet.contains("unreachable");
+    assert!(packets.iter().any(unreachable), "it said so: {packets:#?}");
+    let found = trace(&a, "172.30.0.99");
+    blames(&found, "host_gone", "172.30.0.99", "nobody answers ARP");
+    assert_eq!(found["address"], "250.0.99.1");
+}
+
+fn what_is_wrong_with_a_container_is_named(encap: Encap) {
+    let Pair { a, cb, .. } = &Pair::new(encap);
+    let mtu = 1500 - encap.overhead();
+    let found = trace(a, "250.0.27.77");
+    blames(
+        &found,
+        "address_gone",
+        "container 250.0.27.77",
+        "the fan on 172.30.0.27 answers",
+    );
+
+    firewall(cb, "input", "icmp type echo-request counter drop");
+    let found = trace(a, "250.0.27.2");
+    blames(&found, "address_silent", "container 250.0.27.2", "a firewall");
+    no_firewall(cb);
+
+    cb.ip("link set eth0 mtu 1280");
+    let found = trace(a, "250.0.27.2");
+    blames(
+        &found,
+        "address_mtu_small",
+        "container 250.0.27.2",
+        &format!("and the fan has {mtu}"),
+    );
+    // A veth device takes a few bytes more than its MTU, for a VLAN tag.
+    let measured = found["path_mtu"]["address"].as_u64().expect("measured");
+    assert!((1280..=1284).contains(&measured), "{found:#}");
+
+    cb.ip("link set eth0 mtu 1500");
+    let found = trace(a, "250.0.27.2");
+    blames(
+        &found,
+        "address_mtu_large",
+        "container 250.0.27.2",
+        &format!("larger than the {mtu} bytes"),
+    );
+    cb.ip(&format!("link set eth0 mtu {mtu}"));
+    works(&trace(a, "250.0.27.2"));
+}
+
+fn a_narrow_way_is_measured(encap: Encap) {
+    let NarrowPath { pair, routers, .. } = &NarrowPath::new(encap);
+    let (a, narrow) = (&pair.a, 1400 - encap.overhead());
+    let measured = |found: &Value| {
+        assert_eq!(found["path_mtu"]["underlay"], 1400, "{found:#}");
+        assert_eq!(found["path_mtu"]["address"], narrow, "{found:#}");
+    };
+    let found = trace(a, "250.0.227.2");
+    blames(
+        &found,
+        "narrow",
+        "172.30.0.1",
+        &format!("the way takes {narrow} bytes (the underlay to 172.30.0.227 1400)"),
+    );
+    assert_eq!(found["verdict"]["works"], true);
+    measured(&found);
+
+    for namespace in [&**a, &*pair.ca, &*pair.b, &*pair.cb] {
+        namespace.ip("route flush cache");
+    }
+    firewall(&routers[0], "output", "icmp type destination-unreachable counter drop");
+    let found = trace(a, "250.0.227.2");
+    blames(
+        &found,
+        "black_hole",
+        "172.30.0.227",
+        &format!("packets of more than {narrow} bytes"),
+    );
+    measured(&found);
+    no_firewall(&routers[0]);
+}
+
+fn a_router_that_drops_is_named(encap: Encap) {
+    let NarrowPath { pair, routers, .. } = &NarrowPath::new(encap);
+    for (router, address) in routers.iter().zip(["172.30.0.1", "10.1.1.2"]) {
+        firewall(router, "forward", &format!("{} counter drop", carrier(encap)));
+        let found = trace(&pair.a, "250.0.227.2");
+        blames(
+            &found,
+            "dropped",
+            address,
+            &format!("{} to it gets as far as {address}", carried(encap)),
+        );
+        let routers: Vec<&Value> = found["proof"]["hops"]
+            .as_array()
+            .expect("hops")
+            .iter()
+            .map(|hop| &hop["plain"])
+            .collect();
+        assert_eq!(routers, ["172.30.0.1", "10.1.1.2"]);
+        no_firewall(router);
+    }
+    routers[0].ip("route del 172.30.0.128/25");
+    let found = trace(&pair.a, "250.0.227.2");
+    blames(&found, "host_gone", "172.30.0.1", "172.30.0.1 says network unreachable");
+}
+
+fn a_host_that_does_not_forward_is_named() {
+    let Pair { a, ca, .. } = &Pair::new(Encap::Ipip);
+    a.set_sysctl("ipv4/conf/fan-250-0-28/forwarding", "0");
+    a.ping("250.0.27.2").arrives();
+    in_vain(ca, "250.0.27.2");
+    let found = trace(a, "250.0.27.2");
+    blames(
+        &found,
+        "here_forward",
+        "this host",
+        "answers this host, but not its containers",
+    );
+    a.up(Encap::Ipip);
+    works(&trace(a, "250.0.27.2"));
+}
+
+fn a_firewall_in_the_forward_path_there() {
+    let Pair { a, b, .. } = &Pair::new(Encap::Ipip);
+    firewall(b, "forward", "oifname fan-250-0-27 counter drop");
+    let found = trace(a, "250.0.27.2");
+    blames(
+        &found,
+        "address_silent",
+        "container 250.0.27.2",
+        "a firewall of 172.30.0.27 (forward)",
+    );
+    no_firewall(b);
+}
