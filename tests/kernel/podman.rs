@@ -48,6 +48,17 @@ fn containers_of_netavark_talk_and_leave_nothing(encap: Encap) {
     let before = hosts[0].dump();
     make_network(&hosts[0], &a);
     make_network(&hosts[1], &b);
+    let compare = |network: &str| {
+        let inspected = a.podman(&format!("network inspect {network}")).ok();
+        hosts[0].write("/run/inspected", &inspected.stdout);
+        hosts[0].fanctl("export podman --check /run/inspected")
+    };
+    compare("fan").ok();
+    compare("podman").refused().stderr_has(&[
+        "podman's network 'podman' is none for fan 250.0.0.0/8: its bridge is podman0",
+        "its subnet is 10.88.0.0/16",
+        "mode=unmanaged",
+    ]);
     let (ca, cb) = (a.container("web", ""), b.container("web", ""));
     assert_eq!([ca.address.as_str(), cb.address.as_str()], ["250.0.28.2", "250.0.27.2"]);
     ca.all_works(&cb, encap);
