@@ -1,5 +1,6 @@
 //! The command line: declarations. No decisions.
 
+mod doctor;
 mod fan;
 mod text;
 mod trace;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+pub use doctor::DoctorArgs;
 pub use fan::{DownArgs, UpAllArgs, UpArgs};
 pub use trace::TraceArgs;
 
@@ -54,6 +56,9 @@ pub enum Command {
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = text::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Find out what is wrong with the fans of this host, and what mends it
+    #[command(after_help = text::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Follow the way of a packet to an address, prove it, and name who is to blame
     #[command(after_help = text::TRACE_EXAMPLES)]
     Trace(TraceArgs),
@@ -187,6 +192,10 @@ pub struct ExportArgs {
     /// What the runtime is to call the network [default: fan]
     #[arg(long, value_name = "NAME", value_parser = export::network_name)]
     pub name: Option<String>,
+    /// With docker, podman and cni: print nothing for the runtime, but tell whether what it has (what `docker network
+    /// inspect` or `podman network inspect` prints, daemon.json, a list of plugins) is for this fan; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    pub check: Option<String>,
     /// Where the fans are written down.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -200,11 +209,13 @@ impl ExportArgs {
     ///
     /// # Errors
     /// Usage: one does not.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn says_nothing_idle(&self) -> Result<(), Error> {
+        let takes_check = matches!(self.runtime, Runtime::Docker | Runtime::Podman | Runtime::Cni);
         let (takes_name, takes_default) = (self.runtime != Runtime::FlannelEnv, self.runtime == Runtime::Docker);
         let idle = [
             ("--name", self.name.is_some() && !takes_name),
             ("--default-bridge", self.default_bridge && !takes_default),
+            ("--check", self.check.is_some() && !takes_check),
         ];
         match idle.iter().find(|(_, is_idle)| *is_idle) {
             None => Ok(()),

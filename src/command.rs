@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod doctor;
 mod down;
 mod export;
 mod map;
@@ -46,6 +47,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Status(args) => reload::status(args, out),
         Command::Watch(args) => watch::watch(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Doctor(args) => doctor::doctor(args, out),
         Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
@@ -64,10 +66,13 @@ fn needs(command: &Command) -> Needs {
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
         Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
+        Command::Doctor(args) if !args.fix => Needs::Examining,
         Command::Up(args) if args.output.dry_run => Needs::Looking,
         Command::Down(args) if args.output.dry_run => Needs::Looking,
         Command::Reload(args) if args.output.dry_run => Needs::Looking,
-        Command::Up(_) | Command::Down(_) | Command::Reload(_) | Command::Watch(_) => Needs::Changing,
+        Command::Up(_) | Command::Down(_) | Command::Reload(_) | Command::Watch(_) | Command::Doctor(_) => {
+            Needs::Changing
+        }
         Command::Lab(_) => Needs::Namespaces,
     }
 }

@@ -12,7 +12,7 @@ use crate::fan::{Fan, MAIN_TABLE};
 use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
-use crate::object::{State, fans};
+use crate::object::{State, fans, remains};
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
@@ -69,6 +69,16 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
             ));
         }
     }
+    for left in remains(owned) {
+        let overlay = left.overlay;
+        if overlay != fan.overlay() && overlay.overlaps(fan.overlay()) {
+            reasons.push(format!(
+                "overlay '{}' overlaps what remains of fan {overlay}, whose bridge is gone; take that away: {}",
+                fan.overlay(),
+                left.removal()
+            ));
+        }
+    }
     reasons
 }
 
@@ -114,25 +124,13 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
              use --encap vxlan on all hosts",
             link.name
         )),
-        // The kernel prefers a device with matching endpoints to one in external mode (ip_tunnel_lookup,
-        // net/ipv4/ip_tunnel.c), so that the packets pass our checks by.
-        (Encapsulation::Ipip, LinkKind::Ipip { local, remote }) if link.up => {
-            let any = Ipv4Addr::UNSPECIFIED;
-            let of_a_host = fan.mapping.underlay().contains(*remote) && (*local == fan.host || *local == any);
-            let of_all = *remote == any && *local == fan.host;
-            (of_a_host || of_all).then(|| {
-                let peer = if of_all {
-                    "any host".to_string()
-                } else {
-                    remote.to_string()
-                };
-                format!(
-                    "interface '{0}' is an ipip tunnel that would take the fan's packets from {peer} in front of its \
-                     checks; remove it (ip link delete {0}), or use --encap vxlan on all hosts",
-                    link.name
-                )
-            })
-        }
+        (Encapsulation::Ipip, LinkKind::Ipip { .. }) => takes_from(fan, link).map(|peer| {
+            format!(
+                "interface '{0}' is an ipip tunnel that would take the fan's packets from {peer} in front of its \
+                 checks; remove it (ip link delete {0}), or use --encap vxlan on all hosts",
+                link.name
+            )
+        }),
         (
             Encapsulation::Vxlan,
             LinkKind::Vxlan {
@@ -146,6 +144,24 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// From whom an interface takes the packets of an IPIP fan: the kernel prefers a device with matching endpoints to one in
+/// external mode (`ip_tunnel_lookup`, net/ipv4/ip_tunnel.c), so that the packets pass our checks by.
+#[must_use]
+pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
+    let LinkKind::Ipip { local, remote } = link.kind else {
+        return None;
+    };
+    let any = Ipv4Addr::UNSPECIFIED;
+    let of_a_host = fan.mapping.underlay().contains(remote) && (local == fan.host || local == any);
+    let of_all = remote == any && local == fan.host;
+    let peer = if of_all {
+        "any host".to_string()
+    } else {
+        remote.to_string()
+    };
+    (fan.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
 }
 
 /// An underlay that is a fan itself.

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use crate::digest::digest;
 use crate::encap::Encapsulation;
@@ -203,7 +204,7 @@ impl fmt::Debug for Ruleset {
 /// reach what the host reaches.
 ///
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
-/// of the fan, has no source in another slice. See [`ports`].
+/// of the fan, says neither that it comes from another slice nor that it comes from the host. See [`ports`].
 #[must_use]
 pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
@@ -260,21 +261,20 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     Ruleset::new(script)
 }
 
-/// What may enter a bridge by its ports, IP and ARP. It holds for all bridges of the host: there is no telling them apart
+/// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address that a container
+/// here can have, which is one of our slice after the bridge's own. It holds for all bridges of the host: there is no telling them apart
 /// without a kernel that has `meta ibrname` (`CONFIG_NFT_BRIDGE_META`), and nobody else has addresses of the overlay.
 ///
 /// A tag of VLAN 0 is no tag to those who receive it, so the rules look at what is behind the first one, where the kernel
 /// keeps it (`meta protocol`); of two such tags both are taken off behind our back (`__netif_receive_skb_core`,
 /// net/core/dev.c at v6.12).
 fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
-    let (overlay, slice) = (fan.overlay(), fan.slice());
-    let of = |source| format!("{source} {overlay} {source} != {slice} counter drop");
+    let (overlay, last) = (fan.overlay(), fan.slice().broadcast());
+    let first = Ipv4Addr::from(u32::from(fan.gateway()) + 1);
+    let posing = |source| format!("{source} {overlay} {source} != {first}-{last} counter drop");
     let mut rules = vec![
-        ("another slice", of("ip saddr")),
-        (
-            "another slice by arp",
-            format!("meta protocol arp {}", of("arp saddr ip")),
-        ),
+        ("posing", posing("ip saddr")),
+        ("posing by arp", format!("meta protocol arp {}", posing("arp saddr ip"))),
         (
             "hidden by tags",
             "meta protocol { 0x8100, 0x88a8 } @ll,112,16 & 0xfff == 0 counter drop".into(),
@@ -327,6 +327,28 @@ mod tests {
         assert_eq!(table_overlay("fan-250.0.0.0/8"), Some(overlay));
         assert_eq!(table_overlay("fan-club"), None);
         assert_eq!(table_overlay("filter"), None);
+    }
+
+    #[test]
+    fn what_enters_by_a_port_has_an_address_that_a_container_here_can_have() {
+        let rules = |encapsulation| {
+            let fan = Fan {
+                encapsulation,
+                ..announced()
+            };
+            ports(&fan).into_iter().map(|(_, rule)| rule).collect::<Vec<_>>()
+        };
+        let over_ipip = rules(Encapsulation::Ipip);
+        assert_eq!(
+            over_ipip[..2],
+            [
+                "ip saddr 250.0.0.0/8 ip saddr != 250.0.28.2-250.0.28.255 counter drop",
+                "meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != 250.0.28.2-250.0.28.255 counter drop",
+            ]
+        );
+        let over_vxlan = rules(Encapsulation::Vxlan);
+        assert_eq!(over_vxlan[0], "iifname \"fan-vx16384000\" accept");
+        assert_eq!(over_vxlan[1..], over_ipip);
     }
 
     #[test]

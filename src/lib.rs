@@ -21,6 +21,8 @@
 //! | [`trace`] | the way to an address, what proves it, and who is to blame |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`watch`] | what happens to a fan, in sentences |
+//! | [`netfilter`], [`health`] | other people's firewalls, and one packet's walk through them; what only a diagnosis asks for |
+//! | [`doctor`] | what is wrong, and what mends it |
 //! | [`machine`] | the door to the kernel: observe, perform |
 //! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
 //!
@@ -39,17 +41,20 @@ pub mod configuration;
 pub mod conflict;
 pub mod desire;
 pub mod digest;
+pub mod doctor;
 pub mod encap;
 pub mod error;
 pub mod export;
 pub mod fan;
 pub mod firewall;
+pub mod health;
 pub mod host;
 pub mod lab;
 pub mod lock;
 pub mod machine;
 pub mod mapping;
 pub mod name;
+pub mod netfilter;
 pub mod object;
 pub mod plan;
 pub mod program;

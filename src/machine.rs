@@ -5,17 +5,22 @@
 
 pub mod bpf;
 pub mod dnsmasq;
+mod examine;
 pub mod filter;
 pub mod link;
 pub mod lookup;
 pub mod monitor;
+pub mod netfilter;
 pub mod netlink;
 pub mod nft;
 mod observe;
+pub mod offload;
+pub mod peer;
 mod perform;
 pub mod privilege;
 pub mod probe;
 pub mod route;
+pub mod surroundings;
 pub mod sysctl;
 pub mod tool;
 pub mod vni;
@@ -83,8 +88,8 @@ impl Error {
 /// How much of the machine to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Interfaces: enough to name the fans.
-    Links,
+    /// Interfaces and routes: enough to name the fans, and those of which something remains.
+    Fans,
     /// Everything a plan needs.
     All,
 }

@@ -104,6 +104,22 @@ Examples:
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage.";
 
+pub const DOCTOR_EXAMPLES: &str = "\
+Looks at everything that has made a fan fail: the kernel, the underlay address, every object of the
+fan, where the kernel routes its packets, everybody's firewall rules, the MTU of ports and of
+containers, Ethernet addresses, and other software. It sends no packet; fanctl trace does. Each
+check is one line: ok, warn (nothing is lost by it yet) or FAIL, with the evidence and the command
+that mends it. Of what follows from another finding nothing is said.
+
+--fix mends what belongs to the fan. Somebody else's firewall, routes and interfaces it leaves to
+you, and prints the command.
+
+Examples:
+  sudo fanctl doctor
+  sudo fanctl doctor 250.0.0.0/8 --fix
+  sudo fanctl doctor --json | jq -r '.findings[] | select(.verdict == \"failed\").mend'
+
+Exit status: 0 no check failed, 1 one did, 2 usage.";
 pub const TRACE_EXAMPLES: &str = "\
 ADDRESS is a container, here or behind another host; a gateway; or a host of the underlay, which
 stands for its gateway. Each step tells what is decided there, from the kernel's own answers. Then
@@ -134,9 +150,10 @@ Examples:
   fanctl export lxd | lxc profile edit fan
   fanctl export libvirt > fan.xml && virsh net-define fan.xml
   fanctl export flannel-env > /run/flannel/subnet.env
+  docker network inspect fan | fanctl export docker --check -
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage or configuration,
-3 refused, as when the runtime has no words for the fan.";
+3 refused, as when the runtime has no words for the fan, or a network that is none for it.";
 
 pub const MAP_EXAMPLES: &str = "\
 Examples:

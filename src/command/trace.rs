@@ -65,7 +65,7 @@ fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> 
         },
         program: egress.map(|program| {
             let answer = machine.ask_program(program.id, &frame);
-            answer.map_err(|error| error.to_string())
+            answer.map_err(|_| "only root may ask the program itself".into())
         }),
         neighbour: None,
         port: None,

@@ -7,6 +7,7 @@
 mod journal;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,8 @@ struct Watcher<'a> {
     /// What went wrong with the last look, or is wrong with the files.
     complaints: BTreeSet<String>,
     is_ready: bool,
+    /// What the service manager was told last.
+    told: String,
 }
 
 impl<'a> Watcher<'a> {
@@ -119,6 +122,7 @@ impl<'a> Watcher<'a> {
             held_since: None,
             complaints: BTreeSet::new(),
             is_ready: false,
+            told: String::new(),
         }
     }
 
@@ -140,50 +144,64 @@ impl<'a> Watcher<'a> {
         self.due = Some(Instant::now());
     }
 
-    /// Looks, unless another `fanctl` is at work.
+    /// Looks, unless another `fanctl` is at work, and says what there is to say when the others may go on.
     fn look(&mut self, monitor: &mut Monitor) -> Result<(), Error> {
+        let looked = self.turn().is_some_and(|turn| {
+            let look = self.attend_all(turn, monitor);
+            if let Err(error) = &look {
+                self.due = Some(Instant::now() + AGAIN);
+                self.complain(&format!("cannot look at the machine: {error}"));
+            }
+            look.is_ok()
+        });
+        if looked {
+            self.sum_up();
+        }
+        self.journal.say()?;
+        if looked {
+            self.tell_how_it_is();
+        }
+        Ok(())
+    }
+
+    /// The lock, if nobody has it.
+    fn turn(&mut self) -> Option<Lock> {
         let now = Instant::now();
-        let turn = match Lock::attempt() {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(path)) => {
-                let for_long = now - *self.held_since.get_or_insert(now) > lock::PATIENCE;
-                self.due = Some(now + if for_long { AGAIN } else { WORKING });
-                let complaint = for_long.then(|| lock::held_for_long(&path));
-                return complaint.map_or(Ok(()), |complaint| self.complain(&[complaint.to_string()]));
+        match Lock::attempt() {
+            Ok(Ok(turn)) => {
+                (self.due, self.unrest_since, self.held_since) = (None, None, None);
+                return Some(turn);
             }
-            Err(error) => {
-                self.due = Some(now + AGAIN);
-                return self.complain(&[error.to_string()]);
+            Ok(Err(_)) if now - *self.held_since.get_or_insert(now) < lock::PATIENCE => {
+                self.due = Some(now + WORKING);
+                return None;
             }
-        };
-        (self.due, self.unrest_since, self.held_since) = (None, None, None);
-        let found = match monitor.catch_up() {
-            Ok(()) => Change::begin(Some(turn), self.output()),
-            Err(error) => Err(Error::Failed(error.to_string())),
-        };
-        let mut change = match found {
-            Ok(change) => change,
-            Err(error) => {
-                self.due = Some(now + AGAIN);
-                return self.complain(&[format!("cannot look at the machine: {error}")]);
-            }
-        };
+            Ok(Err(path)) => self.complain(&lock::held_for_long(&path)),
+            Err(error) => self.complain(&error),
+        }
+        self.due = Some(now + AGAIN);
+        None
+    }
+
+    /// Looks at everything, and attends to each fan.
+    fn attend_all(&mut self, turn: Lock, monitor: &mut Monitor) -> Result<(), Error> {
+        monitor.catch_up().map_err(|error| Error::Failed(error.to_string()))?;
+        let mut change = Change::begin(Some(turn), self.output())?;
         let (configuration, _) = self.args.config.read();
         if configuration.faults.is_empty() {
             self.configuration = configuration;
             self.complaints.clear();
         } else {
-            let faults: Vec<String> = configuration
-                .faults
-                .iter()
-                .map(|fault| format!("{fault}; until it is mended, the configuration from before is followed"))
-                .collect();
-            self.complain(&faults)?;
+            for fault in configuration.faults {
+                self.complain(&format_args!(
+                    "{fault}; until it is mended, the configuration from before is followed"
+                ));
+            }
         }
         for overlay in self.overlays(&change) {
-            self.attend(overlay, &mut change)?;
+            self.attend(overlay, &mut change);
         }
-        self.sum_up()
+        Ok(())
     }
 
     fn output(&self) -> OutputArgs {
@@ -195,13 +213,10 @@ impl<'a> Watcher<'a> {
     }
 
     /// Says what is wrong with the watching itself, once.
-    fn complain(&mut self, complaints: &[String]) -> Result<(), Error> {
-        for complaint in complaints {
-            if self.complaints.insert(complaint.clone()) {
-                self.journal.say(Level::Warning, complaint)?;
-            }
+    fn complain(&mut self, complaint: &dyn fmt::Display) {
+        if self.complaints.insert(complaint.to_string()) {
+            self.journal.note(Level::Warning, complaint);
         }
-        Ok(())
     }
 
     /// The fans that are up, that are configured, and that were seen before.
@@ -212,7 +227,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Says what is new of a fan, and makes it as configured if it is to follow.
-    fn attend(&mut self, overlay: Overlay, change: &mut Change) -> Result<(), Error> {
+    fn attend(&mut self, overlay: Overlay, change: &mut Change) {
         let config = self.configuration.enabled().find(|config| config.overlay == overlay);
         let config = config.cloned();
         let mut known = self.known.remove(&overlay).unwrap_or_default();
@@ -224,27 +239,26 @@ impl<'a> Watcher<'a> {
         }
         let care = care(config.as_ref(), known.fan.as_ref());
         let (sight, plan) = see(overlay, config.as_ref(), &known, change);
-        let Some(sight) = sight else { return Ok(()) };
+        let Some(sight) = sight else { return };
         let level = if sight.is_right() { Level::Info } else { Level::Notice };
         if let Some(line) = news(known.sight.as_ref(), &sight, care) {
-            self.journal.say(level, &format_args!("fan {overlay}: {line}"))?;
+            self.journal.note(level, &format_args!("fan {overlay}: {line}"));
         }
         let is_down = sight.down;
         known.sight = Some(sight);
         if let (Some(config), Some(plan), Care::Followed, false) = (&config, plan, care, is_down) {
-            self.follow(config, plan, change, &mut known)?;
+            self.follow(config, plan, change, &mut known);
         }
         if config.is_some() || !is_down {
             self.known.insert(overlay, known);
         }
-        Ok(())
     }
 
     /// Makes a fan as configured, unless that failed and nothing has changed since.
-    fn follow(&mut self, config: &Config, plan: Plan, change: &mut Change, known: &mut Known) -> Result<(), Error> {
+    fn follow(&mut self, config: &Config, plan: Plan, change: &mut Change, known: &mut Known) {
         let scene = Scene::new(&change.owned, &change.host);
         if !plan.reasons.is_empty() || !plan.done.changed() || known.failed.as_ref() == Some(&scene) {
-            return Ok(());
+            return;
         }
         if let Err(next) = known.brake.attempt(self.begun.elapsed(), &plan.done.steps) {
             let next = self.begun + next;
@@ -263,62 +277,73 @@ impl<'a> Watcher<'a> {
                 known.fan = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
                 (known.sight, _) = see(overlay, Some(config), known, change);
                 let line = format_args!("fan {overlay}: followed: {}{moved}", done.sentence);
-                self.journal.say(Level::Notice, &line)
+                self.journal.note(Level::Notice, &line);
             }
             Err(error) => {
                 known.failed = Some(Scene::new(&change.owned, &change.host));
-                self.lament(overlay, known, format!("cannot follow: {error}"))
+                self.lament(overlay, known, format!("cannot follow: {error}"));
             }
         }
     }
 
     /// Says why a fan is not put right, once.
-    fn lament(&mut self, overlay: Overlay, known: &mut Known, line: String) -> Result<(), Error> {
+    fn lament(&mut self, overlay: Overlay, known: &mut Known, line: String) {
         if known.said.as_ref() != Some(&line) {
             self.journal
-                .say(Level::Warning, &format_args!("fan {overlay}: {line}"))?;
+                .note(Level::Warning, &format_args!("fan {overlay}: {line}"));
         }
         known.said = Some(line);
-        Ok(())
     }
 
-    /// Tells the service manager how things stand, and everybody at the start.
-    fn sum_up(&mut self) -> Result<(), Error> {
+    /// Says at the start what it is about.
+    fn sum_up(&mut self) {
+        if self.is_ready {
+            return;
+        }
         let follows = |overlay: &&Overlay| {
             let config = self.configuration.enabled().find(|config| config.overlay == **overlay);
             config.is_some_and(|config| config.follow != Follow::No)
         };
-        let names = |overlays: Vec<&Overlay>| {
-            let names: Vec<String> = overlays.into_iter().map(ToString::to_string).collect();
-            if names.is_empty() {
-                "no fan".to_string()
-            } else {
-                names.join(", ")
-            }
-        };
         let (followed, told): (Vec<&Overlay>, Vec<&Overlay>) = self.known.keys().partition(follows);
-        let all = format!("following {}, telling of {}", names(followed), names(told));
-        let right = |known: &Known| known.sight.as_ref().is_none_or(Sight::is_right);
-        let wrong = self
-            .known
-            .iter()
-            .filter(|(_, known)| !right(known))
-            .map(|(overlay, _)| overlay);
-        let wrong: Vec<&Overlay> = wrong.collect();
-        let state = if wrong.is_empty() {
-            "all is as it should be".to_string()
-        } else {
-            format!("not as it should be: {}", names(wrong))
-        };
-        let mut news = vec![NotifyState::Status(&state)];
-        if !self.is_ready {
-            self.journal.say(Level::Info, &format_args!("{all}; {state}"))?;
-            news.push(NotifyState::Ready);
-            self.is_ready = true;
-        }
-        tell_systemd(&news);
-        Ok(())
+        let (followed, told, state) = (names(&followed), names(&told), self.state());
+        let line = format_args!("following {followed}, telling of {told}; {state}");
+        self.journal.note(Level::Info, &line);
     }
+
+    /// How things stand.
+    fn state(&self) -> String {
+        let is_wrong = |known: &Known| known.sight.as_ref().is_some_and(|sight| !sight.is_right());
+        let wrong = self.known.iter().filter(|(_, known)| is_wrong(known));
+        let wrong: Vec<&Overlay> = wrong.map(|(overlay, _)| overlay).collect();
+        if wrong.is_empty() {
+            return "all is as it should be".to_string();
+        }
+        format!("not as it should be: {}", names(&wrong))
+    }
+
+    /// Tells the service manager how things stand, if that is news.
+    fn tell_how_it_is(&mut self) {
+        let state = self.state();
+        let mut news = Vec::new();
+        if state != self.told {
+            news.push(NotifyState::Status(&state));
+        }
+        if !self.is_ready {
+            news.push(NotifyState::Ready);
+        }
+        if !news.is_empty() {
+            tell_systemd(&news);
+        }
+        (self.told, self.is_ready) = (state, true);
+    }
+}
+
+fn names(overlays: &[&Overlay]) -> String {
+    if overlays.is_empty() {
+        return "no fan".to_string();
+    }
+    let names: Vec<String> = overlays.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 /// What becomes of containers.

@@ -49,10 +49,11 @@ impl From<io::Error> for Refusal {
 }
 
 /// The error number and sentence of an error message; none when it is an acknowledgement.
-fn refusal(error: &ErrorMessage) -> Option<Refusal> {
+#[must_use]
+pub fn refusal(error: &ErrorMessage) -> Option<Refusal> {
     const HEADER_LEN: usize = 16;
     const ATTRIBUTE_MESSAGE: u16 = 1; // NLMSGERR_ATTR_MSG, linux/netlink.h
-    let errno = -error.code?.get();
+    let errno = error.code?.get().wrapping_neg();
     // The payload is our own request, and then attributes (netlink_ack, net/netlink/af_netlink.c).
     let request_len = error.header.get(..4).map_or(HEADER_LEN, |len| {
         u32::from_ne_bytes([len[0], len[1], len[2], len[3]]) as usize
@@ -89,7 +90,10 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 const LINK_HEADER_LEN: usize = 16;
 
 /// Reads a link message; without the texts in it that are no UTF-8, if it cannot be read with them.
-fn read_link(payload: &[u8]) -> Result<LinkMessage, Refusal> {
+///
+/// # Errors
+/// When it cannot be read even so.
+pub fn read_link(payload: &[u8]) -> Result<LinkMessage, Refusal> {
     LinkMessage::parse(payload)
         .or_else(|_| LinkMessage::parse(&without_texts(payload)[..]))
         .map_err(|error| Refusal {
@@ -179,16 +183,54 @@ impl Netlink {
             .collect()
     }
 
+    /// Asks for a link of another network namespace, by its index there and the number that this namespace has for that one.
+    ///
+    /// # Errors
+    /// What the kernel said, or that the link could not be read.
+    pub fn link_elsewhere(&self, index: u32, namespace: i32) -> Result<LinkMessage, Refusal> {
+        const RTM_GETLINK: u16 = 18;
+        const TARGET_NETNSID: u16 = 46; // IFLA_TARGET_NETNSID, linux/if_link.h
+        let mut request = [0; LINK_HEADER_LEN].to_vec();
+        request[4..8].copy_from_slice(&index.to_ne_bytes());
+        request.extend(8_u16.to_ne_bytes());
+        request.extend(TARGET_NETNSID.to_ne_bytes());
+        request.extend(namespace.to_ne_bytes());
+        let answers = self.raw(RTM_GETLINK, NLM_F_ACK, &request)?;
+        let answer = answers.first().ok_or(Refusal {
+            errno: nix::libc::ENODEV,
+            sentence: None,
+        })?;
+        read_link(answer)
+    }
+
+    /// The number that this network namespace has for that of a process.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn namespace_of(&self, process: u32) -> Result<Option<i32>, Refusal> {
+        const RTM_GETNSID: u16 = 90;
+        const NSID: u16 = 1; // NETNSA_NSID, linux/net_namespace.h
+        const PID: u16 = 2; // NETNSA_PID
+        // A struct rtgenmsg, padded, and one attribute.
+        let mut request = vec![0; 4];
+        request.extend(8_u16.to_ne_bytes());
+        request.extend(PID.to_ne_bytes());
+        request.extend(process.to_ne_bytes());
+        let answers = self.raw(RTM_GETNSID, NLM_F_ACK, &request)?;
+        let id = answers
+            .first()
+            .and_then(|answer| match answer.get(4..)?.first_chunk::<8>()? {
+                [_, _, a, b, id @ ..] if u16::from_ne_bytes([*a, *b]) == NSID => Some(i32::from_ne_bytes(*id)),
+                _ => None,
+            });
+        Ok(id.filter(|id| *id >= 0))
+    }
+
     fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         let mut payload = vec![0; message.buffer_len()];
         message.serialize(&mut payload);
         let answers = self.request(message.message_type(), flags, &payload)?;
-        let read = |answer: Raw| {
-            let mut header = NetlinkHeader::default();
-            header.message_type = answer.kind;
-            RouteNetlinkMessage::deserialize(&header, &answer.payload).ok()
-        };
-        Ok(answers.into_iter().filter_map(read).collect())
+        Ok(answers.iter().filter_map(Raw::read).collect())
     }
 
     /// Numbers for so many requests, the first of them.
@@ -319,6 +361,16 @@ pub struct Raw {
     pub kind: u16,
     /// What follows the header.
     pub payload: Vec<u8>,
+}
+
+impl Raw {
+    /// The message, if it is one that is known.
+    #[must_use]
+    pub fn read(&self) -> Option<RouteNetlinkMessage> {
+        let mut header = NetlinkHeader::default();
+        header.message_type = self.kind;
+        RouteNetlinkMessage::deserialize(&header, &self.payload).ok()
+    }
 }
 
 impl NetlinkSerializable for Raw {

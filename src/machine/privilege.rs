@@ -19,8 +19,10 @@ pub enum Needs {
     Nothing,
     /// To read what there is.
     Looking,
-    /// To read what there is, and to send probes.
+    /// To read what there is, to ask a program that runs, and to send probes.
     Probing,
+    /// To read what only a diagnosis asks for, and to try whether a program can be loaded.
+    Examining,
     /// To change this network namespace.
     Changing,
     /// To make network namespaces, and to do in each what the others do.
@@ -35,8 +37,15 @@ const LOOKING: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS
 /// ours. A server of another user is ended with `CAP_KILL`. `CAP_SYS_ADMIN` is given up before the first step.
 const CHANGING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_KILL, Capability::CAP_SYS_ADMIN];
 
+/// A program that runs is opened with `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id`, kernel/bpf/syscall.c at v6.12), which is
+/// given up before the first probe.
+const PROBING: [Capability; 2] = [Capability::CAP_NET_RAW, Capability::CAP_SYS_ADMIN];
+
 /// For `nft`: what it has from us.
 pub const NFT: &[Capability] = &[Capability::CAP_NET_ADMIN];
+
+/// For `iptables-save`, whose older kind asks by a raw socket (iptables, libiptc/libiptc.c, `TC_INIT`).
+pub const IPTABLES: &[Capability] = &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
 
 /// For `dnsmasq`: to become a user of its own, to serve ports 53 and 67, to ping an address before it gives it out, and to
 /// answer to those that have no address yet.
@@ -54,7 +63,8 @@ impl Needs {
         match self {
             Self::Nothing => HashSet::new(),
             Self::Looking => looking.collect(),
-            Self::Probing => looking.chain([Capability::CAP_NET_RAW]).collect(),
+            Self::Examining => looking.chain([Capability::CAP_NET_RAW, Capability::CAP_BPF]).collect(),
+            Self::Probing => looking.chain(PROBING).collect(),
             Self::Changing | Self::Namespaces => looking.chain(CHANGING).chain(DNSMASQ.iter().copied()).collect(),
         }
     }

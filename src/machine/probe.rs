@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use caps::Capability;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::{Error, Machine, bpf};
+use super::{Error, Machine, bpf, privilege};
 use crate::encap::Encapsulation;
 use crate::trace::Target;
 use crate::trace::packet::{self, Complaint, Mark, News};
@@ -51,9 +52,19 @@ fn raw(protocol: i32) -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))
 }
 
+/// Classic BPF on the IPv4 header (linux/filter.h).
+mod classic {
+    pub const BYTE: u16 = 0x30;
+    pub const WORD: u16 = 0x20;
+    pub const AND: u16 = 0x54;
+    pub const IF_EQUAL: u16 = 0x15;
+    pub const RETURN: u16 = 0x06;
+}
+
 /// A socket that sees every wrapped packet between the two hosts or to this one, coming before any firewall has and
 /// going when all have (packet(7)).
 fn watch(target: &Target) -> io::Result<Socket> {
+    use classic::{AND, BYTE, IF_EQUAL, RETURN, WORD};
     let all_protocols = i32::from(u16::to_be(0x0003)); // ETH_P_ALL, linux/if_ether.h
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(all_protocols)))?;
     let (us, them) = (u32::from(target.fan.host), u32::from(target.host));
@@ -61,12 +72,7 @@ fn watch(target: &Target) -> io::Result<Socket> {
         Encapsulation::Ipip => libc::IPPROTO_IPIP,
         Encapsulation::Vxlan => libc::IPPROTO_UDP,
     };
-    // Classic BPF (linux/filter.h) on the IPv4 header: version and protocol; to us, or from us to them.
-    const BYTE: u16 = 0x30;
-    const WORD: u16 = 0x20;
-    const AND: u16 = 0x54;
-    const IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
+    // Version and protocol; to us, or from us to them.
     socket.attach_filter(&[
         SockFilter::new(BYTE, 0, 0, 0),
         SockFilter::new(AND, 0, 0, 0xf0),
@@ -141,11 +147,12 @@ impl Round {
 }
 
 impl Prober {
-    /// Opens its sockets.
+    /// Opens its sockets, and gives up what asking a program took.
     ///
     /// # Errors
     /// The kernel gives them to nobody but root (`CAP_NET_RAW`).
     pub fn open(target: &Target) -> Result<Self, Error> {
+        privilege::give_up(Capability::CAP_SYS_ADMIN)?;
         let sockets = || -> io::Result<(Socket, Socket)> {
             let sockets = (raw(libc::IPPROTO_ICMP)?, watch(target)?);
             sockets.0.set_nonblocking(true)?;

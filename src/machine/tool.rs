@@ -40,6 +40,19 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// A sentence: the program is missing, or what it wrote on standard error when it failed.
 pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Result<String, String> {
+    run_with(privilege::NFT, program, arguments, input)
+}
+
+/// The same, with these capabilities.
+///
+/// # Errors
+/// As above.
+pub fn run_with<S: AsRef<OsStr>>(
+    capabilities: &[Capability],
+    program: &str,
+    arguments: &[S],
+    input: &str,
+) -> Result<String, String> {
     let file = find(program).ok_or_else(|| missing(program))?;
     let failed = |error: io::Error| format!("cannot run '{program}': {error}");
     let mut command = Command::new(file);
@@ -50,7 +63,7 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Resu
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = with_only(privilege::NFT, || command.spawn()).map_err(failed)?;
+    let mut child = with_only(capabilities, || command.spawn()).map_err(failed)?;
     let written = child
         .stdin
         .take()
@@ -135,6 +148,7 @@ pub fn missing(program: &str) -> String {
     let package = match program {
         "nft" => "nftables",
         "dnsmasq" => "dnsmasq-base",
+        "iptables-nft-save" | "iptables-legacy-save" => "iptables",
         other => other,
     };
     format!("the program '{program}' is not installed; on Debian: apt-get install {package}")

@@ -191,7 +191,7 @@ pub struct Wrapped {
 #[must_use]
 pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option<Wrapped> {
     let outer = Ipv4::read(packet)?;
-    let from = outer.from_protocol(match encapsulation {
+    let from = outer.source_if(match encapsulation {
         Encapsulation::Ipip => IPIP,
         Encapsulation::Vxlan => UDP,
     })?;
@@ -227,7 +227,7 @@ pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option
 }
 
 impl Ipv4<'_> {
-    fn from_protocol(&self, protocol: u8) -> Option<Ipv4Addr> {
+    fn source_if(&self, protocol: u8) -> Option<Ipv4Addr> {
         (self.protocol == protocol).then_some(self.source)
     }
 }

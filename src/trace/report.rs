@@ -66,8 +66,10 @@ impl Trace {
             let _ = writeln!(text, "{line}");
         }
         let Verdict { says, advice, .. } = &self.verdict;
-        let advice = advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
-        let _ = writeln!(text, "verdict: {says}{advice}");
+        let _ = writeln!(text, "verdict: {says}");
+        if let Some(advice) = advice {
+            let _ = writeln!(text, "next: {advice}");
+        }
         text
     }
 

@@ -16,6 +16,7 @@ fn the_program_tells_its_verbs() {
             .succeeds()
             .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  watch ", "  show "])
             .prints_all_of(&[
+                "  doctor ",
                 "  trace ",
                 "  export ",
                 "  config ",
@@ -92,6 +93,22 @@ fn the_verbs_of_the_configuration_tell_theirs() {
         .succeeds()
         .prints_all_of(&["[FILE]", "/etc/network/fan"]);
     help_of("completions", &["bash", "zsh", "fish"]);
+}
+
+#[test]
+fn doctor_tells_its_options_and_what_it_leaves_alone() {
+    help_of(
+        "doctor",
+        &[
+            "[BRIDGE|OVERLAY]",
+            "--fix",
+            "--json",
+            "--config <FILE>",
+            "It sends no packet",
+            "Somebody else's firewall",
+            "Exit status: 0 no check failed, 1 one did",
+        ],
+    );
 }
 
 #[test]

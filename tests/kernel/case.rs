@@ -63,6 +63,8 @@ pub enum Need {
     NoIpip,
     /// The module `br_netfilter`.
     BridgeNetfilter,
+    /// The rule set of iptables that is older than nftables, and the program for it.
+    LegacyIptables,
     /// VLAN devices (802.1q).
     Vlan,
     /// Bonds, without loading a module for them on a machine that is not ours.

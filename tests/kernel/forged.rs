@@ -114,8 +114,8 @@ fn a_container_cannot_send_from_another_slice(encap: Encap) {
             "eth0",
             &format!("src 172.30.0.28 and ({} or {})", encap.outer(), Inner::FILTER),
         );
-        // With IPIP the guard stops what comes from another slice before the program sees it.
-        let refused = || world.a.refused_packets(encap.tunnel()) + world.guarded("another slice");
+        // What has an address of the overlay is stopped where it enters the bridge, before the program sees it.
+        let refused = || world.a.refused_packets(encap.tunnel()) + world.guarded("posing");
         for source in ["250.0.27.9", "250.0.26.9", "10.9.9.9"] {
             let before = refused();
             for _ in 0..MANY {

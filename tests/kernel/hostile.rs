@@ -8,23 +8,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::case::{Case, Cases, Need};
-use crate::named;
-use crate::support::{
-    Capture, Container, Crafted, Encap, Host, INTERNET, Inner, Lan, Namespace, eventually, inject_plain,
-};
+use crate::case::Case;
+use crate::support::{Capture, Container, Crafted, Encap, Host, INTERNET, Lan, Namespace};
+
+mod container;
+mod posing;
+mod underlay;
 
 pub fn cases() -> Vec<Case> {
-    Cases::of("hostile")
-        .each(named![
-            an_attacker_on_the_underlay_gets_nowhere,
-            a_hostile_container_gets_nowhere,
-            a_container_cannot_pose_as_another_slice_to_its_host,
-            a_container_cannot_pose_as_another_slice_to_its_neighbours,
-            a_container_cannot_answer_arp_for_another_slice,
-        ])
-        .each_with(&[Need::Vlan], named![tags_do_not_hide_another_slice])
-        .list()
+    [underlay::cases(), container::cases(), posing::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Two hosts of a fan, one of them attacked.
@@ -124,12 +119,12 @@ fn kernel_complaints() -> u64 {
 /// Who sees the packets of a row on a device of theirs. Whatever it is, none leaves the attacked host but back to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    ByNobody,
-    ByVictim,
-    ByFar,
+    Nobody,
+    Victim,
+    Far,
     /// What has an honest source is bridged as it is, sound or not; routed it must be sound.
-    ByVictimIfBridged,
-    ByFarIfBridged,
+    VictimIfBridged,
+    FarIfBridged,
 }
 
 struct Row {
@@ -138,52 +133,55 @@ struct Row {
     seen: Seen,
 }
 
-/// Sends all rows, and looks who saw what.
+/// Sends all rows, and looks who saw what. The last row is honest: it comes behind all others on their way.
 #[track_caller]
-fn attack(encap: Encap, stage: &Stage, from: &Namespace, rows: &[Row]) {
+fn attack(encap: Encap, stage: &Stage, from: &Namespace, Table(rows): Table) {
     let complaints = kernel_complaints();
     let victim = Capture::on(&stage.victim, "eth0", "ip and not igmp");
     let far = Capture::on(&stage.far, "eth0", "ip and not igmp");
-    let back = "not dst host 172.30.0.26";
-    let leaks =
-        format!("(net 250.0.0.0/8 or host {INTERNET} or ip proto 4 or udp port 8472 or udp port 7777) and {back}");
-    let leaving = |device| format!("ether src {} and {leaks}", mac(&stage.host, device));
+    let leaks = format!("net 250.0.0.0/8 or host {INTERNET} or ip proto 4 or udp port 8472 or udp port 7777");
+    let leaving = |device| {
+        let mac = mac(&stage.host, device);
+        format!("ether src {mac} and ({leaks}) and not dst host {MALLORY}")
+    };
     let underlay = Capture::on(&stage.host, "eth0", &leaving("eth0"));
     let default = Capture::on(&stage.host, "eth1", &leaving("eth1"));
     for packet in rows.iter().flat_map(|row| &row.packets) {
         packet.send(from);
     }
-    let bridged = encap == Encap::Vxlan;
-    let expected = |by: Seen, if_bridged: Seen| -> BTreeSet<&str> {
-        let rows = rows
-            .iter()
-            .filter(|row| row.seen == by || bridged && row.seen == if_bridged);
-        rows.map(|row| row.what).collect()
-    };
+
     let seen = |packets: &[String]| -> BTreeSet<&str> {
         let ids = packets.iter().flat_map(|packet| packet.split(" id ").skip(1));
         let ids = ids.filter_map(|rest| rest.split(',').next()?.parse::<usize>().ok());
-        ids.filter_map(|id| rows.get(id.checked_sub(FIRST)?))
-            .map(|row| row.what)
-            .collect()
+        let rows = ids.filter_map(|id| rows.get(id.checked_sub(FIRST)?));
+        rows.map(|row| row.what).collect()
     };
-    // The last row is honest: it comes behind all others on their way.
-    let last = |by| rows.last().is_some_and(|row| row.seen == by);
-    assert!(last(Seen::ByVictim) || last(Seen::ByFar));
-    let number = |capture: &BTreeSet<&str>| capture.len();
-    let (to_victim, to_far) = (
-        expected(Seen::ByVictim, Seen::ByVictimIfBridged),
-        expected(Seen::ByFar, Seen::ByFarIfBridged),
+    let expected = |by: Seen, if_bridged: Seen| -> BTreeSet<&str> {
+        let bridged = encap == Encap::Vxlan;
+        let rows = rows.iter();
+        let rows = rows.filter(|row| row.seen == by || bridged && row.seen == if_bridged);
+        rows.map(|row| row.what).collect()
+    };
+    let last = rows.last().expect("rows");
+    let sign = format!(" id {},", FIRST + rows.len() - 1);
+    let (victim, far) = match last.seen {
+        Seen::Victim => (victim.until(&sign), far.packets()),
+        _ => (victim.packets(), far.until(&sign)),
+    };
+    let to_far = expected(Seen::Far, Seen::FarIfBridged);
+    assert_eq!(
+        seen(&victim),
+        expected(Seen::Victim, Seen::VictimIfBridged),
+        "{victim:#?}"
     );
-    let (victim, far) = (victim.at_least(number(&to_victim)), far.at_least(number(&to_far)));
-    assert_eq!(seen(&victim), to_victim, "the victim: {victim:#?}");
-    assert_eq!(seen(&far), to_far, "the container of the other host: {far:#?}");
-    let honest = |packet: &String| last(Seen::ByFar) && seen(std::slice::from_ref(packet)).is_subset(&to_far);
-    let leaked: Vec<String> = underlay
-        .packets()
-        .into_iter()
-        .filter(|packet| !honest(packet))
-        .collect();
+    assert_eq!(seen(&far), to_far, "{far:#?}");
+    let is_honest = |packet: &String| {
+        let what = seen(std::slice::from_ref(packet));
+        !what.is_empty() && what.is_subset(&to_far)
+    };
+    let mut leaked = underlay.packets();
+    // Over VXLAN honest containers ask for each other; what a container asks in another's name is told elsewhere.
+    leaked.retain(|packet| !is_honest(packet) && !packet.contains("ethertype ARP") && !packet.contains(" ARP, "));
     assert_eq!(leaked, Vec::<String>::new(), "on the underlay");
     assert_eq!(default.packets(), Vec::<String>::new(), "on the default route");
     stage.works();
@@ -193,26 +191,17 @@ fn attack(encap: Encap, stage: &Stage, from: &Namespace, rows: &[Row]) {
 /// The identification of the first row.
 const FIRST: usize = 0x4000;
 
-/// Rows, each made of its identification.
-fn table(rows: Vec<(&'static str, Seen, Box<dyn Fn(u16) -> Vec<Crafted> + '_>)>) -> Vec<Row> {
-    let rows = rows.into_iter().enumerate();
-    rows.map(|(number, (what, seen, packets))| Row {
-        what,
-        packets: packets(u16::try_from(FIRST + number).expect("few")),
-        seen,
-    })
-    .collect()
-}
+/// Rows in the making.
+#[derive(Default)]
+struct Table(Vec<Row>);
 
-/// A row.
-macro_rules! row {
-    ($what:literal, $seen:ident, $packets:expr) => {
-        (
-            $what,
-            Seen::$seen,
-            Box::new($packets) as Box<dyn Fn(u16) -> Vec<Crafted>>,
-        )
-    };
+impl Table {
+    /// Adds a row; its packets are made of its identification.
+    fn row<const N: usize>(&mut self, what: &'static str, seen: Seen, packets: impl FnOnce(u16) -> [Crafted; N]) {
+        let id = u16::try_from(FIRST + self.0.len()).expect("few");
+        let packets = packets(id).into();
+        self.0.push(Row { what, packets, seen });
+    }
 }
 
 const VICTIM: &str = "250.0.28.2";
@@ -227,314 +216,10 @@ const MALLORY: &str = "172.30.0.26";
 const HOST: &str = "172.30.0.28";
 const OTHER: &str = "172.30.0.27";
 
+/// IP options (RFC 791).
 const LOOSE: u8 = 131;
 const STRICT: u8 = 137;
+/// ICMP types and codes (RFC 792).
 const FRAGMENTATION_NEEDED: (u8, u8) = (3, 4);
 const HOST_UNREACHABLE: (u8, u8) = (3, 1);
 const REDIRECT: (u8, u8) = (5, 1);
-
-fn an_attacker_on_the_underlay_gets_nowhere(encap: Encap) {
-    let stage = Stage::new(encap);
-    let (to_victim, to_host) = (
-        octets(&mac(&stage.victim, "eth0")),
-        octets(&mac(&stage.host, "fan-250-0-28")),
-    );
-    let wrap_as = move |source, inner: Crafted| match encap {
-        Encap::Ipip => inner.in_ip((source, HOST)),
-        Encap::Vxlan => inner.in_vxlan((source, HOST), to_victim),
-    };
-    let wrap = move |inner| wrap_as(MALLORY, inner);
-    let wrap_for_host = move |inner: Crafted| match encap {
-        Encap::Ipip => inner.in_ip((MALLORY, HOST)),
-        Encap::Vxlan => inner.in_vxlan((MALLORY, HOST), to_host),
-    };
-    let honest = |id| Crafted::udp(id, (OWN, VICTIM));
-    let forged = |id| Crafted::udp(id, (FOREIGN, VICTIM));
-    // A conversation that conntrack knows, for errors to quote.
-    inject_plain(&stage.victim, Inner::new(VICTIM, FAR));
-    let conversation = |id| Crafted::udp(id, (VICTIM, FAR));
-    let rows = table(vec![
-        row!("honest", ByVictim, move |id| vec![wrap(honest(id))]),
-        row!("another's source", ByNobody, move |id| vec![wrap(forged(id))]),
-        row!("the victim's own source", ByNobody, move |id| vec![wrap(Crafted::udp(
-            id,
-            (VICTIM, VICTIM)
-        ))]),
-        row!("honest inside, another's outside", ByNobody, move |id| vec![wrap_as(
-            OTHER,
-            honest(id)
-        )]),
-        row!("in the name of the host itself", ByNobody, move |id| vec![wrap_as(
-            HOST,
-            forged(id)
-        )]),
-        row!("cut to nothing", ByNobody, move |id| vec![
-            wrap(honest(id).cut(0)),
-            wrap(honest(id).cut(8))
-        ]),
-        row!("cut in the header", ByNobody, move |id| vec![
-            wrap(honest(id).cut(16)),
-            wrap(honest(id).cut(19))
-        ]),
-        row!("longer than it is", ByVictimIfBridged, move |id| vec![wrap(
-            honest(id).cut(40)
-        )]),
-        row!("a header longer than it is", ByVictimIfBridged, move |id| vec![wrap(
-            honest(id).cut(40).patched(0, &[0x4f])
-        )]),
-        row!("nested, from an underlay address", ByNobody, move |id| {
-            vec![wrap(forged(id).in_ip((OTHER, HOST)))]
-        }),
-        row!("nested, for the host's address in the overlay", ByNobody, move |id| {
-            vec![
-                wrap_for_host(forged(id).in_ip((OWN, GATEWAY))),
-                wrap_for_host(honest(id).in_ip((OWN, GATEWAY))),
-            ]
-        }),
-        row!("nested, for the victim to take apart", ByVictim, move |id| {
-            vec![wrap(forged(id).in_ip((OWN, VICTIM)))]
-        }),
-        row!("routed on by the host to the internet", ByNobody, move |id| {
-            let through = Crafted::udp(id, (OWN, GATEWAY));
-            vec![
-                wrap_for_host(through.clone().routed_on_to(LOOSE, INTERNET)),
-                wrap_for_host(through.routed_on_to(STRICT, "198.51.100.254")),
-            ]
-        }),
-        row!("routed on by the host to another's container", ByNobody, move |id| {
-            vec![wrap_for_host(Crafted::udp(id, (OWN, GATEWAY)).routed_on_to(LOOSE, FAR))]
-        }),
-        row!("plain, routed on by the host to the victim", ByNobody, move |id| {
-            let through = Crafted::udp(id, (MALLORY, HOST));
-            vec![
-                through.clone().routed_on_to(LOOSE, VICTIM),
-                through.routed_on_to(STRICT, VICTIM),
-            ]
-        }),
-        row!(
-            "plain, routed on by the host's address in the overlay",
-            ByNobody,
-            move |id| { vec![Crafted::udp(id, (MALLORY, GATEWAY)).routed_on_to(LOOSE, VICTIM)] }
-        ),
-        row!("fragments with another's source", ByNobody, move |id| {
-            let whole = forged(id);
-            vec![
-                wrap(whole.fragment(0, 8)),
-                wrap(whole.fragment(1, 8)),
-                wrap(whole.fragment(2, 99)),
-            ]
-        }),
-        row!("overlapping fragments", ByVictimIfBridged, move |id| {
-            let whole = honest(id);
-            vec![
-                wrap(whole.fragment(0, 24)),
-                wrap(whole.fragment(1, 16)),
-                wrap(whole.fragment(2, 99)),
-            ]
-        }),
-        row!("wrapped in tiny fragments", ByVictim, move |id| {
-            let whole = wrap(honest(id));
-            vec![whole.fragment(0, 8), whole.fragment(1, 8), whole.fragment(2, 999)]
-        }),
-        row!("wrapped in tiny fragments, another's source", ByNobody, move |id| {
-            let whole = wrap(forged(id));
-            vec![whole.fragment(0, 8), whole.fragment(1, 8), whole.fragment(2, 999)]
-        }),
-        row!(
-            "wrapped in fragments of which one writes over the source",
-            ByNobody,
-            move |id| {
-                let (one, two) = (wrap(honest(id)), wrap(forged(id)));
-                vec![one.fragment(0, 80), two.fragment(1, 999)]
-            }
-        ),
-        row!("a fragment that has no beginning", ByNobody, move |id| vec![
-            wrap(forged(id)).fragment(3, 999)
-        ]),
-        row!(
-            "an error about a conversation, from a slice of its own",
-            ByVictim,
-            move |id| { vec![wrap(conversation(id).quoted(FRAGMENTATION_NEEDED, (OWN, VICTIM)))] }
-        ),
-        row!(
-            "an error about a conversation, from another's slice",
-            ByNobody,
-            move |id| { vec![wrap(conversation(id).quoted(FRAGMENTATION_NEEDED, (FOREIGN, VICTIM)))] }
-        ),
-        row!("plain errors about a conversation", ByNobody, move |id| {
-            let error = |kind| conversation(id).quoted(kind, (MALLORY, VICTIM));
-            vec![error(FRAGMENTATION_NEEDED), error(HOST_UNREACHABLE), error(REDIRECT)]
-        }),
-        row!("errors about what the host wrapped", ByNobody, move |id| {
-            let wrapped = move || match encap {
-                Encap::Ipip => conversation(id).in_ip((HOST, OTHER)),
-                Encap::Vxlan => conversation(id).in_vxlan((HOST, OTHER), to_victim),
-            };
-            vec![
-                wrapped().quoted(FRAGMENTATION_NEEDED, (MALLORY, HOST)),
-                wrapped().quoted(HOST_UNREACHABLE, (MALLORY, HOST)),
-                wrapped().cut(28).quoted(FRAGMENTATION_NEEDED, (MALLORY, HOST)),
-                wrapped().cut(44).quoted(HOST_UNREACHABLE, (OTHER, HOST)),
-            ]
-        }),
-        row!("options that are none", ByVictimIfBridged, move |id| {
-            vec![
-                wrap(honest(id).options(&[131, 3, 4, 0])),
-                wrap(honest(id).options(&[68, 40, 5, 0])),
-            ]
-        }),
-        row!("for everybody", ByNobody, move |id| {
-            let ends = ["250.0.255.255", "250.255.255.255", "255.255.255.255", "224.0.0.1"].map(|all| (OWN, all));
-            ends.map(|ends| wrap(Crafted::udp(id, ends))).into()
-        }),
-        row!("honest, behind all of them", ByVictim, move |id| vec![wrap(honest(id))]),
-    ]);
-    attack(encap, &stage, &stage.mallory, &rows);
-}
-
-fn a_hostile_container_gets_nowhere(encap: Encap) {
-    const ME: &str = "250.0.28.3";
-    let stage = Stage::new(encap);
-    let wrap = move |inner: Crafted, outer| match encap {
-        Encap::Ipip => inner.in_ip(outer),
-        Encap::Vxlan => inner.in_vxlan(outer, [0x02, 0, 0, 0, 0, 0x77]),
-    };
-    let forged = |id, to| Crafted::udp(id, (OWN, to));
-    let rows = table(vec![
-        row!("honest", ByFar, move |id| vec![Crafted::udp(id, (ME, FAR))]),
-        row!("another's source, to a neighbour", ByNobody, move |id| vec![forged(
-            id, VICTIM
-        )]),
-        row!(
-            "another's source, to another host's container",
-            ByNobody,
-            move |id| vec![forged(id, FAR)]
-        ),
-        row!("another's source, to the internet", ByNobody, move |id| vec![forged(
-            id, INTERNET
-        )]),
-        row!("wrapped in fragments, in the name of a host", ByNobody, move |id| {
-            let whole = wrap(forged(id, FAR), (MALLORY, OTHER));
-            vec![whole.fragment(0, 8), whole.fragment(1, 8), whole.fragment(2, 999)]
-        }),
-        row!("wrapped in fragments, in the name of its host", ByNobody, move |id| {
-            let whole = wrap(Crafted::udp(id, (VICTIM, FAR)), (HOST, OTHER));
-            vec![whole.fragment(0, 24), whole.fragment(3, 999)]
-        }),
-        row!("wrapped, with options before it", ByNobody, move |id| {
-            vec![wrap(forged(id, FAR), (MALLORY, OTHER)).options(&[148, 4, 0, 0])]
-        }),
-        row!("wrapped for its own host", ByNobody, move |id| vec![wrap(
-            forged(id, VICTIM),
-            (MALLORY, HOST)
-        )]),
-        row!(
-            "nested, for its own host's address in the overlay",
-            ByNobody,
-            move |id| {
-                vec![
-                    forged(id, VICTIM).in_ip((ME, GATEWAY)),
-                    forged(id, VICTIM).in_ip((MALLORY, GATEWAY)),
-                ]
-            }
-        ),
-        row!(
-            "nested, for the other host's address in the overlay",
-            ByNobody,
-            move |id| { vec![forged(id, FAR).in_ip((OWN, "250.0.27.1"))] }
-        ),
-        row!("another's source, routed on by its host", ByNobody, move |id| {
-            vec![
-                forged(id, GATEWAY).routed_on_to(LOOSE, FAR),
-                forged(id, GATEWAY).routed_on_to(STRICT, VICTIM),
-            ]
-        }),
-        row!("fragments with another's source", ByNobody, move |id| {
-            let whole = forged(id, FAR);
-            vec![whole.fragment(0, 8), whole.fragment(1, 8), whole.fragment(2, 99)]
-        }),
-        row!("an error with another's source", ByNobody, move |id| {
-            vec![Crafted::udp(id, (VICTIM, FAR)).quoted(FRAGMENTATION_NEEDED, (FOREIGN, VICTIM))]
-        }),
-        row!("options that are none", ByFarIfBridged, move |id| {
-            vec![Crafted::udp(id, (ME, FAR)).options(&[131, 3, 4, 0])]
-        }),
-        row!("honest, behind all of them", ByFar, move |id| vec![Crafted::udp(
-            id,
-            (ME, FAR)
-        )]),
-    ]);
-    attack(encap, &stage, &stage.hostile, &rows);
-}
-
-/// How often a packet is sent.
-const MANY: u64 = 20;
-
-/// The hostile container sends with another's source, and a rule counts all of it.
-#[track_caller]
-fn is_counted(stage: &Stage, rule: &str, to: &str) {
-    let before = stage.counted(rule);
-    for _ in 0..MANY {
-        inject_plain(&stage.hostile, Inner::new(FOREIGN, to));
-    }
-    eventually("the rule counts the packets", || {
-        (stage.counted(rule) >= before + MANY).then_some(())
-    });
-}
-
-fn a_container_cannot_pose_as_another_slice_to_its_host(encap: Encap) {
-    let stage = Stage::new(encap);
-    let bridge = Capture::on(&stage.host, "fan-250-0-28", Inner::FILTER);
-    is_counted(&stage, "another slice", GATEWAY);
-    // What the kernel drops before the bridge has it, the bridge does not show.
-    assert_eq!(bridge.packets(), Vec::<String>::new());
-}
-
-fn a_container_cannot_pose_as_another_slice_to_its_neighbours(encap: Encap) {
-    let stage = Stage::new(encap);
-    let victim = Capture::on(&stage.victim, "eth0", Inner::FILTER);
-    is_counted(&stage, "another slice", VICTIM);
-    assert_eq!(victim.packets(), Vec::<String>::new());
-}
-
-fn a_container_cannot_answer_arp_for_another_slice(encap: Encap) {
-    let stage = Stage::new(encap);
-    stage
-        .hostile
-        .ip(&format!("addr add {FOREIGN}/32 dev eth0\n neigh flush dev eth0"));
-    let rule = "another slice by arp";
-    let (before, filter) = (stage.counted(rule), format!("arp host {FOREIGN}"));
-    let captures = [(&*stage.victim, "eth0"), (&*stage.host, "fan-250-0-28")]
-        .map(|(who, device)| Capture::on(who, device, &filter));
-    for asked in [VICTIM, GATEWAY] {
-        stage.hostile.exec(&format!("ping -n -c 1 -W 0.5 -I {FOREIGN} {asked}"));
-    }
-    eventually("the rule counts the questions", || {
-        (stage.counted(rule) >= before + 2).then_some(())
-    });
-    for capture in captures {
-        assert_eq!(capture.packets(), Vec::<String>::new());
-    }
-    // Its own address it may use as before.
-    stage.hostile.ip(&format!("addr del {FOREIGN}/32 dev eth0"));
-    stage.works();
-    stage.other.ping("250.0.28.3").arrives();
-}
-
-fn tags_do_not_hide_another_slice(encap: Encap) {
-    let stage = Stage::new(encap);
-    let mac = mac(&stage.victim, "eth0");
-    stage.hostile.ip("link add link eth0 name once type vlan id 0
-         link add link once name twice type vlan id 0
-         link set once up
-         link set twice up");
-    let victim = Capture::on(&stage.victim, "eth0", "udp port 7777 or vlan");
-    for (device, rule) in [("once", "another slice"), ("twice", "hidden by tags")] {
-        stage.hostile.ip(&format!(
-            "route replace {VICTIM}/32 dev {device}
-             neigh replace {VICTIM} lladdr {mac} dev {device}"
-        ));
-        is_counted(&stage, rule, VICTIM);
-    }
-    assert_eq!(victim.packets(), Vec::<String>::new());
-}

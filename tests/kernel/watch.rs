@@ -39,6 +39,7 @@ pub fn cases() -> Vec<Case> {
             it_does_nothing_while_nothing_happens,
             it_waits_for_other_commands_and_ends_all_the_same,
             the_configuration_is_read_again,
+            whoever_does_not_read_its_lines_holds_nobody_up,
             it_tells_systemd_and_marks_its_lines,
             it_takes_root_and_a_right_configuration,
         ])
@@ -246,7 +247,7 @@ fn what_somebody_took_away_is_told(encap: Encap) {
         ),
         (
             "nft flush ruleset".to_string(),
-            "nftables table 'fan-250.0.0.0/8'".to_string(),
+            "nftables tables 'fan-250.0.0.0/8'".to_string(),
         ),
     ] {
         host.exec(&loss).ok();
@@ -532,7 +533,7 @@ fn it_does_nothing_while_nothing_happens() {
             .as_array()
             .expect("objects")
             .iter()
-            .flat_map(|object| object.as_object());
+            .filter_map(|object| object.as_object());
         ids.extend(objects.flat_map(|object| object.values().map(|value| value["handle"].to_string())));
         ids
     };
@@ -630,6 +631,20 @@ fn the_configuration_is_read_again() {
     host.fanctl(&format!("reload {CONFIG}")).ok();
     watcher.says(&[FAN, "it is down"]);
     watcher.says(&["fan 252.0.0.0/8: it is up"]);
+    watcher.says_no_more();
+}
+
+fn whoever_does_not_read_its_lines_holds_nobody_up() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let mut watcher = Watcher::start(&host, CONFIG);
+    watcher.says(&["following"]);
+    watcher.rests();
+    watcher.fill_its_output();
+    host.exec("nft flush ruleset").ok();
+    watcher.blocks();
+    host.fanctl(&format!("reload {CONFIG}")).ok();
+    watcher.says(&[FAN, "followed: "]);
+    watcher.says(&[OTHER, "it is as it should be"]);
     watcher.says_no_more();
 }
 

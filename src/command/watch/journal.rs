@@ -29,6 +29,7 @@ pub struct Journal<'a> {
     out: &'a mut dyn Write,
     /// Whether the reader is the journal, which takes levels.
     takes_levels: bool,
+    lines: Vec<String>,
 }
 
 impl<'a> Journal<'a> {
@@ -37,16 +38,28 @@ impl<'a> Journal<'a> {
         let stream = std::env::var("JOURNAL_STREAM").ok();
         let own = fstat(stdout()).map(|file| format!("{}:{}", file.st_dev, file.st_ino));
         let takes_levels = stream.is_some_and(|stream| own == Ok(stream));
-        Self { out, takes_levels }
+        Self {
+            out,
+            takes_levels,
+            lines: Vec::new(),
+        }
     }
 
-    /// Says something, in one line.
-    pub fn say(&mut self, level: Level, line: &dyn fmt::Display) -> Result<(), Error> {
+    /// Keeps something to say, in one line: whoever is to read it may be slow, and must not keep others from the lock.
+    pub fn note(&mut self, level: Level, line: &dyn fmt::Display) {
         let line = line.to_string().replace(char::is_control, " ");
-        if self.takes_levels {
-            write!(self.out, "<{}>", level as u8)?;
+        self.lines.push(if self.takes_levels {
+            format!("<{}>{line}", level as u8)
+        } else {
+            line
+        });
+    }
+
+    /// Says what was kept.
+    pub fn say(&mut self) -> Result<(), Error> {
+        for line in self.lines.drain(..) {
+            writeln!(self.out, "{line}")?;
         }
-        writeln!(self.out, "{line}")?;
         Ok(self.out.flush()?)
     }
 }

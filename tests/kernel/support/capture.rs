@@ -89,6 +89,15 @@ impl<'a> Capture<'a> {
         self.packets()
     }
 
+    /// All packets up to now, once one of them says this.
+    #[track_caller]
+    pub fn until(mut self, sign: &str) -> Vec<String> {
+        while !self.packets.iter().any(|packet| packet.contains(sign)) {
+            self.read_line();
+        }
+        self.packets()
+    }
+
     /// The first packets, for a device on which no marker can be sent; there must be at least one more.
     #[track_caller]
     pub fn first(mut self, count: usize) -> Vec<String> {

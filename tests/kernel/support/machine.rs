@@ -48,6 +48,9 @@ impl Machine {
             if scratch.sysctl("bridge/bridge-nf-call-iptables").is_some() {
                 needs_met.push(Need::BridgeNetfilter);
             }
+            if Path::new("/usr/sbin/iptables-legacy-save").exists() && can("iptables-legacy -w -S") {
+                needs_met.push(Need::LegacyIptables);
+            }
             if can("ip link add veth7 type veth") && can("ip link add link veth7 name veth7.7 type vlan id 7") {
                 needs_met.push(Need::Vlan);
             }
@@ -127,6 +130,7 @@ impl Machine {
             Need::Ipip => format!("no ipip in kernel {}: tier 3", self.release),
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
+            Need::LegacyIptables => format!("no iptables-legacy, or no ip_tables in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),
             Need::Cni => "no CNI plugins in this guest".into(),

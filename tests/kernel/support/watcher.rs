@@ -1,11 +1,13 @@
 //! A `fanctl watch` that runs while a test does something to its host.
 
 use std::cell::RefCell;
-use std::fs;
-use std::io::{PipeReader, Read, pipe};
+use std::fs::{self, File};
+use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,10 @@ const NOTIFY_SOCKET: &str = "/run/notify";
 pub struct Watcher<'a> {
     host: &'a Host,
     child: Child,
-    notified: UnixDatagram,
+    /// What it has told the service manager.
+    notified: Arc<Mutex<String>>,
+    /// How much of that was waited for, in bytes.
+    known: RefCell<usize>,
     /// Its standard output and error.
     reading: RefCell<PipeReader>,
     said: RefCell<Vec<u8>>,
@@ -53,7 +58,6 @@ impl<'a> Watcher<'a> {
             let _ = fs::remove_file(NOTIFY_SOCKET);
             UnixDatagram::bind(NOTIFY_SOCKET).expect("a socket")
         });
-        notified.set_read_timeout(Some(DEADLINE)).expect("a time limit");
         let (reading, writing) = pipe().expect("a pipe");
         let mut command = Command::new(Host::program());
         command.arg("watch").args(words.split_whitespace());
@@ -70,7 +74,8 @@ impl<'a> Watcher<'a> {
         let watcher = Self {
             host,
             child,
-            notified,
+            notified: collect(notified),
+            known: RefCell::default(),
             reading: RefCell::new(reading),
             said: RefCell::default(),
             read: 0,
@@ -94,15 +99,14 @@ impl<'a> Watcher<'a> {
     /// It tells this to the service manager.
     #[track_caller]
     pub fn notifies(&self, word: &str) {
-        let mut told = String::new();
-        let mut buffer = [0; 4096];
-        while !told.lines().any(|line| line == word) {
-            let length = self.notified.recv(&mut buffer);
-            let length =
-                length.unwrap_or_else(|error| panic!("no {word}: {error}; {told:?}; it says {:#?}", self.lines()));
-            told += &String::from_utf8_lossy(&buffer[..length]);
-            told.push('\n');
-        }
+        eventually(&format!("it notifies {word}"), || {
+            let told = self.notified.lock().expect("no panic");
+            let mut known = self.known.borrow_mut();
+            let line = format!("{word}\n");
+            let found = told[*known..].find(&line)?;
+            *known += found + line.len();
+            Some(())
+        });
     }
 
     /// It says a line with all these words, after the one that was waited for before.
@@ -137,6 +141,30 @@ impl<'a> Watcher<'a> {
             let words: Vec<&str> = call.split(' ').collect();
             let waits = words.len() > 3 && words[0] == POLL && words[3].ends_with("ffffffff");
             waits.then_some(())
+        });
+    }
+
+    /// Leaves no room for another line of its.
+    #[track_caller]
+    pub fn fill_its_output(&self) {
+        let output = format!("/proc/{}/fd/1", self.pid());
+        let mut options = File::options();
+        let mut output = options
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(output)
+            .expect("its output");
+        while output.write(b"\n").is_ok() {}
+    }
+
+    /// It waits for somebody to read what it has to say.
+    #[track_caller]
+    pub fn blocks(&self) {
+        const WRITE: &str = "1 "; // __NR_write, asm/unistd_64.h
+        let file = format!("/proc/{}/syscall", self.pid());
+        eventually("it waits for a reader", || {
+            let call = fs::read_to_string(&file).expect("it runs");
+            call.starts_with(WRITE).then_some(())
         });
     }
 
@@ -195,6 +223,22 @@ impl<'a> Watcher<'a> {
             .and_then(|number| number.parse().ok())
             .unwrap_or_else(|| panic!("no socket of {pid}: {sockets}"))
     }
+}
+
+/// Takes what comes, as the service manager does, as long as anybody is interested.
+fn collect(socket: UnixDatagram) -> Arc<Mutex<String>> {
+    let notified = Arc::new(Mutex::new(String::new()));
+    let (mut buffer, weak) = ([0; 4096], Arc::downgrade(&notified));
+    thread::spawn(move || {
+        while let (Ok(length), Some(notified)) = (socket.recv(&mut buffer), weak.upgrade()) {
+            let mut notified = notified.lock().expect("no panic");
+            *notified += &String::from_utf8_lossy(&buffer[..length]);
+            if !notified.ends_with('\n') {
+                notified.push('\n');
+            }
+        }
+    });
+    notified
 }
 
 impl Drop for Watcher<'_> {

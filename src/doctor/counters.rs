@@ -1,0 +1,112 @@
+//! What a fan has refused, and what that tells.
+
+use super::{Facts, Finding, count};
+use crate::encap::Encapsulation;
+use crate::fan::Fan;
+use crate::firewall::table_name;
+
+/// Rules of the guard by the beginning of their comments, and whose packets they meet.
+const MEANINGS: [(&str, &str); 7] = [
+    (
+        "wrapped by no host",
+        "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
+    ),
+    (
+        "wrapped by another",
+        "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
+    ),
+    (
+        "routed by its sender",
+        "packets that name their own way: somebody tries to get past the checks",
+    ),
+    (
+        "hidden by tags",
+        "frames with VLAN tags that hide what is in them, from a container",
+    ),
+    (
+        "another slice",
+        "packets with the address of another slice: a container has a wrong address",
+    ),
+    (
+        "foreign sources",
+        "packets with addresses of the overlay from elsewhere: an interface outside of the fan has such an address",
+    ),
+    (
+        "foreign packets",
+        "packets for the overlay from outside of it: another machine takes this host for its router",
+    ),
+];
+
+pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().collect();
+    let mut evidence: Vec<String> = MEANINGS
+        .iter()
+        .filter_map(|(beginning, meaning)| {
+            let packets = guarded(fan, facts, beginning);
+            (packets > 0).then(|| format!("{packets} {meaning}"))
+        })
+        .collect();
+    let refused = facts.host.link(&fan.tunnel()).map_or(0, |link| link.counters.refused);
+    // What is on a bridge with many is for all of them, and nothing of that leaves the host by VXLAN.
+    if refused > 0 && fan.encapsulation == Encapsulation::Ipip {
+        evidence.push(format!(
+            "{refused} packets by the programs of '{}': from a host without this fan or with another underlay, or to an \
+             address that is no host's",
+            fan.tunnel()
+        ));
+    }
+    if evidence.is_empty() {
+        findings.push(Finding::passed("refused", "nothing that would tell of a mistake"));
+    } else {
+        let what = count(evidence.len(), "kind of packet was", "kinds of packets were");
+        let reason = format!("{what} refused since the fan is up, as it should be; whose were they?");
+        findings.push(Finding::warned("refused", reason).because(evidence));
+    }
+    findings
+}
+
+/// Packets that the rules of the guard have met whose comments begin like this.
+pub(super) fn guarded(fan: &Fan, facts: Facts, beginning: &str) -> u64 {
+    let name = table_name(fan.overlay());
+    let tables = facts.health.tables.iter().filter(|table| table.name == name);
+    let rules = tables
+        .flat_map(|table| table.chains.values())
+        .flat_map(|chain| &chain.rules);
+    let comment = format!("comment \"{beginning} ");
+    let rules = rules.filter(|rule| rule.text.contains(&comment));
+    rules.filter_map(|rule| rule.packets).sum()
+}
+
+/// VXLAN's packets with checksums that hardware got wrong, on the way out or in.
+fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
+    let tunnel = fan.tunnel();
+    let off = format!("ethtool -K {tunnel} tx-checksum-ip-generic off");
+    if let Some(offload) = facts.health.offloads.get(&tunnel) {
+        let reason = format!(
+            "'{}' has the driver {}, which may spoil checksums of VXLAN",
+            fan.device, offload.driver
+        );
+        match offload.checksums {
+            Some(true) => {
+                let evidence = format!("{tunnel} leaves checksums to it (tx-checksum-ip-generic: on)");
+                return Some(Finding::warned("checksums", reason).because([evidence]).mended_by(off));
+            }
+            None => {
+                return Some(Finding::warned(
+                    "checksums",
+                    reason + "; ethtool would tell, and is not installed",
+                ));
+            }
+            Some(false) => {}
+        }
+    }
+    let number = facts.health.bad_checksums;
+    (fan.encapsulation == Encapsulation::Vxlan && number > 0).then(|| {
+        let reason =
+            format!("{number} UDP packets came with a wrong checksum: the hardware of another host may spoil them");
+        Finding::warned("checksums", reason).because([
+            "Udp: InCsumErrors in /proc/net/snmp".to_string(),
+            format!("on that host: {off}"),
+        ])
+    })
+}

@@ -1,0 +1,71 @@
+//! What is left of a fan whose bridge is gone. The bridge tells what a fan is like, so that only configuration knows.
+
+use std::collections::BTreeSet;
+
+use super::{Facts, Finding};
+use crate::fan::Fan;
+use crate::firewall::table_name;
+use crate::mapping::Overlay;
+use crate::object::{Owner, fans};
+use crate::transcript::describe;
+
+pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding> {
+    let up: BTreeSet<Overlay> = fans(facts.owned).map(Fan::overlay).collect();
+    let left: BTreeSet<Overlay> = facts
+        .owned
+        .keys()
+        .filter_map(|key| match key.owner {
+            Owner::Fan(overlay) => Some(overlay),
+            Owner::Shared => None,
+        })
+        .filter(|overlay| !up.contains(overlay) && is_meant(*overlay))
+        .collect();
+    left.into_iter().map(|overlay| finding(overlay, &up, facts)).collect()
+}
+
+fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
+    let rest = facts
+        .owned
+        .iter()
+        .filter(|(key, _)| key.owner == Owner::Fan(overlay))
+        .map(|(_, object)| format!("left of it: {}", describe(object)));
+    let is_configured = facts
+        .configured
+        .is_some_and(|all| all.iter().any(|config| config.overlay == overlay));
+    let what = format!("fan {overlay} has lost its bridge, and is down");
+    let mut finding = if is_configured {
+        let mut finding = Finding::failed("bridge", format!("{what}; its containers have to be attached anew"))
+            .mended_by(format!("fanctl reload{}", facts.config_option));
+        finding.fixable = true;
+        finding
+    } else {
+        let reason = format!("{what}; it is not configured, so that only you know what it was like");
+        let finding = Finding::failed("bridge", reason);
+        match (guess(overlay, facts), up.is_empty()) {
+            (Some(command), _) => finding.mended_by(command),
+            (None, true) => finding.mended_by("fanctl down -e"),
+            (None, false) => finding,
+        }
+    };
+    finding.fan = Some(overlay);
+    finding.because(rest)
+}
+
+/// The command that brings it up again, as far as its table tells: the underlay, and for VXLAN the port.
+fn guess(overlay: Overlay, facts: Facts) -> Option<String> {
+    let name = table_name(overlay);
+    let tables = facts.health.tables.iter().filter(|table| table.name == name);
+    let mut rules = tables
+        .flat_map(|table| table.chains.values())
+        .flat_map(|chain| &chain.rules);
+    let wrapped = rules.find(|rule| rule.text.contains("\"wrapped by no host "))?;
+    let words: Vec<&str> = wrapped.text.split(' ').collect();
+    let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
+    let underlay = after("daddr")?;
+    let options = match after("dport") {
+        Some("8472") => " --encap vxlan".to_string(),
+        Some(port) => format!(" --encap vxlan --port {port}"),
+        None => String::new(),
+    };
+    Some(format!("fanctl up {overlay} {underlay}{options}"))
+}

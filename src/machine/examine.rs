@@ -1,0 +1,184 @@
+//! What is, beyond what a plan needs: the facts of a diagnosis.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, surroundings, tool};
+use caps::Capability;
+
+use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
+use crate::host::{Flow, Host};
+use crate::object::{State, fans};
+use crate::program;
+
+impl Machine {
+    /// Reads what a diagnosis asks for. What cannot be read is said in [`Health::unseen`].
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn examine(&self, owned: &State, host: &Host) -> Result<Health, Error> {
+        let messages = self.netlink.dump_links()?;
+        let names = link::names(&messages);
+        let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, &names, host);
+        let mut health = Health {
+            kernel: kernel(host),
+            settings: settings(host),
+            bridged_packets_are_filtered: number("net/bridge/bridge-nf-call-iptables") == Some(1),
+            macs: surroundings::macs(&messages),
+            neighbours: surroundings::neighbours(&self.netlink, &names)?,
+            peers,
+            hidden_peers,
+            rules: surroundings::rules(&self.netlink)?,
+            managers: managers()?,
+            offloads: offload::observe(fans(owned)),
+            bad_checksums: fs::read_to_string("/proc/net/snmp")
+                .ok()
+                .and_then(|snmp| offload::bad_checksums(&snmp))
+                .unwrap_or_default(),
+            ..Health::default()
+        };
+        if host.privileged {
+            (health.tables, health.unseen) = netfilter::observe();
+        } else {
+            health
+                .unseen
+                .push("firewalls, programs and the other ends of ports: only root may look at them".into());
+        }
+        Ok(health)
+    }
+
+    /// Asks the kernel where packets go.
+    ///
+    /// # Errors
+    /// When the interfaces cannot be read.
+    pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> Result<BTreeMap<Question, Answer>, Error> {
+        let mut answers = BTreeMap::new();
+        for question in questions {
+            let flow = Flow {
+                source: question.from.unwrap_or(Ipv4Addr::UNSPECIFIED),
+                destination: question.to,
+                forwarded_from: question.incoming.clone(),
+            };
+            let answer = self.route(&flow)?.map_err(|refusal| refusal.errno);
+            answers.insert(question, answer);
+        }
+        Ok(answers)
+    }
+}
+
+fn number(setting: &str) -> Option<i64> {
+    let text = fs::read_to_string(format!("/proc/sys/{setting}")).ok()?;
+    text.trim().parse().ok()
+}
+
+fn settings(host: &Host) -> BTreeMap<String, Settings> {
+    let names = host.links.iter().map(|link| link.name.as_str()).chain(["all"]);
+    let read = |name: &str| {
+        let of = |setting| number(&format!("net/ipv4/conf/{name}/{setting}"));
+        Some(Settings {
+            rp_filter: of("rp_filter").and_then(|mode| mode.try_into().ok())?,
+            forwarding: of("forwarding")? != 0,
+        })
+    };
+    names.filter_map(|name| Some((name.to_string(), read(name)?))).collect()
+}
+
+fn kernel(host: &Host) -> Kernel {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().to_string();
+    let modules = |list: &str| fs::read_to_string(format!("/lib/modules/{release}/{list}")).ok();
+    let known = modules("modules.dep").map(|text| text + &modules("modules.builtin").unwrap_or_default());
+    let has = |module: &str| {
+        let is_loaded = Path::new("/sys/module").join(module).exists();
+        let is_known = known.as_ref().map(|known| known.contains(&format!("/{module}.ko")));
+        if is_loaded { Some(true) } else { is_known }
+    };
+    // Loaded, and thrown away at once: no device sees it.
+    let load = || {
+        let loaded = privilege::raised(&[Capability::CAP_BPF], || bpf::load(&program::refuse()));
+        loaded.map(drop).map_err(|error| error.to_string())
+    };
+    Kernel {
+        has_ipip: has("ipip"),
+        has_vxlan: has("vxlan"),
+        loads_programs: host.privileged.then(load),
+        has_nft: tool::find("nft").is_some(),
+        compiles_programs: number("net/core/bpf_jit_enable").map(|mode| mode != 0),
+        release,
+    }
+}
+
+/// A program that configures interfaces.
+struct Known {
+    name: &'static str,
+    /// The name of its process: 15 characters, as the kernel keeps them.
+    comm: &'static str,
+    /// The file or directory, in each of [`ROOTS`], where it is told to leave fans alone.
+    place: &'static str,
+    /// The words that tell it.
+    words: &'static [&'static str],
+    /// The file to write them to.
+    file: &'static str,
+}
+
+const ROOTS: [&str; 4] = ["/usr/lib", "/lib", "/etc", "/run"];
+
+const KNOWN: [Known; 3] = [
+    Known {
+        name: "NetworkManager",
+        comm: "NetworkManager",
+        place: "NetworkManager/conf.d",
+        words: &["interface-name:fan-"],
+        file: "/etc/NetworkManager/conf.d/50-fan.conf",
+    },
+    Known {
+        name: "systemd-networkd",
+        comm: "systemd-network",
+        place: "systemd/network",
+        words: &["Property=FAN=1", "Name=fan-"],
+        file: "/etc/systemd/network/05-fan-by-name.network",
+    },
+    Known {
+        name: "dhcpcd",
+        comm: "dhcpcd",
+        place: "dhcpcd.conf",
+        words: &["denyinterfaces fan-"],
+        file: "/etc/dhcpcd.conf",
+    },
+];
+
+/// Those of them that run in this network namespace.
+fn managers() -> Result<Vec<Manager>, Error> {
+    let namespace = fs::read_link("/proc/self/ns/net")?;
+    let mut running = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let process = entry?.path();
+        let comm = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        let is_here = fs::read_link(process.join("ns/net")).is_ok_and(|found| found == namespace);
+        if is_here {
+            running.push(comm.trim().to_string());
+        }
+    }
+    let found = KNOWN
+        .iter()
+        .filter(|known| running.iter().any(|comm| comm == known.comm));
+    let manager = |known: &Known| {
+        let mut places = ROOTS.iter().map(|root| Path::new(root).join(known.place));
+        Manager {
+            name: known.name,
+            lacks: (!places.any(|place| says(&place, known.words))).then_some(known.file),
+        }
+    };
+    Ok(found.map(manager).collect())
+}
+
+/// Whether a file, or one in a directory, has one of these words.
+fn says(place: &Path, words: &[&str]) -> bool {
+    if let Ok(entries) = fs::read_dir(place) {
+        return entries.flatten().any(|entry| says(&entry.path(), words));
+    }
+    let text = fs::read_to_string(place).unwrap_or_default();
+    words.iter().any(|word| text.contains(word))
+}

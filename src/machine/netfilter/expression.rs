@@ -1,0 +1,188 @@
+//! One expression of a rule in `nft -j`'s words (libnftables-json(5)).
+
+use ipnetwork::Ipv4Network;
+use serde_json::Value as Json;
+
+use crate::netfilter::{Field, Match, Rule, Value, Verdict};
+
+/// Adds what an expression says to its rule.
+pub fn read(expression: &Json, rule: &mut Rule) {
+    let Some((kind, body)) = expression.as_object().and_then(|object| object.iter().next()) else {
+        return;
+    };
+    match kind.as_str() {
+        "match" => rule.matches.push(condition(body)),
+        "vmap" => rule.matches.push(map(body)),
+        "counter" => rule.packets = body["packets"].as_u64(),
+        // A limit lets the first packets by, and refuses those beyond it: no less and no more than a match.
+        "limit" | "quota" | "connlimit" | "ct count" => rule.matches.push(Match::Unknown),
+        "xt" => match (body["type"].as_str(), body["name"].as_str()) {
+            (Some("match"), Some("comment"))
+            | (Some("target"), Some("LOG" | "NFLOG" | "MARK" | "CONNMARK" | "TCPMSS")) => {}
+            (Some("target"), Some("REJECT")) => rule.verdict = Some(Verdict::Drop),
+            (Some("target"), _) => rule.verdict = Some(Verdict::Unknown),
+            _ => rule.matches.push(Match::Unknown),
+        },
+        _ => rule.verdict = verdict(kind, body).or(rule.verdict.take()),
+    }
+}
+
+fn verdict(kind: &str, body: &Json) -> Option<Verdict> {
+    let target = || body["target"].as_str().unwrap_or_default().to_string();
+    Some(match kind {
+        "accept" => Verdict::Accept,
+        "drop" | "reject" => Verdict::Drop,
+        "jump" => Verdict::Jump(target()),
+        "goto" => Verdict::Goto(target()),
+        "return" => Verdict::Return,
+        "queue" | "tproxy" | "synproxy" | "fwd" => Verdict::Unknown,
+        _ => return None,
+    })
+}
+
+fn condition(body: &Json) -> Match {
+    let Some(field) = field(&body["left"]) else {
+        return Match::Unknown;
+    };
+    let values = values(&body["right"]);
+    match body["op"].as_str() {
+        Some("==" | "in") => Match::Field {
+            field,
+            negated: false,
+            values,
+        },
+        Some("!=") => Match::Field {
+            field,
+            negated: true,
+            values,
+        },
+        _ => Match::Unknown,
+    }
+}
+
+fn map(body: &Json) -> Match {
+    let entries = body["data"]["set"].as_array();
+    let (Some(field), Some(entries)) = (field(&body["key"]), entries) else {
+        return Match::Map(Field::Family, vec![(Value::Unknown, Verdict::Unknown)]);
+    };
+    let entry = |entry: &Json| {
+        let (kind, body) = entry[1].as_object()?.iter().next()?;
+        Some((value(&entry[0]), verdict(kind, body)?))
+    };
+    Match::Map(field, entries.iter().filter_map(entry).collect())
+}
+
+fn field(left: &Json) -> Option<Field> {
+    let (kind, body) = left.as_object()?.iter().next()?;
+    let key = body["key"].as_str().unwrap_or_default();
+    Some(match (kind.as_str(), key) {
+        ("meta", "iif" | "iifname") => Field::In,
+        ("meta", "oif" | "oifname") => Field::Out,
+        ("meta", "ibrname" | "obrname") => Field::Bridge,
+        ("meta", "l4proto") => Field::Protocol,
+        ("meta", "mark") => Field::Mark,
+        ("meta", "nfproto") => Field::Family,
+        ("ct", "state") => Field::State,
+        ("ct", "status") => Field::Status,
+        // The mark is 0 behind any mask.
+        ("&", _) if body[0]["meta"]["key"] == "mark" => Field::Mark,
+        ("fib", _) if body["result"] == "type" && body["flags"] == "daddr" => Field::DestinationType,
+        ("payload", _) => {
+            let (protocol, field) = (body["protocol"].as_str()?, body["field"].as_str()?);
+            match (protocol, field) {
+                ("ip", "saddr") => Field::Source,
+                ("ip", "daddr") => Field::Destination,
+                ("ip", "protocol") => Field::Protocol,
+                ("tcp", "dport") => Field::DestinationPort(6),
+                ("udp", "dport") => Field::DestinationPort(17),
+                ("th", "dport") => Field::DestinationPort(0),
+                ("tcp", "sport") => Field::SourcePort(6),
+                ("udp", "sport") => Field::SourcePort(17),
+                ("th", "sport") => Field::SourcePort(0),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn values(right: &Json) -> Vec<Value> {
+    match right {
+        Json::Array(list) => list.iter().map(value).collect(),
+        Json::Object(object) if object.contains_key("set") => match &object["set"] {
+            Json::Array(list) => list.iter().map(value).collect(),
+            one => vec![value(one)],
+        },
+        one => vec![value(one)],
+    }
+}
+
+/// A number, an address, a network, a word, or a range of these.
+pub fn value(json: &Json) -> Value {
+    match json {
+        Json::Number(number) => number
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .map_or(Value::Unknown, |number| Value::Range(number, number)),
+        Json::String(word) => text(word),
+        Json::Object(object) => {
+            if let Some(prefix) = object.get("prefix") {
+                let len = prefix["len"].as_u64().and_then(|len| u8::try_from(len).ok());
+                let network = prefix["addr"].as_str().and_then(|a| a.parse().ok());
+                let network = network.zip(len).and_then(|(a, len)| Ipv4Network::new(a, len).ok());
+                network.map_or(Value::Unknown, Value::from)
+            } else if let Some([first, last]) = object.get("range").and_then(Json::as_array).map(Vec::as_slice) {
+                match (value(first), value(last)) {
+                    (Value::Range(first, _), Value::Range(_, last)) => Value::Range(first, last),
+                    _ => Value::Unknown,
+                }
+            } else if let Some(element) = object.get("elem") {
+                value(&element["val"])
+            } else {
+                Value::Unknown
+            }
+        }
+        _ => Value::Unknown,
+    }
+}
+
+/// A value in words: an address, the name of a protocol or of anything else.
+pub fn text(word: &str) -> Value {
+    if let Some(set) = word.strip_prefix('@') {
+        return Value::Set(set.into());
+    }
+    if let Ok(address) = word.parse::<std::net::Ipv4Addr>() {
+        return address.into();
+    }
+    if let Ok(network) = word.parse::<Ipv4Network>() {
+        return network.into();
+    }
+    if let Ok(number) = word.parse::<u32>() {
+        return Value::Range(number, number);
+    }
+    protocol(word).map_or_else(
+        || Value::Word(word.to_string()),
+        |number| Value::Range(number.into(), number.into()),
+    )
+}
+
+/// The number of a protocol by its name in /etc/protocols, of those that firewalls speak of.
+pub fn protocol(word: &str) -> Option<u8> {
+    Some(match word {
+        "icmp" => 1,
+        "igmp" => 2,
+        "ipencap" | "ipip" => 4,
+        "tcp" => 6,
+        "udp" => 17,
+        "dccp" => 33,
+        "ipv6" => 41,
+        "gre" => 47,
+        "esp" => 50,
+        "ah" => 51,
+        "icmpv6" | "ipv6-icmp" => 58,
+        "vrrp" => 112,
+        "sctp" => 132,
+        "udplite" => 136,
+        _ => return None,
+    })
+}

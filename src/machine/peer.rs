@@ -1,0 +1,88 @@
+//! The other ends of a fan's ports: what a container has on its side, as far as the kernel shows it to us.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+
+use super::netlink::Netlink;
+use super::surroundings;
+use crate::health::Peer;
+use crate::host::Host;
+use crate::name::InterfaceName;
+
+/// The other ends of all ports, by the name of the port; and the ports whose other end may not be looked at.
+pub fn observe(
+    netlink: &Netlink,
+    messages: &[LinkMessage],
+    names: &BTreeMap<u32, InterfaceName>,
+    host: &Host,
+) -> (BTreeMap<InterfaceName, Peer>, BTreeSet<InterfaceName>) {
+    let is_port = |name: &InterfaceName| host.link(name).is_some_and(|link| link.master.is_some() && !link.ours);
+    let ports = messages.iter().filter_map(|message| {
+        let name = names.get(&message.header.index).filter(|name| is_port(name))?;
+        let (mut index, mut namespace) = (None, None);
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::Link(number) => index = Some(*number),
+                LinkAttribute::LinkNetNsId(number) => namespace = Some(*number),
+                _ => {}
+            }
+        }
+        Some((name, index?, namespace?))
+    });
+    let (mut peers, mut hidden) = (BTreeMap::new(), BTreeSet::new());
+    let mut processes = None;
+    for (name, index, namespace) in ports {
+        let peer = netlink
+            .link_elsewhere(index, namespace)
+            .ok()
+            .and_then(|message| peer(&message));
+        let Some(mut peer) = peer else {
+            hidden.insert(name.clone());
+            continue;
+        };
+        let processes = processes.get_or_insert_with(|| inhabitants(netlink));
+        peer.process = processes.get(&namespace).copied();
+        peers.insert(name.clone(), peer);
+    }
+    (peers, hidden)
+}
+
+fn peer(message: &LinkMessage) -> Option<Peer> {
+    let (mut name, mut mtu) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = text.parse().ok(),
+            LinkAttribute::Mtu(bytes) => mtu = Some(*bytes),
+            _ => {}
+        }
+    }
+    Some(Peer {
+        name: name?,
+        mtu: mtu?,
+        mac: surroundings::mac(message),
+        process: None,
+    })
+}
+
+/// A process of every network namespace that this one has a number for.
+fn inhabitants(netlink: &Netlink) -> BTreeMap<i32, u32> {
+    let (mut seen, mut found) = (BTreeSet::new(), BTreeMap::new());
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process may end while it is looked at.
+        let Ok(namespace) = fs::read_link(Path::new(&entry.path()).join("ns/net")) else {
+            continue;
+        };
+        if seen.insert(namespace)
+            && let Ok(Some(number)) = netlink.namespace_of(process)
+        {
+            found.insert(number, process);
+        }
+    }
+    found
+}

@@ -1,0 +1,231 @@
+//! What other people's firewalls do with a packet: their rules as far as they can be understood, and the walk of one
+//! packet through them.
+//!
+//! Knows tables, chains, rules and verdicts as netfilter walks them (`nft_do_chain`, net/netfilter/nf_tables_core.c;
+//! `ipt_do_table`, net/ipv4/netfilter/ip_tables.c), and not where they were read. What is not understood is neither a
+//! match nor none: a packet that only such a rule would drop is [at risk](Fate::AtRisk), not lost.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use walk::{Blame, Fate, fate};
+
+/// Who keeps a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Backend {
+    /// nftables, or iptables on top of it.
+    Nftables,
+    /// The rule set of iptables that is older than nftables, and invisible to it.
+    Legacy,
+}
+
+/// A table with chains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Who keeps it.
+    pub backend: Backend,
+    /// `ip`, `inet`, `bridge` or `netdev`.
+    pub family: String,
+    /// As it is called.
+    pub name: String,
+    /// By name.
+    pub chains: BTreeMap<String, Chain>,
+    /// Named sets, by name.
+    pub sets: BTreeMap<String, Vec<Value>>,
+}
+
+/// A chain. One with a hook is where packets enter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Where packets enter it; none for one that is only jumped to.
+    pub base: Option<Base>,
+    /// In the order in which they are asked.
+    pub rules: Vec<Rule>,
+}
+
+/// What makes a chain one that packets enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// `ingress`, `prerouting`, `input`, `forward`, `output` or `postrouting`.
+    pub hook: String,
+    /// Lower comes first.
+    pub priority: i64,
+    /// Whether it drops what no rule decides about.
+    pub drops: bool,
+    /// For `ingress`: the interfaces whose packets enter.
+    pub devices: Vec<String>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// As a person would read it.
+    pub text: String,
+    /// All of these must hold.
+    pub matches: Vec<Match>,
+    /// What becomes of a packet then; none where the rule only counts or marks.
+    pub verdict: Option<Verdict>,
+    /// Packets that it has met, where it counts.
+    pub packets: Option<u64>,
+}
+
+/// What a rule asks of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// A field has, or with `negated` has none, of these values.
+    Field {
+        /// What is looked at.
+        field: Field,
+        /// Whether none may fit.
+        negated: bool,
+        /// One of these.
+        values: Vec<Value>,
+    },
+    /// A field leads to verdicts of its own (nft's verdict maps).
+    Map(Field, Vec<(Value, Verdict)>),
+    /// Something that is not understood.
+    Unknown,
+}
+
+/// A property of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// The interface it came in by.
+    In,
+    /// The interface it goes out by.
+    Out,
+    /// The bridge it came in by or goes out by, for one that is bridged.
+    Bridge,
+    /// Its source.
+    Source,
+    /// Its destination.
+    Destination,
+    /// Its protocol number in the IP header.
+    Protocol,
+    /// The source port of this protocol, or of any if 0.
+    SourcePort(u8),
+    /// The destination port, likewise.
+    DestinationPort(u8),
+    /// The state of its connection.
+    State,
+    /// Whether its connection was translated, `snat` or `dnat`.
+    Status,
+    /// The type of its destination, as in `fib daddr type`.
+    DestinationType,
+    /// Its mark; that of the fan's packets is 0.
+    Mark,
+    /// The network protocol, which is IPv4.
+    Family,
+}
+
+/// What a field is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Numbers and addresses from the first to the last.
+    Range(u32, u32),
+    /// A word or a name; at its end `*` stands for anything.
+    Word(String),
+    /// A named set.
+    Set(String),
+    /// Something that is not understood.
+    Unknown,
+}
+
+/// What a rule decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may pass this base chain.
+    Accept,
+    /// It is lost, with or without a word to its sender.
+    Drop,
+    /// Another chain decides, and if it does not, the next rule.
+    Jump(String),
+    /// Another chain decides, and if it does not, the policy.
+    Goto(String),
+    /// The chain has nothing to say.
+    Return,
+    /// Something that is not understood.
+    Unknown,
+}
+
+/// The state of a packet's connection, in the words of both kinds of firewall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The first of its connection.
+    New,
+    /// A reply, or later.
+    Established,
+    /// Of no connection that is known.
+    Invalid,
+}
+
+impl Rule {
+    /// Whether it is about packets of no connection that is known, and about no others.
+    #[must_use]
+    pub fn asks_for_invalid(&self) -> bool {
+        let invalid = [Value::Word("invalid".into())];
+        self.matches.iter().any(|condition| match condition {
+            Match::Field {
+                field: Field::State,
+                negated: false,
+                values,
+            } => *values == invalid,
+            Match::Map(Field::State, _) => true,
+            _ => false,
+        })
+    }
+}
+
+/// A packet at a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The hook.
+    pub hook: &'static str,
+    /// The families whose chains see it.
+    pub families: &'static [&'static str],
+    /// The interface it came in by.
+    pub incoming: Option<String>,
+    /// The interface it goes out by.
+    pub outgoing: Option<String>,
+    /// The bridge it is bridged by.
+    pub bridge: Option<String>,
+    /// Its source.
+    pub source: Ipv4Addr,
+    /// Its destination.
+    pub destination: Ipv4Addr,
+    /// Whether the destination is this host's own.
+    pub is_local: bool,
+    /// The protocol number.
+    pub protocol: u8,
+    /// The port it is for; none for what has none, or where any is meant that nobody's rule is about.
+    pub port: Option<u16>,
+    /// The state of its connection.
+    pub state: State,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nftables => "nftables",
+            Self::Legacy => "iptables-legacy",
+        })
+    }
+}
+
+impl From<Ipv4Addr> for Value {
+    fn from(address: Ipv4Addr) -> Self {
+        let number = u32::from(address);
+        Self::Range(number, number)
+    }
+}
+
+impl From<ipnetwork::Ipv4Network> for Value {
+    fn from(network: ipnetwork::Ipv4Network) -> Self {
+        Self::Range(network.network().into(), network.broadcast().into())
+    }
+}

@@ -1,0 +1,452 @@
+//! `fanctl doctor` on broken hosts: of each it names the one cause, and what it does or prints mends it.
+//!
+//! A breakage is a row of a table. What it breaks is shown by packets; then the doctor must find that, and nothing else;
+//! then it is mended, by `--fix` or by typing what was printed, and packets flow and the doctor finds nothing.
+
+mod table;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::case::{Case, Cases, Need};
+use crate::fixture::Pair;
+use crate::named;
+use crate::support::{Container, Encap, Host, INTERNET, Lan, Output, eventually, own_state};
+use table::{Lost, Row, spell};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("doctor")
+        .only_ipip_in_tier_3()
+        .each(named![
+            damaged_devices_are_named_and_mended,
+            damaged_settings_are_named_and_mended,
+            routes_and_rules_of_others_are_named_and_mended,
+            firewalls_of_others_are_named_and_mended,
+            an_underlay_that_changed_is_named_and_mended,
+            containers_that_do_not_fit_are_named_and_mended,
+            a_new_underlay_address_is_named_and_mended,
+            a_bridge_that_is_gone_is_named_and_mended,
+            a_dhcp_server_that_is_gone_is_named_and_mended,
+            a_second_way_to_another_host_is_named_and_mended,
+            a_copied_machine_is_named_and_mended,
+            two_containers_with_one_address_are_named_and_mended,
+            software_that_takes_ours_for_its_own_is_named_and_mended,
+        ])
+        .each_with(&[Need::LegacyIptables], named![the_older_iptables_is_seen_and_mended])
+        .once_with(&[Need::Ipip], named![a_tunnel_that_takes_packets_is_named_and_mended])
+        .once(named![
+            without_root_it_says_what_it_could_not_see,
+            without_a_fan_it_says_so,
+            a_fan_that_is_configured_and_down_is_brought_up,
+            a_fan_that_is_unknown_is_refused,
+            a_vxlan_device_that_holds_the_port_is_named_and_mended,
+        ])
+        .list()
+}
+
+/// A pair on which `fanctl` is found by its name, as the printed commands call it.
+fn patients(encap: Encap) -> Pair {
+    let pair = Pair::new(encap);
+    install(&pair.a);
+    pair.ca.ping("250.0.27.2").arrives();
+    assert_well(&pair.a, "");
+    pair
+}
+
+fn install(host: &Host) {
+    host.sh(&format!("mkdir /run/bin; ln -s {} /run/bin/fanctl", Host::program()))
+        .ok();
+}
+
+/// What the doctor says of a host.
+#[track_caller]
+fn examine(host: &Host, options: &str) -> (Output, Vec<Value>) {
+    let output = host.fanctl(&format!("doctor --json {options}"));
+    let findings = output.json()["findings"].as_array().expect("findings").clone();
+    (output, findings)
+}
+
+/// The checks with a verdict. What was refused until now is no sign of what is wrong now.
+fn with_verdict(findings: &[Value], verdict: &str) -> BTreeSet<String> {
+    let checks = findings
+        .iter()
+        .filter(|finding| finding["verdict"] == verdict)
+        .map(|finding| finding["check"].as_str().expect("a check").to_string());
+    checks.filter(|check| check != "refused").collect()
+}
+
+#[track_caller]
+fn assert_well(host: &Host, options: &str) {
+    let (output, findings) = examine(host, options);
+    for verdict in ["failed", "warned"] {
+        assert_eq!(with_verdict(&findings, verdict), BTreeSet::new(), "{output}");
+    }
+    output.ok();
+}
+
+/// Finds one thing wrong, and nothing else.
+#[track_caller]
+fn diagnose(host: &Host, options: &str, verdict: &str, check: &str) -> Value {
+    let (output, findings) = examine(host, options);
+    for each in ["failed", "warned"] {
+        let expected = (each == verdict).then(|| check.to_string());
+        assert_eq!(
+            with_verdict(&findings, each),
+            expected.into_iter().collect(),
+            "{output}"
+        );
+    }
+    let mut found = findings
+        .into_iter()
+        .filter(|finding| finding["verdict"] == verdict && finding["check"] == check);
+    let finding = found.next().expect("found");
+    assert_eq!(found.next(), None, "one cause is one finding\n{output}");
+    output.exits(i32::from(verdict == "failed"));
+    finding
+}
+
+/// Does what a finding says, and examines again, as `--fix` does by itself.
+#[track_caller]
+fn mend(host: &Host, options: &str, finding: &Value) -> (Output, Vec<Value>) {
+    if finding["fixable"] == true {
+        let (output, findings) = examine(host, &format!("--fix {options}"));
+        assert_ne!(
+            output.json()["fixed"],
+            Value::Array(vec![]),
+            "nothing was fixed\n{output}"
+        );
+        return (output, findings);
+    }
+    let command = finding["mend"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no command: {finding:#}"));
+    host.sh(&format!("PATH=/run/bin:$PATH\n{command}")).ok();
+    examine(host, options)
+}
+
+/// Breaks, finds and mends, row by row.
+#[track_caller]
+fn treat(pair: &Pair, encap: Encap, rows: Vec<Row>) {
+    for row in rows.into_iter().filter(|row| row.encaps.contains(&encap)) {
+        println!("{encap}: {}", row.damage);
+        pair.a.sh(&spell(row.damage, encap)).ok();
+        row.lost.assert_lost(pair);
+        let mut finding = diagnose(&pair.a, "", row.verdict, row.check);
+        // What comes to light when the first is mended is mended likewise.
+        let (output, findings) = loop {
+            let (output, findings) = mend(&pair.a, "", &finding);
+            let next = findings
+                .iter()
+                .find(|next| next["verdict"] == "failed" && **next != finding);
+            match next.cloned() {
+                Some(next) => finding = next,
+                None => break (output, findings),
+            }
+        };
+        for verdict in ["failed", "warned"] {
+            assert_eq!(
+                with_verdict(&findings, verdict),
+                BTreeSet::new(),
+                "{}\n{output}",
+                row.damage
+            );
+        }
+        row.flows.assert_flows(pair);
+        pair.ca.ping("250.0.27.2").arrives();
+        if row.after.is_empty() {
+            continue;
+        }
+        pair.a.sh(&spell(row.after, encap)).ok();
+        pair.a.up(encap);
+    }
+}
+
+fn damaged_devices_are_named_and_mended(encap: Encap) {
+    treat(&patients(encap), encap, table::devices());
+}
+
+fn damaged_settings_are_named_and_mended(encap: Encap) {
+    treat(&patients(encap), encap, table::settings());
+}
+
+fn routes_and_rules_of_others_are_named_and_mended(encap: Encap) {
+    treat(&patients(encap), encap, table::routes());
+}
+
+fn firewalls_of_others_are_named_and_mended(encap: Encap) {
+    treat(&patients(encap), encap, table::firewalls());
+}
+
+fn the_older_iptables_is_seen_and_mended(encap: Encap) {
+    treat(&patients(encap), encap, table::legacy());
+}
+
+fn an_underlay_that_changed_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let _sleeper = Sleeper::in_(&pair.ca);
+    treat(&pair, encap, table::underlay());
+}
+
+fn a_tunnel_that_takes_packets_is_named_and_mended() {
+    treat(&patients(Encap::Ipip), Encap::Ipip, table::tunnels());
+}
+
+/// A process in a container, by which the doctor finds the way into it.
+struct Sleeper(std::process::Child);
+
+impl Sleeper {
+    fn in_(container: &Container) -> Self {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("3600");
+        Self(container.spawn(command))
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn containers_that_do_not_fit_are_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let _sleeper = Sleeper::in_(&pair.ca);
+    pair.ca.ip("link set eth0 mtu 1500");
+    pair.a.ip("link set con0 mtu 1500");
+    let large = Lost::Large(1500);
+    large.assert_lost(&pair);
+    let verdict = match encap {
+        Encap::Vxlan => "failed",
+        Encap::Ipip => "warned",
+    };
+    let finding = diagnose(&pair.a, "", verdict, "containers");
+    mend(&pair.a, "", &finding);
+    Lost::Large(1500 - encap.overhead()).assert_flows(&pair);
+    assert_well(&pair.a, "");
+}
+
+fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let third = pair.a.container("250.0.28.3");
+    let _sleepers = [Sleeper::in_(&pair.ca), Sleeper::in_(&third)];
+    let mac = pair.ca.ip_json("link show eth0")[0]["address"]
+        .as_str()
+        .expect("an address")
+        .to_string();
+    pair.a.ping("250.0.28.2").arrives();
+    third.ip(&format!("link set eth0 address {mac}"));
+    // The bridge has heard of the other one last.
+    third.exec("ping -n -c 1 -W 1 250.0.28.1");
+    assert_ne!(pair.a.exec("ping -n -c 1 -W 0.5 250.0.28.2").code, Some(0));
+    let finding = diagnose(&pair.a, "", "failed", "macs");
+    mend(&pair.a, "", &finding);
+    for (container, address) in [(&pair.ca, "250.0.28.2"), (&third, "250.0.28.3")] {
+        container.ip("neigh flush all");
+        container.ping("250.0.28.1").arrives();
+        pair.a.ping(address).arrives();
+    }
+    assert_well(&pair.a, "");
+}
+
+fn a_copied_machine_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let mac = pair.a.ip_json("link show eth0")[0]["address"]
+        .as_str()
+        .expect("an address")
+        .to_string();
+    pair.b.ip(&format!("link set eth0 address {mac}\n neigh flush all"));
+    // Whoever hears both of them takes the one for the other.
+    pair.b.exec("ping -n -c 1 -W 0.5 172.30.0.28");
+    Lost::Containers.assert_lost(&pair);
+    let finding = diagnose(&pair.a, "", "failed", "macs");
+    mend(&pair.a, "", &finding);
+    pair.b.ip("neigh flush all");
+    pair.ca.ping("250.0.27.2").arrives();
+    assert_well(&pair.a, "");
+}
+
+/// A second interface in the same network, by which the way back leads: what comes by the first is refused.
+fn a_second_way_to_another_host_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    pair.a.set_sysctl("ipv4/conf/all/arp_ignore", "1");
+    pair.a.set_sysctl("ipv4/conf/all/arp_announce", "2");
+    pair.lan.plug(&pair.a, "eth1", "172.30.0.29/16");
+    pair.a.ip("route add 172.30.0.27/32 dev eth1");
+    // Nothing has come by the wrong way, yet.
+    diagnose(&pair.a, "", "warned", "routing");
+    Lost::Containers.assert_lost(&pair);
+    let finding = diagnose(&pair.a, "", "failed", "routing");
+    mend(&pair.a, "", &finding);
+    pair.ca.ping("250.0.27.2").arrives();
+    assert_well(&pair.a, "");
+}
+
+/// The host got another address at night: its slice is another one, and containers have to move there.
+fn a_new_underlay_address_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    pair.a
+        .ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
+    Lost::Containers.assert_lost(&pair);
+    let finding = diagnose(&pair.a, "", "failed", "underlay");
+    pair.a.detach(&pair.ca);
+    mend(&pair.a, "", &finding);
+    let moved = pair.a.container("250.0.99.2");
+    moved.ping("250.0.27.2").arrives();
+    assert_well(&pair.a, "");
+}
+
+/// The bridge has told what the fan is like; now the configuration does, or the administrator who types what was printed.
+fn a_bridge_that_is_gone_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let text = match encap {
+        Encap::Ipip => "",
+        Encap::Vxlan => "encap = \"vxlan\"\n",
+    };
+    pair.a.write(
+        "/run/fan.toml",
+        &format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n{text}"),
+    );
+    for options in ["--config /run/fan.toml", ""] {
+        pair.a.ip("link del fan-250-0-28");
+        Lost::Containers.assert_lost(&pair);
+        let finding = diagnose(&pair.a, options, "failed", "bridge");
+        assert_eq!(finding["fixable"], !options.is_empty(), "{finding:#}");
+        mend(&pair.a, options, &finding);
+        pair.a.ip("link set con0 master fan-250-0-28");
+        pair.ca.ping("250.0.27.2").arrives();
+        assert_well(&pair.a, options);
+    }
+}
+
+fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    install(&host);
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --dhcp", encap.words()))
+        .ok();
+    assert_well(&host, "");
+    let [(server, _)] = host.dnsmasqs()[..] else {
+        panic!("{:?}", host.dnsmasqs())
+    };
+    nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGKILL).expect("to kill it");
+    eventually("it has ended", || host.dnsmasqs().is_empty().then_some(()));
+    let finding = diagnose(&host, "", "failed", "dhcp");
+    mend(&host, "", &finding);
+    assert_eq!(host.dnsmasqs().len(), 1);
+    assert_well(&host, "");
+    // It lives, and nobody can ask it.
+    host.exec("iptables -w -A INPUT -p udp --dport 67 -j DROP").ok();
+    let finding = diagnose(&host, "", "failed", "firewall");
+    mend(&host, "", &finding);
+    assert_well(&host, "");
+}
+
+fn software_that_takes_ours_for_its_own_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let host = &pair.a;
+    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; : > /etc/dhcpcd.conf")
+        .ok();
+    host.write("/run/bin/dhcpcd", "#!/bin/sh\nsleep 3600\nexit\n");
+    host.sh("chmod +x /run/bin/dhcpcd").ok();
+    let _dhcpcd = Sleeper(host.spawn(std::process::Command::new("/run/bin/dhcpcd")));
+    let finding = diagnose(host, "", "warned", "software");
+    assert!(finding["reason"].to_string().contains("dhcpcd"), "{finding:#}");
+    mend(host, "", &finding);
+    assert_well(host, "");
+    host.ip("addr add 169.254.7.7/16 dev fan-250-0-28");
+    let finding = diagnose(host, "", "warned", "software");
+    assert!(finding["reason"].to_string().contains("169.254.7.7/16"), "{finding:#}");
+    mend(host, "", &finding);
+    assert_well(host, "");
+}
+
+fn a_vxlan_device_that_holds_the_port_is_named_and_mended() {
+    let pair = patients(Encap::Vxlan);
+    pair.a.ip("link set fan-vx16384000 down
+         link add flannel.1 type vxlan id 1 dstport 8472 dev eth0
+         link set flannel.1 up");
+    Lost::Containers.assert_lost(&pair);
+    let finding = diagnose(&pair.a, "", "failed", "tunnels");
+    mend(&pair.a, "", &finding);
+    pair.ca.ping("250.0.27.2").arrives();
+    assert_well(&pair.a, "");
+}
+
+fn without_root_it_says_what_it_could_not_see() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(Encap::Vxlan);
+    let output = host.fanctl_by(crate::support::NOBODY, "doctor").ok();
+    output.stdout_has(&["not root", "only root may look"]);
+    host.fanctl_by(crate::support::NOBODY, "doctor --fix")
+        .failed()
+        .stderr_has(&["takes root"]);
+}
+
+fn without_a_fan_it_says_so() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.fanctl("doctor --config /dev/null")
+        .ok()
+        .stdout_has(&["no fan is up", "kernel"]);
+}
+
+fn a_fan_that_is_configured_and_down_is_brought_up() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.write(
+        "/run/fan.toml",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n",
+    );
+    let options = "--config /run/fan.toml";
+    let finding = diagnose(&host, options, "failed", "configuration");
+    mend(&host, options, &finding);
+    assert_eq!(host.ip_json("link show fan-250-0-28")[0]["ifname"], "fan-250-0-28");
+    assert_well(&host, options);
+    host.exec("ip link set fan-250-0-28 mtu 1300").ok();
+    host.fanctl("doctor fan-250-0-28 --fix")
+        .ok()
+        .stdout_has(&["fixed ip link set fan-250-0-28 mtu 1450"]);
+}
+
+fn a_fan_that_is_unknown_is_refused() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.fanctl("doctor 251.0.0.0/8 --config /dev/null")
+        .failed()
+        .stderr_has(&["'251.0.0.0/8'", "neither up nor configured"]);
+}
+
+impl Lost {
+    /// It is lost now.
+    #[track_caller]
+    fn assert_lost(self, pair: &Pair) {
+        if let Some((from, line)) = self.probe(pair) {
+            let output = from.exec(&line);
+            assert_ne!(output.code, Some(0), "nothing is broken\n{output}");
+        }
+    }
+
+    /// It arrives.
+    #[track_caller]
+    fn assert_flows(self, pair: &Pair) {
+        if let Some((from, line)) = self.probe(pair) {
+            from.exec(&line.replace("-W 0.5", "-W 10")).ok();
+        }
+    }
+
+    fn probe(self, pair: &Pair) -> Option<(&crate::support::Namespace, String)> {
+        let ping = |options: &str, to: &str| format!("ping -n -c 1 -W 0.5 {options} {to}");
+        Some(match self {
+            Self::Containers => (&pair.ca, ping("", "250.0.27.2")),
+            Self::World => (&pair.ca, ping("", INTERNET)),
+            Self::Host => (&pair.a, ping("", "250.0.27.2")),
+            // The headers of IP and ICMP are 28 bytes.
+            Self::Large(size) => (&pair.ca, ping(&format!("-M do -s {}", size - 28), "250.0.27.2")),
+            Self::Nothing => return None,
+        })
+    }
+}

@@ -1,0 +1,260 @@
+//! The breakages, each with what is lost by it and the one check that must fail.
+
+use crate::support::Encap;
+
+/// What no longer arrives.
+#[derive(Debug, Clone, Copy)]
+pub enum Lost {
+    /// A ping from container to container.
+    Containers,
+    /// A ping from a container to the internet.
+    World,
+    /// A ping from the host to a container of the other host.
+    Host,
+    /// A packet of this many bytes from container to container.
+    Large(u64),
+    /// Nothing, yet: it is a risk.
+    Nothing,
+}
+
+/// A breakage.
+pub struct Row {
+    pub encaps: &'static [Encap],
+    /// A script. TUNNEL and ROUTE are the devices of the fan and of its overlay's route, LEN the length of its address,
+    /// WRAPPED the packets between hosts in the words of iptables.
+    pub damage: &'static str,
+    pub lost: Lost,
+    /// What arrives when it is mended: the same, if nothing else is said.
+    pub flows: Lost,
+    pub check: &'static str,
+    pub verdict: &'static str,
+    /// A script that removes what is left when it is mended.
+    pub after: &'static str,
+}
+
+const BOTH: &[Encap] = &[Encap::Ipip, Encap::Vxlan];
+const IPIP: &[Encap] = &[Encap::Ipip];
+const VXLAN: &[Encap] = &[Encap::Vxlan];
+
+fn row(check: &'static str, lost: Lost, damage: &'static str) -> Row {
+    Row {
+        encaps: BOTH,
+        damage,
+        lost,
+        flows: lost,
+        check,
+        verdict: "failed",
+        after: "",
+    }
+}
+
+impl Row {
+    fn of(self, encaps: &'static [Encap]) -> Self {
+        Self { encaps, ..self }
+    }
+
+    fn warned(self) -> Self {
+        Self {
+            verdict: "warned",
+            ..self
+        }
+    }
+
+    fn flowing(self, flows: Lost) -> Self {
+        Self { flows, ..self }
+    }
+
+    fn then(self, after: &'static str) -> Self {
+        Self { after, ..self }
+    }
+}
+
+/// A script of a row in the words of an encapsulation.
+pub fn spell(script: &str, encap: Encap) -> String {
+    let (route, wrapped) = match encap {
+        Encap::Ipip => ("fan-ipip", "-p 4"),
+        Encap::Vxlan => ("fan-250-0-28", "-p udp --dport 8472"),
+    };
+    script
+        .replace("TUNNEL", encap.tunnel())
+        .replace("ROUTE", route)
+        .replace("LEN", &encap.bridge_len().to_string())
+        .replace("WRAPPED", wrapped)
+}
+
+pub fn devices() -> Vec<Row> {
+    use Lost::{Containers, Nothing, World};
+    vec![
+        row("filters", Containers, "tc filter del dev TUNNEL egress"),
+        row("filters", Nothing, "tc filter del dev TUNNEL ingress"),
+        row("filters", Containers, "tc qdisc del dev TUNNEL clsact"),
+        row("tunnel", Containers, "ip link set TUNNEL down"),
+        row("tunnel", Containers, "ip link del TUNNEL"),
+        row("tunnel", Containers, "ip link set TUNNEL nomaster").of(VXLAN),
+        row("tunnel", Containers, "bridge vni delete vni 16384000 dev TUNNEL").of(VXLAN),
+        row("bridge", Containers, "ip link set fan-250-0-28 down"),
+        row("bridge", World, "ip addr del 250.0.28.1/LEN dev fan-250-0-28"),
+    ]
+}
+
+pub fn settings() -> Vec<Row> {
+    use Lost::{Containers, Host, Nothing, World};
+    vec![
+        row("routes", Host, "ip route del 250.0.0.0/8 dev ROUTE"),
+        row("routes", World, "ip route del 250.0.28.0/24 dev fan-250-0-28").of(IPIP),
+        row(
+            "routes",
+            Nothing,
+            "ip route del unreachable 250.0.0.0/8 metric 4278198272",
+        ),
+        row("table", World, "nft delete table ip fan-250.0.0.0/8"),
+        row("table", World, "nft flush table ip fan-250.0.0.0/8"),
+        row(
+            "table",
+            World,
+            "nft insert rule ip fan-250.0.0.0/8 guard iifname fan-250-0-28 ip daddr != 250.0.0.0/8 drop",
+        ),
+        row(
+            "forwarding",
+            World,
+            "sysctl -q -w net.ipv4.conf.fan-250-0-28.forwarding=0",
+        ),
+        row(
+            "forwarding",
+            Containers,
+            "sysctl -q -w net.ipv4.conf.fan-ipip.forwarding=0",
+        )
+        .of(IPIP),
+        row("forwarding", World, "sysctl -q -w net.ipv4.ip_forward=0"),
+        row("forwarding", World, "sysctl -q -w net.ipv4.conf.eth0.forwarding=0"),
+        row(
+            "redirects",
+            Nothing,
+            "sysctl -q -w net.ipv4.conf.fan-250-0-28.send_redirects=1",
+        )
+        .warned(),
+        row("mtu", Nothing, "ip link set fan-250-0-28 mtu 1300"),
+        row("mtu", Lost::Large(1400), "ip link set TUNNEL mtu 1300").of(VXLAN),
+        row("mtu", Nothing, "ip link set TUNNEL mtu 1300").of(IPIP),
+    ]
+}
+
+pub fn routes() -> Vec<Row> {
+    use Lost::{Containers, Host};
+    vec![
+        row("routing", Host, "ip route add 250.0.27.2/32 dev eth0"),
+        row("routing", Host, "ip route add blackhole 250.0.27.0/24"),
+        row(
+            "routing",
+            Host,
+            "ip route add default dev eth0 table 77; ip rule add to 250.0.0.0/8 lookup 77 priority 500",
+        ),
+        row("routing", Host, "ip rule add to 250.0.0.0/8 prohibit priority 500"),
+        row(
+            "routing",
+            Containers,
+            "ip route replace default dev eth0 table 77; ip rule add from 250.0.28.0/24 lookup 77 priority 500",
+        )
+        .of(IPIP),
+    ]
+}
+
+pub fn firewalls() -> Vec<Row> {
+    use Lost::{Containers, Nothing, World};
+    vec![
+        // Docker, as it starts.
+        row("firewall", World, "iptables -w -P FORWARD DROP").then("iptables -w -P FORWARD ACCEPT"),
+        row(
+            "firewall",
+            World,
+            "iptables -w -N DOCKER-USER || iptables -w -F DOCKER-USER; iptables -w -A DOCKER-USER -j RETURN; iptables -w -P FORWARD DROP; iptables -w -I \
+             FORWARD -j DOCKER-USER",
+        )
+        .then("nft flush ruleset"),
+        row(
+            "firewall",
+            World,
+            "nft add table inet strict; nft 'add chain inet strict forward { type filter hook forward priority 0; policy \
+             drop; }'; nft add rule inet strict forward tcp dport 22 accept",
+        )
+        .then("nft delete table inet strict"),
+        // firewalld, in its own words.
+        row(
+            "firewall",
+            World,
+            "nft add table inet firewalld; nft 'add chain inet firewalld filter_FORWARD { type filter hook forward priority \
+             10; policy accept; }'; nft 'add rule inet firewalld filter_FORWARD ct state vmap { established : accept, \
+             related : accept, invalid : drop }'; nft 'add rule inet firewalld filter_FORWARD iifname lo accept'; nft 'add \
+             rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited'",
+        )
+        .then("nft delete table inet firewalld"),
+        row("firewall", Containers, "iptables -w -A INPUT WRAPPED -j DROP")
+            .then("nft delete table ip filter"),
+        row("firewall", Containers, "iptables -w -A OUTPUT WRAPPED -j REJECT")
+            .then("nft delete table ip filter"),
+        row("firewall", Containers, "iptables -w -t raw -A PREROUTING WRAPPED -j DROP")
+            .then("nft delete table ip raw"),
+        // ufw: what is not asked for is dropped by the policy, behind chains of its own.
+        row(
+            "firewall",
+            Containers,
+            "iptables -w -N ufw-before-input; iptables -w -A ufw-before-input -i lo -j ACCEPT; iptables -w -A \
+             ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -m mark ! --mark 1 -j RETURN; iptables -w -A \
+             ufw-before-input -m conntrack --ctstate INVALID -j DROP; iptables -w -A ufw-before-input -p tcp --dport 22 -j \
+             ACCEPT; iptables -w -A INPUT -j ufw-before-input; iptables -w -P INPUT DROP",
+        )
+        .then("nft delete table ip filter"),
+        row(
+            "firewall",
+            Containers,
+            "nft add table netdev early; nft 'add chain netdev early in { type filter hook ingress device eth0 priority 0; \
+             }'; nft 'add rule netdev early in ip protocol { 4, 17 } drop'",
+        )
+        .then("nft delete table netdev early"),
+        // KUBE-FORWARD, after it has met a packet that it could make nothing of.
+        row(
+            "firewall",
+            Nothing,
+            "nft add table ip kube; nft add chain ip kube KUBE-FORWARD; nft 'add chain ip kube forward { type filter hook \
+             forward priority 0; }'; nft 'add rule ip kube forward jump KUBE-FORWARD'; nft 'add rule ip kube KUBE-FORWARD ct \
+             state invalid counter packets 3 bytes 180 drop'",
+        )
+        .warned()
+        .then("nft delete table ip kube"),
+        // By a rule that is not understood: perhaps.
+        row(
+            "firewall",
+            Nothing,
+            "nft add table ip odd; nft 'add chain ip odd forward { type filter hook forward priority 0; }'; nft 'add rule ip \
+             odd forward meta length > 60000 drop'",
+        )
+        .warned()
+        .then("nft delete table ip odd"),
+    ]
+}
+
+pub fn legacy() -> Vec<Row> {
+    use Lost::{Containers, World};
+    vec![
+        row("firewall", World, "iptables-legacy -w -P FORWARD DROP"),
+        row("firewall", Containers, "iptables-legacy -w -A INPUT WRAPPED -j DROP"),
+    ]
+}
+
+pub fn underlay() -> Vec<Row> {
+    use Lost::{Containers, Large};
+    let gateway = "ip route replace default via 172.30.255.254";
+    vec![
+        row("underlay", Containers, "ip addr del 172.30.0.28/16 dev eth0").then(gateway),
+        row("underlay", Containers, "ip link set eth0 down").then(gateway),
+        row("mtu", Large(1400), "ip link set eth0 mtu 1400").flowing(Large(1350)),
+    ]
+}
+
+pub fn tunnels() -> Vec<Row> {
+    vec![row(
+        "tunnels",
+        Lost::Containers,
+        "ip link add thief type ipip local 172.30.0.28 remote 172.30.0.27; ip link set thief up",
+    )]
+}

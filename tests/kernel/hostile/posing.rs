@@ -1,0 +1,128 @@
+//! A container that says it is another: of another slice, or its host; and one that takes a MAC address.
+
+use super::{FOREIGN, GATEWAY, Stage, VICTIM, mac};
+use crate::case::{Case, Cases, Need};
+use crate::named;
+use crate::support::{Capture, Encap, Inner, eventually, inject_plain};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("hostile")
+        .each(named![
+            a_container_cannot_pose_as_another_slice_to_its_host,
+            a_container_cannot_pose_as_another_slice_to_its_neighbours,
+            a_container_cannot_claim_by_arp_what_no_container_here_has,
+        ])
+        .each_with(&[Need::Vlan], named![tags_do_not_hide_another_slice])
+        .once(named![a_stolen_mac_address_brings_no_packets])
+        .list()
+}
+
+/// How often a packet is sent.
+const MANY: u64 = 20;
+
+/// The hostile container sends with another's source, and a rule counts all of it.
+#[track_caller]
+fn is_counted(stage: &Stage, rule: &str, to: &str) {
+    let before = stage.counted(rule);
+    for _ in 0..MANY {
+        inject_plain(&stage.hostile, Inner::new(FOREIGN, to));
+    }
+    eventually("the rule counts the packets", || {
+        (stage.counted(rule) >= before + MANY).then_some(())
+    });
+}
+
+fn a_container_cannot_pose_as_another_slice_to_its_host(encap: Encap) {
+    let stage = Stage::new(encap);
+    let bridge = Capture::on(&stage.host, "fan-250-0-28", Inner::FILTER);
+    is_counted(&stage, "posing", GATEWAY);
+    // What the kernel drops before the bridge has it, the bridge does not show.
+    assert_eq!(bridge.packets(), Vec::<String>::new());
+}
+
+fn a_container_cannot_pose_as_another_slice_to_its_neighbours(encap: Encap) {
+    let stage = Stage::new(encap);
+    let victim = Capture::on(&stage.victim, "eth0", Inner::FILTER);
+    is_counted(&stage, "posing", VICTIM);
+    assert_eq!(victim.packets(), Vec::<String>::new());
+}
+
+fn a_container_cannot_claim_by_arp_what_no_container_here_has(encap: Encap) {
+    let stage = Stage::new(encap);
+    for (claimed, deceived) in [(FOREIGN, &[VICTIM, GATEWAY][..]), (GATEWAY, &[VICTIM])] {
+        stage
+            .hostile
+            .ip(&format!("addr add {claimed}/32 dev eth0\n neigh flush dev eth0"));
+        let filter = format!("arp host {claimed} and ether src {}", mac(&stage.hostile, "eth0"));
+        let devices = [(&*stage.victim, "eth0"), (&*stage.host, "fan-250-0-28")];
+        let captures = devices.map(|(who, device)| Capture::on(who, device, &filter));
+        for asked in deceived {
+            let before = stage.counted("posing by arp");
+            stage.hostile.exec(&format!("ping -n -c 1 -W 0.5 -I {claimed} {asked}"));
+            eventually("the rule counts the question", || {
+                (stage.counted("posing by arp") > before).then_some(())
+            });
+        }
+        for capture in captures {
+            assert_eq!(capture.packets(), Vec::<String>::new());
+        }
+        stage
+            .hostile
+            .ip(&format!("addr del {claimed}/32 dev eth0\n neigh flush dev eth0"));
+    }
+    // Its own address it may use as before.
+    stage.works();
+    stage.other.ping("250.0.28.3").arrives();
+}
+
+fn tags_do_not_hide_another_slice(encap: Encap) {
+    let stage = Stage::new(encap);
+    let mac = mac(&stage.victim, "eth0");
+    stage.hostile.ip("link add link eth0 name once type vlan id 0
+         link add link once name twice type vlan id 0
+         link set once up
+         link set twice up");
+    let victim = Capture::on(&stage.victim, "eth0", "udp port 7777 or vlan");
+    for (device, rule) in [("once", "posing"), ("twice", "hidden by tags")] {
+        stage.hostile.ip(&format!(
+            "route replace {VICTIM}/32 dev {device}
+             neigh replace {VICTIM} lladdr {mac} dev {device}"
+        ));
+        is_counted(&stage, rule, VICTIM);
+    }
+    assert_eq!(victim.packets(), Vec::<String>::new());
+}
+
+/// What is not promised is that nobody takes a MAC address; what is promised is that nothing is read that way.
+fn a_stolen_mac_address_brings_no_packets() {
+    let stage = Stage::new(Encap::Vxlan);
+    let (own, stolen) = (mac(&stage.far, "eth0"), mac(&stage.victim, "eth0"));
+    let port = |mac: &str| {
+        let answer = stage.host.exec("bridge -j fdb show br fan-250-0-28").ok().json();
+        let entries = answer.as_array().expect("entries").clone();
+        let learnt = entries
+            .into_iter()
+            .find(|entry| entry["mac"] == mac && entry["state"] != "permanent");
+        learnt.and_then(|entry| Some(entry["ifname"].as_str()?.to_string()))
+    };
+    let thief = |mac: &str| stage.far.ip(&format!("link set eth0 address {mac}"));
+    thief(&stolen);
+    stage.far.exec("ping -n -c 1 -W 0.5 250.0.28.1");
+    assert_eq!(port(&stolen).as_deref(), Some(Encap::Vxlan.tunnel()), "the theft");
+    let seen = Capture::on(&stage.far, "eth0", "host 250.0.28.2");
+    let wire = Capture::on(&stage.host, "eth0", "udp port 8472 and src 172.30.0.28");
+    inject_plain(&stage.hostile, Inner::new("250.0.28.3", VICTIM));
+    inject_plain(&stage.host, Inner::new(GATEWAY, VICTIM));
+    assert_eq!(seen.packets(), Vec::<String>::new());
+    let left: Vec<String> = wire
+        .packets()
+        .into_iter()
+        .filter(|packet| packet.contains("7777"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    // Its next packet brings it back.
+    thief(&own);
+    stage.victim.ping(GATEWAY).arrives();
+    assert_ne!(port(&stolen).as_deref(), Some(Encap::Vxlan.tunnel()));
+    stage.works();
+}
