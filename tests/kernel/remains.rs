@@ -142,7 +142,8 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
 fn what_a_killed_command_runs_is_waited_for() {
     let configured = Configured::new();
     let host = &configured.host;
-    let nft = "#!/bin/sh\nPATH=${PATH#*:}\ncase $1 in -f) test -e /run/busy || { echo $$ >/run/busy; read line </run/go; } ;; esac\nexec nft \"$@\"\n";
+    let nft = "#!/bin/sh\nPATH=${PATH#*:}\nif [ \"$1\" = -f ] && [ ! -e /run/busy ]; then echo $$ >/run/busy; read line </run/go; fi\n\
+               exec nft \"$@\"\n";
     host.sh("mount -t tmpfs tmpfs /usr/local/sbin; mkfifo /run/go").ok();
     host.write("/usr/local/sbin/nft", nft);
     host.sh("chmod 755 /usr/local/sbin/nft").ok();
