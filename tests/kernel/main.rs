@@ -26,6 +26,7 @@ mod forged;
 mod hostile;
 mod ifupdown;
 mod interop;
+mod kubernetes;
 mod lab;
 mod leak;
 mod libvirt;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         hostile::cases,
         ifupdown::cases,
         interop::cases,
+        kubernetes::cases,
         lab::cases,
         leak::cases,
         libvirt::cases,
