@@ -44,6 +44,7 @@ FILES = \
 	644:examples/kubernetes/Containerfile:share/doc/fanctl/examples/kubernetes/Containerfile \
 	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
+	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
 	644:docs/libvirt.md:share/doc/fanctl/docs/libvirt.md \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
@@ -58,13 +59,13 @@ FILES = \
 DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
-SCRIPTS = .ci/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+SCRIPTS = .ci/run fuzz/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
 	tests/boot/root/usr/local/lib/boot/wire tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
-.PHONY: help build demo test check bench campaign install uninstall deb rpm static clean
+.PHONY: help build demo test fuzz check bench campaign install uninstall deb rpm static clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -82,6 +83,9 @@ demo: ## two hosts and their containers on this machine, connected by a fan (ask
 
 test: ## every tier of the tests, to the end; root also runs those that need namespaces
 	CARGO="$(CARGO)" tests/all
+
+fuzz: ## every reader on inputs made up to break it, for $(SECONDS) seconds each (60)
+	CARGO="$(CARGO)" fuzz/run seconds $(or $(SECONDS),60)
 
 check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) fmt --check

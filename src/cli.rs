@@ -192,6 +192,10 @@ pub struct ExportArgs {
     /// What the runtime is to call the network [default: fan]
     #[arg(long, value_name = "NAME", value_parser = export::network_name)]
     pub name: Option<String>,
+    /// With docker, podman and cni: print nothing for the runtime, but tell whether what it has (what `docker network
+    /// inspect` or `podman network inspect` prints, daemon.json, a list of plugins) is for this fan; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    pub check: Option<String>,
     /// Where the fans are written down.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -205,11 +209,13 @@ impl ExportArgs {
     ///
     /// # Errors
     /// Usage: one does not.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn says_nothing_idle(&self) -> Result<(), Error> {
+        let takes_check = matches!(self.runtime, Runtime::Docker | Runtime::Podman | Runtime::Cni);
         let (takes_name, takes_default) = (self.runtime != Runtime::FlannelEnv, self.runtime == Runtime::Docker);
         let idle = [
             ("--name", self.name.is_some() && !takes_name),
             ("--default-bridge", self.default_bridge && !takes_default),
+            ("--check", self.check.is_some() && !takes_check),
         ];
         match idle.iter().find(|(_, is_idle)| *is_idle) {
             None => Ok(()),

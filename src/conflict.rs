@@ -12,7 +12,7 @@ use crate::fan::{Fan, MAIN_TABLE};
 use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
-use crate::object::{State, fans};
+use crate::object::{State, fans, remains};
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
@@ -66,6 +66,16 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
                 fan.overlay(),
                 other.overlay(),
                 fan.overlay().vni()
+            ));
+        }
+    }
+    for left in remains(owned) {
+        let overlay = left.overlay;
+        if overlay != fan.overlay() && overlay.overlaps(fan.overlay()) {
+            reasons.push(format!(
+                "overlay '{}' overlaps what remains of fan {overlay}, whose bridge is gone; take that away: {}",
+                fan.overlay(),
+                left.removal()
             ));
         }
     }

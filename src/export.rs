@@ -5,10 +5,14 @@
 //! would give out the same address. Both are a [`Network`]; every runtime renders it in a file of its own.
 //!
 //! Nobody else has to masquerade: the fan does that, and knows what must not be.
+//!
+//! What a runtime has already is read the other way round, as a [`Given`], and compared with what it should have.
 
+mod check;
 mod cni;
 mod docker;
 mod flannel;
+mod given;
 mod libvirt;
 mod lxd;
 mod podman;
@@ -25,6 +29,7 @@ use ipnetwork::Ipv4Network;
 use crate::fan::Fan;
 use crate::name::InterfaceName;
 
+pub use given::{Given, networks};
 pub use text::network_name;
 
 /// A language that a fan can be told in.

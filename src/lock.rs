@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 
 use crate::error::Error;
 
@@ -17,7 +17,8 @@ const DIRECTORY: &str = "/run/fan";
 /// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a tired dnsmasq.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Held until it is dropped or the process ends, however it ends.
+/// Held until it is dropped or the process has ended, however it ends, and with it what it runs: `nft` works to its end
+/// also when we are killed, and whoever comes next must wait for that.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] Flock<File>);
 
@@ -47,7 +48,11 @@ impl Lock {
         let path = path(namespace).map_err(|error| Error::Failed(format!("{}: {error}", namespace.display())))?;
         let file = open(&path).map_err(|error| failed(&path, &error))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Ok(Self(lock))),
+            Ok(lock) => {
+                // Inherited by what we run. A dnsmasq, which stays, closes what it did not open (main, src/dnsmasq.c).
+                fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| failed(&path, &errno.desc()))?;
+                Ok(Ok(Self(lock)))
+            }
             Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Err(path)),
             Err((_, errno)) => Err(failed(&path, &errno.desc())),
         }

@@ -88,8 +88,8 @@ impl Error {
 /// How much of the machine to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Interfaces: enough to name the fans.
-    Links,
+    /// Interfaces and routes: enough to name the fans, and those of which something remains.
+    Fans,
     /// Everything a plan needs.
     All,
 }

@@ -11,7 +11,7 @@ use crate::desire;
 use crate::fan::Fan;
 use crate::host::{AttachedProgram, Counters, Host, Link};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Direction, Object, Slot, State};
+use crate::object::{Bridge, Direction, Object, Remains, Slot, State};
 use crate::plan::{Step, diff};
 use crate::program;
 use crate::transcript::describe;
@@ -33,6 +33,21 @@ pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
 
 fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
     format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
+}
+
+/// What `show` says of a fan without a bridge.
+#[must_use]
+pub fn remains(left: Remains) -> String {
+    let Remains { overlay, attached } = left;
+    let removal = left.removal();
+    if attached {
+        format!(
+            "fan {overlay} has a bridge whose alias somebody changed, by which it was known; give it back, or take away \
+             what remains: {removal}"
+        )
+    } else {
+        format!("fan {overlay} has lost its bridge; bring it up again, or take away what remains: {removal}")
+    }
 }
 
 /// The table that `config list` prints, with its header.

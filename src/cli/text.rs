@@ -150,9 +150,10 @@ Examples:
   fanctl export lxd | lxc profile edit fan
   fanctl export libvirt > fan.xml && virsh net-define fan.xml
   fanctl export flannel-env > /run/flannel/subnet.env
+  docker network inspect fan | fanctl export docker --check -
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage or configuration,
-3 refused, as when the runtime has no words for the fan.";
+3 refused, as when the runtime has no words for the fan, or a network that is none for it.";
 
 pub const MAP_EXAMPLES: &str = "\
 Examples:

@@ -1,12 +1,11 @@
 //! What every verb that changes something does: observe, choose the desired set, take the difference, go there and look
 //! whether it came out; or print the way.
 
+mod tell;
+
 use std::collections::BTreeSet;
-use std::io::Write;
 
-use serde::Serialize;
-
-use super::{bridges, json};
+use super::bridges;
 use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
 use crate::config::Config;
@@ -21,10 +20,11 @@ use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{Object, Owner, State, fans};
 use crate::plan::{Step, diff, refusals};
-use crate::report::Report;
 use crate::resolve::resolve;
 use crate::signals;
 use crate::transcript::{self, describe};
+
+pub use tell::{End, Outcome};
 
 /// A change in the making: the machine, locked, and what it was like when last looked at.
 pub struct Change {
@@ -346,65 +346,6 @@ impl Change {
     fn take_back(&self, steps: &[Step]) -> String {
         outcome(&take_back(steps, |step| self.machine.perform(step)))
     }
-
-    /// Tells what was done.
-    pub fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
-        if self.output.dry_run {
-            return self.tell_way(done.lines(), out);
-        }
-        if self.output.json {
-            return json(&self.outcome(done), out);
-        }
-        Ok(writeln!(out, "{}", done.sentence)?)
-    }
-
-    /// Tells what was done of several fans; `nothing` is said when there was none.
-    pub fn tell_all(&self, ends: Vec<End>, nothing: &str, out: &mut dyn Write) -> Result<(), Error> {
-        if ends.is_empty() {
-            return self.output.tell_nothing(nothing, out);
-        }
-        let (mut done, mut outcomes, mut left) = (Vec::new(), Vec::new(), Vec::new());
-        for (overlay, result) in ends {
-            match result {
-                Ok(end) => {
-                    outcomes.push(self.outcome(&end));
-                    done.push(end);
-                }
-                Err(error) => {
-                    let error = error.about(&format!("fan {overlay}"));
-                    outcomes.push(Outcome::failed(overlay, &error));
-                    left.push(error);
-                }
-            }
-        }
-        let told = if self.output.dry_run {
-            self.tell_way(done.iter().flat_map(Done::lines), out)
-        } else if self.output.json {
-            json(&outcomes, out)
-        } else {
-            done.iter()
-                .try_for_each(|end| writeln!(out, "{}", end.sentence))
-                .map_err(Error::from)
-        };
-        Error::all(told.err().into_iter().chain(left).collect())
-    }
-
-    fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {
-        if self.output.json {
-            return json(&lines.collect::<Vec<_>>(), out);
-        }
-        Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
-    }
-
-    fn outcome(&self, done: &Done) -> Outcome {
-        let bridge = bridges(&self.owned).find(|bridge| Some(bridge.fan.overlay()) == done.overlay);
-        Outcome {
-            overlay: done.overlay,
-            changed: done.changed(),
-            fan: bridge.map(|bridge| Report::new(bridge, &self.owned, &self.host)),
-            error: None,
-        }
-    }
 }
 
 /// Containers that go from one bridge of a fan to the next.
@@ -425,32 +366,6 @@ fn ports(steps: &[Step], host: &Host) -> Vec<InterfaceName> {
     ports.map(|link| link.name.clone()).collect()
 }
 
-/// How it went with one fan of several.
-pub type End = (Overlay, Result<Done, Error>);
-
-/// What `--json` tells of a fan that was to be changed.
-#[derive(Default, Serialize)]
-pub struct Outcome {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    overlay: Option<Overlay>,
-    changed: bool,
-    /// The fan as it is up now.
-    fan: Option<Report>,
-    /// Why it is not as asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-impl Outcome {
-    fn failed(overlay: Overlay, error: &Error) -> Self {
-        Self {
-            overlay: Some(overlay),
-            error: Some(error.to_string()),
-            ..Self::default()
-        }
-    }
-}
-
 /// What was tried and why it failed: `cannot create tunnel 'fan-ipip': Operation not permitted`.
 fn sentence((step, cause): &Failed<machine::Error>) -> String {
     format!("cannot {} {}: {cause}", transcript::verb(step), describe(step.object()))
@@ -466,25 +381,4 @@ fn outcome(left: &[Failed<machine::Error>]) -> String {
         "not everything could be taken back, try fanctl down: {}",
         left.join("; ")
     )
-}
-
-impl OutputArgs {
-    /// Tells that of several fans there is none.
-    pub(super) fn tell_nothing(self, sentence: &str, out: &mut dyn Write) -> Result<(), Error> {
-        if self.json {
-            return json(&[(); 0], out);
-        }
-        if self.dry_run {
-            return Ok(());
-        }
-        Ok(writeln!(out, "{sentence}")?)
-    }
-
-    /// Tells on standard error, where that was asked for.
-    pub(super) fn note(self, line: &str) {
-        if self.verbose {
-            // That nobody listens is no reason to stop in the middle of a plan.
-            let _ = writeln!(std::io::stderr(), "{line}");
-        }
-    }
 }

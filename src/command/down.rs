@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
-use crate::object::fans;
+use crate::object::{fans, loose_remains};
 
 /// Takes one fan down.
 pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -21,12 +21,18 @@ pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out:
     change.tell(&done, out)
 }
 
-/// Takes down every fan that configuration brought up, or those of one interface. One that cannot go does not keep the
-/// others up.
+/// Takes down every fan that configuration brought up and what remains of others, or those of one interface. One that
+/// cannot go does not keep the others up.
 pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
-    let overlays: Vec<Overlay> = fans(&change.owned).filter(chosen).map(Fan::overlay).collect();
+    // Which interface remains were over is not known any more.
+    let remains = loose_remains(&change.owned).filter(|_| interface.is_none());
+    let overlays: Vec<Overlay> = fans(&change.owned)
+        .filter(chosen)
+        .map(Fan::overlay)
+        .chain(remains)
+        .collect();
     let ends = overlays
         .into_iter()
         .map(|overlay| (overlay, change.take_down(Some(overlay))))

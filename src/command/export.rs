@@ -1,5 +1,6 @@
 //! `export`: a fan in the language of a container runtime, as the kernel has it; where it is not up, as it is configured.
 
+use std::fs;
 use std::io::{self, Write};
 
 use super::config::faultless;
@@ -7,7 +8,7 @@ use super::{bridges, is_called};
 use crate::cli::ExportArgs;
 use crate::desire;
 use crate::error::Error;
-use crate::export::Network;
+use crate::export::{self, Given, Network};
 use crate::host::Host;
 use crate::machine::{Machine, Scope};
 use crate::object::State;
@@ -15,12 +16,15 @@ use crate::resolve::resolve;
 
 /// Prints what a runtime has to be told.
 pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
-    args.check()?;
+    args.says_nothing_idle()?;
     let (owned, host) = Machine::connect()?.observe(Scope::All)?;
     let network = match choose(up(&owned, args), args)? {
         Some(network) => network,
         None => configured(&host, args)?,
     };
+    if let Some(file) = &args.check {
+        return check(&network, file, args, out);
+    }
     let text = if args.default_bridge {
         network.docker_daemon()
     } else {
@@ -30,6 +34,37 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
             .map_err(|reason| Error::Refused(vec![reason]))?
     };
     Ok(out.write_all(text.as_bytes())?)
+}
+
+/// Compares what a runtime has with what it should have.
+fn check(network: &Network, file: &str, args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let read = match file {
+        "-" => io::read_to_string(io::stdin()),
+        _ => fs::read_to_string(file),
+    };
+    let text = read.map_err(|error| Error::Failed(format!("file '{file}': {error}")))?;
+    let (runtime, overlay, bridge) = (args.runtime, network.fan.overlay(), &network.fan.bridge);
+    let given = export::networks(runtime, &text, args.default_bridge)
+        .map_err(|reason| Error::Failed(format!("file '{file}' {reason}")))?;
+    let refusal = |given: &Given| {
+        let wrong = network.disagreements(given).join("; ");
+        let again = if args.default_bridge { " --default-bridge" } else { "" };
+        (!wrong.is_empty()).then(|| {
+            format!(
+                "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: \
+                 fanctl export {runtime}{again} {bridge}",
+                given.name
+            )
+        })
+    };
+    let refusals: Vec<String> = given.iter().filter_map(refusal).collect();
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    for given in given {
+        writeln!(out, "{runtime}'s network '{}' is as fan {overlay} has it", given.name)?;
+    }
+    Ok(())
 }
 
 /// The fans that are up and may be meant.

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::host::Host;
 use crate::mapping::Overlay;
-use crate::object::fans;
+use crate::object::{fans, loose_remains};
 use crate::report;
 
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
@@ -28,12 +28,14 @@ pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
     change.tell_all(ends, &files.no_fan(), out)
 }
 
-/// Goes from what is up to what is configured: first those that are wanted no more, which may be in the way.
+/// Goes from what is up to what is configured: first those that are wanted no more, which may be in the way, and what
+/// remains of others.
 fn follow(change: &mut Change, configuration: &Configuration) -> Vec<End> {
-    let wanted = |fan: &Fan| configuration.enabled().any(|config| config.overlay == fan.overlay());
-    let unwanted: Vec<Overlay> = fans(&change.owned)
-        .filter(|fan| fan.auto && !wanted(fan))
-        .map(Fan::overlay)
+    let wanted = |overlay: &Overlay| configuration.enabled().any(|config| config.overlay == *overlay);
+    let autos = fans(&change.owned).filter(|fan| fan.auto).map(Fan::overlay);
+    let unwanted: Vec<Overlay> = autos
+        .chain(loose_remains(&change.owned))
+        .filter(|overlay| !wanted(overlay))
         .collect();
     let mut ends: Vec<End> = unwanted
         .into_iter()

@@ -7,7 +7,7 @@ use crate::cli::ShowArgs;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::machine::{Machine, Scope};
-use crate::object::Bridge;
+use crate::object::{Bridge, remains};
 use crate::report::{self, Report};
 
 /// Shows the fans that are up.
@@ -15,7 +15,7 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     let scope = if args.json || args.program {
         Scope::All
     } else {
-        Scope::Links
+        Scope::Fans
     };
     let (owned, host) = Machine::connect()?.observe(scope)?;
     let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_called(fan, text));
@@ -24,6 +24,10 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
         return Err(Error::Failed(format!(
             "fan '{text}' is not up; see which are: fanctl show"
         )));
+    }
+    for left in remains(&owned) {
+        // That nobody listens is no reason not to show what is there.
+        let _ = writeln!(std::io::stderr(), "fanctl: {}", report::remains(left));
     }
     if args.json {
         let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();

@@ -36,7 +36,9 @@ pub fn legacy_file(source: &Source) -> Result<String, Vec<Fault>> {
     let mut text = String::new();
     for line in legacy::lines(&source.text) {
         if let Some(comment) = line.comment {
-            text += comment;
+            // TOML has no other control character than the tabulator, not even in a comment.
+            let is_allowed = |c: char| c == '\t' || !c.is_control();
+            text.extend(comment.chars().map(|c| if is_allowed(c) { c } else { ' ' }));
             text.push('\n');
         }
         if !line.words.is_empty() {

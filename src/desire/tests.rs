@@ -82,3 +82,53 @@ fn dhcp_gives_out_what_the_host_does_not_keep() {
     assert_eq!(lease_file_overlay(file.unwrap()), Some(fan.overlay()));
     assert_eq!(lease_file_overlay("/var/lib/misc/dnsmasq.leases"), None);
 }
+
+#[test]
+fn programs_of_this_version_are_recognised_and_no_others() {
+    let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
+    for encapsulation in [Encapsulation::Ipip, Encapsulation::Vxlan] {
+        let fan = Fan {
+            encapsulation,
+            ..announced()
+        };
+        let whole = with(&State::new(), &fan, &host);
+        let filters = |state: &State| -> Vec<Filter> {
+            let filters = state.values().filter_map(|object| match object {
+                Object::Filter(filter) => Some(filter.clone()),
+                _ => None,
+            });
+            filters.collect()
+        };
+        // As the kernel tells of them, one by another version among them.
+        let mut observed = whole.clone();
+        let mut others = 0;
+        for object in observed.values_mut() {
+            let Object::Filter(filter) = object else { continue };
+            filter.program.program = None;
+            if (filter.slot, filter.direction) == (Slot::Fan(fan.overlay()), Direction::Egress) {
+                filter.program.digest = "0123456789abcdef".into();
+                others += 1;
+            }
+        }
+        assert_eq!(others, 1);
+        let without_bridge = |state: &State| -> State {
+            let rest = state
+                .iter()
+                .filter(|(key, _)| !matches!(key.identity, Identity::Bridge(_)));
+            rest.map(|(key, object)| (key.clone(), object.clone())).collect()
+        };
+        let mut wreck = without_bridge(&observed);
+
+        recognise(&mut observed);
+        for (found, made) in filters(&observed).iter().zip(filters(&whole)) {
+            let same = found.program == made.program;
+            assert_eq!(found.program.program, made.program.program.filter(|_| same));
+            assert_eq!(same, found.program.digest != "0123456789abcdef");
+        }
+        // Of a fan whose bridge is gone nothing tells what it was, but the refusal is everybody's.
+        recognise(&mut wreck);
+        for filter in filters(&wreck) {
+            assert_eq!(filter.program.program.is_some(), filter.slot == Slot::Refuse);
+        }
+    }
+}

@@ -89,7 +89,7 @@ impl Patient {
             };
             Ok(Routing {
                 local: false,
-                device: device,
+                device,
                 gateway: None,
                 route: "0.0.0.0/0".parse().unwrap(),
                 table: 254,

@@ -6,11 +6,11 @@ use crate::encap::Encapsulation;
 use crate::fan::tests::announced;
 use crate::mapping::tests::any_mapping;
 
-fn ipip() -> Network {
+pub(super) fn ipip() -> Network {
     Network::new(announced(), 1480)
 }
 
-fn vxlan() -> Network {
+pub(super) fn vxlan() -> Network {
     let encapsulation = Encapsulation::Vxlan;
     Network::new(
         Fan {
@@ -22,7 +22,7 @@ fn vxlan() -> Network {
 }
 
 /// The same, with addresses that the host keeps.
-fn reserving(network: Network, host_reserve: u8) -> Network {
+pub(super) fn reserving(network: Network, host_reserve: u8) -> Network {
     let fan = Fan {
         host_reserve,
         ..network.fan
@@ -205,15 +205,32 @@ fn names_are_those_that_every_runtime_takes() {
     }
 }
 
+/// Any fan with room for a container.
+pub(super) fn any_network() -> impl Strategy<Value = Network> {
+    let parts = (any_mapping(), any::<u32>(), 1_u8.., any::<bool>());
+    parts.prop_filter_map("no room for a container", |(mapping, bits, host_reserve, flat)| {
+        let underlay = mapping.underlay().network();
+        let host = Ipv4Addr::from(u32::from(underlay.network()) | (bits & !u32::from(underlay.mask())));
+        let encapsulation = if flat {
+            Encapsulation::Vxlan
+        } else {
+            Encapsulation::Ipip
+        };
+        let fan = Fan {
+            mapping,
+            host,
+            encapsulation,
+            host_reserve,
+            ..announced()
+        };
+        (u32::from(host_reserve) < fan.slice().size() - 2).then(|| Network::new(fan, 1400))
+    })
+}
+
 proptest! {
     /// Nothing outside of the slice is given out, nor what the bridge holds, and something always is.
     #[test]
-    fn what_is_given_out_is_the_slices_and_not_the_hosts(mapping in any_mapping(), bits: u32, host_reserve in 1_u8.., flat: bool) {
-        let host = Ipv4Addr::from(u32::from(mapping.underlay().network().network()) | (bits & u32::from(!mapping.underlay().network().mask())));
-        let encapsulation = if flat { Encapsulation::Vxlan } else { Encapsulation::Ipip };
-        let fan = Fan { mapping, host, encapsulation, host_reserve, ..announced() };
-        prop_assume!(u32::from(host_reserve) < fan.slice().size() - 2);
-        let network = Network::new(fan, 1400);
+    fn what_is_given_out_is_the_slices_and_not_the_hosts(network in any_network()) {
         let slice = network.slice();
         prop_assert!(network.first() <= network.last() && slice.contains(network.first()) && slice.contains(network.last()));
         let held: Vec<_> = network.fan.bridge_addresses().map(Ipv4Network::ip).collect();
@@ -223,6 +240,6 @@ proptest! {
         let range = network.unreserved();
         prop_assert!(slice.contains(range.network()) && slice.contains(range.broadcast()));
         prop_assert!(range.contains(network.last()));
-        prop_assert!(host_reserve == 1 || network.reserved().all(|reserved| !range.contains(reserved)));
+        prop_assert!(network.fan.host_reserve == 1 || network.reserved().all(|reserved| !range.contains(reserved)));
     }
 }

@@ -47,6 +47,15 @@ pub fn observe() -> io::Result<Vec<Server>> {
 fn read(process: &Path) -> Option<Server> {
     let pid = process.file_name()?.to_str()?.parse().ok()?;
     let line = fs::read(process.join("cmdline")).ok()?;
+    Some(Server {
+        pid: Pid::from_raw(pid),
+        dhcp: decode(&line)?,
+    })
+}
+
+/// The server that a command line as in /proc/PID/cmdline starts, if it is one of ours.
+#[must_use]
+pub fn decode(line: &[u8]) -> Option<Dhcp> {
     let arguments: Vec<String> = line
         .split(|byte| *byte == 0)
         .skip(1)
@@ -56,13 +65,10 @@ fn read(process: &Path) -> Option<Server> {
     let value = |option: &str| arguments.iter().find_map(|argument| argument.strip_prefix(option));
     let overlay = lease_file_overlay(value("--dhcp-leasefile=")?)?;
     let bridge: InterfaceName = value("--interface=")?.parse().ok()?;
-    Some(Server {
-        pid: Pid::from_raw(pid),
-        dhcp: Dhcp {
-            overlay,
-            bridge,
-            arguments,
-        },
+    Some(Dhcp {
+        overlay,
+        bridge,
+        arguments,
     })
 }
 

@@ -36,11 +36,7 @@ fn nftables() -> Result<Vec<Table>, String> {
     // Rules as a person reads them stand in the other listing, under the same handles.
     let listing = Listing::read(&tool::run("nft", &["-a", "list", "ruleset"], "")?);
     let (mut tables, uses_extensions) = read(&json, &listing);
-    if uses_extensions && tool::find("iptables-nft-save").is_some() {
-        let saved = save::read(
-            &tool::run_with::<&str>(privilege::IPTABLES, "iptables-nft-save", &[], "")?,
-            Backend::Nftables,
-        );
+    if uses_extensions && let Ok(saved) = saved(Backend::Nftables) {
         for table in saved {
             tables.retain(|other| (&other.family, &other.name) != (&table.family, &table.name));
             tables.push(table);
@@ -55,8 +51,24 @@ fn legacy() -> Result<Vec<Table>, String> {
     if names.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let saved = tool::run_with::<&str>(privilege::IPTABLES, "iptables-legacy-save", &[], "")?;
-    Ok(save::read(&saved, Backend::Legacy))
+    saved(Backend::Legacy)
+}
+
+/// What `iptables-save` of a kind prints: where only one is installed, it has no more than the plain name.
+fn saved(backend: Backend) -> Result<Vec<Table>, String> {
+    let program = match backend {
+        Backend::Nftables => "iptables-nft-save",
+        Backend::Legacy => "iptables-legacy-save",
+    };
+    let plain = "iptables-save";
+    let found = if tool::find(program).is_some() { program } else { plain };
+    let text = tool::run_with::<&str>(privilege::IPTABLES, found, &[], "")?;
+    // Its first line tells which one it is.
+    let is_new = text.lines().next().is_some_and(|line| line.contains("nf_tables"));
+    if found == plain && is_new != (backend == Backend::Nftables) {
+        return Err(tool::missing(program));
+    }
+    Ok(save::read(&text, backend))
 }
 
 /// What identifies a chain: family, table and name.

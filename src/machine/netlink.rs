@@ -49,10 +49,11 @@ impl From<io::Error> for Refusal {
 }
 
 /// The error number and sentence of an error message; none when it is an acknowledgement.
-fn refusal(error: &ErrorMessage) -> Option<Refusal> {
+#[must_use]
+pub fn refusal(error: &ErrorMessage) -> Option<Refusal> {
     const HEADER_LEN: usize = 16;
     const ATTRIBUTE_MESSAGE: u16 = 1; // NLMSGERR_ATTR_MSG, linux/netlink.h
-    let errno = -error.code?.get();
+    let errno = error.code?.get().wrapping_neg();
     // The payload is our own request, and then attributes (netlink_ack, net/netlink/af_netlink.c).
     let request_len = error.header.get(..4).map_or(HEADER_LEN, |len| {
         u32::from_ne_bytes([len[0], len[1], len[2], len[3]]) as usize
@@ -89,7 +90,10 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 const LINK_HEADER_LEN: usize = 16;
 
 /// Reads a link message; without the texts in it that are no UTF-8, if it cannot be read with them.
-fn read_link(payload: &[u8]) -> Result<LinkMessage, Refusal> {
+///
+/// # Errors
+/// When it cannot be read even so.
+pub fn read_link(payload: &[u8]) -> Result<LinkMessage, Refusal> {
     LinkMessage::parse(payload)
         .or_else(|_| LinkMessage::parse(&without_texts(payload)[..]))
         .map_err(|error| Refusal {
@@ -226,12 +230,7 @@ impl Netlink {
         let mut payload = vec![0; message.buffer_len()];
         message.serialize(&mut payload);
         let answers = self.request(message.message_type(), flags, &payload)?;
-        let read = |answer: Raw| {
-            let mut header = NetlinkHeader::default();
-            header.message_type = answer.kind;
-            RouteNetlinkMessage::deserialize(&header, &answer.payload).ok()
-        };
-        Ok(answers.into_iter().filter_map(read).collect())
+        Ok(answers.iter().filter_map(Raw::read).collect())
     }
 
     /// Numbers for so many requests, the first of them.
@@ -362,6 +361,16 @@ pub struct Raw {
     pub kind: u16,
     /// What follows the header.
     pub payload: Vec<u8>,
+}
+
+impl Raw {
+    /// The message, if it is one that is known.
+    #[must_use]
+    pub fn read(&self) -> Option<RouteNetlinkMessage> {
+        let mut header = NetlinkHeader::default();
+        header.message_type = self.kind;
+        RouteNetlinkMessage::deserialize(&header, &self.payload).ok()
+    }
 }
 
 impl NetlinkSerializable for Raw {

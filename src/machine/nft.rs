@@ -58,16 +58,19 @@ fn read() -> Result<Observed, String> {
 
 /// Which tables and chains there are.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Chains {
+pub struct Chains {
     /// The families in which there is a table of ours, in the order of [`FAMILIES`].
-    ours: BTreeMap<Overlay, Vec<&'static str>>,
-    forward: Vec<ForwardChain>,
-    forward_drops: bool,
+    pub ours: BTreeMap<Overlay, Vec<&'static str>>,
+    /// Chains of iptables that are there.
+    pub forward: Vec<ForwardChain>,
+    /// `FORWARD` drops what no rule accepts.
+    pub forward_drops: bool,
 }
 
 impl Chains {
     /// Reads `nft list chains`.
-    fn read(listing: &str) -> Self {
+    #[must_use]
+    pub fn read(listing: &str) -> Self {
         let mut chains = Self::default();
         let (mut is_filter, mut chain) = (false, None);
         for line in listing.lines().map(str::trim) {
@@ -105,7 +108,7 @@ fn asks(listing: &str, chain: ForwardChain) -> bool {
 }
 
 /// Our rules in the chains of a listing, with their handles where it has them.
-fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
+pub fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
     let mut chain = None;
     listing.lines().filter_map(move |line| {
         if let Some(name) = line.trim().strip_prefix("chain ") {
@@ -169,7 +172,8 @@ pub fn delete_accept(accept: &Accept) -> Result<(), String> {
 
 /// What takes our rule out of the table that is listed with handles, and Docker's chain with it where it was the last. All
 /// of it goes at once or nothing does; by its handle, so that nothing goes that was not listed.
-fn deletion(accept: &Accept, listing: &str) -> String {
+#[must_use]
+pub fn deletion(accept: &Accept, listing: &str) -> String {
     let handles: BTreeSet<u64> = accepts(listing)
         .filter(|(found, _)| found == accept)
         .filter_map(|(_, handle)| handle)

@@ -29,9 +29,9 @@ impl Machine {
             ..Host::default()
         };
         let links = self.links(&mut objects, &mut host)?;
+        self.routes(&links, &mut objects, &mut host)?;
         if scope == Scope::All {
             self.addresses(&links, &mut objects, &mut host)?;
-            self.routes(&links, &mut objects, &mut host)?;
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;

@@ -144,6 +144,7 @@ pub fn decode_route(
         }
     }
     let destination = Ipv4Network::new(destination, message.header.destination_prefix_length).ok()?;
+    let destination = Ipv4Network::new(destination.network(), destination.prefix()).ok()?;
     let table = Table(table);
     let ours = message.header.protocol == RouteProtocol::Other(PROTOCOL);
     match (message.header.kind, device) {

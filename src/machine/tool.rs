@@ -148,6 +148,7 @@ pub fn missing(program: &str) -> String {
     let package = match program {
         "nft" => "nftables",
         "dnsmasq" => "dnsmasq-base",
+        "iptables-nft-save" | "iptables-legacy-save" => "iptables",
         other => other,
     };
     format!("the program '{program}' is not installed; on Debian: apt-get install {package}")

@@ -26,7 +26,8 @@ fn header(index: u32) -> Vec<u8> {
 }
 
 /// The payload of a request about one identifier.
-fn encode(index: u32, vni: u32) -> Vec<u8> {
+#[must_use]
+pub fn encode(index: u32, vni: u32) -> Vec<u8> {
     let mut bytes = header(index);
     bytes.extend(12_u16.to_ne_bytes());
     bytes.extend((VXLAN_VNIFILTER_ENTRY | NLA_F_NESTED).to_ne_bytes());
@@ -48,7 +49,8 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// Device index and first identifier of an answer.
-fn decode(payload: &[u8]) -> Option<(u32, u32)> {
+#[must_use]
+pub fn decode(payload: &[u8]) -> Option<(u32, u32)> {
     let index = u32::from_ne_bytes(*payload.get(4..)?.first_chunk()?);
     let vni = attributes(payload.get(HEADER_LEN..)?)
         .filter(|(kind, _)| *kind == VXLAN_VNIFILTER_ENTRY)

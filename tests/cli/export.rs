@@ -33,6 +33,14 @@ fn options_that_say_nothing_are_refused() {
             .misused()
             .saying(&["option '--default-bridge' says nothing to", runtime]);
     }
+    for runtime in ["lxd", "libvirt", "flannel-env"] {
+        fanctl(&format!("export {runtime} --check /dev/null"))
+            .misused()
+            .saying(&["option '--check' says nothing to", runtime]);
+    }
+    fanctl("export docker --check /dev/null --name blue")
+        .misused()
+        .saying(&["'--check", "'--name", "exclude each other"]);
     fanctl("export flannel-env --name blue")
         .misused()
         .saying(&["option '--name' says nothing to flannel-env"]);

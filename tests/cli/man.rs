@@ -24,6 +24,7 @@ const PAGES: [&str; 4] = ["fan.5", "fan.7", "fan.toml.5", "fanctl.8"];
 /// Other people's pages that ours refer to.
 const SYSTEM_PAGES: &[&str] = &[
     "NetworkManager-dispatcher 8",
+    "capabilities 7",
     "dnsmasq 8",
     "fuser 1",
     "ifdown 8",

@@ -111,9 +111,7 @@ fn down_removes_what_is_left(encap: Encap) {
     for (number, loss) in losses(encap).into_iter().enumerate() {
         host.up(encap);
         host.exec(&loss).ok();
-        // Without the bridge nothing tells the underlay, so the pair cannot be matched: everything must go then.
-        let everything = loss == "ip link del fan-250-0-28" || number % 2 == 0;
-        let output = if everything {
+        let output = if number % 2 == 1 {
             host.fanctl("down -e").ok()
         } else {
             host.down()

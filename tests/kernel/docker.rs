@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Docker, Encap, Host, Instance, Lan};
+use crate::support::{Docker, Encap, Host, Instance, Lan, Output};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("runtime::docker")
@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
                 containers_of_the_default_bridge_talk,
                 reserved_addresses_are_not_given_out,
                 a_network_outlives_its_fan,
+                a_network_that_is_none_for_the_fan_is_refused,
             ],
         )
         .list()
@@ -148,6 +149,56 @@ fn a_network_outlives_its_fan(encap: Encap) {
     let second = docker.container("second", "--network fan");
     second.exec("ping -c 1 -W 10 250.0.27.2").ok();
     remote.ping(&second.address).arrives();
+}
+
+/// Compares what Docker says of a network with what the fan needs.
+#[track_caller]
+fn compare(docker: &Docker, host: &Host, network: &str) -> Output {
+    let inspected = docker.docker(&format!("network inspect {network}")).ok();
+    host.write("/run/inspected", &inspected.stdout);
+    host.fanctl("export docker --check /run/inspected")
+}
+
+fn a_network_that_is_none_for_the_fan_is_refused(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(encap);
+    let docker = Docker::start(&host, NO_BRIDGE);
+    let command = host.fanctl("export docker").ok().stdout;
+    host.sh(&command).ok();
+    let fits = compare(&docker, &host, "fan").ok();
+    assert_eq!(fits.stdout, "docker's network 'fan' is as fan 250.0.0.0/8 has it\n");
+
+    // As a Docker has it that was not told the MTU.
+    let mtu = 1500 - encap.overhead();
+    docker.docker("network rm fan").ok();
+    host.sh(&command.replace(&format!("  -o com.docker.network.driver.mtu={mtu} \\\n"), ""))
+        .ok();
+    let refusal = compare(&docker, &host, "fan").refused();
+    refusal.stderr_has(&[&format!(
+        "docker's network 'fan' is none for fan 250.0.0.0/8: it is told no mtu, so that containers have 1500 and not {mtu} or \
+         less; make it anew, by: fanctl export docker fan-250-0-28"
+    )]);
+
+    // Of another slice, or one that Docker made up.
+    docker.docker("network rm fan").ok();
+    docker.docker("network create --subnet 250.0.27.0/24 fan").ok();
+    let refusal = compare(&docker, &host, "fan").refused();
+    refusal.stderr_has(&[
+        "it has a bridge of its own and not fan-250-0-28",
+        "its subnet is 250.0.27.0/24 and not 250.0.",
+        "it may give out 250.0.27.",
+        "it is told no gateway",
+    ]);
+    let daemon_json = host.fanctl("export docker --default-bridge").ok().stdout;
+    host.write("/run/daemon.json", &daemon_json);
+    host.fanctl("export docker --default-bridge --check /run/daemon.json")
+        .ok();
+    host.write("/run/daemon.json", &daemon_json.replace("250.0.28.", "250.0.27."));
+    let refusal = host
+        .fanctl("export docker --default-bridge --check /run/daemon.json")
+        .refused();
+    refusal.stderr_has(&["it may give out 250.0.27.0"]);
 }
 
 fn docker_after_the_fan_lets_it_pass(encap: Encap) {

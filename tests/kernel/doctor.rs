@@ -19,7 +19,8 @@ pub fn cases() -> Vec<Case> {
     Cases::of("doctor")
         .only_ipip_in_tier_3()
         .each(named![
-            damaged_objects_are_named_and_mended,
+            damaged_devices_are_named_and_mended,
+            damaged_settings_are_named_and_mended,
             routes_and_rules_of_others_are_named_and_mended,
             firewalls_of_others_are_named_and_mended,
             an_underlay_that_changed_is_named_and_mended,
@@ -105,17 +106,23 @@ fn diagnose(host: &Host, options: &str, verdict: &str, check: &str) -> Value {
     finding
 }
 
-/// Does what a finding says.
+/// Does what a finding says, and examines again, as `--fix` does by itself.
 #[track_caller]
-fn mend(host: &Host, options: &str, finding: &Value) {
+fn mend(host: &Host, options: &str, finding: &Value) -> (Output, Vec<Value>) {
     if finding["fixable"] == true {
-        host.fanctl(&format!("doctor --fix {options}"));
-        return;
+        let (output, findings) = examine(host, &format!("--fix {options}"));
+        assert_ne!(
+            output.json()["fixed"],
+            Value::Array(vec![]),
+            "nothing was fixed\n{output}"
+        );
+        return (output, findings);
     }
     let command = finding["mend"]
         .as_str()
         .unwrap_or_else(|| panic!("no command: {finding:#}"));
     host.sh(&format!("PATH=/run/bin:$PATH\n{command}")).ok();
+    examine(host, options)
 }
 
 /// Breaks, finds and mends, row by row.
@@ -128,8 +135,7 @@ fn treat(pair: &Pair, encap: Encap, rows: Vec<Row>) {
         let mut finding = diagnose(&pair.a, "", row.verdict, row.check);
         // What comes to light when the first is mended is mended likewise.
         let (output, findings) = loop {
-            mend(&pair.a, "", &finding);
-            let (output, findings) = examine(&pair.a, "");
+            let (output, findings) = mend(&pair.a, "", &finding);
             let next = findings
                 .iter()
                 .find(|next| next["verdict"] == "failed" && **next != finding);
@@ -156,8 +162,12 @@ fn treat(pair: &Pair, encap: Encap, rows: Vec<Row>) {
     }
 }
 
-fn damaged_objects_are_named_and_mended(encap: Encap) {
-    treat(&patients(encap), encap, table::objects());
+fn damaged_devices_are_named_and_mended(encap: Encap) {
+    treat(&patients(encap), encap, table::devices());
+}
+
+fn damaged_settings_are_named_and_mended(encap: Encap) {
+    treat(&patients(encap), encap, table::settings());
 }
 
 fn routes_and_rules_of_others_are_named_and_mended(encap: Encap) {
@@ -337,11 +347,11 @@ fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
 fn software_that_takes_ours_for_its_own_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     let host = &pair.a;
-    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; : > /etc/dhcpcd.conf; cp $(which sleep) /run/bin/dhcpcd")
+    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; : > /etc/dhcpcd.conf")
         .ok();
-    let mut command = std::process::Command::new("/run/bin/dhcpcd");
-    command.arg("3600");
-    let _dhcpcd = Sleeper(host.spawn(command));
+    host.write("/run/bin/dhcpcd", "#!/bin/sh\nsleep 3600\nexit\n");
+    host.sh("chmod +x /run/bin/dhcpcd").ok();
+    let _dhcpcd = Sleeper(host.spawn(std::process::Command::new("/run/bin/dhcpcd")));
     let finding = diagnose(host, "", "warned", "software");
     assert!(finding["reason"].to_string().contains("dhcpcd"), "{finding:#}");
     mend(host, "", &finding);

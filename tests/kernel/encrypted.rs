@@ -1,8 +1,6 @@
 //! Encryption is the underlay's: a fan over WireGuard, and over IPsec in transport mode, by the commands that
 //! docs/encryption.md shows. Somebody on the wire sees that the hosts talk, and nothing else.
 
-use std::fs;
-
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Container, Encap, Host, Inner, Lan, inject_ipip, inject_vxlan_from, tcp_exchange};
@@ -20,8 +18,19 @@ pub fn cases() -> Vec<Case> {
         .list()
 }
 
-/// What MTU docs/encryption.md tells to give a fan over IPsec, and WireGuard's device.
-const MTU: u64 = 1400;
+/// The page whose commands these tests run.
+const PAGE: &str = include_str!("../../docs/encryption.md");
+
+/// The commands of a section of the page: those that prepare a host, and the words of `fanctl` that follow.
+#[track_caller]
+fn commands(section: &str) -> (String, String) {
+    let found = PAGE.split("\n## ").find_map(|text| text.strip_prefix(section));
+    let block = found.and_then(|text| text.split("```sh\n").nth(1)?.split("```").next());
+    let (commands, fanctl) = block
+        .and_then(|block| block.split_once("fanctl "))
+        .expect("a block of commands");
+    (commands.into(), fanctl.trim().into())
+}
 
 /// Two hosts with containers on a fan of this device; nobody has sent anything yet.
 struct Pair {
@@ -36,7 +45,7 @@ impl Pair {
     #[track_caller]
     fn up((a, b, lan): (Host, Host, Lan), words: &str) -> Self {
         for host in [&a, &b] {
-            host.fanctl(&format!("up 250.0.0.0/8 {words}")).ok();
+            host.fanctl(words).ok();
         }
         let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
         Self { a, ca, cb, _b: b, lan }
@@ -70,88 +79,58 @@ impl Pair {
 
 /// Two hosts that reach each other at 192.0.2.28 and .27, and at 172.30.0.28 and .27 through WireGuard.
 #[track_caller]
-fn hosts_with_wireguard() -> (Host, Host, Lan) {
+fn hosts_with_wireguard(commands: &str) -> (Host, Host, Lan) {
     let lan = Lan::of("192.0.2.0/24", 1500);
-    let [a, b] = [28, 27].map(|number| {
-        let host = lan.host(&format!("192.0.2.{number}"));
-        let private = host.exec("wg genkey").ok().stdout;
-        host.run(move || fs::write("/run/key", private)).expect("a file");
-        host.ip("link add wg0 mtu 1400 type wireguard");
-        host.exec("wg set wg0 listen-port 51820 private-key /run/key").ok();
-        host
+    let [a, b] = [28, 27].map(|number| lan.host(&format!("192.0.2.{number}")));
+    let [key_of_a, key_of_b] = [&a, &b].map(|host| {
+        let public = host.sh("wg genkey >/run/key; wg pubkey </run/key").ok().stdout;
+        public.trim().to_string()
     });
-    let [key_of_a, key_of_b] = [&a, &b].map(|host| host.exec("wg show wg0 public-key").ok().stdout);
-    for (host, own, peer, key) in [(&a, 28, 27, key_of_b), (&b, 27, 28, key_of_a)] {
-        let key = key.trim();
-        host.exec(&format!(
-            "wg set wg0 peer {key} allowed-ips 172.30.0.{peer}/32 endpoint 192.0.2.{peer}:51820"
-        ))
-        .ok();
-        host.ip(&format!("addr add 172.30.0.{own}/16 dev wg0\n link set wg0 up"));
+    let commands = commands.replace("/etc/wireguard/key", "/run/key");
+    let other = commands
+        .replace("172.30.0.28", "OTHER")
+        .replace("172.30.0.27", "172.30.0.28");
+    let other = other
+        .replace("OTHER", "172.30.0.27")
+        .replace("192.0.2.27", "192.0.2.28");
+    for (host, commands, key) in [(&a, commands, key_of_b), (&b, other, key_of_a)] {
+        host.sh(&commands.replace("KEY-OF-THE-OTHER", &key)).ok();
     }
     (a, b, lan)
 }
 
 fn wireguard_carries_a_fan_that_nobody_reads(encap: Encap) {
-    let words = format!("wg0/16 {}", encap.words());
-    let pair = Pair::up(hosts_with_wireguard(), &words);
-    // The tunnel's own witness, on the device that encrypts: what WireGuard got was the fan's.
+    let (commands, fanctl) = commands("WireGuard");
+    let pair = Pair::up(hosts_with_wireguard(&commands), &format!("{fanctl} {}", encap.words()));
+    // What the device got to encrypt was the fan's.
     let inside = Capture::on(&pair.a, "wg0", encap.outer());
-    pair.works_unread(encap, "udp port 51820", MTU - encap.overhead());
+    pair.works_unread(encap, "udp port 51820", 1400 - encap.overhead());
     assert!(inside.first(2).iter().all(|packet| packet.contains("250.0.")));
 }
 
-/// The words by which `ip xfrm` knows the outer packets of a fan.
-fn selector(encap: Encap) -> &'static str {
-    match encap {
-        Encap::Ipip => "proto 4",
-        Encap::Vxlan => "proto udp dport 8472",
-    }
-}
-
-/// Two hosts on 172.30.0.0/16 that send each other a fan's packets in ESP only, and take no others.
+/// Two hosts on 172.30.0.0/16 that send each other a fan's packets in ESP only, and take no others; the fan is up.
 #[track_caller]
-fn hosts_with_ipsec(encap: Encap) -> (Host, Host, Lan) {
+fn a_fan_over_ipsec(encap: Encap) -> Pair {
+    let (mut commands, fanctl) = commands("IPsec");
+    if encap == Encap::Vxlan {
+        assert!(PAGE.contains("Over VXLAN the policies say `proto udp dport 8472` instead of `proto 4`"));
+        commands = commands.replace(" proto 4 ", " proto udp dport 8472 ");
+    }
     let lan = Lan::new();
     let [a, b] = ["172.30.0.28", "172.30.0.27"].map(|address| lan.host(address));
-    let selector = selector(encap);
-    // 16 bytes of key and 4 of salt, for each direction.
-    let keys = [
-        (
-            "172.30.0.28",
-            "172.30.0.27",
-            "0x1001",
-            "0x000102030405060708090a0b0c0d0e0f10111213",
-        ),
-        (
-            "172.30.0.27",
-            "172.30.0.28",
-            "0x1002",
-            "0x202122232425262728292a2b2c2d2e2f30313233",
-        ),
-    ];
-    for (host, own) in [(&a, "172.30.0.28"), (&b, "172.30.0.27")] {
-        for (from, to, spi, key) in keys {
-            let direction = if from == own { "out" } else { "in" };
-            host.ip(&format!(
-                "xfrm state add src {from} dst {to} proto esp spi {spi} mode transport aead rfc4106(gcm(aes)) {key} 128
-                 xfrm policy add src {from} dst {to} {selector} dir {direction} tmpl proto esp mode transport"
-            ));
-        }
-    }
-    (a, b, lan)
+    a.sh(&commands).ok();
+    let other = commands.replace("dir out", "dir OTHER").replace("dir in", "dir out");
+    b.sh(&other.replace("dir OTHER", "dir in")).ok();
+    Pair::up((a, b, lan), &format!("{fanctl} {}", encap.words()))
 }
 
 fn ipsec_carries_a_fan_that_nobody_reads(encap: Encap) {
-    let words = format!("eth0/16 --mtu {MTU} {}", encap.words());
-    let pair = Pair::up(hosts_with_ipsec(encap), &words);
-    pair.works_unread(encap, "esp", MTU);
+    a_fan_over_ipsec(encap).works_unread(encap, "esp", 1400);
 }
 
 /// Who only knows the addresses can no longer speak for a host.
 fn ipsec_refuses_what_comes_in_the_clear(encap: Encap) {
-    let words = format!("eth0/16 --mtu {MTU} {}", encap.words());
-    let pair = Pair::up(hosts_with_ipsec(encap), &words);
+    let pair = a_fan_over_ipsec(encap);
     let mallory = pair.lan.host("172.30.0.26");
     // The neighbour is known, and the real one is heard.
     pair.cb.ping("250.0.28.2").arrives();

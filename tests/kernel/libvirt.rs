@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Encap, Lan, Libvirt, assert_same, own_state};
+use crate::support::{Encap, Lan, Libvirt, becomes, own_state};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("runtime::libvirt")
@@ -41,6 +41,6 @@ fn guests_of_the_network_talk_and_leave_nothing(encap: Encap) {
     ca.all_works(&cb, encap);
     a.virsh("lxc", "destroy web").ok();
     a.virsh("network", "net-destroy fan").ok();
-    assert_same(&before, &hosts[0].dump(), "net-destroy");
+    becomes(&before, &hosts[0], "net-destroy");
     hosts[0].down();
 }

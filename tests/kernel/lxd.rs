@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Encap, Lan, Lxd, assert_same, own_state};
+use crate::support::{Encap, Lan, Lxd, becomes, own_state};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("runtime::lxd")
@@ -40,6 +40,6 @@ fn containers_of_the_profile_talk_and_leave_nothing(encap: Encap) {
     }
     ca.all_works(&cb, encap);
     a.lxc("delete --force web").ok();
-    assert_same(&before, &hosts[0].dump(), "lxc delete");
+    becomes(&before, &hosts[0], "lxc delete");
     hosts[0].down();
 }

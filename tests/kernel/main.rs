@@ -12,6 +12,7 @@ mod fixture;
 mod support;
 
 mod cni;
+mod concurrent;
 mod configured;
 mod converge;
 mod dhcp;
@@ -25,7 +26,7 @@ mod forged;
 mod hostile;
 mod ifupdown;
 mod interop;
-mod killed;
+mod kubernetes;
 mod lab;
 mod leak;
 mod libvirt;
@@ -39,6 +40,7 @@ mod podman;
 mod privileges;
 mod program;
 mod refusals;
+mod remains;
 mod several;
 mod show;
 mod soak;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
     let machine = Machine::probe();
     let modules: &[fn() -> Vec<Case>] = &[
         cni::cases,
+        concurrent::cases,
         configured::cases,
         configured::files::cases,
         converge::cases,
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
         hostile::cases,
         ifupdown::cases,
         interop::cases,
-        killed::cases,
+        kubernetes::cases,
         lab::cases,
         leak::cases,
         libvirt::cases,
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         privileges::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
         refusals::cases,
+        remains::cases,
         several::cases,
         show::cases,
         trace::cases,

@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Case> {
             a_program_of_another_version_is_replaced_by_root,
             a_program_of_another_version_is_left_without_sys_admin,
             looking_takes_nothing,
+            those_of_the_service_suffice_for_dhcp,
         ])
         .once_with(
             &[Need::Tier2],
@@ -243,6 +244,35 @@ fn looking_takes_nothing(encap: Encap) {
     ] {
         host.unchanged(|| host.fanctl_by(none, words).ok());
     }
+}
+
+/// What fan.service leaves, with which another user's dnsmasq is found and ended too.
+fn those_of_the_service_suffice_for_dhcp(encap: Encap) {
+    let unit = include_str!("../../systemd/fan-sandbox.conf");
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("CapabilityBoundingSet=CAP_"));
+    let names: Vec<&str> = lines.flat_map(|line| line.split(" CAP_")).collect();
+    assert!(names.contains(&"BPF") && !names.contains(&"SYS_ADMIN"), "{names:?}");
+    let set = names.join(",+").to_lowercase();
+    let launcher = format!("setpriv --no-new-privs --bounding-set -all,+{set}");
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    host.set_sysctl("ipv4/ip_forward", "1");
+    let before = host.dump();
+    let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
+    host.fanctl_by(&launcher, &format!("{up} --dhcp")).ok();
+    let servers = host.dnsmasqs();
+    host.fanctl_by(&launcher, &format!("{up} --dhcp"))
+        .ok()
+        .stdout_has(&["up already"]);
+    assert!(servers.len() == 1 && servers == host.dnsmasqs(), "{servers:?}");
+    host.fanctl_by(&launcher, &up).ok();
+    assert_eq!(host.dnsmasqs(), []);
+    host.fanctl_by(&launcher, &format!("{up} --dhcp --mtu 1400")).ok();
+    host.fanctl_by(&launcher, "down -e").ok();
+    assert_same(&before, &host.dump(), "down");
 }
 
 /// Starts `fanctl` and looks at it while it waits for its turn, which this test has.

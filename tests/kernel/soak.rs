@@ -154,13 +154,18 @@ impl Machine {
     /// Waits until there is no more than there was: programs and files are freed a moment after their last use.
     #[track_caller]
     fn settles(&self, host: &Host) -> Self {
+        let mut told = None;
         eventually(&format!("all is freed of which there is more than {self:?}"), || {
             let now = Self::look(host);
             let (programs, files) = (&now.programs - &self.programs, now.files.saturating_sub(self.files));
             if programs.is_empty() && files <= FILES_OF_THE_HARNESS {
                 return Some(now);
             }
-            println!("soak: still there: programs {programs:?}, {files} open files more");
+            let left = format!("soak: still there: programs {programs:?}, {files} open files more");
+            if told.as_ref() != Some(&left) {
+                println!("{left}");
+                told = Some(left);
+            }
             None
         })
     }

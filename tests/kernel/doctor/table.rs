@@ -82,8 +82,8 @@ pub fn spell(script: &str, encap: Encap) -> String {
         .replace("WRAPPED", wrapped)
 }
 
-pub fn objects() -> Vec<Row> {
-    use Lost::{Containers, Host, Nothing, World};
+pub fn devices() -> Vec<Row> {
+    use Lost::{Containers, Nothing, World};
     vec![
         row("filters", Containers, "tc filter del dev TUNNEL egress"),
         row("filters", Nothing, "tc filter del dev TUNNEL ingress"),
@@ -94,6 +94,12 @@ pub fn objects() -> Vec<Row> {
         row("tunnel", Containers, "bridge vni delete vni 16384000 dev TUNNEL").of(VXLAN),
         row("bridge", Containers, "ip link set fan-250-0-28 down"),
         row("bridge", World, "ip addr del 250.0.28.1/LEN dev fan-250-0-28"),
+    ]
+}
+
+pub fn settings() -> Vec<Row> {
+    use Lost::{Containers, Host, Nothing, World};
+    vec![
         row("routes", Host, "ip route del 250.0.0.0/8 dev ROUTE"),
         row("routes", World, "ip route del 250.0.28.0/24 dev fan-250-0-28").of(IPIP),
         row(
@@ -128,7 +134,8 @@ pub fn objects() -> Vec<Row> {
         )
         .warned(),
         row("mtu", Nothing, "ip link set fan-250-0-28 mtu 1300"),
-        row("mtu", Lost::Large(1400), "ip link set TUNNEL mtu 1300"),
+        row("mtu", Lost::Large(1400), "ip link set TUNNEL mtu 1300").of(VXLAN),
+        row("mtu", Nothing, "ip link set TUNNEL mtu 1300").of(IPIP),
     ]
 }
 

@@ -37,21 +37,35 @@ impl Cgroup {
         &self.name
     }
 
-    /// The lines of a shell that put it into the cgroup, with all that it starts.
-    pub fn join_script(&self) -> String {
-        let join = |hierarchy: &PathBuf| {
-            let own = hierarchy.join(&self.name);
+    /// The lines of a shell that make it.
+    pub fn make_script(&self) -> String {
+        let make = |own: PathBuf| {
             // A cpuset of version 1 takes nobody in before it has processors and memory.
             format!(
                 "mkdir -p {own}
                  for key in cpuset.cpus cpuset.mems; do
                    [ ! -e {own}/cgroup.clone_children ] || [ ! -e {own}/$key ] || cat {own}/../$key >{own}/$key
-                 done
-                 echo $$ >{own}/cgroup.procs\n",
+                 done\n",
                 own = own.display()
             )
         };
-        self.hierarchies.iter().map(join).collect()
+        self.directories().map(make).collect()
+    }
+
+    /// The lines of a shell that put it into the cgroup, with all that it starts.
+    pub fn join_script(&self) -> String {
+        let join = |own: PathBuf| format!("echo $$ >{}/cgroup.procs\n", own.display());
+        self.make_script() + &self.directories().map(join).collect::<String>()
+    }
+
+    /// The lines of a shell that put it in the place of the whole hierarchies, in the mounts that the shell has.
+    pub fn confine_script(&self) -> String {
+        let bind = |own: PathBuf| format!("mount --bind {} {}/..\n", own.display(), own.display());
+        self.make_script() + &self.directories().map(bind).collect::<String>()
+    }
+
+    fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        self.hierarchies.iter().map(|hierarchy| hierarchy.join(&self.name))
     }
 
     /// Kills what is in it, and removes it. Runs in the namespace, where the hierarchies are.

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::iter;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::{Namespace, Output};
+use super::{DEADLINE, Namespace, Output};
 
 /// What differs from one look to the next although nothing was done.
 const VOLATILE: [&str; 15] = [
@@ -123,6 +124,17 @@ pub fn assert_same(before: &[String], after: &[String], context: &str) {
         difference.is_empty(),
         "the host is not as it was:\n{difference}after\n{context}"
     );
+}
+
+/// Waits until a host is as it was: what watches over containers ends a moment after they do.
+#[track_caller]
+pub fn becomes(before: &[String], host: &Namespace, context: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    let mut now = host.dump();
+    while now != before && Instant::now() < deadline {
+        now = host.dump();
+    }
+    assert_same(before, &now, context);
 }
 
 fn names_in(directory: &str) -> Vec<String> {

@@ -22,6 +22,13 @@ pub struct Act {
     line: String,
 }
 
+impl Act {
+    /// Whether it only asks: a dump of netlink (`NLM_F_DUMP` is 0x300).
+    pub fn is_reading(&self) -> bool {
+        self.call == "sendto" && ["NLM_F_DUMP", "0x300"].iter().any(|flag| self.line.contains(flag))
+    }
+}
+
 impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} number {}: {}", self.call, self.number, self.line)

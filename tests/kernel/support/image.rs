@@ -19,7 +19,7 @@ pub fn tree(directory: &str) -> String {
          mkdir -p {directory}/bin {directory}/tmp {directory}/etc
          cd {directory}
          cp \"$(command -v busybox)\" bin/busybox
-         for applet in sh ip nc ping sleep cat echo netstat udhcpc; do ln -s busybox bin/$applet; done
+         for applet in sh mv ip nc ping sleep cat echo netstat udhcpc; do ln -s busybox bin/$applet; done
          cp \"$(command -v iperf3)\" bin/
          ldd bin/iperf3 | grep -o '/[^ ]*' | while read -r library; do
            mkdir -p .\"${{library%/*}}\"

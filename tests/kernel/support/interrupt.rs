@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
 
-use super::{Host, Output, eventually};
+use super::{Host, Output};
 
 impl Host {
     /// Runs `fanctl … -v` and sends it a signal when it has announced `count` steps. Steps begin with `mark`. Returns
@@ -44,22 +44,5 @@ impl Host {
             return None;
         }
         Some(output)
-    }
-
-    /// Kills `fanctl` at this step, and waits for what it had started. Whether it got that far.
-    #[track_caller]
-    pub fn killed_at(&self, words: &str, count: usize) -> bool {
-        let killed = self.signalled_at(words, "# ", count, Signal::SIGKILL);
-        if let Some(output) = &killed {
-            assert_eq!(output.code, None, "it was killed\n{output}");
-        }
-        eventually("what it had started ends", || {
-            let others = self
-                .processes()
-                .into_iter()
-                .filter(|(_, line)| !line.contains("dnsmasq"));
-            (others.count() == 0).then_some(())
-        });
-        killed.is_some()
     }
 }

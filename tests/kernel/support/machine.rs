@@ -48,7 +48,7 @@ impl Machine {
             if scratch.sysctl("bridge/bridge-nf-call-iptables").is_some() {
                 needs_met.push(Need::BridgeNetfilter);
             }
-            if Path::new("/usr/sbin/iptables-legacy").exists() && can("iptables-legacy -w -S") {
+            if Path::new("/usr/sbin/iptables-legacy-save").exists() && can("iptables-legacy -w -S") {
                 needs_met.push(Need::LegacyIptables);
             }
             if can("ip link add veth7 type veth") && can("ip link add link veth7 name veth7.7 type vlan id 7") {

@@ -31,6 +31,14 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 runtime = "crun"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+infra_image = "fan-test"
+"#;
+
+const STORAGE: &str = r#"
+[storage]
+driver = "vfs"
+runroot = "/run/storage"
+graphroot = "/storage"
 "#;
 
 /// Podman, which is no daemon.
@@ -44,6 +52,19 @@ pub struct Podman<'a> {
 enum Place<'a> {
     Machine(Cgroup),
     Root(Root<'a>),
+}
+
+/// Gives Debian 13's its configuration, and the image of the tests.
+#[track_caller]
+pub fn configure(root: &Root) {
+    for (file, text) in [("containers.conf", NEWER_CONFIGURATION), ("storage.conf", STORAGE)] {
+        root.host().write(&Root::path(&format!("/etc/containers/{file}")), text);
+    }
+    let waits = r#"CMD ["sleep", "3600"]"#;
+    root.sh(&format!(
+        "tar -C /image -c . | podman import --change '{waits}' - {IMAGE}"
+    ))
+    .ok();
 }
 
 impl<'a> Podman<'a> {
@@ -69,15 +90,8 @@ impl<'a> Podman<'a> {
     #[track_caller]
     pub fn with_netavark(host: &'a Host) -> Self {
         let root = Root::on(host);
-        host.write(&Root::path("/etc/containers/containers.conf"), NEWER_CONFIGURATION);
-        host.write(
-            &Root::path("/etc/containers/storage.conf"),
-            "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/storage\"\ngraphroot = \"/storage\"\n",
-        );
+        configure(&root);
         let engine = format!("{} podman", root.enter());
-        let image = Root::path("/image");
-        host.sh(&format!("tar -C {image} -c . | {engine} import - {IMAGE}"))
-            .ok();
         Self {
             host,
             place: Place::Root(root),

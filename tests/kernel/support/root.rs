@@ -66,9 +66,20 @@ impl<'a> Root<'a> {
         Self { host, cgroup, holder }
     }
 
+    /// Whose it is.
+    pub fn host(&self) -> &'a Host {
+        self.host
+    }
+
     /// A file of it, as the host sees it.
     pub fn path(path: &str) -> String {
         format!("{PLACE}{path}")
+    }
+
+    /// Has it see no cgroups but those for containers, for a runtime that cannot be told where to put its own.
+    #[track_caller]
+    pub fn confine(&self) {
+        self.sh(&self.cgroup.confine_script()).ok();
     }
 
     /// The name of a cgroup for containers.

@@ -1,0 +1,365 @@
+//! What is fuzzed: every reader of what others wrote. A target takes any bytes and panics when it finds a mistake: a reader
+//! must not panic, and what it read is written as text or message again and read back as the same.
+//!
+//! Compiled twice: with a fuzzer for each target (`make fuzz`), and into tests/fuzz.rs, which feeds the seeds to them on any
+//! toolchain.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use clap::Parser;
+use fanctl::cli::{Cli, Command};
+use fanctl::config::Config;
+use fanctl::configuration::{Configuration, Source, convert, legacy, toml};
+use fanctl::fan::Fan;
+use fanctl::firewall::{Accept, ForwardChain, Ruleset};
+use fanctl::machine::netlink::Raw;
+use fanctl::machine::{dnsmasq, filter, link, netlink, nft, route, vni};
+use fanctl::mapping::Overlay;
+use fanctl::name::InterfaceName;
+use fanctl::object::{Bridge, Direction, Object, Owner, Tunnel, TunnelKind};
+use fanctl::usage;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
+
+/// A reader, and its oracle.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is that of its seeds' directory too.
+pub const TARGETS: [(&str, Target); 13] = [
+    ("config_toml", config_toml),
+    ("config_legacy", config_legacy),
+    ("arguments", arguments),
+    ("label", label),
+    ("datagram", datagram),
+    ("links", links),
+    ("addresses", addresses),
+    ("routes", routes),
+    ("rules", rules),
+    ("filters", filters),
+    ("vnis", vnis),
+    ("firewall", firewall),
+    ("servers", servers),
+];
+
+fn configs(configuration: &Configuration) -> Vec<&Config> {
+    configuration.entries.iter().map(|entry| &entry.config).collect()
+}
+
+/// Whether a fan is read back from its table as it was written.
+fn is_written_as_read(config: &Config) {
+    let table = convert::table(config);
+    let again = toml::read(&Source::new("fan.toml", &table));
+    assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
+    assert_eq!(configs(&again), [config], "{table}");
+    let values = config.values();
+    let value = |name: &str| {
+        values
+            .iter()
+            .find(|(key, _)| key.name == name)
+            .map(|(_, value)| value.as_str())
+    };
+    assert_eq!(Config::from_values(|key| value(key.name)).as_ref(), Ok(config));
+}
+
+/// /etc/fan.toml.
+pub fn config_toml(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let whole = Configuration::read(&[Source::new("/etc/fan.toml", &text)]);
+    configs(&whole).into_iter().for_each(is_written_as_read);
+    for fault in &whole.faults {
+        assert!(!fault.message.is_empty() && !fault.place.is_empty(), "{fault:?}");
+    }
+}
+
+/// /etc/network/fan, and the way from it to /etc/fan.toml.
+pub fn config_legacy(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let source = Source::new("/etc/network/fan", &text);
+    let read = legacy::read(&source);
+    configs(&read).into_iter().for_each(is_written_as_read);
+    if let Ok(table) = convert::legacy_file(&source) {
+        let again = toml::read(&Source::new("fan.toml", &table));
+        assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
+        assert_eq!(configs(&again), configs(&read), "{table}");
+    }
+}
+
+/// A command line, a word a line.
+pub fn arguments(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let words: Vec<&str> = text.split('\n').collect();
+    match Cli::try_parse_from(["fanctl"].into_iter().chain(words.iter().copied())) {
+        Ok(cli) => match &cli.command {
+            Command::Up(args) if args.all().is_none() => {
+                if let Ok(config) = args.config() {
+                    is_written_as_read(&config);
+                }
+            }
+            Command::Down(args) => {
+                let _ = args.pair();
+            }
+            _ => {}
+        },
+        Err(error) => assert!(!usage::sentence(&error, &words).is_empty()),
+    }
+}
+
+/// The alias of a bridge, behind its name in the first line, or of a tunnel.
+pub fn label(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (name, alias) = text.split_once('\n').unwrap_or(("fan-250-0-28", &text));
+    if let Some(owner) = Tunnel::owner_of_label(alias) {
+        let tunnel = Tunnel {
+            owner,
+            name: InterfaceName::shared_tunnel(),
+            mtu: 1480,
+            forwarding: true,
+            kind: TunnelKind::Ipip,
+        };
+        assert_eq!(Tunnel::owner_of_label(&tunnel.label()), Some(owner));
+    }
+    let Ok(bridge) = name.parse::<InterfaceName>() else {
+        return;
+    };
+    if let Some(fan) = Fan::from_label(&bridge, alias) {
+        let label = fan.label();
+        assert!(label.len() <= 255, "{label}");
+        assert_eq!(Fan::from_label(&bridge, &label), Some(fan), "{label}");
+    }
+}
+
+/// What a socket of netlink receives.
+pub fn datagram(data: &[u8]) {
+    for message in netlink::messages(data).unwrap_or_default() {
+        match message.payload {
+            NetlinkPayload::Error(error) => {
+                if let Some(refusal) = netlink::refusal(&error) {
+                    assert!(!refusal.to_string().is_empty());
+                }
+            }
+            NetlinkPayload::InnerMessage(raw) => drop(raw.read()),
+            _ => {}
+        }
+    }
+}
+
+/// Devices by their index, as a host with two fans has them.
+fn names() -> BTreeMap<u32, InterfaceName> {
+    let names = [
+        "lo",
+        "eth0",
+        "fan-250-0-28",
+        "fan-vx16384000",
+        "fan-251-0-28",
+        "fan-vx16449536",
+        "fan-ipip",
+    ];
+    (1..).zip(names.map(|name| name.parse().expect("a name"))).collect()
+}
+
+fn bridges() -> BTreeMap<InterfaceName, Overlay> {
+    [("fan-250-0-28", "250"), ("fan-251-0-28", "251")]
+        .map(|(name, overlay)| (name.parse().expect("a name"), overlay.parse().expect("an overlay")))
+        .into()
+}
+
+/// A message of this type, as the kernel would send it.
+fn received(kind: u16, payload: &[u8]) -> Option<Message> {
+    let payload = payload.to_vec();
+    Raw { kind, payload }.read()
+}
+
+/// A message of ours, as the kernel would send it back.
+fn sent_back(message: Message) -> Message {
+    let mut datagram = NetlinkMessage::from(message);
+    datagram.finalize();
+    let mut bytes = vec![0; datagram.buffer_len()];
+    datagram.serialize(&mut bytes);
+    let messages = netlink::messages(&bytes).expect("a whole message");
+    let NetlinkPayload::InnerMessage(raw) = &messages[0].payload else {
+        panic!("no message: {messages:?}")
+    };
+    raw.read().expect("a message of ours can be read")
+}
+
+/// The payload of an `RTM_NEWLINK`.
+pub fn links(data: &[u8]) {
+    let Ok(message) = netlink::read_link(data) else { return };
+    let (names, vni) = (names(), BTreeMap::from([(message.header.index, 16_449_536)]));
+    let _ = link::names(std::slice::from_ref(&message));
+    let Some((found, objects)) = link::decode(&message, &names, &vni) else {
+        return;
+    };
+    assert_eq!(found.ours, !objects.is_empty());
+    for object in objects {
+        let (requests, expected) = match object {
+            Object::Bridge(bridge) => {
+                let expected = Bridge {
+                    forwarding: false,
+                    send_redirects: false,
+                    ..bridge.clone()
+                };
+                (link::encode_bridge(&bridge), Object::Bridge(expected))
+            }
+            Object::Tunnel(tunnel) => {
+                let master = match &tunnel.kind {
+                    TunnelKind::Vxlan { bridge, .. } => bridge.as_ref(),
+                    TunnelKind::Ipip => None,
+                };
+                let master = names
+                    .iter()
+                    .find(|(_, name)| Some(*name) == master)
+                    .map(|(index, _)| *index);
+                let expected = Tunnel {
+                    forwarding: false,
+                    ..tunnel.clone()
+                };
+                (link::encode_tunnel(&tunnel, master), Object::Tunnel(expected))
+            }
+            _ => continue,
+        };
+        // What was asked for in two requests comes back in one message.
+        let mut whole = LinkMessage::default();
+        whole.header.index = message.header.index;
+        for (request, _) in requests {
+            let (Message::NewLink(part) | Message::SetLink(part)) = sent_back(request) else {
+                panic!("no link")
+            };
+            whole.attributes.extend(part.attributes);
+        }
+        let (_, again) = link::decode(&whole, &names, &vni).expect("a link");
+        assert_eq!(again, [expected]);
+    }
+}
+
+/// The payload of an `RTM_NEWADDR`.
+pub fn addresses(data: &[u8]) {
+    let Some(Message::NewAddress(message)) = received(20, data) else {
+        return;
+    };
+    let Some((index, address)) = route::decode_address(&message) else {
+        return;
+    };
+    let fan = Fan::from_label(
+        &"fan-250-0-28".parse().expect("a name"),
+        "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
+    );
+    if let Some(Object::Address(object)) = route::own_address(&fan.expect("a fan"), address.address) {
+        let Message::NewAddress(again) = sent_back(Message::NewAddress(route::encode_address(&object, index))) else {
+            panic!("no address")
+        };
+        let (index_again, again) = route::decode_address(&again).expect("an address");
+        assert_eq!((index_again, again.address), (index, object.address));
+    }
+}
+
+/// The payload of an `RTM_NEWROUTE`.
+pub fn routes(data: &[u8]) {
+    let Some(Message::NewRoute(message)) = received(24, data) else {
+        return;
+    };
+    let (names, bridges) = (names(), bridges());
+    let Some(route::Decoded::Own(object)) = route::decode_route(&message, &names, &bridges) else {
+        return;
+    };
+    let request = match &object {
+        Object::Unreachable(overlay, table) => route::encode_unreachable(*overlay, *table),
+        Object::Route(route) => {
+            let index = names
+                .iter()
+                .find(|(_, name)| **name == route.device)
+                .map(|(index, _)| *index);
+            route::encode_route(route, index.expect("a device"))
+        }
+        other => panic!("no route: {other:?}"),
+    };
+    let Message::NewRoute(again) = sent_back(Message::NewRoute(request)) else {
+        panic!("no route")
+    };
+    let Some(route::Decoded::Own(again)) = route::decode_route(&again, &names, &bridges) else {
+        panic!("not ours: {again:?}")
+    };
+    assert_eq!(again, object);
+}
+
+/// The payload of an `RTM_NEWRULE`.
+pub fn rules(data: &[u8]) {
+    let Some(Message::NewRule(message)) = received(32, data) else {
+        return;
+    };
+    let Some(Object::Rule(overlay, table)) = route::decode_rule(&message) else {
+        return;
+    };
+    let Message::NewRule(again) = sent_back(Message::NewRule(route::encode_rule(overlay, table))) else {
+        panic!("no rule")
+    };
+    assert_eq!(route::decode_rule(&again), Some(Object::Rule(overlay, table)));
+}
+
+/// The payload of an `RTM_NEWQDISC` and of an `RTM_NEWTFILTER`.
+pub fn filters(data: &[u8]) {
+    if let Some(Message::NewQueueDiscipline(message)) = received(36, data) {
+        let _ = filter::decode_clsact(&message);
+    }
+    let Some(Message::NewTrafficFilter(message)) = received(44, data) else {
+        return;
+    };
+    let (device, direction) = (InterfaceName::shared_tunnel(), Direction::Ingress);
+    let decode = |message| filter::decode(message, &device, Owner::Shared, direction);
+    let Some((Object::Filter(found), attached)) = decode(&message) else {
+        return;
+    };
+    let stdin = std::io::stdin();
+    let mut request = filter::encode(&found, 4, Some(stdin.as_fd()));
+    // The kernel tells the number of the program that it was given a descriptor of.
+    for attribute in &mut request.attributes {
+        if let TcAttribute::Options(options) = attribute {
+            options.push(TcOption::Bpf(TcFilterBpfOption::ProgId(attached.id)));
+        }
+    }
+    let Message::NewTrafficFilter(again) = sent_back(Message::NewTrafficFilter(request)) else {
+        panic!("no filter")
+    };
+    assert_eq!(decode(&again), Some((Object::Filter(found), attached)));
+}
+
+/// The payload of an `RTM_NEWTUNNEL`.
+pub fn vnis(data: &[u8]) {
+    if let Some((index, vni)) = vni::decode(data) {
+        assert_eq!(vni::decode(&vni::encode(index, vni)), Some((index, vni)));
+    }
+}
+
+/// What `nft list` prints.
+pub fn firewall(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = nft::Chains::read(&text);
+    let table = Ruleset::new(text.to_string());
+    assert_eq!(Ruleset::new(table.script().to_string()), table);
+    for (accept, handle) in nft::accepts(&text) {
+        let rule = accept.rule();
+        let rule = rule.split_once(&format!("{} ", accept.chain)).map(|(_, rule)| rule);
+        assert_eq!(
+            Accept::from_rule(accept.chain, rule.expect("a rule")),
+            Some(accept.clone())
+        );
+        let script = nft::deletion(&accept, &text);
+        if let Some(handle) = handle {
+            assert!(script.contains(&format!("handle {handle}\n")), "{script}");
+        }
+    }
+    for line in text.lines() {
+        let _ = Accept::from_rule(ForwardChain::Forward, line);
+    }
+}
+
+/// The command line of a dnsmasq.
+pub fn servers(data: &[u8]) {
+    if let Some(server) = dnsmasq::decode(data) {
+        let line = format!("dnsmasq\0{}", server.arguments.join("\0"));
+        assert_eq!(dnsmasq::decode(line.as_bytes()), Some(server));
+    }
+}

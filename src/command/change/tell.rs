@@ -1,0 +1,120 @@
+//! What was done, told to a person, or to a script as JSON.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::{Change, Done};
+use crate::cli::OutputArgs;
+use crate::command::{bridges, json};
+use crate::error::Error;
+use crate::mapping::Overlay;
+use crate::report::Report;
+
+impl Change {
+    /// Tells what was done.
+    pub fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
+        if self.output.dry_run {
+            return self.tell_way(done.lines(), out);
+        }
+        if self.output.json {
+            return json(&self.outcome(done), out);
+        }
+        Ok(writeln!(out, "{}", done.sentence)?)
+    }
+
+    /// Tells what was done of several fans; `nothing` is said when there was none.
+    pub fn tell_all(&self, ends: Vec<End>, nothing: &str, out: &mut dyn Write) -> Result<(), Error> {
+        if ends.is_empty() {
+            return self.output.tell_nothing(nothing, out);
+        }
+        let (mut done, mut outcomes, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for (overlay, result) in ends {
+            match result {
+                Ok(end) => {
+                    outcomes.push(self.outcome(&end));
+                    done.push(end);
+                }
+                Err(error) => {
+                    let error = error.about(&format!("fan {overlay}"));
+                    outcomes.push(Outcome::failed(overlay, &error));
+                    left.push(error);
+                }
+            }
+        }
+        let told = if self.output.dry_run {
+            self.tell_way(done.iter().flat_map(Done::lines), out)
+        } else if self.output.json {
+            json(&outcomes, out)
+        } else {
+            done.iter()
+                .try_for_each(|end| writeln!(out, "{}", end.sentence))
+                .map_err(Error::from)
+        };
+        Error::all(told.err().into_iter().chain(left).collect())
+    }
+
+    fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {
+        if self.output.json {
+            return json(&lines.collect::<Vec<_>>(), out);
+        }
+        Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
+    }
+
+    fn outcome(&self, done: &Done) -> Outcome {
+        let bridge = bridges(&self.owned).find(|bridge| Some(bridge.fan.overlay()) == done.overlay);
+        Outcome {
+            overlay: done.overlay,
+            changed: done.changed(),
+            fan: bridge.map(|bridge| Report::new(bridge, &self.owned, &self.host)),
+            error: None,
+        }
+    }
+}
+
+/// How it went with one fan of several.
+pub type End = (Overlay, Result<Done, Error>);
+
+/// What `--json` tells of a fan that was to be changed.
+#[derive(Default, Serialize)]
+pub struct Outcome {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<Overlay>,
+    changed: bool,
+    /// The fan as it is up now.
+    fan: Option<Report>,
+    /// Why it is not as asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Outcome {
+    fn failed(overlay: Overlay, error: &Error) -> Self {
+        Self {
+            overlay: Some(overlay),
+            error: Some(error.to_string()),
+            ..Self::default()
+        }
+    }
+}
+
+impl OutputArgs {
+    /// Tells that of several fans there is none.
+    pub(in crate::command) fn tell_nothing(self, sentence: &str, out: &mut dyn Write) -> Result<(), Error> {
+        if self.json {
+            return json(&[(); 0], out);
+        }
+        if self.dry_run {
+            return Ok(());
+        }
+        Ok(writeln!(out, "{sentence}")?)
+    }
+
+    /// Tells on standard error, where that was asked for.
+    pub(in crate::command) fn note(self, line: &str) {
+        if self.verbose {
+            // That nobody listens is no reason to stop in the middle of a plan.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+}

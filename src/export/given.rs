@@ -1,0 +1,165 @@
+//! Networks as runtimes have them, by what the runtimes say: `docker network inspect`, daemon.json, `podman network inspect`,
+//! a list of CNI plugins. All of it is JSON.
+
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+use serde_json::Value;
+
+use super::Runtime;
+
+/// A network of a runtime's, as far as a fan cares. What the runtime does not say is none or empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// What the runtime calls it.
+    pub name: String,
+    /// The bridge; none where the runtime makes one of its own.
+    pub bridge: Option<String>,
+    /// What containers have on link.
+    pub subnet: Option<Ipv4Network>,
+    /// The first and the last address that may be given out, if not to be kept out.
+    pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Where containers send what is not on link.
+    pub gateway: Option<Ipv4Addr>,
+    /// Addresses in the range that are not given out.
+    pub kept_out: Vec<Ipv4Addr>,
+    /// Bytes.
+    pub mtu: Option<u32>,
+    /// Whether the runtime sees to the bridge, and removes it.
+    pub manages_bridge: bool,
+}
+
+/// A text of a field that may not be there, read as what it stands for.
+fn read<T: std::str::FromStr>(value: &Value) -> Option<T> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        _ => None,
+    }
+}
+
+fn whole(network: Ipv4Network) -> (Ipv4Addr, Ipv4Addr) {
+    (network.network(), network.broadcast())
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The networks that a runtime says it has. `is_daemon` tells of Docker that the text is its daemon.json.
+///
+/// # Errors
+/// A sentence: this is nothing that the runtime would say.
+pub fn networks(runtime: Runtime, text: &str, is_daemon: bool) -> Result<Vec<Given>, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+    let networks: Vec<Given> = match runtime {
+        Runtime::Docker if is_daemon => value.is_object().then(|| docker_daemon(&value)).into_iter().collect(),
+        Runtime::Docker => list(&value).iter().filter_map(docker).collect(),
+        Runtime::Podman => list(&value).iter().filter_map(podman).collect(),
+        _ => list(&value["plugins"])
+            .iter()
+            .filter_map(|plugin| cni(&value, plugin))
+            .collect(),
+    };
+    if networks.is_empty() {
+        return Err(format!("names no network of {runtime}"));
+    }
+    Ok(networks)
+}
+
+/// One of `docker network inspect`.
+fn docker(network: &Value) -> Option<Given> {
+    let option = |key: &str| &network["Options"][format!("com.docker.network.{key}")];
+    let config = list(&network["IPAM"]["Config"]).iter();
+    let config = config
+        .clone()
+        .find(|config| read::<Ipv4Network>(&config["Subnet"]).is_some());
+    let config = config.unwrap_or(&Value::Null);
+    let subnet: Option<Ipv4Network> = read(&config["Subnet"]);
+    let others = config["AuxiliaryAddresses"].as_object().into_iter().flatten();
+    let mut kept_out: Vec<Ipv4Addr> = others.filter_map(|(_, address)| read(address)).collect();
+    kept_out.extend(
+        subnet
+            .into_iter()
+            .flat_map(|subnet| [subnet.network(), subnet.broadcast()]),
+    );
+    Some(Given {
+        name: read(&network["Name"])?,
+        bridge: read(option("bridge.name")),
+        subnet,
+        range: read(&config["IPRange"]).or(subnet).map(whole),
+        gateway: read(&config["Gateway"]),
+        kept_out,
+        mtu: read(option("driver.mtu")),
+        manages_bridge: false,
+    })
+}
+
+/// Docker's daemon.json, whose subnet and gateway are what the bridge has.
+fn docker_daemon(daemon: &Value) -> Given {
+    Given {
+        name: "bridge".into(),
+        bridge: read(&daemon["bridge"]),
+        range: read(&daemon["fixed-cidr"]).map(whole),
+        mtu: read(&daemon["mtu"]),
+        ..Given::default()
+    }
+}
+
+/// One of `podman network inspect`.
+fn podman(network: &Value) -> Option<Given> {
+    let subnets = list(&network["subnets"]).iter();
+    let config = subnets
+        .clone()
+        .find(|config| read::<Ipv4Network>(&config["subnet"]).is_some());
+    let config = config.unwrap_or(&Value::Null);
+    let subnet: Option<Ipv4Network> = read(&config["subnet"]);
+    let (first, last) = (&config["lease_range"]["start_ip"], &config["lease_range"]["end_ip"]);
+    let whole = subnet.map(whole);
+    Some(Given {
+        name: read(&network["name"])?,
+        bridge: read(&network["network_interface"]),
+        subnet,
+        range: read(first)
+            .or(whole.map(|range| range.0))
+            .zip(read(last).or(whole.map(|range| range.1))),
+        gateway: read(&config["gateway"]),
+        kept_out: subnet
+            .into_iter()
+            .flat_map(|subnet| [subnet.network(), subnet.broadcast()])
+            .collect(),
+        mtu: read(&network["options"]["mtu"]),
+        manages_bridge: network["options"]["mode"] != "unmanaged",
+    })
+}
+
+/// A plugin of a list, if it is one that puts containers on a bridge.
+fn cni(list_of: &Value, plugin: &Value) -> Option<Given> {
+    (plugin["type"] == "bridge").then_some(())?;
+    let ipam = &plugin["ipam"];
+    // Before there were ranges, there was one.
+    let range = if ipam["ranges"][0][0].is_object() {
+        &ipam["ranges"][0][0]
+    } else {
+        ipam
+    };
+    let subnet: Option<Ipv4Network> = read(&range["subnet"]);
+    let whole = subnet.map(whole);
+    let (first, last) = (&range["rangeStart"], &range["rangeEnd"]);
+    Some(Given {
+        name: read(&list_of["name"])?,
+        bridge: read(&plugin["bridge"]),
+        subnet,
+        range: read(first)
+            .or(whole.map(|range| range.0))
+            .zip(read(last).or(whole.map(|range| range.1))),
+        // host-local takes the first address where none is named.
+        gateway: read(&range["gateway"]).or(whole.map(|(first, _)| Ipv4Addr::from(u32::from(first) + 1))),
+        kept_out: subnet
+            .into_iter()
+            .flat_map(|subnet| [subnet.network(), subnet.broadcast()])
+            .collect(),
+        mtu: read(&plugin["mtu"]),
+        manages_bridge: false,
+    })
+}

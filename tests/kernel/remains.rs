@@ -1,0 +1,172 @@
+//! What is left of a fan whose bridge somebody took is found, named and taken away; and who is killed in the middle leaves
+//! nothing that works on behind the back of whoever comes next.
+
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::case::{Case, Cases};
+use crate::named;
+use crate::support::{Encap, Host, Lan, Output, assert_same, eventually};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("remains")
+        .only_ipip_in_tier_3()
+        .each(named![
+            what_remains_of_a_fan_is_named_and_goes,
+            what_remains_is_brought_up_again,
+            what_remains_keeps_an_overlapping_fan_down,
+            a_bridge_that_lost_its_label_is_left_alone,
+        ])
+        .once(named![what_a_killed_command_runs_is_waited_for])
+        .list()
+}
+
+const FILE: &str = "/run/fan.toml";
+
+struct Configured {
+    host: Host,
+    before: Vec<String>,
+    _lan: Lan,
+}
+
+impl Configured {
+    fn new() -> Self {
+        let lan = Lan::new();
+        let host = lan.host("172.30.0.28");
+        host.set_sysctl("ipv4/ip_forward", "1");
+        let before = host.dump();
+        host.write("/run/none.toml", "");
+        Self {
+            host,
+            before,
+            _lan: lan,
+        }
+    }
+
+    #[track_caller]
+    fn up_a(&self, encap: Encap) -> Vec<String> {
+        let table =
+            format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\ndhcp = true\n");
+        self.host.write(FILE, &table);
+        self.host.fanctl(&format!("up -a --config {FILE}")).ok();
+        self.host.dump()
+    }
+}
+
+fn what_remains_of_a_fan_is_named_and_goes(encap: Encap) {
+    let configured = Configured::new();
+    let host = &configured.host;
+    for removal in [
+        "down -a",
+        "reload --config /run/none.toml",
+        "down 250.0.0.0/8 default/16",
+        "down -e",
+    ] {
+        configured.up_a(encap);
+        host.ip("link del fan-250-0-28");
+        let said = "fanctl: fan 250.0.0.0/8 has lost its bridge; bring it up again, or take away what remains: \
+                    fanctl down 250.0.0.0/8 default/16\n";
+        for show in ["show", "show --json"] {
+            assert_eq!(host.fanctl(show).ok().stderr, said);
+        }
+        let status = host.fanctl("status --config /run/none.toml").exits(4);
+        status.stdout_has(&[
+            "fan 250.0.0.0/8: wanted no more",
+            "ip route delete unreachable 250.0.0.0/8",
+        ]);
+        let output = host.fanctl(removal).ok();
+        assert_same(&configured.before, &host.dump(), &output.to_string());
+        assert_eq!(host.fanctl("show").ok().stderr, "");
+    }
+    // Killed at the last step of all, a command leaves this.
+    host.ip("route add unreachable 250.0.0.0/8 metric 4278198272 proto 250");
+    host.fanctl("show")
+        .ok()
+        .stderr_has(&["fan 250.0.0.0/8 has lost its bridge"]);
+    host.fanctl("down -a").ok();
+    assert_same(&configured.before, &host.dump(), "down -a");
+}
+
+fn what_remains_is_brought_up_again(encap: Encap) {
+    let configured = Configured::new();
+    let host = &configured.host;
+    // A DHCP server that lost its bridge is started again, so the process is another.
+    let without_processes = |mut facts: Vec<String>| {
+        facts.retain(|fact| !fact.starts_with("process "));
+        facts
+    };
+    let whole = without_processes(configured.up_a(encap));
+    for repair in ["reload", "up -a"] {
+        host.ip("link del fan-250-0-28");
+        let output = host.fanctl(&format!("{repair} --config {FILE}")).ok();
+        assert_same(&whole, &without_processes(host.dump()), &output.to_string());
+        assert_eq!(host.dnsmasqs().len(), 1, "its DHCP server");
+    }
+}
+
+fn what_remains_keeps_an_overlapping_fan_down(encap: Encap) {
+    let configured = Configured::new();
+    let host = &configured.host;
+    configured.up_a(encap);
+    host.ip("link del fan-250-0-28");
+    let up = format!("up 250.0.0.0/9 eth0/16 {}", encap.words());
+    let refusal = host.unchanged(|| host.fanctl(&up).refused());
+    refusal.stderr_has(&[
+        "overlay '250.0.0.0/9' overlaps what remains of fan 250.0.0.0/8",
+        "fanctl down 250.0.0.0/8 default/16",
+    ]);
+    host.fanctl("down 250.0.0.0/8 default/16").ok();
+    host.fanctl(&up).ok();
+}
+
+/// Containers may be behind it, so that only who names it, or everything, takes it away.
+fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
+    let configured = Configured::new();
+    let host = &configured.host;
+    configured.up_a(encap);
+    let container = host.container("250.0.28.2");
+    host.ip("link set fan-250-0-28 alias mine");
+    for careful in ["down -a", "reload --config /run/none.toml"] {
+        host.unchanged(|| host.fanctl(careful).ok());
+    }
+    let said = host.fanctl("show").ok();
+    said.stderr_has(&["fan 250.0.0.0/8 has a bridge whose alias somebody changed"]);
+    container.ping("250.0.28.1").arrives();
+    host.fanctl("down 250.0.0.0/8 default/16").ok();
+    assert_eq!(host.fanctl("show").ok().stderr, "");
+}
+
+/// An `nft` that waits stands for one that has much to do.
+fn what_a_killed_command_runs_is_waited_for() {
+    let configured = Configured::new();
+    let host = &configured.host;
+    let nft = "#!/bin/sh\nPATH=${PATH#*:}\ncase $1 in -f) test -e /run/busy || { echo $$ >/run/busy; read line </run/go; } ;; esac\nexec nft \"$@\"\n";
+    host.sh("mount -t tmpfs tmpfs /usr/local/sbin; mkfifo /run/go").ok();
+    host.write("/usr/local/sbin/nft", nft);
+    host.sh("chmod 755 /usr/local/sbin/nft").ok();
+    let mut up = Command::new(Host::program());
+    up.args("up 250.0.0.0/8 eth0/16 --encap vxlan".split(' '));
+    let up = host.spawn(up);
+    eventually("nft is at work", || {
+        host.exec("test -s /run/busy").code.filter(|code| *code == 0)
+    });
+    kill(Pid::from_raw(up.id().cast_signed()), Signal::SIGKILL).expect("it lives");
+    assert_eq!(Output::of("up".into(), up).code, None, "it was killed");
+
+    let mut down = Command::new(Host::program());
+    down.args(["down", "-e"]);
+    let mut down = host.spawn(down);
+    let is_locked = "for lock in /run/fan/*.lock; do flock --nonblock $lock true && exit 1; done; true";
+    host.sh(is_locked).ok();
+    assert!(down.try_wait().expect("a child").is_none(), "it waits");
+    host.sh("echo >/run/go").ok();
+    Output::of("down -e".into(), down).ok();
+    assert_same(&configured.before, &host.dump(), "up killed, then down -e");
+
+    // A DHCP server stays, and is not waited for.
+    host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan dhcp").ok();
+    assert_eq!(host.dnsmasqs().len(), 1);
+    host.sh(is_locked).exits(1);
+}
