@@ -199,9 +199,9 @@ impl fmt::Debug for Ruleset {
 /// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
 /// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
 /// would look inside before it had arrived. A source route would change the destination behind the guard's back; and an ICMP
-/// error belongs to the conversation that it quotes, whoever sent it. `genuine` translates what goes to other slices into what it is: the kernel
-/// translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat` lets containers
-/// reach what the host reaches.
+/// error belongs to the conversation that it quotes, whoever sent it. `genuine` translates what goes to other slices into
+/// what it is: the kernel translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat`
+/// lets containers reach what the host reaches.
 ///
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
 /// of the fan, says neither that it comes from another slice nor that it comes from the host. See [`ports`].
@@ -261,17 +261,24 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     Ruleset::new(script)
 }
 
-/// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address that a container
-/// here can have, which is one of our slice after the bridge's own. It holds for all bridges of the host: there is no telling them apart
-/// without a kernel that has `meta ibrname` (`CONFIG_NFT_BRIDGE_META`), and nobody else has addresses of the overlay.
+/// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address of our slice
+/// that the bridge does not hold. Docker gives out the slice's first and last address too where the whole overlay is on
+/// link. It holds for all bridges of the host: there is no telling them apart without a kernel that has `meta ibrname`
+/// (`CONFIG_NFT_BRIDGE_META`), and nobody else has addresses of the overlay.
 ///
 /// A tag of VLAN 0 is no tag to those who receive it, so the rules look at what is behind the first one, where the kernel
 /// keeps it (`meta protocol`); of two such tags both are taken off behind our back (`__netif_receive_skb_core`,
 /// net/core/dev.c at v6.12).
 fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
-    let (overlay, last) = (fan.overlay(), fan.slice().broadcast());
-    let first = Ipv4Addr::from(u32::from(fan.gateway()) + 1);
-    let posing = |source| format!("{source} {overlay} {source} != {first}-{last} counter drop");
+    let (overlay, slice) = (fan.overlay(), fan.slice());
+    let (first, last) = (
+        u32::from(fan.gateway()) + u32::from(fan.host_reserve),
+        slice.broadcast(),
+    );
+    // A range of one address is none to nft.
+    let behind = (first < last.into()).then(|| format!("{}-", Ipv4Addr::from(first)));
+    let own = format!("{{ {}, {}{last} }}", slice.network(), behind.unwrap_or_default());
+    let posing = |source| format!("{source} {overlay} {source} != {own} counter drop");
     let mut rules = vec![
         ("posing", posing("ip saddr")),
         ("posing by arp", format!("meta protocol arp {}", posing("arp saddr ip"))),
@@ -342,13 +349,21 @@ mod tests {
         assert_eq!(
             over_ipip[..2],
             [
-                "ip saddr 250.0.0.0/8 ip saddr != 250.0.28.2-250.0.28.255 counter drop",
-                "meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != 250.0.28.2-250.0.28.255 counter drop",
+                "ip saddr 250.0.0.0/8 ip saddr != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
+                "meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
             ]
         );
         let over_vxlan = rules(Encapsulation::Vxlan);
         assert_eq!(over_vxlan[0], "iifname \"fan-vx16384000\" accept");
         assert_eq!(over_vxlan[1..], over_ipip);
+        let all_held = Fan {
+            host_reserve: 254,
+            ..announced()
+        };
+        assert_eq!(
+            ports(&all_held)[0].1,
+            "ip saddr 250.0.0.0/8 ip saddr != { 250.0.28.0, 250.0.28.255 } counter drop"
+        );
     }
 
     #[test]
