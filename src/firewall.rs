@@ -198,8 +198,8 @@ impl fmt::Debug for Ruleset {
 /// connections that somebody's destination NAT made may go to it; it stands behind destination NAT (priority
 /// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
 /// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
-/// would look inside before it had arrived. A source route would change the destination behind the guard's back; and an ICMP
-/// error belongs to the conversation that it quotes, whoever sent it. `genuine` translates what goes to other slices into
+/// would look inside before it had arrived. And an ICMP error belongs to the conversation that it quotes, whoever sent it.
+/// `routed` sees what a source route has turned behind the guard's back. `genuine` translates what goes to other slices into
 /// what it is: the kernel translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat`
 /// lets containers reach what the host reaches.
 ///
@@ -215,8 +215,6 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     };
     let mut guard = vec![
         ("loopback", "iifname \"lo\" accept".to_string()),
-        ("routed by its sender", "ip option lsrr exists counter drop".into()),
-        ("routed by its sender", "ip option ssrr exists counter drop".into()),
         (
             "wrapped by no host",
             format!("{wrapped} ip saddr != {underlay} counter drop"),
@@ -246,6 +244,12 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         "type filter hook prerouting priority -90; policy accept;",
         &guard,
     );
+    chain(
+        &mut script,
+        "routed",
+        "type filter hook forward priority -90; policy accept;",
+        &routed(fan),
+    );
     let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
     chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
@@ -259,6 +263,20 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     chain(&mut script, "ports", hook, &ports(fan));
     script.push_str("}\n");
     Ruleset::new(script)
+}
+
+/// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
+/// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
+/// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
+fn routed(fan: &Fan) -> Vec<(&'static str, String)> {
+    let devices = match fan.encapsulation {
+        Encapsulation::Ipip => format!("{{ \"{}\", \"{}\" }}", fan.bridge, fan.tunnel()),
+        Encapsulation::Vxlan => format!("\"{}\"", fan.bridge),
+    };
+    let by_sender = |way| format!("{way} {devices} ip hdrlength > 5 fib daddr type local counter drop");
+    ["iifname", "oifname"]
+        .map(|way| ("routed by its sender", by_sender(way)))
+        .into()
 }
 
 /// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address of our slice

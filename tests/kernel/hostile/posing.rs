@@ -82,7 +82,9 @@ fn tags_do_not_hide_another_slice(encap: Encap) {
          link add link once name twice type vlan id 0
          link set once up
          link set twice up");
-    let victim = Capture::on(&stage.victim, "eth0", "udp port 7777 or vlan");
+    // Not `vlan`: all that stands behind it in a filter is looked for behind a tag (pcap-filter(7)).
+    let filter = "udp port 7777 or ether proto 0x8100 or ether proto 0x88a8";
+    let victim = Capture::on(&stage.victim, "eth0", filter);
     for (device, rule) in [("once", "posing"), ("twice", "hidden by tags")] {
         stage.hostile.ip(&format!(
             "route replace {VICTIM}/32 dev {device}
