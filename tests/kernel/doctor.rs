@@ -18,6 +18,7 @@ use table::{Lost, Row, spell};
 pub fn cases() -> Vec<Case> {
     Cases::of("doctor")
         .only_ipip_in_tier_3()
+        .only_on("6.1")
         .each(named![
             damaged_devices_are_named_and_mended,
             damaged_settings_are_named_and_mended,

@@ -10,6 +10,7 @@ use crate::support::{Encap, Host, Lan, assert_same, is_emulated};
 pub fn cases() -> Vec<Case> {
     Cases::of("faults")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![
             up_at_every_call,
             down_at_every_call,

@@ -13,6 +13,7 @@ use crate::support::{Encap, Host, Lan, Output, assert_same, eventually};
 pub fn cases() -> Vec<Case> {
     Cases::of("remains")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![
             what_remains_of_a_fan_is_named_and_goes,
             what_remains_is_brought_up_again,

@@ -135,6 +135,7 @@ impl Machine {
             Need::Docker => "no Docker in this guest".into(),
             Need::Cni => "no CNI plugins in this guest".into(),
             Need::Tier2 => "left to tier 2".into(),
+            Need::Series(series) => format!("left to kernel {series}"),
             Need::Tier3 => "left to tier 3: it needs a kernel to itself".into(),
             Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
             Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
@@ -143,7 +144,10 @@ impl Machine {
     }
 
     fn has(&self, need: Need) -> bool {
-        self.needs_met.contains(&need)
+        match need {
+            Need::Series(series) => !self.emulated || self.release.starts_with(&format!("{series}.")),
+            _ => self.needs_met.contains(&need),
+        }
     }
 
     fn is_tier_3(&self) -> bool {
