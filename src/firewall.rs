@@ -166,6 +166,16 @@ impl Ruleset {
     pub fn script(&self) -> &str {
         &self.script
     }
+
+    /// The text for a kernel that cannot tell bridges apart. The rules keep their digests: it is the same ruleset.
+    #[must_use]
+    pub fn for_every_bridge(&self) -> String {
+        let everywhere = |line: &str| match line.split_once(HERE) {
+            Some((before, rest)) => format!("{before}{}\n", rest.split_once("\" ").map_or(rest, |(_, rule)| rule)),
+            None => format!("{line}\n"),
+        };
+        self.script.lines().map(everywhere).collect()
+    }
 }
 
 /// What a line of a table contributes to its identity.
@@ -198,10 +208,10 @@ impl fmt::Debug for Ruleset {
 /// connections that somebody's destination NAT made may go to it; it stands behind destination NAT (priority
 /// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
 /// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
-/// would look inside before it had arrived. A source route would change the destination behind the guard's back; and an ICMP
-/// error belongs to the conversation that it quotes, whoever sent it. `genuine` translates what goes to other slices into what it is: the kernel
-/// translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat` lets containers
-/// reach what the host reaches.
+/// would look inside before it had arrived. And an ICMP error belongs to the conversation that it quotes, whoever sent it.
+/// `routed` sees what a source route has turned behind the guard's back. `genuine` translates what goes to other slices into
+/// what it is: the kernel translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat`
+/// lets containers reach what the host reaches.
 ///
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
 /// of the fan, says neither that it comes from another slice nor that it comes from the host. See [`ports`].
@@ -215,8 +225,6 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     };
     let mut guard = vec![
         ("loopback", "iifname \"lo\" accept".to_string()),
-        ("routed by its sender", "ip option lsrr exists counter drop".into()),
-        ("routed by its sender", "ip option ssrr exists counter drop".into()),
         (
             "wrapped by no host",
             format!("{wrapped} ip saddr != {underlay} counter drop"),
@@ -246,6 +254,12 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         "type filter hook prerouting priority -90; policy accept;",
         &guard,
     );
+    chain(
+        &mut script,
+        "routed",
+        "type filter hook forward priority -90; policy accept;",
+        &routed(fan),
+    );
     let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
     chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
@@ -261,23 +275,51 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     Ruleset::new(script)
 }
 
-/// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address that a container
-/// here can have, which is one of our slice after the bridge's own. It holds for all bridges of the host: there is no telling them apart
-/// without a kernel that has `meta ibrname` (`CONFIG_NFT_BRIDGE_META`), and nobody else has addresses of the overlay.
+/// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
+/// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
+/// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
+fn routed(fan: &Fan) -> Vec<(&'static str, String)> {
+    let devices = match fan.encapsulation {
+        Encapsulation::Ipip => format!("{{ \"{}\", \"{}\" }}", fan.bridge, fan.tunnel()),
+        Encapsulation::Vxlan => format!("\"{}\"", fan.bridge),
+    };
+    let by_sender = |way| format!("{way} {devices} ip hdrlength > 5 fib daddr type local counter drop");
+    ["iifname", "oifname"]
+        .map(|way| ("routed by its sender", by_sender(way)))
+        .into()
+}
+
+/// How a rule of the bridge family begins that is for one bridge, whose name follows.
+const HERE: &str = "meta ibrname \"";
+
+/// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address of our slice
+/// that the bridge does not hold. Docker gives out the slice's first and last address too where the whole overlay is on
+/// link. On a kernel without `meta ibrname` (`CONFIG_NFT_BRIDGE_META`) it holds for all bridges of the host: see
+/// [`Ruleset::for_every_bridge`].
 ///
 /// A tag of VLAN 0 is no tag to those who receive it, so the rules look at what is behind the first one, where the kernel
 /// keeps it (`meta protocol`); of two such tags both are taken off behind our back (`__netif_receive_skb_core`,
 /// net/core/dev.c at v6.12).
 fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
-    let (overlay, last) = (fan.overlay(), fan.slice().broadcast());
-    let first = Ipv4Addr::from(u32::from(fan.gateway()) + 1);
-    let posing = |source| format!("{source} {overlay} {source} != {first}-{last} counter drop");
+    let (overlay, slice) = (fan.overlay(), fan.slice());
+    let (first, last) = (
+        u32::from(fan.gateway()) + u32::from(fan.host_reserve),
+        slice.broadcast(),
+    );
+    // A range of one address is none to nft.
+    let behind = (first < last.into()).then(|| format!("{}-", Ipv4Addr::from(first)));
+    let own = format!("{{ {}, {}{last} }}", slice.network(), behind.unwrap_or_default());
+    let here = format!("{HERE}{}\" ", fan.bridge);
+    let posing = |source| format!("{source} {overlay} {source} != {own} counter drop");
     let mut rules = vec![
-        ("posing", posing("ip saddr")),
-        ("posing by arp", format!("meta protocol arp {}", posing("arp saddr ip"))),
+        ("posing", format!("{here}{}", posing("ip saddr"))),
+        (
+            "posing by arp",
+            format!("{here}meta protocol arp {}", posing("arp saddr ip")),
+        ),
         (
             "hidden by tags",
-            "meta protocol { 0x8100, 0x88a8 } @ll,112,16 & 0xfff == 0 counter drop".into(),
+            format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop"),
         ),
     ];
     if fan.encapsulation == Encapsulation::Vxlan {
@@ -342,13 +384,22 @@ mod tests {
         assert_eq!(
             over_ipip[..2],
             [
-                "ip saddr 250.0.0.0/8 ip saddr != 250.0.28.2-250.0.28.255 counter drop",
-                "meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != 250.0.28.2-250.0.28.255 counter drop",
+                "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 \
+                 ip saddr != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
+                "meta ibrname \"fan-250-0-28\" meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
             ]
         );
         let over_vxlan = rules(Encapsulation::Vxlan);
         assert_eq!(over_vxlan[0], "iifname \"fan-vx16384000\" accept");
         assert_eq!(over_vxlan[1..], over_ipip);
+        let all_held = Fan {
+            host_reserve: 254,
+            ..announced()
+        };
+        assert_eq!(
+            ports(&all_held)[0].1,
+            "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 ip saddr != { 250.0.28.0, 250.0.28.255 } counter drop"
+        );
     }
 
     #[test]
@@ -360,6 +411,13 @@ mod tests {
             .replace("counter drop", "counter packets 7 bytes 420 drop")
             .replace("table ip fan-250.0.0.0/8", "table ip fan-250.0.0.0/8 ");
         assert_eq!(Ruleset::new(printed), ours);
+        let everywhere = ours.for_every_bridge();
+        assert!(
+            ours.script()
+                .contains("\t\tmeta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8")
+        );
+        assert!(everywhere.contains("\t\tip saddr 250.0.0.0/8") && !everywhere.contains("ibrname"));
+        assert_eq!(Ruleset::new(everywhere), ours);
     }
 
     #[test]

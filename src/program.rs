@@ -352,11 +352,13 @@ impl Generator {
             Encapsulation::Ipip => format!("TTL {TTL}, TOS of the inner packet"),
             Encapsulation::Vxlan => format!("TTL {TTL}"),
         };
+        // Not the other way round: without CAP_PERFMON the verifier of Linux 6.1 takes a number in the first half of eight bytes
+        // for one that the second half must not touch any more (`check_stack_write_fixed_off`, kernel/bpf/verifier.c).
         self.asm
-            .note("the tunnel key: id")
-            .store(Size::U32, (R10, stack::KEY_ID), id)
-            .note("outer destination")
+            .note("the tunnel key: outer destination")
             .store(Size::U32, (R10, stack::KEY_REMOTE), DESTINATION)
+            .note("id")
+            .store(Size::U32, (R10, stack::KEY_ID), id)
             .store(Size::U64, (R10, stack::KEY_REMOTE_IPV6), 0)
             .store(Size::U32, (R10, stack::KEY_REMOTE_IPV6 + 8), 0)
             .note(tos_note)

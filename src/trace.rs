@@ -3,6 +3,7 @@
 //! From what the kernel holds and answers follow the [`steps`]; from what came of the [`probe`]s follows the
 //! [`verdict`]: one sentence that names who is to blame, and what to do next. Nothing here asks or sends anything.
 
+pub mod cause;
 pub mod packet;
 pub mod probe;
 pub mod report;

@@ -91,7 +91,7 @@ impl<'a> Patient<'a> {
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;
         let mut health = machine.examine(&owned, &host)?;
-        health.answers = machine.answer(doctor::questions(&owned, &host, &health))?;
+        health.answers = machine.answer(doctor::questions(&owned, &host, &health));
         let chosen = self.chosen(&owned)?;
         let mut findings = self.findings(&owned, &host, &health, &chosen);
         let faults = &self.configuration.faults;

@@ -49,11 +49,9 @@ impl Machine {
         Ok(health)
     }
 
-    /// Asks the kernel where packets go.
-    ///
-    /// # Errors
-    /// When the interfaces cannot be read.
-    pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> Result<BTreeMap<Question, Answer>, Error> {
+    /// Asks the kernel where packets go. A question that cannot be asked has no answer.
+    #[must_use]
+    pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> BTreeMap<Question, Answer> {
         let mut answers = BTreeMap::new();
         for question in questions {
             let flow = Flow {
@@ -61,10 +59,12 @@ impl Machine {
                 destination: question.to,
                 forwarded_from: question.incoming.clone(),
             };
-            let answer = self.route(&flow)?.map_err(|refusal| refusal.errno);
-            answers.insert(question, answer);
+            // An interface that is gone is a finding of its own, and what would come in by it no question.
+            if let Ok(answer) = self.route(&flow) {
+                answers.insert(question, answer.map_err(|refusal| refusal.errno));
+            }
         }
-        Ok(answers)
+        answers
     }
 }
 

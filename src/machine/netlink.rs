@@ -183,49 +183,6 @@ impl Netlink {
             .collect()
     }
 
-    /// Asks for a link of another network namespace, by its index there and the number that this namespace has for that one.
-    ///
-    /// # Errors
-    /// What the kernel said, or that the link could not be read.
-    pub fn link_elsewhere(&self, index: u32, namespace: i32) -> Result<LinkMessage, Refusal> {
-        const RTM_GETLINK: u16 = 18;
-        const TARGET_NETNSID: u16 = 46; // IFLA_TARGET_NETNSID, linux/if_link.h
-        let mut request = [0; LINK_HEADER_LEN].to_vec();
-        request[4..8].copy_from_slice(&index.to_ne_bytes());
-        request.extend(8_u16.to_ne_bytes());
-        request.extend(TARGET_NETNSID.to_ne_bytes());
-        request.extend(namespace.to_ne_bytes());
-        let answers = self.raw(RTM_GETLINK, NLM_F_ACK, &request)?;
-        let answer = answers.first().ok_or(Refusal {
-            errno: nix::libc::ENODEV,
-            sentence: None,
-        })?;
-        read_link(answer)
-    }
-
-    /// The number that this network namespace has for that of a process.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn namespace_of(&self, process: u32) -> Result<Option<i32>, Refusal> {
-        const RTM_GETNSID: u16 = 90;
-        const NSID: u16 = 1; // NETNSA_NSID, linux/net_namespace.h
-        const PID: u16 = 2; // NETNSA_PID
-        // A struct rtgenmsg, padded, and one attribute.
-        let mut request = vec![0; 4];
-        request.extend(8_u16.to_ne_bytes());
-        request.extend(PID.to_ne_bytes());
-        request.extend(process.to_ne_bytes());
-        let answers = self.raw(RTM_GETNSID, NLM_F_ACK, &request)?;
-        let id = answers
-            .first()
-            .and_then(|answer| match answer.get(4..)?.first_chunk::<8>()? {
-                [_, _, a, b, id @ ..] if u16::from_ne_bytes([*a, *b]) == NSID => Some(i32::from_ne_bytes(*id)),
-                _ => None,
-            });
-        Ok(id.filter(|id| *id >= 0))
-    }
-
     fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         let mut payload = vec![0; message.buffer_len()];
         message.serialize(&mut payload);
@@ -321,6 +278,13 @@ impl Netlink {
                 match answer.payload {
                     NetlinkPayload::InnerMessage(message) => messages.push(message),
                     NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(Some(messages)), Err),
+                    // A list that the kernel could not finish ends with a number too (netlink_dump_done, af_netlink.c).
+                    NetlinkPayload::Done(end) if end.code < 0 => {
+                        return Err(Refusal {
+                            errno: end.code.wrapping_neg(),
+                            sentence: None,
+                        });
+                    }
                     NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(messages)),
                     _ => {}
                 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
-use super::netlink::Netlink;
+use super::netlink::{Netlink, Refusal, read_link};
 use super::surroundings;
 use crate::health::Peer;
 use crate::host::Host;
@@ -35,8 +36,7 @@ pub fn observe(
     let (mut peers, mut hidden) = (BTreeMap::new(), BTreeSet::new());
     let mut processes = None;
     for (name, index, namespace) in ports {
-        let peer = netlink
-            .link_elsewhere(index, namespace)
+        let peer = link_elsewhere(netlink, index, namespace)
             .ok()
             .and_then(|message| peer(&message));
         let Some(mut peer) = peer else {
@@ -48,6 +48,46 @@ pub fn observe(
         peers.insert(name.clone(), peer);
     }
     (peers, hidden)
+}
+
+/// Bytes of a `struct ifinfomsg`, in front of a link's attributes.
+const LINK_HEADER_LEN: usize = 16;
+
+/// Asks for a link of another network namespace, by its index there and the number that this namespace has for that one.
+fn link_elsewhere(netlink: &Netlink, index: u32, namespace: i32) -> Result<LinkMessage, Refusal> {
+    const RTM_GETLINK: u16 = 18;
+    const TARGET_NETNSID: u16 = 46; // IFLA_TARGET_NETNSID, linux/if_link.h
+    let mut request = vec![0; LINK_HEADER_LEN];
+    request[4..8].copy_from_slice(&index.to_ne_bytes());
+    request.extend(8_u16.to_ne_bytes());
+    request.extend(TARGET_NETNSID.to_ne_bytes());
+    request.extend(namespace.to_ne_bytes());
+    let answers = netlink.raw(RTM_GETLINK, NLM_F_ACK, &request)?;
+    let answer = answers.first().ok_or(Refusal {
+        errno: nix::libc::ENODEV,
+        sentence: None,
+    })?;
+    read_link(answer)
+}
+
+/// The number that this network namespace has for that of a process.
+fn namespace_of(netlink: &Netlink, process: u32) -> Result<Option<i32>, Refusal> {
+    const RTM_GETNSID: u16 = 90;
+    const NSID: u16 = 1; // NETNSA_NSID, linux/net_namespace.h
+    const PID: u16 = 2; // NETNSA_PID
+    // A struct rtgenmsg, padded, and one attribute.
+    let mut request = vec![0; 4];
+    request.extend(8_u16.to_ne_bytes());
+    request.extend(PID.to_ne_bytes());
+    request.extend(process.to_ne_bytes());
+    let answers = netlink.raw(RTM_GETNSID, NLM_F_ACK, &request)?;
+    let id = answers
+        .first()
+        .and_then(|answer| match answer.get(4..)?.first_chunk::<8>()? {
+            [_, _, a, b, id @ ..] if u16::from_ne_bytes([*a, *b]) == NSID => Some(i32::from_ne_bytes(*id)),
+            _ => None,
+        });
+    Ok(id.filter(|id| *id >= 0))
 }
 
 fn peer(message: &LinkMessage) -> Option<Peer> {
@@ -79,7 +119,7 @@ fn inhabitants(netlink: &Netlink) -> BTreeMap<i32, u32> {
             continue;
         };
         if seen.insert(namespace)
-            && let Ok(Some(number)) = netlink.namespace_of(process)
+            && let Ok(Some(number)) = namespace_of(netlink, process)
         {
             found.insert(number, process);
         }

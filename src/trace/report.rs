@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::cause::Verdict;
 use super::probe::{Aim, Evidence, Hop, Leg, Outcome, Probe};
 use super::steps::Step;
-use super::verdict::Verdict;
 use super::{Place, Target};
 use crate::encap::Encapsulation;
 use crate::mapping::Overlay;

@@ -4,7 +4,7 @@ mod wire;
 
 use serde_json::{Map, Value, json};
 
-use super::verdict::Cause;
+use super::cause::Cause;
 use super::{Place, Target, over};
 use crate::encap::Encapsulation;
 use crate::fan::MAIN_TABLE;

@@ -65,6 +65,8 @@ pub enum Need {
     BridgeNetfilter,
     /// The rule set of iptables that is older than nftables, and the program for it.
     LegacyIptables,
+    /// `meta ibrname` in nftables.
+    BridgeNames,
     /// VLAN devices (802.1q).
     Vlan,
     /// Bonds, without loading a module for them on a machine that is not ours.
@@ -79,6 +81,8 @@ pub enum Need {
     Cni,
     /// To be in tier 2: what does not depend on the kernel's age is not repeated on emulated ones.
     Tier2,
+    /// In tier 3, a kernel of this series: what is about the program more than about the kernel is shared out among them.
+    Series(&'static str),
     /// To be in tier 3: what counts all that a kernel holds needs one to itself.
     Tier3,
 }
@@ -104,6 +108,8 @@ pub struct Cases {
     module: &'static str,
     /// What every case needs that does without IPIP.
     without_ipip: Option<Need>,
+    /// The series of kernels that has them, where not each has.
+    series: Option<Need>,
     list: Vec<Case>,
 }
 
@@ -113,6 +119,7 @@ impl Cases {
         Self {
             module,
             without_ipip: None,
+            series: None,
             list: Vec::new(),
         }
     }
@@ -129,10 +136,17 @@ impl Cases {
         self
     }
 
+    /// In tier 3 the cases that follow run on this series of kernels only.
+    pub fn only_on(mut self, series: &'static str) -> Self {
+        self.series = Some(Need::Series(series));
+        self
+    }
+
     fn push(&mut self, name: String, mut needs: Vec<Need>, run: Box<dyn FnOnce() + Send>) {
         if !needs.contains(&Need::Ipip) {
             needs.extend(self.without_ipip);
         }
+        needs.extend(self.series);
         self.list.push(Case { name, needs, run });
     }
 

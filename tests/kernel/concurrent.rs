@@ -9,6 +9,7 @@ use crate::support::{Encap, Host, Lan, Output, assert_same, is_emulated};
 pub fn cases() -> Vec<Case> {
     Cases::of("concurrent")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![many_at_once_end_in_a_right_state])
         .list()
 }

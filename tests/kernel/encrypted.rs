@@ -88,10 +88,9 @@ fn hosts_with_wireguard(commands: &str) -> (Host, Host, Lan) {
     });
     let commands = commands.replace("/etc/wireguard/key", "/run/key");
     let other = commands
-        .replace("172.30.0.28", "OTHER")
-        .replace("172.30.0.27", "172.30.0.28");
-    let other = other
-        .replace("OTHER", "172.30.0.27")
+        .replace("172.30.0.28", "ITS-ADDRESS")
+        .replace("172.30.0.27", "172.30.0.28")
+        .replace("ITS-ADDRESS", "172.30.0.27")
         .replace("192.0.2.27", "192.0.2.28");
     for (host, commands, key) in [(&a, commands, key_of_b), (&b, other, key_of_a)] {
         host.sh(&commands.replace("KEY-OF-THE-OTHER", &key)).ok();

@@ -13,6 +13,7 @@ use crate::support::{Encap, Host, Lan, Output, assert_same, eventually};
 pub fn cases() -> Vec<Case> {
     Cases::of("remains")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![
             what_remains_of_a_fan_is_named_and_goes,
             what_remains_is_brought_up_again,
@@ -142,7 +143,8 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
 fn what_a_killed_command_runs_is_waited_for() {
     let configured = Configured::new();
     let host = &configured.host;
-    let nft = "#!/bin/sh\nPATH=${PATH#*:}\ncase $1 in -f) test -e /run/busy || { echo $$ >/run/busy; read line </run/go; } ;; esac\nexec nft \"$@\"\n";
+    let nft = "#!/bin/sh\nPATH=${PATH#*:}\nif [ \"$1\" = -f ] && [ ! -e /run/busy ]; then echo $$ >/run/busy; read line </run/go; fi\n\
+               exec nft \"$@\"\n";
     host.sh("mount -t tmpfs tmpfs /usr/local/sbin; mkfifo /run/go").ok();
     host.write("/usr/local/sbin/nft", nft);
     host.sh("chmod 755 /usr/local/sbin/nft").ok();

@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
     };
     Cases::of("trace")
         .only_ipip_in_tier_3()
+        .only_on("6.1")
         .each(named![
             a_way_that_works_is_proven_step_by_step,
             what_is_wrong_here_is_named,

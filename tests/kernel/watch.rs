@@ -18,6 +18,7 @@ use crate::support::{
 pub fn cases() -> Vec<Case> {
     Cases::of("watch")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![
             an_mtu_is_told_and_followed,
             a_new_address_renumbers_a_fan_without_containers,

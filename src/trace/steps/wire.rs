@@ -8,7 +8,7 @@ use crate::encap::Encapsulation;
 use crate::host::Neighbour;
 use crate::object::{Direction, Filter, Object, Slot};
 use crate::program;
-use crate::trace::verdict::Cause;
+use crate::trace::cause::Cause;
 use crate::trace::{Place, Target};
 
 impl Steps<'_> {

@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Cause, THIS_HOST, Verdict};
 use crate::encap::Encapsulation;
 use crate::host::Neighbour;
+use crate::trace::cause::{Cause, THIS_HOST, Verdict};
 use crate::trace::packet::Complaint;
 use crate::trace::probe::{Aim, Evidence, Leg, Outcome};
 use crate::trace::steps::narrow_advice;

@@ -60,6 +60,10 @@ fn posing(table: &mut Table, _: Encap) {
     table.row("another's source, routed on by its host", Seen::Nobody, |id| {
         [(LOOSE, FAR), (STRICT, VICTIM)].map(|(kind, next)| forged(id, GATEWAY).routed_on_to(kind, next))
     });
+    let what = "routed on by its host to another host's container and to the internet";
+    table.row(what, Seen::Nobody, |id| {
+        [FAR, INTERNET].map(|next| Crafted::udp(id, (ME, GATEWAY)).routed_further_to(LOOSE, next))
+    });
 }
 
 fn wrapped(table: &mut Table, encap: Encap) {
@@ -94,6 +98,6 @@ fn odd(table: &mut Table, _: Encap) {
         [Crafted::udp(id, (VICTIM, FAR)).quoted(FRAGMENTATION_NEEDED, (FOREIGN, VICTIM))]
     });
     table.row("options that are none", Seen::FarIfBridged, |id| {
-        [Crafted::udp(id, (ME, FAR)).options(&[131, 3, 4, 0])]
+        [Crafted::udp(id, (ME, FAR)).options(&[68, 40, 5, 0])]
     });
 }

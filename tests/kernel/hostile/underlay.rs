@@ -104,7 +104,10 @@ fn lengths(table: &mut Table, wrap: &Wrapping) {
         [wrap.own(honest(id).cut(40).patched(0, &[0x4f]))]
     });
     table.row("options that are none", Seen::VictimIfBridged, |id| {
-        [[131, 3, 4, 0], [68, 40, 5, 0]].map(|options| wrap.own(honest(id).options(&options)))
+        [wrap.own(honest(id).options(&[68, 40, 5, 0]))]
+    });
+    table.row("a source route that has come to its end", Seen::Victim, |id| {
+        [wrap.own(honest(id).options(&[LOOSE, 3, 4, 0]))]
     });
 }
 
@@ -131,6 +134,14 @@ fn routed_on(table: &mut Table, wrap: &Wrapping) {
     table.row("plain, routed on by the host to the victim", Seen::Nobody, |id| {
         [LOOSE, STRICT].map(|kind| Crafted::udp(id, (MALLORY, HOST)).routed_on_to(kind, VICTIM))
     });
+    let what = "plain, a part of its way behind it, routed on by the host to the victim";
+    table.row(what, Seen::Nobody, |id| {
+        [LOOSE, STRICT].map(|kind| Crafted::udp(id, (MALLORY, HOST)).routed_further_to(kind, VICTIM))
+    });
+    let what = "a part of its way behind it, routed on by the host to another's container";
+    table.row(what, Seen::Nobody, |id| {
+        [wrap.for_host(Crafted::udp(id, (OWN, GATEWAY)).routed_further_to(LOOSE, FAR))]
+    });
     let what = "plain, routed on by the host's address in the overlay";
     table.row(what, Seen::Nobody, |id| {
         [Crafted::udp(id, (MALLORY, GATEWAY)).routed_on_to(LOOSE, VICTIM)]
@@ -155,7 +166,7 @@ fn fragments(table: &mut Table, wrap: &Wrapping) {
     let what = "wrapped in fragments of which one writes over the source";
     table.row(what, Seen::Nobody, |id| {
         [
-            wrap.own(honest(id)).fragment(0, 80),
+            wrap.own(honest(id)).fragment(0, 56),
             wrap.own(forged(id)).fragment(1, 999),
         ]
     });

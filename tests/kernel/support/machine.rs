@@ -59,6 +59,10 @@ impl Machine {
             if bonding && can("ip link add bond7 type bond") {
                 needs_met.push(Need::Bonding);
             }
+            let table = "table bridge probe { chain c { meta ibrname \"br0\" accept; }; }";
+            if scratch.sh(&format!("echo '{table}' | nft -f -")).code == Some(0) {
+                needs_met.push(Need::BridgeNames);
+            }
             if can("ip link add wg0 type wireguard") {
                 needs_met.push(Need::Wireguard);
             }
@@ -131,10 +135,12 @@ impl Machine {
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
             Need::LegacyIptables => format!("no iptables-legacy, or no ip_tables in kernel {}", self.release),
+            Need::BridgeNames => format!("no meta ibrname in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),
             Need::Cni => "no CNI plugins in this guest".into(),
             Need::Tier2 => "left to tier 2".into(),
+            Need::Series(series) => format!("left to kernel {series}"),
             Need::Tier3 => "left to tier 3: it needs a kernel to itself".into(),
             Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
             Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
@@ -143,7 +149,10 @@ impl Machine {
     }
 
     fn has(&self, need: Need) -> bool {
-        self.needs_met.contains(&need)
+        match need {
+            Need::Series(series) => !self.emulated || self.release.starts_with(&format!("{series}.")),
+            _ => self.needs_met.contains(&need),
+        }
     }
 
     fn is_tier_3(&self) -> bool {

@@ -154,6 +154,12 @@ impl Crafted {
         self.options(&[&[kind, 7, 4][..], &next.octets(), &[0]].concat())
     }
 
+    /// The same, when it has come by one place already.
+    pub fn routed_further_to(self, kind: u8, address: &str) -> Self {
+        let next: Ipv4Addr = address.parse().expect("an address");
+        self.options(&[&[kind, 11, 8, 198, 51, 100, 9][..], &next.octets(), &[0]].concat())
+    }
+
     /// Some bytes of it, as they are in the middle of a larger packet: those from eight times `offset` on.
     pub fn fragment(&self, offset: u16, len: usize) -> Self {
         let begin = 20 + usize::from(offset) * 8;
