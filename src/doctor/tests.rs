@@ -340,6 +340,88 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
     );
 }
 
+/// A bridge of another tool's containers, with the route that its address brings.
+fn beside(patient: &mut Patient, address: &str) -> ForeignRoute {
+    let address: ipnetwork::Ipv4Network = address.parse().unwrap();
+    let mut bridge = link("virbr0", LinkKind::Other);
+    bridge.addresses = vec![HostAddress {
+        address,
+        secondary: false,
+        global: true,
+    }];
+    let route = ForeignRoute {
+        table: 254,
+        destination: ipnetwork::Ipv4Network::new(address.network(), address.prefix()).unwrap(),
+        device: Some(bridge.name.clone()),
+        gateway: None,
+        metric: 0,
+    };
+    patient.host.links.push(bridge);
+    patient.host.routes.push(route.clone());
+    route
+}
+
+#[test]
+fn networks_of_this_host_in_a_wide_underlay_are_no_hosts_of_the_fan() {
+    // As libvirt has it, and with the address at the other end.
+    for address in ["172.30.122.1/24", "172.30.122.254/24"] {
+        let mut patient = Patient::new("ipip");
+        let network = beside(&mut patient, address).destination;
+        let routed = |device: &str, local| Routing {
+            local,
+            device: device.parse().unwrap(),
+            gateway: None,
+            route: network,
+            table: if local { 255 } else { 254 },
+            protocol: nix::libc::RTPROT_KERNEL,
+            mtu: None,
+        };
+        patient.answer(|question| {
+            let is_own = address.starts_with(&format!("{}/", question.to));
+            let found = if is_own {
+                routed("lo", true)
+            } else {
+                routed("virbr0", false)
+            };
+            network.contains(question.to).then_some(Ok(found))
+        });
+        assert_eq!(patient.findings(Verdict::Warned), [], "{address}");
+        assert_eq!(patient.findings(Verdict::Failed), [], "{address}");
+        // A router on the way is somebody's doing, and told; what the kernel did by itself is not to be deleted.
+        patient.host.routes[0].device = Some("tun0".parse().unwrap());
+        patient.answer(|question| network.contains(question.to).then(|| Ok(routed("tun0", false))));
+        let finding = patient.only(Verdict::Warned);
+        assert_eq!((finding.check, &finding.mend), ("routing", &None), "{finding:#?}");
+    }
+}
+
+#[test]
+fn a_network_of_this_host_in_the_overlay_is_told_and_not_deleted() {
+    let mut patient = Patient::new("ipip");
+    let network = beside(&mut patient, "250.0.40.1/24").destination;
+    let found = Routing {
+        local: false,
+        device: "virbr0".parse().unwrap(),
+        gateway: None,
+        route: network,
+        table: 254,
+        protocol: nix::libc::RTPROT_KERNEL,
+        mtu: None,
+    };
+    patient.answer(|question| {
+        assert_ne!(
+            question.to.to_string(),
+            "250.0.40.1",
+            "the kernel delivers that at home"
+        );
+        network.contains(question.to).then(|| Ok(found.clone()))
+    });
+    let findings = patient.findings(Verdict::Failed);
+    let finding = findings.iter().find(|finding| finding.check == "routing").unwrap();
+    assert!(finding.evidence[0].contains("an address of 'virbr0'"), "{finding:#?}");
+    assert_eq!(finding.mend, None);
+}
+
 /// A table of the fan's own, in which a rule has met packets.
 fn own(family: &str, chain: &str, text: &str) -> Table {
     let rule = crate::netfilter::Rule {
