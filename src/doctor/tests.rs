@@ -6,7 +6,7 @@ use super::*;
 use crate::fan::tests::announced;
 use crate::health::{Manager, Neighbour, Offload, Rule, Settings};
 use crate::host::{ForeignRoute, HostAddress, Link, LinkKind, Routing};
-use crate::netfilter::{Backend, Base, Chain, Table};
+use crate::netfilter::{Backend, Base, Chain, Field, Match, Table, Value};
 use crate::object::{Object, fans};
 
 fn link(name: &str, kind: LinkKind) -> Link {
@@ -271,6 +271,57 @@ fn each_firewall_is_mended_in_its_own_words() {
         "nft 'insert rule ip firewalld filter_INPUT ip protocol 4 ip saddr 172.30.0.0/16 counter accept'"
     );
     assert!(reason.contains("firewall-cmd --permanent"), "{reason}");
+}
+
+#[test]
+fn addresses_that_nobody_has_may_be_dropped() {
+    // RFC 6890's, as lists of bogons have them; private ones may be a host's own.
+    let bogons = [
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+    ];
+    let mut patient = Patient::new("ipip");
+    patient.host.routes = vec![ForeignRoute {
+        table: 254,
+        destination: "0.0.0.0/0".parse().unwrap(),
+        device: Some("eth0".parse().unwrap()),
+        gateway: Some([172, 30, 0, 1].into()),
+        metric: 0,
+    }];
+    patient.answer(|_| None);
+    let values: Vec<Value> = bogons
+        .map(|network| Value::from(network.parse::<ipnetwork::Ipv4Network>().unwrap()))
+        .into();
+    let mut with = |field, values: &[Value]| {
+        let mut table = closed(Backend::Nftables, "bogons", "FORWARD", "forward");
+        let chain = table.chains.get_mut("FORWARD").unwrap();
+        chain.base.as_mut().unwrap().drops = false;
+        chain.rules = vec![crate::netfilter::Rule {
+            matches: vec![Match::Field {
+                field,
+                negated: false,
+                values: values.to_vec(),
+            }],
+            verdict: Some(crate::netfilter::Verdict::Drop),
+            ..crate::netfilter::Rule::default()
+        }];
+        patient.health.tables = vec![table];
+        patient.findings(Verdict::Failed)
+    };
+    for field in [Field::Source, Field::Destination] {
+        assert_eq!(with(field, &values), []);
+        // The rest of the world has to be reached, though.
+        assert_eq!(with(field, &[Value::Range(0x0100_0000, 0xdfff_ffff)]).len(), 1);
+    }
 }
 
 #[test]
