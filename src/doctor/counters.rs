@@ -5,8 +5,8 @@ use crate::encap::Encapsulation;
 use crate::fan::Fan;
 use crate::firewall::table_name;
 
-/// Rules of the guard by the beginning of their comments, and whose packets they meet.
-const MEANINGS: [(&str, &str); 7] = [
+/// The fan's rules that refuse something, by their names in [`firewall`](crate::firewall), and whose packets they meet.
+const MEANINGS: [(&str, &str); 9] = [
     (
         "wrapped by no host",
         "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
@@ -24,12 +24,20 @@ const MEANINGS: [(&str, &str); 7] = [
         "frames with VLAN tags that hide what is in them, from a container",
     ),
     (
-        "another slice",
-        "packets with the address of another slice: a container has a wrong address",
+        "posing",
+        "packets with an address that no container here can have, from a container: it has a wrong address",
+    ),
+    (
+        "posing by arp",
+        "claims by ARP of an address that no container here can have, from a container: it has a wrong address",
     ),
     (
         "foreign sources",
         "packets with addresses of the overlay from elsewhere: an interface outside of the fan has such an address",
+    ),
+    (
+        "about our own",
+        "packets from outside of the fan about connections of its containers: ICMP errors that no host of it has sent",
     ),
     (
         "foreign packets",
@@ -41,8 +49,8 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().collect();
     let mut evidence: Vec<String> = MEANINGS
         .iter()
-        .filter_map(|(beginning, meaning)| {
-            let packets = guarded(fan, facts, beginning);
+        .filter_map(|(name, meaning)| {
+            let packets = guarded(fan, facts, name);
             (packets > 0).then(|| format!("{packets} {meaning}"))
         })
         .collect();
@@ -65,16 +73,22 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     findings
 }
 
-/// Packets that the rules of the guard have met whose comments begin like this.
-pub(super) fn guarded(fan: &Fan, facts: Facts, beginning: &str) -> u64 {
-    let name = table_name(fan.overlay());
-    let tables = facts.health.tables.iter().filter(|table| table.name == name);
+/// Packets that the fan's rules of a name have met.
+pub(super) fn guarded(fan: &Fan, facts: Facts, name: &str) -> u64 {
+    let table = table_name(fan.overlay());
+    let tables = facts.health.tables.iter().filter(|other| other.name == table);
     let rules = tables
         .flat_map(|table| table.chains.values())
         .flat_map(|chain| &chain.rules);
-    let comment = format!("comment \"{beginning} ");
-    let rules = rules.filter(|rule| rule.text.contains(&comment));
+    let rules = rules.filter(|rule| rule_name(&rule.text) == Some(name));
     rules.filter_map(|rule| rule.packets).sum()
+}
+
+/// What a rule of the fan's is called: its comment, but for the digest at the end.
+fn rule_name(text: &str) -> Option<&str> {
+    let (_, comment) = text.split_once("comment \"")?;
+    let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
+    Some(name)
 }
 
 /// VXLAN's packets with checksums that hardware got wrong, on the way out or in.

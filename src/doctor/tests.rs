@@ -490,11 +490,37 @@ fn own(family: &str, chain: &str, text: &str) -> Table {
 fn what_was_refused_is_told_whatever_table_counts_it() {
     let mut patient = Patient::new("vxlan");
     patient.health.tables = vec![
-        own("bridge", "ports", "counter drop comment \"another slice 1f\""),
+        own("bridge", "ports", "counter drop comment \"posing 1f\""),
         own("ip", "guard", "counter drop comment \"foreign packets 83\""),
     ];
     let finding = patient.only(Verdict::Warned);
     assert_eq!((finding.check, finding.evidence.len()), ("refused", 2), "{finding:#?}");
+}
+
+#[test]
+fn whatever_rule_of_a_fan_drops_something_it_is_told() {
+    for words in BOTH {
+        let mut patient = Patient::new(words);
+        let ruleset = crate::firewall::ruleset(&patient.fan);
+        let drops = ruleset.script().lines().filter(|line| line.contains("counter drop"));
+        let mut told: Vec<String> = Vec::new();
+        for rule in drops {
+            let (_, name) = rule.split_once("comment").unwrap();
+            patient.health.tables = vec![own("ip", "guard", rule.trim())];
+            let finding = patient.only(Verdict::Warned);
+            assert_eq!(finding.check, "refused", "{name}");
+            let [line] = &finding.evidence[..] else {
+                panic!("{name}: {finding:#?}")
+            };
+            assert!(line.starts_with("3 "), "{name}: {line}");
+            told.push(line.clone());
+        }
+        // The two ways of what is routed by its sender are one, and no others are.
+        let rules = told.len();
+        told.sort();
+        told.dedup();
+        assert_eq!(told.len() + 1, rules, "{told:#?}");
+    }
 }
 
 #[test]
