@@ -4,6 +4,8 @@ use super::{Facts, Finding, count};
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
 use crate::firewall::table_name;
+use crate::host::LinkKind;
+use crate::netfilter::{Rule, Table};
 
 /// The fan's rules that refuse something, by their names in [`firewall`](crate::firewall), and whose packets they meet.
 const MEANINGS: [(&str, &str); 9] = [
@@ -45,13 +47,30 @@ const MEANINGS: [(&str, &str); 9] = [
     ),
 ];
 
+/// That another bridge may be meant, to follow a sentence; nothing where there is none. What the fan refuses of bridged
+/// packets it refuses on all bridges.
+fn other_bridges(fan: &Fan, facts: Facts) -> String {
+    let bridges = facts.host.links.iter().filter(|link| link.kind == LinkKind::Bridge);
+    let others = bridges.filter(|link| link.name != fan.bridge);
+    let names: Vec<String> = others.map(|link| format!("'{}'", link.name)).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; that is refused on every bridge of the host, and one that is not the fan's may be meant: {}",
+        names.join(", ")
+    )
+}
+
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().collect();
     let mut evidence: Vec<String> = MEANINGS
         .iter()
         .filter_map(|(name, meaning)| {
             let packets = guarded(fan, facts, name);
-            (packets > 0).then(|| format!("{packets} {meaning}"))
+            let is_of_bridges = rules(fan, facts, name).any(|(table, _)| table.family == "bridge");
+            let others = is_of_bridges.then(|| other_bridges(fan, facts)).unwrap_or_default();
+            (packets > 0).then(|| format!("{packets} {meaning}{others}"))
         })
         .collect();
     let refused = facts.host.link(&fan.tunnel()).map_or(0, |link| link.counters.refused);
@@ -75,13 +94,18 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
 
 /// Packets that the fan's rules of a name have met.
 pub(super) fn guarded(fan: &Fan, facts: Facts, name: &str) -> u64 {
-    let table = table_name(fan.overlay());
-    let tables = facts.health.tables.iter().filter(|other| other.name == table);
-    let rules = tables
-        .flat_map(|table| table.chains.values())
-        .flat_map(|chain| &chain.rules);
-    let rules = rules.filter(|rule| rule_name(&rule.text) == Some(name));
-    rules.filter_map(|rule| rule.packets).sum()
+    rules(fan, facts, name).filter_map(|(_, rule)| rule.packets).sum()
+}
+
+/// The fan's rules of a name, each with its table.
+fn rules<'a>(fan: &Fan, facts: Facts<'a>, name: &'a str) -> impl Iterator<Item = (&'a Table, &'a Rule)> {
+    let own = table_name(fan.overlay());
+    let tables = facts.health.tables.iter().filter(move |table| table.name == own);
+    let rules = tables.flat_map(|table| {
+        let rules = table.chains.values().flat_map(|chain| &chain.rules);
+        rules.map(move |rule| (table, rule))
+    });
+    rules.filter(move |(_, rule)| rule_name(&rule.text) == Some(name))
 }
 
 /// What a rule of the fan's is called: its comment, but for the digest at the end.

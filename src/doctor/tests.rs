@@ -533,3 +533,22 @@ fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
     assert_eq!((finding.check, finding.mend.as_deref()), ("bridge", Some(command)));
 }
+
+#[test]
+fn a_bridge_that_is_not_the_fans_may_be_meant_by_what_holds_for_all() {
+    let mut patient = Patient::new("vxlan");
+    patient.health.tables = vec![
+        own("bridge", "ports", "counter drop comment \"posing 1f\""),
+        own("ip", "guard", "counter drop comment \"foreign packets 83\""),
+    ];
+    let names_another = |patient: &Patient| {
+        let evidence = patient.only(Verdict::Warned).evidence;
+        evidence
+            .iter()
+            .map(|line| line.contains("'docker0'"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names_another(&patient), [false, false]);
+    patient.host.links.push(link("docker0", LinkKind::Bridge));
+    assert_eq!(names_another(&patient), [true, false]);
+}
