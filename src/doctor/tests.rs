@@ -161,9 +161,45 @@ fn hardware_that_spoils_checksums_is_told_to_leave_them_alone() {
     assert_eq!(finding.check, "checksums");
     let command = "ethtool -K fan-vx16384000 tx-checksum-ip-generic off";
     assert_eq!(finding.mend.as_deref(), Some(command));
-    patient.health.offloads.clear();
+}
+
+#[test]
+fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the_fans() {
+    let mut patient = Patient::new("vxlan");
+    let tunnel = patient.fan.tunnel();
     patient.health.bad_checksums = 7;
-    assert_eq!(patient.only(Verdict::Warned).check, "checksums");
+    let told = |patient: &Patient, verdict| {
+        let findings = patient.findings(verdict);
+        let told = findings.into_iter().find(|finding| finding.check == "checksums");
+        told.map(|finding| finding.reason + &finding.evidence.join("\n"))
+    };
+    assert_eq!(told(&patient, Verdict::Warned), None);
+    let passed = told(&patient, Verdict::Passed).unwrap();
+    assert!(passed.contains('7') && passed.contains("all UDP"), "{passed}");
+    // Others answer, or nobody was asked: it is not the fan's packets that are spoilt.
+    let mut with = |received, sent| {
+        let of_tunnel = patient.host.links.iter_mut().find(|link| link.name == tunnel);
+        of_tunnel.unwrap().counters = crate::host::Counters {
+            received,
+            sent,
+            refused: 0,
+        };
+        told(&patient, Verdict::Warned).is_some()
+    };
+    assert!(!with(5, 5) && !with(5, 0) && !with(0, 0) && with(0, 5));
+    // Where this host's hardware is of a kind that spoils them, that of others may be too.
+    let offload = Offload {
+        driver: "vmxnet3".into(),
+        checksums: Some(false),
+    };
+    patient.health.offloads = [(tunnel, offload)].into();
+    assert!(told(&patient, Verdict::Warned).unwrap().contains("all UDP"));
+    let mut over_ipip = Patient::new("ipip");
+    over_ipip.health.bad_checksums = 7;
+    assert_eq!(
+        told(&over_ipip, Verdict::Warned).or(told(&over_ipip, Verdict::Passed)),
+        None
+    );
 }
 
 #[test]
