@@ -67,6 +67,8 @@ pub enum LinkKind {
     Other,
     /// The loopback interface.
     Loopback,
+    /// A bridge, ours or somebody else's.
+    Bridge,
     /// A routing domain of its own, whose ports are routed by another table.
     Vrf,
     /// IP in IP in collect-metadata mode.

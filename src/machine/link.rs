@@ -189,6 +189,7 @@ impl Facts {
                     && infos.contains(&InfoVxlan::Vnifilter(true)),
             },
             (Some(InfoKind::Vrf), _) => LinkKind::Vrf,
+            (Some(InfoKind::Bridge), _) => LinkKind::Bridge,
             _ if loopback => LinkKind::Loopback,
             _ => LinkKind::Other,
         }
