@@ -81,6 +81,8 @@ pub struct Done {
     pub ip_forward: bool,
     /// How things are now, for a person.
     pub sentence: String,
+    /// What was left as it is, and why, in sentences.
+    pub kept: Vec<String>,
 }
 
 impl Done {
@@ -144,7 +146,7 @@ impl Change {
         // Configuration may move what it brought up to another underlay; a person is asked to say so first.
         let others = (is_autos && by_file).then(|| desire::without(&self.owned, overlay));
         let mut reasons = conflict::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
-        let desired = desire::with(&self.owned, &fan, &self.host);
+        let (desired, kept) = self.desire(&fan);
         let mut steps = diff(&self.owned, &desired);
         let ports = ports(&steps, &self.host);
         // What somebody brought up by hand stays where it is.
@@ -157,6 +159,7 @@ impl Change {
             steps,
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is up already: nothing to do", fan.bridge),
+            kept,
         };
         if done.changed() {
             done.sentence = format!(
@@ -174,6 +177,19 @@ impl Change {
             done,
             desired,
         })
+    }
+
+    /// The desired set with this fan, and what it leaves as it is. Programs of another version that cannot be replaced here
+    /// stay where they do what the new ones would; all else is put right beside them.
+    fn desire(&self, fan: &Fan) -> (State, Vec<String>) {
+        let mut desired = desire::with(&self.owned, fan, &self.host);
+        let serves = fans(&self.owned).any(|up| up.spec() == fan.spec());
+        let kept = if serves && !self.output.dry_run {
+            self.machine.spare(&mut desired, &self.owned)
+        } else {
+            Vec::new()
+        };
+        (desired, kept)
     }
 
     /// Brings a fan up, or makes one that is up as asked for.
@@ -219,7 +235,7 @@ impl Change {
 
     /// Makes the objects of a fan that is up what they should be, on the host as it is now.
     pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
-        let desired = desire::with(&self.owned, fan, &self.host);
+        let (desired, kept) = self.desire(fan);
         let steps = diff(&self.owned, &desired);
         let reasons = refusals(&steps, &self.host);
         if !reasons.is_empty() {
@@ -230,6 +246,7 @@ impl Change {
             steps,
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is mended", fan.bridge),
+            kept,
         };
         self.carry_out(&done, desired)?;
         Ok(done)
@@ -259,6 +276,7 @@ impl Change {
             steps,
             ip_forward: false,
             sentence: format!("{what} is {state}"),
+            kept: Vec::new(),
         };
         self.carry_out(&done, desired)?;
         Ok(done)

@@ -296,6 +296,27 @@ impl Machine {
         Ok(privilege::give_up(Capability::CAP_SYS_ADMIN)?)
     }
 
+    /// Keeps the programs that would be replaced and could not be put back if a step failed; the fan's packets go on by them.
+    /// Gives a sentence about each. Right only where the new programs are for the same mapping and host.
+    pub fn spare(&self, desired: &mut State, owned: &State) -> Vec<String> {
+        let held = self.held.borrow();
+        let mut sentences = Vec::new();
+        for (key, object) in owned {
+            let kept = unknown(object).filter(|filter| !held.contains_key(&filter.program.digest));
+            let Some((filter, wanted)) = kept.zip(desired.get_mut(key)) else {
+                continue;
+            };
+            *wanted = object.clone();
+            sentences.push(format!(
+                "the {} program of tunnel '{}' is not one that this version of fanctl makes, and stays: without CAP_SYS_ADMIN it \
+                 could not be put back if a step failed; to replace it run, as root and not through a service: fanctl reload",
+                filter.direction.as_str(),
+                filter.link
+            ));
+        }
+        sentences
+    }
+
     /// Why the steps must not be taken: what they replace or remove could not be put back if one of them failed.
     #[must_use]
     pub fn irretrievable(&self, steps: &[Step]) -> Vec<String> {
@@ -308,7 +329,7 @@ impl Machine {
             .map(|filter| {
                 format!(
                     "the {} program of tunnel '{}' is not one that this version of fanctl makes, and without CAP_SYS_ADMIN it \
-                     could not be put back if a step failed; do this as root, not through fan.service",
+                     could not be put back if a step failed; do this as root, not through a service",
                     filter.direction.as_str(),
                     filter.link
                 )

@@ -214,7 +214,7 @@ fn a_program_of_another_version_is_replaced_by_root(encap: Encap) {
 fn a_program_of_another_version_is_left_without_sys_admin(encap: Encap) {
     let (host, _lan) = a_host_of_another_version(encap);
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
-    for words in [&up, "down 250.0.0.0/8 eth0/16", "down -e"] {
+    for words in ["down 250.0.0.0/8 eth0/16", "down -e"] {
         host.unchanged(|| {
             let tunnel = format!("'{}'", encap.tunnel());
             host.fanctl_by(ROOT, words).refused().stderr_has(&[
@@ -228,6 +228,21 @@ fn a_program_of_another_version_is_left_without_sys_admin(encap: Encap) {
         // To look takes no privilege.
         host.fanctl_by(ROOT, &format!("{words} --dry-run")).ok();
     }
+    // The program stays; what else is missing comes back.
+    let right = host.dump();
+    let table = "fan-250.0.0.0/8";
+    host.exec(&format!("nft delete table ip {table}")).ok();
+    let told = host.fanctl_by(ROOT, &up).ok();
+    told.stderr_has(&["egress program of tunnel", "stays", "as root"]);
+    assert_same(
+        &right,
+        &host.dump(),
+        "what was missing is back, and the program is the same",
+    );
+    // On another host's address the program would be wrong.
+    host.ip("address add 172.30.0.29/16 dev eth0");
+    let other = format!("up 250.0.0.0/8 172.30.0.29/16 {}", encap.words());
+    host.fanctl_by(ROOT, &other).refused();
     host.fanctl("down -e").ok();
 }
 

@@ -14,6 +14,7 @@ use crate::report::Report;
 impl Change {
     /// Tells what was done.
     pub fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
+        warn(&done.kept);
         if self.output.dry_run {
             return self.tell_way(done.lines(), out);
         }
@@ -32,6 +33,7 @@ impl Change {
         for (overlay, result) in ends {
             match result {
                 Ok(end) => {
+                    warn(&end.kept);
                     outcomes.push(self.outcome(&end));
                     done.push(end);
                 }
@@ -116,5 +118,13 @@ impl OutputArgs {
             // That nobody listens is no reason to stop in the middle of a plan.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
+    }
+}
+
+/// Says what somebody else has to see to, beside what was asked for.
+fn warn(sentences: &[String]) {
+    for sentence in sentences {
+        // That nobody listens changes nothing.
+        let _ = writeln!(std::io::stderr(), "fanctl: {sentence}");
     }
 }

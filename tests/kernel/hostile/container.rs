@@ -100,7 +100,4 @@ fn odd(table: &mut Table, _: Encap) {
     table.row("options that are none", Seen::FarIfBridged, |id| {
         [Crafted::udp(id, (ME, FAR)).options(&[68, 40, 5, 0])]
     });
-    table.row("a source route that has come to its end", Seen::Far, |id| {
-        [Crafted::udp(id, (ME, FAR)).options(&[LOOSE, 3, 4, 0])]
-    });
 }
