@@ -18,6 +18,7 @@ use crate::encap::Encapsulation;
 use crate::trace::Target;
 use crate::trace::packet::{self, Complaint, Mark, News};
 use crate::trace::probe::{Aim, Hop, Leg, Outcome, Probe};
+use crate::trace::seen::Seen;
 
 /// How often a probe is sent that is not answered.
 const ATTEMPTS: u32 = 3;
@@ -34,12 +35,7 @@ pub struct Prober {
     id: u16,
     /// Of the latest probe.
     sequence: u16,
-    /// Whether a wrapped probe was seen leaving.
-    pub left: bool,
-    /// The outer sources of wrapped answers that were seen coming.
-    pub came: Vec<Ipv4Addr>,
-    /// The same for answers of ARP.
-    pub arp_came: Vec<Ipv4Addr>,
+    seen: Seen,
     /// Errors about what was wrapped.
     pub complaints: Vec<(Ipv4Addr, Complaint)>,
 }
@@ -165,15 +161,14 @@ impl Prober {
         })?;
         // Whoever traces at the same time is another process.
         let [.., high, low] = std::process::id().to_be_bytes();
+        let id = u16::from_be_bytes([high, low]);
         Ok(Self {
             target: target.clone(),
             icmp,
             wire,
-            id: u16::from_be_bytes([high, low]),
+            id,
             sequence: 0,
-            left: false,
-            came: Vec::new(),
-            arp_came: Vec::new(),
+            seen: Seen::new(target, id),
             complaints: Vec::new(),
         })
     }
@@ -308,8 +303,17 @@ impl Prober {
     }
 
     /// The next that ICMP has told already.
-    fn next(&self) -> Option<(Ipv4Addr, News)> {
-        std::iter::from_fn(|| receive(&self.icmp)).find_map(|packet| packet::news(&packet))
+    fn next(&mut self) -> Option<(Ipv4Addr, News)> {
+        let (from, news) = std::iter::from_fn(|| receive(&self.icmp)).find_map(|packet| packet::news(&packet))?;
+        self.seen.hear(news);
+        Some((from, news))
+    }
+
+    /// What was seen on the underlay so far; answers that come out late, when nobody waits for them, are not lost.
+    pub fn seen(&mut self) -> &Seen {
+        self.look();
+        while self.next().is_some() {}
+        &self.seen
     }
 
     /// The next that ICMP tells; none when the time is up.
@@ -327,28 +331,12 @@ impl Prober {
         }
     }
 
-    /// Looks at the wrapped packets that went by: whether one of the probes was among them, or an answer.
+    /// Looks at the wrapped packets that went by.
     fn look(&mut self) {
-        let Target {
-            fan, address, gateway, ..
-        } = &self.target;
-        let (us, own) = (fan.host, fan.gateway());
-        let is_theirs = |inner: Ipv4Addr| inner == *address || inner == *gateway;
+        let fan = &self.target.fan;
         while let Some(packet) = receive(&self.wire) {
-            let Some(wrapped) = packet::wrapped(&packet, fan.encapsulation, fan.port) else {
-                continue;
-            };
-            if wrapped.from == us && wrapped.source == own && is_theirs(wrapped.destination) {
-                self.left = true;
-            }
-            let came = if wrapped.arp {
-                &mut self.arp_came
-            } else {
-                &mut self.came
-            };
-            let comes = wrapped.destination == own && is_theirs(wrapped.source);
-            if comes && !came.contains(&wrapped.from) {
-                came.push(wrapped.from);
+            if let Some(wrapped) = packet::wrapped(&packet, fan.encapsulation, fan.port) {
+                self.seen.see(&wrapped);
             }
         }
     }
