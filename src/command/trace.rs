@@ -119,12 +119,12 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
             evidence.lost.extend(seen.arp_came());
         }
         evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
-        let is_unexplained = evidence.is_lost() && !evidence.knows && prober.complaints.is_empty();
+        let is_unexplained = evidence.is_lost() && !evidence.knows && seen.complaints().is_empty();
         if is_unexplained && outer.gateway.is_some() {
             evidence.hops = prober.hops(wait);
         }
     }
-    evidence.complaints = prober.complaints;
+    evidence.complaints = prober.seen().complaints().to_vec();
     evidence.refused = refused(machine, target)?.saturating_sub(refused_before);
     Ok(evidence)
 }

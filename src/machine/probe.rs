@@ -36,8 +36,6 @@ pub struct Prober {
     /// Of the latest probe.
     sequence: u16,
     seen: Seen,
-    /// Errors about what was wrapped.
-    pub complaints: Vec<(Ipv4Addr, Complaint)>,
 }
 
 fn any_port(address: Ipv4Addr) -> socket2::SockAddr {
@@ -125,20 +123,25 @@ fn not_sent(probe: &Probe, error: &io::Error) -> Outcome {
 
 /// Probes that are on their way.
 struct Round {
-    id: u16,
     /// Which probe each request was for, and when it was sent.
     sent: BTreeMap<u16, (usize, Instant)>,
     outcomes: Vec<Option<Outcome>>,
 }
 
 impl Round {
-    /// Notes what came of a request, if it is one of these; without a complaint it was answered.
-    fn settle(&mut self, mark: Mark, complaint: Option<Outcome>) {
-        let Some((index, at)) = self.sent.get(&mark.sequence).filter(|_| mark.id == self.id) else {
+    /// Notes what came of a request, if it is one of these.
+    fn take(&mut self, from: Ipv4Addr, news: News) {
+        let (News::Answer(mark) | News::Complaint(mark, _)) = news else {
+            return;
+        };
+        let Some((index, at)) = self.sent.get(&mark.sequence) else {
             return;
         };
         let microseconds = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.outcomes[*index].get_or_insert(complaint.unwrap_or(Outcome::Answered(microseconds)));
+        self.outcomes[*index].get_or_insert(match news {
+            News::Complaint(_, complaint) => Outcome::Complaint(from, complaint),
+            _ => Outcome::Answered(microseconds),
+        });
     }
 }
 
@@ -169,7 +172,6 @@ impl Prober {
             id,
             sequence: 0,
             seen: Seen::new(target, id),
-            complaints: Vec::new(),
         })
     }
 
@@ -177,7 +179,6 @@ impl Prober {
     pub fn run(&mut self, probes: &[Probe], wait: Duration) -> Vec<Outcome> {
         let begun = Instant::now();
         let mut round = Round {
-            id: self.id,
             sent: BTreeMap::new(),
             outcomes: vec![None; probes.len()],
         };
@@ -193,26 +194,18 @@ impl Prober {
                 }
                 // What is answered at once is to be known at once.
                 while let Some((from, news)) = self.next() {
-                    self.take(&mut round, from, news);
+                    round.take(from, news);
                 }
             }
             let until = begun + wait * (attempt + 1) / ATTEMPTS;
             while round.outcomes.contains(&None) {
                 let Some((from, news)) = self.hear(until) else { break };
-                self.take(&mut round, from, news);
+                round.take(from, news);
             }
         }
         self.look();
         let silence = |outcome: Option<Outcome>| outcome.unwrap_or(Outcome::Silence);
         round.outcomes.into_iter().map(silence).collect()
-    }
-
-    fn take(&mut self, round: &mut Round, from: Ipv4Addr, news: News) {
-        match news {
-            News::Answer(mark) => round.settle(mark, None),
-            News::Complaint(mark, complaint) => round.settle(mark, Some(Outcome::Complaint(from, complaint))),
-            News::AboutWrapped { host, complaint, .. } => self.complain(host, from, complaint),
-        }
     }
 
     /// Sends packets that may pass 1, 2, 3 routers and so on, plain and wrapped, to find out where they stay: the routers
@@ -240,24 +233,23 @@ impl Prober {
         let mut reached = hops.len();
         while let Some((from, news)) = self.hear(until) {
             match news {
-                News::Answer(mark) if mark.id == self.id => {
+                News::Answer(mark) => {
                     reached = plain.get(&mark.sequence).map_or(reached, |index| reached.min(*index));
                 }
-                News::Complaint(mark, Complaint::Expired) if mark.id == self.id => {
+                News::Complaint(mark, Complaint::Expired) => {
                     if let Some(index) = plain.get(&mark.sequence) {
                         hops[*index].plain = Some(from);
                     }
                 }
                 News::AboutWrapped {
-                    host,
                     mark,
                     complaint: Complaint::Expired,
-                } if host == self.target.host => {
+                    ..
+                } => {
                     if let Some(index) = wrapped.get(&mark) {
                         hops[*index].wrapped = Some(from);
                     }
                 }
-                News::AboutWrapped { host, complaint, .. } => self.complain(host, from, complaint),
                 _ => {}
             }
         }
@@ -295,18 +287,10 @@ impl Prober {
         }
     }
 
-    fn complain(&mut self, host: Ipv4Addr, from: Ipv4Addr, complaint: Complaint) {
-        let is_ours = host == self.target.host && complaint != Complaint::Expired;
-        if is_ours && !self.complaints.contains(&(from, complaint)) {
-            self.complaints.push((from, complaint));
-        }
-    }
-
-    /// The next that ICMP has told already.
+    /// The next that ICMP has told already of what this process sent, or the fan.
     fn next(&mut self) -> Option<(Ipv4Addr, News)> {
-        let (from, news) = std::iter::from_fn(|| receive(&self.icmp)).find_map(|packet| packet::news(&packet))?;
-        self.seen.hear(news);
-        Some((from, news))
+        let mut told = std::iter::from_fn(|| receive(&self.icmp)).filter_map(|packet| packet::news(&packet));
+        told.find(|(from, news)| self.seen.hear(*from, *news))
     }
 
     /// What was seen on the underlay so far; answers that come out late, when nobody waits for them, are not lost.

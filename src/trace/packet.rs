@@ -94,6 +94,26 @@ impl std::fmt::Display for Complaint {
     }
 }
 
+/// What a packet is wrapped in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outer {
+    /// IPv4 alone.
+    Ipip,
+    /// UDP to this port.
+    Udp(u16),
+}
+
+impl Outer {
+    /// What an encapsulation wraps in; `port` is that of VXLAN.
+    #[must_use]
+    pub fn of(encapsulation: Encapsulation, port: u16) -> Self {
+        match encapsulation {
+            Encapsulation::Ipip => Self::Ipip,
+            Encapsulation::Vxlan => Self::Udp(port),
+        }
+    }
+}
+
 /// What a packet of ICMP tells us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
@@ -101,10 +121,12 @@ pub enum News {
     Answer(Mark),
     /// A request ended in an error.
     Complaint(Mark, Complaint),
-    /// What we had wrapped for another host ended in an error.
+    /// What was sent to another host, and may be of a fan, ended in an error.
     AboutWrapped {
         /// That other host.
         host: Ipv4Addr,
+        /// What it was wrapped in.
+        outer: Outer,
         /// What marks the wrapped packet: the source port of UDP, or the inner packet's identification.
         mark: u16,
         /// The error.
@@ -166,9 +188,16 @@ pub fn news(packet: &[u8]) -> Option<(Ipv4Addr, News)> {
             let quoted = Ipv4::read(icmp.get(ICMP_LEN..)?)?;
             match quoted.protocol {
                 ICMP if quoted.content.first() == Some(&ECHO) => News::Complaint(mark(quoted.content)?, complaint),
-                IPIP | UDP => News::AboutWrapped {
+                IPIP => News::AboutWrapped {
                     host: quoted.destination,
-                    mark: number(quoted.content, if quoted.protocol == UDP { 0 } else { 4 })?,
+                    outer: Outer::Ipip,
+                    mark: number(quoted.content, 4)?,
+                    complaint,
+                },
+                UDP => News::AboutWrapped {
+                    host: quoted.destination,
+                    outer: Outer::Udp(number(quoted.content, 2)?),
+                    mark: number(quoted.content, 0)?,
                     complaint,
                 },
                 _ => return None,

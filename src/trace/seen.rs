@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::Target;
-use super::packet::{Content, Mark, News, Wrapped};
+use super::packet::{Complaint, Content, Mark, News, Outer, Wrapped};
 
 /// What was seen and heard of one process's probes.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Seen {
     arp_came: BTreeSet<Ipv4Addr>,
     /// The answers that came out of the fan.
     heard: BTreeSet<Mark>,
+    complaints: Vec<(Ipv4Addr, Complaint)>,
 }
 
 impl Seen {
@@ -30,6 +31,7 @@ impl Seen {
             came: BTreeMap::new(),
             arp_came: BTreeSet::new(),
             heard: BTreeSet::new(),
+            complaints: Vec::new(),
         }
     }
 
@@ -53,11 +55,36 @@ impl Seen {
         }
     }
 
-    /// Notes what ICMP told this host.
-    pub fn hear(&mut self, news: News) {
-        if let News::Answer(mark) = news {
-            self.heard.insert(mark);
+    /// Notes what somebody told this host by ICMP; whether it is about a probe, or about what the fan wraps for the
+    /// other host.
+    pub fn hear(&mut self, from: Ipv4Addr, news: News) -> bool {
+        let fan = &self.target.fan;
+        match news {
+            News::Answer(mark) if mark.id == self.id => {
+                self.heard.insert(mark);
+                true
+            }
+            News::Answer(_) => false,
+            News::Complaint(mark, _) => mark.id == self.id,
+            News::AboutWrapped {
+                host, outer, complaint, ..
+            } => {
+                let is_ours = host == self.target.host && outer == Outer::of(fan.encapsulation, fan.port);
+                let is_new =
+                    is_ours && complaint != Complaint::Expired && !self.complaints.contains(&(from, complaint));
+                if is_new {
+                    self.complaints.push((from, complaint));
+                }
+                is_ours
+            }
         }
+    }
+
+    /// Errors about what the fan wraps for the other host, and who sent them; that a packet passed too many routers is
+    /// none.
+    #[must_use]
+    pub fn complaints(&self) -> &[(Ipv4Addr, Complaint)] {
+        &self.complaints
     }
 
     /// Whether a wrapped probe was seen leaving, or the ARP before it.
@@ -89,6 +116,8 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encap::Encapsulation;
+    use crate::fan::Fan;
     use crate::fan::tests::announced;
 
     const THERE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 27);
@@ -146,11 +175,46 @@ mod tests {
             seen.see(&comes(Content::Answer(mark)));
         }
         assert_eq!(seen.lost(), [THERE, THERE]);
-        seen.hear(News::Answer(late));
+        assert!(!seen.hear(GATEWAY, News::Answer(Mark { id: 8, ..late })));
+        assert!(seen.hear(GATEWAY, News::Answer(late)));
         assert_eq!(seen.lost(), [THERE], "seen twice, it is one");
-        seen.hear(News::Answer(OURS));
+        assert!(seen.hear(GATEWAY, News::Answer(OURS)));
         assert!(seen.lost().is_empty());
         assert_eq!(seen.came(), BTreeSet::from([THERE]));
+    }
+
+    #[test]
+    fn an_error_about_others_packets_is_none_about_the_fan() {
+        let about = |host, outer, complaint| News::AboutWrapped {
+            host,
+            outer,
+            mark: 1,
+            complaint,
+        };
+        for (encapsulation, outer, others) in [
+            (Encapsulation::Ipip, Outer::Ipip, Outer::Udp(8472)),
+            (Encapsulation::Vxlan, Outer::Udp(8472), Outer::Ipip),
+        ] {
+            let fan = Fan {
+                encapsulation,
+                port: 8472,
+                ..announced()
+            };
+            let mut seen = Seen::new(&Target::new(GATEWAY, &fan, 1480), OURS.id);
+            for complaint in [Complaint::Port, Complaint::TooLarge(1400)] {
+                for (host, outer) in [(THERE, others), (THERE, Outer::Udp(53)), (GATEWAY, outer)] {
+                    assert!(!seen.hear(THERE, about(host, outer, complaint)));
+                }
+            }
+            assert!(!seen.hear(THERE, News::Complaint(ANOTHERS, Complaint::Host)));
+            assert!(seen.hear(THERE, News::Complaint(OURS, Complaint::Host)));
+            assert!(seen.hear(THERE, about(THERE, outer, Complaint::Expired)));
+            assert_eq!(seen.complaints(), []);
+            for _ in 0..2 {
+                assert!(seen.hear(THERE, about(THERE, outer, Complaint::Port)));
+            }
+            assert_eq!(seen.complaints(), [(THERE, Complaint::Port)]);
+        }
     }
 
     #[test]

@@ -60,14 +60,26 @@ fn complaints_about_what_was_wrapped_say_about_which() {
     let mut outer = ipv4(US, THEM, MARK)[..IPV4_LEN].to_vec();
     outer[9] = IPIP;
     outer.extend(ipv4(US, THEM, Mark { sequence: 99, ..MARK }));
-    let about = |complaint, mark| {
+    let about = |complaint, outer, mark| {
         let host = THEM;
-        Some((THEM, News::AboutWrapped { host, mark, complaint }))
+        Some((
+            THEM,
+            News::AboutWrapped {
+                host,
+                outer,
+                mark,
+                complaint,
+            },
+        ))
     };
-    assert_eq!(news(&error(3, 2, &outer)), about(Complaint::Protocol, 99));
+    assert_eq!(news(&error(3, 2, &outer)), about(Complaint::Protocol, Outer::Ipip, 99));
     outer[9] = UDP;
     outer[IPV4_LEN..IPV4_LEN + 2].copy_from_slice(&40000_u16.to_be_bytes());
-    assert_eq!(news(&error(3, 3, &outer)), about(Complaint::Port, 40000));
+    outer[IPV4_LEN + 2..IPV4_LEN + 4].copy_from_slice(&53_u16.to_be_bytes());
+    assert_eq!(
+        news(&error(3, 3, &outer)),
+        about(Complaint::Port, Outer::Udp(53), 40000)
+    );
 }
 
 #[test]
