@@ -202,13 +202,16 @@ impl Judge<'_> {
                 "see nft list ruleset, hooks output and postrouting, and tc filter show dev {device} egress"
             )));
         }
-        let from = self.evidence.came.first()?;
+        let lost = &self.evidence.lost;
+        let from = lost.first()?;
+        // Others' packets are counted as well, but where fewer were refused than lost it was not the program.
+        let may_be_refused = usize::try_from(self.evidence.refused).unwrap_or(usize::MAX) >= lost.len();
         let verdict = if from != host {
             let says =
                 format!("answers come from {from} and not from {host}, and are refused: NAT is between the hosts");
             Verdict::new(Cause::HereRefused, from.to_string(), says)
                 .advise("let the hosts reach each other's addresses without translation")
-        } else if self.evidence.refused > 0 {
+        } else if may_be_refused {
             let says = format!(
                 "answers of {host} come, and the program on {} refuses them",
                 fan.tunnel()
@@ -274,7 +277,7 @@ impl Judge<'_> {
         };
         if self.evidence.knows {
             let says = format!(
-                "{host} answers ARP by {carrier} and nothing else: its fan is not right, or a firewall there drops the rest"
+                "{host} answers ARP by {carrier} and no ping: its fan is not right, or a firewall there drops it"
             );
             return Verdict::new(Cause::Dropped, host.to_string(), says).advise(format!(
                 "run fanctl up again on {host}, and fanctl trace {} there",
