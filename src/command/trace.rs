@@ -91,7 +91,7 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
     let outcomes = prober.run(&probes, wait);
     evidence.probes = probes.into_iter().zip(outcomes).collect();
     if target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Small) {
-        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED.saturating_sub(wait));
+        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED);
     }
     if target.place == Place::There && !prober.seen().left() && !evidence.arrives() {
         // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
