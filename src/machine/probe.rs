@@ -20,6 +20,7 @@ use crate::encap::Encapsulation;
 use crate::trace::Target;
 use crate::trace::packet::{self, Complaint, Mark, News};
 use crate::trace::probe::{Aim, Hop, Leg, Outcome, Probe};
+use crate::trace::round::Round;
 use crate::trace::seen::Seen;
 
 /// How often a probe is sent that is not answered.
@@ -79,30 +80,6 @@ fn not_sent(probe: &Probe, error: &io::Error) -> Outcome {
     }
 }
 
-/// Probes that are on their way.
-struct Round {
-    /// Which probe each request was for, and when it was sent.
-    sent: BTreeMap<u16, (usize, Instant)>,
-    outcomes: Vec<Option<Outcome>>,
-}
-
-impl Round {
-    /// Notes what came of a request, if it is one of these.
-    fn take(&mut self, from: Ipv4Addr, news: News) {
-        let (News::Answer(mark) | News::Complaint(mark, _)) = news else {
-            return;
-        };
-        let Some((index, at)) = self.sent.get(&mark.sequence) else {
-            return;
-        };
-        let microseconds = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.outcomes[*index].get_or_insert(match news {
-            News::Complaint(_, complaint) => Outcome::Complaint(from, complaint),
-            _ => Outcome::Answered(microseconds),
-        });
-    }
-}
-
 impl Prober {
     /// Opens its sockets, and gives up what asking a program took.
     ///
@@ -136,40 +113,33 @@ impl Prober {
     /// Sends probes all at once, those that are not answered again, and waits so long for what comes of them.
     pub fn run(&mut self, probes: &[Probe], wait: Duration) -> Vec<Outcome> {
         let begun = Instant::now();
-        let mut round = Round {
-            sent: BTreeMap::new(),
-            outcomes: vec![None; probes.len()],
-        };
+        let mut round = Round::new(probes);
         for attempt in 0..ATTEMPTS {
             let until = begun + wait * (attempt + 1) / ATTEMPTS;
-            for (index, probe) in probes.iter().enumerate() {
-                if round.outcomes[index].is_some() {
-                    continue;
-                }
+            for (index, probe) in round.open() {
                 let mark = self.mark();
-                round.sent.insert(mark.sequence, (index, Instant::now()));
-                if let Err(error) = send(probe, mark, None) {
-                    round.outcomes[index] = Some(not_sent(probe, &error));
+                round.send(mark.sequence, index, Instant::now());
+                if let Err(error) = send(&probe, mark, None) {
+                    round.fail(index, not_sent(&probe, &error));
                 }
                 // What is answered at once is to be known at once.
                 while let Some((from, news)) = self.next(until) {
-                    round.take(from, news);
+                    round.take(from, news, Instant::now());
                 }
             }
-            while round.outcomes.contains(&None) {
+            while !round.is_settled() {
                 let Some((from, news)) = self.hear(until) else { break };
-                round.take(from, news);
+                round.take(from, news, Instant::now());
             }
         }
         // What came in time counts, also where this process was late.
         let until = Instant::now() + GRACE;
-        while round.outcomes.contains(&None) {
+        while !round.is_settled() {
             let Some((from, news)) = self.next(until) else { break };
-            round.take(from, news);
+            round.take(from, news, Instant::now());
         }
         self.look(until);
-        let silence = |outcome: Option<Outcome>| outcome.unwrap_or(Outcome::Silence);
-        round.outcomes.into_iter().map(silence).collect()
+        round.outcomes()
     }
 
     /// Sends packets that may pass 1, 2, 3 routers and so on, plain and wrapped, to find out where they stay: the routers
@@ -197,7 +167,7 @@ impl Prober {
         let mut reached = hops.len();
         while let Some((from, news)) = self.hear(until) {
             match news {
-                News::Answer(mark) => {
+                News::Answer(mark) if from == self.target.host => {
                     reached = plain.get(&mark.sequence).map_or(reached, |index| reached.min(*index));
                 }
                 News::Complaint(mark, Complaint::Expired) => {
