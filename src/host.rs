@@ -67,6 +67,11 @@ pub enum LinkKind {
     Other,
     /// The loopback interface.
     Loopback,
+    /// A bridge, a fan's or somebody else's.
+    Bridge {
+        /// Ethernet address.
+        mac: Mac,
+    },
     /// A routing domain of its own, whose ports are routed by another table.
     Vrf,
     /// IP in IP in collect-metadata mode.
