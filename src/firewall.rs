@@ -166,6 +166,16 @@ impl Ruleset {
     pub fn script(&self) -> &str {
         &self.script
     }
+
+    /// The text for a kernel that cannot tell bridges apart. The rules keep their digests: it is the same ruleset.
+    #[must_use]
+    pub fn for_every_bridge(&self) -> String {
+        let everywhere = |line: &str| match line.split_once(HERE) {
+            Some((before, rest)) => format!("{before}{}\n", rest.split_once("\" ").map_or(rest, |(_, rule)| rule)),
+            None => format!("{line}\n"),
+        };
+        self.script.lines().map(everywhere).collect()
+    }
 }
 
 /// What a line of a table contributes to its identity.
@@ -279,10 +289,13 @@ fn routed(fan: &Fan) -> Vec<(&'static str, String)> {
         .into()
 }
 
+/// How a rule of the bridge family begins that is for one bridge, whose name follows.
+const HERE: &str = "meta ibrname \"";
+
 /// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address of our slice
 /// that the bridge does not hold. Docker gives out the slice's first and last address too where the whole overlay is on
-/// link. It holds for all bridges of the host: there is no telling them apart without a kernel that has `meta ibrname`
-/// (`CONFIG_NFT_BRIDGE_META`), and nobody else has addresses of the overlay.
+/// link. On a kernel without `meta ibrname` (`CONFIG_NFT_BRIDGE_META`) it holds for all bridges of the host: see
+/// [`Ruleset::for_every_bridge`].
 ///
 /// A tag of VLAN 0 is no tag to those who receive it, so the rules look at what is behind the first one, where the kernel
 /// keeps it (`meta protocol`); of two such tags both are taken off behind our back (`__netif_receive_skb_core`,
@@ -296,13 +309,17 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
     // A range of one address is none to nft.
     let behind = (first < last.into()).then(|| format!("{}-", Ipv4Addr::from(first)));
     let own = format!("{{ {}, {}{last} }}", slice.network(), behind.unwrap_or_default());
+    let here = format!("{HERE}{}\" ", fan.bridge);
     let posing = |source| format!("{source} {overlay} {source} != {own} counter drop");
     let mut rules = vec![
-        ("posing", posing("ip saddr")),
-        ("posing by arp", format!("meta protocol arp {}", posing("arp saddr ip"))),
+        ("posing", format!("{here}{}", posing("ip saddr"))),
+        (
+            "posing by arp",
+            format!("{here}meta protocol arp {}", posing("arp saddr ip")),
+        ),
         (
             "hidden by tags",
-            "meta protocol { 0x8100, 0x88a8 } @ll,112,16 & 0xfff == 0 counter drop".into(),
+            format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop"),
         ),
     ];
     if fan.encapsulation == Encapsulation::Vxlan {
@@ -367,8 +384,9 @@ mod tests {
         assert_eq!(
             over_ipip[..2],
             [
-                "ip saddr 250.0.0.0/8 ip saddr != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
-                "meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
+                "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 \
+                 ip saddr != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
+                "meta ibrname \"fan-250-0-28\" meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
             ]
         );
         let over_vxlan = rules(Encapsulation::Vxlan);
@@ -380,7 +398,7 @@ mod tests {
         };
         assert_eq!(
             ports(&all_held)[0].1,
-            "ip saddr 250.0.0.0/8 ip saddr != { 250.0.28.0, 250.0.28.255 } counter drop"
+            "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 ip saddr != { 250.0.28.0, 250.0.28.255 } counter drop"
         );
     }
 
@@ -393,6 +411,13 @@ mod tests {
             .replace("counter drop", "counter packets 7 bytes 420 drop")
             .replace("table ip fan-250.0.0.0/8", "table ip fan-250.0.0.0/8 ");
         assert_eq!(Ruleset::new(printed), ours);
+        let everywhere = ours.for_every_bridge();
+        assert!(
+            ours.script()
+                .contains("\t\tmeta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8")
+        );
+        assert!(everywhere.contains("\t\tip saddr 250.0.0.0/8") && !everywhere.contains("ibrname"));
+        assert_eq!(Ruleset::new(everywhere), ours);
     }
 
     #[test]

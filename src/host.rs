@@ -67,7 +67,7 @@ pub enum LinkKind {
     Other,
     /// The loopback interface.
     Loopback,
-    /// A bridge, a fan's or somebody else's.
+    /// A bridge, ours or somebody else's.
     Bridge {
         /// Ethernet address.
         mac: Mac,

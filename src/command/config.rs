@@ -89,6 +89,10 @@ fn unreadable(file: &Path, error: &io::Error) -> Fault {
         Ok(target) if error.kind() == ErrorKind::NotFound => {
             format!("it is a link to '{}', which does not exist", target.display())
         }
+        _ if error.kind() == ErrorKind::PermissionDenied && geteuid().is_root() => {
+            "only its owner, who is not root, may come there; a configuration belongs where root's files are"
+                .to_string()
+        }
         _ => error.to_string(),
     };
     let words = message.split(" (os error").next().unwrap_or(&message);
@@ -113,14 +117,15 @@ fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
     if metadata.file_type().is_char_device() {
         return Ok(());
     }
+    let links_to = fs::canonicalize(file).unwrap_or_default();
     if let Some((who, first)) = stranger(metadata).filter(|_| metadata.is_file() || metadata.mode() & OTHERS_WRITE != 0)
     {
-        let file = file.display();
+        // Of /dev/stdin it is the file behind it.
+        let file = if links_to.is_file() { &links_to } else { file }.display();
         return Err(format!(
             "{who} may write to it, and so to this host's network; first: {first} {file}"
         ));
     }
-    let links_to = fs::canonicalize(file).unwrap_or_default();
     for directory in [file, &links_to].into_iter().filter_map(Path::parent) {
         let directory = if directory == Path::new("") {
             Path::new(".")

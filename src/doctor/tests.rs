@@ -6,7 +6,7 @@ use super::*;
 use crate::fan::tests::announced;
 use crate::health::{Manager, Neighbour, Offload, Rule, Settings};
 use crate::host::{ForeignRoute, HostAddress, Link, LinkKind, Routing};
-use crate::netfilter::{Backend, Base, Chain, Table};
+use crate::netfilter::{Backend, Base, Chain, Field, Match, Table, Value};
 use crate::object::{Object, fans};
 
 fn link(name: &str, kind: LinkKind) -> Link {
@@ -161,9 +161,45 @@ fn hardware_that_spoils_checksums_is_told_to_leave_them_alone() {
     assert_eq!(finding.check, "checksums");
     let command = "ethtool -K fan-vx16384000 tx-checksum-ip-generic off";
     assert_eq!(finding.mend.as_deref(), Some(command));
-    patient.health.offloads.clear();
+}
+
+#[test]
+fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the_fans() {
+    let mut patient = Patient::new("vxlan");
+    let tunnel = patient.fan.tunnel();
     patient.health.bad_checksums = 7;
-    assert_eq!(patient.only(Verdict::Warned).check, "checksums");
+    let told = |patient: &Patient, verdict| {
+        let findings = patient.findings(verdict);
+        let told = findings.into_iter().find(|finding| finding.check == "checksums");
+        told.map(|finding| finding.reason + &finding.evidence.join("\n"))
+    };
+    assert_eq!(told(&patient, Verdict::Warned), None);
+    let passed = told(&patient, Verdict::Passed).unwrap();
+    assert!(passed.contains('7') && passed.contains("all UDP"), "{passed}");
+    // Others answer, or nobody was asked: it is not the fan's packets that are spoilt.
+    let mut with = |received, sent| {
+        let of_tunnel = patient.host.links.iter_mut().find(|link| link.name == tunnel);
+        of_tunnel.unwrap().counters = crate::host::Counters {
+            received,
+            sent,
+            refused: 0,
+        };
+        told(&patient, Verdict::Warned).is_some()
+    };
+    assert!(!with(5, 5) && !with(5, 0) && !with(0, 0) && with(0, 5));
+    // Where this host's hardware is of a kind that spoils them, that of others may be too.
+    let offload = Offload {
+        driver: "vmxnet3".into(),
+        checksums: Some(false),
+    };
+    patient.health.offloads = [(tunnel, offload)].into();
+    assert!(told(&patient, Verdict::Warned).unwrap().contains("all UDP"));
+    let mut over_ipip = Patient::new("ipip");
+    over_ipip.health.bad_checksums = 7;
+    assert_eq!(
+        told(&over_ipip, Verdict::Warned).or(told(&over_ipip, Verdict::Passed)),
+        None
+    );
 }
 
 #[test]
@@ -274,6 +310,57 @@ fn each_firewall_is_mended_in_its_own_words() {
 }
 
 #[test]
+fn addresses_that_nobody_has_may_be_dropped() {
+    // RFC 6890's, as lists of bogons have them; private ones may be a host's own.
+    let bogons = [
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+    ];
+    let mut patient = Patient::new("ipip");
+    patient.host.routes = vec![ForeignRoute {
+        table: 254,
+        destination: "0.0.0.0/0".parse().unwrap(),
+        device: Some("eth0".parse().unwrap()),
+        gateway: Some([172, 30, 0, 1].into()),
+        metric: 0,
+    }];
+    patient.answer(|_| None);
+    let values: Vec<Value> = bogons
+        .map(|network| Value::from(network.parse::<ipnetwork::Ipv4Network>().unwrap()))
+        .into();
+    let mut with = |field, values: &[Value]| {
+        let mut table = closed(Backend::Nftables, "bogons", "FORWARD", "forward");
+        let chain = table.chains.get_mut("FORWARD").unwrap();
+        chain.base.as_mut().unwrap().drops = false;
+        chain.rules = vec![crate::netfilter::Rule {
+            matches: vec![Match::Field {
+                field,
+                negated: false,
+                values: values.to_vec(),
+            }],
+            verdict: Some(crate::netfilter::Verdict::Drop),
+            ..crate::netfilter::Rule::default()
+        }];
+        patient.health.tables = vec![table];
+        patient.findings(Verdict::Failed)
+    };
+    for field in [Field::Source, Field::Destination] {
+        assert_eq!(with(field, &values), []);
+        // The rest of the world has to be reached, though.
+        assert_eq!(with(field, &[Value::Range(0x0100_0000, 0xdfff_ffff)]).len(), 1);
+    }
+}
+
+#[test]
 fn neighbours_and_software_are_looked_at() {
     let mut patient = Patient::new("ipip");
     let mac = crate::fan::Mac([0, 1, 2, 3, 4, 5]);
@@ -340,6 +427,88 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
     );
 }
 
+/// A bridge of another tool's containers, with the route that its address brings.
+fn beside(patient: &mut Patient, address: &str) -> ForeignRoute {
+    let address: ipnetwork::Ipv4Network = address.parse().unwrap();
+    let mut bridge = link("virbr0", LinkKind::Other);
+    bridge.addresses = vec![HostAddress {
+        address,
+        secondary: false,
+        global: true,
+    }];
+    let route = ForeignRoute {
+        table: 254,
+        destination: ipnetwork::Ipv4Network::new(address.network(), address.prefix()).unwrap(),
+        device: Some(bridge.name.clone()),
+        gateway: None,
+        metric: 0,
+    };
+    patient.host.links.push(bridge);
+    patient.host.routes.push(route.clone());
+    route
+}
+
+#[test]
+fn networks_of_this_host_in_a_wide_underlay_are_no_hosts_of_the_fan() {
+    // As libvirt has it, and with the address at the other end.
+    for address in ["172.30.122.1/24", "172.30.122.254/24"] {
+        let mut patient = Patient::new("ipip");
+        let network = beside(&mut patient, address).destination;
+        let routed = |device: &str, local| Routing {
+            local,
+            device: device.parse().unwrap(),
+            gateway: None,
+            route: network,
+            table: if local { 255 } else { 254 },
+            protocol: nix::libc::RTPROT_KERNEL,
+            mtu: None,
+        };
+        patient.answer(|question| {
+            let is_own = address.starts_with(&format!("{}/", question.to));
+            let found = if is_own {
+                routed("lo", true)
+            } else {
+                routed("virbr0", false)
+            };
+            network.contains(question.to).then_some(Ok(found))
+        });
+        assert_eq!(patient.findings(Verdict::Warned), [], "{address}");
+        assert_eq!(patient.findings(Verdict::Failed), [], "{address}");
+        // A router on the way is somebody's doing, and told; what the kernel did by itself is not to be deleted.
+        patient.host.routes[0].device = Some("tun0".parse().unwrap());
+        patient.answer(|question| network.contains(question.to).then(|| Ok(routed("tun0", false))));
+        let finding = patient.only(Verdict::Warned);
+        assert_eq!((finding.check, &finding.mend), ("routing", &None), "{finding:#?}");
+    }
+}
+
+#[test]
+fn a_network_of_this_host_in_the_overlay_is_told_and_not_deleted() {
+    let mut patient = Patient::new("ipip");
+    let network = beside(&mut patient, "250.0.40.1/24").destination;
+    let found = Routing {
+        local: false,
+        device: "virbr0".parse().unwrap(),
+        gateway: None,
+        route: network,
+        table: 254,
+        protocol: nix::libc::RTPROT_KERNEL,
+        mtu: None,
+    };
+    patient.answer(|question| {
+        assert_ne!(
+            question.to.to_string(),
+            "250.0.40.1",
+            "the kernel delivers that at home"
+        );
+        network.contains(question.to).then(|| Ok(found.clone()))
+    });
+    let findings = patient.findings(Verdict::Failed);
+    let finding = findings.iter().find(|finding| finding.check == "routing").unwrap();
+    assert!(finding.evidence[0].contains("an address of 'virbr0'"), "{finding:#?}");
+    assert_eq!(finding.mend, None);
+}
+
 /// A table of the fan's own, in which a rule has met packets.
 fn own(family: &str, chain: &str, text: &str) -> Table {
     let rule = crate::netfilter::Rule {
@@ -357,11 +526,37 @@ fn own(family: &str, chain: &str, text: &str) -> Table {
 fn what_was_refused_is_told_whatever_table_counts_it() {
     let mut patient = Patient::new("vxlan");
     patient.health.tables = vec![
-        own("bridge", "ports", "counter drop comment \"another slice 1f\""),
+        own("bridge", "ports", "counter drop comment \"posing 1f\""),
         own("ip", "guard", "counter drop comment \"foreign packets 83\""),
     ];
     let finding = patient.only(Verdict::Warned);
     assert_eq!((finding.check, finding.evidence.len()), ("refused", 2), "{finding:#?}");
+}
+
+#[test]
+fn whatever_rule_of_a_fan_drops_something_it_is_told() {
+    for words in BOTH {
+        let mut patient = Patient::new(words);
+        let ruleset = crate::firewall::ruleset(&patient.fan);
+        let drops = ruleset.script().lines().filter(|line| line.contains("counter drop"));
+        let mut told: Vec<String> = Vec::new();
+        for rule in drops {
+            let (_, name) = rule.split_once("comment").unwrap();
+            patient.health.tables = vec![own("ip", "guard", rule.trim())];
+            let finding = patient.only(Verdict::Warned);
+            assert_eq!(finding.check, "refused", "{name}");
+            let [line] = &finding.evidence[..] else {
+                panic!("{name}: {finding:#?}")
+            };
+            assert!(line.starts_with("3 "), "{name}: {line}");
+            told.push(line.clone());
+        }
+        // The two ways of what is routed by its sender are one, and no others are.
+        let rules = told.len();
+        told.sort();
+        told.dedup();
+        assert_eq!(told.len() + 1, rules, "{told:#?}");
+    }
 }
 
 #[test]
@@ -376,4 +571,28 @@ fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     let finding = patient.only(Verdict::Failed);
     let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
     assert_eq!((finding.check, finding.mend.as_deref()), ("bridge", Some(command)));
+}
+
+#[test]
+fn a_bridge_that_is_not_the_fans_may_be_meant_by_what_holds_for_all() {
+    let mut patient = Patient::new("vxlan");
+    patient.health.tables = vec![
+        own("bridge", "ports", "counter drop comment \"posing 1f\""),
+        own("ip", "guard", "counter drop comment \"foreign packets 83\""),
+    ];
+    let names_another = |patient: &Patient| {
+        let evidence = patient.only(Verdict::Warned).evidence;
+        evidence
+            .iter()
+            .map(|line| line.contains("'docker0'"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names_another(&patient), [false, false]);
+    patient.host.links.push(link(
+        "docker0",
+        LinkKind::Bridge {
+            mac: crate::fan::Mac([2; 6]),
+        },
+    ));
+    assert_eq!(names_another(&patient), [true, false]);
 }

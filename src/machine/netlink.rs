@@ -278,6 +278,13 @@ impl Netlink {
                 match answer.payload {
                     NetlinkPayload::InnerMessage(message) => messages.push(message),
                     NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(Some(messages)), Err),
+                    // A list that the kernel could not finish ends with a number too (netlink_dump_done, af_netlink.c).
+                    NetlinkPayload::Done(end) if end.code < 0 => {
+                        return Err(Refusal {
+                            errno: end.code.wrapping_neg(),
+                            sentence: None,
+                        });
+                    }
                     NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(messages)),
                     _ => {}
                 }

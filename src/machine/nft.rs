@@ -126,12 +126,14 @@ fn removal_of(overlay: Overlay) -> String {
     lines.concat()
 }
 
-/// Makes a fan's tables, in place of those that may be there.
+/// Makes a fan's tables, in place of those that may be there. A kernel that cannot tell bridges apart takes nothing of them
+/// at first.
 ///
 /// # Errors
 /// A sentence from `nft`.
 pub fn create_tables(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
-    tool::run("nft", &["-f", "-"], &(removal_of(overlay) + ruleset.script())).map(drop)
+    let create = |script: &str| tool::run("nft", &["-f", "-"], &(removal_of(overlay) + script)).map(drop);
+    create(ruleset.script()).or_else(|_| create(&ruleset.for_every_bridge()))
 }
 
 /// Removes a fan's tables; that there are none is as good.

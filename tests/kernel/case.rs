@@ -65,6 +65,8 @@ pub enum Need {
     BridgeNetfilter,
     /// The rule set of iptables that is older than nftables, and the program for it.
     LegacyIptables,
+    /// `meta ibrname` in nftables.
+    BridgeNames,
     /// VLAN devices (802.1q).
     Vlan,
     /// Bonds, without loading a module for them on a machine that is not ours.

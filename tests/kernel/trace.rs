@@ -136,10 +136,10 @@ fn no_firewall(at: &Namespace) {
 }
 
 fn what_is_wrong_here_is_named(encap: Encap) {
-    let Pair { a, b, lan, .. } = &Pair::new(encap);
+    let Pair { a, b, ca, lan, .. } = &Pair::new(encap);
     let (tunnel, carried) = (encap.tunnel(), carried(encap));
     let blamed = |cause: &str, words: &str| {
-        in_vain(a, "250.0.27.2");
+        in_vain(ca, "250.0.27.2");
         let found = trace(a, "250.0.27.2");
         blames(&found, cause, "this host", words);
         found

@@ -13,6 +13,7 @@ pub fn cases() -> Vec<Case> {
             a_container_cannot_claim_by_arp_what_no_container_here_has,
         ])
         .each_with(&[Need::Vlan], named![tags_do_not_hide_another_slice])
+        .each_with(&[Need::BridgeNames], named![another_bridge_is_left_alone])
         .once(named![a_stolen_mac_address_brings_no_packets])
         .list()
 }
@@ -93,6 +94,19 @@ fn tags_do_not_hide_another_slice(encap: Encap) {
         is_counted(&stage, rule, VICTIM);
     }
     assert_eq!(victim.packets(), Vec::<String>::new());
+}
+
+/// Somebody's machines have addresses of the overlay behind a bridge of their own.
+fn another_bridge_is_left_alone(encap: Encap) {
+    let stage = Stage::new(encap);
+    stage.host.ip("link add brvm type bridge\n link set brvm up");
+    let [one, other] = [("one", "250.0.77.1/24"), ("other", "250.0.77.2/24")].map(|(name, address)| {
+        let machine = stage.host.attach("brvm", name, 1500);
+        machine.ip(&format!("address add {address} dev eth0"));
+        machine
+    });
+    one.ping("250.0.77.2").arrives();
+    other.ping("250.0.77.1").arrives();
 }
 
 /// What is not promised is that nobody takes a MAC address; what is promised is that nothing is read that way.

@@ -59,6 +59,10 @@ impl Machine {
             if bonding && can("ip link add bond7 type bond") {
                 needs_met.push(Need::Bonding);
             }
+            let table = "table bridge probe { chain c { meta ibrname \"br0\" accept; }; }";
+            if scratch.sh(&format!("echo '{table}' | nft -f -")).code == Some(0) {
+                needs_met.push(Need::BridgeNames);
+            }
             if can("ip link add wg0 type wireguard") {
                 needs_met.push(Need::Wireguard);
             }
@@ -131,6 +135,7 @@ impl Machine {
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
             Need::LegacyIptables => format!("no iptables-legacy, or no ip_tables in kernel {}", self.release),
+            Need::BridgeNames => format!("no meta ibrname in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),
             Need::Cni => "no CNI plugins in this guest".into(),
