@@ -73,7 +73,11 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         .filter_map(|(name, meaning)| {
             let packets = guarded(fan, facts, name);
             let is_of_bridges = rules(fan, facts, name).any(|(table, _)| table.family == "bridge");
-            let others = is_of_bridges.then(|| other_bridges(fan, facts)).unwrap_or_default();
+            let others = if is_of_bridges {
+                other_bridges(fan, facts)
+            } else {
+                String::new()
+            };
             (packets > 0).then(|| format!("{packets} {meaning}{others}"))
         })
         .collect();
