@@ -84,10 +84,19 @@ pub fn remains(state: &State, host: &Host) -> Vec<Remains> {
         Owner::Shared => None,
     });
     let left: BTreeSet<Overlay> = owners.filter(|overlay| !whole.contains(overlay)).collect();
-    left.into_iter()
+    // Over IPIP the route to the slice leads to the bridge: on one that is not known it looks like a fan of its own.
+    let is_slice = |overlay: &Overlay| {
+        left.iter().any(|wider| {
+            wider != overlay
+                && wider.contains(overlay.network().network())
+                && wider.network().prefix() < overlay.network().prefix()
+        })
+    };
+    left.iter()
+        .filter(|overlay| !is_slice(overlay))
         .map(|overlay| Remains {
-            overlay,
-            bridge: stray(overlay, state, host),
+            overlay: *overlay,
+            bridge: stray(*overlay, state, host),
         })
         .collect()
 }
@@ -110,8 +119,10 @@ fn stray(overlay: Overlay, state: &State, host: &Host) -> Option<Stray> {
     });
     let is_tunnel = |device: &InterfaceName| state.keys().any(|key| key.identity == Identity::Tunnel(device.clone()));
     let routed = || {
-        own(overlay, state).find_map(|object| match object {
-            Object::Route(route) if !is_tunnel(&route.device) => Some(&route.device),
+        state.values().find_map(|object| match object {
+            Object::Route(route) if overlay.contains(route.destination.network()) && !is_tunnel(&route.device) => {
+                Some(&route.device)
+            }
             _ => None,
         })
     };

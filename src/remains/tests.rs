@@ -33,7 +33,16 @@ fn disguised(fan: &Fan) -> (State, Host) {
         Identity::Up(name) => !of_bridge(name),
         _ => true,
     });
-    (state, host)
+    // Of whom a route on an unknown device is, its destination tells.
+    let state = state.into_values().map(|mut object| {
+        if let Object::Route(route) = &mut object
+            && of_bridge(&route.device)
+        {
+            route.overlay = Overlay::new(route.destination).expect("as wide as an overlay");
+        }
+        (object.key(), object)
+    });
+    (state.collect(), host)
 }
 
 fn alias(state: &State, host: &Host) -> Option<String> {
