@@ -68,7 +68,10 @@ pub enum LinkKind {
     /// The loopback interface.
     Loopback,
     /// A bridge, ours or somebody else's.
-    Bridge,
+    Bridge {
+        /// Ethernet address.
+        mac: Mac,
+    },
     /// A routing domain of its own, whose ports are routed by another table.
     Vrf,
     /// IP in IP in collect-metadata mode.

@@ -19,6 +19,7 @@ use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{Object, Owner, State, fans};
 use crate::plan::{Step, diff, refusals, renumbering};
+use crate::remains::remains;
 use crate::resolve::resolve;
 use crate::signals;
 use crate::transcript::{self, describe};
@@ -252,7 +253,8 @@ impl Change {
         Ok(done)
     }
 
-    /// Takes down one fan, or all.
+    /// Takes down one fan, or all. What carries containers stays, and so does what hangs on a bridge that is not known to be a
+    /// fan's any more.
     pub fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
         let (desired, what) = match overlay {
             Some(overlay) => {
@@ -262,7 +264,10 @@ impl Change {
             None => (State::new(), "every fan".to_string()),
         };
         let steps = diff(&self.owned, &desired);
-        let reasons = refusals(&steps, &self.host);
+        let mut reasons = refusals(&steps, &self.host);
+        let left = remains(&self.owned, &self.host).into_iter();
+        let going = left.filter(|left| overlay.is_none_or(|overlay| overlay == left.overlay));
+        reasons.extend(going.filter_map(|left| left.refusal()));
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }

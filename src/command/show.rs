@@ -7,7 +7,8 @@ use crate::cli::ShowArgs;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::machine::{Machine, Scope};
-use crate::object::{Bridge, remains};
+use crate::object::Bridge;
+use crate::remains::remains;
 use crate::report::{self, Report};
 
 /// Shows the fans that are up.
@@ -25,9 +26,9 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
             "fan '{text}' is not up; see which are: fanctl show"
         )));
     }
-    for left in remains(&owned) {
+    for left in remains(&owned, &host) {
         // That nobody listens is no reason not to show what is there.
-        let _ = writeln!(std::io::stderr(), "fanctl: {}", report::remains(left));
+        let _ = writeln!(std::io::stderr(), "fanctl: {}", report::remains(&left));
     }
     if args.json {
         let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();

@@ -105,16 +105,19 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
     measure(&mut prober, target, &mut evidence, wait / 2);
     evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
     let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
-    evidence.knows = [evidence.on_bridge, gateway]
+    let is_known = [evidence.on_bridge, gateway]
         .iter()
         .any(|found| matches!(found, Some(Neighbour::Known(_))));
+    // Whoever was known a moment ago may not be heard from any more.
+    evidence.knows = is_known && !prober.seen().arp_came().is_empty();
+    evidence.knew = is_known && !evidence.knows;
     if let Some(Ok(outer)) = &facts.outer {
         let seen = prober.seen();
         evidence.left = Some(seen.left());
         evidence.came.extend(seen.came());
         evidence.lost = seen.lost();
         // Answers of ARP that nobody heeded are lost here as well.
-        if !evidence.knows {
+        if !is_known {
             evidence.came.extend(seen.arp_came());
             evidence.lost.extend(seen.arp_came());
         }

@@ -50,7 +50,11 @@ const MEANINGS: [(&str, &str); 9] = [
 /// That another bridge may be meant, to follow a sentence; nothing where there is none. What the fan refuses of bridged
 /// packets it refuses on all bridges.
 fn other_bridges(fan: &Fan, facts: Facts) -> String {
-    let bridges = facts.host.links.iter().filter(|link| link.kind == LinkKind::Bridge);
+    let bridges = facts
+        .host
+        .links
+        .iter()
+        .filter(|link| matches!(link.kind, LinkKind::Bridge { .. }));
     let others = bridges.filter(|link| link.name != fan.bridge);
     let names: Vec<String> = others.map(|link| format!("'{}'", link.name)).collect();
     if names.is_empty() {

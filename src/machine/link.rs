@@ -203,7 +203,7 @@ impl Facts {
                     && infos.contains(&InfoVxlan::Vnifilter(true)),
             },
             (Some(InfoKind::Vrf), _) => LinkKind::Vrf,
-            (Some(InfoKind::Bridge), _) => LinkKind::Bridge,
+            (Some(InfoKind::Bridge), _) => self.mac.map_or(LinkKind::Other, |mac| LinkKind::Bridge { mac }),
             _ if loopback => LinkKind::Loopback,
             _ => LinkKind::Other,
         }

@@ -202,6 +202,8 @@ pub struct Evidence {
     pub left: Option<bool>,
     /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
     pub knows: bool,
+    /// Whether one of them is known from before, when it could not be heard this time.
+    pub knew: bool,
     /// The outer sources of wrapped answers that were seen coming.
     pub came: Vec<Ipv4Addr>,
     /// Errors about what was wrapped, and who sent them.

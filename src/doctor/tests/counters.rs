@@ -122,6 +122,11 @@ fn a_bridge_that_is_not_the_fans_may_be_meant_by_what_holds_for_all() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names_another(&patient), [false, false]);
-    patient.host.links.push(link("docker0", LinkKind::Bridge));
+    patient.host.links.push(link(
+        "docker0",
+        LinkKind::Bridge {
+            mac: crate::fan::Mac([2; 6]),
+        },
+    ));
     assert_eq!(names_another(&patient), [true, false]);
 }

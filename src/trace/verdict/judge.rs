@@ -304,6 +304,9 @@ impl Judge<'_> {
             None if self.evidence.hops.iter().any(|hop| hop.plain.is_some()) => {
                 "does not even get to the first router, or is dropped by it".to_string()
             }
+            None if self.evidence.knew => {
+                "gets no answer and no error: it is dropped on the way or there, or ping there alone".to_string()
+            }
             None => "gets no answer and no error: it is dropped on the way or there".to_string(),
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());

@@ -14,7 +14,7 @@ pub fn a_connection_there_is_no_answer_to_ping() {
         &found,
         "dropped",
         "172.30.0.27",
-        "172.30.0.27 answers ARP by udp port 8472 and no ping",
+        "it is dropped on the way or there, or ping there alone",
     );
     let proof = &found["proof"];
     assert!(
