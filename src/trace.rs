@@ -7,6 +7,8 @@ pub mod cause;
 pub mod packet;
 pub mod probe;
 pub mod report;
+pub mod round;
+pub mod seen;
 pub mod steps;
 pub mod verdict;
 

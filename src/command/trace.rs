@@ -91,9 +91,9 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
     let outcomes = prober.run(&probes, wait);
     evidence.probes = probes.into_iter().zip(outcomes).collect();
     if target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Small) {
-        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED.saturating_sub(wait));
+        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED);
     }
-    if target.place == Place::There && !prober.left && !evidence.arrives() {
+    if target.place == Place::There && !prober.seen().left() && !evidence.arrives() {
         // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
         let again: Vec<_> = target
             .probes()
@@ -109,19 +109,22 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
         .iter()
         .any(|found| matches!(found, Some(Neighbour::Known(_))));
     if let Some(Ok(outer)) = &facts.outer {
-        evidence.left = Some(prober.left);
-        evidence.came.clone_from(&prober.came);
+        let seen = prober.seen();
+        evidence.left = Some(seen.left());
+        evidence.came.extend(seen.came());
+        evidence.lost = seen.lost();
         // Answers of ARP that nobody heeded are lost here as well.
         if !evidence.knows {
-            evidence.came.extend(&prober.arp_came);
+            evidence.came.extend(seen.arp_came());
+            evidence.lost.extend(seen.arp_came());
         }
         evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
-        let is_unexplained = evidence.is_lost() && !evidence.knows && prober.complaints.is_empty();
+        let is_unexplained = evidence.is_lost() && !evidence.knows && seen.complaints().is_empty();
         if is_unexplained && outer.gateway.is_some() {
             evidence.hops = prober.hops(wait);
         }
     }
-    evidence.complaints = prober.complaints;
+    evidence.complaints = prober.seen().complaints().to_vec();
     evidence.refused = refused(machine, target)?.saturating_sub(refused_before);
     Ok(evidence)
 }

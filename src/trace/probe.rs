@@ -206,7 +206,9 @@ pub struct Evidence {
     pub came: Vec<Ipv4Addr>,
     /// Errors about what was wrapped, and who sent them.
     pub complaints: Vec<(Ipv4Addr, Complaint)>,
-    /// How many packets this host's programs refused meanwhile.
+    /// The outer sources of the answers that came and did not come out of the fan, one for each.
+    pub lost: Vec<Ipv4Addr>,
+    /// How many packets this host's programs refused meanwhile, whosever they were.
     pub refused: u64,
     /// What is known of the next hop on the underlay.
     pub next_hop: Option<Neighbour>,
