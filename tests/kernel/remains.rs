@@ -180,6 +180,10 @@ fn a_bridge_that_lost_its_label_gets_it_back(encap: Encap) {
         let refusal = host.unchanged(|| host.fanctl("down -e").refused());
         refusal.stderr_has(&["bridge 'fan-250-0-28' still has a container"]);
         drop(container);
+        eventually("the kernel has taken the container's port away", || {
+            let ports = host.exec("ip link show master fan-250-0-28 type veth").ok().stdout;
+            ports.is_empty().then_some(())
+        });
         assert_same(&whole, &host.dump(), &told);
 
         // Without a container, and without its routes.
