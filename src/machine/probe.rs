@@ -40,6 +40,8 @@ pub struct Prober {
     id: u16,
     /// Of the latest probe.
     sequence: u16,
+    /// Whom each probe was for, by its sequence.
+    earlier: BTreeMap<u16, Ipv4Addr>,
     seen: Seen,
 }
 
@@ -106,6 +108,7 @@ impl Prober {
             wire,
             id,
             sequence: 0,
+            earlier: BTreeMap::new(),
             seen: Seen::new(target, id),
         })
     }
@@ -113,12 +116,14 @@ impl Prober {
     /// Sends probes all at once, those that are not answered again, and waits so long for what comes of them.
     pub fn run(&mut self, probes: &[Probe], wait: Duration) -> Vec<Outcome> {
         let begun = Instant::now();
-        let mut round = Round::new(probes);
+        let earlier = self.earlier.clone();
+        let mut round = Round::new(probes, &earlier);
         for attempt in 0..ATTEMPTS {
             let until = begun + wait * (attempt + 1) / ATTEMPTS;
             for (index, probe) in round.open() {
                 let mark = self.mark();
                 round.send(mark.sequence, index, Instant::now());
+                self.earlier.insert(mark.sequence, probe.destination);
                 if let Err(error) = send(&probe, mark, None) {
                     round.fail(index, not_sent(&probe, &error));
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::packet::News;
+use super::packet::{Complaint, News};
 use super::probe::{Outcome, Probe};
 
 /// Probes that are sent at once, each as often as it takes.
@@ -13,16 +13,19 @@ pub struct Round<'a> {
     probes: &'a [Probe],
     /// Which probe each request was for, by its sequence, and when it was sent.
     sent: BTreeMap<u16, (usize, Instant)>,
+    /// Whom the requests of earlier rounds were for, by their sequences.
+    earlier: &'a BTreeMap<u16, Ipv4Addr>,
     outcomes: Vec<Option<Outcome>>,
 }
 
 impl<'a> Round<'a> {
-    /// Nothing is sent yet.
+    /// Nothing is sent yet, but in earlier rounds.
     #[must_use]
-    pub fn new(probes: &'a [Probe]) -> Self {
+    pub fn new(probes: &'a [Probe], earlier: &'a BTreeMap<u16, Ipv4Addr>) -> Self {
         Self {
             probes,
             sent: BTreeMap::new(),
+            earlier,
             outcomes: vec![None; probes.len()],
         }
     }
@@ -57,7 +60,7 @@ impl<'a> Round<'a> {
             return;
         };
         let Some((index, sent)) = self.sent.get(&mark.sequence) else {
-            return;
+            return self.take_late(from, news);
         };
         let outcome = match news {
             News::Complaint(_, complaint) => Outcome::Complaint(from, complaint),
@@ -68,6 +71,17 @@ impl<'a> Round<'a> {
             _ => return,
         };
         self.outcomes[*index].get_or_insert(outcome);
+    }
+
+    /// That nobody has an address is said seconds later, and of the first requests only (`icmp_ratelimit`, icmp(7)).
+    fn take_late(&mut self, from: Ipv4Addr, news: News) {
+        let News::Complaint(mark, Complaint::Host) = news else {
+            return;
+        };
+        let whom = self.earlier.get(&mark.sequence);
+        for (index, _) in self.open().iter().filter(|(_, probe)| Some(&probe.destination) == whom) {
+            self.outcomes[*index] = Some(Outcome::Complaint(from, Complaint::Host));
+        }
     }
 
     /// What came of each probe.
@@ -85,7 +99,7 @@ mod tests {
     use super::*;
     use crate::fan::tests::announced;
     use crate::trace::Target;
-    use crate::trace::packet::{Complaint, Mark};
+    use crate::trace::packet::Mark;
     use crate::trace::probe::{Aim, Leg};
 
     const GATEWAY: Ipv4Addr = Ipv4Addr::new(250, 0, 27, 1);
@@ -95,7 +109,8 @@ mod tests {
     fn only_whoever_was_asked_answers_and_anybody_complains() {
         let target = Target::new(GATEWAY, &announced(), 1480);
         let probes = [Leg::Underlay, Leg::Address, Leg::Address].map(|leg| target.probe(leg, Aim::Small, 84));
-        let (mut round, begun) = (Round::new(&probes), Instant::now());
+        let earlier = BTreeMap::from([(3, GATEWAY)]);
+        let (mut round, begun) = (Round::new(&probes, &earlier), Instant::now());
         for (index, sequence) in [(0, 10), (1, 11), (2, 12)] {
             round.send(sequence, index, begun);
         }
@@ -115,5 +130,13 @@ mod tests {
         let answered = Outcome::Answered(250);
         let expected = [answered.clone(), answered, Outcome::Complaint(ROUTER, Complaint::Host)];
         assert_eq!(round.outcomes(), expected);
+
+        // What is said of an earlier request for an address is said of the address, and of no other.
+        let mut round = Round::new(&probes, &earlier);
+        round.take(ROUTER, News::Complaint(mark(4), Complaint::Host), later);
+        round.take(ROUTER, News::Complaint(mark(3), Complaint::TooLarge(1400)), later);
+        assert_eq!(round.open().len(), 3, "{round:?}");
+        round.take(ROUTER, News::Complaint(mark(3), Complaint::Host), later);
+        assert_eq!(round.open().len(), 1, "{round:?}");
     }
 }
