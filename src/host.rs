@@ -178,6 +178,15 @@ pub enum Neighbour {
     Silent,
 }
 
+impl Link {
+    /// The program in a place.
+    #[must_use]
+    pub fn program(&self, direction: Direction, slot: Slot) -> Option<&AttachedProgram> {
+        let mut programs = self.programs.iter();
+        programs.find(|program| (program.direction, program.slot) == (direction, slot))
+    }
+}
+
 impl Host {
     /// The interface of a name.
     #[must_use]

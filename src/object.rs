@@ -428,10 +428,15 @@ impl Object {
     }
 }
 
-/// The fans of a state, by their bridges.
-pub fn fans(state: &State) -> impl Iterator<Item = &Fan> {
+/// The bridges of a state, one for each fan.
+pub fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
     state.values().filter_map(|object| match object {
-        Object::Bridge(bridge) => Some(&bridge.fan),
+        Object::Bridge(bridge) => Some(bridge),
         _ => None,
     })
+}
+
+/// The fans of a state, by their bridges.
+pub fn fans(state: &State) -> impl Iterator<Item = &Fan> {
+    bridges(state).map(|bridge| &bridge.fan)
 }

@@ -22,7 +22,9 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (owned, host) = machine.observe(Scope::All)?;
     let target = Target::find(args.address, &owned).map_err(Error::Failed)?;
     let mut facts = ask(&machine, &target, &host)?;
-    let evidence = prove(&machine, &target, &facts, args.wait())?;
+    let mut evidence = prove(&machine, &target, &facts, args.wait())?;
+    let (_, after) = machine.observe(Scope::All)?;
+    evidence.refused = refused(&target, &after).saturating_sub(refused(&target, &host));
     if target.place == Place::Here {
         // Whoever has the address was asked for it by now.
         facts.neighbour = machine.neighbour(&target.fan.bridge, target.address)?;
@@ -48,10 +50,8 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
 /// Asks which way packets go, and what the program on the tunnel says.
 fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> {
     let slot = Slot::Fan(target.fan.overlay());
-    let egress = host.link(&target.fan.tunnel()).and_then(|link| {
-        let mut programs = link.programs.iter();
-        programs.find(|program| (program.direction, program.slot) == (Direction::Egress, slot))
-    });
+    let tunnel = host.link(&target.fan.tunnel());
+    let egress = tunnel.and_then(|tunnel| tunnel.program(Direction::Egress, slot));
     let frame = packet::frame(target.fan.gateway(), target.address);
     Ok(Facts {
         own: machine.route(&target.own_flow())?,
@@ -86,7 +86,6 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
             return Ok(evidence);
         }
     };
-    let refused_before = refused(machine, target)?;
     let probes = target.probes();
     let outcomes = prober.run(&probes, wait);
     evidence.probes = probes.into_iter().zip(outcomes).collect();
@@ -128,14 +127,12 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
         }
     }
     evidence.complaints = prober.seen().complaints().to_vec();
-    evidence.refused = refused(machine, target)?.saturating_sub(refused_before);
     Ok(evidence)
 }
 
 /// How many packets the programs on the tunnel have refused.
-fn refused(machine: &Machine, target: &Target) -> Result<u64, Error> {
-    let (_, host) = machine.observe(Scope::All)?;
-    Ok(host.link(&target.fan.tunnel()).map_or(0, |link| link.counters.refused))
+fn refused(target: &Target, host: &Host) -> u64 {
+    host.link(&target.fan.tunnel()).map_or(0, |link| link.counters.refused)
 }
 
 /// Asks for the address once more, if it is silent, and gives whoever is in charge of it the time to say that nobody has

@@ -206,9 +206,8 @@ impl<'a> Watcher<'a> {
 
     fn output(&self) -> OutputArgs {
         OutputArgs {
-            dry_run: false,
-            json: false,
             verbose: self.args.verbose,
+            ..OutputArgs::default()
         }
     }
 

@@ -284,10 +284,7 @@ impl Machine {
         let mut held = self.held.borrow_mut();
         for filter in state.values().filter_map(unknown) {
             let link = host.link(&filter.link);
-            let attached = link.and_then(|link| {
-                let mut here = link.programs.iter();
-                here.find(|program| (program.direction, program.slot) == (filter.direction, filter.slot))
-            });
+            let attached = link.and_then(|link| link.program(filter.direction, filter.slot));
             let program = attached.and_then(|attached| {
                 privilege::raised(&[Capability::CAP_SYS_ADMIN], || bpf::fd_by_id(attached.id)).ok()
             });
