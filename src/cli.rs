@@ -13,14 +13,13 @@ use clap_complete::Shell;
 pub use doctor::DoctorArgs;
 pub use fan::{DownArgs, UpAllArgs, UpArgs};
 pub use trace::TraceArgs;
+pub use watch::WatchArgs;
 
 use crate::config::{self, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::error::Error;
 use crate::export::{self, Runtime};
 use crate::mapping::Overlay;
-
-pub use watch::WatchArgs;
 
 /// The fan: every host of an underlay gets a slice of an overlay, computed from its own address
 ///
@@ -80,7 +79,7 @@ pub enum Command {
 }
 
 /// What to print, and whether to act.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub struct OutputArgs {
     /// Print the steps as the lines a person would type, and do nothing
     #[arg(long)]

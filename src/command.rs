@@ -23,7 +23,6 @@ use crate::fan::Fan;
 use crate::lab;
 use crate::machine::privilege::{self, Needs};
 use crate::mapping::Overlay;
-use crate::object::{Bridge, Object, State};
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
@@ -87,12 +86,10 @@ fn is_called(fan: &Fan, text: &str) -> bool {
     text == fan.bridge.as_str() || text.parse::<Overlay>().is_ok_and(|overlay| overlay == fan.overlay())
 }
 
-fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
-    state.values().filter_map(|object| {
-        if let Object::Bridge(bridge) = object {
-            Some(bridge)
-        } else {
-            None
-        }
-    })
+/// Says what somebody has to see to, beside what was asked for.
+fn warn(sentences: &[String]) {
+    for sentence in sentences {
+        // That nobody listens changes nothing.
+        let _ = writeln!(std::io::stderr(), "fanctl: {sentence}");
+    }
 }

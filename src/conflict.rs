@@ -12,13 +12,14 @@ use crate::fan::{Fan, MAIN_TABLE};
 use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
-use crate::object::{State, fans, remains};
+use crate::object::{State, fans};
+use crate::remains::remains;
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
 pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
-    let mut reasons = Vec::new();
-    reasons.extend(other_fans(fan, host, owned));
+    let mut reasons = other_fans(fan, host, owned);
+    let host = &without_strays(fan, host, owned);
     reasons.extend(names(fan, host, owned));
     reasons.extend(tunnels(fan, host));
     reasons.extend(nested(fan, host));
@@ -69,9 +70,11 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
             ));
         }
     }
-    for left in remains(owned) {
+    for left in remains(owned, host) {
         let overlay = left.overlay;
-        if overlay != fan.overlay() && overlay.overlaps(fan.overlay()) {
+        if let Some(reason) = left.refusal().filter(|_| overlay.overlaps(fan.overlay())) {
+            reasons.push(reason);
+        } else if overlay != fan.overlay() && overlay.overlaps(fan.overlay()) {
             reasons.push(format!(
                 "overlay '{}' overlaps what remains of fan {overlay}, whose bridge is gone; take that away: {}",
                 fan.overlay(),
@@ -80,6 +83,18 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
         }
     }
     reasons
+}
+
+/// The host without what follows from a fan's bridge whose alias somebody changed: where that stands in the way, it is told
+/// once, and not again by its name and its addresses.
+fn without_strays(fan: &Fan, host: &Host, owned: &State) -> Host {
+    let mut host = host.clone();
+    for left in remains(owned, &host) {
+        if let Some(stray) = left.bridge.filter(|_| left.overlay.overlaps(fan.overlay())) {
+            host.links.retain(|link| link.name != stray.name);
+        }
+    }
+    host
 }
 
 /// Interface names that are taken by somebody else, or by another fan.

@@ -265,6 +265,17 @@ impl Fan {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// The network of the slice that a [bridge's address](Fan::bridge_mac) was made from; none when it is no such address.
+    #[must_use]
+    pub fn slice_of_bridge(self) -> Option<Ipv4Addr> {
+        match self.0 {
+            [0x02, 0xfa, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -361,5 +372,10 @@ pub(crate) mod tests {
     fn mac_addresses_are_local_unicast_and_tell_the_slice() {
         assert_eq!(announced().bridge_mac().to_string(), "02:fa:fa:00:1c:00");
         assert_eq!(announced().tunnel_mac().to_string(), "06:fa:fa:00:1c:00");
+        assert_eq!(
+            announced().bridge_mac().slice_of_bridge(),
+            Some(announced().slice().network())
+        );
+        assert_eq!(announced().tunnel_mac().slice_of_bridge(), None);
     }
 }

@@ -67,6 +67,11 @@ pub enum LinkKind {
     Other,
     /// The loopback interface.
     Loopback,
+    /// A bridge, ours or somebody else's.
+    Bridge {
+        /// Ethernet address.
+        mac: Mac,
+    },
     /// A routing domain of its own, whose ports are routed by another table.
     Vrf,
     /// IP in IP in collect-metadata mode.
@@ -171,6 +176,15 @@ pub enum Neighbour {
     Known(Mac),
     /// It is asked for, or was, and has not answered.
     Silent,
+}
+
+impl Link {
+    /// The program in a place.
+    #[must_use]
+    pub fn program(&self, direction: Direction, slot: Slot) -> Option<&AttachedProgram> {
+        let mut programs = self.programs.iter();
+        programs.find(|program| (program.direction, program.slot) == (direction, slot))
+    }
 }
 
 impl Host {

@@ -15,7 +15,7 @@
 //! | [`fan`] | a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables table, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
-//! | [`resolve`], [`desire`], [`conflict`] | which fan is meant; its objects; why it cannot be |
+//! | [`resolve`], [`desire`], [`remains`], [`conflict`] | which fan is meant; its objects; what is left of one; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`trace`] | the way to an address, what proves it, and who is to blame |
@@ -58,6 +58,7 @@ pub mod netfilter;
 pub mod object;
 pub mod plan;
 pub mod program;
+pub mod remains;
 pub mod report;
 pub mod resolve;
 pub mod signals;

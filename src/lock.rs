@@ -29,12 +29,13 @@ impl Lock {
     /// When the lock's file cannot be made, or another holds it for a minute.
     pub fn take() -> Result<Self, Error> {
         let deadline = Instant::now() + PATIENCE;
+        let mut open = Unlocked::open()?;
         loop {
-            match Self::attempt()? {
+            open = match open.lock()? {
                 Ok(lock) => return Ok(lock),
-                Err(_) if Instant::now() < deadline => {}
-                Err(path) => return Err(held_for_long(&path)),
-            }
+                Err(open) if Instant::now() < deadline => open,
+                Err(open) => return Err(held_for_long(&open.path)),
+            };
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -44,16 +45,34 @@ impl Lock {
     /// # Errors
     /// When the lock's file cannot be made.
     pub fn attempt() -> Result<Result<Self, String>, Error> {
+        Ok(Unlocked::open()?.lock()?.map_err(|open| open.path))
+    }
+}
+
+/// The lock's file, open.
+struct Unlocked {
+    path: String,
+    file: File,
+}
+
+impl Unlocked {
+    fn open() -> Result<Self, Error> {
         let namespace = Path::new("/proc/self/ns/net");
         let path = path(namespace).map_err(|error| Error::Failed(format!("{}: {error}", namespace.display())))?;
         let file = open(&path).map_err(|error| failed(&path, &error))?;
+        Ok(Self { path, file })
+    }
+
+    /// Locks it, or gives it back while another `fanctl` has it.
+    fn lock(self) -> Result<Result<Lock, Self>, Error> {
+        let Self { path, file } = self;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => {
                 // Inherited by what we run. A dnsmasq, which stays, closes what it did not open (main, src/dnsmasq.c).
                 fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| failed(&path, &errno.desc()))?;
-                Ok(Ok(Self(lock)))
+                Ok(Ok(Lock(lock)))
             }
-            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Err(path)),
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Err(Self { path, file })),
             Err((_, errno)) => Err(failed(&path, &errno.desc())),
         }
     }

@@ -3,7 +3,7 @@
 //! [`State`] is used on both sides: observed and desired objects are the same complete values, so equality is the whole
 //! meaning of "it is right".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -428,127 +428,15 @@ impl Object {
     }
 }
 
-/// The fans of a state, by their bridges.
-pub fn fans(state: &State) -> impl Iterator<Item = &Fan> {
+/// The bridges of a state, one for each fan.
+pub fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
     state.values().filter_map(|object| match object {
-        Object::Bridge(bridge) => Some(&bridge.fan),
+        Object::Bridge(bridge) => Some(bridge),
         _ => None,
     })
 }
 
-/// What is left of a fan whose bridge, which would tell all about it, is gone: somebody deleted it, or a command was
-/// killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Remains {
-    /// The fan's overlay.
-    pub overlay: Overlay,
-    /// Whether part of it still hangs on a bridge: one that stands and has lost its label. Containers may be behind it.
-    pub attached: bool,
-}
-
-impl Remains {
-    /// The command that takes it away. With the bridge the underlay is forgotten, so any will do.
-    #[must_use]
-    pub fn removal(self) -> String {
-        format!("fanctl down {} default/16", self.overlay)
-    }
-}
-
-/// What is left of fans that have no bridge. Whoever brought such a fan up, it carries nothing any more.
-#[must_use]
-pub fn remains(state: &State) -> Vec<Remains> {
-    let whole: BTreeSet<Overlay> = fans(state).map(Fan::overlay).collect();
-    let mut remains: BTreeMap<Overlay, bool> = BTreeMap::new();
-    for object in state.values() {
-        if let Owner::Fan(overlay) = object.owner()
-            && !whole.contains(&overlay)
-        {
-            *remains.entry(overlay).or_default() |= is_attached(object, state);
-        }
-    }
-    remains
-        .into_iter()
-        .map(|(overlay, attached)| Remains { overlay, attached })
-        .collect()
-}
-
-/// The overlays of remains that nobody can miss.
-pub fn loose_remains(state: &State) -> impl Iterator<Item = Overlay> + use<> {
-    let loose = remains(state).into_iter().filter(|remains| !remains.attached);
-    loose.map(|remains| remains.overlay)
-}
-
-/// Whether an object of a fan without a bridge hangs on one. The kernel takes routes and ports away with their bridge.
-fn is_attached(object: &Object, state: &State) -> bool {
-    let is_tunnel = |device: &InterfaceName| state.keys().any(|key| key.identity == Identity::Tunnel(device.clone()));
-    match object {
-        Object::Route(route) => !is_tunnel(&route.device),
-        Object::Tunnel(tunnel) => matches!(&tunnel.kind, TunnelKind::Vxlan { bridge: Some(_), .. }),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::desire;
-    use crate::encap::Encapsulation;
-    use crate::fan::tests::announced;
-    use crate::host::Host;
-
-    fn without_bridge(encapsulation: Encapsulation) -> State {
-        let fan = Fan {
-            encapsulation,
-            ..announced()
-        };
-        let mut state = desire::with(&State::new(), &fan, &Host::default());
-        assert_eq!(remains(&state), [], "a whole fan");
-        state.retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Address(_)));
-        state
-    }
-
-    #[test]
-    fn a_fan_without_its_bridge_is_what_remains() {
-        for encapsulation in [Encapsulation::Ipip, Encapsulation::Vxlan] {
-            let overlay = announced().overlay();
-            let mut state = without_bridge(encapsulation);
-            let found = |state: &State| remains(state);
-            assert_eq!(
-                found(&state),
-                [Remains {
-                    overlay,
-                    attached: true
-                }],
-                "its alias was taken"
-            );
-            // With the bridge the kernel takes its routes, and its ports are free.
-            state.retain(|_, object| !matches!(object, Object::Route(route) if route.device == announced().bridge));
-            for object in state.values_mut() {
-                if let Object::Tunnel(Tunnel {
-                    kind: TunnelKind::Vxlan { bridge, .. },
-                    ..
-                }) = object
-                {
-                    *bridge = None;
-                }
-            }
-            assert_eq!(
-                found(&state),
-                [Remains {
-                    overlay,
-                    attached: false
-                }]
-            );
-            // Killed at the last step of all.
-            state.retain(|_, object| matches!(object, Object::Unreachable(..)));
-            assert_eq!(
-                found(&state),
-                [Remains {
-                    overlay,
-                    attached: false
-                }]
-            );
-        }
-        assert_eq!(remains(&State::new()), []);
-    }
+/// The fans of a state, by their bridges.
+pub fn fans(state: &State) -> impl Iterator<Item = &Fan> {
+    bridges(state).map(|bridge| &bridge.fan)
 }

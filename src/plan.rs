@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::fan::Fan;
 use crate::host::Host;
-use crate::object::{Key, Object, State};
+use crate::object::{Bridge, Key, Object, State};
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ mod tests;
 pub enum Step {
     /// Make an object that is not there.
     Create(Object),
-    /// Turn an object into another of the same key.
+    /// Turn an object into another of the same key, or a bridge into one of another name.
     Change {
         /// As it is.
         from: Object,
@@ -97,14 +98,61 @@ fn replaced(observed: &State, desired: &State) -> BTreeSet<Key> {
     going
 }
 
+/// The same way, but a bridge that would go and one of the same fan that would come are one that is renamed and
+/// renumbered in place: its ports never leave it, and keep what was set of them.
+///
+/// By then everything that stood on it is deleted, so that it is down, as the kernel wants it for a new name
+/// (`dev_change_name`, net/core/dev.c at v6.1).
+#[must_use]
+pub fn renumbering(steps: &[Step]) -> Vec<Step> {
+    let first = |which: fn(&Step) -> Option<&Bridge>, fan: &Fan| {
+        let mut bridges = steps.iter().filter_map(which);
+        bridges.find(|bridge| bridge.fan.overlay() == fan.overlay())
+    };
+    let step = |step: &Step| match step {
+        Step::Delete(Object::Bridge(from))
+            if first(created, &from.fan).is_some() && first(deleted, &from.fan) == Some(from) =>
+        {
+            None
+        }
+        Step::Create(Object::Bridge(to)) => Some(first(deleted, &to.fan).map_or_else(
+            || step.clone(),
+            |from| Step::Change {
+                from: Object::Bridge(from.clone()),
+                to: Object::Bridge(to.clone()),
+            },
+        )),
+        _ => Some(step.clone()),
+    };
+    steps.iter().filter_map(step).collect()
+}
+
+fn created(step: &Step) -> Option<&Bridge> {
+    match step {
+        Step::Create(Object::Bridge(bridge)) => Some(bridge),
+        _ => None,
+    }
+}
+
+fn deleted(step: &Step) -> Option<&Bridge> {
+    match step {
+        Step::Delete(Object::Bridge(bridge)) => Some(bridge),
+        _ => None,
+    }
+}
+
 /// What a state becomes by a step.
 pub fn replay(state: &mut State, step: &Step) {
     match step {
         Step::Delete(object) => {
             state.remove(&object.key());
         }
-        Step::Create(object) | Step::Change { to: object, .. } => {
+        Step::Create(object) => {
             state.insert(object.key(), object.clone());
+        }
+        Step::Change { from, to } => {
+            state.remove(&from.key());
+            state.insert(to.key(), to.clone());
         }
     }
 }
@@ -114,10 +162,8 @@ pub fn replay(state: &mut State, step: &Step) {
 pub fn refusals(steps: &[Step], host: &Host) -> Vec<String> {
     steps
         .iter()
-        .filter_map(|step| match step {
-            Step::Delete(Object::Bridge(bridge)) => Some(&bridge.fan.bridge),
-            _ => None,
-        })
+        .filter_map(deleted)
+        .map(|bridge| &bridge.fan.bridge)
         .filter_map(|bridge| {
             let ports: Vec<&str> = host.foreign_ports(bridge).map(|link| link.name.as_str()).collect();
             (!ports.is_empty()).then(|| {

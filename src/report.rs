@@ -11,9 +11,10 @@ use crate::desire;
 use crate::fan::Fan;
 use crate::host::{AttachedProgram, Counters, Host, Link};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Direction, Object, Remains, Slot, State};
+use crate::object::{Bridge, Direction, Object, Slot, State};
 use crate::plan::{Step, diff};
 use crate::program;
+use crate::remains::Remains;
 use crate::transcript::describe;
 
 /// The table that `show` prints, with its header.
@@ -35,17 +36,18 @@ fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
     format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
 }
 
-/// What `show` says of a fan without a bridge.
+/// What `show` says of a fan that is not known by a bridge.
 #[must_use]
-pub fn remains(left: Remains) -> String {
-    let Remains { overlay, attached } = left;
-    let removal = left.removal();
-    if attached {
+pub fn remains(left: &Remains) -> String {
+    let overlay = left.overlay;
+    if let Some(stray) = &left.bridge {
         format!(
-            "fan {overlay} has a bridge whose alias somebody changed, by which it was known; give it back, or take away \
-             what remains: {removal}"
+            "fan {overlay} has a bridge whose alias somebody changed, by which it was known: '{}'; what to do about it: \
+             fanctl doctor",
+            stray.name
         )
     } else {
+        let removal = left.removal();
         format!("fan {overlay} has lost its bridge; bring it up again, or take away what remains: {removal}")
     }
 }

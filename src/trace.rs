@@ -7,13 +7,15 @@ pub mod cause;
 pub mod packet;
 pub mod probe;
 pub mod report;
+pub mod round;
+pub mod seen;
 pub mod steps;
 pub mod verdict;
 
 use std::net::Ipv4Addr;
 
 use crate::fan::Fan;
-use crate::object::{Object, State};
+use crate::object::{State, bridges};
 
 /// Where an address lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +53,7 @@ impl Target {
     /// # Errors
     /// A sentence: no fan that is up has it, or several.
     pub fn find(asked: Ipv4Addr, owned: &State) -> Result<Self, String> {
-        let bridges: Vec<_> = owned
-            .values()
-            .filter_map(|object| match object {
-                Object::Bridge(bridge) => Some(bridge),
-                _ => None,
-            })
-            .collect();
+        let bridges: Vec<_> = bridges(owned).collect();
         let of_overlay = bridges.iter().find(|bridge| bridge.fan.overlay().contains(asked));
         let of_underlay = bridges
             .iter()

@@ -3,7 +3,7 @@
 use crate::firewall::{FAMILIES, table_name};
 use crate::mapping::Overlay;
 use crate::object::{
-    Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
+    Bridge, Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
 };
 use crate::plan::Step;
 
@@ -44,7 +44,7 @@ pub fn verb(step: &Step) -> &'static str {
 pub fn lines(step: &Step) -> Vec<String> {
     match step {
         Step::Create(object) => create(object),
-        Step::Change { to, .. } => change(to),
+        Step::Change { from, to } => change(from, to),
         Step::Delete(object) => vec![delete(object)],
     }
 }
@@ -79,18 +79,9 @@ fn create(object: &Object) -> Vec<String> {
     }
 }
 
-fn change(to: &Object) -> Vec<String> {
+fn change(from: &Object, to: &Object) -> Vec<String> {
     match to {
-        Object::Bridge(bridge) => {
-            let name = &bridge.fan.bridge;
-            let mut lines = vec![format!(
-                "ip link set {name} mtu {} alias '{}'",
-                bridge.mtu,
-                bridge.fan.label()
-            )];
-            lines.extend(settings(name.as_str(), bridge.forwarding, Some(bridge.send_redirects)));
-            lines
-        }
+        Object::Bridge(bridge) => change_bridge(from, bridge),
         Object::Tunnel(tunnel) => {
             let mut lines = vec![format!("ip link set {} mtu {}", tunnel.name, tunnel.mtu)];
             lines.extend(tunnel_settings(tunnel));
@@ -105,6 +96,19 @@ fn change(to: &Object) -> Vec<String> {
         Object::Route(route) => vec![format!("ip route replace {}", self::route(route))],
         other => create(other),
     }
+}
+
+fn change_bridge(from: &Object, to: &Bridge) -> Vec<String> {
+    let name = &to.fan.bridge;
+    let mut lines = Vec::new();
+    if let Object::Bridge(from) = from {
+        let old = &from.fan.bridge;
+        lines.extend((old != name).then(|| format!("ip link set {old} name {name}")));
+        lines.extend((from.mac != to.mac).then(|| format!("ip link set {name} address {}", to.mac)));
+    }
+    lines.push(format!("ip link set {name} mtu {} alias '{}'", to.mtu, to.fan.label()));
+    lines.extend(settings(name.as_str(), to.forwarding, Some(to.send_redirects)));
+    lines
 }
 
 fn delete(object: &Object) -> String {

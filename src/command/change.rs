@@ -5,10 +5,9 @@ mod tell;
 
 use std::collections::BTreeSet;
 
-use super::bridges;
 use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
-use crate::config::Config;
+use crate::config::{Config, Follow};
 use crate::conflict;
 use crate::desire;
 use crate::error::Error;
@@ -19,7 +18,8 @@ use crate::machine::{self, Machine, Scope, privilege};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{Object, Owner, State, fans};
-use crate::plan::{Step, diff, refusals};
+use crate::plan::{Step, diff, refusals, renumbering};
+use crate::remains::remains;
 use crate::resolve::resolve;
 use crate::signals;
 use crate::transcript::{self, describe};
@@ -44,9 +44,19 @@ pub enum By {
     Person,
     /// A file.
     Configuration,
-    /// A file that has the fan follow its host wherever it goes: containers move from a bridge that has to go to the one
-    /// that comes in its place.
+    /// A file that has the fan follow its host wherever it goes: a bridge with containers that would have to go becomes,
+    /// with them, the one that comes in its place.
     Renumbering,
+}
+
+impl From<&Config> for By {
+    /// As the file says, whichever verb reads it: so each goes on where another was killed.
+    fn from(config: &Config) -> Self {
+        match config.follow {
+            Follow::Renumber => Self::Renumbering,
+            Follow::No | Follow::Yes => Self::Configuration,
+        }
+    }
 }
 
 /// A fan as it would be brought up, and the way there.
@@ -55,7 +65,7 @@ pub struct Plan {
     pub fan: Fan,
     /// Why it must not be done. Every reason there is.
     pub reasons: Vec<String>,
-    /// Containers on a bridge that would have to go.
+    /// Containers on a bridge that would have to go, or to become another.
     pub ports: Vec<InterfaceName>,
     /// What would be done.
     pub done: Done,
@@ -138,11 +148,13 @@ impl Change {
         let others = (is_autos && by_file).then(|| desire::without(&self.owned, overlay));
         let mut reasons = conflict::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
         let (desired, kept) = self.desire(&fan);
-        let steps = diff(&self.owned, &desired);
+        let mut steps = diff(&self.owned, &desired);
         let ports = ports(&steps, &self.host);
-        if by != By::Renumbering {
-            reasons.extend(refusals(&steps, &self.host));
+        // What somebody brought up by hand stays where it is.
+        if by == By::Renumbering && is_autos {
+            steps = renumbering(&steps);
         }
+        reasons.extend(refusals(&steps, &self.host));
         let mut done = Done {
             overlay: Some(fan.overlay()),
             steps,
@@ -192,14 +204,7 @@ impl Change {
         if !plan.reasons.is_empty() {
             return Err(Error::Refused(plan.reasons));
         }
-        let moving = Moving {
-            from: bridges(&self.owned)
-                .find(|bridge| bridge.fan.overlay() == plan.fan.overlay())
-                .map(|bridge| bridge.fan.bridge.clone()),
-            to: Some(plan.fan.bridge),
-            ports: plan.ports,
-        };
-        self.carry_out(&plan.done, plan.desired, &moving)?;
+        self.carry_out(&plan.done, plan.desired)?;
         Ok(plan.done)
     }
 
@@ -212,7 +217,7 @@ impl Change {
             let mut refused = Vec::new();
             let mut changed = false;
             for config in waiting {
-                match self.bring_up(config, By::Configuration) {
+                match self.bring_up(config, By::from(config)) {
                     Err(error @ Error::Refused(_)) => refused.push((config, error)),
                     end => {
                         changed |= end.as_ref().is_ok_and(Done::changed);
@@ -244,11 +249,12 @@ impl Change {
             sentence: format!("{} is mended", fan.bridge),
             kept,
         };
-        self.carry_out(&done, desired, &Moving::default())?;
+        self.carry_out(&done, desired)?;
         Ok(done)
     }
 
-    /// Takes down one fan, or all.
+    /// Takes down one fan, or all. What carries containers stays, and so does what hangs on a bridge that is not known to be a
+    /// fan's any more.
     pub fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
         let (desired, what) = match overlay {
             Some(overlay) => {
@@ -258,7 +264,10 @@ impl Change {
             None => (State::new(), "every fan".to_string()),
         };
         let steps = diff(&self.owned, &desired);
-        let reasons = refusals(&steps, &self.host);
+        let mut reasons = refusals(&steps, &self.host);
+        let left = remains(&self.owned, &self.host).into_iter();
+        let going = left.filter(|left| overlay.is_none_or(|overlay| overlay == left.overlay));
+        reasons.extend(going.filter_map(|left| left.refusal()));
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
@@ -274,13 +283,13 @@ impl Change {
             sentence: format!("{what} is {state}"),
             kept: Vec::new(),
         };
-        self.carry_out(&done, desired, &Moving::default())?;
+        self.carry_out(&done, desired)?;
         Ok(done)
     }
 
     /// Goes the way to the desired set and looks whether that is where it led. With `--dry-run` only what is known of the
     /// machine goes there.
-    fn carry_out(&mut self, done: &Done, desired: State, moving: &Moving) -> Result<(), Error> {
+    fn carry_out(&mut self, done: &Done, desired: State) -> Result<(), Error> {
         if self.output.dry_run {
             self.owned = desired;
             self.host.ip_forward |= done.ip_forward;
@@ -290,9 +299,7 @@ impl Change {
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
-        if let Err(error) = self.go(done, &desired, moving) {
-            // Of the failures this one is the lesser.
-            let _ = self.attach(moving, moving.from.as_ref());
+        if let Err(error) = self.go(done, &desired) {
             // What could not be taken back is what the next fan finds.
             if let Ok(found) = self.machine.observe(Scope::All) {
                 (self.owned, self.host) = found;
@@ -303,7 +310,7 @@ impl Change {
         Ok(())
     }
 
-    fn go(&mut self, done: &Done, desired: &State, moving: &Moving) -> Result<(), Error> {
+    fn go(&mut self, done: &Done, desired: &State) -> Result<(), Error> {
         // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
         let _held = signals::Held::hold();
         apply(&done.steps, |step| {
@@ -313,10 +320,6 @@ impl Change {
             self.machine.perform(step)
         })
         .map_err(|failure| Error::Failed(format!("{}; {}", sentence(&failure.failed), outcome(&failure.left))))?;
-        self.attach(moving, moving.to.as_ref()).map_err(|reason| {
-            let end = self.take_back(&done.steps);
-            Error::Failed(format!("{reason}; {end}"))
-        })?;
         if !done.steps.is_empty() {
             self.verify(&done.steps, desired)?;
         }
@@ -329,16 +332,6 @@ impl Change {
             })?;
         }
         Ok(())
-    }
-
-    /// Attaches what is moving to the bridge that stands.
-    fn attach(&self, moving: &Moving, bridge: Option<&InterfaceName>) -> Result<(), String> {
-        let Some(bridge) = bridge else { return Ok(()) };
-        moving.ports.iter().try_for_each(|port| {
-            self.output.note(&format!("# ip link set {port} master {bridge}"));
-            let attached = self.machine.attach_port(port, bridge);
-            attached.map_err(|error| format!("cannot attach '{port}' to bridge '{bridge}': {error}"))
-        })
     }
 
     /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
@@ -364,14 +357,6 @@ impl Change {
     fn take_back(&self, steps: &[Step]) -> String {
         outcome(&take_back(steps, |step| self.machine.perform(step)))
     }
-}
-
-/// Containers that go from one bridge of a fan to the next.
-#[derive(Default)]
-struct Moving {
-    ports: Vec<InterfaceName>,
-    from: Option<InterfaceName>,
-    to: Option<InterfaceName>,
 }
 
 /// Containers on the bridges that would go.

@@ -1,5 +1,6 @@
 //! `doctor`: what is wrong, what mends it, and, if asked to, mending it.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use serde::Serialize;
@@ -87,7 +88,7 @@ impl<'a> Patient<'a> {
     }
 
     /// Looks at everything, and tells what it found and of which fans.
-    fn examine(&self) -> Result<(Vec<Finding>, Vec<Overlay>), Error> {
+    fn examine(&self) -> Result<(Vec<Finding>, BTreeSet<Overlay>), Error> {
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;
         let mut health = machine.examine(&owned, &host)?;
@@ -101,7 +102,7 @@ impl<'a> Patient<'a> {
         Ok((findings, chosen))
     }
 
-    fn findings(&self, owned: &State, host: &Host, health: &Health, chosen: &[Overlay]) -> Vec<Finding> {
+    fn findings(&self, owned: &State, host: &Host, health: &Health, chosen: &BTreeSet<Overlay>) -> Vec<Finding> {
         let facts = Facts {
             owned,
             host,
@@ -113,7 +114,7 @@ impl<'a> Patient<'a> {
     }
 
     /// The fans that are meant: the one that was named, or all that are up, configured or left over.
-    fn chosen(&self, owned: &State) -> Result<Vec<Overlay>, Error> {
+    fn chosen(&self, owned: &State) -> Result<BTreeSet<Overlay>, Error> {
         let known = owned.keys().filter_map(|key| match key.owner {
             Owner::Fan(overlay) => Some(overlay),
             Owner::Shared => None,
@@ -132,12 +133,12 @@ impl<'a> Patient<'a> {
                     "fan '{text}' is neither up nor configured; see which are: fanctl show, fanctl config list"
                 )))
             },
-            |overlay| Ok(vec![overlay]),
+            |overlay| Ok([overlay].into()),
         )
     }
 
     /// Mends what can be mended without harm: objects of the fans. Returns what was done, and what could not be.
-    fn fix(&self, findings: &[Finding], chosen: &[Overlay]) -> Result<(Vec<String>, Vec<Finding>), Error> {
+    fn fix(&self, findings: &[Finding], chosen: &BTreeSet<Overlay>) -> Result<(Vec<String>, Vec<Finding>), Error> {
         if !privilege::is_privileged() {
             return Err(Error::Failed(
                 "option '--fix' changes the network, which takes root; try: sudo fanctl doctor --fix".into(),
@@ -152,11 +153,7 @@ impl<'a> Patient<'a> {
         if ill.is_empty() {
             return Ok((lines, failures));
         }
-        let output = OutputArgs {
-            dry_run: false,
-            json: false,
-            verbose: false,
-        };
+        let output = OutputArgs::default();
         let mut change = Change::begin(turn("doctor", output)?, output)?;
         for overlay in ill {
             let up: Option<Fan> = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();

@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
-use crate::object::{fans, loose_remains};
+use crate::object::fans;
+use crate::remains::loose_remains;
 
 /// Takes one fan down.
 pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -27,7 +28,7 @@ pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn 
     let mut change = Change::begin(turn("down", output)?, output)?;
     let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
     // Which interface remains were over is not known any more.
-    let remains = loose_remains(&change.owned).filter(|_| interface.is_none());
+    let remains = loose_remains(&change.owned, &change.host).filter(|_| interface.is_none());
     let overlays: Vec<Overlay> = fans(&change.owned)
         .filter(chosen)
         .map(Fan::overlay)

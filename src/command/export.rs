@@ -4,14 +4,14 @@ use std::fs;
 use std::io::{self, Write};
 
 use super::config::faultless;
-use super::{bridges, is_called};
+use super::is_called;
 use crate::cli::ExportArgs;
 use crate::desire;
 use crate::error::Error;
 use crate::export::{self, Given, Network};
 use crate::host::Host;
 use crate::machine::{Machine, Scope};
-use crate::object::State;
+use crate::object::{State, bridges};
 use crate::resolve::resolve;
 
 /// Prints what a runtime has to be told.

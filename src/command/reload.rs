@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::host::Host;
 use crate::mapping::Overlay;
-use crate::object::{fans, loose_remains};
+use crate::object::fans;
+use crate::remains::loose_remains;
 use crate::report;
 
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
@@ -34,7 +35,7 @@ fn follow(change: &mut Change, configuration: &Configuration) -> Vec<End> {
     let wanted = |overlay: &Overlay| configuration.enabled().any(|config| config.overlay == *overlay);
     let autos = fans(&change.owned).filter(|fan| fan.auto).map(Fan::overlay);
     let unwanted: Vec<Overlay> = autos
-        .chain(loose_remains(&change.owned))
+        .chain(loose_remains(&change.owned, &change.host))
         .filter(|overlay| !wanted(overlay))
         .collect();
     let mut ends: Vec<End> = unwanted

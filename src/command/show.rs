@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use super::{bridges, is_called, json};
+use super::{is_called, json, warn};
 use crate::cli::ShowArgs;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::machine::{Machine, Scope};
-use crate::object::{Bridge, remains};
+use crate::object::{Bridge, bridges};
+use crate::remains::remains;
 use crate::report::{self, Report};
 
 /// Shows the fans that are up.
@@ -25,10 +26,8 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
             "fan '{text}' is not up; see which are: fanctl show"
         )));
     }
-    for left in remains(&owned) {
-        // That nobody listens is no reason not to show what is there.
-        let _ = writeln!(std::io::stderr(), "fanctl: {}", report::remains(left));
-    }
+    let left = remains(&owned, &host);
+    warn(&left.iter().map(report::remains).collect::<Vec<_>>());
     if args.json {
         let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
         json(&reports, out)

@@ -22,7 +22,9 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (owned, host) = machine.observe(Scope::All)?;
     let target = Target::find(args.address, &owned).map_err(Error::Failed)?;
     let mut facts = ask(&machine, &target, &host)?;
-    let evidence = prove(&machine, &target, &facts, args.wait())?;
+    let mut evidence = prove(&machine, &target, &facts, args.wait())?;
+    let (_, after) = machine.observe(Scope::All)?;
+    evidence.refused = refused(&target, &after).saturating_sub(refused(&target, &host));
     if target.place == Place::Here {
         // Whoever has the address was asked for it by now.
         facts.neighbour = machine.neighbour(&target.fan.bridge, target.address)?;
@@ -48,10 +50,8 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
 /// Asks which way packets go, and what the program on the tunnel says.
 fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> {
     let slot = Slot::Fan(target.fan.overlay());
-    let egress = host.link(&target.fan.tunnel()).and_then(|link| {
-        let mut programs = link.programs.iter();
-        programs.find(|program| (program.direction, program.slot) == (Direction::Egress, slot))
-    });
+    let tunnel = host.link(&target.fan.tunnel());
+    let egress = tunnel.and_then(|tunnel| tunnel.program(Direction::Egress, slot));
     let frame = packet::frame(target.fan.gateway(), target.address);
     Ok(Facts {
         own: machine.route(&target.own_flow())?,
@@ -86,14 +86,13 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
             return Ok(evidence);
         }
     };
-    let refused_before = refused(machine, target)?;
     let probes = target.probes();
     let outcomes = prober.run(&probes, wait);
     evidence.probes = probes.into_iter().zip(outcomes).collect();
     if target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Small) {
-        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED.saturating_sub(wait));
+        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED);
     }
-    if target.place == Place::There && !prober.left && !evidence.arrives() {
+    if target.place == Place::There && !prober.seen().left() && !evidence.arrives() {
         // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
         let again: Vec<_> = target
             .probes()
@@ -105,31 +104,35 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
     measure(&mut prober, target, &mut evidence, wait / 2);
     evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
     let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
-    evidence.knows = [evidence.on_bridge, gateway]
+    let is_known = [evidence.on_bridge, gateway]
         .iter()
         .any(|found| matches!(found, Some(Neighbour::Known(_))));
+    // Whoever was known a moment ago may not be heard from any more.
+    evidence.knows = is_known && !prober.seen().arp_came().is_empty();
+    evidence.knew = is_known && !evidence.knows;
     if let Some(Ok(outer)) = &facts.outer {
-        evidence.left = Some(prober.left);
-        evidence.came.clone_from(&prober.came);
+        let seen = prober.seen();
+        evidence.left = Some(seen.left());
+        evidence.came.extend(seen.came());
+        evidence.lost = seen.lost();
         // Answers of ARP that nobody heeded are lost here as well.
-        if !evidence.knows {
-            evidence.came.extend(&prober.arp_came);
+        if !is_known {
+            evidence.came.extend(seen.arp_came());
+            evidence.lost.extend(seen.arp_came());
         }
         evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
-        let is_unexplained = evidence.is_lost() && !evidence.knows && prober.complaints.is_empty();
+        let is_unexplained = evidence.is_lost() && !evidence.knows && seen.complaints().is_empty();
         if is_unexplained && outer.gateway.is_some() {
             evidence.hops = prober.hops(wait);
         }
     }
-    evidence.complaints = prober.complaints;
-    evidence.refused = refused(machine, target)?.saturating_sub(refused_before);
+    evidence.complaints = prober.seen().complaints().to_vec();
     Ok(evidence)
 }
 
 /// How many packets the programs on the tunnel have refused.
-fn refused(machine: &Machine, target: &Target) -> Result<u64, Error> {
-    let (_, host) = machine.observe(Scope::All)?;
-    Ok(host.link(&target.fan.tunnel()).map_or(0, |link| link.counters.refused))
+fn refused(target: &Target, host: &Host) -> u64 {
+    host.link(&target.fan.tunnel()).map_or(0, |link| link.counters.refused)
 }
 
 /// Asks for the address once more, if it is silent, and gives whoever is in charge of it the time to say that nobody has

@@ -206,9 +206,8 @@ impl<'a> Watcher<'a> {
 
     fn output(&self) -> OutputArgs {
         OutputArgs {
-            dry_run: false,
-            json: false,
             verbose: self.args.verbose,
+            ..OutputArgs::default()
         }
     }
 
@@ -352,7 +351,10 @@ fn moved(plan: &Plan) -> String {
     if ports.is_empty() {
         return String::new();
     }
-    format!("; attached to it, and in need of new addresses: {}", ports.join(", "))
+    format!(
+        "; still attached to it, and in need of new addresses: {}",
+        ports.join(", ")
+    )
 }
 
 fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
@@ -369,12 +371,7 @@ fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
 fn see(overlay: Overlay, config: Option<&Config>, known: &Known, change: &Change) -> (Option<Sight>, Option<Plan>) {
     let was_there = known.sight.as_ref().is_some_and(|sight| !sight.down);
     let planned = config.map(|config| {
-        let by = if config.follow == Follow::Renumber {
-            By::Renumbering
-        } else {
-            By::Configuration
-        };
-        let plan = change.plan(config, by);
+        let plan = change.plan(config, By::from(config));
         plan.map(|mut plan| {
             let has_ports = !plan.reasons.is_empty() && !plan.ports.is_empty();
             plan.reasons.extend(advice(config, has_ports, true));

@@ -11,7 +11,7 @@ pub enum Follow {
     No,
     /// It also makes the fan as configured, unless the bridge of containers had to go for it.
     Yes,
-    /// Also then: the containers are moved to the new bridge.
+    /// Also then: the bridge becomes the new one with its containers on it.
     Renumber,
 }
 

@@ -4,9 +4,11 @@ use super::{Facts, Finding, count};
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
 use crate::firewall::table_name;
+use crate::host::LinkKind;
+use crate::netfilter::{Rule, Table};
 
-/// Rules of the guard by the beginning of their comments, and whose packets they meet.
-const MEANINGS: [(&str, &str); 7] = [
+/// The fan's rules that refuse something, by their names in [`firewall`](crate::firewall), and whose packets they meet.
+const MEANINGS: [(&str, &str); 9] = [
     (
         "wrapped by no host",
         "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
@@ -24,12 +26,20 @@ const MEANINGS: [(&str, &str); 7] = [
         "frames with VLAN tags that hide what is in them, from a container",
     ),
     (
-        "another slice",
-        "packets with the address of another slice: a container has a wrong address",
+        "posing",
+        "packets with an address that no container here can have, from a container: it has a wrong address",
+    ),
+    (
+        "posing by arp",
+        "claims by ARP of an address that no container here can have, from a container: it has a wrong address",
     ),
     (
         "foreign sources",
         "packets with addresses of the overlay from elsewhere: an interface outside of the fan has such an address",
+    ),
+    (
+        "about our own",
+        "packets from outside of the fan about connections of its containers: ICMP errors that no host of it has sent",
     ),
     (
         "foreign packets",
@@ -37,13 +47,38 @@ const MEANINGS: [(&str, &str); 7] = [
     ),
 ];
 
+/// That another bridge may be meant, to follow a sentence; nothing where there is none. What the fan refuses of bridged
+/// packets it refuses on all bridges.
+fn other_bridges(fan: &Fan, facts: Facts) -> String {
+    let bridges = facts
+        .host
+        .links
+        .iter()
+        .filter(|link| matches!(link.kind, LinkKind::Bridge { .. }));
+    let others = bridges.filter(|link| link.name != fan.bridge);
+    let names: Vec<String> = others.map(|link| format!("'{}'", link.name)).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; that is refused on every bridge of the host, and one that is not the fan's may be meant: {}",
+        names.join(", ")
+    )
+}
+
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().collect();
     let mut evidence: Vec<String> = MEANINGS
         .iter()
-        .filter_map(|(beginning, meaning)| {
-            let packets = guarded(fan, facts, beginning);
-            (packets > 0).then(|| format!("{packets} {meaning}"))
+        .filter_map(|(name, meaning)| {
+            let packets = guarded(fan, facts, name);
+            let is_of_bridges = rules(fan, facts, name).any(|(table, _)| table.family == "bridge");
+            let others = if is_of_bridges {
+                other_bridges(fan, facts)
+            } else {
+                String::new()
+            };
+            (packets > 0).then(|| format!("{packets} {meaning}{others}"))
         })
         .collect();
     let refused = facts.host.link(&fan.tunnel()).map_or(0, |link| link.counters.refused);
@@ -65,16 +100,27 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     findings
 }
 
-/// Packets that the rules of the guard have met whose comments begin like this.
-pub(super) fn guarded(fan: &Fan, facts: Facts, beginning: &str) -> u64 {
-    let name = table_name(fan.overlay());
-    let tables = facts.health.tables.iter().filter(|table| table.name == name);
-    let rules = tables
-        .flat_map(|table| table.chains.values())
-        .flat_map(|chain| &chain.rules);
-    let comment = format!("comment \"{beginning} ");
-    let rules = rules.filter(|rule| rule.text.contains(&comment));
-    rules.filter_map(|rule| rule.packets).sum()
+/// Packets that the fan's rules of a name have met.
+pub(super) fn guarded(fan: &Fan, facts: Facts, name: &str) -> u64 {
+    rules(fan, facts, name).filter_map(|(_, rule)| rule.packets).sum()
+}
+
+/// The fan's rules of a name, each with its table.
+fn rules<'a>(fan: &Fan, facts: Facts<'a>, name: &'a str) -> impl Iterator<Item = (&'a Table, &'a Rule)> {
+    let own = table_name(fan.overlay());
+    let tables = facts.health.tables.iter().filter(move |table| table.name == own);
+    let rules = tables.flat_map(|table| {
+        let rules = table.chains.values().flat_map(|chain| &chain.rules);
+        rules.map(move |rule| (table, rule))
+    });
+    rules.filter(move |(_, rule)| rule_name(&rule.text) == Some(name))
+}
+
+/// What a rule of the fan's is called: its comment, but for the digest at the end.
+fn rule_name(text: &str) -> Option<&str> {
+    let (_, comment) = text.split_once("comment \"")?;
+    let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
+    Some(name)
 }
 
 /// VXLAN's packets with checksums that hardware got wrong, on the way out or in.
@@ -100,13 +146,26 @@ fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
             Some(false) => {}
         }
     }
+    spoilt(fan, facts)
+}
+
+/// What came with a wrong checksum. The kernel counts that for all UDP of the host since it began, and not for the fan: it is
+/// a sign where hardware like this host's is known for it, or where what was sent by VXLAN has no answer.
+fn spoilt(fan: &Fan, facts: Facts) -> Option<Finding> {
     let number = facts.health.bad_checksums;
-    (fan.encapsulation == Encapsulation::Vxlan && number > 0).then(|| {
-        let reason =
-            format!("{number} UDP packets came with a wrong checksum: the hardware of another host may spoil them");
-        Finding::warned("checksums", reason).because([
-            "Udp: InCsumErrors in /proc/net/snmp".to_string(),
-            format!("on that host: {off}"),
-        ])
+    if fan.encapsulation != Encapsulation::Vxlan || number == 0 {
+        return None;
+    }
+    let tunnel = fan.tunnel();
+    let is_like_others = facts.health.offloads.contains_key(&tunnel);
+    let counters = facts.host.link(&tunnel).map(|link| link.counters).unwrap_or_default();
+    let has_no_answer = counters.sent > 0 && counters.received == 0;
+    let evidence = format!("Udp: InCsumErrors in /proc/net/snmp is {number}, for all UDP of this host since it began");
+    Some(if is_like_others || has_no_answer {
+        let reason = "UDP packets came with a wrong checksum: the hardware of another host may spoil those of VXLAN";
+        let elsewhere = format!("on that host: ethtool -K {tunnel} tx-checksum-ip-generic off");
+        Finding::warned("checksums", reason).because([evidence, elsewhere])
+    } else {
+        Finding::passed("checksums", "nothing tells that hardware spoils those of VXLAN").because([evidence])
     })
 }

@@ -1,4 +1,5 @@
-//! What is left of a fan whose bridge is gone. The bridge tells what a fan is like, so that only configuration knows.
+//! What is left of a fan whose bridge is gone, or not known any more. The bridge tells what a fan is like, so that only
+//! configuration knows.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +8,40 @@ use crate::fan::Fan;
 use crate::firewall::table_name;
 use crate::mapping::Overlay;
 use crate::object::{Owner, fans};
+use crate::remains::{Stray, remains};
 use crate::transcript::describe;
 
 pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding> {
     let up: BTreeSet<Overlay> = fans(facts.owned).map(Fan::overlay).collect();
-    let left: BTreeSet<Overlay> = facts
-        .owned
-        .keys()
-        .filter_map(|key| match key.owner {
-            Owner::Fan(overlay) => Some(overlay),
-            Owner::Shared => None,
+    remains(facts.owned, facts.host)
+        .into_iter()
+        .filter(|left| is_meant(left.overlay))
+        .map(|left| match &left.bridge {
+            Some(stray) => unknown(left.overlay, stray, facts),
+            None => finding(left.overlay, &up, facts),
         })
-        .filter(|overlay| !up.contains(overlay) && is_meant(*overlay))
-        .collect();
-    left.into_iter().map(|overlay| finding(overlay, &up, facts)).collect()
+        .collect()
+}
+
+/// A bridge that stands, and is nobody's to us.
+fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
+    let then = match stray.alias {
+        Some(_) => "nothing looks after the fan until it has it back",
+        None => {
+            "what that was is not known any more: take out what is attached, remove the bridge, and bring the fan up again"
+        }
+    };
+    let reason = format!(
+        "somebody changed the alias of bridge '{}', by which it was known; {then}",
+        stray.name
+    );
+    let attached = facts.host.foreign_ports(&stray.name);
+    let attached = attached.map(|port| format!("attached to it: {}", port.name));
+    let mut finding = Finding::failed("bridge", reason)
+        .because(attached)
+        .mended_by(stray.mend());
+    finding.fan = Some(overlay);
+    finding
 }
 
 fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {

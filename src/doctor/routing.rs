@@ -11,7 +11,7 @@ use super::{Facts, Finding, all_of, counters};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::health::{Answer, Health, Question, Rule};
-use crate::host::{Host, Routing};
+use crate::host::{ForeignRoute, Host, Routing};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
 use crate::object::{State, fans};
@@ -88,7 +88,7 @@ fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
 /// Other hosts: neighbours, and those that somebody's routes are about.
 fn peers(fan: &Fan, host: &Host, health: &Health) -> BTreeSet<Ipv4Addr> {
     let underlay = fan.mapping.underlay();
-    let is_other = |address: &Ipv4Addr| underlay.contains(*address) && *address != fan.host;
+    let is_other = |address: &Ipv4Addr| underlay.contains(*address) && !is_own(*address, host);
     let neighbours = health
         .neighbours
         .iter()
@@ -98,9 +98,25 @@ fn peers(fan: &Fan, host: &Host, health: &Health) -> BTreeSet<Ipv4Addr> {
         .routes
         .iter()
         .filter(|route| route.destination.prefix() > underlay.network().prefix())
-        .map(|route| first_address(route.destination))
+        .filter(|route| !is_beside(route, fan, host))
+        .map(|route| an_address(route.destination, host))
         .filter(is_other);
     neighbours.take(NEIGHBOURS).chain(routed).collect()
+}
+
+/// Whether a route is about a network in which this host stands by another interface: where the underlay is wide, those of
+/// libvirt (192.168.122.0/24) and Docker (172.17.0.0/16) are more specific parts of it, with no hosts of the fan in them.
+fn is_beside(route: &ForeignRoute, fan: &Fan, host: &Host) -> bool {
+    let link = route.device.as_ref().and_then(|device| host.link(device));
+    link.is_some_and(|link| {
+        let mut addresses = link.addresses.iter().map(|a| a.address.ip());
+        link.name != fan.device && addresses.any(|address| route.destination.contains(address))
+    })
+}
+
+fn is_own(address: Ipv4Addr, host: &Host) -> bool {
+    let mut addresses = host.links.iter().flat_map(|link| &link.addresses);
+    addresses.any(|own| own.address.ip() == address)
 }
 
 /// Addresses of the overlay: on the hosts above, in the slices of two others, and where somebody's routes and rules lead.
@@ -120,13 +136,16 @@ fn destinations(fan: &Fan, host: &Host, health: &Health) -> BTreeSet<Ipv4Addr> {
     let exact = routed
         .chain(ruled)
         .filter(|network| overlap(*network, overlay.network()))
-        .map(first_address);
+        .map(|network| an_address(network, host));
     gateways.into_iter().chain(exact).filter(is_other).collect()
 }
 
-fn first_address(network: ipnetwork::Ipv4Network) -> Ipv4Addr {
-    let offset = u32::from(network.prefix() < 31);
-    (u32::from(network.network()) + offset).into()
+/// The first address of a network for somebody else, where there is one: for its own the kernel asks no such route.
+fn an_address(network: ipnetwork::Ipv4Network, host: &Host) -> Ipv4Addr {
+    let first = u32::from(network.network()) + u32::from(network.prefix() < 31);
+    let last = u32::from(network.broadcast());
+    let mut others = (first..=last).map(Ipv4Addr::from);
+    others.find(|address| !is_own(*address, host)).unwrap_or(first.into())
 }
 
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
@@ -184,11 +203,17 @@ impl Capture<'_> {
         let (evidence, mend) = if is_by_rule {
             let evidence = rules.iter().map(|rule| format!("rule {}", rule.words()));
             let delete = rules.iter().map(|rule| format!("ip rule delete {}", rule.words()));
-            (evidence.chain([format!("route {route}")]).collect(), all_of(delete))
+            (
+                evidence.chain([format!("route {route}")]).collect(),
+                Some(all_of(delete)),
+            )
         } else {
-            (vec![format!("route {route}")], format!("ip route delete {route}"))
+            (vec![evidence_of(&self.found)], deletion(&self.found))
         };
-        Finding::failed("routing", reason).because(evidence).mended_by(mend)
+        Finding {
+            mend,
+            ..Finding::failed("routing", reason).because(evidence)
+        }
     }
 }
 
@@ -242,7 +267,7 @@ fn strict(asked: &Asked, errno: i32, facts: Facts) -> Option<Finding> {
 /// wherever it does not come by the way that leads back; it counts what it has refused.
 fn elsewhere(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Option<Finding> {
     let (asked, found) = answered.iter().find_map(|(asked, answer)| match (&asked.way, answer) {
-        (Way::Underlay(device), Ok(found)) if found.device != *device => Some((asked, found)),
+        (Way::Underlay(device), Ok(found)) if found.device != *device && !found.local => Some((asked, found)),
         _ => None,
     })?;
     let device = &found.device;
@@ -250,9 +275,8 @@ fn elsewhere(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Option<
         "{} leave by '{device}', and '{}' has the underlay address",
         asked.what, fan.device
     );
-    let route = route(found);
     let evidence = [
-        format!("route {route}"),
+        evidence_of(found),
         format!(
             "rp_filter of '{}' is in effect {}",
             fan.device,
@@ -269,7 +293,30 @@ fn elsewhere(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Option<
             format!("{reason}; what they send must come by '{device}' too"),
         )
     };
-    Some(finding.because(evidence).mended_by(format!("ip route delete {route}")))
+    Some(Finding {
+        mend: deletion(found),
+        ..finding.because(evidence)
+    })
+}
+
+/// Whether the kernel made a route by itself, for an address of this host. It is as good as the address, and no mistake that
+/// deleting it would mend.
+fn is_of_an_address(found: &Routing) -> bool {
+    found.protocol == nix::libc::RTPROT_KERNEL
+}
+
+fn evidence_of(found: &Routing) -> String {
+    let route = route(found);
+    if is_of_an_address(found) {
+        format!("route {route}, which is there for an address of '{}'", found.device)
+    } else {
+        format!("route {route}")
+    }
+}
+
+/// The command that deletes somebody's route.
+fn deletion(found: &Routing) -> Option<String> {
+    (!is_of_an_address(found)).then(|| format!("ip route delete {}", route(found)))
 }
 
 /// A route in the words of `ip route`.

@@ -1,12 +1,15 @@
 //! What no kernel at hand can be brought to, and the words of findings.
 
+mod counters;
+mod routing;
+
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::fan::tests::announced;
 use crate::health::{Manager, Neighbour, Offload, Rule, Settings};
 use crate::host::{ForeignRoute, HostAddress, Link, LinkKind, Routing};
-use crate::netfilter::{Backend, Base, Chain, Table};
+use crate::netfilter::{Backend, Base, Chain, Field, Match, Table, Value};
 use crate::object::{Object, fans};
 
 fn link(name: &str, kind: LinkKind) -> Link {
@@ -148,25 +151,6 @@ fn nothing_is_wrong_with_a_host_on_which_nothing_is_wrong() {
 }
 
 #[test]
-fn hardware_that_spoils_checksums_is_told_to_leave_them_alone() {
-    let mut patient = Patient::new("vxlan");
-    let mut offload = |checksums| {
-        let driver = "vmxnet3".to_string();
-        patient.health.offloads = [(patient.fan.tunnel(), Offload { driver, checksums })].into();
-        patient.findings(Verdict::Warned)
-    };
-    assert_eq!(offload(Some(false)), []);
-    assert!(offload(None)[0].reason.contains("ethtool"));
-    let finding = &offload(Some(true))[0];
-    assert_eq!(finding.check, "checksums");
-    let command = "ethtool -K fan-vx16384000 tx-checksum-ip-generic off";
-    assert_eq!(finding.mend.as_deref(), Some(command));
-    patient.health.offloads.clear();
-    patient.health.bad_checksums = 7;
-    assert_eq!(patient.only(Verdict::Warned).check, "checksums");
-}
-
-#[test]
 fn a_kernel_that_lacks_something_is_named() {
     let mut patient = Patient::new("ipip");
     patient.health.kernel.loads_programs = Some(Err("not permitted".into()));
@@ -185,50 +169,6 @@ fn a_kernel_that_lacks_something_is_named() {
     bare.health.kernel.has_ipip = None;
     bare.health.kernel.release = "5.15.0-91".into();
     assert!(bare.only(Verdict::Warned).reason.contains("5.18"));
-}
-
-#[test]
-fn a_strict_reverse_path_filter_is_blamed_only_where_it_is_one() {
-    let mut patient = Patient::new("ipip");
-    let tunnel = patient.fan.tunnel();
-    patient.answer(|question| (question.incoming.as_ref() == Some(&tunnel)).then_some(Err(nix::libc::EXDEV)));
-    assert_eq!(patient.only(Verdict::Failed).check, "routing");
-    let strict = Settings {
-        rp_filter: 1,
-        forwarding: true,
-    };
-    patient.health.settings = [("all".to_string(), strict)].into();
-    let finding = patient.only(Verdict::Failed);
-    assert_eq!(finding.check, "rp_filter");
-    assert_eq!(finding.mend.as_deref(), Some("sysctl -w net/ipv4/conf/all/rp_filter=2"));
-    let loose = Settings { rp_filter: 2, ..strict };
-    patient.health.settings.insert(tunnel.to_string(), loose);
-    assert_eq!(patient.only(Verdict::Failed).check, "routing");
-}
-
-#[test]
-fn a_rule_is_deleted_in_the_words_in_which_it_was_made() {
-    let mut patient = Patient::new("ipip");
-    patient.health.rules = vec![Rule {
-        priority: 5270,
-        from: Some("250.0.28.0/24".parse().unwrap()),
-        table: 52,
-        rest: "fwmark 0x80".into(),
-        ..Rule::default()
-    }];
-    let vpn = Routing {
-        local: false,
-        device: "tailscale0".parse().unwrap(),
-        gateway: None,
-        route: "0.0.0.0/0".parse().unwrap(),
-        table: 52,
-        protocol: 0,
-        mtu: None,
-    };
-    patient.answer(|question| question.from.is_some().then(|| Ok(vpn.clone())));
-    let finding = patient.only(Verdict::Failed);
-    let command = "ip rule delete priority 5270 from 250.0.28.0/24 fwmark 0x80 lookup 52";
-    assert_eq!(finding.mend.as_deref(), Some(command));
 }
 
 /// A table whose chain at a hook drops everything.
@@ -274,6 +214,57 @@ fn each_firewall_is_mended_in_its_own_words() {
 }
 
 #[test]
+fn addresses_that_nobody_has_may_be_dropped() {
+    // RFC 6890's, as lists of bogons have them; private ones may be a host's own.
+    let bogons = [
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+    ];
+    let mut patient = Patient::new("ipip");
+    patient.host.routes = vec![ForeignRoute {
+        table: 254,
+        destination: "0.0.0.0/0".parse().unwrap(),
+        device: Some("eth0".parse().unwrap()),
+        gateway: Some([172, 30, 0, 1].into()),
+        metric: 0,
+    }];
+    patient.answer(|_| None);
+    let values: Vec<Value> = bogons
+        .map(|network| Value::from(network.parse::<ipnetwork::Ipv4Network>().unwrap()))
+        .into();
+    let mut with = |field, values: &[Value]| {
+        let mut table = closed(Backend::Nftables, "bogons", "FORWARD", "forward");
+        let chain = table.chains.get_mut("FORWARD").unwrap();
+        chain.base.as_mut().unwrap().drops = false;
+        chain.rules = vec![crate::netfilter::Rule {
+            matches: vec![Match::Field {
+                field,
+                negated: false,
+                values: values.to_vec(),
+            }],
+            verdict: Some(crate::netfilter::Verdict::Drop),
+            ..crate::netfilter::Rule::default()
+        }];
+        patient.health.tables = vec![table];
+        patient.findings(Verdict::Failed)
+    };
+    for field in [Field::Source, Field::Destination] {
+        assert_eq!(with(field, &values), []);
+        // The rest of the world has to be reached, though.
+        assert_eq!(with(field, &[Value::Range(0x0100_0000, 0xdfff_ffff)]).len(), 1);
+    }
+}
+
+#[test]
 fn neighbours_and_software_are_looked_at() {
     let mut patient = Patient::new("ipip");
     let mac = crate::fan::Mac([0, 1, 2, 3, 4, 5]);
@@ -313,63 +304,17 @@ fn neighbours_and_software_are_looked_at() {
 }
 
 #[test]
-fn a_second_way_is_a_warning_until_something_came_by_it() {
-    let mut patient = Patient::new("vxlan");
-    patient.host.routes = vec![ForeignRoute {
-        table: 254,
-        destination: "172.30.0.27/32".parse().unwrap(),
-        device: Some("eth1".parse().unwrap()),
-        gateway: None,
-        metric: 0,
-    }];
-    let other = Routing {
-        local: false,
-        device: "eth1".parse().unwrap(),
-        gateway: Some([10, 0, 0, 1].into()),
-        route: "172.30.0.27/32".parse().unwrap(),
-        table: 254,
-        protocol: 0,
-        mtu: None,
-    };
-    let peer: std::net::Ipv4Addr = [172, 30, 0, 27].into();
-    patient.answer(|question| (question.to == peer).then(|| Ok(other.clone())));
-    let finding = patient.only(Verdict::Warned);
-    assert_eq!(
-        finding.mend.as_deref(),
-        Some("ip route delete 172.30.0.27/32 via 10.0.0.1 dev eth1")
-    );
-}
-
-/// A table of the fan's own, in which a rule has met packets.
-fn own(family: &str, chain: &str, text: &str) -> Table {
-    let rule = crate::netfilter::Rule {
-        text: text.into(),
-        packets: Some(3),
-        ..crate::netfilter::Rule::default()
-    };
-    let mut table = closed(Backend::Nftables, "fan-250.0.0.0/8", chain, "prerouting");
-    table.family = family.into();
-    table.chains.get_mut(chain).unwrap().rules = vec![rule];
-    table
-}
-
-#[test]
-fn what_was_refused_is_told_whatever_table_counts_it() {
-    let mut patient = Patient::new("vxlan");
-    patient.health.tables = vec![
-        own("bridge", "ports", "counter drop comment \"another slice 1f\""),
-        own("ip", "guard", "counter drop comment \"foreign packets 83\""),
-    ];
-    let finding = patient.only(Verdict::Warned);
-    assert_eq!((finding.check, finding.evidence.len()), ("refused", 2), "{finding:#?}");
-}
-
-#[test]
 fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     let mut patient = Patient::new("vxlan");
     let rule = "ip daddr 172.30.0.0/16 udp dport 4789 counter drop comment \"wrapped by no host 24\"";
-    patient.health.tables = vec![own("bridge", "ports", "drop"), own("ip", "guard", rule)];
-    patient.owned.retain(|_, object| !matches!(object, Object::Bridge(_)));
+    patient.health.tables = vec![
+        counters::own("bridge", "ports", "drop"),
+        counters::own("ip", "guard", rule),
+    ];
+    // With the bridge the kernel takes its routes.
+    patient
+        .owned
+        .retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Route(_)));
     let finding = patient.only(Verdict::Failed);
     let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
     assert_eq!((finding.check, finding.mend.as_deref()), ("bridge", Some(command)));

@@ -65,10 +65,24 @@ pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkM
     create(&tunnel.name, device, tunnel.mtu, &tunnel.label())
 }
 
-/// A request that changes MTU and label of a device.
+/// A request that changes MTU and label of a tunnel.
 #[must_use]
 pub fn change(index: u32, mtu: u32, label: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).mtu(mtu).alias(label).build())
+}
+
+/// A request that makes a bridge another one. A name and an Ethernet address that it has already are not asked for: a device
+/// that is up takes no name, be it its own (`dev_change_name`, net/core/dev.c at v6.1).
+#[must_use]
+pub fn change_bridge(index: u32, from: &Bridge, to: &Bridge) -> RouteNetlinkMessage {
+    let mut link = LinkUnspec::new_with_index(index).mtu(to.mtu).alias(to.fan.label());
+    if from.mac != to.mac {
+        link = link.address(to.mac.0.to_vec());
+    }
+    if from.fan.bridge != to.fan.bridge {
+        link = link.name(to.fan.bridge.as_str());
+    }
+    RouteNetlinkMessage::SetLink(link.build())
 }
 
 /// A request that makes a device a port of the bridge of an index; 0 is none.
@@ -189,6 +203,7 @@ impl Facts {
                     && infos.contains(&InfoVxlan::Vnifilter(true)),
             },
             (Some(InfoKind::Vrf), _) => LinkKind::Vrf,
+            (Some(InfoKind::Bridge), _) => self.mac.map_or(LinkKind::Other, |mac| LinkKind::Bridge { mac }),
             _ if loopback => LinkKind::Loopback,
             _ => LinkKind::Other,
         }

@@ -24,7 +24,7 @@ impl Machine {
             Step::Create(object) => self.create(object),
             Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
                 // The error that left it half changed is the one to tell.
-                if matches!(to, Object::Bridge(_) | Object::Tunnel(_)) {
+                if matches!(to, Object::Tunnel(_)) {
                     let _ = self.change(to, from);
                 }
             }),
@@ -32,18 +32,6 @@ impl Machine {
                 Err(Failed::Gone) => Ok(()),
                 other => other.map_err(Error::from),
             },
-        }
-    }
-
-    /// Makes somebody's interface a port of a bridge; that it is gone is as good.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn attach_port(&self, port: &InterfaceName, bridge: &InterfaceName) -> Result<(), Error> {
-        let Ok(port) = index(port) else { return Ok(()) };
-        match self.netlink.send(&link::enslave(port, index(bridge)?), 0) {
-            Err(refusal) if refusal.errno != nix::libc::ENODEV => Err(refusal.into()),
-            _ => Ok(()),
         }
     }
 
@@ -95,10 +83,9 @@ impl Machine {
     fn change(&self, from: &Object, to: &Object) -> Result<(), Error> {
         match to {
             Object::Bridge(bridge) => {
-                let index = index(&bridge.fan.bridge)?;
-                self.netlink
-                    .send(&link::change(index, bridge.mtu, &bridge.fan.label()), 0)?;
-                bridge_settings(bridge)?;
+                if let Object::Bridge(from) = from {
+                    self.change_bridge(from, bridge)?;
+                }
             }
             Object::Tunnel(tunnel) => {
                 let index = index(&tunnel.name)?;
@@ -166,6 +153,20 @@ impl Machine {
         let name = &bridge.fan.bridge;
         self.create_device(name, link::encode_bridge(bridge))?;
         bridge_settings(bridge).or_else(|error| self.remove_half_made(name, error))
+    }
+
+    /// Makes a bridge another one, with all that hangs on it, or leaves it as it was.
+    fn change_bridge(&self, from: &Bridge, to: &Bridge) -> Result<(), Error> {
+        // The number stays what it is when the name is another.
+        let device = index(&from.fan.bridge)?;
+        let turn = |from: &Bridge, to: &Bridge| -> Result<(), Error> {
+            self.netlink.send(&link::change_bridge(device, from, to), 0)?;
+            bridge_settings(to)
+        };
+        turn(from, to).inspect_err(|_| {
+            // The error that left it half changed is the one to tell.
+            let _ = turn(to, from);
+        })
     }
 
     /// Makes a tunnel, or nothing at all.
@@ -283,10 +284,7 @@ impl Machine {
         let mut held = self.held.borrow_mut();
         for filter in state.values().filter_map(unknown) {
             let link = host.link(&filter.link);
-            let attached = link.and_then(|link| {
-                let mut here = link.programs.iter();
-                here.find(|program| (program.direction, program.slot) == (filter.direction, filter.slot))
-            });
+            let attached = link.and_then(|link| link.program(filter.direction, filter.slot));
             let program = attached.and_then(|attached| {
                 privilege::raised(&[Capability::CAP_SYS_ADMIN], || bpf::fd_by_id(attached.id)).ok()
             });

@@ -1,7 +1,9 @@
 //! Probes on the wire: echo requests over raw sockets, what ICMP says to them, and a look at what is wrapped.
 
+mod wire;
+
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -11,20 +13,24 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Error, Machine, bpf, privilege};
 use crate::encap::Encapsulation;
 use crate::trace::Target;
 use crate::trace::packet::{self, Complaint, Mark, News};
 use crate::trace::probe::{Aim, Hop, Leg, Outcome, Probe};
+use crate::trace::round::Round;
+use crate::trace::seen::Seen;
 
 /// How often a probe is sent that is not answered.
 const ATTEMPTS: u32 = 3;
 /// How many routers are looked for.
 const ROUTERS: u8 = 16;
-/// Bytes that are read of a packet: headers, and what ICMP quotes.
-const HEADERS: u16 = 256;
+/// How long what goes by is looked at before ICMP is heard again.
+const TURN: Duration = Duration::from_millis(10);
+/// How long what waits at the sockets is looked through when the time for probes is up.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Sends probes and hears what comes of them.
 pub struct Prober {
@@ -34,14 +40,9 @@ pub struct Prober {
     id: u16,
     /// Of the latest probe.
     sequence: u16,
-    /// Whether a wrapped probe was seen leaving.
-    pub left: bool,
-    /// The outer sources of wrapped answers that were seen coming.
-    pub came: Vec<Ipv4Addr>,
-    /// The same for answers of ARP.
-    pub arp_came: Vec<Ipv4Addr>,
-    /// Errors about what was wrapped.
-    pub complaints: Vec<(Ipv4Addr, Complaint)>,
+    /// Whom each probe was for, by its sequence.
+    earlier: BTreeMap<u16, Ipv4Addr>,
+    seen: Seen,
 }
 
 fn any_port(address: Ipv4Addr) -> socket2::SockAddr {
@@ -50,52 +51,6 @@ fn any_port(address: Ipv4Addr) -> socket2::SockAddr {
 
 fn raw(protocol: i32) -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))
-}
-
-/// Classic BPF on the IPv4 header (linux/filter.h).
-mod classic {
-    pub const BYTE: u16 = 0x30;
-    pub const WORD: u16 = 0x20;
-    pub const AND: u16 = 0x54;
-    pub const IF_EQUAL: u16 = 0x15;
-    pub const RETURN: u16 = 0x06;
-}
-
-/// A socket that sees every wrapped packet between the two hosts or to this one, coming before any firewall has and
-/// going when all have (packet(7)).
-fn watch(target: &Target) -> io::Result<Socket> {
-    use classic::{AND, BYTE, IF_EQUAL, RETURN, WORD};
-    let all_protocols = i32::from(u16::to_be(0x0003)); // ETH_P_ALL, linux/if_ether.h
-    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(all_protocols)))?;
-    let (us, them) = (u32::from(target.fan.host), u32::from(target.host));
-    let protocol = match target.fan.encapsulation {
-        Encapsulation::Ipip => libc::IPPROTO_IPIP,
-        Encapsulation::Vxlan => libc::IPPROTO_UDP,
-    };
-    // Version and protocol; to us, or from us to them.
-    socket.attach_filter(&[
-        SockFilter::new(BYTE, 0, 0, 0),
-        SockFilter::new(AND, 0, 0, 0xf0),
-        SockFilter::new(IF_EQUAL, 0, 8, 0x40),
-        SockFilter::new(BYTE, 0, 0, 9),
-        SockFilter::new(IF_EQUAL, 0, 6, protocol.unsigned_abs()),
-        SockFilter::new(WORD, 0, 0, 16),
-        SockFilter::new(IF_EQUAL, 3, 0, us),
-        SockFilter::new(IF_EQUAL, 0, 3, them),
-        SockFilter::new(WORD, 0, 0, 12),
-        SockFilter::new(IF_EQUAL, 0, 1, us),
-        SockFilter::new(RETURN, 0, 0, HEADERS.into()),
-        SockFilter::new(RETURN, 0, 0, 0),
-    ])?;
-    Ok(socket)
-}
-
-/// Reads what waits at a socket; none when nothing does.
-fn receive(mut socket: &Socket) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; HEADERS.into()];
-    let len = socket.read(&mut bytes).ok()?;
-    bytes.truncate(len);
-    Some(bytes)
 }
 
 /// Sends an echo request from a socket of its own.
@@ -127,25 +82,6 @@ fn not_sent(probe: &Probe, error: &io::Error) -> Outcome {
     }
 }
 
-/// Probes that are on their way.
-struct Round {
-    id: u16,
-    /// Which probe each request was for, and when it was sent.
-    sent: BTreeMap<u16, (usize, Instant)>,
-    outcomes: Vec<Option<Outcome>>,
-}
-
-impl Round {
-    /// Notes what came of a request, if it is one of these; without a complaint it was answered.
-    fn settle(&mut self, mark: Mark, complaint: Option<Outcome>) {
-        let Some((index, at)) = self.sent.get(&mark.sequence).filter(|_| mark.id == self.id) else {
-            return;
-        };
-        let microseconds = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.outcomes[*index].get_or_insert(complaint.unwrap_or(Outcome::Answered(microseconds)));
-    }
-}
-
 impl Prober {
     /// Opens its sockets, and gives up what asking a program took.
     ///
@@ -154,7 +90,7 @@ impl Prober {
     pub fn open(target: &Target) -> Result<Self, Error> {
         privilege::give_up(Capability::CAP_SYS_ADMIN)?;
         let sockets = || -> io::Result<(Socket, Socket)> {
-            let sockets = (raw(libc::IPPROTO_ICMP)?, watch(target)?);
+            let sockets = (raw(libc::IPPROTO_ICMP)?, wire::watch(target)?);
             sockets.0.set_nonblocking(true)?;
             sockets.1.set_nonblocking(true)?;
             Ok(sockets)
@@ -165,59 +101,50 @@ impl Prober {
         })?;
         // Whoever traces at the same time is another process.
         let [.., high, low] = std::process::id().to_be_bytes();
+        let id = u16::from_be_bytes([high, low]);
         Ok(Self {
             target: target.clone(),
             icmp,
             wire,
-            id: u16::from_be_bytes([high, low]),
+            id,
             sequence: 0,
-            left: false,
-            came: Vec::new(),
-            arp_came: Vec::new(),
-            complaints: Vec::new(),
+            earlier: BTreeMap::new(),
+            seen: Seen::new(target, id),
         })
     }
 
     /// Sends probes all at once, those that are not answered again, and waits so long for what comes of them.
     pub fn run(&mut self, probes: &[Probe], wait: Duration) -> Vec<Outcome> {
         let begun = Instant::now();
-        let mut round = Round {
-            id: self.id,
-            sent: BTreeMap::new(),
-            outcomes: vec![None; probes.len()],
-        };
+        let earlier = self.earlier.clone();
+        let mut round = Round::new(probes, &earlier);
         for attempt in 0..ATTEMPTS {
-            for (index, probe) in probes.iter().enumerate() {
-                if round.outcomes[index].is_some() {
-                    continue;
-                }
+            let until = begun + wait * (attempt + 1) / ATTEMPTS;
+            for (index, probe) in round.open() {
                 let mark = self.mark();
-                round.sent.insert(mark.sequence, (index, Instant::now()));
-                if let Err(error) = send(probe, mark, None) {
-                    round.outcomes[index] = Some(not_sent(probe, &error));
+                round.send(mark.sequence, index, Instant::now());
+                self.earlier.insert(mark.sequence, probe.destination);
+                if let Err(error) = send(&probe, mark, None) {
+                    round.fail(index, not_sent(&probe, &error));
                 }
                 // What is answered at once is to be known at once.
-                while let Some((from, news)) = self.next() {
-                    self.take(&mut round, from, news);
+                while let Some((from, news)) = self.next(until) {
+                    round.take(from, news, Instant::now());
                 }
             }
-            let until = begun + wait * (attempt + 1) / ATTEMPTS;
-            while round.outcomes.contains(&None) {
+            while !round.is_settled() {
                 let Some((from, news)) = self.hear(until) else { break };
-                self.take(&mut round, from, news);
+                round.take(from, news, Instant::now());
             }
         }
-        self.look();
-        let silence = |outcome: Option<Outcome>| outcome.unwrap_or(Outcome::Silence);
-        round.outcomes.into_iter().map(silence).collect()
-    }
-
-    fn take(&mut self, round: &mut Round, from: Ipv4Addr, news: News) {
-        match news {
-            News::Answer(mark) => round.settle(mark, None),
-            News::Complaint(mark, complaint) => round.settle(mark, Some(Outcome::Complaint(from, complaint))),
-            News::AboutWrapped { host, complaint, .. } => self.complain(host, from, complaint),
+        // What came in time counts, also where this process was late.
+        let until = Instant::now() + GRACE;
+        while !round.is_settled() {
+            let Some((from, news)) = self.next(until) else { break };
+            round.take(from, news, Instant::now());
         }
+        self.look(until);
+        round.outcomes()
     }
 
     /// Sends packets that may pass 1, 2, 3 routers and so on, plain and wrapped, to find out where they stay: the routers
@@ -245,24 +172,23 @@ impl Prober {
         let mut reached = hops.len();
         while let Some((from, news)) = self.hear(until) {
             match news {
-                News::Answer(mark) if mark.id == self.id => {
+                News::Answer(mark) if from == self.target.host => {
                     reached = plain.get(&mark.sequence).map_or(reached, |index| reached.min(*index));
                 }
-                News::Complaint(mark, Complaint::Expired) if mark.id == self.id => {
+                News::Complaint(mark, Complaint::Expired) => {
                     if let Some(index) = plain.get(&mark.sequence) {
                         hops[*index].plain = Some(from);
                     }
                 }
                 News::AboutWrapped {
-                    host,
                     mark,
                     complaint: Complaint::Expired,
-                } if host == self.target.host => {
+                    ..
+                } => {
                     if let Some(index) = wrapped.get(&mark) {
                         hops[*index].wrapped = Some(from);
                     }
                 }
-                News::AboutWrapped { host, complaint, .. } => self.complain(host, from, complaint),
                 _ => {}
             }
         }
@@ -300,25 +226,29 @@ impl Prober {
         }
     }
 
-    fn complain(&mut self, host: Ipv4Addr, from: Ipv4Addr, complaint: Complaint) {
-        let is_ours = host == self.target.host && complaint != Complaint::Expired;
-        if is_ours && !self.complaints.contains(&(from, complaint)) {
-            self.complaints.push((from, complaint));
-        }
+    /// The next that ICMP has told already of what this process sent, or the fan; none when the time is up.
+    fn next(&mut self, until: Instant) -> Option<(Ipv4Addr, News)> {
+        let mut told =
+            std::iter::from_fn(|| wire::receive(&self.icmp, until)).filter_map(|packet| packet::news(&packet));
+        told.find(|(from, news)| self.seen.hear(*from, *news))
     }
 
-    /// The next that ICMP has told already.
-    fn next(&self) -> Option<(Ipv4Addr, News)> {
-        std::iter::from_fn(|| receive(&self.icmp)).find_map(|packet| packet::news(&packet))
+    /// What was seen on the underlay so far; answers that come out late, when nobody waits for them, are not lost.
+    pub fn seen(&mut self) -> &Seen {
+        let until = Instant::now() + GRACE;
+        self.look(until);
+        while self.next(until).is_some() {}
+        &self.seen
     }
 
     /// The next that ICMP tells; none when the time is up.
     fn hear(&mut self, until: Instant) -> Option<(Ipv4Addr, News)> {
         loop {
-            if let Some(news) = self.next() {
+            if let Some(news) = self.next(until) {
                 return Some(news);
             }
-            self.look();
+            // However much goes by, the answers are heard in between.
+            self.look(until.min(Instant::now() + TURN));
             let left = until.checked_duration_since(Instant::now())?;
             let millis = u16::try_from(left.as_millis()).unwrap_or(u16::MAX).saturating_add(1);
             let mut sources = [&self.icmp, &self.wire].map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
@@ -327,28 +257,12 @@ impl Prober {
         }
     }
 
-    /// Looks at the wrapped packets that went by: whether one of the probes was among them, or an answer.
-    fn look(&mut self) {
-        let Target {
-            fan, address, gateway, ..
-        } = &self.target;
-        let (us, own) = (fan.host, fan.gateway());
-        let is_theirs = |inner: Ipv4Addr| inner == *address || inner == *gateway;
-        while let Some(packet) = receive(&self.wire) {
-            let Some(wrapped) = packet::wrapped(&packet, fan.encapsulation, fan.port) else {
-                continue;
-            };
-            if wrapped.from == us && wrapped.source == own && is_theirs(wrapped.destination) {
-                self.left = true;
-            }
-            let came = if wrapped.arp {
-                &mut self.arp_came
-            } else {
-                &mut self.came
-            };
-            let comes = wrapped.destination == own && is_theirs(wrapped.source);
-            if comes && !came.contains(&wrapped.from) {
-                came.push(wrapped.from);
+    /// Looks at the wrapped packets that went by, as long as there is time.
+    fn look(&mut self, until: Instant) {
+        let fan = &self.target.fan;
+        while let Some(packet) = wire::receive(&self.wire, until) {
+            if let Some(wrapped) = packet::wrapped(&packet, fan.encapsulation, fan.port) {
+                self.seen.see(&wrapped);
             }
         }
     }

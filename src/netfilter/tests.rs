@@ -139,6 +139,8 @@ fn fields_are_compared_as_both_kinds_of_firewall_do() {
         (Field::State, word("invalid"), false),
         (Field::DestinationType, word("local"), true),
         (Field::Mark, Value::Range(0x4000, 0x4000), false),
+        (Field::Family, word("ipv4"), true),
+        (Field::Family, word("ipv6"), false),
     ] {
         let expected = if fits { Short::Lost } else { Short::Passes };
         let rules = vec![rule([is(field, value.clone())], Drop)];

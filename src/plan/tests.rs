@@ -132,6 +132,12 @@ fn walked(start: &State, steps: &[Step]) -> State {
     state
 }
 
+/// A plan of either kind.
+fn way(observed: &State, desired: &State, renumbers: bool) -> Vec<Step> {
+    let steps = diff(observed, desired);
+    if renumbers { renumbering(&steps) } else { steps }
+}
+
 fn inverted(steps: &[Step]) -> Vec<Step> {
     steps.iter().rev().map(|step| step.clone().inverse()).collect()
 }
@@ -149,13 +155,39 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_does_what_it_is_for((observed, _) in any_state(), (desired, _) in any_state()) {
-        prop_assert_eq!(walked(&observed, &diff(&observed, &desired)), desired);
+    fn a_plan_does_what_it_is_for(
+        (observed, _) in any_state(),
+        (desired, _) in any_state(),
+        renumbers in any::<bool>(),
+    ) {
+        prop_assert_eq!(walked(&observed, &way(&observed, &desired, renumbers)), desired);
     }
 
     #[test]
-    fn every_beginning_of_a_plan_can_be_taken_back((observed, _) in any_state(), (desired, _) in any_state()) {
-        let steps = diff(&observed, &desired);
+    fn a_bridge_is_renumbered_in_place_and_down((observed, _) in any_whole_state(), (desired, _) in any_whole_state()) {
+        let bridges = |state: &State| crate::object::fans(state).map(Fan::overlay).collect::<BTreeSet<_>>();
+        let steps = renumbering(&diff(&observed, &desired));
+        let mut state = observed.clone();
+        for step in &steps {
+            if let Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } = step
+                && (&from.fan.bridge, from.mac) != (&to.fan.bridge, to.mac)
+            {
+                let stands = |object: &&Object| object.depends_on(&Object::Bridge(from.clone()).key().identity);
+                prop_assert_eq!(state.values().find(stands), None);
+            }
+            replay(&mut state, step);
+            let stay = bridges(&observed).intersection(&bridges(&desired)).copied().collect::<BTreeSet<_>>();
+            prop_assert!(bridges(&state).is_superset(&stay), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn every_beginning_of_a_plan_can_be_taken_back(
+        (observed, _) in any_state(),
+        (desired, _) in any_state(),
+        renumbers in any::<bool>(),
+    ) {
+        let steps = way(&observed, &desired, renumbers);
         for end in 0..=steps.len() {
             let half = walked(&observed, &steps[..end]);
             prop_assert_eq!(&walked(&half, &inverted(&steps[..end])), &observed);
@@ -163,11 +195,15 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_that_was_cut_off_is_finished_by_the_next((observed, _) in any_state(), (desired, _) in any_state()) {
-        let steps = diff(&observed, &desired);
+    fn a_plan_that_was_cut_off_is_finished_by_the_next(
+        (observed, _) in any_state(),
+        (desired, _) in any_state(),
+        renumbers in any::<bool>(),
+    ) {
+        let steps = way(&observed, &desired, renumbers);
         for end in 0..=steps.len() {
             let half = walked(&observed, &steps[..end]);
-            prop_assert_eq!(&walked(&half, &diff(&half, &desired)), &desired);
+            prop_assert_eq!(&walked(&half, &way(&half, &desired, renumbers)), &desired);
         }
     }
 

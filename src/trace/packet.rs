@@ -1,5 +1,8 @@
 //! Packets of IPv4 and ICMP as bytes: those that are sent, and what is read in those that come.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv4Addr;
 
 use crate::encap::Encapsulation;
@@ -91,6 +94,26 @@ impl std::fmt::Display for Complaint {
     }
 }
 
+/// What a packet is wrapped in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outer {
+    /// IPv4 alone.
+    Ipip,
+    /// UDP to this port.
+    Udp(u16),
+}
+
+impl Outer {
+    /// What an encapsulation wraps in; `port` is that of VXLAN.
+    #[must_use]
+    pub fn of(encapsulation: Encapsulation, port: u16) -> Self {
+        match encapsulation {
+            Encapsulation::Ipip => Self::Ipip,
+            Encapsulation::Vxlan => Self::Udp(port),
+        }
+    }
+}
+
 /// What a packet of ICMP tells us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
@@ -98,10 +121,12 @@ pub enum News {
     Answer(Mark),
     /// A request ended in an error.
     Complaint(Mark, Complaint),
-    /// What we had wrapped for another host ended in an error.
+    /// What was sent to another host, and may be of a fan, ended in an error.
     AboutWrapped {
         /// That other host.
         host: Ipv4Addr,
+        /// What it was wrapped in.
+        outer: Outer,
         /// What marks the wrapped packet: the source port of UDP, or the inner packet's identification.
         mark: u16,
         /// The error.
@@ -115,6 +140,14 @@ fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
 
 fn number(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The mark of an echo request or reply.
+fn mark(icmp: &[u8]) -> Option<Mark> {
+    Some(Mark {
+        id: number(icmp, 4)?,
+        sequence: number(icmp, 6)?,
+    })
 }
 
 /// An IPv4 packet, taken apart; the content of later fragments is not looked at.
@@ -148,12 +181,6 @@ pub fn news(packet: &[u8]) -> Option<(Ipv4Addr, News)> {
     let packet = Ipv4::read(packet).filter(|packet| packet.protocol == ICMP)?;
     let (from, icmp) = (packet.source, packet.content);
     let (kind, code) = (*icmp.first()?, *icmp.get(1)?);
-    let mark = |icmp: &[u8]| {
-        Some(Mark {
-            id: number(icmp, 4)?,
-            sequence: number(icmp, 6)?,
-        })
-    };
     let news = match kind {
         ECHO_REPLY => News::Answer(mark(icmp)?),
         UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM => {
@@ -161,9 +188,16 @@ pub fn news(packet: &[u8]) -> Option<(Ipv4Addr, News)> {
             let quoted = Ipv4::read(icmp.get(ICMP_LEN..)?)?;
             match quoted.protocol {
                 ICMP if quoted.content.first() == Some(&ECHO) => News::Complaint(mark(quoted.content)?, complaint),
-                IPIP | UDP => News::AboutWrapped {
+                IPIP => News::AboutWrapped {
                     host: quoted.destination,
-                    mark: number(quoted.content, if quoted.protocol == UDP { 0 } else { 4 })?,
+                    outer: Outer::Ipip,
+                    mark: number(quoted.content, 4)?,
+                    complaint,
+                },
+                UDP => News::AboutWrapped {
+                    host: quoted.destination,
+                    outer: Outer::Udp(number(quoted.content, 2)?),
+                    mark: number(quoted.content, 0)?,
                     complaint,
                 },
                 _ => return None,
@@ -172,6 +206,19 @@ pub fn news(packet: &[u8]) -> Option<(Ipv4Addr, News)> {
         _ => return None,
     };
     Some((from, news))
+}
+
+/// What is wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// ARP.
+    Arp,
+    /// An echo request.
+    Request(Mark),
+    /// The answer to one.
+    Answer(Mark),
+    /// A packet of this protocol of IPv4.
+    Other(u8),
 }
 
 /// A packet of the fan on the underlay.
@@ -183,8 +230,8 @@ pub struct Wrapped {
     pub source: Ipv4Addr,
     /// The inner destination, or the target of ARP.
     pub destination: Ipv4Addr,
-    /// Whether it is ARP.
-    pub arp: bool,
+    /// What it is.
+    pub content: Content,
 }
 
 /// Reads a packet that is wrapped; `port` is that of VXLAN.
@@ -196,11 +243,16 @@ pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option
         Encapsulation::Vxlan => UDP,
     })?;
     let inner = |packet| {
-        Ipv4::read(packet).map(|inner| Wrapped {
+        let inner = Ipv4::read(packet)?;
+        Some(Wrapped {
             from,
             source: inner.source,
             destination: inner.destination,
-            arp: false,
+            content: match (inner.protocol, inner.content.first()) {
+                (ICMP, Some(&ECHO)) => Content::Request(mark(inner.content)?),
+                (ICMP, Some(&ECHO_REPLY)) => Content::Answer(mark(inner.content)?),
+                (protocol, _) => Content::Other(protocol),
+            },
         })
     };
     match encapsulation {
@@ -218,7 +270,7 @@ pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option
                     from,
                     source: address(content, 14)?,
                     destination: address(content, 24)?,
-                    arp: true,
+                    content: Content::Arp,
                 }),
                 _ => None,
             }
@@ -279,120 +331,4 @@ pub fn frame(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     frame.extend(ETHERTYPE_IPV4);
     frame.extend(ipv4(source, destination, mark));
     frame
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const US: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 28);
-    const THEM: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 27);
-    const MARK: Mark = Mark {
-        id: 0x1234,
-        sequence: 7,
-    };
-
-    /// An outer header around something.
-    fn around(protocol: u8, content: &[u8]) -> Vec<u8> {
-        let mut packet = ipv4(THEM, US, MARK)[..IPV4_LEN].to_vec();
-        packet[9] = protocol;
-        packet.extend(content);
-        packet
-    }
-
-    fn error(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
-        let mut content = vec![kind, code, 0, 0, 0, 0, 0x05, 0x78];
-        content.extend(&quoted[..IPV4_LEN + 8]);
-        around(ICMP, &content)
-    }
-
-    #[test]
-    fn requests_have_the_size_that_was_asked_for_and_a_right_checksum() {
-        for size in [0, 28, 84, 1480, 1481] {
-            let message = echo(MARK, size);
-            assert_eq!(message.len(), usize::try_from(size.max(28)).unwrap() - 20);
-            assert_eq!(checksum(&message), 0);
-        }
-        assert_eq!(checksum(&ipv4(US, THEM, MARK)[..IPV4_LEN]), 0);
-    }
-
-    #[test]
-    fn answers_and_complaints_are_read() {
-        let mut answer = ipv4(THEM, US, MARK);
-        answer[IPV4_LEN] = ECHO_REPLY;
-        assert_eq!(news(&answer), Some((THEM, News::Answer(MARK))));
-        let request = ipv4(US, THEM, MARK);
-        assert_eq!(news(&request), None, "our own request is no news");
-        for (kind, code, complaint) in [
-            (3, 1, Complaint::Host),
-            (3, 4, Complaint::TooLarge(1400)),
-            (3, 13, Complaint::Prohibited),
-            (11, 0, Complaint::Expired),
-        ] {
-            assert_eq!(
-                news(&error(kind, code, &request)),
-                Some((THEM, News::Complaint(MARK, complaint)))
-            );
-        }
-    }
-
-    #[test]
-    fn complaints_about_what_was_wrapped_say_about_which() {
-        let mut outer = ipv4(US, THEM, MARK)[..IPV4_LEN].to_vec();
-        outer[9] = IPIP;
-        outer.extend(ipv4(US, THEM, Mark { sequence: 99, ..MARK }));
-        let about = |complaint, mark| {
-            let host = THEM;
-            Some((THEM, News::AboutWrapped { host, mark, complaint }))
-        };
-        assert_eq!(news(&error(3, 2, &outer)), about(Complaint::Protocol, 99));
-        outer[9] = UDP;
-        outer[IPV4_LEN..IPV4_LEN + 2].copy_from_slice(&40000_u16.to_be_bytes());
-        assert_eq!(news(&error(3, 3, &outer)), about(Complaint::Port, 40000));
-    }
-
-    #[test]
-    fn what_is_wrapped_is_read_by_its_inner_addresses() {
-        let (source, destination) = (Ipv4Addr::new(250, 0, 27, 1), Ipv4Addr::new(250, 0, 28, 1));
-        let expected = Some(Wrapped {
-            from: THEM,
-            source,
-            destination,
-            arp: false,
-        });
-        let inner = ipv4(source, destination, MARK);
-        assert_eq!(wrapped(&around(IPIP, &inner), Encapsulation::Ipip, 8472), expected);
-        assert_eq!(wrapped(&around(UDP, &inner), Encapsulation::Ipip, 8472), None);
-
-        let mut datagram = vec![0x90, 0, 0x21, 0x18, 0, 0, 0, 0, 8, 0, 0, 0, 0xfa, 0, 0, 0];
-        datagram.extend(frame(source, destination));
-        let packet = around(UDP, &datagram);
-        assert_eq!(wrapped(&packet, Encapsulation::Vxlan, 8472), expected);
-        assert_eq!(wrapped(&packet, Encapsulation::Vxlan, 4789), None);
-
-        datagram.truncate(16 + 12);
-        datagram.extend(ETHERTYPE_ARP);
-        datagram.extend([0; 14]);
-        datagram.extend(source.octets());
-        datagram.extend([0; 6]);
-        datagram.extend(destination.octets());
-        let expected = expected.map(|expected| Wrapped { arp: true, ..expected });
-        assert_eq!(wrapped(&around(UDP, &datagram), Encapsulation::Vxlan, 8472), expected);
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_that_comes_is_a_surprise(bytes in proptest::collection::vec(any::<u8>(), 0..200), start in any::<bool>()) {
-            let mut bytes = bytes;
-            if start && !bytes.is_empty() {
-                bytes[0] = 0x45;
-            }
-            let _ = news(&bytes);
-            for encapsulation in Encapsulation::ALL {
-                let _ = wrapped(&bytes, encapsulation, 8472);
-            }
-        }
-    }
 }

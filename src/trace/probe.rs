@@ -202,11 +202,15 @@ pub struct Evidence {
     pub left: Option<bool>,
     /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
     pub knows: bool,
+    /// Whether one of them is known from before, when it could not be heard this time.
+    pub knew: bool,
     /// The outer sources of wrapped answers that were seen coming.
     pub came: Vec<Ipv4Addr>,
     /// Errors about what was wrapped, and who sent them.
     pub complaints: Vec<(Ipv4Addr, Complaint)>,
-    /// How many packets this host's programs refused meanwhile.
+    /// The outer sources of the answers that came and did not come out of the fan, one for each.
+    pub lost: Vec<Ipv4Addr>,
+    /// How many packets this host's programs refused meanwhile, whosever they were.
     pub refused: u64,
     /// What is known of the next hop on the underlay.
     pub next_hop: Option<Neighbour>,

@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
             what_remains_is_brought_up_again,
             what_remains_keeps_an_overlapping_fan_down,
             a_bridge_that_lost_its_label_is_left_alone,
+            a_bridge_that_lost_its_label_gets_it_back,
         ])
         .once(named![what_a_killed_command_runs_is_waited_for])
         .list()
@@ -122,7 +123,7 @@ fn what_remains_keeps_an_overlapping_fan_down(encap: Encap) {
     host.fanctl(&up).ok();
 }
 
-/// Containers may be behind it, so that only who names it, or everything, takes it away.
+/// Containers may be behind it.
 fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
     let configured = Configured::new();
     let host = &configured.host;
@@ -132,11 +133,83 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
     for careful in ["down -a", "reload --config /run/none.toml"] {
         host.unchanged(|| host.fanctl(careful).ok());
     }
-    let said = host.fanctl("show").ok();
-    said.stderr_has(&["fan 250.0.0.0/8 has a bridge whose alias somebody changed"]);
+    for show in ["show", "show --json"] {
+        let said = host.fanctl(show).ok();
+        said.stderr_has(&[
+            "fan 250.0.0.0/8 has a bridge whose alias somebody changed",
+            "fanctl doctor",
+        ]);
+    }
+    let status = host.fanctl(&format!("status --config {FILE}")).exits(4);
+    status.stdout_has(&[
+        "cannot be as configured:",
+        "ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 ",
+    ]);
+    let given_back =
+        format!("ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 172.30.0.28/16 dev eth0 {encap} host-reserve 1 dhcp'");
+    for verb in [
+        "down 250.0.0.0/8 default/16".to_string(),
+        "down -e".to_string(),
+        format!("reload --config {FILE}"),
+        format!("up 250.0.0.0/9 eth0/16 {}", encap.words()),
+    ] {
+        let refusal = host.unchanged(|| host.fanctl(&verb).refused());
+        assert_eq!(mend(&refusal.stderr), given_back, "{refusal}");
+    }
     container.ping("250.0.28.1").arrives();
-    host.fanctl("down 250.0.0.0/8 default/16").ok();
-    assert_eq!(host.fanctl("show").ok().stderr, "");
+}
+
+/// Whatever of it was changed beside the alias: what is told to be typed makes it the fan that it was.
+fn a_bridge_that_lost_its_label_gets_it_back(encap: Encap) {
+    let configured = Configured::new();
+    let host = &configured.host;
+    for options in ["", "host-reserve 3 --dhcp --no-nat --mtu 1400 --table 77"] {
+        let up = format!("up 250.0.0.0/8 eth0/16 {} {options}", encap.words());
+        host.fanctl(&up).ok();
+        let whole = host.dump();
+        let container = host.container("250.0.28.9");
+        host.ip("link set fan-250-0-28 alias mine");
+        let refusal = host.unchanged(|| host.fanctl("down -e").refused());
+        let diagnosis = host.fanctl("doctor").exits(1).stdout_has(&[
+            "FAIL  bridge of 250.0.0.0/8: somebody changed the alias",
+            "attached to it: ",
+        ]);
+        let told = mend(&refusal.stderr);
+        assert_eq!(mend(&diagnosis.stdout), told);
+        host.sh(&told).ok();
+        let refusal = host.unchanged(|| host.fanctl("down -e").refused());
+        refusal.stderr_has(&["bridge 'fan-250-0-28' still has a container"]);
+        drop(container);
+        eventually("the kernel has taken the container's port away", || {
+            let ports = host.exec("ip link show master fan-250-0-28 type veth").ok().stdout;
+            ports.is_empty().then_some(())
+        });
+        assert_same(&whole, &host.dump(), &told);
+
+        // Without a container, and without its routes.
+        host.ip("link set fan-250-0-28 alias mine down");
+        let refusal = host.unchanged(|| host.fanctl("down 250.0.0.0/8 default/16").refused());
+        host.sh(&mend(&refusal.stderr)).ok();
+        let output = host.fanctl("down 250.0.0.0/8 default/16").ok();
+        assert_same(&configured.before, &host.dump(), &output.to_string());
+    }
+    // Without its programs nobody knows what it was.
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {}", encap.words())).ok();
+    host.ip("link set fan-250-0-28 alias mine");
+    host.exec(&format!("tc qdisc del dev {} clsact", encap.tunnel())).ok();
+    let refusal = host.unchanged(|| host.fanctl("down -e").refused());
+    let told = mend(&refusal.stderr);
+    assert_eq!(told, "ip link delete fan-250-0-28");
+    host.sh(&told).ok();
+    let output = host.fanctl("down -e").ok();
+    assert_same(&configured.before, &host.dump(), &output.to_string());
+}
+
+/// The command that a message ends with.
+#[track_caller]
+fn mend(told: &str) -> String {
+    let mut commands = told.lines().filter_map(|line| Some(&line[line.find("ip link ")?..]));
+    commands.next().expect("a command").to_string()
 }
 
 /// An `nft` that waits stands for one that has much to do.

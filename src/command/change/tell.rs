@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::{Change, Done};
 use crate::cli::OutputArgs;
-use crate::command::{bridges, json};
+use crate::command::{json, warn};
 use crate::error::Error;
 use crate::mapping::Overlay;
+use crate::object::bridges;
 use crate::report::Report;
 
 impl Change {
@@ -118,13 +119,5 @@ impl OutputArgs {
             // That nobody listens is no reason to stop in the middle of a plan.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
-    }
-}
-
-/// Says what somebody else has to see to, beside what was asked for.
-fn warn(sentences: &[String]) {
-    for sentence in sentences {
-        // That nobody listens changes nothing.
-        let _ = writeln!(std::io::stderr(), "fanctl: {sentence}");
     }
 }

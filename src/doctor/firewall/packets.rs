@@ -17,8 +17,9 @@ const UDP: u8 = 17;
 /// The port of a DHCP server (RFC 2131).
 pub(super) const BOOTPS: u16 = 67;
 
-/// An address that no fan and no host has (RFC 5737), for the rest of the world.
-const WORLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// For the rest of the world, a server of the root of DNS (a.root-servers.net): those for documentation (RFC 5737) would not
+/// do, lists of bogons drop them. Rules are asked about it, and nothing is sent to it.
+const WORLD: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 
 /// Every kind of packet at every hook that it passes.
 pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<(Kind, Packet)> {

@@ -41,10 +41,22 @@ fn verdict(kind: &str, body: &Json) -> Option<Verdict> {
 }
 
 fn condition(body: &Json) -> Match {
-    let Some(field) = field(&body["left"]) else {
+    let left = &body["left"];
+    if let Some(family) = other_family(left) {
+        // Whatever is asked of a field that IPv4 has not: it is asked of no packet of IPv4.
+        return Match::Field {
+            field: Field::Family,
+            negated: false,
+            values: vec![Value::Word(family.into())],
+        };
+    }
+    let Some(field) = field(left) else {
         return Match::Unknown;
     };
-    let values = values(&body["right"]);
+    let mut values = values(&body["right"]);
+    if field == Field::Family {
+        values = values.into_iter().map(family).collect();
+    }
     match body["op"].as_str() {
         Some("==" | "in") => Match::Field {
             field,
@@ -61,15 +73,52 @@ fn condition(body: &Json) -> Match {
 }
 
 fn map(body: &Json) -> Match {
+    let key = &body["key"];
+    if other_family(key).is_some() {
+        return Match::Map(Field::Family, vec![]);
+    }
     let entries = body["data"]["set"].as_array();
-    let (Some(field), Some(entries)) = (field(&body["key"]), entries) else {
+    let (Some(field), Some(entries)) = (field(key), entries) else {
         return Match::Map(Field::Family, vec![(Value::Unknown, Verdict::Unknown)]);
     };
+    let of_key = if field == Field::Family { family } else { |value| value };
     let entry = |entry: &Json| {
         let (kind, body) = entry[1].as_object()?.iter().next()?;
-        Some((value(&entry[0]), verdict(kind, body)?))
+        Some((of_key(value(&entry[0])), verdict(kind, body)?))
     };
     Match::Map(field, entries.iter().filter_map(entry).collect())
+}
+
+/// The family whose header an expression reads, if that is not IPv4's: nft asks for the family too, without saying so.
+fn other_family(left: &Json) -> Option<&'static str> {
+    let (kind, body) = left.as_object()?.iter().next()?;
+    match kind.as_str() {
+        "payload" => match body["protocol"].as_str()? {
+            "ip6" | "icmpv6" => Some("ipv6"),
+            "arp" => Some("arp"),
+            _ => None,
+        },
+        // A part of a field, and several fields.
+        "&" | "concat" => body.as_array()?.iter().find_map(other_family),
+        _ => None,
+    }
+}
+
+/// The family that is meant by its name, or by that of a protocol in an Ethernet header or its number (linux/if_ether.h,
+/// `ETH_P_*`).
+fn family(value: Value) -> Value {
+    let name = match value {
+        // The name is one of a protocol too.
+        Value::Range(41, 41) => "ipv6".into(),
+        Value::Word(name) => name,
+        Value::Range(number, last) if number == last => format!("{number:#06x}"),
+        _ => return Value::Unknown,
+    };
+    Value::Word(match name.as_str() {
+        "ip" | "0x0800" => "ipv4".into(),
+        "ip6" | "0x86dd" => "ipv6".into(),
+        _ => name,
+    })
 }
 
 fn field(left: &Json) -> Option<Field> {
@@ -81,7 +130,7 @@ fn field(left: &Json) -> Option<Field> {
         ("meta", "ibrname" | "obrname") => Field::Bridge,
         ("meta", "l4proto") => Field::Protocol,
         ("meta", "mark") => Field::Mark,
-        ("meta", "nfproto") => Field::Family,
+        ("meta", "nfproto" | "protocol") => Field::Family,
         ("ct", "state") => Field::State,
         ("ct", "status") => Field::Status,
         // The mark is 0 behind any mask.
@@ -99,6 +148,7 @@ fn field(left: &Json) -> Option<Field> {
                 ("tcp", "sport") => Field::SourcePort(6),
                 ("udp", "sport") => Field::SourcePort(17),
                 ("th", "sport") => Field::SourcePort(0),
+                ("ether", "type") => Field::Family,
                 _ => return None,
             }
         }
@@ -185,4 +235,70 @@ pub fn protocol(word: &str) -> Option<u8> {
         "udplite" => 136,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_about_ipv6_or_arp_is_about_the_family() {
+        let family = |negated: bool, word: &str| Match::Field {
+            field: Field::Family,
+            negated,
+            values: vec![Value::Word(word.into())],
+        };
+        let payload = |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
+        let matched = |op: &str, left: Json, right: Json| {
+            let mut rule = Rule::default();
+            read(&json!({"match": {"op": op, "left": left, "right": right}}), &mut rule);
+            let [condition] = <[Match; 1]>::try_from(rule.matches).unwrap();
+            condition
+        };
+        // As firewalld has it in filter_OUTPUT and filter_FORWARD.
+        let nets = json!({"set": [{"prefix": {"addr": "::", "len": 96}}, {"prefix": {"addr": "2002::", "len": 24}}]});
+        assert_eq!(
+            matched("==", payload("ip6", "daddr"), nets.clone()),
+            family(false, "ipv6")
+        );
+        // A rule that asks for any other address asks for IPv6 too.
+        assert_eq!(matched("!=", payload("ip6", "daddr"), nets), family(false, "ipv6"));
+        let kind = payload("icmpv6", "type");
+        assert_eq!(matched("==", kind, json!("nd-redirect")), family(false, "ipv6"));
+        let prefix = json!({"&": [payload("ip6", "saddr"), "ffff::"]});
+        assert_eq!(matched("==", prefix, json!("fe80::")), family(false, "ipv6"));
+        let pair = json!({"concat": [payload("ip6", "saddr"), payload("tcp", "dport")]});
+        let right = json!({"set": [{"concat": ["fe80::1", 22]}]});
+        assert_eq!(matched("==", pair, right), family(false, "ipv6"));
+        assert_eq!(
+            matched("==", payload("arp", "operation"), json!("request")),
+            family(false, "arp")
+        );
+        let nfproto = json!({"meta": {"key": "nfproto"}});
+        assert_eq!(matched("==", nfproto, json!("ipv6")), family(false, "ipv6"));
+        for left in [json!({"meta": {"key": "protocol"}}), payload("ether", "type")] {
+            for (right, word) in [("ip6", "ipv6"), ("ip", "ipv4"), ("arp", "arp"), ("8021q", "8021q")] {
+                assert_eq!(matched("==", left.clone(), json!(right)), family(false, word));
+                assert_eq!(matched("!=", left.clone(), json!(right)), family(true, word));
+            }
+            // nft shows the numbers of protocols that it has no names for.
+            assert_eq!(matched("==", left.clone(), json!(0x800)), family(false, "ipv4"));
+            assert_eq!(matched("==", left.clone(), json!(0x88cc)), family(false, "0x88cc"));
+            let some = json!({"set": ["ip", "ip6", "@others"]});
+            let condition = matched("==", left.clone(), some);
+            let Match::Field { values, .. } = condition else {
+                panic!("{condition:?}")
+            };
+            let words = ["ipv4", "ipv6"].map(|word| Value::Word(word.into()));
+            assert_eq!(values, [&words[..], &[Value::Unknown]].concat());
+            let data = json!({"set": [["ip", {"accept": null}], ["ip6", {"drop": null}]]});
+            let mut rule = Rule::default();
+            read(&json!({"vmap": {"key": left, "data": data}}), &mut rule);
+            let [accepted, dropped] = words;
+            let entries = vec![(accepted, Verdict::Accept), (dropped, Verdict::Drop)];
+            assert_eq!(rule.matches, [Match::Map(Field::Family, entries)]);
+        }
+    }
 }

@@ -202,13 +202,16 @@ impl Judge<'_> {
                 "see nft list ruleset, hooks output and postrouting, and tc filter show dev {device} egress"
             )));
         }
-        let from = self.evidence.came.first()?;
+        let lost = &self.evidence.lost;
+        let from = lost.first()?;
+        // Others' packets are counted as well, but where fewer were refused than lost it was not the program.
+        let may_be_refused = usize::try_from(self.evidence.refused).unwrap_or(usize::MAX) >= lost.len();
         let verdict = if from != host {
             let says =
                 format!("answers come from {from} and not from {host}, and are refused: NAT is between the hosts");
             Verdict::new(Cause::HereRefused, from.to_string(), says)
                 .advise("let the hosts reach each other's addresses without translation")
-        } else if self.evidence.refused > 0 {
+        } else if may_be_refused {
             let says = format!(
                 "answers of {host} come, and the program on {} refuses them",
                 fan.tunnel()
@@ -256,9 +259,23 @@ impl Judge<'_> {
         })
     }
 
-    /// A router cannot reach the other host.
-    fn no_way(&self, from: Ipv4Addr, complaint: Complaint) -> Verdict {
+    /// The other host is not on the network that it should be on.
+    fn gone(&self, because: &str) -> Verdict {
         let host = self.target.host;
+        Verdict::new(
+            Cause::HostGone,
+            host.to_string(),
+            format!("{host} is not there: {because}"),
+        )
+        .advise(format!("see whether {host} runs and has this address"))
+    }
+
+    /// A router cannot reach the other host; or this one, which then has asked in vain for whoever is next.
+    fn no_way(&self, from: Ipv4Addr, complaint: Complaint) -> Verdict {
+        let Target { host, fan, .. } = self.target;
+        if from == fan.host {
+            return self.gone(&format!("nobody answers ARP for the way to it on {}", fan.device));
+        }
         let says = format!("{host} cannot be reached: {from} says {complaint}");
         Verdict::new(Cause::HostGone, from.to_string(), says)
             .advise(format!("see the routes of {from}, and whether {host} runs"))
@@ -274,7 +291,7 @@ impl Judge<'_> {
         };
         if self.evidence.knows {
             let says = format!(
-                "{host} answers ARP by {carrier} and nothing else: its fan is not right, or a firewall there drops the rest"
+                "{host} answers ARP by {carrier} and no ping: its fan is not right, or a firewall there drops it"
             );
             return Verdict::new(Cause::Dropped, host.to_string(), says).advise(format!(
                 "run fanctl up again on {host}, and fanctl trace {} there",
@@ -286,6 +303,9 @@ impl Judge<'_> {
             Some(router) => format!("gets as far as {router}; it or what comes after it drops it"),
             None if self.evidence.hops.iter().any(|hop| hop.plain.is_some()) => {
                 "does not even get to the first router, or is dropped by it".to_string()
+            }
+            None if self.evidence.knew => {
+                "gets no answer and no error: it is dropped on the way or there, or ping there alone".to_string()
             }
             None => "gets no answer and no error: it is dropped on the way or there".to_string(),
         };
@@ -300,16 +320,10 @@ impl Judge<'_> {
     /// The other host answers nothing.
     fn host_missing(&self) -> Verdict {
         let Target { host, fan, .. } = self.target;
-        let gone = |because: String| {
-            Verdict::new(
-                Cause::HostGone,
-                host.to_string(),
-                format!("{host} is not there: {because}"),
-            )
-            .advise(format!("see whether {host} runs and has this address"))
-        };
         match (self.evidence.outcome(Leg::Underlay, Aim::Small), self.evidence.next_hop) {
-            (_, Some(Neighbour::Silent)) => gone(format!("nobody answers ARP for the way to it on {}", fan.device)),
+            (_, Some(Neighbour::Silent)) => {
+                self.gone(&format!("nobody answers ARP for the way to it on {}", fan.device))
+            }
             (Some(Outcome::Complaint(from, complaint)), _) => self.no_way(*from, *complaint),
             _ => {
                 let carrier = self.target.carrier();

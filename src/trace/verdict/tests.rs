@@ -157,7 +157,25 @@ fn each_picture_has_its_cause() {
         ),
         (
             Evidence {
-                came: vec![THERE],
+                lost: vec![THERE],
+                ..lost.clone()
+            },
+            Cause::HereFirewallIn,
+            Some("this host"),
+        ),
+        (
+            Evidence {
+                lost: vec![THERE; 3],
+                refused: 3,
+                ..lost.clone()
+            },
+            Cause::HereRefused,
+            Some("this host"),
+        ),
+        (
+            Evidence {
+                lost: vec![THERE; 3],
+                refused: 2,
                 ..lost.clone()
             },
             Cause::HereFirewallIn,
@@ -169,12 +187,12 @@ fn each_picture_has_its_cause() {
                 refused: 3,
                 ..lost.clone()
             },
-            Cause::HereRefused,
-            Some("this host"),
+            Cause::Dropped,
+            Some("172.30.0.27"),
         ),
         (
             Evidence {
-                came: vec![ROUTER],
+                lost: vec![ROUTER],
                 ..lost
             },
             Cause::HereRefused,

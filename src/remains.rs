@@ -1,0 +1,217 @@
+//! What is left of a fan that lost its bridge, which tells all about it: somebody deleted the bridge, a command was killed, or
+//! the bridge stands and has another alias than it was given.
+//!
+//! A bridge without its alias is nothing that we own, and is never taken away by us. While it stands, what hangs on it stays
+//! too: containers may be behind it.
+
+use std::collections::BTreeSet;
+
+use crate::desire;
+use crate::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::Fan;
+use crate::firewall;
+use crate::host::{Host, LinkKind};
+use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::name::InterfaceName;
+use crate::object::{
+    Direction, Filter, Identity, Object, Owner, ProgramRef, Slot, State, Table, Tunnel, TunnelKind, fans,
+};
+use crate::program;
+
+#[cfg(test)]
+mod tests;
+
+/// What is left of one fan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// The fan's overlay.
+    pub overlay: Overlay,
+    /// Its bridge, where that stands under another alias.
+    pub bridge: Option<Stray>,
+}
+
+/// A fan's bridge that somebody gave another alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Its name.
+    pub name: InterfaceName,
+    /// The alias it had, but for `auto`, where the rest of the fan tells it.
+    pub alias: Option<String>,
+}
+
+impl Remains {
+    /// The command that takes it away. With the bridge the underlay is forgotten, so any will do.
+    #[must_use]
+    pub fn removal(&self) -> String {
+        format!("fanctl down {} default/16", self.overlay)
+    }
+
+    /// Why nothing can be done about the fan before its bridge is known again; none where there is no such bridge.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let stray = self.bridge.as_ref()?;
+        Some(format!(
+            "bridge '{}' is that of fan {}, and somebody changed its alias, by which it was known; {}: {}",
+            stray.name,
+            self.overlay,
+            match stray.alias {
+                Some(_) => "give it back",
+                None => "what that was is not known any more, so take out what is attached, and remove it",
+            },
+            stray.mend()
+        ))
+    }
+}
+
+impl Stray {
+    /// The command that makes a fan of it again, or where nothing tells which it was, the one that removes it.
+    #[must_use]
+    pub fn mend(&self) -> String {
+        let Self { name, alias } = self;
+        match alias {
+            Some(alias) => format!("ip link set {name} alias '{alias}'"),
+            None => format!("ip link delete {name}"),
+        }
+    }
+}
+
+/// What is left of fans that are not known by a bridge.
+#[must_use]
+pub fn remains(state: &State, host: &Host) -> Vec<Remains> {
+    let whole: BTreeSet<Overlay> = fans(state).map(Fan::overlay).collect();
+    let owners = state.keys().filter_map(|key| match key.owner {
+        Owner::Fan(overlay) => Some(overlay),
+        Owner::Shared => None,
+    });
+    let left: BTreeSet<Overlay> = owners.filter(|overlay| !whole.contains(overlay)).collect();
+    // Over IPIP the route to the slice leads to the bridge: on one that is not known it looks like a fan of its own.
+    let is_slice = |overlay: &Overlay| {
+        left.iter().any(|wider| {
+            wider != overlay
+                && wider.contains(overlay.network().network())
+                && wider.network().prefix() < overlay.network().prefix()
+        })
+    };
+    left.iter()
+        .filter(|overlay| !is_slice(overlay))
+        .map(|overlay| Remains {
+            overlay: *overlay,
+            bridge: stray(*overlay, state, host),
+        })
+        .collect()
+}
+
+/// The overlays of remains that nobody can miss.
+pub fn loose_remains(state: &State, host: &Host) -> impl Iterator<Item = Overlay> + use<> {
+    let loose = remains(state, host).into_iter().filter(|left| left.bridge.is_none());
+    loose.map(|left| left.overlay)
+}
+
+/// The bridge of a fan without one: it has the Ethernet address that was made from the slice, or carries a route of ours. The
+/// kernel takes a route away with its bridge.
+fn stray(overlay: Overlay, state: &State, host: &Host) -> Option<Stray> {
+    let of_a_slice = host.links.iter().find(|link| {
+        let slice = match link.kind {
+            LinkKind::Bridge { mac } => mac.slice_of_bridge(),
+            _ => None,
+        };
+        !link.ours && slice.is_some_and(|slice| overlay.contains(slice))
+    });
+    let is_tunnel = |device: &InterfaceName| state.keys().any(|key| key.identity == Identity::Tunnel(device.clone()));
+    let routed = || {
+        state.values().find_map(|object| match object {
+            Object::Route(route) if overlay.contains(route.destination.network()) && !is_tunnel(&route.device) => {
+                Some(&route.device)
+            }
+            _ => None,
+        })
+    };
+    let name = of_a_slice.map(|link| &link.name).or_else(routed)?.clone();
+    let alias = fan(overlay, &name, state, host).map(|fan| fan.label());
+    Some(Stray { name, alias })
+}
+
+fn own(overlay: Overlay, state: &State) -> impl Iterator<Item = &Object> {
+    let objects = state.iter().filter(move |(key, _)| key.owner == Owner::Fan(overlay));
+    objects.map(|(_, object)| object)
+}
+
+/// The fan that a stray bridge is of. Overlay, underlay and the host's address are those of which its programs are made, so
+/// that with programs of another version, or none, nobody knows; the rest is what its other objects show.
+fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> Option<Fan> {
+    let mut plain = plain(overlay, bridge, state, host)?;
+    let held = host.link(bridge).map_or(&[][..], |link| link.addresses.as_slice());
+    let all = Fan {
+        host_reserve: u8::MAX - 1,
+        ..plain.clone()
+    };
+    let reserved = all
+        .bridge_addresses()
+        .take_while(|own| held.iter().any(|a| a.address == *own));
+    plain.host_reserve = u8::try_from(reserved.count()).ok()?.max(1);
+    let mut ruleset = None;
+    for object in own(overlay, state) {
+        match object {
+            Object::Dhcp(_) => plain.dhcp = true,
+            Object::Rule(_, Table(table)) => plain.table = Some(*table),
+            Object::Firewall(_, found) => ruleset = Some(found),
+            _ => {}
+        }
+    }
+    let mtu = host.link(bridge)?.mtu;
+    plain.mtu = (mtu != desire::mtu(&plain, host)).then_some(mtu);
+    let closed = Fan {
+        nat: false,
+        ..plain.clone()
+    };
+    let is_closed = ruleset.is_some_and(|found| *found == firewall::ruleset(&closed));
+    Some(if is_closed { closed } else { plain })
+}
+
+/// The plain fan whose programs are those that run: one from an address of this host, over an underlay of any width.
+fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> Option<Fan> {
+    let port = own(overlay, state).find_map(|object| match object {
+        Object::Tunnel(Tunnel {
+            kind: TunnelKind::Vxlan { port, .. },
+            ..
+        }) => Some(*port),
+        _ => None,
+    });
+    let encapsulation = port.map_or(Encapsulation::Ipip, |_| Encapsulation::Vxlan);
+    let running = |fan: &Fan| {
+        let runs = |wanted: Direction, program: ProgramRef| {
+            own(overlay, state).any(|object| {
+                matches!(object, Object::Filter(Filter { direction, slot, program: found, .. })
+                    if *direction == wanted && *slot == Slot::Fan(overlay) && *found == program)
+            })
+        };
+        let spec = fan.spec();
+        runs(Direction::Ingress, program::ingress(&spec).into())
+            && runs(Direction::Egress, program::egress(&spec).into())
+    };
+    let addresses = host
+        .links
+        .iter()
+        .filter(|link| !link.ours && link.name != *bridge)
+        .flat_map(|link| link.addresses.iter().map(move |a| (link, a.address.ip())));
+    let candidates = addresses.flat_map(|(link, address)| {
+        (0..=32).filter_map(move |len| {
+            let mapping = Mapping::new(overlay, Underlay::containing(address, len).ok()?).ok()?;
+            Some(Fan {
+                mapping,
+                host: address,
+                device: link.name.clone(),
+                encapsulation,
+                port: port.unwrap_or(VXLAN_PORT),
+                bridge: bridge.clone(),
+                dhcp: false,
+                host_reserve: 1,
+                mtu: None,
+                table: None,
+                nat: true,
+                auto: false,
+            })
+        })
+    });
+    candidates.into_iter().find(running)
+}

@@ -1,0 +1,26 @@
+//! Traffic of others on the same way, which a trace does not take for its own.
+
+use super::{blames, firewall, in_vain, no_firewall, trace};
+use crate::fixture::Pair;
+use crate::support::{Echo, Encap};
+
+pub fn a_connection_there_is_no_answer_to_ping() {
+    let Pair { a, b, .. } = &Pair::new(Encap::Vxlan);
+    let echo = Echo::between(a, b, "250.0.27.1");
+    firewall(b, "input", "iifname fan-250-0-27 icmp type echo-request counter drop");
+    in_vain(a, "250.0.27.1");
+    let found = trace(a, "250.0.27.1");
+    blames(
+        &found,
+        "dropped",
+        "172.30.0.27",
+        "it is dropped on the way or there, or ping there alone",
+    );
+    let proof = &found["proof"];
+    assert!(
+        proof["left"] == true && proof["came_from"] == serde_json::json!([]),
+        "{found:#}"
+    );
+    no_firewall(b);
+    assert!(echo.stop() > 0, "somebody spoke meanwhile");
+}
