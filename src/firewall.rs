@@ -204,62 +204,72 @@ impl fmt::Debug for Ruleset {
 
 /// The tables of a fan.
 ///
-/// `guard` keeps everybody else out. Addresses of the overlay may come only from the fan itself, and only replies and
-/// connections that somebody's destination NAT made may go to it; it stands behind destination NAT (priority
-/// -100), so that published ports show as what they became. And what is already wrapped for a host of the underlay
-/// must come from one, by a way that leads back to it: a container could write such a packet itself, and nobody
-/// would look inside before it had arrived. And an ICMP error belongs to the conversation that it quotes, whoever sent it.
+/// `guard` keeps everybody else out. It stands in front of connection tracking (priority -300), where packets are still as
+/// they came: what has an address of the overlay there is for the fan itself, and may come only from it. Replies to what was
+/// masqueraded, and what somebody's destination NAT sends into the overlay, have the host's address yet. Where nobody
+/// masquerades, replies have the container's, and only connection tracking knows them: `answers` stands behind it and behind
+/// destination NAT (-100). There an ICMP error belongs to the conversation that it quotes, whoever sent it.
+///
+/// `wrapped` is for what is wrapped already, for a host of the underlay: it must come from one, by the underlay's interface
+/// or a way that leads back to it. A container could write such a packet itself, and nobody would look inside before it had
+/// arrived.
+///
 /// `routed` sees what a source route has turned behind the guard's back. `genuine` translates what goes to other slices into
 /// what it is: the kernel translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat`
 /// lets containers reach what the host reaches.
 ///
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
 /// of the fan, says neither that it comes from another slice nor that it comes from the host. See [`ports`].
+///
+/// Every packet passes these chains, so what most of them need stands first, and what is dear to ask last.
 #[must_use]
 pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
     let underlay = fan.mapping.underlay();
     let wrapped = match fan.encapsulation {
-        Encapsulation::Ipip => format!("ip protocol 4 ip daddr {underlay}"),
-        Encapsulation::Vxlan => format!("ip daddr {underlay} udp dport {}", fan.port),
+        Encapsulation::Ipip => "ip protocol 4".to_string(),
+        Encapsulation::Vxlan => format!("udp dport {}", fan.port),
     };
+    let from_the_fan = format!("iifname {{ \"lo\", {} }} accept", devices(fan));
     let mut guard = vec![
-        ("loopback", "iifname \"lo\" accept".to_string()),
         (
-            "wrapped by no host",
-            format!("{wrapped} ip saddr != {underlay} counter drop"),
+            "wrapped for a host",
+            format!("{wrapped} ip daddr {underlay} goto wrapped"),
         ),
-        (
-            "wrapped by another",
-            format!("{wrapped} fib saddr . iif oif 0 counter drop"),
-        ),
+        ("from the fan", from_the_fan.clone()),
+        ("foreign sources", format!("ip saddr {overlay} counter drop")),
     ];
-    // What comes by VXLAN comes from the bridge too.
-    if fan.encapsulation == Encapsulation::Ipip {
-        guard.push(("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
+    if fan.nat {
+        guard.push(("foreign packets", format!("ip daddr {overlay} counter drop")));
     }
-    guard.push(("from the bridge", format!("iifname \"{bridge}\" accept")));
-    guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
-    guard.push(("not ours", format!("ip daddr != {overlay} accept")));
-    let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
-    guard.push(("about our own", among_ourselves));
-    guard.push(("replies", "ct state established,related accept".into()));
-    guard.push(("published ports", "ct status dnat accept".into()));
-    guard.push(("foreign packets", "counter drop".into()));
 
     let mut script = format!("table ip {} {{\n", table_name(overlay));
+    let raw = "type filter hook prerouting priority -300; policy accept;";
+    chain(&mut script, "guard", raw, &guard);
     chain(
         &mut script,
-        "guard",
-        "type filter hook prerouting priority -90; policy accept;",
-        &guard,
+        "wrapped",
+        "",
+        &[
+            ("wrapped by no host", format!("ip saddr != {underlay} counter drop")),
+            ("from the underlay", format!("iifname \"{}\" accept", fan.device)),
+            ("wrapped by another", "fib saddr . iif oif 0 counter drop".into()),
+        ],
     );
-    chain(
-        &mut script,
-        "routed",
-        "type filter hook forward priority -90; policy accept;",
-        &routed(fan),
-    );
+    if !fan.nat {
+        let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
+        let answers = [
+            ("from the fan", from_the_fan),
+            ("not ours", format!("ip daddr != {overlay} accept")),
+            ("about our own", among_ourselves),
+            ("replies", "ct state established,related accept".into()),
+            ("published ports", "ct status dnat accept".into()),
+            ("foreign packets", "counter drop".into()),
+        ];
+        let hook = "type filter hook prerouting priority -90; policy accept;";
+        chain(&mut script, "answers", hook, &answers);
+    }
+    routed(fan, &mut script);
     let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
     chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
@@ -275,18 +285,27 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     Ruleset::new(script)
 }
 
+/// The interfaces by which what is in the fan travels, as in a set of nft: the bridge, and the tunnel, except that what comes
+/// by VXLAN comes from the bridge too.
+fn devices(fan: &Fan) -> String {
+    match fan.encapsulation {
+        Encapsulation::Ipip => format!("\"{}\", \"{}\"", fan.bridge, fan.tunnel()),
+        Encapsulation::Vxlan => format!("\"{}\"", fan.bridge),
+    }
+}
+
 /// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
 /// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
 /// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
-fn routed(fan: &Fan) -> Vec<(&'static str, String)> {
-    let devices = match fan.encapsulation {
-        Encapsulation::Ipip => format!("{{ \"{}\", \"{}\" }}", fan.bridge, fan.tunnel()),
-        Encapsulation::Vxlan => format!("\"{}\"", fan.bridge),
+fn routed(fan: &Fan, script: &mut String) {
+    let by_sender = |way| {
+        let rule = format!("{way} {{ {} }} counter drop", devices(fan));
+        ("routed by its sender", rule)
     };
-    let by_sender = |way| format!("{way} {devices} ip hdrlength > 5 fib daddr type local counter drop");
-    ["iifname", "oifname"]
-        .map(|way| ("routed by its sender", by_sender(way)))
-        .into()
+    let rule = "ip hdrlength > 5 fib daddr type local goto by_sender".to_string();
+    let hook = "type filter hook forward priority -90; policy accept;";
+    chain(script, "routed", hook, &[("by its sender", rule)]);
+    chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
 }
 
 /// How a rule of the bridge family begins that is for one bridge, whose name follows.
@@ -302,36 +321,42 @@ const HERE: &str = "meta ibrname \"";
 /// net/core/dev.c at v6.12).
 fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
     let (overlay, slice) = (fan.overlay(), fan.slice());
-    let (first, last) = (
-        u32::from(fan.gateway()) + u32::from(fan.host_reserve),
-        slice.broadcast(),
-    );
-    // A range of one address is none to nft.
-    let behind = (first < last.into()).then(|| format!("{}-", Ipv4Addr::from(first)));
-    let own = format!("{{ {}, {}{last} }}", slice.network(), behind.unwrap_or_default());
+    let first = fan.gateway();
+    let last = Ipv4Addr::from(u32::from(first) + u32::from(fan.host_reserve) - 1);
+    let held = if first == last {
+        first.to_string()
+    } else {
+        format!("{first}-{last}")
+    };
     let here = format!("{HERE}{}\" ", fan.bridge);
-    let posing = |source| format!("{source} {overlay} {source} != {own} counter drop");
+    let own = |source| format!("{source} {slice} {source} != {held} accept");
+    let posing = |source| format!("{source} {overlay} counter drop");
+    let (ip, arp) = ("ip saddr", "arp saddr ip");
+    // That it is ARP does not go without saying: nft would ask the frame's own type, which may be that of a tag.
     let mut rules = vec![
-        ("posing", format!("{here}{}", posing("ip saddr"))),
-        (
-            "posing by arp",
-            format!("{here}meta protocol arp {}", posing("arp saddr ip")),
-        ),
+        ("our own", own(ip)),
+        ("our own by arp", format!("meta protocol arp {}", own(arp))),
+        ("posing", format!("{here}{}", posing(ip))),
+        ("posing by arp", format!("{here}meta protocol arp {}", posing(arp))),
         (
             "hidden by tags",
             format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop"),
         ),
     ];
     if fan.encapsulation == Encapsulation::Vxlan {
-        rules.insert(0, ("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
+        rules.insert(1, ("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
     }
     rules
 }
 
-/// Writes a chain. A rule's digest covers the chain's hook, which nft prints in ways that differ.
+/// Writes a chain; without a hook it is one that others lead to. A rule's digest covers the hook, which nft prints in ways
+/// that differ.
 fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) {
     // Writing to a string cannot fail.
-    let _ = writeln!(script, "\tchain {name} {{\n\t\t{hook}");
+    let _ = writeln!(script, "\tchain {name} {{");
+    if !hook.is_empty() {
+        let _ = writeln!(script, "\t\t{hook}");
+    }
     for (what, rule) in rules {
         let mark = digest(format!("{hook} {rule}").as_bytes());
         let _ = writeln!(script, "\t\t{rule} comment \"{what} {mark}\"");
@@ -373,32 +398,30 @@ mod tests {
 
     #[test]
     fn what_enters_by_a_port_has_an_address_that_a_container_here_can_have() {
-        let rules = |encapsulation| {
-            let fan = Fan {
-                encapsulation,
-                ..announced()
-            };
-            ports(&fan).into_iter().map(|(_, rule)| rule).collect::<Vec<_>>()
-        };
-        let over_ipip = rules(Encapsulation::Ipip);
+        let rules = |fan: Fan| ports(&fan).into_iter().map(|(_, rule)| rule).collect::<Vec<_>>();
+        let over_ipip = rules(announced());
         assert_eq!(
-            over_ipip[..2],
+            over_ipip[..4],
             [
-                "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 \
-                 ip saddr != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
-                "meta ibrname \"fan-250-0-28\" meta protocol arp arp saddr ip 250.0.0.0/8 arp saddr ip != { 250.0.28.0, 250.0.28.2-250.0.28.255 } counter drop",
+                "ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1 accept",
+                "meta protocol arp arp saddr ip 250.0.28.0/24 arp saddr ip != 250.0.28.1 accept",
+                "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 counter drop",
+                "meta ibrname \"fan-250-0-28\" meta protocol arp arp saddr ip 250.0.0.0/8 counter drop",
             ]
         );
-        let over_vxlan = rules(Encapsulation::Vxlan);
-        assert_eq!(over_vxlan[0], "iifname \"fan-vx16384000\" accept");
-        assert_eq!(over_vxlan[1..], over_ipip);
-        let all_held = Fan {
+        let mut over_vxlan = rules(Fan {
+            encapsulation: Encapsulation::Vxlan,
+            ..announced()
+        });
+        assert_eq!(over_vxlan.remove(1), "iifname \"fan-vx16384000\" accept");
+        assert_eq!(over_vxlan, over_ipip);
+        let all_held = rules(Fan {
             host_reserve: 254,
             ..announced()
-        };
+        });
         assert_eq!(
-            ports(&all_held)[0].1,
-            "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 ip saddr != { 250.0.28.0, 250.0.28.255 } counter drop"
+            all_held[0],
+            "ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1-250.0.28.254 accept"
         );
     }
 
@@ -407,6 +430,7 @@ mod tests {
         let ours = ruleset(&announced());
         let printed = ours
             .script()
+            .replace("priority -300", "priority raw")
             .replace("priority -90", "priority dstnat + 10")
             .replace("counter drop", "counter packets 7 bytes 420 drop")
             .replace("table ip fan-250.0.0.0/8", "table ip fan-250.0.0.0/8 ");

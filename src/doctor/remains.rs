@@ -79,7 +79,7 @@ fn guess(overlay: Overlay, facts: Facts) -> Option<String> {
     let mut rules = tables
         .flat_map(|table| table.chains.values())
         .flat_map(|chain| &chain.rules);
-    let wrapped = rules.find(|rule| rule.text.contains("\"wrapped by no host "))?;
+    let wrapped = rules.find(|rule| rule.text.contains("\"wrapped for a host "))?;
     let words: Vec<&str> = wrapped.text.split(' ').collect();
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
     let underlay = after("daddr")?;

@@ -263,35 +263,32 @@ fn strict(asked: &Asked, errno: i32, facts: Facts) -> Option<Finding> {
     )
 }
 
-/// Hosts that are reached by another interface than that of the underlay address. What they send is refused by the guard
-/// wherever it does not come by the way that leads back; it counts what it has refused.
+/// Hosts that are reached by another interface than that of the underlay address. What they send may come by either, unless
+/// the kernel's own filter is strict; by a third it is refused by the guard, which counts it.
 fn elsewhere(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Option<Finding> {
     let (asked, found) = answered.iter().find_map(|(asked, answer)| match (&asked.way, answer) {
         (Way::Underlay(device), Ok(found)) if found.device != *device && !found.local => Some((asked, found)),
         _ => None,
     })?;
-    let device = &found.device;
+    let (device, own) = (&found.device, &fan.device);
     let reason = format!(
-        "{} leave by '{device}', and '{}' has the underlay address",
-        asked.what, fan.device
+        "{} leave by '{device}', and '{own}' has the underlay address",
+        asked.what
     );
+    let filter = rp_filter(own, facts);
     let evidence = [
         evidence_of(found),
-        format!(
-            "rp_filter of '{}' is in effect {}",
-            fan.device,
-            rp_filter(&fan.device, facts)
-        ),
+        format!("rp_filter of '{own}' is in effect {filter}"),
     ];
     let refused = counters::guarded(fan, facts, "wrapped by another");
     let finding = if refused > 0 {
         let reason = format!("{reason}; {refused} packets came from there by another way, and were refused");
         Finding::failed("routing", reason)
+    } else if filter == 1 {
+        let reason = format!("{reason}; what they send by '{own}' is lost in its strict reverse path filter");
+        Finding::failed("routing", reason)
     } else {
-        Finding::warned(
-            "routing",
-            format!("{reason}; what they send must come by '{device}' too"),
-        )
+        Finding::warned("routing", format!("{reason}; what they send may come by either"))
     };
     Some(Finding {
         mend: deletion(found),

@@ -268,15 +268,22 @@ fn a_copied_machine_is_named_and_mended(encap: Encap) {
     assert_well(&pair.a, "");
 }
 
-/// A second interface in the same network, by which the way back leads: what comes by the first is refused.
+/// A second interface in the same network, by which the way back leads: a strict reverse path filter minds.
 fn a_second_way_to_another_host_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     pair.a.set_sysctl("ipv4/conf/all/arp_ignore", "1");
     pair.a.set_sysctl("ipv4/conf/all/arp_announce", "2");
     pair.lan.plug(&pair.a, "eth1", "172.30.0.29/16");
     pair.a.ip("route add 172.30.0.27/32 dev eth1");
-    // Nothing has come by the wrong way, yet.
-    diagnose(&pair.a, "", "warned", "routing");
+    for (filter, verdict) in [("2", "warned"), ("1", "failed")] {
+        for name in ["all", "eth0"] {
+            pair.a.set_sysctl(&format!("ipv4/conf/{name}/rp_filter"), filter);
+        }
+        diagnose(&pair.a, "", verdict, "routing");
+        if filter == "2" {
+            pair.ca.ping("250.0.27.2").arrives();
+        }
+    }
     Lost::Containers.assert_lost(&pair);
     let finding = diagnose(&pair.a, "", "failed", "routing");
     mend(&pair.a, "", &finding);
