@@ -40,6 +40,8 @@ pub struct Config {
     pub table: Option<u32>,
     /// Whether traffic from the slice to outside the overlay is masqueraded.
     pub nat: bool,
+    /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass.
+    pub flowtable: bool,
     /// Whether it is kept as configured while the host changes.
     pub follow: Follow,
     /// False for an entry that is kept but not brought up (`off`).
@@ -61,6 +63,7 @@ impl Config {
             port: None,
             table: None,
             nat: true,
+            flowtable: true,
             follow: Follow::No,
             enabled: true,
         }
@@ -114,6 +117,7 @@ impl Config {
                 "off" | "--disable" => self.enabled = false,
                 "--enable" => self.enabled = true,
                 "--no-nat" => self.nat = false,
+                "--no-flowtable" => self.flowtable = false,
                 "--follow" => self.follow = Follow::Yes,
                 _ => {
                     let (name, value) = match word.split_once('=') {
@@ -146,7 +150,7 @@ impl Config {
         let options = self.values().into_iter().filter(|(key, _)| !key.is_required());
         let words = options.map(|(key, value)| match (key.name, key.kind) {
             ("enabled", _) => "off".to_string(),
-            ("nat", _) => "no-nat".to_string(),
+            ("nat" | "flowtable", _) => format!("no-{}", key.name),
             (name, Kind::Flag) => name.to_string(),
             (name, Kind::FlagOrText) if value == "true" => name.to_string(),
             (name, Kind::Text | Kind::Number | Kind::FlagOrText) => format!("{name} {value}"),
@@ -169,6 +173,11 @@ impl Config {
                 ),
             ));
         }
+        if let (false, Encapsulation::Vxlan) = (self.flowtable, self.encapsulation) {
+            let reason = "flowtable is for ipip, and this fan is over vxlan, where the host routes nothing between slices; \
+                          leave it out";
+            found.push(("flowtable", reason.into()));
+        }
         found
     }
 }
@@ -176,7 +185,7 @@ impl Config {
 /// The key that a word or an option with a value sets.
 fn key_of(name: &str) -> Option<&'static Key> {
     match name.strip_prefix("--") {
-        Some("overlay" | "underlay" | "enabled" | "nat") => None,
+        Some("overlay" | "underlay" | "enabled" | "nat" | "flowtable") => None,
         Some(option) => Key::named(option),
         None if matches!(name, "host-reserve" | "bridge") => Key::named(name),
         None => None,

@@ -233,6 +233,9 @@ fn up(fan: &Fan, underlay: &str) -> String {
     if !fan.nat {
         words.push("--no-nat".into());
     }
+    if !fan.flowtable {
+        words.push("--no-flowtable".into());
+    }
     words.join(" ")
 }
 

@@ -38,6 +38,9 @@ pub struct Fan {
     pub table: Option<u32>,
     /// Whether traffic from the slice to outside the overlay is masqueraded.
     pub nat: bool,
+    /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
+    /// meaningless with VXLAN, whose packets are not routed, and then true.
+    pub flowtable: bool,
     /// Whether configuration brought it up, rather than a person.
     pub auto: bool,
 }
@@ -180,6 +183,9 @@ impl Fan {
         if !self.nat {
             flags.push("no-nat".to_string());
         }
+        if !self.flowtable {
+            flags.push("no-flowtable".to_string());
+        }
         flags.join(" ")
     }
 
@@ -214,6 +220,9 @@ impl Fan {
         if !self.nat {
             option("no-nat".into());
         }
+        if !self.flowtable {
+            option("no-flowtable".into());
+        }
         if self.auto {
             option("auto".into());
         }
@@ -243,12 +252,14 @@ impl Fan {
             mtu: None,
             table: None,
             nat: true,
+            flowtable: true,
             auto: false,
         };
         while let Some(word) = words.next() {
             match word {
                 "dhcp" => fan.dhcp = true,
                 "no-nat" => fan.nat = false,
+                "no-flowtable" => fan.flowtable = false,
                 "auto" => fan.auto = true,
                 "host-reserve" => fan.host_reserve = crate::config::host_reserve(words.next()?).ok()?,
                 "port" => fan.port = words.next()?.parse().ok()?,
@@ -313,6 +324,7 @@ pub(crate) mod tests {
             mtu: Some(1400),
             table: Some(4_294_967_295),
             nat: false,
+            flowtable: false,
             auto: true,
             bridge: "fifteen-letters".parse().unwrap(),
             device: "fifteen-letterz".parse().unwrap(),
@@ -345,10 +357,11 @@ pub(crate) mod tests {
             dhcp: true,
             bridge: "br7".parse().unwrap(),
             nat: false,
+            flowtable: false,
             auto: true,
             ..plain
         };
-        assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat");
+        assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable");
     }
 
     #[test]

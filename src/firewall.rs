@@ -5,6 +5,7 @@
 //! rule carries a comment with a digest of its text. nft prints rules in ways that differ between its versions,
 //! so a table is compared by the order of its chains and comments: see [`Ruleset`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -146,19 +147,30 @@ impl Accept {
 }
 
 /// A fan's tables as nft reads them. Two are equal when they have the same chains with the same rules in the same order, a
-/// rule of ours being its comment and anybody else's its text.
+/// rule of ours being its comment and anybody else's its text, and their flowtables the same devices, if both have one.
 #[derive(Clone)]
 pub struct Ruleset {
     script: String,
     marks: Vec<String>,
+    /// The flowtable's; none where there is none.
+    devices: Option<BTreeSet<String>>,
 }
 
 impl Ruleset {
     /// Tables from text in nft's language: what we write, or what `nft list table` prints.
     #[must_use]
     pub fn new(script: String) -> Self {
-        let marks = script.lines().filter_map(mark).collect();
-        Self { script, marks }
+        let marks = outside_of_flowtables(&script).filter_map(mark).collect();
+        let devices = script
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("devices = {")?.split_once('}'))
+            .map(|(names, _)| {
+                names
+                    .split(',')
+                    .map(|name| name.trim().trim_matches('"').into())
+                    .collect()
+            });
+        Self { script, marks, devices }
     }
 
     /// The text, for `nft -f`.
@@ -167,15 +179,38 @@ impl Ruleset {
         &self.script
     }
 
-    /// The text for a kernel that cannot tell bridges apart. The rules keep their digests: it is the same ruleset.
+    /// The text for kernels that can do less, the one that asks most of them first: such without flowtables
+    /// (`CONFIG_NFT_FLOW_OFFLOAD`), such that cannot tell bridges apart, and such that can do neither. The rules keep their
+    /// digests: it is the same ruleset.
     #[must_use]
-    pub fn for_every_bridge(&self) -> String {
-        let everywhere = |line: &str| match line.split_once(HERE) {
-            Some((before, rest)) => format!("{before}{}\n", rest.split_once("\" ").map_or(rest, |(_, rule)| rule)),
-            None => format!("{line}\n"),
-        };
-        self.script.lines().map(everywhere).collect()
+    pub fn for_lesser_kernels(&self) -> [String; 3] {
+        let slow = without_flowtable(&self.script);
+        [slow.clone(), for_every_bridge(&self.script), for_every_bridge(&slow)]
     }
+}
+
+fn for_every_bridge(script: &str) -> String {
+    let everywhere = |line: &str| match line.split_once(HERE) {
+        Some((before, rest)) => format!("{before}{}\n", rest.split_once("\" ").map_or(rest, |(_, rule)| rule)),
+        None => format!("{line}\n"),
+    };
+    script.lines().map(everywhere).collect()
+}
+
+fn without_flowtable(script: &str) -> String {
+    let lines = outside_of_flowtables(script);
+    lines.map(|line| line.replace(OFFLOAD, "") + "\n").collect()
+}
+
+/// The lines of a script, but for those of flowtables, whose devices nft prints in an order of its own.
+fn outside_of_flowtables(script: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    script.lines().filter(move |line| {
+        let starts = line.trim().starts_with("flowtable ");
+        let was_inside = inside;
+        inside = starts || (inside && line.trim() != "}");
+        !starts && !was_inside
+    })
 }
 
 /// What a line of a table contributes to its identity.
@@ -191,7 +226,12 @@ fn mark(line: &str) -> Option<String> {
 
 impl PartialEq for Ruleset {
     fn eq(&self, other: &Self) -> bool {
-        self.marks == other.marks
+        // A kernel that has no flowtables is asked for none.
+        let same_devices = match (&self.devices, &other.devices) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        };
+        self.marks == other.marks && same_devices
     }
 }
 impl Eq for Ruleset {}
@@ -217,6 +257,10 @@ impl fmt::Debug for Ruleset {
 /// `routed` sees what a source route has turned behind the guard's back. `genuine` translates what goes to other slices into
 /// what it is: the kernel translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat`
 /// lets containers reach what the host reaches.
+///
+/// `established` leads over IPIP what every chain of the host has let pass, its own being the last, from bridge to tunnel and
+/// back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of UDP from its
+/// second packet on. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
 ///
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
 /// of the fan, says neither that it comes from another slice nor that it comes from the host. See [`ports`].
@@ -270,6 +314,7 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         chain(&mut script, "answers", hook, &answers);
     }
     routed(fan, &mut script);
+    established(fan, &mut script);
     let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
     chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
@@ -306,6 +351,25 @@ fn routed(fan: &Fan, script: &mut String) {
     let hook = "type filter hook forward priority -90; policy accept;";
     chain(script, "routed", hook, &[("by its sender", rule)]);
     chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
+}
+
+/// What a rule does that hands a connection to the flowtable.
+const OFFLOAD: &str = "flow add @between ";
+
+/// See [`ruleset`]. What is between two slices passes no NAT, so that nothing is lost with the chains of type nat.
+fn established(fan: &Fan, script: &mut String) {
+    if fan.encapsulation != Encapsulation::Ipip || !fan.flowtable {
+        return;
+    }
+    let overlay = fan.overlay();
+    let _ = write!(
+        script,
+        "\tflowtable between {{\n\t\thook ingress priority 0\n\t\tdevices = {{ {} }}\n\t}}\n",
+        devices(fan)
+    );
+    let between = format!("ip saddr {overlay} ip daddr {overlay} {OFFLOAD}");
+    let hook = "type filter hook forward priority 300; policy accept;";
+    chain(script, "established", hook, &[("between slices", between)]);
 }
 
 /// How a rule of the bridge family begins that is for one bridge, whose name follows.
@@ -359,7 +423,7 @@ fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) 
     }
     for (what, rule) in rules {
         let mark = digest(format!("{hook} {rule}").as_bytes());
-        let _ = writeln!(script, "\t\t{rule} comment \"{what} {mark}\"");
+        let _ = writeln!(script, "\t\t{} comment \"{what} {mark}\"", rule.trim_end());
     }
     script.push_str("\t}\n");
 }
@@ -432,16 +496,21 @@ mod tests {
             .script()
             .replace("priority -300", "priority raw")
             .replace("priority -90", "priority dstnat + 10")
+            .replace("\"fan-250-0-28\", \"fan-ipip\" }\n", "fan-ipip, fan-250-0-28 }\n")
             .replace("counter drop", "counter packets 7 bytes 420 drop")
             .replace("table ip fan-250.0.0.0/8", "table ip fan-250.0.0.0/8 ");
         assert_eq!(Ruleset::new(printed), ours);
-        let everywhere = ours.for_every_bridge();
+        let [slow, everywhere, least] = ours.for_lesser_kernels();
         assert!(
             ours.script()
                 .contains("\t\tmeta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8")
         );
         assert!(everywhere.contains("\t\tip saddr 250.0.0.0/8") && !everywhere.contains("ibrname"));
-        assert_eq!(Ruleset::new(everywhere), ours);
+        assert!(slow.contains("ibrname") && !slow.contains("flow") && slow.contains("chain established"));
+        assert!(everywhere.contains("flow add @between comment") && !least.contains("flow add"));
+        for text in [slow, everywhere, least] {
+            assert_eq!(Ruleset::new(text), ours);
+        }
     }
 
     #[test]
@@ -458,12 +527,19 @@ mod tests {
         }
         let opened = ours.script().replacen("\t\tiifname", "\t\taccept\n\t\tiifname", 1);
         assert_ne!(Ruleset::new(opened), ours);
-        assert_ne!(
+        let other = |nat, flowtable| {
             ruleset(&Fan {
-                nat: false,
+                nat,
+                flowtable,
                 ..announced()
-            }),
-            ours
-        );
+            })
+        };
+        assert_ne!(other(false, true), ours);
+        assert_ne!(other(true, false), ours);
+        // A device that is gone takes itself out of the flowtable.
+        let lost = ours
+            .script()
+            .replace("\"fan-250-0-28\", \"fan-ipip\" }\n", "fan-250-0-28 }\n");
+        assert_ne!(Ruleset::new(lost), ours);
     }
 }

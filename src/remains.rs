@@ -160,12 +160,17 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
     }
     let mtu = host.link(bridge)?.mtu;
     plain.mtu = (mtu != desire::mtu(&plain, host)).then_some(mtu);
-    let closed = Fan {
-        nat: false,
-        ..plain.clone()
-    };
-    let is_closed = ruleset.is_some_and(|found| *found == firewall::ruleset(&closed));
-    Some(if is_closed { closed } else { plain })
+    // Whatever has no option of its own shows in the tables.
+    let kinds = [(true, true), (false, true), (true, false), (false, false)];
+    let mut kinds = kinds
+        .map(|(nat, flowtable)| Fan {
+            nat,
+            flowtable,
+            ..plain.clone()
+        })
+        .into_iter();
+    let is_found = |fan: &Fan| ruleset.is_some_and(|found| *found == firewall::ruleset(fan));
+    Some(kinds.find(is_found).unwrap_or(plain))
 }
 
 /// The plain fan whose programs are those that run: one from an address of this host, over an underlay of any width.
@@ -209,6 +214,7 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
                 mtu: None,
                 table: None,
                 nat: true,
+                flowtable: true,
                 auto: false,
             })
         })

@@ -111,6 +111,7 @@ pub struct Report {
     dhcp: bool,
     host_reserve: u8,
     nat: bool,
+    flowtable: Option<bool>,
     table: u32,
     /// Of the bridge, in bytes.
     mtu: u32,
@@ -172,6 +173,7 @@ impl Report {
             dhcp: fan.dhcp,
             host_reserve: fan.host_reserve,
             nat: fan.nat,
+            flowtable: (!vxlan).then_some(fan.flowtable),
             table: fan.routing_table(),
             mtu: bridge.mtu,
             tunnel: fan.tunnel(),

@@ -52,6 +52,7 @@ pub fn resolve(config: &Config, host: &Host) -> Result<Resolved, String> {
         mtu: config.mtu,
         table: config.table,
         nat: config.nat,
+        flowtable: config.flowtable,
         auto: false,
     };
     let Found { link, address, choice } = found;

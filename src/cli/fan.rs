@@ -91,6 +91,9 @@ pub struct UpArgs {
     /// Do not masquerade traffic from the slice to outside the overlay
     #[arg(long)]
     no_nat: bool,
+    /// Ask the host's own rules about every packet between slices, and not only about the first ones of a connection (ipip)
+    #[arg(long)]
+    no_flowtable: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -135,6 +138,7 @@ impl UpArgs {
         config.port = self.port;
         config.table = self.table;
         config.nat = !self.no_nat;
+        config.flowtable = !self.no_flowtable;
         match config.contradictions().pop() {
             Some((_, reason)) => Err(Error::Usage(reason)),
             None => Ok(config),
@@ -171,7 +175,7 @@ pub struct UpAllArgs {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat"]
+        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "no_flowtable"]
     )]
     all: bool,
     /// With -a: only fans whose underlay address is on this interface

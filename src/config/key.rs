@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 12] = [
+pub static KEYS: [Key; 13] = [
     Key {
         name: "overlay",
         kind: Kind::Text,
@@ -108,6 +108,13 @@ pub static KEYS: [Key; 12] = [
         values: "true or false",
         set: |config, text| flag("nat", text).map(|value| config.nat = value),
         get: |config| Some(config.nat.to_string()),
+    },
+    Key {
+        name: "flowtable",
+        kind: Kind::Flag,
+        values: "true or false",
+        set: |config, text| flag("flowtable", text).map(|value| config.flowtable = value),
+        get: |config| Some(config.flowtable.to_string()),
     },
     Key {
         name: "follow",

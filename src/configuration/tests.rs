@@ -171,6 +171,7 @@ fn any_config() -> impl Strategy<Value = Config> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
         1_u8..=254,
         any::<bool>(),
         prop::option::of("[a-z][a-z0-9._-]{0,10}"),
@@ -185,13 +186,14 @@ fn any_config() -> impl Strategy<Value = Config> {
         let overlay: Overlay = octet.to_string().parse().ok()?;
         let underlay: UnderlaySource = place.parse().ok()?;
         let mut config = Config::new(overlay, underlay);
-        let (dhcp, nat, enabled, host_reserve, vxlan, bridge) = options;
+        let (dhcp, nat, flowtable, enabled, host_reserve, vxlan, bridge) = options;
         (config.dhcp, config.nat, config.enabled, config.host_reserve) = (dhcp, nat, enabled, host_reserve);
         (config.mtu, config.port, config.table, config.follow) = numbers;
         if vxlan {
             config.encapsulation = Encapsulation::Vxlan;
         } else {
             config.port = None;
+            config.flowtable = flowtable;
         }
         config.bridge = match bridge {
             Some(name) => Some(crate::config::bridge_name(&name).ok()?),
@@ -215,7 +217,7 @@ fn line(config: &Config, later: bool) -> String {
         (name @ ("host-reserve" | "bridge"), false) => format!(" {name} {value}"),
         ("dhcp", true) => " --dhcp".to_string(),
         ("enabled", true) => " --disable".to_string(),
-        ("nat", _) => " --no-nat".to_string(),
+        ("nat" | "flowtable", _) => format!(" --no-{}", key.name),
         ("follow", _) => format!(" --follow={value}").replace("=true", ""),
         (name, true) => format!(" --{name}={value}"),
         (name, false) => format!(" --{name} {value}"),
@@ -266,7 +268,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "encap" => "vxlan",
             "bridge" => "fan0",
             "dhcp" => "true",
-            "nat" | "enabled" => "false",
+            "nat" | "flowtable" | "enabled" => "false",
             "follow" => "renumber",
             _ => "200",
         };

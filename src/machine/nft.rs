@@ -126,14 +126,18 @@ fn removal_of(overlay: Overlay) -> String {
     lines.concat()
 }
 
-/// Makes a fan's tables, in place of those that may be there. A kernel that cannot tell bridges apart takes nothing of them
-/// at first.
+/// Makes a fan's tables, in place of those that may be there. A kernel takes nothing of a script of which it cannot do all,
+/// and is then asked for less.
 ///
 /// # Errors
 /// A sentence from `nft`.
 pub fn create_tables(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
     let create = |script: &str| tool::run("nft", &["-f", "-"], &(removal_of(overlay) + script)).map(drop);
-    create(ruleset.script()).or_else(|_| create(&ruleset.for_every_bridge()))
+    let lesser = ruleset.for_lesser_kernels();
+    let first = create(ruleset.script());
+    lesser
+        .iter()
+        .fold(first, |done, script| done.or_else(|_| create(script)))
 }
 
 /// Removes a fan's tables; that there are none is as good.

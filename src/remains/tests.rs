@@ -52,7 +52,7 @@ fn alias(state: &State, host: &Host) -> Option<String> {
     left.bridge.as_ref().expect("its bridge stands").alias.clone()
 }
 
-fn fans_of_all_kinds() -> [Fan; 3] {
+fn fans_of_all_kinds() -> [Fan; 4] {
     let plain = announced();
     let vxlan = Fan {
         encapsulation: Encapsulation::Vxlan,
@@ -68,7 +68,11 @@ fn fans_of_all_kinds() -> [Fan; 3] {
         bridge: "br7".parse().unwrap(),
         ..vxlan.clone()
     };
-    [plain, vxlan, full]
+    let asked = Fan {
+        flowtable: false,
+        ..plain.clone()
+    };
+    [plain, vxlan, full, asked]
 }
 
 #[test]

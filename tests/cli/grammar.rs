@@ -55,7 +55,8 @@ fn all_ways_to_write_a_fan_mean_the_same() {
 #[test]
 fn each_word_and_option_is_heard() {
     let plain = asked("250 eth0/16");
-    assert!(!plain.dhcp && plain.nat && plain.enabled);
+    assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.enabled);
+    assert!(!asked("250 eth0/16 --no-flowtable").flowtable);
     assert_eq!((plain.host_reserve, plain.port), (1, None));
     assert_eq!((plain.mtu, plain.table, &plain.bridge), (None, None, &None));
     assert_eq!(plain.encapsulation.as_str(), "ipip");

@@ -224,7 +224,17 @@ fn is_read(word: &str, value: bool) -> bool {
 /// All that might be read: every key as a word, an option, and its contrary.
 fn candidates() -> BTreeSet<(String, bool)> {
     let keys = KEYS.iter().map(|key| key.name);
-    let names = keys.chain(["off", "on", "auto", "enable", "disable", "no-dhcp", "no-nat", "debug"]);
+    let names = keys.chain([
+        "off",
+        "on",
+        "auto",
+        "enable",
+        "disable",
+        "no-dhcp",
+        "no-nat",
+        "no-flowtable",
+        "debug",
+    ]);
     let words = names.flat_map(|name| [name.to_string(), format!("--{name}")]);
     words.flat_map(|word| [(word.clone(), false), (word, true)]).collect()
 }

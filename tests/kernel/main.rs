@@ -22,6 +22,7 @@ mod encrypted;
 mod export;
 mod faults;
 mod firewall;
+mod flowtable;
 mod forged;
 mod hostile;
 mod ifupdown;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         export::cases,
         faults::cases,
         firewall::cases,
+        flowtable::cases,
         forged::cases,
         hostile::cases,
         ifupdown::cases,

@@ -70,7 +70,11 @@ fn options_change_in_place(encap: Encap) {
     let index = |device: &str| pair.a.ip_json(&format!("link show dev {device}"))[0]["ifindex"].clone();
     let devices: Vec<Value> = [index("fan-250-0-28"), index(encap.tunnel())].into();
     let plain = pair.a.dump();
-    for change in ["--no-nat", "--mtu 1400", "--table 100"] {
+    let no_flowtable = (encap == Encap::Ipip).then_some("--no-flowtable");
+    for change in ["--no-nat", "--mtu 1400", "--table 100"]
+        .into_iter()
+        .chain(no_flowtable)
+    {
         up(&pair.a, encap, change);
         assert_eq!(
             [index("fan-250-0-28"), index(encap.tunnel())].to_vec(),

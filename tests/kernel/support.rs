@@ -48,7 +48,7 @@ pub use packet::{
 pub use podman::Podman;
 pub use root::Root;
 pub use station::{Station, Suite};
-pub use traffic::{Echo, tcp_exchange};
+pub use traffic::{Echo, tcp_exchange, udp_exchange};
 pub use watcher::Watcher;
 
 use crate::case::Need;

@@ -111,24 +111,7 @@ impl Echo {
     /// Starts asking an address of another namespace.
     #[track_caller]
     pub fn between(client: &Namespace, server: &Namespace, address: &str) -> Self {
-        let address: Ipv4Addr = address.parse().expect("an address");
-        let answering = server
-            .run(move || UdpSocket::bind((address, 0)))
-            .expect("to listen there");
-        let asking = client.run(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
-        let to = answering.local_addr().expect("its address");
-        answering.set_read_timeout(Some(DEADLINE)).expect("a time limit");
-        asking.set_read_timeout(Some(DEADLINE)).expect("a time limit");
-        asking.connect(to).expect("the peer");
-        thread::spawn(move || {
-            let mut question = [0; 8];
-            while let Ok((8, from)) = answering.recv_from(&mut question) {
-                let _ = answering.send_to(&question, from);
-                if u64::from_be_bytes(question) == u64::MAX {
-                    return;
-                }
-            }
-        });
+        let asking = asking(client, server, address);
         let (stop, stopped) = mpsc::channel();
         let asking = thread::spawn(move || {
             let mut count = 0;
@@ -136,7 +119,7 @@ impl Echo {
                 ask(&asking, count);
                 count += 1;
             }
-            ask(&asking, u64::MAX);
+            ask(&asking, LAST);
             count
         });
         Self { stop, asking }
@@ -148,6 +131,42 @@ impl Echo {
         drop(self.stop);
         self.asking.join().unwrap_or_else(|_| panic!("a packet was lost"))
     }
+}
+
+/// Asks an address of another namespace a number of questions, and then the last one; each answer must come.
+#[track_caller]
+pub fn udp_exchange(client: &Namespace, server: &Namespace, address: &str, count: u64) {
+    let asking = asking(client, server, address);
+    for number in (1..count).chain([LAST]) {
+        ask(&asking, number);
+    }
+}
+
+/// The question after which nobody answers any more.
+const LAST: u64 = u64::MAX;
+
+/// A socket whose questions are answered at an address of another namespace, up to the last.
+#[track_caller]
+fn asking(client: &Namespace, server: &Namespace, address: &str) -> UdpSocket {
+    let address: Ipv4Addr = address.parse().expect("an address");
+    let answering = server
+        .run(move || UdpSocket::bind((address, 0)))
+        .expect("to listen there");
+    let asking = client.run(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
+    let to = answering.local_addr().expect("its address");
+    answering.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+    asking.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+    asking.connect(to).expect("the peer");
+    thread::spawn(move || {
+        let mut question = [0; 8];
+        while let Ok((8, from)) = answering.recv_from(&mut question) {
+            let _ = answering.send_to(&question, from);
+            if u64::from_be_bytes(question) == LAST {
+                return;
+            }
+        }
+    });
+    asking
 }
 
 /// One question; its answer must come.

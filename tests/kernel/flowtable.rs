@@ -1,0 +1,125 @@
+//! The flowtable: what the host's own rules have let pass goes from bridge to tunnel without asking them again.
+
+use serde_json::Value;
+
+use crate::case::{Case, Cases, Need};
+use crate::fixture::Pair;
+use crate::named;
+use crate::support::{Capture, Encap, Host, assert_same, tcp_exchange, udp_exchange};
+
+pub fn cases() -> Vec<Case> {
+    Cases::of("flowtable")
+        .once_with(
+            &[Need::Ipip],
+            named![
+                a_connection_that_stands_asks_the_hosts_rules_no_more,
+                what_the_hosts_rules_refuse_is_refused,
+                every_packet_loses_a_hop,
+                a_device_that_was_made_anew_is_in_the_flowtable_again,
+            ],
+        )
+        .list()
+}
+
+/// Questions that are asked by UDP, each of which is answered.
+const QUESTIONS: u64 = 50;
+
+/// The administrator's own chain where packets are forwarded.
+fn own_chain(host: &Host, rule: &str) {
+    host.exec("nft add table ip mine").ok();
+    host.exec("nft add chain ip mine forward { type filter hook forward priority 0 ; }")
+        .ok();
+    host.exec(&format!("nft add rule ip mine forward {rule}")).ok();
+}
+
+/// How many packets that chain has been asked about.
+fn asked(host: &Host) -> u64 {
+    let table = host.nft_json("list table ip mine");
+    let rules = table.as_array().expect("objects").iter().filter_map(|o| o.get("rule"));
+    let counters = rules.flat_map(|rule| rule["expr"].as_array().expect("expressions"));
+    let packets = counters.filter_map(|expression| expression["counter"]["packets"].as_u64());
+    packets.sum()
+}
+
+/// How many packets the tunnel has sent and received.
+fn carried(host: &Host) -> u64 {
+    let counters = &host.ip_json("-s link show dev fan-ipip")[0]["stats64"];
+    let of = |way: &str| counters[way]["packets"].as_u64().expect("a number");
+    of("tx") + of("rx")
+}
+
+fn a_connection_that_stands_asks_the_hosts_rules_no_more() {
+    let pair = Pair::new(Encap::Ipip);
+    own_chain(&pair.a, "ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 counter");
+    let exchanges: [fn(&Pair); 2] = [
+        |pair| {
+            tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+        },
+        |pair| udp_exchange(&pair.ca, &pair.cb, "250.0.27.2", QUESTIONS),
+    ];
+    for exchange in exchanges {
+        let packets = || {
+            let before = (asked(&pair.a), carried(&pair.a));
+            exchange(&pair);
+            (asked(&pair.a) - before.0, carried(&pair.a) - before.1)
+        };
+        let (asked, carried) = packets();
+        assert!(asked > 0 && asked * 3 < carried, "{asked} of {carried}");
+        pair.a.fanctl("up 250.0.0.0/8 eth0/16 --no-flowtable").ok();
+        let (asked, carried) = packets();
+        assert!(carried > 40 && asked >= carried, "{asked} of {carried}");
+        pair.a.up(Encap::Ipip);
+    }
+}
+
+fn what_the_hosts_rules_refuse_is_refused() {
+    let pair = Pair::new(Encap::Ipip);
+    tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+    own_chain(&pair.a, "tcp dport 9999 counter drop");
+    let server = pair.cb.run(|| std::net::TcpListener::bind("250.0.27.2:9999"));
+    let _server = server.expect("to listen there");
+    let connect = || pair.ca.exec("nc -z -w 1 250.0.27.2 9999").code;
+    assert_ne!(connect(), Some(0));
+    assert!(asked(&pair.a) > 0);
+    pair.a.exec("nft delete table ip mine").ok();
+    assert_eq!(connect(), Some(0));
+}
+
+fn every_packet_loses_a_hop() {
+    let pair = Pair::new(Encap::Ipip);
+    let seen = Capture::on(&pair.cb, "eth0", "udp and dst host 250.0.27.2");
+    udp_exchange(&pair.ca, &pair.cb, "250.0.27.2", QUESTIONS);
+    let packets = seen.at_least(usize::try_from(QUESTIONS).expect("a number"));
+    let hops = |packet: &&String| packet.contains(&format!("ttl {},", Encap::Ipip.ttl()));
+    assert_eq!(packets.iter().filter(hops).count(), packets.len(), "{packets:#?}");
+}
+
+fn a_device_that_was_made_anew_is_in_the_flowtable_again() {
+    let pair = Pair::new(Encap::Ipip);
+    let devices = |host: &Host| {
+        let tables = host.nft_json("list flowtables");
+        let tables = tables.as_array().expect("objects").iter();
+        let mut names: Vec<Value> = tables
+            .filter_map(|object| object["flowtable"]["dev"].as_array())
+            .flatten()
+            .cloned()
+            .collect();
+        names.sort_by_key(Value::to_string);
+        names
+    };
+    let before = pair.a.dump();
+    assert_eq!(devices(&pair.a), ["fan-250-0-28", "fan-ipip"]);
+    pair.a.ip("link del fan-ipip");
+    assert_eq!(
+        pair.a
+            .nft_json("list flowtables")
+            .to_string()
+            .matches("fan-ipip")
+            .count(),
+        0
+    );
+    let output = pair.a.up(Encap::Ipip);
+    assert_eq!(devices(&pair.a), ["fan-250-0-28", "fan-ipip"]);
+    assert_same(&before, &pair.a.dump(), &output.to_string());
+    tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+}
