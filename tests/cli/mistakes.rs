@@ -20,8 +20,8 @@ $ fanctl up nowhere0/16 250
 fanctl: overlay 'nowhere0/16' is no network; the overlay comes first: fanctl up 250 nowhere0/16
 $ fanctl up 250 nowhere0/16 --dchp
 fanctl: option '--dchp' is unknown; did you mean '--dhcp'? see: fanctl up --help
-$ fanctl up 250 nowhere0/16 --now
-fanctl: option '--now' is unknown; see: fanctl up --help
+$ fanctl up 250 nowhere0/16 --at-once
+fanctl: option '--at-once' is unknown; see: fanctl up --help
 $ fanctl up 250 nowhere0/16 host-reserve
 fanctl: 'host-reserve' lacks its value, a number from 1 to 254
 $ fanctl up 250 nowhere0/16 host-reserve four
