@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod dnsmasq;
 mod examine;
 pub mod filter;
+mod held;
 pub mod link;
 pub mod lookup;
 pub mod monitor;
