@@ -10,11 +10,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::tool;
 use crate::desire::{LEASE_DIRECTORY, lease_file_overlay};
 use crate::name::InterfaceName;
 use crate::object::Dhcp;
-
-use super::tool;
 
 /// A server that runs in this network namespace.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, surroundings, tool};
 use caps::Capability;
 
+use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, surroundings, tool};
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
 use crate::host::{Flow, Host};
 use crate::object::{State, fans};
