@@ -20,6 +20,7 @@ pub mod peer;
 mod perform;
 pub mod privilege;
 pub mod probe;
+mod process;
 pub mod route;
 pub mod surroundings;
 pub mod sysctl;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use caps::Capability;
 
-use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, surroundings, tool};
+use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, process, surroundings, tool};
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
 use crate::host::{Flow, Host};
 use crate::object::{State, fans};
@@ -151,19 +151,10 @@ const KNOWN: [Known; 3] = [
 
 /// Those of them that run in this network namespace.
 fn managers() -> Result<Vec<Manager>, Error> {
-    let namespace = fs::read_link("/proc/self/ns/net")?;
-    let mut running = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let process = entry?.path();
-        let comm = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        let is_here = fs::read_link(process.join("ns/net")).is_ok_and(|found| found == namespace);
-        if is_here {
-            running.push(comm.trim().to_string());
-        }
-    }
+    let running = process::named(&KNOWN.map(|known| known.comm))?;
     let found = KNOWN
         .iter()
-        .filter(|known| running.iter().any(|comm| comm == known.comm));
+        .filter(|known| running.iter().any(|process| process.comm == known.comm));
     let manager = |known: &Known| {
         let mut places = ROOTS.iter().map(|root| Path::new(root).join(known.place));
         Manager {
