@@ -7,7 +7,7 @@ use std::path::Path;
 
 use caps::Capability;
 
-use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, process, surroundings, tool};
+use super::{Error, Machine, bpf, link, neighbour, netfilter, offload, peer, privilege, process, surroundings, tool};
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
 use crate::host::{Flow, Host};
 use crate::object::{State, fans};
@@ -27,7 +27,7 @@ impl Machine {
             settings: settings(host),
             bridged_packets_are_filtered: number("net/bridge/bridge-nf-call-iptables") == Some(1),
             macs: surroundings::macs(&messages),
-            neighbours: surroundings::neighbours(&self.netlink, &names)?,
+            neighbours: neighbour::observe(&self.netlink, &names)?,
             peers,
             hidden_peers,
             rules: surroundings::rules(&self.netlink)?,
@@ -53,6 +53,9 @@ impl Machine {
     #[must_use]
     pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> BTreeMap<Question, Answer> {
         let mut answers = BTreeMap::new();
+        let Ok(names) = self.names() else {
+            return answers;
+        };
         for question in questions {
             let flow = Flow {
                 source: question.from.unwrap_or(Ipv4Addr::UNSPECIFIED),
@@ -60,7 +63,7 @@ impl Machine {
                 forwarded_from: question.incoming.clone(),
             };
             // An interface that is gone is a finding of its own, and what would come in by it no question.
-            if let Ok(answer) = self.route(&flow) {
+            if let Ok(answer) = self.route_among(&names, &flow) {
                 answers.insert(question, answer.map_err(|refusal| refusal.errno));
             }
         }
