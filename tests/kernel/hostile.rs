@@ -77,23 +77,9 @@ impl Stage {
         self.victim.ping(INTERNET).arrives();
     }
 
-    /// Packets that a rule of the fan's on the host has counted.
+    /// Packets that rules of the fan on the host have counted, bridged ones.
     fn counted(&self, rule: &str) -> u64 {
-        let table = self.host.nft_json("list table bridge fan-250.0.0.0/8");
-        let rules = table
-            .as_array()
-            .expect("objects")
-            .iter()
-            .filter_map(|object| object.get("rule"));
-        let ours = rules.filter(|found| {
-            found["comment"]
-                .as_str()
-                .is_some_and(|comment| comment.starts_with(rule))
-        });
-        let counters = ours.flat_map(|found| found["expr"].as_array().expect("expressions").clone());
-        counters
-            .filter_map(|expression| expression["counter"]["packets"].as_u64())
-            .sum()
+        self.host.counted_packets(&["bridge"], rule)
     }
 }
 
