@@ -232,10 +232,7 @@ fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     let third = pair.a.container("250.0.28.3");
     let _sleepers = [Sleeper::in_(&pair.ca), Sleeper::in_(&third)];
-    let mac = pair.ca.ip_json("link show eth0")[0]["address"]
-        .as_str()
-        .expect("an address")
-        .to_string();
+    let mac = pair.ca.mac("eth0");
     pair.a.ping("250.0.28.2").arrives();
     third.ip(&format!("link set eth0 address {mac}"));
     // The bridge has heard of the other one last.
@@ -253,10 +250,7 @@ fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
 
 fn a_copied_machine_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
-    let mac = pair.a.ip_json("link show eth0")[0]["address"]
-        .as_str()
-        .expect("an address")
-        .to_string();
+    let mac = pair.a.mac("eth0");
     pair.b.ip(&format!("link set eth0 address {mac}\n neigh flush all"));
     // Whoever hears both of them takes the one for the other.
     pair.b.exec("ping -n -c 1 -W 0.5 172.30.0.28");

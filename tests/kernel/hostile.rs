@@ -83,19 +83,6 @@ impl Stage {
     }
 }
 
-fn mac(namespace: &Namespace, device: &str) -> String {
-    let link = namespace.ip_json(&format!("link show dev {device}"));
-    link[0]["address"].as_str().expect("a MAC address").into()
-}
-
-fn octets(mac: &str) -> [u8; 6] {
-    let octets: Vec<u8> = mac
-        .split(':')
-        .map(|octet| u8::from_str_radix(octet, 16).expect("hexadecimal"))
-        .collect();
-    octets.try_into().expect("six octets")
-}
-
 /// Warnings and worse of the kernel leave a mark (Documentation/admin-guide/tainted-kernels.rst): bits 7 and 9.
 fn kernel_complaints() -> u64 {
     let tainted = fs::read_to_string("/proc/sys/kernel/tainted").expect("a number");
@@ -127,7 +114,7 @@ fn attack(encap: Encap, stage: &Stage, from: &Namespace, Table(rows): Table) {
     let far = Capture::on(&stage.far, "eth0", "ip and not igmp");
     let leaks = format!("net 250.0.0.0/8 or host {INTERNET} or ip proto 4 or udp port 8472 or udp port 7777");
     let leaving = |device| {
-        let mac = mac(&stage.host, device);
+        let mac = stage.host.mac(device);
         format!("ether src {mac} and ({leaks}) and not dst host {MALLORY}")
     };
     let underlay = Capture::on(&stage.host, "eth0", &leaving("eth0"));

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use fanctl::machine::netlink::Netlink;
 use fanctl::machine::{bpf, filter};
@@ -14,8 +13,8 @@ use fanctl::object::{Direction, Filter, Owner, ProgramRef, Slot};
 use fanctl::program;
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::RouteNetlinkMessage;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
-use nix::unistd::{Uid, chown, pipe2};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Uid, chown};
 
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
@@ -334,20 +333,10 @@ fn a_command_keeps_what_its_verb_needs() {
 fn a_step_has_what_it_takes() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan -v", "down 250.0.0.0/8 eth0/16 -v"] {
-        let (reading, writing) = pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).expect("a pipe");
-        fcntl(&writing, FcntlArg::F_SETPIPE_SZ(1)).expect("the smallest pipe");
-        let mut command = Command::new(Host::program());
-        command.args(words.split_whitespace());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writing);
-        let child = host.run(move || command.spawn()).expect("fanctl");
-        let (mut reading, mut packet, mut steps) = (File::from(reading), [0; 4096], 0);
-        loop {
-            let length = reading.read(&mut packet).expect("what it announces");
-            if length == 0 {
-                break;
-            }
-            let said = String::from_utf8_lossy(&packet[..length]);
+    for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan", "down 250.0.0.0/8 eth0/16"] {
+        let (child, announced) = host.announcing(words);
+        let mut steps = 0;
+        for said in announced {
             // It is at this step, or waits for the announcement of the next to be read, or has ended.
             let Ok(status) = fs::read_to_string(format!("/proc/{}/status", child.id())).map(Status) else {
                 continue;
