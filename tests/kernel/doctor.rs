@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Container, Encap, Host, INTERNET, Lan, Output, eventually, own_state};
+use crate::support::{Container, Encap, Host, Lan, Output, eventually, own_state};
 use table::{Lost, Row, spell};
 
 pub fn cases() -> Vec<Case> {
@@ -413,35 +413,4 @@ fn a_fan_that_is_unknown_is_refused() {
     host.fanctl("doctor 251.0.0.0/8 --config /dev/null")
         .failed()
         .stderr_has(&["'251.0.0.0/8'", "neither up nor configured"]);
-}
-
-impl Lost {
-    /// It is lost now.
-    #[track_caller]
-    fn assert_lost(self, pair: &Pair) {
-        if let Some((from, line)) = self.probe(pair) {
-            let output = from.exec(&line);
-            assert_ne!(output.code, Some(0), "nothing is broken\n{output}");
-        }
-    }
-
-    /// It arrives.
-    #[track_caller]
-    fn assert_flows(self, pair: &Pair) {
-        if let Some((from, line)) = self.probe(pair) {
-            from.exec(&line.replace("-W 0.5", "-W 10")).ok();
-        }
-    }
-
-    fn probe(self, pair: &Pair) -> Option<(&crate::support::Namespace, String)> {
-        let ping = |options: &str, to: &str| format!("ping -n -c 1 -W 0.5 {options} {to}");
-        Some(match self {
-            Self::Containers => (&pair.ca, ping("", "250.0.27.2")),
-            Self::World => (&pair.ca, ping("", INTERNET)),
-            Self::Host => (&pair.a, ping("", "250.0.27.2")),
-            // The headers of IP and ICMP are 28 bytes.
-            Self::Large(size) => (&pair.ca, ping(&format!("-M do -s {}", size - 28), "250.0.27.2")),
-            Self::Nothing => return None,
-        })
-    }
 }
