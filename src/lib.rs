@@ -24,9 +24,17 @@
 //! | [`netfilter`], [`health`] | other people's firewalls, and one packet's walk through them; what only a diagnosis asks for |
 //! | [`doctor`] | what is wrong, and what mends it |
 //! | [`machine`] | the door to the kernel: observe, perform |
-//! | [`lock`], [`signals`], [`command`], [`lab`], [`cli`], [`usage`], [`error`] | the verbs, each a choice of the desired state |
+//! | [`signals`], [`error`], [`lock`] | who asks a command to end; how it ends otherwise than well; whose turn it is |
+//! | [`cli`], [`usage`] | the command line; what is wrong with one, in a sentence |
+//! | [`lab`] | hosts, and a network between them, on one machine |
+//! | [`command`] | the verbs, each a choice of the desired state |
 //!
 //! Everything above [`machine`] is pure: no I/O, no clock, no environment.
+//!
+//! The way of `fanctl up`, from the other end: [`cli`] makes a [`config::Config`] of the words, and [`command`] waits for
+//! its turn. [`machine::Machine::observe`] gives the [`object::State`] that is ours and the [`host::Host`] around it;
+//! [`resolve`] makes a [`fan::Fan`] of the two, [`conflict`] says why it cannot be, [`desire`] which state it means, and
+//! [`plan::diff`] the steps there. [`apply`] takes them by [`machine::Machine::perform`], and back if one fails.
 
 // The oracle of the programs is one file, compiled into the unit tests here and into tests/kernel.
 #[cfg(test)]

@@ -7,9 +7,11 @@ pub mod bpf;
 pub mod dnsmasq;
 mod examine;
 pub mod filter;
+mod held;
 pub mod link;
 pub mod lookup;
 pub mod monitor;
+mod neighbour;
 pub mod netfilter;
 pub mod netlink;
 pub mod nft;
@@ -19,6 +21,7 @@ pub mod peer;
 mod perform;
 pub mod privilege;
 pub mod probe;
+mod process;
 pub mod route;
 pub mod surroundings;
 pub mod sysctl;
@@ -26,11 +29,13 @@ pub mod tool;
 pub mod vni;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::os::fd::OwnedFd;
 
 use netlink::{Netlink, Refusal};
+
+use crate::name::InterfaceName;
 
 /// Why observing or a step failed: the kernel's or the program's own words, and what to do where we know.
 #[derive(Debug)]
@@ -111,6 +116,11 @@ impl Machine {
             netlink: Netlink::connect()?,
             held: RefCell::default(),
         })
+    }
+
+    /// The names of all interfaces by index.
+    fn names(&self) -> Result<BTreeMap<u32, InterfaceName>, Refusal> {
+        Ok(link::names(&self.netlink.dump_links()?))
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`State`] is used on both sides: observed and desired objects are the same complete values, so equality is the whole
 //! meaning of "it is right".
 
+mod filter;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -12,7 +14,8 @@ use crate::fan::{Fan, Mac};
 use crate::firewall::{Accept, ForwardChain, Ruleset, Way};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
-use crate::program::Program;
+
+pub use filter::{Direction, Filter, ProgramRef, Slot};
 
 /// The protocol number of our routes and rules, by which they are known again (`rtm_protocol`; 250 is not taken in
 /// linux/rtnetlink.h or iproute2's rt_protos).
@@ -199,94 +202,6 @@ pub struct Address {
     pub link: InterfaceName,
     /// Address and on-link prefix length.
     pub address: Ipv4Network,
-}
-
-/// Which packets of a device a filter sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Direction {
-    /// Received by the device.
-    Ingress,
-    /// Sent through the device.
-    Egress,
-}
-
-impl Direction {
-    /// The word that `tc` has for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
-    }
-}
-
-/// Where a filter stands in its direction: fans first, each under the handle that is its overlay's network, then
-/// the refusal of everything else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Slot {
-    /// A fan's own program.
-    Fan(Overlay),
-    /// The catch-all.
-    Refuse,
-}
-
-/// The preference of the fans' filters: low enough to leave room before it for an administrator's own.
-const FAN_PREFERENCE: u16 = 100;
-/// The preference of the catch-all, which is the last there is.
-const REFUSE_PREFERENCE: u16 = 65535;
-
-impl Slot {
-    /// Preference and handle of the filter. A fan's handle is its overlay's network, which no other fan of the host
-    /// shares, so that all fans stand in one chain and each is replaced by itself.
-    #[must_use]
-    pub fn place(self) -> (u16, u32) {
-        match self {
-            Self::Fan(overlay) => (FAN_PREFERENCE, overlay.network().network().into()),
-            Self::Refuse => (REFUSE_PREFERENCE, 1),
-        }
-    }
-}
-
-/// A direct-action BPF filter on a device's clsact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// The device.
-    pub link: InterfaceName,
-    /// Sent or received.
-    pub direction: Direction,
-    /// Its place.
-    pub slot: Slot,
-    /// Whose it is.
-    pub owner: Owner,
-    /// What it runs.
-    pub program: ProgramRef,
-}
-
-/// A program known by the digest of its instructions, which is all that the kernel tells of one; equality is that of the
-/// digests.
-#[derive(Clone, Debug)]
-pub struct ProgramRef {
-    /// 16 hexadecimal digits.
-    pub digest: String,
-    /// The program itself, when it is one that this version would make.
-    pub program: Option<Program>,
-}
-
-impl PartialEq for ProgramRef {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-}
-impl Eq for ProgramRef {}
-
-impl From<Program> for ProgramRef {
-    fn from(program: Program) -> Self {
-        Self {
-            digest: program.digest(),
-            program: Some(program),
-        }
-    }
 }
 
 /// A route to the slice or to the overlay.

@@ -11,7 +11,7 @@ use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::Fan;
 use crate::firewall;
 use crate::host::{Host, LinkKind};
-use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{
     Direction, Filter, Identity, Object, Owner, ProgramRef, Slot, State, Table, Tunnel, TunnelKind, fans,
@@ -182,7 +182,7 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
         }) => Some(*port),
         _ => None,
     });
-    let encapsulation = port.map_or(Encapsulation::Ipip, |_| Encapsulation::Vxlan);
+    let (encapsulation, port) = port.map_or((Encapsulation::Ipip, VXLAN_PORT), |port| (Encapsulation::Vxlan, port));
     let running = |fan: &Fan| {
         let runs = |wanted: Direction, program: ProgramRef| {
             own(overlay, state).any(|object| {
@@ -201,22 +201,9 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
         .flat_map(|link| link.addresses.iter().map(move |a| (link, a.address.ip())));
     let candidates = addresses.flat_map(|(link, address)| {
         (0..=32).filter_map(move |len| {
-            let mapping = Mapping::new(overlay, Underlay::containing(address, len).ok()?).ok()?;
-            Some(Fan {
-                mapping,
-                host: address,
-                device: link.name.clone(),
-                encapsulation,
-                port: port.unwrap_or(VXLAN_PORT),
-                bridge: bridge.clone(),
-                dhcp: false,
-                host_reserve: 1,
-                mtu: None,
-                table: None,
-                nat: true,
-                flowtable: true,
-                auto: false,
-            })
+            let device = &link.name;
+            let label = format!("fan {overlay} {address}/{len} dev {device} {encapsulation} port {port}");
+            Fan::from_label(bridge, &label)
         })
     });
     candidates.into_iter().find(running)

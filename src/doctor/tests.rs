@@ -14,15 +14,8 @@ use crate::object::{Object, fans};
 
 fn link(name: &str, kind: LinkKind) -> Link {
     Link {
-        name: name.parse().unwrap(),
-        up: true,
-        mtu: 1500,
-        ours: false,
-        master: None,
         kind,
-        addresses: vec![],
-        counters: crate::host::Counters::default(),
-        programs: vec![],
+        ..crate::resolve::tests::link(name, &[])
     }
 }
 

@@ -42,6 +42,27 @@ fn whole(network: Ipv4Network) -> (Ipv4Addr, Ipv4Addr) {
     (network.network(), network.broadcast())
 }
 
+/// The first in a list whose subnet, under this key, is of IPv4.
+fn of_ipv4<'a>(configs: &'a Value, key: &str) -> &'a Value {
+    let found = list(configs)
+        .iter()
+        .find(|config| read::<Ipv4Network>(&config[key]).is_some());
+    found.unwrap_or(&Value::Null)
+}
+
+/// The addresses of a subnet that no container can have.
+fn ends(subnet: Option<Ipv4Network>) -> impl Iterator<Item = Ipv4Addr> {
+    subnet
+        .into_iter()
+        .flat_map(|subnet| [subnet.network(), subnet.broadcast()])
+}
+
+/// From the one address to the other, or where one is not said, that end of the subnet.
+fn range(first: &Value, last: &Value, subnet: Option<Ipv4Network>) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let whole = subnet.map(whole).unzip();
+    read(first).or(whole.0).zip(read(last).or(whole.1))
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
@@ -70,19 +91,11 @@ pub fn networks(runtime: Runtime, text: &str, is_daemon: bool) -> Result<Vec<Giv
 /// One of `docker network inspect`.
 fn docker(network: &Value) -> Option<Given> {
     let option = |key: &str| &network["Options"][format!("com.docker.network.{key}")];
-    let config = list(&network["IPAM"]["Config"]).iter();
-    let config = config
-        .clone()
-        .find(|config| read::<Ipv4Network>(&config["Subnet"]).is_some());
-    let config = config.unwrap_or(&Value::Null);
+    let config = of_ipv4(&network["IPAM"]["Config"], "Subnet");
     let subnet: Option<Ipv4Network> = read(&config["Subnet"]);
     let others = config["AuxiliaryAddresses"].as_object().into_iter().flatten();
     let mut kept_out: Vec<Ipv4Addr> = others.filter_map(|(_, address)| read(address)).collect();
-    kept_out.extend(
-        subnet
-            .into_iter()
-            .flat_map(|subnet| [subnet.network(), subnet.broadcast()]),
-    );
+    kept_out.extend(ends(subnet));
     Some(Given {
         name: read(&network["Name"])?,
         bridge: read(option("bridge.name")),
@@ -108,26 +121,16 @@ fn docker_daemon(daemon: &Value) -> Given {
 
 /// One of `podman network inspect`.
 fn podman(network: &Value) -> Option<Given> {
-    let subnets = list(&network["subnets"]).iter();
-    let config = subnets
-        .clone()
-        .find(|config| read::<Ipv4Network>(&config["subnet"]).is_some());
-    let config = config.unwrap_or(&Value::Null);
+    let config = of_ipv4(&network["subnets"], "subnet");
     let subnet: Option<Ipv4Network> = read(&config["subnet"]);
     let (first, last) = (&config["lease_range"]["start_ip"], &config["lease_range"]["end_ip"]);
-    let whole = subnet.map(whole);
     Some(Given {
         name: read(&network["name"])?,
         bridge: read(&network["network_interface"]),
         subnet,
-        range: read(first)
-            .or(whole.map(|range| range.0))
-            .zip(read(last).or(whole.map(|range| range.1))),
+        range: range(first, last, subnet),
         gateway: read(&config["gateway"]),
-        kept_out: subnet
-            .into_iter()
-            .flat_map(|subnet| [subnet.network(), subnet.broadcast()])
-            .collect(),
+        kept_out: ends(subnet).collect(),
         mtu: read(&network["options"]["mtu"]),
         manages_bridge: network["options"]["mode"] != "unmanaged",
     })
@@ -138,27 +141,21 @@ fn cni(list_of: &Value, plugin: &Value) -> Option<Given> {
     (plugin["type"] == "bridge").then_some(())?;
     let ipam = &plugin["ipam"];
     // Before there were ranges, there was one.
-    let range = if ipam["ranges"][0][0].is_object() {
+    let pool = if ipam["ranges"][0][0].is_object() {
         &ipam["ranges"][0][0]
     } else {
         ipam
     };
-    let subnet: Option<Ipv4Network> = read(&range["subnet"]);
-    let whole = subnet.map(whole);
-    let (first, last) = (&range["rangeStart"], &range["rangeEnd"]);
+    let subnet: Option<Ipv4Network> = read(&pool["subnet"]);
+    let (first, last) = (&pool["rangeStart"], &pool["rangeEnd"]);
     Some(Given {
         name: read(&list_of["name"])?,
         bridge: read(&plugin["bridge"]),
         subnet,
-        range: read(first)
-            .or(whole.map(|range| range.0))
-            .zip(read(last).or(whole.map(|range| range.1))),
+        range: range(first, last, subnet),
         // host-local takes the first address where none is named.
-        gateway: read(&range["gateway"]).or(whole.map(|(first, _)| Ipv4Addr::from(u32::from(first) + 1))),
-        kept_out: subnet
-            .into_iter()
-            .flat_map(|subnet| [subnet.network(), subnet.broadcast()])
-            .collect(),
+        gateway: read(&pool["gateway"]).or(subnet.map(|subnet| Ipv4Addr::from(u32::from(subnet.network()) + 1))),
+        kept_out: ends(subnet).collect(),
         mtu: read(&plugin["mtu"]),
         manages_bridge: false,
     })

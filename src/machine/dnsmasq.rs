@@ -10,11 +10,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::{process, tool};
 use crate::desire::{LEASE_DIRECTORY, lease_file_overlay};
 use crate::name::InterfaceName;
 use crate::object::Dhcp;
-
-use super::tool;
 
 /// A server that runs in this network namespace.
 #[derive(Debug)]
@@ -30,18 +29,11 @@ pub struct Server {
 /// # Errors
 /// When /proc cannot be read.
 pub fn observe() -> io::Result<Vec<Server>> {
-    let namespace = fs::read_link("/proc/self/ns/net")?;
-    let mut servers = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let path = entry?.path();
-        // A process may end while it is looked at; then it is none of ours.
-        if fs::read(path.join("comm")).is_ok_and(|comm| comm == b"dnsmasq\n")
-            && fs::read_link(path.join("ns/net")).is_ok_and(|found| found == namespace)
-        {
-            servers.extend(read(&path));
-        }
-    }
-    Ok(servers)
+    let processes = process::named(&["dnsmasq"])?;
+    Ok(processes
+        .iter()
+        .filter_map(|process| read(&process.directory))
+        .collect())
 }
 
 fn read(process: &Path) -> Option<Server> {

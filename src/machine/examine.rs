@@ -5,9 +5,9 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::{Error, Machine, bpf, link, netfilter, offload, peer, privilege, surroundings, tool};
 use caps::Capability;
 
+use super::{Error, Machine, bpf, link, neighbour, netfilter, offload, peer, privilege, process, surroundings, tool};
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
 use crate::host::{Flow, Host};
 use crate::object::{State, fans};
@@ -27,7 +27,7 @@ impl Machine {
             settings: settings(host),
             bridged_packets_are_filtered: number("net/bridge/bridge-nf-call-iptables") == Some(1),
             macs: surroundings::macs(&messages),
-            neighbours: surroundings::neighbours(&self.netlink, &names)?,
+            neighbours: neighbour::observe(&self.netlink, &names)?,
             peers,
             hidden_peers,
             rules: surroundings::rules(&self.netlink)?,
@@ -53,6 +53,9 @@ impl Machine {
     #[must_use]
     pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> BTreeMap<Question, Answer> {
         let mut answers = BTreeMap::new();
+        let Ok(names) = self.names() else {
+            return answers;
+        };
         for question in questions {
             let flow = Flow {
                 source: question.from.unwrap_or(Ipv4Addr::UNSPECIFIED),
@@ -60,7 +63,7 @@ impl Machine {
                 forwarded_from: question.incoming.clone(),
             };
             // An interface that is gone is a finding of its own, and what would come in by it no question.
-            if let Ok(answer) = self.route(&flow) {
+            if let Ok(answer) = self.route_among(&names, &flow) {
                 answers.insert(question, answer.map_err(|refusal| refusal.errno));
             }
         }
@@ -151,19 +154,10 @@ const KNOWN: [Known; 3] = [
 
 /// Those of them that run in this network namespace.
 fn managers() -> Result<Vec<Manager>, Error> {
-    let namespace = fs::read_link("/proc/self/ns/net")?;
-    let mut running = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let process = entry?.path();
-        let comm = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        let is_here = fs::read_link(process.join("ns/net")).is_ok_and(|found| found == namespace);
-        if is_here {
-            running.push(comm.trim().to_string());
-        }
-    }
+    let running = process::named(&KNOWN.map(|known| known.comm))?;
     let found = KNOWN
         .iter()
-        .filter(|known| running.iter().any(|comm| comm == known.comm));
+        .filter(|known| running.iter().any(|process| process.comm == known.comm));
     let manager = |known: &Known| {
         let mut places = ROOTS.iter().map(|root| Path::new(root).join(known.place));
         Manager {

@@ -1,17 +1,16 @@
-//! Single questions to the kernel: which way one packet goes, who a neighbour is.
+//! Which way one packet goes: a question to the kernel.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
 
 use super::netlink::Refusal;
-use super::{Error, Machine, link};
-use crate::fan::Mac;
-use crate::host::{Flow, Neighbour, NoRoute, Routing};
+use super::{Error, Machine};
+use crate::host::{Flow, NoRoute, Routing};
 use crate::name::InterfaceName;
 
 /// What is asked about a flow; `from` is the index of the interface it came in by.
@@ -86,7 +85,15 @@ impl Machine {
     /// # Errors
     /// The outer one is of the connection; the inner one is the kernel's answer that there is no way.
     pub fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, Error> {
-        let names = link::names(&self.netlink.dump_links()?);
+        self.route_among(&self.names()?, flow)
+    }
+
+    /// The same for whoever has many questions and knows the names of the interfaces.
+    pub(super) fn route_among(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        flow: &Flow,
+    ) -> Result<Result<Routing, NoRoute>, Error> {
         let index = |name: &InterfaceName| names.iter().find(|(_, found)| *found == name).map(|(index, _)| *index);
         let from = match &flow.forwarded_from {
             None => None,
@@ -121,63 +128,5 @@ impl Machine {
             protocol: found.protocol,
             mtu: decided.mtu.or(found.mtu),
         }))
-    }
-
-    /// Asks for the neighbour that has an address on an interface; none when nobody has asked for it lately.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn neighbour(&self, device: &InterfaceName, address: Ipv4Addr) -> Result<Option<Neighbour>, Error> {
-        let names = link::names(&self.netlink.dump_links()?);
-        let mut question = NeighbourMessage::default();
-        question.header.family = AddressFamily::Inet;
-        let answers = self.netlink.dump(&Message::GetNeighbour(question))?;
-        Ok(answers.iter().find_map(|answer| match answer {
-            Message::NewNeighbour(message) if names.get(&message.header.ifindex) == Some(device) => {
-                let is_meant = message.attributes.iter().any(|attribute| {
-                    matches!(attribute, NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) if *found == address)
-                });
-                is_meant.then(|| state(message)).flatten()
-            }
-            _ => None,
-        }))
-    }
-
-    /// Asks by which port a bridge reaches an Ethernet address; none when it has heard nothing from there lately.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn port(&self, bridge: &InterfaceName, mac: Mac) -> Result<Option<InterfaceName>, Error> {
-        let names = link::names(&self.netlink.dump_links()?);
-        let mut question = NeighbourMessage::default();
-        question.header.family = AddressFamily::Bridge;
-        let answers = self.netlink.dump(&Message::GetNeighbour(question))?;
-        Ok(answers.iter().find_map(|answer| match answer {
-            Message::NewNeighbour(message) => {
-                let has = |wanted: &dyn Fn(&NeighbourAttribute) -> bool| message.attributes.iter().any(wanted);
-                let is_there = has(
-                    &|attribute| matches!(attribute, NeighbourAttribute::LinkLayerAddress(found) if found[..] == mac.0),
-                );
-                let is_its = has(
-                    &|attribute| matches!(attribute, NeighbourAttribute::Controller(index) if names.get(index) == Some(bridge)),
-                );
-                let port = names.get(&message.header.ifindex);
-                (is_there && is_its).then(|| port.cloned()).flatten()
-            }
-            _ => None,
-        }))
-    }
-}
-
-/// What an entry says of a neighbour; none when it was never asked for (`NUD_NONE`, `NUD_NOARP`).
-fn state(message: &NeighbourMessage) -> Option<Neighbour> {
-    let mac = message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok().map(Mac),
-        _ => None,
-    });
-    match message.header.state {
-        NeighbourState::Incomplete | NeighbourState::Failed => Some(Neighbour::Silent),
-        NeighbourState::None | NeighbourState::Noarp => None,
-        _ => mac.map(Neighbour::Known),
     }
 }

@@ -86,8 +86,11 @@ impl Refusal {
 const DUMP_ATTEMPTS: usize = 10;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 
+/// The request for links (linux/rtnetlink.h).
+pub const RTM_GETLINK: u16 = 18;
+
 /// Bytes of a `struct ifinfomsg`, in front of a link's attributes.
-const LINK_HEADER_LEN: usize = 16;
+pub const LINK_HEADER_LEN: usize = 16;
 
 /// Reads a link message; without the texts in it that are no UTF-8, if it cannot be read with them.
 ///
@@ -175,7 +178,6 @@ impl Netlink {
     /// # Errors
     /// What the kernel said, or that a link could not be read.
     pub fn dump_links(&self) -> Result<Vec<LinkMessage>, Refusal> {
-        const RTM_GETLINK: u16 = 18;
         const HEADER: [u8; LINK_HEADER_LEN] = [0; LINK_HEADER_LEN];
         self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?
             .iter()

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::tool;
 use crate::firewall::{Accept, FAMILIES, Forward, ForwardChain, Ruleset, table_name, table_overlay};
 use crate::mapping::Overlay;
 use crate::object::Object;
-
-use super::tool;
 
 /// What nftables holds that matters to us.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
-use super::netlink::{Netlink, Refusal, read_link};
+use super::netlink::{LINK_HEADER_LEN, Netlink, RTM_GETLINK, Refusal, read_link};
 use super::surroundings;
 use crate::health::Peer;
 use crate::host::Host;
@@ -50,12 +50,8 @@ pub fn observe(
     (peers, hidden)
 }
 
-/// Bytes of a `struct ifinfomsg`, in front of a link's attributes.
-const LINK_HEADER_LEN: usize = 16;
-
 /// Asks for a link of another network namespace, by its index there and the number that this namespace has for that one.
 fn link_elsewhere(netlink: &Netlink, index: u32, namespace: i32) -> Result<LinkMessage, Refusal> {
-    const RTM_GETLINK: u16 = 18;
     const TARGET_NETNSID: u16 = 46; // IFLA_TARGET_NETNSID, linux/if_link.h
     let mut request = vec![0; LINK_HEADER_LEN];
     request[4..8].copy_from_slice(&index.to_ne_bytes());

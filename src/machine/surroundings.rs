@@ -1,18 +1,17 @@
-//! Who and what is around: Ethernet addresses, everybody that the kernel has talked to, other people's routing rules.
+//! What is around: Ethernet addresses, other people's routing rules.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::Ipv4Network;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::netlink::{Netlink, Refusal};
 use crate::fan::Mac;
-use crate::health::{Neighbour, Rule};
+use crate::health::Rule;
 use crate::name::InterfaceName;
 use crate::object::PROTOCOL;
 
@@ -36,35 +35,6 @@ pub fn mac(message: &LinkMessage) -> Option<Mac> {
         LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(Mac),
         _ => None,
     })
-}
-
-/// The neighbours whose Ethernet address is known.
-///
-/// # Errors
-/// What the kernel said.
-pub fn neighbours(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<Neighbour>, Refusal> {
-    let mut question = NeighbourMessage::default();
-    question.header.family = AddressFamily::Inet;
-    let answers = netlink.dump(&Message::GetNeighbour(question))?;
-    let neighbour = |message: &NeighbourMessage| {
-        let attributes = &message.attributes;
-        Some(Neighbour {
-            device: names.get(&message.header.ifindex)?.clone(),
-            address: attributes.iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
-                _ => None,
-            })?,
-            mac: attributes.iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok().map(Mac),
-                _ => None,
-            })?,
-        })
-    };
-    let messages = answers.iter().filter_map(|answer| match answer {
-        Message::NewNeighbour(message) => neighbour(message),
-        _ => None,
-    });
-    Ok(messages.collect())
 }
 
 /// The rules that are neither the kernel's own (local, main, default) nor ours.

@@ -223,14 +223,15 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    fn probe(&self, leg: Leg, aim: Aim) -> Option<&(Probe, Outcome)> {
+        let mut probes = self.probes.iter();
+        probes.find(|(probe, _)| (probe.leg, probe.aim) == (leg, aim))
+    }
+
     /// What came of a probe; none where there was none.
     #[must_use]
     pub fn outcome(&self, leg: Leg, aim: Aim) -> Option<&Outcome> {
-        let found = self
-            .probes
-            .iter()
-            .find(|(probe, _)| (probe.leg, probe.aim) == (leg, aim));
-        found.map(|(_, outcome)| outcome)
+        self.probe(leg, aim).map(|(_, outcome)| outcome)
     }
 
     /// Whether a probe was answered.
@@ -261,13 +262,7 @@ impl Evidence {
     /// What is to be measured: the legs that small packets pass and full ones do not.
     #[must_use]
     pub fn searches(&self) -> Vec<Search> {
-        let size = |leg, aim| {
-            let found = self
-                .probes
-                .iter()
-                .find(|(probe, _)| (probe.leg, probe.aim) == (leg, aim));
-            found.map(|(probe, _)| probe.size)
-        };
+        let size = |leg, aim| self.probe(leg, aim).map(|(probe, _)| probe.size);
         [Leg::Underlay, Leg::Gateway, Leg::Address]
             .into_iter()
             .filter(|&leg| self.answered(leg, Aim::Small) && !self.answered(leg, Aim::Full))

@@ -1,6 +1,7 @@
 //! The README and the pages of docs/: every call of `fanctl` in them is one that the program takes, and every link leads
 //! somewhere.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,16 +14,17 @@ fn root() -> PathBuf {
 
 /// The pages, by path and text.
 fn pages() -> Vec<(PathBuf, String)> {
-    let docs = fs::read_dir(root().join("docs")).expect("docs/");
-    let mut pages: Vec<PathBuf> = docs.map(|entry| entry.expect("an entry").path()).collect();
-    pages.push(root().join("README.md"));
+    let (mut pages, mut rest) = (Vec::new(), vec![root().join("docs"), root().join("README.md")]);
+    while let Some(path) = rest.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(path).expect("a directory");
+            rest.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension() == Some(OsStr::new("md")) {
+            let text = fs::read_to_string(&path).expect("text");
+            pages.push((path, text));
+        }
+    }
     pages
-        .into_iter()
-        .map(|page| {
-            let text = fs::read_to_string(&page).expect("text");
-            (page, text)
-        })
-        .collect()
 }
 
 /// What is typed in the blocks of a page: each line of a shell, up to a pipe, a redirection or a comment.

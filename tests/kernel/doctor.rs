@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Container, Encap, Host, INTERNET, Lan, Output, eventually, own_state};
+use crate::support::{Container, Encap, Host, Lan, Output, eventually, own_state};
 use table::{Lost, Row, spell};
 
 pub fn cases() -> Vec<Case> {
@@ -232,10 +232,7 @@ fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     let third = pair.a.container("250.0.28.3");
     let _sleepers = [Sleeper::in_(&pair.ca), Sleeper::in_(&third)];
-    let mac = pair.ca.ip_json("link show eth0")[0]["address"]
-        .as_str()
-        .expect("an address")
-        .to_string();
+    let mac = pair.ca.mac("eth0");
     pair.a.ping("250.0.28.2").arrives();
     third.ip(&format!("link set eth0 address {mac}"));
     // The bridge has heard of the other one last.
@@ -253,10 +250,7 @@ fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
 
 fn a_copied_machine_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
-    let mac = pair.a.ip_json("link show eth0")[0]["address"]
-        .as_str()
-        .expect("an address")
-        .to_string();
+    let mac = pair.a.mac("eth0");
     pair.b.ip(&format!("link set eth0 address {mac}\n neigh flush all"));
     // Whoever hears both of them takes the one for the other.
     pair.b.exec("ping -n -c 1 -W 0.5 172.30.0.28");
@@ -426,35 +420,4 @@ fn a_fan_that_is_unknown_is_refused() {
     host.fanctl("doctor 251.0.0.0/8 --config /dev/null")
         .failed()
         .stderr_has(&["'251.0.0.0/8'", "neither up nor configured"]);
-}
-
-impl Lost {
-    /// It is lost now.
-    #[track_caller]
-    fn assert_lost(self, pair: &Pair) {
-        if let Some((from, line)) = self.probe(pair) {
-            let output = from.exec(&line);
-            assert_ne!(output.code, Some(0), "nothing is broken\n{output}");
-        }
-    }
-
-    /// It arrives.
-    #[track_caller]
-    fn assert_flows(self, pair: &Pair) {
-        if let Some((from, line)) = self.probe(pair) {
-            from.exec(&line.replace("-W 0.5", "-W 10")).ok();
-        }
-    }
-
-    fn probe(self, pair: &Pair) -> Option<(&crate::support::Namespace, String)> {
-        let ping = |options: &str, to: &str| format!("ping -n -c 1 -W 0.5 {options} {to}");
-        Some(match self {
-            Self::Containers => (&pair.ca, ping("", "250.0.27.2")),
-            Self::World => (&pair.ca, ping("", INTERNET)),
-            Self::Host => (&pair.a, ping("", "250.0.27.2")),
-            // The headers of IP and ICMP are 28 bytes.
-            Self::Large(size) => (&pair.ca, ping(&format!("-M do -s {}", size - 28), "250.0.27.2")),
-            Self::Nothing => return None,
-        })
-    }
 }

@@ -3,7 +3,9 @@
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Capture, Container, Encap, Host, Inner, Lan, inject_ipip, inject_vxlan_from, tcp_exchange};
+use crate::support::{
+    Capture, Container, Encap, Host, Inner, Lan, inject_ipip, inject_vxlan_from, octets, tcp_exchange,
+};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("encrypted")
@@ -138,7 +140,7 @@ fn ipsec_refuses_what_comes_in_the_clear(encap: Encap) {
     let (outer, inner) = (("172.30.0.27", "172.30.0.28"), Inner::new("250.0.27.2", "250.0.28.2"));
     match encap {
         Encap::Ipip => inject_ipip(&mallory, outer, inner),
-        Encap::Vxlan => inject_vxlan_from(&mallory, outer, 16_384_000, mac(&pair.ca), inner),
+        Encap::Vxlan => inject_vxlan_from(&mallory, outer, 16_384_000, octets(&pair.ca.mac("eth0")), inner),
     }
     assert_eq!(arrived.at_least(1).len(), 1, "it came");
     // What comes later is heard, and what was sent before is not.
@@ -150,16 +152,4 @@ fn ipsec_refuses_what_comes_in_the_clear(encap: Encap) {
         .lines()
         .find_map(|line| line.strip_prefix("XfrmInTmplMismatch"));
     assert_eq!(mismatches.map(str::trim), Some("1"), "{counters}");
-}
-
-/// The Ethernet address of a container.
-#[track_caller]
-fn mac(container: &Container) -> [u8; 6] {
-    let link = container.ip_json("link show dev eth0");
-    let text = link[0]["address"].as_str().expect("an address");
-    let bytes: Vec<u8> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16).expect("a byte"))
-        .collect();
-    bytes.try_into().expect("six")
 }

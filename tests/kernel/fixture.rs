@@ -144,18 +144,7 @@ impl World {
 
     /// Packets that the rules of the fan on host `a` have counted whose comment begins like this, routed or bridged.
     pub fn guarded(&self, rule: &str) -> u64 {
-        let tables = ["ip", "bridge"].map(|family| self.a.nft_json(&format!("list table {family} fan-250.0.0.0/8")));
-        let objects = tables.iter().flat_map(|table| table.as_array().expect("objects"));
-        let rules = objects.filter_map(|object| object.get("rule"));
-        let ours = rules.filter(|found| {
-            found["comment"]
-                .as_str()
-                .is_some_and(|comment| comment.starts_with(rule))
-        });
-        let counters = ours.flat_map(|found| found["expr"].as_array().expect("expressions").clone());
-        counters
-            .filter_map(|expression| expression["counter"]["packets"].as_u64())
-            .sum()
+        self.a.counted_packets(&["ip", "bridge"], rule)
     }
 }
 

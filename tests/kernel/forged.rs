@@ -7,7 +7,7 @@ use crate::fixture::{Pair, World, with_world};
 use crate::named;
 use crate::support::{
     Capture, DEADLINE, Encap, FORGER, INTERNET, Inner, eventually, inject_ipip, inject_plain, inject_vxlan,
-    inject_vxlan_arp,
+    inject_vxlan_arp, octets,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -30,13 +30,7 @@ pub fn cases() -> Vec<Case> {
 
 /// The MAC address of the container on `a`.
 fn mac(world: &World) -> [u8; 6] {
-    let link = world.ca.ip_json("link show dev eth0");
-    let text = link[0]["address"].as_str().expect("a MAC address").to_string();
-    let octets: Vec<u8> = text
-        .split(':')
-        .map(|octet| u8::from_str_radix(octet, 16).expect("hexadecimal"))
-        .collect();
-    octets.try_into().expect("six octets")
+    octets(&world.ca.mac("eth0"))
 }
 
 /// Mallory wraps an inner packet and sends it to host `a`.
@@ -75,12 +69,7 @@ fn is_refused(encap: Encap, inner: Inner) {
         }
         are_counted(world, encap, refused);
         assert_eq!(container.packets(), Vec::<String>::new());
-        let relayed: Vec<String> = wire
-            .packets()
-            .into_iter()
-            .filter(|packet| packet.contains(".7777 >"))
-            .collect();
-        assert_eq!(relayed, Vec::<String>::new());
+        assert_eq!(wire.packets_with(".7777 >"), Vec::<String>::new(), "relayed");
     });
 }
 
@@ -125,8 +114,7 @@ fn a_container_cannot_send_from_another_slice(encap: Encap) {
                 (refused() >= before + MANY).then_some(())
             });
         }
-        let packets = wire.packets();
-        assert!(!packets.iter().any(|packet| packet.contains("7777")), "{packets:#?}");
+        assert_eq!(wire.packets_with("7777"), Vec::<String>::new());
     });
 }
 

@@ -77,37 +77,10 @@ impl Stage {
         self.victim.ping(INTERNET).arrives();
     }
 
-    /// Packets that a rule of the fan's on the host has counted.
+    /// Packets that rules of the fan on the host have counted, bridged ones.
     fn counted(&self, rule: &str) -> u64 {
-        let table = self.host.nft_json("list table bridge fan-250.0.0.0/8");
-        let rules = table
-            .as_array()
-            .expect("objects")
-            .iter()
-            .filter_map(|object| object.get("rule"));
-        let ours = rules.filter(|found| {
-            found["comment"]
-                .as_str()
-                .is_some_and(|comment| comment.starts_with(rule))
-        });
-        let counters = ours.flat_map(|found| found["expr"].as_array().expect("expressions").clone());
-        counters
-            .filter_map(|expression| expression["counter"]["packets"].as_u64())
-            .sum()
+        self.host.counted_packets(&["bridge"], rule)
     }
-}
-
-fn mac(namespace: &Namespace, device: &str) -> String {
-    let link = namespace.ip_json(&format!("link show dev {device}"));
-    link[0]["address"].as_str().expect("a MAC address").into()
-}
-
-fn octets(mac: &str) -> [u8; 6] {
-    let octets: Vec<u8> = mac
-        .split(':')
-        .map(|octet| u8::from_str_radix(octet, 16).expect("hexadecimal"))
-        .collect();
-    octets.try_into().expect("six octets")
 }
 
 /// Warnings and worse of the kernel leave a mark (Documentation/admin-guide/tainted-kernels.rst): bits 7 and 9.
@@ -141,7 +114,7 @@ fn attack(encap: Encap, stage: &Stage, from: &Namespace, Table(rows): Table) {
     let far = Capture::on(&stage.far, "eth0", "ip and not igmp");
     let leaks = format!("net 250.0.0.0/8 or host {INTERNET} or ip proto 4 or udp port 8472 or udp port 7777");
     let leaving = |device| {
-        let mac = mac(&stage.host, device);
+        let mac = stage.host.mac(device);
         format!("ether src {mac} and ({leaks}) and not dst host {MALLORY}")
     };
     let underlay = Capture::on(&stage.host, "eth0", &leaving("eth0"));

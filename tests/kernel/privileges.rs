@@ -1,12 +1,13 @@
 //! What `fanctl` may do: no more than it needs, and it works with no more than that. Nothing it starts has more, and nothing
 //! that somebody put into its environment has a say.
 
-use std::collections::BTreeMap;
+mod started;
+mod status;
+
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::{Command, Stdio};
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use fanctl::machine::netlink::Netlink;
 use fanctl::machine::{bpf, filter};
@@ -14,13 +15,14 @@ use fanctl::object::{Direction, Filter, Owner, ProgramRef, Slot};
 use fanctl::program;
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::RouteNetlinkMessage;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
-use nix::unistd::{Uid, chown, pipe2};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Uid, chown};
 
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Encap, Host, Lan, Output, assert_same, eventually, own_state};
+use status::{Status, bit};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("privileges")
@@ -37,16 +39,12 @@ pub fn cases() -> Vec<Case> {
         ])
         .once_with(
             &[Need::Tier2],
-            named![
-                a_command_keeps_what_its_verb_needs,
-                a_step_has_what_it_takes,
-                a_server_has_what_it_needs,
-                a_tool_has_what_it_needs_and_no_environment,
-                programs_are_not_looked_for_where_the_environment_says,
-                nothing_else_is_started_and_no_shell,
-            ],
+            named![a_command_keeps_what_its_verb_needs, a_step_has_what_it_takes,],
         )
         .list()
+        .into_iter()
+        .chain(started::cases())
+        .collect()
 }
 
 /// Runs what follows as root with two capabilities.
@@ -54,62 +52,6 @@ const ROOT: &str = "setpriv --bounding-set -all,+net_admin,+bpf";
 /// Runs what follows as nobody with the same.
 const SOMEBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,+net_admin,+bpf \
                         --inh-caps -all,+net_admin,+bpf --ambient-caps -all,+net_admin,+bpf";
-
-/// Bits of the sets in /proc/PID/status (linux/capability.h).
-mod bit {
-    pub const KILL: u64 = 1 << 5;
-    pub const SETGID: u64 = 1 << 6;
-    pub const SETUID: u64 = 1 << 7;
-    pub const NET_BIND_SERVICE: u64 = 1 << 10;
-    pub const NET_ADMIN: u64 = 1 << 12;
-    pub const NET_RAW: u64 = 1 << 13;
-    pub const SYS_PTRACE: u64 = 1 << 19;
-    pub const SYS_ADMIN: u64 = 1 << 21;
-    pub const BPF: u64 = 1 << 39;
-    pub const LOOKING: u64 = NET_ADMIN | SYS_PTRACE;
-    pub const DNSMASQ: u64 = SETUID | SETGID | NET_BIND_SERVICE | NET_RAW | NET_ADMIN;
-    pub const CHANGING: u64 = LOOKING | BPF | KILL | DNSMASQ;
-}
-
-/// What /proc tells of a process.
-#[derive(Debug)]
-struct Status(String);
-
-impl Status {
-    #[track_caller]
-    fn of(pid: u32) -> Self {
-        Self(fs::read_to_string(format!("/proc/{pid}/status")).expect("a process"))
-    }
-
-    #[track_caller]
-    fn field(&self, name: &str) -> &str {
-        let line = self
-            .0
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_else(|| panic!("no {name}: {}", self.0)).trim()
-    }
-
-    /// A set of capabilities: CapPrm, CapEff, CapInh, CapBnd or CapAmb.
-    #[track_caller]
-    fn set(&self, name: &str) -> u64 {
-        u64::from_str_radix(self.field(name), 16).expect("hexadecimal digits")
-    }
-
-    /// May have these and no others, ever, and has those in effect.
-    #[track_caller]
-    fn has(&self, permitted: u64, effective: u64) {
-        let sets = ["CapPrm", "CapBnd", "CapEff"].map(|name| self.set(name));
-        assert_eq!(sets, [permitted, permitted, effective], "{}", self.0);
-        self.gains_nothing();
-    }
-
-    #[track_caller]
-    fn gains_nothing(&self) {
-        assert_eq!(["CapInh", "CapAmb"].map(|name| self.set(name)), [0, 0], "{}", self.0);
-        assert_eq!(self.field("NoNewPrivs"), "1", "{}", self.0);
-    }
-}
 
 /// A fan comes, changes its MTU, moves, carries packets and goes, all by way of this launcher.
 #[track_caller]
@@ -334,20 +276,10 @@ fn a_command_keeps_what_its_verb_needs() {
 fn a_step_has_what_it_takes() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan -v", "down 250.0.0.0/8 eth0/16 -v"] {
-        let (reading, writing) = pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).expect("a pipe");
-        fcntl(&writing, FcntlArg::F_SETPIPE_SZ(1)).expect("the smallest pipe");
-        let mut command = Command::new(Host::program());
-        command.args(words.split_whitespace());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writing);
-        let child = host.run(move || command.spawn()).expect("fanctl");
-        let (mut reading, mut packet, mut steps) = (File::from(reading), [0; 4096], 0);
-        loop {
-            let length = reading.read(&mut packet).expect("what it announces");
-            if length == 0 {
-                break;
-            }
-            let said = String::from_utf8_lossy(&packet[..length]);
+    for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan", "down 250.0.0.0/8 eth0/16"] {
+        let (child, announced) = host.announcing(words);
+        let mut steps = 0;
+        for said in announced {
             // It is at this step, or waits for the announcement of the next to be read, or has ended.
             let Ok(status) = fs::read_to_string(format!("/proc/{}/status", child.id())).map(Status) else {
                 continue;
@@ -363,139 +295,4 @@ fn a_step_has_what_it_takes() {
         Output::of(words.into(), child).ok();
         assert!(steps > 5, "{words}: {steps} steps");
     }
-}
-
-fn a_server_has_what_it_needs() {
-    let lan = Lan::new();
-    let host = lan.host("172.30.0.28");
-    own_state(&host);
-    let mut command = Command::new(Host::program());
-    command.args("up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp".split_whitespace());
-    command.env("SECRET", "of the caller");
-    host.execute(command).ok();
-    let servers = host.dnsmasqs();
-    assert_eq!(servers.len(), 1, "{servers:?}");
-    let pid = servers[0].0.as_raw().unsigned_abs();
-    let status = Status::of(pid);
-    for set in ["CapPrm", "CapEff"] {
-        assert_eq!(status.set(set) & !bit::DNSMASQ, 0, "{}", status.0);
-    }
-    assert_eq!(status.set("CapBnd"), bit::CHANGING | bit::SYS_ADMIN);
-    status.gains_nothing();
-    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).expect("an environment");
-    let variables: Vec<&str> = environment.split_terminator('\0').collect();
-    assert!(
-        variables.len() == 1 && variables[0].starts_with("PATH=/usr/local/sbin:"),
-        "{variables:?}"
-    );
-    host.fanctl("down -e").ok();
-}
-
-/// In the place of `nft`, on this host, something that tells what it may do and then is `nft`.
-fn a_tool_has_what_it_needs_and_no_environment() {
-    let lan = Lan::new();
-    let host = lan.host("172.30.0.28");
-    host.sh("nft=$(readlink -f \"$(command -v nft)\")
-         touch /run/real /run/wrapper
-         mount --bind \"$nft\" /run/real
-         printf '#!/bin/sh\\n{ cat /proc/$$/status; cat /proc/$$/environ | tr \"\\\\0\" \"\\\\n\"; } >>/run/said\\n\
-exec /run/real \"$@\"\\n' >/run/wrapper
-         chmod 755 /run/wrapper
-         mount --bind /run/wrapper \"$nft\"")
-        .ok();
-    let mut command = Command::new(Host::program());
-    command.args("up 250.0.0.0/8 eth0/16 --encap vxlan".split_whitespace());
-    command.env("SECRET", "of the caller").env("XTABLES_LIBDIR", "/run");
-    host.execute(command).ok();
-    let said = host.run(|| fs::read_to_string("/run/said")).expect("what nft may do");
-    let calls: Vec<&str> = said.split("Name:").skip(1).collect();
-    assert!(calls.len() > 2, "{said}");
-    for call in calls {
-        let status = Status(call.into());
-        assert_eq!(
-            ["CapPrm", "CapEff"].map(|set| status.set(set)),
-            [bit::NET_ADMIN; 2],
-            "{call}"
-        );
-        status.gains_nothing();
-        let variables: Vec<&str> = call.lines().filter(|line| line.contains('=')).collect();
-        // A shell adds what it counts itself.
-        let ours = variables
-            .iter()
-            .filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL="));
-        assert!(
-            ours.eq([&format!("PATH={}", fanctl::machine::tool::PATH)]),
-            "{variables:?}"
-        );
-    }
-}
-
-fn programs_are_not_looked_for_where_the_environment_says() {
-    let lan = Lan::new();
-    let host = lan.host("172.30.0.28");
-    own_state(&host);
-    host.run(|| {
-        fs::create_dir("/run/hostile").expect("a directory");
-        for program in ["nft", "dnsmasq", "sh", "modprobe"] {
-            let file = format!("/run/hostile/{program}");
-            fs::write(&file, "#!/bin/bash\necho \"$0 $*\" >>/run/caught\nexit 1\n").expect("a program");
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
-        }
-    });
-    let run = |path: &str, program: &str, words: &str| {
-        let mut command = Command::new(program);
-        command.args(words.split_whitespace()).env("PATH", path);
-        host.execute(command)
-    };
-    for path in ["/run/hostile", "/run/hostile:/usr/sbin:/usr/bin", "hostile", ""] {
-        for words in ["up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp", "show --json", "down -e"] {
-            run(path, &Host::program(), words).ok();
-        }
-    }
-    let caught = || host.run(|| fs::read_to_string("/run/caught").ok());
-    assert_eq!(caught(), None);
-    // They do catch who looks there.
-    run("/run/hostile", "/bin/sh", "-c nft").exits(1);
-    assert!(caught().is_some_and(|line| line.contains("nft")));
-}
-
-fn nothing_else_is_started_and_no_shell() {
-    let lan = Lan::new();
-    let host = lan.host("172.30.0.28");
-    own_state(&host);
-    host.write(
-        "/run/fan.toml",
-        "[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n",
-    );
-    let verbs = [
-        "up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp",
-        "show --json",
-        "reload --config /run/fan.toml",
-        "status --config /run/fan.toml",
-        "export docker 251.0.0.0/8",
-        "config check --config /run/fan.toml",
-        "map 250.0.0.0/8 172.30.0.0/16 250.0.27.3",
-        "completions bash",
-    ];
-    // In a shell, which takes down the server that was started on the way, whatever happens: strace waits for all of them.
-    let fanctl = Host::program();
-    let lines = verbs.map(|words| format!("{fanctl} {words} >/dev/null\n")).concat();
-    let script = format!("trap '{fanctl} down -e' EXIT\nset -eu\n{lines}");
-    let mut command = Command::new("strace");
-    command.args("--follow-forks --quiet=all --trace=execve,execveat --output=/run/trace sh -c".split(' '));
-    command.arg(script);
-    host.execute(command).ok();
-    let trace = host.run(|| fs::read_to_string("/run/trace")).expect("a trace");
-    let started = trace
-        .lines()
-        .filter_map(|line| line.split_once("exec")?.1.split('"').nth(1));
-    let mut started = started.map(|file| file.rsplit('/').next().unwrap_or_default());
-    assert_eq!(started.next(), Some("sh"), "{trace}");
-    let counted = started.fold(BTreeMap::<&str, usize>::new(), |mut counted, name| {
-        *counted.entry(name).or_default() += 1;
-        counted
-    });
-    let names: Vec<&str> = counted.keys().copied().collect();
-    assert_eq!(names, ["dnsmasq", "fanctl", "nft"]);
-    assert_eq!((counted["dnsmasq"], counted["fanctl"]), (1, verbs.len() + 1));
 }

@@ -36,12 +36,7 @@ fn is_stopped_at_home(encap: Encap, outer: (&str, &str), inner: Inner, rule: &st
         for capture in [here, there] {
             assert_eq!(capture.packets(), Vec::<String>::new());
         }
-        let left: Vec<String> = wire
-            .packets()
-            .into_iter()
-            .filter(|packet| packet.contains(".7777 >"))
-            .collect();
-        assert_eq!(left, Vec::<String>::new());
+        assert_eq!(wire.packets_with(".7777 >"), Vec::<String>::new());
     });
 }
 

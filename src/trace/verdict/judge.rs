@@ -259,22 +259,22 @@ impl Judge<'_> {
         })
     }
 
-    /// The other host is not on the network that it should be on.
-    fn gone(&self, because: &str) -> Verdict {
-        let host = self.target.host;
-        Verdict::new(
-            Cause::HostGone,
-            host.to_string(),
-            format!("{host} is not there: {because}"),
-        )
-        .advise(format!("see whether {host} runs and has this address"))
+    /// The other host is not on the network that it should be on, or the router on the way to it is not.
+    fn gone(&self) -> Verdict {
+        let Target { host, fan, .. } = self.target;
+        let says = format!(
+            "{host} is not there: nobody answers ARP for the way to it on {}",
+            fan.device
+        );
+        Verdict::new(Cause::HostGone, host.to_string(), says)
+            .advise(format!("see whether {host} runs and has this address"))
     }
 
     /// A router cannot reach the other host; or this one, which then has asked in vain for whoever is next.
     fn no_way(&self, from: Ipv4Addr, complaint: Complaint) -> Verdict {
         let Target { host, fan, .. } = self.target;
         if from == fan.host {
-            return self.gone(&format!("nobody answers ARP for the way to it on {}", fan.device));
+            return self.gone();
         }
         let says = format!("{host} cannot be reached: {from} says {complaint}");
         Verdict::new(Cause::HostGone, from.to_string(), says)
@@ -319,11 +319,9 @@ impl Judge<'_> {
 
     /// The other host answers nothing.
     fn host_missing(&self) -> Verdict {
-        let Target { host, fan, .. } = self.target;
+        let host = self.target.host;
         match (self.evidence.outcome(Leg::Underlay, Aim::Small), self.evidence.next_hop) {
-            (_, Some(Neighbour::Silent)) => {
-                self.gone(&format!("nobody answers ARP for the way to it on {}", fan.device))
-            }
+            (_, Some(Neighbour::Silent)) => self.gone(),
             (Some(Outcome::Complaint(from, complaint)), _) => self.no_way(*from, *complaint),
             _ => {
                 let carrier = self.target.carrier();

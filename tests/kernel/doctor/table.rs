@@ -1,6 +1,7 @@
 //! The breakages, each with what is lost by it and the one check that must fail.
 
-use crate::support::Encap;
+use crate::fixture::Pair;
+use crate::support::{Encap, INTERNET, Namespace};
 
 /// What no longer arrives.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,37 @@ pub enum Lost {
     Large(u64),
     /// Nothing, yet: it is a risk.
     Nothing,
+}
+
+impl Lost {
+    /// It is lost now.
+    #[track_caller]
+    pub fn assert_lost(self, pair: &Pair) {
+        if let Some((from, line)) = self.probe(pair) {
+            let output = from.exec(&line);
+            assert_ne!(output.code, Some(0), "nothing is broken\n{output}");
+        }
+    }
+
+    /// It arrives.
+    #[track_caller]
+    pub fn assert_flows(self, pair: &Pair) {
+        if let Some((from, line)) = self.probe(pair) {
+            from.exec(&line.replace("-W 0.5", "-W 10")).ok();
+        }
+    }
+
+    fn probe(self, pair: &Pair) -> Option<(&Namespace, String)> {
+        let ping = |options: &str, to: &str| format!("ping -n -c 1 -W 0.5 {options} {to}");
+        Some(match self {
+            Self::Containers => (&pair.ca, ping("", "250.0.27.2")),
+            Self::World => (&pair.ca, ping("", INTERNET)),
+            Self::Host => (&pair.a, ping("", "250.0.27.2")),
+            // The headers of IP and ICMP are 28 bytes.
+            Self::Large(size) => (&pair.ca, ping(&format!("-M do -s {}", size - 28), "250.0.27.2")),
+            Self::Nothing => return None,
+        })
+    }
 }
 
 /// A breakage.

@@ -1,6 +1,6 @@
 //! A container that says it is another: of another slice, or its host; and one that takes a MAC address.
 
-use super::{FOREIGN, GATEWAY, Stage, VICTIM, mac};
+use super::{FOREIGN, GATEWAY, Stage, VICTIM};
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Encap, Inner, eventually, inject_plain};
@@ -54,7 +54,7 @@ fn a_container_cannot_claim_by_arp_what_no_container_here_has(encap: Encap) {
         stage
             .hostile
             .ip(&format!("addr add {claimed}/32 dev eth0\n neigh flush dev eth0"));
-        let filter = format!("arp host {claimed} and ether src {}", mac(&stage.hostile, "eth0"));
+        let filter = format!("arp host {claimed} and ether src {}", stage.hostile.mac("eth0"));
         let devices = [(&*stage.victim, "eth0"), (&*stage.host, "fan-250-0-28")];
         let captures = devices.map(|(who, device)| Capture::on(who, device, &filter));
         for asked in deceived {
@@ -78,7 +78,7 @@ fn a_container_cannot_claim_by_arp_what_no_container_here_has(encap: Encap) {
 
 fn tags_do_not_hide_another_slice(encap: Encap) {
     let stage = Stage::new(encap);
-    let mac = mac(&stage.victim, "eth0");
+    let mac = stage.victim.mac("eth0");
     stage.hostile.ip("link add link eth0 name once type vlan id 0
          link add link once name twice type vlan id 0
          link set once up
@@ -112,7 +112,7 @@ fn another_bridge_is_left_alone(encap: Encap) {
 /// What is not promised is that nobody takes a MAC address; what is promised is that nothing is read that way.
 fn a_stolen_mac_address_brings_no_packets() {
     let stage = Stage::new(Encap::Vxlan);
-    let (own, stolen) = (mac(&stage.far, "eth0"), mac(&stage.victim, "eth0"));
+    let (own, stolen) = (stage.far.mac("eth0"), stage.victim.mac("eth0"));
     let port = |mac: &str| {
         let answer = stage.host.exec("bridge -j fdb show br fan-250-0-28").ok().json();
         let entries = answer.as_array().expect("entries").clone();
@@ -130,12 +130,7 @@ fn a_stolen_mac_address_brings_no_packets() {
     inject_plain(&stage.hostile, Inner::new("250.0.28.3", VICTIM));
     inject_plain(&stage.host, Inner::new(GATEWAY, VICTIM));
     assert_eq!(seen.packets(), Vec::<String>::new());
-    let left: Vec<String> = wire
-        .packets()
-        .into_iter()
-        .filter(|packet| packet.contains("7777"))
-        .collect();
-    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(wire.packets_with("7777"), Vec::<String>::new());
     // Its next packet brings it back.
     thief(&own);
     stage.victim.ping(GATEWAY).arrives();

@@ -2,11 +2,11 @@
 
 use super::{
     FAR, FOREIGN, FRAGMENTATION_NEEDED, GATEWAY, HOST, HOST_UNREACHABLE, LOOSE, MALLORY, OTHER, OWN, REDIRECT, STRICT,
-    Seen, Stage, Table, VICTIM, attack, mac, octets,
+    Seen, Stage, Table, VICTIM, attack,
 };
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Crafted, Encap, INTERNET, Inner, inject_plain};
+use crate::support::{Crafted, Encap, INTERNET, Inner, inject_plain, octets};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("hostile")
@@ -62,8 +62,8 @@ fn an_attacker_on_the_underlay_gets_nowhere(encap: Encap) {
     let stage = Stage::new(encap);
     let wrap = Wrapping {
         encap,
-        victim: octets(&mac(&stage.victim, "eth0")),
-        bridge: octets(&mac(&stage.host, "fan-250-0-28")),
+        victim: octets(&stage.victim.mac("eth0")),
+        bridge: octets(&stage.host.mac("fan-250-0-28")),
     };
     // Conntrack knows the conversation then.
     inject_plain(&stage.victim, Inner::new(VICTIM, FAR));

@@ -80,6 +80,14 @@ impl<'a> Capture<'a> {
         mem::take(&mut self.packets)
     }
 
+    /// Those of all packets so far that say this.
+    #[track_caller]
+    pub fn packets_with(self, words: &str) -> Vec<String> {
+        let mut packets = self.packets();
+        packets.retain(|packet| packet.contains(words));
+        packets
+    }
+
     /// All packets up to now, once there are this many.
     #[track_caller]
     pub fn at_least(mut self, count: usize) -> Vec<String> {

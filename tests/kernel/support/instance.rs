@@ -5,6 +5,9 @@ use std::process::Command;
 use super::image::IMAGE;
 use super::{Encap, Host, INTERNET, Output, eventually};
 
+/// A script that runs its arguments and does not wait, for an engine that waits.
+pub const BEGIN: &str = "exec setsid --fork \"$@\" </dev/null >/dev/null 2>&1\n";
+
 /// A container that runs until its engine ends.
 pub struct Instance<'a> {
     host: &'a Host,

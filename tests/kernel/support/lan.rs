@@ -220,6 +220,25 @@ impl Host {
             .unwrap_or_else(|| panic!("no counter: {clsact:#}"))
     }
 
+    /// Packets that rules of the fan 250.0.0.0/8 have counted in its tables of these families: those whose comment begins
+    /// like this.
+    #[track_caller]
+    pub fn counted_packets(&self, families: &[&str], rule: &str) -> u64 {
+        let list = |family: &&str| self.nft_json(&format!("list table {family} fan-250.0.0.0/8"));
+        let tables: Vec<Value> = families.iter().map(list).collect();
+        let objects = tables.iter().flat_map(|table| table.as_array().expect("objects"));
+        let rules = objects.filter_map(|object| object.get("rule"));
+        let meant = rules.filter(|found| {
+            found["comment"]
+                .as_str()
+                .is_some_and(|comment| comment.starts_with(rule))
+        });
+        let expressions = meant.flat_map(|found| found["expr"].as_array().expect("expressions"));
+        expressions
+            .filter_map(|expression| expression["counter"]["packets"].as_u64())
+            .sum()
+    }
+
     /// The dnsmasqs that run here, by id and command line.
     pub fn dnsmasqs(&self) -> Vec<(Pid, String)> {
         self.processes()

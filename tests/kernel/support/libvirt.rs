@@ -4,13 +4,11 @@
 use std::process::Child;
 
 use super::image;
+use super::instance::BEGIN;
 use super::{Host, Instance, Output, Root, eventually};
 
 /// What a guest runs first: it gets itself an address. Its card is down, as in a machine that has just been switched on.
 const INIT: &str = "#!/bin/sh\n/bin/ip link set eth0 up\nexec /bin/udhcpc -f -i eth0 -O mtu -s /lease\n";
-
-/// A script that runs its arguments and does not wait.
-const BEGIN: &str = "exec setsid --fork \"$@\" </dev/null >/dev/null 2>&1\n";
 
 /// A running daemon.
 pub struct Libvirt<'a> {

@@ -3,11 +3,9 @@
 
 use super::cgroup::Cgroup;
 use super::image;
+use super::instance::BEGIN;
 use super::unpacked::unpacked;
 use super::{Host, Instance, eventually};
-
-/// A script that runs its arguments and does not wait.
-const BEGIN: &str = "/run/lxc/begin";
 
 /// LXC, which is no daemon.
 pub struct Lxc<'a> {
@@ -29,7 +27,7 @@ impl<'a> Lxc<'a> {
         let cgroup = Cgroup::in_namespace(host);
         host.sh("mkdir -p /run/lxc/mount").ok();
         // Whoever waits for the output of lxc-attach would wait for the command.
-        host.write(BEGIN, "exec setsid --fork \"$@\" </dev/null >/dev/null 2>&1\n");
+        host.write("/run/lxc/begin", BEGIN);
         Self { host, cgroup }
     }
 
@@ -73,7 +71,7 @@ impl<'a> Lxc<'a> {
             text.strip_suffix('\n').map(str::to_string)
         });
         let attach = format!("{} -n {name} --", program("lxc-attach"));
-        Instance::entered_by(self.host, &attach, &format!("sh {BEGIN} {attach}"), address)
+        Instance::entered_by(self.host, &attach, &format!("sh /run/lxc/begin {attach}"), address)
     }
 
     /// Ends a container.

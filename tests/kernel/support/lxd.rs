@@ -3,6 +3,7 @@
 use std::process::Child;
 
 use super::image::{self, IMAGE};
+use super::instance::BEGIN;
 use super::{Host, Instance, Output, Root, eventually};
 
 /// What a container runs first: it gets itself an address.
@@ -10,9 +11,6 @@ const INIT: &str = "#!/bin/sh\nexec /bin/udhcpc -f -i eth0 -O mtu -s /lease\n";
 
 /// What an image tells of itself.
 const METADATA: &str = "architecture: x86_64\ncreation_date: 1\nproperties:\n  os: busybox\n";
-
-/// A script that runs its arguments and does not wait.
-const BEGIN: &str = "exec setsid --fork \"$@\" </dev/null >/dev/null 2>&1\n";
 
 /// A running daemon.
 pub struct Lxd<'a> {

@@ -146,6 +146,13 @@ impl Namespace {
         self.exec(&format!("ip -j -d {question}")).ok().json_or_empty()
     }
 
+    /// The Ethernet address of a device.
+    #[track_caller]
+    pub fn mac(&self, device: &str) -> String {
+        let link = self.ip_json(&format!("link show dev {device}"));
+        link[0]["address"].as_str().expect("a MAC address").into()
+    }
+
     /// What `tc -j` says, statistics included.
     #[track_caller]
     pub fn tc_json(&self, question: &str) -> Value {

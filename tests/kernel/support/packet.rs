@@ -11,6 +11,16 @@ const IPPROTO_ICMP: u8 = 1;
 const IPPROTO_IPIP: u8 = 4;
 const IPPROTO_UDP: u8 = 17;
 
+/// An Ethernet address in bytes.
+#[track_caller]
+pub fn octets(mac: &str) -> [u8; 6] {
+    let octets: Vec<u8> = mac
+        .split(':')
+        .map(|octet| u8::from_str_radix(octet, 16).expect("hexadecimal"))
+        .collect();
+    octets.try_into().expect("six octets")
+}
+
 /// An inner packet: UDP from one address to another, port 7777.
 #[derive(Debug, Clone, Copy)]
 pub struct Inner {

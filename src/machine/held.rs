@@ -1,0 +1,88 @@
+//! Programs whose instructions nobody here knows, another version's: held for as long as this process lives, so that a step
+//! that replaces or removes one can be taken back; or left alone, where they cannot be held.
+
+use caps::Capability;
+
+use super::{Error, Machine, bpf, privilege};
+use crate::host::Host;
+use crate::object::{Filter, Object, State};
+use crate::plan::Step;
+
+impl Machine {
+    /// Takes hold of the programs whose instructions nobody here knows, for as long as this process lives, so that they can
+    /// be put back when a step is taken back. Then no step needs `CAP_SYS_ADMIN`, which is given up; it alone can take hold
+    /// of a program by its number, and who never had it holds none.
+    ///
+    /// # Errors
+    /// When the privilege cannot be given up.
+    pub fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), Error> {
+        let mut held = self.held.borrow_mut();
+        for filter in state.values().filter_map(unknown) {
+            let link = host.link(&filter.link);
+            let attached = link.and_then(|link| link.program(filter.direction, filter.slot));
+            let program = attached.and_then(|attached| {
+                privilege::raised(&[Capability::CAP_SYS_ADMIN], || bpf::fd_by_id(attached.id)).ok()
+            });
+            held.extend(program.map(|program| (filter.program.digest.clone(), program)));
+        }
+        Ok(privilege::give_up(Capability::CAP_SYS_ADMIN)?)
+    }
+
+    /// Keeps the programs that would be replaced and could not be put back if a step failed; the fan's packets go on by them.
+    /// Gives a sentence about each. Right only where the new programs are for the same mapping and host.
+    pub fn spare(&self, desired: &mut State, owned: &State) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for (key, object) in owned {
+            let Some((filter, wanted)) = self.cannot_be_put_back(object).zip(desired.get_mut(key)) else {
+                continue;
+            };
+            *wanted = object.clone();
+            sentences.push(format!(
+                "{}, and stays: without CAP_SYS_ADMIN it could not be put back if a step failed; to replace it run, as root \
+                 and not through a service: fanctl reload",
+                foreign(filter)
+            ));
+        }
+        sentences
+    }
+
+    /// Why the steps must not be taken: what they replace or remove could not be put back if one of them failed.
+    #[must_use]
+    pub fn irretrievable(&self, steps: &[Step]) -> Vec<String> {
+        let goes = steps.iter().filter_map(|step| match step {
+            Step::Delete(object) | Step::Change { from: object, .. } => Some(object),
+            Step::Create(_) => None,
+        });
+        goes.filter_map(|object| self.cannot_be_put_back(object))
+            .map(|filter| {
+                format!(
+                    "{}, and without CAP_SYS_ADMIN it could not be put back if a step failed; do this as root, not through a \
+                     service",
+                    foreign(filter)
+                )
+            })
+            .collect()
+    }
+
+    /// A filter whose program is not known and not held.
+    fn cannot_be_put_back<'a>(&self, object: &'a Object) -> Option<&'a Filter> {
+        unknown(object).filter(|filter| !self.held.borrow().contains_key(&filter.program.digest))
+    }
+}
+
+/// A filter whose program's instructions are not known.
+fn unknown(object: &Object) -> Option<&Filter> {
+    match object {
+        Object::Filter(filter) if filter.program.program.is_none() => Some(filter),
+        _ => None,
+    }
+}
+
+/// How a sentence about one begins.
+fn foreign(filter: &Filter) -> String {
+    format!(
+        "the {} program of tunnel '{}' is not one that this version of fanctl makes",
+        filter.direction.as_str(),
+        filter.link
+    )
+}

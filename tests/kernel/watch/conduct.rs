@@ -1,0 +1,195 @@
+//! How it runs: it costs nothing, waits for others and is waited for by nobody, and tells systemd what it does.
+
+use std::fs::File;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
+
+use super::{CONFIG, FAN, FILE, FOLLOWS, OTHER, two_fans, write};
+use crate::case::Case;
+use crate::named;
+use crate::support::{Encap, Host, NOBODY, Watcher, eventually};
+
+pub fn cases() -> Vec<Case> {
+    super::none_yet()
+        .once(named![
+            it_does_nothing_while_nothing_happens,
+            it_waits_for_other_commands_and_ends_all_the_same,
+            the_configuration_is_read_again,
+            whoever_does_not_read_its_lines_holds_nobody_up,
+            it_tells_systemd_and_marks_its_lines,
+            it_takes_root_and_a_right_configuration,
+        ])
+        .list()
+}
+
+fn it_does_nothing_while_nothing_happens() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let mut watcher = Watcher::start(&host, CONFIG);
+    host.exec("ip link del fan-250-0-28").ok();
+    watcher.says(&[FAN, "followed: "]);
+    watcher.says_no_more();
+    let ids = |host: &Host| {
+        let links = host.ip_json("link show");
+        let links = links.as_array().expect("links").iter();
+        let mut ids: Vec<String> = links
+            .map(|link| format!("{} {}", link["ifname"], link["ifindex"]))
+            .collect();
+        for direction in ["ingress", "egress"] {
+            let filters = host.tc_json(&format!("filter show dev fan-vx16384000 {direction}"));
+            ids.extend(
+                filters
+                    .as_array()
+                    .expect("filters")
+                    .iter()
+                    .map(|filter| filter["options"]["prog"]["id"].to_string()),
+            );
+        }
+        let objects = host.nft_json("list ruleset");
+        let objects = objects
+            .as_array()
+            .expect("objects")
+            .iter()
+            .filter_map(|object| object.as_object());
+        ids.extend(objects.flat_map(|object| object.values().map(|value| value["handle"].to_string())));
+        ids
+    };
+    // What it costs: its time and that of its children, and how often it had anything to do.
+    let cost = |watcher: &Watcher| {
+        let file = format!("/proc/{}/", watcher.pid());
+        let stat = std::fs::read_to_string(file.clone() + "stat").expect("it runs");
+        let status = std::fs::read_to_string(file + "status").expect("it runs");
+        let switches = status.lines().filter(|line| line.contains("ctxt_switches"));
+        let times = stat.split(' ').skip(13).take(4).map(String::from);
+        times.chain(switches.map(String::from)).collect::<Vec<_>>()
+    };
+    let (before, spent) = (ids(&host), cost(&watcher));
+    let container = host.container("251.0.28.2");
+    watcher.rests();
+    assert_ne!(spent, cost(&watcher), "it looked, because a port came");
+    // Packets are none of its business, nor are those who only look. What the kernel says of a carrier comes late.
+    eventually("it does nothing", || {
+        watcher.says_no_more();
+        let before = cost(&watcher);
+        for _ in 0..20 {
+            container.ping("251.0.28.1").arrives();
+        }
+        host.fanctl("show --json").ok();
+        host.fanctl(&format!("status {CONFIG}")).ok();
+        watcher.says_no_more();
+        (before == cost(&watcher)).then_some(())
+    });
+    host.detach(&container);
+    watcher.says_no_more();
+    assert_eq!(
+        before,
+        ids(&host),
+        "every object is the same as before, not another of the same name"
+    );
+}
+
+fn it_waits_for_other_commands_and_ends_all_the_same() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let mut watcher = Watcher::start(&host, CONFIG);
+    watcher.says(&["following"]);
+    watcher.rests();
+    let hold = || {
+        host.run(|| {
+            let mut files = std::fs::read_dir("/run/fan").expect("the lock's directory");
+            let file = files.next().expect("a lock").expect("an entry").path();
+            let file = File::options().write(true).open(file).expect("the lock");
+            Flock::lock(file, FlockArg::LockExclusive).expect("nobody has it")
+        })
+    };
+    let held = hold();
+    // As it is in the middle of some command.
+    host.ip("link set fan-250-0-28 down");
+    // It tries for the lock, and neither looks nor rests.
+    eventually("it waits for the lock", || {
+        let files = std::fs::read_to_string(format!("/proc/{}/syscall", watcher.pid())).expect("it runs");
+        (!files.contains("ffffffff ")).then_some(())
+    });
+    host.ip(
+        "link set fan-250-0-28 up\n route replace 250.0.0.0/8 dev fan-250-0-28 proto 250 scope link src 250.0.28.1",
+    );
+    drop(held);
+    watcher.says_no_more();
+    let _held = hold();
+    host.ip("link set fan-250-0-28 down");
+    watcher.ends_by(Signal::SIGINT);
+}
+
+fn the_configuration_is_read_again() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let mut watcher = Watcher::start(&host, CONFIG);
+    // It takes effect with the next change.
+    write(&host, Encap::Vxlan, &[("250.0.0.0/8", ""), ("251.0.0.0/8", FOLLOWS)]);
+    host.exec("nft flush ruleset").ok();
+    watcher.says(&[FAN, "gone: ", "fanctl reload puts it right"]);
+    watcher.says(&[OTHER, "followed: fan-251-0-28 is up"]);
+    // A mistake is told once, and what was there before it goes on.
+    host.write(FILE, "[[fun]]\n");
+    host.exec("ip link del fan-251-0-28").ok();
+    watcher.says(&[
+        "/run/fan.toml:1:",
+        "'fun' is unknown",
+        "the configuration from before is followed",
+    ]);
+    watcher.says(&[OTHER, "followed: fan-251-0-28 is up"]);
+    watcher.says_no_more();
+    // A fan that is new in the file is brought up by those who do that, and seen then.
+    write(&host, Encap::Vxlan, &[("251.0.0.0/8", ""), ("252.0.0.0/8", FOLLOWS)]);
+    watcher.signal(Signal::SIGHUP);
+    watcher.notifies("RELOADING=1");
+    watcher.notifies("READY=1");
+    watcher.says(&[FAN, "the configuration has it no more: fanctl reload takes it down"]);
+    watcher.says(&["fan 252.0.0.0/8: it is down, and stays so until: fanctl up -a"]);
+    watcher.says(&["following 252.0.0.0/8, telling of 250.0.0.0/8, 251.0.0.0/8"]);
+    host.fanctl(&format!("reload {CONFIG}")).ok();
+    watcher.says(&[FAN, "it is down"]);
+    watcher.says(&["fan 252.0.0.0/8: it is up"]);
+    watcher.says_no_more();
+}
+
+fn whoever_does_not_read_its_lines_holds_nobody_up() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let mut watcher = Watcher::start(&host, CONFIG);
+    watcher.says(&["following"]);
+    watcher.rests();
+    watcher.fill_its_output();
+    host.exec("nft flush ruleset").ok();
+    watcher.blocks();
+    host.fanctl(&format!("reload {CONFIG}")).ok();
+    watcher.says(&[FAN, "followed: "]);
+    watcher.says(&[OTHER, "it is as it should be"]);
+    watcher.says_no_more();
+}
+
+fn it_tells_systemd_and_marks_its_lines() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let mut watcher = Watcher::start_by_systemd(&host, CONFIG);
+    host.exec("nft flush ruleset").ok();
+    watcher.notifies("STATUS=not as it should be: 251.0.0.0/8");
+    watcher.says_no_more_than(&[
+        "<6>following ",
+        "<5>fan 250.0.0.0/8: gone: ",
+        "<5>fan 250.0.0.0/8: followed: ",
+        "<5>fan 251.0.0.0/8: gone: ",
+    ]);
+    host.ip("link set eth0 down");
+    watcher.says(&["<5>fan 250.0.0.0/8: interface 'eth0' is down"]);
+    host.fanctl("down -e").ok();
+    watcher.says(&["<5>fan 250.0.0.0/8: it is down"]);
+    watcher.ends_by(Signal::SIGTERM);
+}
+
+fn it_takes_root_and_a_right_configuration() {
+    let host = Host::new("alone");
+    host.write(FILE, "[[fan]]\noverlay = \"250\"\n");
+    host.fanctl(&format!("watch {CONFIG}"))
+        .exits(2)
+        .stderr_has(&["the fan lacks its 'underlay'"]);
+    host.fanctl_by(NOBODY, "watch")
+        .failed()
+        .stderr_has(&["verb 'watch'", "takes root"]);
+}
