@@ -13,6 +13,7 @@ pub mod monitor;
 pub mod netfilter;
 pub mod netlink;
 pub mod nft;
+pub mod nftables;
 mod observe;
 pub mod offload;
 pub mod peer;
