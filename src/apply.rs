@@ -3,6 +3,8 @@
 //! The kernel is reached through a closure, so that the real one, a [replay](crate::plan::replay) and "fail at step k"
 //! are one code path.
 
+use std::slice::from_ref;
+
 use crate::plan::Step;
 
 /// A step that could not be done, and why.
@@ -17,16 +19,25 @@ pub struct Failure<E> {
     pub left: Vec<Failed<E>>,
 }
 
-/// Performs the steps in order. When one fails, those before it are taken back.
+/// Performs the steps in order, neighbours that can be one transaction as one: a group happens whole or not at all. When a
+/// step fails, those before it are taken back. Which step of a group it is, shows when they are done one by one.
 ///
 /// # Errors
 /// The step that failed.
-pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Result<(), Box<Failure<E>>> {
-    for (index, step) in steps.iter().enumerate() {
-        if let Err(cause) = perform(step) {
-            let left = take_back(&steps[..index], perform);
-            let failed = (step.clone(), cause);
-            return Err(Box::new(Failure { failed, left }));
+pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&[Step]) -> Result<(), E>) -> Result<(), Box<Failure<E>>> {
+    let mut done = 0;
+    for group in steps.chunk_by(|step, next| step.is_of_nftables() && next.is_of_nftables()) {
+        if group.len() > 1 && perform(group).is_ok() {
+            done += group.len();
+            continue;
+        }
+        for step in group {
+            if let Err(cause) = perform(from_ref(step)) {
+                let left = take_back(&steps[..done], |step| perform(from_ref(step)));
+                let failed = (step.clone(), cause);
+                return Err(Box::new(Failure { failed, left }));
+            }
+            done += 1;
         }
     }
     Ok(())

@@ -179,13 +179,43 @@ impl Ruleset {
         &self.script
     }
 
-    /// The text for kernels that can do less, the one that asks most of them first: such without flowtables
-    /// (`CONFIG_NFT_FLOW_OFFLOAD`), such that cannot tell bridges apart, and such that can do neither. The rules keep their
-    /// digests: it is the same ruleset.
+    /// The text for a kernel that can do no more than this. The rules keep their digests: it is the same ruleset.
     #[must_use]
-    pub fn for_lesser_kernels(&self) -> [String; 3] {
-        let slow = without_flowtable(&self.script);
-        [slow.clone(), for_every_bridge(&self.script), for_every_bridge(&slow)]
+    pub fn script_for(&self, abilities: Abilities) -> String {
+        let mut script = self.script.clone();
+        if !abilities.flowtables {
+            script = without_flowtable(&script);
+        }
+        if !abilities.bridge_names {
+            script = for_every_bridge(&script);
+        }
+        script
+    }
+}
+
+/// What not every kernel can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Flowtables (`CONFIG_NFT_FLOW_OFFLOAD`).
+    pub flowtables: bool,
+    /// Tell bridges apart, by `meta ibrname` (`CONFIG_NFT_BRIDGE_META`).
+    pub bridge_names: bool,
+}
+
+impl Abilities {
+    /// All there can be, the most first.
+    pub const ALL: [Self; 4] = [
+        Self::of(true, true),
+        Self::of(false, true),
+        Self::of(true, false),
+        Self::of(false, false),
+    ];
+
+    const fn of(flowtables: bool, bridge_names: bool) -> Self {
+        Self {
+            flowtables,
+            bridge_names,
+        }
     }
 }
 
@@ -353,7 +383,10 @@ fn routed(fan: &Fan, script: &mut String) {
     chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
 }
 
-/// What a rule does that hands a connection to the flowtable.
+/// The name of the flowtable.
+pub const FLOWTABLE: &str = "between";
+
+/// What a rule does that hands a connection to it.
 const OFFLOAD: &str = "flow add @between ";
 
 /// See [`ruleset`]. What is between two slices passes no NAT, so that nothing is lost with the chains of type nat.
@@ -364,7 +397,7 @@ fn established(fan: &Fan, script: &mut String) {
     let overlay = fan.overlay();
     let _ = write!(
         script,
-        "\tflowtable between {{\n\t\thook ingress priority 0\n\t\tdevices = {{ {} }}\n\t}}\n",
+        "\tflowtable {FLOWTABLE} {{\n\t\thook ingress priority 0\n\t\tdevices = {{ {} }}\n\t}}\n",
         devices(fan)
     );
     let between = format!("ip saddr {overlay} ip daddr {overlay} {OFFLOAD}");
@@ -378,7 +411,7 @@ const HERE: &str = "meta ibrname \"";
 /// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address of our slice
 /// that the bridge does not hold. Docker gives out the slice's first and last address too where the whole overlay is on
 /// link. On a kernel without `meta ibrname` (`CONFIG_NFT_BRIDGE_META`) it holds for all bridges of the host: see
-/// [`Ruleset::for_every_bridge`].
+/// [`Abilities::bridge_names`].
 ///
 /// A tag of VLAN 0 is no tag to those who receive it, so the rules look at what is behind the first one, where the kernel
 /// keeps it (`meta protocol`); of two such tags both are taken off behind our back (`__netif_receive_skb_core`,
@@ -500,7 +533,8 @@ mod tests {
             .replace("counter drop", "counter packets 7 bytes 420 drop")
             .replace("table ip fan-250.0.0.0/8", "table ip fan-250.0.0.0/8 ");
         assert_eq!(Ruleset::new(printed), ours);
-        let [slow, everywhere, least] = ours.for_lesser_kernels();
+        let [all, slow, everywhere, least] = Abilities::ALL.map(|abilities| ours.script_for(abilities));
+        assert_eq!(all, ours.script());
         assert!(
             ours.script()
                 .contains("\t\tmeta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8")

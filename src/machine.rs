@@ -15,6 +15,7 @@ mod neighbour;
 pub mod netfilter;
 pub mod netlink;
 pub mod nft;
+pub mod nftables;
 mod observe;
 pub mod offload;
 pub mod peer;

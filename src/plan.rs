@@ -42,6 +42,15 @@ impl Step {
         }
     }
 
+    /// Whether it is one that nftables does, together with others in one transaction.
+    #[must_use]
+    pub fn is_of_nftables(&self) -> bool {
+        match self {
+            Self::Create(object) | Self::Delete(object) => matches!(object, Object::Firewall(..) | Object::Accept(_)),
+            Self::Change { to, .. } => matches!(to, Object::Firewall(..)),
+        }
+    }
+
     /// The object that the step is about, as it is afterwards or, when deleted, was before.
     #[must_use]
     pub fn object(&self) -> &Object {

@@ -14,7 +14,7 @@ use fanctl::configuration::{Configuration, Source, convert, legacy, toml};
 use fanctl::fan::Fan;
 use fanctl::firewall::{Accept, ForwardChain, Ruleset};
 use fanctl::machine::netlink::Raw;
-use fanctl::machine::{dnsmasq, filter, link, netlink, nft, route, vni};
+use fanctl::machine::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
 use fanctl::mapping::Overlay;
 use fanctl::name::InterfaceName;
 use fanctl::object::{Bridge, Direction, Object, Owner, Tunnel, TunnelKind};
@@ -28,7 +28,7 @@ use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its seeds' directory too.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("config_toml", config_toml),
     ("config_legacy", config_legacy),
     ("arguments", arguments),
@@ -40,6 +40,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("rules", rules),
     ("filters", filters),
     ("vnis", vnis),
+    ("tables", tables),
     ("firewall", firewall),
     ("servers", servers),
 ];
@@ -326,6 +327,14 @@ pub fn filters(data: &[u8]) {
     assert_eq!(decode(&again), Some((Object::Filter(found), attached)));
 }
 
+/// The payload of a table, a chain, a set or a rule of nftables.
+pub fn tables(data: &[u8]) {
+    let all = [data.to_vec()];
+    let tables = nftables::Tables::read(&all, &all, &[], &[]);
+    assert!(tables.ours.len() <= 1, "{tables:?}");
+    assert!(nftables::sketch(&["guard".to_string()], &all).starts_with("chain guard {\n"));
+}
+
 /// The payload of an `RTM_NEWTUNNEL`.
 pub fn vnis(data: &[u8]) {
     if let Some((index, vni)) = vni::decode(data) {
@@ -336,7 +345,6 @@ pub fn vnis(data: &[u8]) {
 /// What `nft list` prints.
 pub fn firewall(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let _ = nft::Chains::read(&text);
     let table = Ruleset::new(text.to_string());
     assert_eq!(Ruleset::new(table.script().to_string()), table);
     for (accept, handle) in nft::accepts(&text) {
@@ -346,7 +354,7 @@ pub fn firewall(data: &[u8]) {
             Accept::from_rule(accept.chain, rule.expect("a rule")),
             Some(accept.clone())
         );
-        let script = nft::deletion(&accept, &text);
+        let script = nft::deletion(&[&accept], &text);
         if let Some(handle) = handle {
             assert!(script.contains(&format!("handle {handle}\n")), "{script}");
         }

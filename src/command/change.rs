@@ -4,6 +4,7 @@
 mod tell;
 
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 
 use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
@@ -313,11 +314,11 @@ impl Change {
     fn go(&mut self, done: &Done, desired: &State) -> Result<(), Error> {
         // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
         let _held = signals::Held::hold();
-        apply(&done.steps, |step| {
-            for line in transcript::lines(step) {
+        apply(&done.steps, |steps| {
+            for line in steps.iter().flat_map(transcript::lines) {
                 self.output.note(&format!("# {line}"));
             }
-            self.machine.perform(step)
+            self.machine.perform(steps)
         })
         .map_err(|failure| Error::Failed(format!("{}; {}", sentence(&failure.failed), outcome(&failure.left))))?;
         if !done.steps.is_empty() {
@@ -355,7 +356,7 @@ impl Change {
 
     /// Takes back steps that succeeded, and tells how that went.
     fn take_back(&self, steps: &[Step]) -> String {
-        outcome(&take_back(steps, |step| self.machine.perform(step)))
+        outcome(&take_back(steps, |step| self.machine.perform(from_ref(step))))
     }
 }
 

@@ -125,7 +125,7 @@ fn without_texts(payload: &[u8]) -> Vec<u8> {
     readable
 }
 
-/// A connection to route netlink in the network namespace of the thread that made it.
+/// A connection to netlink in the network namespace of the thread that made it.
 pub struct Netlink {
     socket: Socket,
     /// The number of the last request. What answers another one is late, and nobody waits for it.
@@ -138,7 +138,15 @@ impl Netlink {
     /// # Errors
     /// When the kernel gives no netlink socket, which it does to anybody unless a sandbox forbids.
     pub fn connect() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Self::connect_to(NETLINK_ROUTE)
+    }
+
+    /// Connects to another part of the kernel that speaks netlink, by its number (`NETLINK_*`, linux/netlink.h).
+    ///
+    /// # Errors
+    /// As above.
+    pub fn connect_to(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;

@@ -1,11 +1,15 @@
-//! The fans' nftables tables, and our rules in iptables' forward chain, read and written by `nft`.
+//! The fans' nftables tables, and our rules in iptables' forward chain, written by `nft`, and read by it where they are not
+//! what we made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::tool;
-use crate::firewall::{Accept, FAMILIES, Forward, ForwardChain, Ruleset, table_name, table_overlay};
+use super::nftables::{Nftables, Tables};
+use super::{Error, tool};
+use crate::fan::Fan;
+use crate::firewall::{Abilities, Accept, FAMILIES, Forward, ForwardChain, Ruleset, ruleset, table_name};
 use crate::mapping::Overlay;
 use crate::object::Object;
+use crate::plan::Step;
 
 /// What nftables holds that matters to us.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,87 +20,79 @@ pub struct Observed {
     pub forward: Forward,
 }
 
-/// Reads our tables, and our rules in iptables' chains.
+/// Reads our tables, and our rules in iptables' chains. `fans` are those that are up: the kernel itself tells which of their
+/// tables are as this version makes them, and what others say is asked of `nft`.
 ///
-/// One run of `nft` tells which chains there are, then one for each that matters: given two tables to list in one run,
-/// nft 1.0.6 reads only the last into its cache and then misses the first.
+/// That takes a run of `nft` for each table or chain: given two tables to list in one run, nft 1.0.6 reads only the last
+/// into its cache and then misses the first.
 ///
-/// A table or chain may go between the two, when another `fanctl` or an administrator takes it away; then all is read
+/// A table or chain may come or go meanwhile, when another `fanctl` or an administrator has a hand in it; then all is read
 /// again, since only together the parts make a true picture.
 ///
 /// # Errors
-/// A sentence from `nft`.
-pub fn observe() -> Result<Observed, String> {
+/// A sentence from `nft`, or what the kernel said.
+pub fn observe(fans: &[&Fan]) -> Result<Observed, Error> {
     const ATTEMPTS: usize = 10;
-    (1..ATTEMPTS).find_map(|_| read().ok()).map_or_else(read, Ok)
+    if tool::find("nft").is_none() {
+        return Err(tool::missing("nft").into());
+    }
+    let nftables = Nftables::connect()?;
+    let read = || {
+        let before = nftables.generation()?;
+        let observed = read(&nftables, fans)?;
+        Ok((observed, before == nftables.generation()?))
+    };
+    let settled = (1..ATTEMPTS).find_map(|_| read().ok().filter(|(_, settled)| *settled));
+    let (observed, _) = settled.map_or_else(read, Ok::<_, Error>)?;
+    Ok(observed)
 }
 
-fn read() -> Result<Observed, String> {
-    let chains = Chains::read(&tool::run("nft", &["list", "chains"], "")?);
+fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
+    let tables = nftables.tables()?;
     let mut objects = Vec::new();
-    for (overlay, families) in &chains.ours {
-        let mut listing = String::new();
-        for family in families {
-            listing += &tool::run("nft", &["list", "table", family, &table_name(*overlay)], "")?;
-        }
-        objects.push(Object::Firewall(*overlay, Ruleset::new(listing)));
+    for (overlay, families) in &tables.ours {
+        let made = fans
+            .iter()
+            .find(|fan| fan.overlay() == *overlay)
+            .map(|fan| ruleset(fan));
+        let made =
+            made.filter(|made| sketch(nftables, &tables, *overlay).is_ok_and(|found| found.as_ref() == Some(made)));
+        let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, Error>)?;
+        objects.push(Object::Firewall(*overlay, ruleset));
     }
     let mut asks_docker_user = false;
-    for chain in &chains.forward {
+    for chain in &tables.forward {
         let listing = tool::run("nft", &["list", "chain", "ip", "filter", &chain.to_string()], "")?;
         asks_docker_user |= asks(&listing, ForwardChain::DockerUser);
         objects.extend(accepts(&listing).map(|(accept, _)| Object::Accept(accept)));
     }
     let forward = Forward {
-        drops: chains.forward_drops,
-        has_docker_user: chains.forward.contains(&ForwardChain::DockerUser),
+        drops: tables.forward_drops,
+        has_docker_user: tables.forward.contains(&ForwardChain::DockerUser),
         asks_docker_user,
     };
     Ok(Observed { objects, forward })
 }
 
-/// Which tables and chains there are.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Chains {
-    /// The families in which there is a table of ours, in the order of [`FAMILIES`].
-    pub ours: BTreeMap<Overlay, Vec<&'static str>>,
-    /// Chains of iptables that are there.
-    pub forward: Vec<ForwardChain>,
-    /// `FORWARD` drops what no rule accepts.
-    pub forward_drops: bool,
+/// What is known of a fan's tables without their text; none when there is more in them than is known so.
+fn sketch(nftables: &Nftables, tables: &Tables, overlay: Overlay) -> Result<Option<Ruleset>, Error> {
+    let mut text = String::new();
+    for family in FAMILIES {
+        let Some(sketch) = nftables.sketch(tables, family, &table_name(overlay))? else {
+            return Ok(None);
+        };
+        text += &sketch;
+    }
+    Ok(Some(Ruleset::new(text)))
 }
 
-impl Chains {
-    /// Reads `nft list chains`.
-    #[must_use]
-    pub fn read(listing: &str) -> Self {
-        let mut chains = Self::default();
-        let (mut is_filter, mut chain) = (false, None);
-        for line in listing.lines().map(str::trim) {
-            let words: Vec<&str> = line.split(' ').collect();
-            match words[..] {
-                ["table", family, name, "{"] => {
-                    is_filter = (family, name) == ("ip", "filter");
-                    let ours = FAMILIES.into_iter().find(|ours| *ours == family);
-                    if let (Some(family), Some(overlay)) = (ours, table_overlay(name)) {
-                        let families = chains.ours.entry(overlay).or_default();
-                        families.push(family);
-                        families.sort_by_key(|family| FAMILIES.iter().position(|ours| ours == family));
-                    }
-                }
-                ["chain", name, "{"] if is_filter => {
-                    chain = ForwardChain::ALL.into_iter().find(|chain| chain.to_string() == name);
-                    chains.forward.extend(chain);
-                }
-                ["type", ..] if chain == Some(ForwardChain::Forward) => {
-                    chains.forward_drops = line.ends_with("policy drop;");
-                }
-                ["}"] => chain = None,
-                _ => {}
-            }
-        }
-        chains
+/// The text of a fan's tables.
+fn list(overlay: Overlay, families: &[&str]) -> Result<Ruleset, Error> {
+    let mut listing = String::new();
+    for family in families {
+        listing += &tool::run("nft", &["list", "table", family, &table_name(overlay)], "")?;
     }
+    Ok(Ruleset::new(listing))
 }
 
 /// Whether a chain is jumped to in a listing.
@@ -125,68 +121,80 @@ fn removal_of(overlay: Overlay) -> String {
     lines.concat()
 }
 
-/// Makes a fan's tables, in place of those that may be there. A kernel takes nothing of a script of which it cannot do all,
-/// and is then asked for less.
+/// Makes and removes tables of fans and rules in iptables' chains, all in one transaction: it happens whole or not at all.
+/// Tables come in place of those that may be there; that there is nothing to remove is as good. A kernel takes nothing of a
+/// script of which it cannot do all, and is then asked for less.
 ///
 /// # Errors
 /// A sentence from `nft`.
-pub fn create_tables(overlay: Overlay, ruleset: &Ruleset) -> Result<(), String> {
-    let create = |script: &str| tool::run("nft", &["-f", "-"], &(removal_of(overlay) + script)).map(drop);
-    let lesser = ruleset.for_lesser_kernels();
-    let first = create(ruleset.script());
-    lesser
-        .iter()
-        .fold(first, |done, script| done.or_else(|_| create(script)))
-}
-
-/// Removes a fan's tables; that there are none is as good.
-///
-/// # Errors
-/// A sentence from `nft`.
-pub fn delete_tables(overlay: Overlay) -> Result<(), String> {
-    tool::run("nft", &["-f", "-"], &removal_of(overlay)).map(drop)
-}
-
-/// Puts our rule at the head of another tool's chain.
-///
-/// # Errors
-/// A sentence from `nft`.
-pub fn create_accept(accept: &Accept) -> Result<(), String> {
-    let script: Vec<String> = accept.insertion().map(|line| line + "\n").collect();
-    tool::run("nft", &["-f", "-"], &script.concat()).map(drop)
-}
-
-/// Takes our rule out again; that it is gone is as good.
-///
-/// # Errors
-/// A sentence from `nft`.
-pub fn delete_accept(accept: &Accept) -> Result<(), String> {
-    let listing = match tool::run("nft", &["-a", "list", "table", "ip", "filter"], "") {
-        Ok(listing) => listing,
-        // That there is no such table is as good as well.
-        Err(said) => {
-            let chains = Chains::read(&tool::run("nft", &["list", "chains", "ip"], "")?);
-            return if chains.forward.is_empty() { Ok(()) } else { Err(said) };
+pub fn carry_out(steps: &[Step]) -> Result<(), String> {
+    let gone: Vec<&Accept> = steps.iter().filter_map(deleted).collect();
+    let deletion = match &gone[..] {
+        [] => String::new(),
+        gone => deletion(gone, &filter_table()?),
+    };
+    let run = |abilities| {
+        let parts = steps.iter().map(|step| part(step, abilities));
+        let script: String = std::iter::once(deletion.clone()).chain(parts).collect();
+        match script.as_str() {
+            "" => Ok(()),
+            script => tool::run("nft", &["-f", "-"], script).map(drop),
         }
     };
-    match deletion(accept, &listing) {
-        script if script.is_empty() => Ok(()),
-        script => tool::run("nft", &["-f", "-"], &script).map(drop),
+    let lacks_one = |said: &String| LACKS.iter().any(|reason| said.contains(reason));
+    let mut kernels = Abilities::ALL.into_iter();
+    let first = kernels.next().map_or(Ok(()), run);
+    kernels.fold(first, |done, abilities| match done {
+        Err(said) if lacks_one(&said) => run(abilities),
+        done => done,
+    })
+}
+
+/// What `nft` says of an expression or a flowtable that the kernel does not know (`ENOENT`, `EOPNOTSUPP`).
+const LACKS: [&str; 2] = ["No such file or directory", "Operation not supported"];
+
+fn deleted(step: &Step) -> Option<&Accept> {
+    match step {
+        Step::Delete(Object::Accept(accept)) => Some(accept),
+        _ => None,
     }
 }
 
-/// What takes our rule out of the table that is listed with handles, and Docker's chain with it where it was the last. All
-/// of it goes at once or nothing does; by its handle, so that nothing goes that was not listed.
+/// What a step is to `nft`, but for the removal of rules, which takes their handles.
+fn part(step: &Step, abilities: Abilities) -> String {
+    match step {
+        Step::Create(Object::Firewall(overlay, ruleset))
+        | Step::Change {
+            to: Object::Firewall(overlay, ruleset),
+            ..
+        } => removal_of(*overlay) + &ruleset.script_for(abilities),
+        Step::Delete(Object::Firewall(overlay, _)) => removal_of(*overlay),
+        Step::Create(Object::Accept(accept)) => accept.insertion().map(|line| line + "\n").collect(),
+        _ => String::new(),
+    }
+}
+
+/// iptables' table with the handles of what is in it; nothing when there is none.
+fn filter_table() -> Result<String, String> {
+    tool::run("nft", &["-a", "list", "table", "ip", "filter"], "").or_else(|said| {
+        let tables = Nftables::connect().map_err(|error| error.to_string())?.tables();
+        let is_gone = tables.is_ok_and(|tables| tables.forward.is_empty());
+        if is_gone { Ok(String::new()) } else { Err(said) }
+    })
+}
+
+/// What takes rules of ours out of the table that is listed with handles, and Docker's chain with them where they were the
+/// last. All of it goes at once or nothing does; by their handles, so that nothing goes that was not listed.
 #[must_use]
-pub fn deletion(accept: &Accept, listing: &str) -> String {
-    let handles: BTreeSet<u64> = accepts(listing)
-        .filter(|(found, _)| found == accept)
-        .filter_map(|(_, handle)| handle)
+pub fn deletion(gone: &[&Accept], listing: &str) -> String {
+    let handles: BTreeMap<u64, ForwardChain> = accepts(listing)
+        .filter(|(found, _)| gone.contains(&found))
+        .filter_map(|(found, handle)| Some((handle?, found.chain)))
         .collect();
-    let delete = |handle| format!("delete rule ip filter {} handle {handle}\n", accept.chain);
-    let mut script = handles.iter().map(delete).collect::<Vec<_>>().concat();
-    if accept.chain == ForwardChain::DockerUser {
-        let is_left = |line: &&str| handle(line).is_none_or(|handle| !handles.contains(&handle));
+    let delete = |(handle, chain)| format!("delete rule ip filter {chain} handle {handle}\n");
+    let mut script: String = handles.iter().map(delete).collect();
+    if gone.iter().any(|accept| accept.chain == ForwardChain::DockerUser) {
+        let is_left = |line: &&str| handle(line).is_none_or(|handle| !handles.contains_key(&handle));
         let rest: Vec<&str> = listing
             .lines()
             .filter(is_left)
@@ -224,26 +232,6 @@ mod tests {
     use super::*;
     use crate::firewall::Way;
 
-    const CHAINS: &str = "table bridge fan-250.0.0.0/8 {\n\tchain ports {\n\t\ttype filter hook prerouting priority \
-                          filter; policy accept;\n\t}\n}\ntable bridge filter {\n\tchain FORWARD {\n\t\ttype filter hook \
-                          forward priority filter; policy accept;\n\t}\n}\ntable ip fan-250.0.0.0/8 {\n\tchain guard {\n\t\ttype filter hook prerouting priority dstnat + \
-                          10; policy accept;\n\t}\n}\ntable ip filter {\n\tchain DOCKER-USER {\n\t}\n\tchain FORWARD \
-                          {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\ntable ip mine \
-                          {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n";
-
-    #[test]
-    fn chains_are_read_as_nft_lists_them() {
-        let chains = Chains::read(CHAINS);
-        assert_eq!(
-            chains.ours,
-            BTreeMap::from([("250".parse().unwrap(), vec!["ip", "bridge"])])
-        );
-        assert_eq!(chains.forward, [ForwardChain::DockerUser, ForwardChain::Forward]);
-        assert!(chains.forward_drops);
-        assert!(!Chains::read(&CHAINS.replace("policy drop", "policy accept")).forward_drops);
-        assert_eq!(Chains::read(""), Chains::default());
-    }
-
     #[test]
     fn dockers_chain_is_taken_away_where_it_is_nobodys() {
         let alone = "table ip filter {\n\tchain DOCKER-USER {\n\t}\n}\n";
@@ -277,10 +265,12 @@ mod tests {
         };
         let alone = listing(&line(&ours, 4));
         let gone = "delete rule ip filter DOCKER-USER handle 4\n";
-        assert_eq!(deletion(&ours, &alone), format!("{gone}delete table ip filter\n"));
-        let beside = listing(&(line(&theirs, 14) + &line(&ours, 4)));
-        assert_eq!(deletion(&ours, &beside), gone);
-        assert_eq!(deletion(&accept("250", Way::To), &alone), "");
+        assert_eq!(deletion(&[&ours], &alone), format!("{gone}delete table ip filter\n"));
+        let beside = listing(&(line(&theirs, 24) + &line(&ours, 4)));
+        assert_eq!(deletion(&[&ours], &beside), gone);
+        let both = format!("{gone}delete rule ip filter DOCKER-USER handle 24\ndelete table ip filter\n");
+        assert_eq!(deletion(&[&theirs, &ours], &beside), both);
+        assert_eq!(deletion(&[&accept("250", Way::To)], &alone), "");
     }
 
     #[test]

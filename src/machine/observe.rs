@@ -12,8 +12,8 @@ use rtnetlink::RouteMessageBuilder;
 
 use super::{Error, Machine, Scope, dnsmasq, filter, link, nft, privilege, route, sysctl, tool, vni};
 use crate::desire;
+use crate::fan::Fan;
 use crate::host::{Host, LinkKind};
-use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Direction, Object, State, Tunnel};
 
@@ -38,7 +38,7 @@ impl Machine {
             host.dnsmasq = tool::find("dnsmasq").is_some();
             objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
             if host.privileged {
-                let firewall = nft::observe()?;
+                let firewall = nft::observe(&fans(&objects))?;
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
                 objects.extend(firewall.objects);
             }
@@ -104,12 +104,9 @@ impl Machine {
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let bridges: BTreeMap<InterfaceName, Overlay> = objects
-            .iter()
-            .filter_map(|object| match object {
-                Object::Bridge(Bridge { fan, .. }) => Some((fan.bridge.clone(), fan.overlay())),
-                _ => None,
-            })
+        let bridges = fans(objects)
+            .into_iter()
+            .map(|fan| (fan.bridge.clone(), fan.overlay()))
             .collect();
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         for answer in self.netlink.dump(&Message::GetRoute(question))? {
@@ -181,4 +178,15 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// The fans that are up, by their bridges.
+fn fans(objects: &[Object]) -> Vec<&Fan> {
+    objects
+        .iter()
+        .filter_map(|object| match object {
+            Object::Bridge(Bridge { fan, .. }) => Some(fan),
+            _ => None,
+        })
+        .collect()
 }

@@ -14,11 +14,19 @@ use crate::object::{Bridge, Filter, Object, Tunnel, TunnelKind};
 use crate::plan::Step;
 
 impl Machine {
-    /// Does one step. Deleting what is gone succeeds; creating what is there fails, since the plan saw none.
+    /// Does one step, or several that are [nftables'](Step::is_of_nftables), in one transaction. Deleting what is gone succeeds;
+    /// creating what is there fails, since the plan saw none.
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn perform(&self, step: &Step) -> Result<(), Error> {
+    pub fn perform(&self, steps: &[Step]) -> Result<(), Error> {
+        if steps.iter().all(Step::is_of_nftables) {
+            return Ok(nft::carry_out(steps)?);
+        }
+        steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn step(&self, step: &Step) -> Result<(), Error> {
         match step {
             Step::Create(object) => self.create(object),
             Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
@@ -56,8 +64,7 @@ impl Machine {
                     .send(&Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
-            Object::Firewall(overlay, ruleset) => nft::create_tables(*overlay, ruleset)?,
-            Object::Accept(accept) => nft::create_accept(accept)?,
+            Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Create(object.clone())])?,
             Object::Up(_, link) => self
                 .netlink
                 .send(&link::set_up(index(link)?, true), 0)
@@ -96,7 +103,6 @@ impl Machine {
                 }
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
-            Object::Firewall(overlay, ruleset) => nft::create_tables(*overlay, ruleset)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink
@@ -128,8 +134,7 @@ impl Machine {
                     .send(&Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
             }
             Object::Filter(filter) => self.detach(filter)?,
-            Object::Firewall(overlay, _) => nft::delete_tables(*overlay)?,
-            Object::Accept(accept) => nft::delete_accept(accept)?,
+            Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Delete(object.clone())])?,
             Object::Up(_, link) => self.netlink.send(&link::set_up(index(link)?, false), 0)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);

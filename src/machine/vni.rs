@@ -38,7 +38,7 @@ pub fn encode(index: u32, vni: u32) -> Vec<u8> {
 }
 
 /// The attributes in some bytes: kind without flags, and value.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let &[a, b, c, d] = bytes.first_chunk::<4>()?;
         let len = usize::from(u16::from_ne_bytes([a, b]));

@@ -252,11 +252,13 @@ proptest! {
     fn a_step_that_fails_leaves_the_start((observed, _) in any_state(), (desired, _) in any_state()) {
         let steps = diff(&observed, &desired);
         for fails in 0..steps.len() {
-            let (mut state, mut count) = (observed.clone(), 0);
-            let outcome = apply(&steps, |step| {
-                count += 1;
-                if count == fails + 1 { return Err("no") }
-                replay(&mut state, step);
+            let (mut state, mut failed) = (observed.clone(), false);
+            let outcome = apply(&steps, |group| {
+                if !failed && group.contains(&steps[fails]) {
+                    failed = group.len() == 1;
+                    return Err("no")
+                }
+                for step in group { replay(&mut state, step) }
                 Ok(())
             });
             let failure = outcome.unwrap_err();
