@@ -179,6 +179,11 @@ impl Ruleset {
         &self.script
     }
 
+    /// The devices of the flowtable, if it has one.
+    pub fn devices(&self) -> impl Iterator<Item = InterfaceName> {
+        self.devices.iter().flatten().filter_map(|name| name.parse().ok())
+    }
+
     /// The text for a kernel that can do no more than this. The rules keep their digests: it is the same ruleset.
     #[must_use]
     pub fn script_for(&self, abilities: Abilities) -> String {
@@ -293,7 +298,7 @@ impl fmt::Debug for Ruleset {
 /// second packet on. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
 ///
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
-/// of the fan, says neither that it comes from another slice nor that it comes from the host. See [`ports`].
+/// of the fan, says neither that it comes from another slice nor that it comes from the host. See `ports`.
 ///
 /// Every packet passes these chains, so what most of them need stands first, and what is dear to ask last.
 #[must_use]
@@ -389,7 +394,7 @@ pub const FLOWTABLE: &str = "between";
 /// What a rule does that hands a connection to it.
 const OFFLOAD: &str = "flow add @between ";
 
-/// See [`ruleset`]. What is between two slices passes no NAT, so that nothing is lost with the chains of type nat.
+/// What is between two slices passes no NAT, so that nothing is lost with the chains of type nat.
 fn established(fan: &Fan, script: &mut String) {
     if fan.encapsulation != Encapsulation::Ipip || !fan.flowtable {
         return;

@@ -10,20 +10,11 @@ use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use serde::{Deserialize, Serialize};
+
+use crate::figures::commands::Cost;
 
 /// The word that makes this program measure one command and print the result.
 pub const ONCE: &str = "--measure-once";
-
-/// One run of a command, of the programs that it ran too.
-#[derive(Clone, Copy, Deserialize, Serialize)]
-pub struct Cost {
-    pub milliseconds: f64,
-    /// Of processor time.
-    pub cpu_milliseconds: f64,
-    /// The largest resident set of any of them.
-    pub kib: i64,
-}
 
 /// Runs a command in a process that runs nothing else, because the kernel tells the memory of all children together.
 pub fn measure(words: &[&str], input: Option<&Path>) -> Result<Cost, Box<dyn Error>> {
@@ -40,7 +31,7 @@ pub fn measure(words: &[&str], input: Option<&Path>) -> Result<Cost, Box<dyn Err
 }
 
 /// The other half: runs a command and prints what it cost.
-pub fn measure_here(words: &[String]) -> Result<(), Box<dyn Error>> {
+pub fn measure_here(words: &[&str]) -> Result<(), Box<dyn Error>> {
     let [program, arguments @ ..] = words else {
         return Err("there is nothing to measure".into());
     };

@@ -1,8 +1,11 @@
-//! What the commands cost: wall time, processor time and memory of `up`, `show`, `down` and `map`, with 1, 10 and 100 fans
-//! on a host, beside a script that makes the same with a process for each object. All of it in a network namespace that
-//! ends with the measurement. Numbers, not a test: nothing fails for being slow. Run as root: `make bench`.
+//! What the commands cost: wall time, processor time, memory and processes of `up`, `show`, `down` and `map`, with 1, 10 and
+//! 100 fans on a host, beside a script that makes the same with a process for each object. All of it in a network namespace
+//! that ends with the measurement. Numbers, not a test: nothing fails for being slow. Run as root: `make bench`. As a
+//! test (`cargo test --bench commands`) it only sees whether everything runs.
 
 mod cost;
+mod object;
+mod processes;
 mod script;
 
 #[path = "../figures/mod.rs"]
@@ -15,7 +18,7 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{BufWriter, Write};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -23,29 +26,61 @@ use fanctl::mapping::{Mapping, Overlay, Underlay};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use cost::{Cost, measure};
-use figures::sample::Summary;
-use figures::table::{digits, markdown};
+use cost::measure;
+use figures::commands::{Commands, Row};
+use script::Kit;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const FANCTL: &str = env!("CARGO_BIN_EXE_fanctl");
-/// Fans on the host, besides the one that comes and goes.
-const OTHERS: [usize; 3] = [0, 9, 99];
-/// How often each command is measured.
-const RUNS: usize = 20;
-const ADDRESSES: u32 = 1_000_000;
+
+/// How much to do.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Fans on the host, besides the one that comes and goes.
+    others: &'static [usize],
+    /// How often each command is measured.
+    runs: usize,
+    /// What `map` gets to read.
+    addresses: u32,
+    /// How often the mapping is asked.
+    mappings: u32,
+}
+
+const WHOLE: Plan = Plan {
+    others: &[0, 9, 99],
+    runs: 20,
+    addresses: 1_000_000,
+    mappings: 100_000_000,
+};
+const SMOKE: Plan = Plan {
+    others: &[0, 2],
+    runs: 1,
+    addresses: 1000,
+    mappings: 1000,
+};
 
 fn main() -> ExitCode {
-    // `cargo bench` passes --bench.
-    let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<String> = env::args().skip(1).collect();
+    // `cargo bench` passes --bench; `cargo test` passes what it was told to look for.
+    let is_test = !words.iter().any(|word| word == "--bench");
+    let words: Vec<&str> = words
+        .iter()
+        .map(String::as_str)
+        .filter(|word| *word != "--bench")
+        .collect();
     let done = match &words[..] {
-        [first, command @ ..] if first == cost::ONCE => cost::measure_here(command),
-        [] => bench(None, RUNS),
-        [directory] => bench(Some(Path::new(directory)), RUNS),
+        [first, command @ ..] if *first == cost::ONCE => cost::measure_here(command),
+        _ if is_test => smoke(),
+        [] => bench(WHOLE, None),
+        ["--smoke"] => bench(SMOKE, None),
+        ["--smoke", directory] => bench(SMOKE, Some(Path::new(directory))),
+        [directory] => bench(WHOLE, Some(Path::new(directory))),
         [directory, runs, ..] => match runs.parse() {
-            Ok(runs) => bench(Some(Path::new(directory)), runs),
-            Err(_) => Err(format!("'{runs}' is no number of runs; usage: commands [DIRECTORY [RUNS]]").into()),
+            Ok(runs) => bench(Plan { runs, ..WHOLE }, Some(Path::new(directory))),
+            Err(_) => {
+                Err(format!("'{runs}' is no number of runs; usage: commands [--smoke] [DIRECTORY [RUNS]]").into())
+            }
         },
     };
     match done {
@@ -57,43 +92,51 @@ fn main() -> ExitCode {
     }
 }
 
-/// A row of the table.
-struct Row {
-    command: String,
-    fans: usize,
-    processes: usize,
-    runs: Vec<Cost>,
+/// Whether everything runs, the figures being nobody's.
+fn smoke() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return bench(SMOKE, None);
+    }
+    println!("commands: not run: needs root");
+    Ok(())
 }
 
-fn bench(directory: Option<&Path>, runs: usize) -> Result<()> {
+fn bench(plan: Plan, directory: Option<&Path>) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err("measuring up and down takes root; try: sudo make bench".into());
     }
     enter_a_namespace()?;
+    let (scratch, encap) = (Path::new(env!("CARGO_TARGET_TMPDIR")), encap()?);
+    let kit = Kit::new(scratch)?;
     let mut rows = vec![];
     let mut there = 0;
-    for others in OTHERS {
+    for &others in plan.others {
+        eprintln!("commands: {} fans", others + 1);
         for number in there..others {
-            fanctl(&format!("up {}.0.0.0/8 eth0/16 {}", overlay(number), encap()?))?;
+            fanctl(&format!("up {}.0.0.0/8 eth0/16 {encap}", overlay(number)))?;
         }
         there = others;
-        rows.extend(measure_with(others, runs)?);
+        rows.extend(measure_with(others, plan.runs, encap, &kit)?);
     }
     fanctl("down -e")?;
-    let addresses = addresses()?;
-    rows.push(Row {
-        command: format!("map, {ADDRESSES} addresses from a file"),
-        fans: 0,
-        processes: 1,
-        runs: (0..runs.div_ceil(4))
-            .map(|_| measure(&[FANCTL, "map", "250.0.0.0/8", "172.30.0.0/16", "-"], Some(&addresses)))
-            .collect::<Result<_>>()?,
-    });
+    rows.push(map(plan, &addresses(scratch, plan.addresses)?)?);
     fanctl::lock::forget(Path::new("/proc/self/ns/net"));
 
-    let page = page(&rows, runs)?;
+    let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout;
+    let commands = Commands {
+        taken: String::from_utf8(date)?.trim().into(),
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().into(),
+        rows,
+        mapping: nanoseconds_of_mapping(plan.mappings)?,
+    };
+    let page = commands.page("commands.svg");
     print!("{page}");
     if let Some(directory) = directory {
+        fs::write(
+            directory.join("commands.json"),
+            serde_json::to_string_pretty(&commands)? + "\n",
+        )?;
+        fs::write(directory.join("commands.svg"), commands.plot())?;
         fs::write(directory.join("commands.md"), page)?;
     }
     Ok(())
@@ -139,84 +182,94 @@ fn encap() -> Result<&'static str> {
     Ok("--encap ipip")
 }
 
-fn measure_with(others: usize, runs: usize) -> Result<Vec<Row>> {
-    let fans = others + 1;
-    let up = format!("up 250.0.0.0/8 eth0/16 {}", encap()?);
+fn measure_with(others: usize, runs: usize, encap: &str, kit: &Kit) -> Result<Vec<Row>> {
+    let up = format!("up 250.0.0.0/8 eth0/16 {encap}");
     let down = "down 250.0.0.0/8 eth0/16";
-    let make = script::of(&dry_run(&up)?);
+    let make = kit.script(&dry_run(&up)?)?;
     fanctl(&up)?;
-    let unmake = script::of(&dry_run(down)?);
+    let unmake = kit.script(&dry_run(down)?)?;
+    let made = witness()?;
     fanctl(down)?;
-    let row = |command: &str, processes| Row {
-        command: command.into(),
-        fans,
-        processes,
-        runs: vec![],
-    };
-    // `up` and `down` call nft.
-    let mut rows = [
-        row("up, a new fan", 2),
-        row("up, one that is right", 2),
-        row("show", 2),
-        row("down", 2),
-        row("up, by a script", script::processes(&make)),
-        row("down, by a script", script::processes(&unmake)),
+    let of_fanctl = |words: &'static str| std::iter::once(FANCTL).chain(words.split(' ')).collect();
+    let up: Vec<&str> = std::iter::once(FANCTL).chain(up.split(' ')).collect();
+    // What one makes the next takes away.
+    let commands: [(&str, Vec<&str>); 6] = [
+        ("up", up.clone()),
+        ("up again", up),
+        ("show", of_fanctl("show")),
+        ("down", of_fanctl(down)),
+        ("up by script", vec!["sh", "-c", &make]),
+        ("down by script", vec!["sh", "-c", &unmake]),
     ];
-    for _ in 0..runs {
-        let words = [up.as_str(), up.as_str(), "show", down].map(|words| {
-            let words: Vec<&str> = std::iter::once(FANCTL).chain(words.split(' ')).collect();
-            words
+    let mut rows = vec![];
+    for (name, words) in &commands {
+        rows.push(Row {
+            command: (*name).into(),
+            fans: others + 1,
+            processes: processes::count(words)?,
+            runs: vec![],
         });
-        for (row, words) in rows.iter_mut().zip(&words) {
-            row.runs.push(measure(words, None)?);
-        }
-        for (row, script) in rows[4..].iter_mut().zip([&make, &unmake]) {
-            row.runs.push(measure(&["sh", "-c", script], None)?);
+        if *name == "up by script" && witness()? != made {
+            return Err(format!("the script makes something else:\n{}\nand fanctl:\n{made}", witness()?).into());
         }
     }
-    Ok(rows.into())
+    for _ in 0..runs {
+        for (row, (_, words)) in rows.iter_mut().zip(&commands) {
+            row.runs.push(measure(words, None)?);
+        }
+    }
+    Ok(rows)
 }
 
-fn page(rows: &[Row], runs: usize) -> Result<String> {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let headings = ["", "fans", "processes", "ms", "± %", "CPU ms", "MiB"].map(String::from);
-    let lines = rows.iter().filter_map(|row| {
-        let of = |pick: fn(&Cost) -> f64| Summary::of(&row.runs.iter().map(pick).collect::<Vec<_>>());
-        let (time, cpu) = (of(|run| run.milliseconds)?, of(|run| run.cpu_milliseconds)?);
-        #[expect(clippy::cast_precision_loss, reason = "memory is less than 2^52 KiB")]
-        let memory = of(|run| run.kib as f64 / 1024.0)?;
-        Some(vec![
-            row.command.clone(),
-            row.fans.to_string(),
-            row.processes.to_string(),
-            digits(time.median),
-            format!("{:.0}", time.spread()),
-            digits(cpu.median),
-            digits(memory.most),
-        ])
-    });
-    let table = markdown(&headings, &lines.collect::<Vec<_>>());
-    let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout;
-    Ok(format!(
-        "# The commands\n\nTaken {} on Linux {}, by the clock, `make bench`. Medians of {runs} runs, ± half the range; the \
-         most memory of any process. The number of\nfans includes the one that comes and goes. A script makes the same \
-         objects with a process each.\n\n{table}\nThe mapping as a function, an address to its host: {:.1} ns.\n",
-        String::from_utf8(date)?.trim(),
-        kernel.trim(),
-        nanoseconds_of_mapping()?,
-    ))
+/// What there is, as `ip`, `tc`, `bridge` and `nft` see it, without counters and what the kernel numbers.
+fn witness() -> Result<String> {
+    let questions = "ip -br link; ip -br -4 address; ip -4 route show table all; ip rule; bridge vni; nft list ruleset
+        for d in fan-ipip fan-vx16384000; do tc filter show dev $d ingress; tc filter show dev $d egress; done 2>/dev/null
+        sysctl -a --pattern 'net.ipv4.conf.fan.*(forwarding|send_redirects)'";
+    let output = Command::new("sh").args(["-c", questions]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let words = |line: &str| -> Option<String> {
+        let is_program = line.contains("direct-action");
+        let kept: Vec<&str> = line
+            .split_whitespace()
+            .map(|word| word.split('@').next().unwrap_or(word))
+            .collect();
+        let line = if is_program {
+            "a program".to_string()
+        } else {
+            kept.join(" ")
+        };
+        let counted = line.contains("counter packets ").then(|| {
+            let (before, rest) = line.split_once("counter packets ").unwrap_or_default();
+            format!("{before}counter {}", rest.splitn(4, ' ').nth(3).unwrap_or_default())
+        });
+        Some(counted.unwrap_or(line)).filter(|line| !line.is_empty() && !line.starts_with("filter "))
+    };
+    let mut lines: Vec<String> = text.lines().filter_map(words).collect();
+    lines.sort_unstable();
+    Ok(lines.join("\n"))
 }
 
-/// Nanoseconds that `Mapping::host` takes, over a hundred million addresses.
-fn nanoseconds_of_mapping() -> Result<f64> {
-    const COUNT: u32 = 100_000_000;
+fn map(plan: Plan, addresses: &Path) -> Result<Row> {
+    let words = [FANCTL, "map", "250.0.0.0/8", "172.30.0.0/16", "-"];
+    let runs = (0..plan.runs.div_ceil(4)).map(|_| measure(&words, Some(addresses)));
+    Ok(Row {
+        command: format!("map, {} addresses from a file", plan.addresses),
+        fans: 0,
+        processes: 1,
+        runs: runs.collect::<Result<_>>()?,
+    })
+}
+
+/// Nanoseconds that `Mapping::host` takes, over so many addresses.
+fn nanoseconds_of_mapping(count: u32) -> Result<f64> {
     let overlay = Overlay::new("250.0.0.0/8".parse()?)?;
     let mapping = Mapping::new(overlay, Underlay::containing("172.30.0.0".parse()?, 16)?)?;
     let begun = Instant::now();
-    for number in 0..COUNT {
+    for number in 0..count {
         black_box(mapping.host(Ipv4Addr::from(black_box(0xfa00_0000 | (number & 0x00ff_ffff)))));
     }
-    Ok(begun.elapsed().as_secs_f64() / f64::from(COUNT) * 1e9)
+    Ok(begun.elapsed().as_secs_f64() / f64::from(count) * 1e9)
 }
 
 fn fanctl(words: &str) -> Result<()> {
@@ -241,10 +294,10 @@ fn succeed(command: &mut Command) -> Result<()> {
 }
 
 /// A file of addresses, half of hosts and half of containers.
-fn addresses() -> Result<std::path::PathBuf> {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("addresses");
+fn addresses(directory: &Path, count: u32) -> Result<PathBuf> {
+    let path = directory.join("addresses");
     let mut file = BufWriter::new(File::create(&path)?);
-    for number in 0..ADDRESSES / 2 {
+    for number in 0..count / 2 {
         let [_, a, b, c] = number.to_be_bytes();
         writeln!(file, "172.30.{b}.{c}\n250.{a}.{b}.{c}")?;
     }

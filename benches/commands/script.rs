@@ -1,37 +1,96 @@
-//! The same as `fanctl up` and `down` make, by a script of `ip`, `tc`, `nft` and `sysctl` calls: the lines that
+//! The same as `fanctl up` and `down` make, by a script of `ip`, `tc`, `bridge`, `nft` and `sysctl` calls: the lines that
 //! `--dry-run` prints, a process each, as the original fanctl, a shell script, worked.
 
-/// The programs that the lines call.
-const PROGRAMS: [&str; 5] = ["ip", "tc", "nft", "bridge", "sysctl"];
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-/// Turns what `--dry-run` printed into a script that runs.
-pub fn of(dry_run: &str) -> String {
-    std::iter::once("set -e".to_string())
-        .chain(dry_run.lines().map(runnable))
-        .map(|line| line + "\n")
-        .collect()
+use fanctl::fan::Fan;
+use fanctl::program;
+
+use crate::object;
+
+/// What a script cannot make up as it runs.
+pub struct Kit<'a> {
+    /// Where the object files of the programs are.
+    pub directory: &'a Path,
+    /// The kernel can tell bridges apart in nftables (`meta ibrname`); a script has no second try.
+    pub knows_bridges: bool,
 }
 
-/// Our programs cannot be had from a line, so a one-instruction program of tc's own stands in for each: the script has it
-/// easier. nft deletes a rule by a number that a script would have to look up, so here the chain, which is ours alone, is
-/// flushed. And quotes of nftables are not for the
-/// shell, unless the line has quotes for it.
-fn runnable(line: &str) -> String {
-    if let Some((filter, _)) = line.split_once(" direct-action object-pinned PROGRAM") {
-        return filter.replacen(" bpf", " bpf bytecode '1,6 0 0 0,'", 1);
+impl<'a> Kit<'a> {
+    /// Tries what this kernel can.
+    pub fn new(directory: &'a Path) -> Result<Self, Box<dyn Error>> {
+        let table = "table bridge probe { chain probe { meta ibrname \"probe\" accept; }; }";
+        let mut attempt = Command::new("nft");
+        attempt.args(["--check", table]).stderr(Stdio::null());
+        Ok(Self {
+            directory,
+            knows_bridges: attempt.status()?.success(),
+        })
     }
-    if let Some(rule) = line.strip_prefix("nft delete rule ") {
-        let chain: Vec<&str> = rule.split(' ').take(3).collect();
-        return format!("nft flush chain {}", chain.join(" "));
-    }
-    match line.strip_prefix("nft ") {
-        Some(rule) if !rule.starts_with(['-', '\'']) => format!("nft '{rule}'"),
-        _ => line.to_string(),
-    }
-}
 
-/// How many processes a script starts, its shell counted.
-pub fn processes(script: &str) -> usize {
-    let is_call = |line: &&str| PROGRAMS.iter().any(|program| line.starts_with(&format!("{program} ")));
-    1 + script.lines().filter(is_call).count()
+    /// Turns what `--dry-run` printed into a script that runs.
+    pub fn script(&self, dry_run: &str) -> Result<String, Box<dyn Error>> {
+        self.write_objects(dry_run)?;
+        let lines = dry_run.lines().map(|line| self.runnable(line) + "\n");
+        Ok(std::iter::once("set -e\n".to_string()).chain(lines).collect())
+    }
+
+    /// Writes the programs of the fan that the lines make: its bridge has the label that tells it.
+    fn write_objects(&self, dry_run: &str) -> Result<(), Box<dyn Error>> {
+        let label = dry_run.lines().find_map(|line| {
+            let (device, alias) = line.strip_prefix("ip link set ")?.split_once(" alias '")?;
+            Fan::from_label(&device.split(' ').next()?.parse().ok()?, alias.trim_end_matches('\''))
+        });
+        let Some(fan) = label else { return Ok(()) };
+        for (name, program) in [
+            ("ingress", program::ingress(&fan.spec())),
+            ("egress", program::egress(&fan.spec())),
+            ("refuse", program::refuse()),
+        ] {
+            fs::write(self.file(name), object::of(&program))?;
+        }
+        Ok(())
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.join(format!("{name}.o"))
+    }
+
+    /// A rule is deleted by its number, which a script has to look up; and the quotes of nftables are not for the shell, unless
+    /// the line has quotes for it.
+    fn runnable(&self, line: &str) -> String {
+        if let Some((filter, comment)) = line.split_once(" direct-action object-pinned PROGRAM") {
+            let is_refusal = comment.ends_with("a program that drops: fanctl show --program");
+            let name = match (is_refusal, filter.contains(" ingress ")) {
+                (true, _) => "refuse",
+                (false, true) => "ingress",
+                (false, false) => "egress",
+            };
+            let (file, section) = (self.file(name), object::SECTION);
+            return format!(
+                "{filter} direct-action object-file {} section {section}",
+                file.display()
+            );
+        }
+        if let Some(rule) = line.strip_prefix("nft delete rule ") {
+            let words: Vec<&str> = rule.split(' ').collect();
+            let (chain, interface) = (words[..3].join(" "), words[3..5].join(" "));
+            let (_, comment) = rule.split_once(" comment ").unwrap_or_default();
+            let wanted = format!("{interface}.*{}", comment.replace('/', "\\/"));
+            return format!(
+                "nft delete rule {chain} handle $(nft -a list chain {chain} | sed -n '/{wanted}/s/.*handle //p')"
+            );
+        }
+        match line.strip_prefix("nft ") {
+            Some(rule) if !rule.starts_with(['-', '\'']) => format!("nft '{rule}'"),
+            _ if self.knows_bridges => line.to_string(),
+            _ => match line.split_once("meta ibrname \"") {
+                Some((before, rest)) => before.to_string() + rest.split_once("\" ").map_or(rest, |(_, rule)| rule),
+                None => line.to_string(),
+            },
+        }
+    }
 }

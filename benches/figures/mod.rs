@@ -5,6 +5,7 @@
 #![allow(clippy::must_use_candidate, reason = "as a test of its own this is no library")]
 
 pub mod campaign;
+pub mod commands;
 pub mod metric;
 pub mod plot;
 pub mod sample;

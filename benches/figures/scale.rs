@@ -47,7 +47,7 @@ pub struct Row {
 type Panel = (&'static str, fn(&Row) -> f64);
 
 /// A series in a plot: a title, and pairs of hosts and something.
-type Series = (String, Vec<(f64, f64)>);
+pub type Series = (String, Vec<(f64, f64)>);
 
 impl Scale {
     /// Its page.
@@ -107,16 +107,15 @@ impl Scale {
             ("set-up, ms", |row| row.setup * 1e3),
             ("a packet, us", |row| row.packet * 1e6),
         ];
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 960 300\" font-family=\"sans-serif\" \
-             font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-             <text x=\"12\" y=\"18\">What a network of so many hosts costs one of them (Linux {}, {})</text>\n",
+        let title = format!(
+            "What a network of so many hosts costs one of them (Linux {}, {})",
             self.kernel, self.taken
         );
-        for (place, (heading, pick)) in [0.0, 310.0, 620.0].into_iter().zip(panels) {
-            panel(&mut svg, place, heading, &self.series(pick));
-        }
-        svg + "</svg>\n"
+        let panels = [0.0, 310.0, 620.0]
+            .into_iter()
+            .zip(panels)
+            .map(|(left, (heading, pick))| panel(left, heading, 5, &self.series(pick)));
+        svg(&title, &panels.collect::<String>())
     }
 
     fn series(&self, pick: fn(&Row) -> f64) -> Vec<Series> {
@@ -134,26 +133,37 @@ impl Scale {
 
 const COLORS: [&str; 4] = ["#e95420", "#6f9fc8", "#8a3b12", "#2f5f88"];
 
-/// A panel 300 pixels wide: hosts from 1 to 10^5, and powers of ten that hold all points.
-fn panel(svg: &mut String, left: f64, heading: &str, series: &[Series]) {
+/// A plot of three panels.
+pub fn svg(title: &str, panels: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 960 300\" font-family=\"sans-serif\" \
+         font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"12\" y=\"18\">{title}</text>\n{panels}</svg>\n"
+    )
+}
+
+/// A panel 300 pixels wide: from 1 to so many powers of ten, and powers of ten that hold all points. A series without
+/// points has no line.
+pub fn panel(left: f64, heading: &str, powers: u8, series: &[Series]) -> String {
+    let mut svg = String::new();
     let values = series.iter().flat_map(|(_, points)| points.iter().map(|point| point.1));
     let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), value| {
         (low.min(value), high.max(value))
     });
     let (low, high) = (low.max(1e-9).log10().floor(), high.max(1e-9).log10().ceil());
     let high = high.max(low + 1.0);
-    let x = |hosts: f64| left + 50.0 + hosts.log10() / 5.0 * 230.0;
+    let x = |number: f64| left + 50.0 + number.log10() / f64::from(powers) * 230.0;
     let y = |value: f64| 230.0 - (value.max(1e-9).log10() - low) / (high - low) * 180.0;
     let _ = writeln!(
         svg,
         "<text x=\"{}\" y=\"40\" font-weight=\"bold\">{heading}</text>",
         left + 50.0
     );
-    for hosts in [1.0, 10.0, 100.0, 1e3, 1e4, 1e5] {
+    for number in (0..=powers).map(|power| 10_f64.powi(power.into())) {
         let _ = writeln!(
             svg,
-            "<text x=\"{:.1}\" y=\"246\" text-anchor=\"middle\">{hosts}</text>",
-            x(hosts)
+            "<text x=\"{:.1}\" y=\"246\" text-anchor=\"middle\">{number}</text>",
+            x(number)
         );
     }
     let mut power = low;
@@ -170,7 +180,8 @@ fn panel(svg: &mut String, left: f64, heading: &str, series: &[Series]) {
         );
         power += 1.0;
     }
-    for (index, ((title, points), color)) in series.iter().zip(COLORS.into_iter().cycle()).enumerate() {
+    let drawn = series.iter().filter(|(_, points)| !points.is_empty());
+    for (index, ((title, points), color)) in drawn.zip(COLORS.into_iter().cycle()).enumerate() {
         let path: Vec<String> = points
             .iter()
             .map(|point| format!("{:.1} {:.1}", x(point.0), y(point.1)))
@@ -195,6 +206,7 @@ fn panel(svg: &mut String, left: f64, heading: &str, series: &[Series]) {
             "<text x=\"{column:.1}\" y=\"{row}\" fill=\"{color}\">{title}</text>"
         );
     }
+    svg
 }
 
 #[cfg(test)]

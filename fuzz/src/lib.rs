@@ -330,9 +330,19 @@ pub fn filters(data: &[u8]) {
 /// The payload of a table, a chain, a set or a rule of nftables.
 pub fn tables(data: &[u8]) {
     let all = [data.to_vec()];
-    let tables = nftables::Tables::read(&all, &all, &[], &[]);
+    let tables = nftables::Tables::read(&nftables::Answers {
+        tables: all.to_vec(),
+        chains: all.to_vec(),
+        sets: all.to_vec(),
+        flowtables: all.to_vec(),
+        others: all.to_vec(),
+    });
     assert!(tables.ours.len() <= 1, "{tables:?}");
-    assert!(nftables::sketch(&["guard".to_string()], &all).starts_with("chain guard {\n"));
+    let guard = nftables::Plain {
+        chains: vec!["guard".into()],
+        devices: None,
+    };
+    assert!(nftables::sketch(&guard, &all).starts_with("chain guard {\n"));
 }
 
 /// The payload of an `RTM_NEWTUNNEL`.
