@@ -19,7 +19,10 @@ pub use underlay::{DEFAULT_UNDERLAY_LEN, Place, UnderlaySource};
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own, and written as one"
+)]
 pub struct Config {
     /// The network that containers live in.
     pub overlay: Overlay,

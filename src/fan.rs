@@ -15,7 +15,10 @@ use crate::program::Spec;
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own, and written as one"
+)]
 pub struct Fan {
     /// Overlay over underlay.
     pub mapping: Mapping,

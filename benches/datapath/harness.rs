@@ -25,7 +25,8 @@ pub enum Encap {
 }
 
 impl Encap {
-    fn words(self) -> &'static str {
+    /// As `fanctl up` has it.
+    pub fn words(self) -> &'static str {
         match self {
             Self::Ipip => "--encap ipip",
             Self::Vxlan => "--encap vxlan",

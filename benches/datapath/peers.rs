@@ -1,6 +1,7 @@
 //! The ways to connect two containers on two hosts.
 
 mod fan;
+mod masquerading;
 mod openvswitch;
 mod routing;
 mod static_ipip;
@@ -34,8 +35,13 @@ enum Need {
     OpenVSwitch,
 }
 
+const FAN_IPIP: Need = Need::Link("ipip", "probe type ipip external");
+const STATIC_IPIP: Need = Need::Link("ipip", "probe type ipip local 127.0.0.1");
+const FAN_VXLAN: Need = Need::Link("vxlan", "probe type vxlan external vnifilter dstport 8472");
+const STATIC_VXLAN: Need = Need::Link("vxlan", "probe type vxlan id 1 dstport 8472");
+
 /// All of them, in the order in which they are shown.
-pub const PEERS: [Peer; 8] = [
+pub const PEERS: [Peer; 10] = [
     Peer {
         name: "routing",
         title: "plain routing",
@@ -45,26 +51,38 @@ pub const PEERS: [Peer; 8] = [
     Peer {
         name: "fan-ipip",
         title: "fan, IPIP",
-        need: Need::Link("ipip", "probe type ipip external"),
+        need: FAN_IPIP,
         connect: fan::ipip,
     },
     Peer {
         name: "static-ipip",
-        title: "static IPIP (flannel, Calico)",
-        need: Need::Link("ipip", "probe type ipip local 127.0.0.1"),
+        title: "static IPIP, alone",
+        need: STATIC_IPIP,
         connect: static_ipip::connect,
+    },
+    Peer {
+        name: "static-ipip-nat",
+        title: "static IPIP with NAT (flannel, Calico)",
+        need: STATIC_IPIP,
+        connect: masquerading::ipip,
     },
     Peer {
         name: "fan-vxlan",
         title: "fan, VXLAN",
-        need: Need::Link("vxlan", "probe type vxlan external vnifilter dstport 8472"),
+        need: FAN_VXLAN,
         connect: fan::vxlan,
     },
     Peer {
         name: "static-vxlan",
-        title: "static VXLAN (flannel)",
-        need: Need::Link("vxlan", "probe type vxlan id 1 dstport 8472"),
+        title: "static VXLAN, alone",
+        need: STATIC_VXLAN,
         connect: static_vxlan::connect,
+    },
+    Peer {
+        name: "static-vxlan-nat",
+        title: "static VXLAN with NAT (flannel)",
+        need: STATIC_VXLAN,
+        connect: masquerading::vxlan,
     },
     Peer {
         name: "openvswitch",
@@ -87,42 +105,36 @@ pub const PEERS: [Peer; 8] = [
 ];
 
 /// What tells where the cost comes from; measured when asked for by name.
-pub const VARIANTS: [Peer; 6] = [
+pub const VARIANTS: [Peer; 5] = [
     Peer {
         name: "fan-ipip-bare",
         title: "fan, IPIP, no table",
-        need: Need::Link("ipip", "probe type ipip external"),
+        need: FAN_IPIP,
         connect: variants::ipip_bare,
     },
     Peer {
-        name: "fan-ipip-untracked",
-        title: "fan, IPIP, untracked",
-        need: Need::Link("ipip", "probe type ipip external"),
-        connect: variants::ipip_untracked,
+        name: "fan-ipip-slow",
+        title: "fan, IPIP, no flowtable",
+        need: FAN_IPIP,
+        connect: variants::ipip_slow,
     },
     Peer {
-        name: "static-ipip-masq",
-        title: "static IPIP, masquerading",
-        need: Need::Link("ipip", "probe type ipip local 127.0.0.1"),
-        connect: variants::static_ipip_masq,
+        name: "fan-ipip-untracked",
+        title: "fan, IPIP, outside untracked",
+        need: FAN_IPIP,
+        connect: variants::ipip_untracked,
     },
     Peer {
         name: "fan-vxlan-bare",
         title: "fan, VXLAN, no table",
-        need: Need::Link("vxlan", "probe type vxlan external vnifilter dstport 8472"),
+        need: FAN_VXLAN,
         connect: variants::vxlan_bare,
     },
     Peer {
         name: "fan-vxlan-untracked",
-        title: "fan, VXLAN, untracked",
-        need: Need::Link("vxlan", "probe type vxlan external vnifilter dstport 8472"),
+        title: "fan, VXLAN, outside untracked",
+        need: FAN_VXLAN,
         connect: variants::vxlan_untracked,
-    },
-    Peer {
-        name: "static-vxlan-masq",
-        title: "static VXLAN, masquerading",
-        need: Need::Link("vxlan", "probe type vxlan id 1 dstport 8472"),
-        connect: variants::static_vxlan_masq,
     },
 ];
 

@@ -20,6 +20,16 @@ pub struct Connected {
     _daemons: Vec<Child>,
 }
 
+impl Connected {
+    /// With more rules on both hosts, in nft's language.
+    pub fn rules(self, rules: &str) -> Self {
+        for host in &self.site.hosts {
+            host.sh(&format!("nft -f - <<'END'\n{rules}\nEND")).ok();
+        }
+        self
+    }
+}
+
 /// One of the two hosts, and what it must know of the other.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {

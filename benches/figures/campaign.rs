@@ -63,8 +63,13 @@ pub struct NotRun {
 /// The case that all are compared with.
 pub const REFERENCE: &str = "routing";
 
-/// The fan and the static tunnel of the kernel that does the same on the wire.
-pub const TWINS: [(&str, &str); 2] = [("fan-ipip", "static-ipip"), ("fan-vxlan", "static-vxlan")];
+/// The fan and the static tunnels of the kernel that do the same on the wire.
+pub const TWINS: [(&str, &str); 4] = [
+    ("fan-ipip", "static-ipip"),
+    ("fan-ipip", "static-ipip-nat"),
+    ("fan-vxlan", "static-vxlan"),
+    ("fan-vxlan", "static-vxlan-nat"),
+];
 
 impl Campaign {
     /// A case by its name.
