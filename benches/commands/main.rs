@@ -27,7 +27,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use cost::measure;
-use figures::commands::{Commands, Row};
+use figures::commands::{Commands, MAP, Row};
 use script::Kit;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -127,6 +127,7 @@ fn bench(plan: Plan, directory: Option<&Path>) -> Result<()> {
         taken: String::from_utf8(date)?.trim().into(),
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().into(),
         rows,
+        addresses: plan.addresses,
         mapping: nanoseconds_of_mapping(plan.mappings)?,
     };
     let page = commands.page("commands.svg");
@@ -254,7 +255,7 @@ fn map(plan: Plan, addresses: &Path) -> Result<Row> {
     let words = [FANCTL, "map", "250.0.0.0/8", "172.30.0.0/16", "-"];
     let runs = (0..plan.runs.div_ceil(4)).map(|_| measure(&words, Some(addresses)));
     Ok(Row {
-        command: format!("map, {} addresses from a file", plan.addresses),
+        command: MAP.into(),
         fans: 0,
         processes: 1,
         runs: runs.collect::<Result<_>>()?,

@@ -20,6 +20,8 @@ pub struct Commands {
     pub kernel: String,
     /// A row for each command and number of fans.
     pub rows: Vec<Row>,
+    /// Addresses that `map` read from a file in each run.
+    pub addresses: u32,
     /// Nanoseconds of `Mapping::host`.
     pub mapping: f64,
 }
@@ -49,6 +51,8 @@ pub struct Cost {
 }
 
 const BY_SCRIPT: &str = " by script";
+/// The command of the row of `map`.
+pub const MAP: &str = "map";
 
 impl Row {
     fn of(&self, pick: fn(&Cost) -> f64) -> Vec<f64> {
@@ -65,12 +69,13 @@ impl Commands {
              memory of any process.\nThe number of fans includes the one that comes and goes. A script makes the same objects with a \
              process each.\n\n![time of commands by number of fans]({plot})\n\n## Against a script\n\nAs multiples of the script's, run \
              by run: less than 1 is in favour of `fanctl`. The processes are those of `fanctl`, of the\nscript, and of Ubuntu's fanctl \
-             0.3.0 of 2015, which made less: no programs and no rules but those for NAT.\n\n{}\n## All figures\n\n{}\nThe mapping as a \
-             function, an address to its host: {:.1} ns.\n",
+             0.3.0 of 2015, which made less: no programs and no rules but those for NAT.\n\n{}\n## All figures\n\n{}\nAn address to its host: {:.0} ns \
+             by `fanctl map`, which reads and prints, {:.1} ns as a function.\n",
             self.taken,
             self.kernel,
             self.against_the_script(),
             self.table(),
+            self.map() * 1e6 / f64::from(self.addresses),
             self.mapping
         )
     }
@@ -100,6 +105,12 @@ impl Commands {
             ])
         });
         markdown(&headings, &lines.collect::<Vec<_>>())
+    }
+
+    /// Milliseconds of a run of `map`.
+    fn map(&self) -> f64 {
+        let row = self.rows.iter().find(|row| row.command == MAP);
+        row.map_or(f64::NAN, |row| middle(&row.of(|run| run.milliseconds)))
     }
 
     fn table(&self) -> String {
@@ -186,7 +197,9 @@ mod tests {
                 row("up by script", 1, 20, 40.0),
                 row("up", 10, 2, 10.0),
                 row("up by script", 10, 20, 50.0),
+                row(MAP, 0, 1, 3.0),
             ],
+            addresses: 1000,
             mapping: 1.5,
         }
     }
@@ -198,7 +211,7 @@ mod tests {
             "| up | 1 | 0.25 (0.25 to 0.25) | 0.25 (0.25 to 0.25) | 2 | 20 | 34 |",
             "| up | 10 | 0.20 (0.20 to 0.20) | 0.20 (0.20 to 0.20) | 2 | 20 | 29 |",
             "| up by script | 10 | 20 | 50.0 | 0 | 25.0 | 2.00 |",
-            "The mapping as a function, an address to its host: 1.5 ns.",
+            "An address to its host: 3000 ns by `fanctl map`, which reads and prints, 1.5 ns as a function.",
         ] {
             assert!(page.lines().any(|found| found == line), "no line {line:?} in\n{page}");
         }
