@@ -133,21 +133,23 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
         [] => String::new(),
         gone => deletion(gone, &filter_table()?),
     };
-    let run = |abilities| {
-        let parts = steps.iter().map(|step| part(step, abilities));
-        let script: String = std::iter::once(deletion.clone()).chain(parts).collect();
-        match script.as_str() {
-            "" => Ok(()),
-            script => tool::run("nft", &["-f", "-"], script).map(drop),
+    let mut scripts: Vec<String> = Abilities::ALL
+        .into_iter()
+        .map(|abilities| {
+            let parts = steps.iter().map(|step| part(step, abilities));
+            std::iter::once(deletion.clone()).chain(parts).collect()
+        })
+        .collect();
+    scripts.dedup();
+    let mut done = Ok(());
+    for script in scripts.iter().filter(|script| !script.is_empty()) {
+        done = tool::run("nft", &["-f", "-"], script).map(drop);
+        let lacks_one = |said: &String| LACKS.iter().any(|reason| said.contains(reason));
+        if !done.as_ref().is_err_and(lacks_one) {
+            break;
         }
-    };
-    let lacks_one = |said: &String| LACKS.iter().any(|reason| said.contains(reason));
-    let mut kernels = Abilities::ALL.into_iter();
-    let first = kernels.next().map_or(Ok(()), run);
-    kernels.fold(first, |done, abilities| match done {
-        Err(said) if lacks_one(&said) => run(abilities),
-        done => done,
-    })
+    }
+    done
 }
 
 /// What `nft` says of an expression or a flowtable that the kernel does not know (`ENOENT`, `EOPNOTSUPP`).
@@ -205,9 +207,10 @@ pub fn deletion(gone: &[&Accept], listing: &str) -> String {
     script
 }
 
-/// The number under which nft knows the rule of a line.
+/// The number under which nft knows the rule of a line. Tables and chains have numbers of their own, which may be the same.
 fn handle(line: &str) -> Option<u64> {
-    line.split_once(" # handle ")?.1.trim().parse().ok()
+    let (rule, handle) = line.split_once(" # handle ")?;
+    handle.trim().parse().ok().filter(|_| !rule.ends_with('{'))
 }
 
 /// What takes away Docker's chain where it is empty and nobody asks it, and the table if nothing else is in it.
@@ -266,9 +269,9 @@ mod tests {
         let alone = listing(&line(&ours, 4));
         let gone = "delete rule ip filter DOCKER-USER handle 4\n";
         assert_eq!(deletion(&[&ours], &alone), format!("{gone}delete table ip filter\n"));
-        let beside = listing(&(line(&theirs, 24) + &line(&ours, 4)));
+        let beside = listing(&(line(&theirs, 14) + &line(&ours, 4)));
         assert_eq!(deletion(&[&ours], &beside), gone);
-        let both = format!("{gone}delete rule ip filter DOCKER-USER handle 24\ndelete table ip filter\n");
+        let both = format!("{gone}delete rule ip filter DOCKER-USER handle 14\ndelete table ip filter\n");
         assert_eq!(deletion(&[&theirs, &ours], &beside), both);
         assert_eq!(deletion(&[&accept("250", Way::To)], &alone), "");
     }

@@ -14,6 +14,7 @@ pub fn cases() -> Vec<Case> {
             down_of_one_leaves_the_other_as_it_was,
             fans_over_nics_of_different_mtus_each_have_their_own,
             what_is_another_fans_is_not_to_be_removed,
+            nft_lists_the_tables_that_are_not_as_made_and_no_others,
         ])
         .once_with(&[Need::Ipip], named![down_e_removes_fans_of_both_encapsulations])
         .once(named![down_e_removes_every_fan])
@@ -177,4 +178,46 @@ fn down_e_removes_every_fan() {
         "253.0.0.0/8 eth1/16 --encap vxlan --table 7 --no-nat",
         "251.0.0.0/8 eth0/16 --encap vxlan --port 4789 --bridge br251",
     ]);
+}
+
+/// In the place of `nft`, on this host, something that tells what it was asked and then is `nft`.
+fn nft_lists_the_tables_that_are_not_as_made_and_no_others(encap: Encap) {
+    let hosts = TwoNics::new();
+    let words = encap.words();
+    hosts.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}"));
+    hosts.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words}"));
+    let before = hosts.a.dump();
+    hosts
+        .a
+        .sh("nft=$(readlink -f \"$(command -v nft)\")
+             touch /run/real /run/wrapper
+             mount --bind \"$nft\" /run/real
+             printf '#!/bin/sh\\necho \"$*\" >>/run/asked\\nexec /run/real \"$@\"\\n' >/run/wrapper
+             chmod 755 /run/wrapper
+             mount --bind /run/wrapper \"$nft\"")
+        .ok();
+    let listed = || -> Vec<String> {
+        let asked = hosts.a.sh("cat /run/asked; : >/run/asked").ok().stdout;
+        let tables = asked.lines().filter(|line| line.starts_with("list table "));
+        tables.map(String::from).collect()
+    };
+    // That it is asked by this way is seen.
+    hosts.a.sh("nft list tables; grep -qx \"list tables\" /run/asked").ok();
+    let up = hosts.a.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}")).ok();
+    up.stdout_has(&["nothing to do"]);
+    assert_eq!(listed(), [""; 0]);
+    for harm in [
+        "flush chain ip fan-251.0.0.0/8 routed",
+        "add rule ip fan-251.0.0.0/8 guard accept",
+        "add chain bridge fan-251.0.0.0/8 mine",
+        "add set ip fan-251.0.0.0/8 mine { type ipv4_addr; }",
+        "add counter ip fan-251.0.0.0/8 mine",
+    ] {
+        hosts.a.sh(&format!("nft '{harm}'")).ok();
+        listed();
+        let output = hosts.a.fanctl(&format!("up 251.0.0.0/8 eth1/16 {words}")).ok();
+        let both = ["ip", "bridge"].map(|family| format!("list table {family} fan-251.0.0.0/8"));
+        assert_eq!(listed(), both, "{harm}");
+        assert_same(&before, &hosts.a.dump(), &output.to_string());
+    }
 }
