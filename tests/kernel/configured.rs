@@ -14,6 +14,7 @@ use crate::support::{Encap, Host, Lan, Output, assert_same};
 pub fn cases() -> Vec<Case> {
     Cases::of("configured")
         .only_ipip_in_tier_3()
+        .only_on("6.1")
         .each(named![
             up_a_brings_up_what_is_enabled_and_flags_it,
             up_a_again_does_nothing,

@@ -14,6 +14,7 @@ use crate::support::{Container, Encap, Host, Lan, eventually};
 pub fn cases() -> Vec<Case> {
     Cases::of("dhcp")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![
             a_lease_lies_in_the_slice_and_brings_router_and_mtu,
             down_stops_the_server_and_no_other,

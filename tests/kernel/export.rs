@@ -7,6 +7,7 @@ use crate::support::{Encap, Host, Lan, NOBODY};
 pub fn cases() -> Vec<Case> {
     Cases::of("export")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![
             the_mtu_is_that_of_the_bridge,
             what_is_configured_is_exported_as_if_it_were_up,

@@ -12,6 +12,7 @@ use crate::support::{Encap, Host, Lan, is_emulated};
 pub fn cases() -> Vec<Case> {
     Cases::of("lab")
         .only_ipip_in_tier_3()
+        .only_on("6.12")
         .each(named![
             a_lab_proves_itself_and_is_kept_until_it_is_taken_down,
             a_lab_that_is_interrupted_leaves_nothing,
