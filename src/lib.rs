@@ -13,7 +13,7 @@
 //! | [`bpf`], [`program`] | an assembler; the mapping as instructions |
 //! | [`config`], [`configuration`] | one fan as asked for; all that the administrator wrote down, in three grammars |
 //! | [`fan`] | a fan with nothing left open, and its label in the kernel |
-//! | [`firewall`] | the fan's nftables table, and its rules in other people's chains |
+//! | [`firewall`] | the fan's nftables tables, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
 //! | [`resolve`], [`desire`], [`remains`], [`conflict`] | which fan is meant; its objects; what is left of one; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |

@@ -1,0 +1,201 @@
+//! Tables as text: what of it makes two the same, and what a kernel that can do less is given.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::{HERE, OFFLOAD};
+use crate::name::InterfaceName;
+
+/// A fan's tables as nft reads them. Two are equal when they have the same chains with the same rules in the same order, a
+/// rule of ours being its comment and anybody else's its text, and their flowtables the same devices, if both have one.
+#[derive(Clone)]
+pub struct Ruleset {
+    script: String,
+    marks: Vec<String>,
+    /// The flowtable's; none where there is none.
+    devices: Option<BTreeSet<String>>,
+}
+
+impl Ruleset {
+    /// Tables from text in nft's language: what we write, or what `nft list table` prints.
+    #[must_use]
+    pub fn new(script: String) -> Self {
+        let marks = outside_of_flowtables(&script).filter_map(mark).collect();
+        let devices = script
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("devices = {")?.split_once('}'))
+            .map(|(names, _)| {
+                names
+                    .split(',')
+                    .map(|name| name.trim().trim_matches('"').into())
+                    .collect()
+            });
+        Self { script, marks, devices }
+    }
+
+    /// The text, for `nft -f`.
+    #[must_use]
+    pub fn script(&self) -> &str {
+        &self.script
+    }
+
+    /// The devices of the flowtable, if it has one.
+    pub fn devices(&self) -> impl Iterator<Item = InterfaceName> {
+        self.devices.iter().flatten().filter_map(|name| name.parse().ok())
+    }
+
+    /// The text for a kernel that can do no more than this. The rules keep their digests: it is the same ruleset.
+    #[must_use]
+    pub fn script_for(&self, abilities: Abilities) -> String {
+        let mut script = self.script.clone();
+        if !abilities.flowtables {
+            script = without_flowtable(&script);
+        }
+        if !abilities.bridge_names {
+            script = for_every_bridge(&script);
+        }
+        script
+    }
+}
+
+/// What not every kernel can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Flowtables (`CONFIG_NFT_FLOW_OFFLOAD`).
+    pub flowtables: bool,
+    /// Tell bridges apart, by `meta ibrname` (`CONFIG_NFT_BRIDGE_META`).
+    pub bridge_names: bool,
+}
+
+impl Abilities {
+    /// All there can be, the most first.
+    pub const ALL: [Self; 4] = [
+        Self::of(true, true),
+        Self::of(false, true),
+        Self::of(true, false),
+        Self::of(false, false),
+    ];
+
+    const fn of(flowtables: bool, bridge_names: bool) -> Self {
+        Self {
+            flowtables,
+            bridge_names,
+        }
+    }
+}
+
+fn for_every_bridge(script: &str) -> String {
+    let everywhere = |line: &str| match line.split_once(HERE) {
+        Some((before, rest)) => format!("{before}{}\n", rest.split_once("\" ").map_or(rest, |(_, rule)| rule)),
+        None => format!("{line}\n"),
+    };
+    script.lines().map(everywhere).collect()
+}
+
+fn without_flowtable(script: &str) -> String {
+    let lines = outside_of_flowtables(script);
+    lines.map(|line| line.replace(OFFLOAD, "") + "\n").collect()
+}
+
+/// The lines of a script, but for those of flowtables, whose devices nft prints in an order of its own.
+fn outside_of_flowtables(script: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    script.lines().filter(move |line| {
+        let starts = line.trim().starts_with("flowtable ");
+        let was_inside = inside;
+        inside = starts || (inside && line.trim() != "}");
+        !starts && !was_inside
+    })
+}
+
+/// What a line of a table contributes to its identity.
+fn mark(line: &str) -> Option<String> {
+    let line = line.trim();
+    if let Some((_, comment)) = line.split_once("comment \"") {
+        return Some(comment.split('"').next().unwrap_or(comment).to_string());
+    }
+    // nft prints a chain's priority as a number or by name, depending on its version.
+    let layout = line.is_empty() || line == "}" || line.starts_with("table ") || line.starts_with("type ");
+    (!layout).then(|| line.to_string())
+}
+
+impl PartialEq for Ruleset {
+    fn eq(&self, other: &Self) -> bool {
+        // A kernel that has no flowtables is asked for none.
+        let same_devices = match (&self.devices, &other.devices) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        };
+        self.marks == other.marks && same_devices
+    }
+}
+impl Eq for Ruleset {}
+
+impl fmt::Debug for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.marks).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fan::Fan;
+    use crate::fan::tests::announced;
+    use crate::firewall::ruleset;
+
+    #[test]
+    fn a_table_is_the_same_however_nft_prints_it() {
+        let ours = ruleset(&announced());
+        let printed = ours
+            .script()
+            .replace("priority -300", "priority raw")
+            .replace("priority -90", "priority dstnat + 10")
+            .replace("\"fan-250-0-28\", \"fan-ipip\" }\n", "fan-ipip, fan-250-0-28 }\n")
+            .replace("counter drop", "counter packets 7 bytes 420 drop")
+            .replace("table ip fan-250.0.0.0/8", "table ip fan-250.0.0.0/8 ");
+        assert_eq!(Ruleset::new(printed), ours);
+        let [all, slow, everywhere, least] = Abilities::ALL.map(|abilities| ours.script_for(abilities));
+        assert_eq!(all, ours.script());
+        assert!(
+            ours.script()
+                .contains("\t\tmeta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8")
+        );
+        assert!(everywhere.contains("\t\tip saddr 250.0.0.0/8") && !everywhere.contains("ibrname"));
+        assert!(slow.contains("ibrname") && !slow.contains("flow") && slow.contains("chain established"));
+        assert!(everywhere.contains("flow add @between comment") && !least.contains("flow add"));
+        for text in [slow, everywhere, least] {
+            assert_eq!(Ruleset::new(text), ours);
+        }
+    }
+
+    #[test]
+    fn a_table_that_somebody_changed_differs() {
+        let ours = ruleset(&announced());
+        let lines: Vec<&str> = ours.script().lines().collect();
+        let without = |index: usize| {
+            let mut lines = lines.clone();
+            lines.remove(index);
+            lines.join("\n")
+        };
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("comment")) {
+            assert_ne!(Ruleset::new(without(index)), ours, "without {line}");
+        }
+        let opened = ours.script().replacen("\t\tiifname", "\t\taccept\n\t\tiifname", 1);
+        assert_ne!(Ruleset::new(opened), ours);
+        let other = |nat, flowtable| {
+            ruleset(&Fan {
+                nat,
+                flowtable,
+                ..announced()
+            })
+        };
+        assert_ne!(other(false, true), ours);
+        assert_ne!(other(true, false), ours);
+        // A device that is gone takes itself out of the flowtable.
+        let lost = ours
+            .script()
+            .replace("\"fan-250-0-28\", \"fan-ipip\" }\n", "fan-250-0-28 }\n");
+        assert_ne!(Ruleset::new(lost), ours);
+    }
+}
