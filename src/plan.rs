@@ -8,8 +8,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::fan::Fan;
 use crate::host::Host;
+use crate::mapping::Overlay;
 use crate::object::{Bridge, Key, Object, State};
 
 #[cfg(test)]
@@ -108,27 +108,39 @@ fn replaced(observed: &State, desired: &State) -> BTreeSet<Key> {
 }
 
 /// The same way, but a bridge that would go and one of the same fan that would come are one that is renamed and
-/// renumbered in place: its ports never leave it, and keep what was set of them.
+/// renumbered in place: its ports never leave it, and keep what was set of them. And the fan's tables are changed in place too,
+/// so that nobody is without the guard meanwhile.
 ///
-/// By then everything that stood on it is deleted, so that it is down, as the kernel wants it for a new name
+/// By then everything else that stood on it is deleted, so that it is down, as the kernel wants it for a new name
 /// (`dev_change_name`, net/core/dev.c at v6.1).
 #[must_use]
 pub fn renumbering(steps: &[Step]) -> Vec<Step> {
-    let first = |which: fn(&Step) -> Option<&Bridge>, fan: &Fan| {
-        let mut bridges = steps.iter().filter_map(which);
-        bridges.find(|bridge| bridge.fan.overlay() == fan.overlay())
+    let renumbered = |overlay: Overlay| {
+        let has = |which: fn(&Step) -> Option<&Bridge>| {
+            let mut bridges = steps.iter().filter_map(which);
+            bridges.any(|bridge| bridge.fan.overlay() == overlay)
+        };
+        has(created) && has(deleted)
+    };
+    let kept = |object: &Object| match object {
+        Object::Bridge(bridge) => Some((true, bridge.fan.overlay())).filter(|(_, overlay)| renumbered(*overlay)),
+        Object::Firewall(overlay, _) => Some((false, *overlay)).filter(|(_, overlay)| renumbered(*overlay)),
+        _ => None,
+    };
+    let before = |wanted| {
+        let is_made = |step: &Step| matches!(step, Step::Create(object) if kept(object) == Some(wanted));
+        steps.iter().find_map(|step| match step {
+            Step::Delete(object) if kept(object) == Some(wanted) && steps.iter().any(is_made) => Some(object),
+            _ => None,
+        })
     };
     let step = |step: &Step| match step {
-        Step::Delete(Object::Bridge(from))
-            if first(created, &from.fan).is_some() && first(deleted, &from.fan) == Some(from) =>
-        {
-            None
-        }
-        Step::Create(Object::Bridge(to)) => Some(first(deleted, &to.fan).map_or_else(
+        Step::Delete(object) if kept(object).and_then(before) == Some(object) => None,
+        Step::Create(to) => Some(kept(to).and_then(before).map_or_else(
             || step.clone(),
             |from| Step::Change {
-                from: Object::Bridge(from.clone()),
-                to: Object::Bridge(to.clone()),
+                from: from.clone(),
+                to: to.clone(),
             },
         )),
         _ => Some(step.clone()),

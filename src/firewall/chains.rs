@@ -20,13 +20,13 @@ use crate::fan::Fan;
 /// or a way that leads back to it. A container could write such a packet itself, and nobody would look inside before it had
 /// arrived.
 ///
-/// `routed` sees what a source route has turned behind the guard's back. `genuine` translates what goes to other slices into
+/// `routed` sees what destination NAT or a source route has turned behind the guard's back. `genuine` translates what goes to other slices into
 /// what it is: the kernel translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat`
 /// lets containers reach what the host reaches.
 ///
-/// `established` leads over IPIP what every chain of the host has let pass, its own being the last, from bridge to tunnel and
-/// back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of UDP from its
-/// second packet on. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
+/// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
+/// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
+/// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
 ///
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
 /// of the fan, says neither that it comes from another slice nor that it comes from the host.
@@ -37,15 +37,12 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
     let underlay = fan.mapping.underlay();
     let wrapped = match fan.encapsulation {
-        Encapsulation::Ipip => "ip protocol 4".to_string(),
-        Encapsulation::Vxlan => format!("udp dport {}", fan.port),
+        Encapsulation::Ipip => format!("ip protocol 4 ip daddr {underlay} goto wrapped"),
+        Encapsulation::Vxlan => format!("udp dport {} ip daddr {underlay} goto wrapped", fan.port),
     };
     let from_the_fan = format!("iifname {{ \"lo\", {} }} accept", devices(fan));
     let mut guard = vec![
-        (
-            "wrapped for a host",
-            format!("{wrapped} ip daddr {underlay} goto wrapped"),
-        ),
+        ("wrapped for a host", wrapped.clone()),
         ("from the fan", from_the_fan.clone()),
         ("foreign sources", format!("ip saddr {overlay} counter drop")),
     ];
@@ -79,7 +76,7 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         let hook = "type filter hook prerouting priority -90; policy accept;";
         chain(&mut script, "answers", hook, &answers);
     }
-    routed(fan, &mut script);
+    routed(fan, wrapped, &mut script);
     established(fan, &mut script);
     let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
@@ -108,18 +105,27 @@ fn devices(fan: &Fan) -> String {
 /// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
 /// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
 /// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
-fn routed(fan: &Fan, script: &mut String) {
+///
+/// What destination NAT has made for a host of the underlay is wrapped for it now, and was not when the guard saw it.
+fn routed(fan: &Fan, wrapped: String, script: &mut String) {
     let by_sender = |way| {
         let rule = format!("{way} {{ {} }} counter drop", devices(fan));
         ("routed by its sender", rule)
     };
     let rule = "ip hdrlength > 5 fib daddr type local goto by_sender".to_string();
     let hook = "type filter hook forward priority -90; policy accept;";
-    chain(script, "routed", hook, &[("by its sender", rule)]);
+    chain(
+        script,
+        "routed",
+        hook,
+        &[("wrapped by translation", wrapped), ("by its sender", rule)],
+    );
     chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
 }
 
-/// What is between two slices passes no NAT, so that nothing is lost with the chains of type nat.
+/// A packet in the direction of replies that comes as far as this has passed every chain, and so has one before it in the
+/// other: a flowtable opens both at once, and asks of UDP no more than a first packet. What destination NAT has translated
+/// the flowtable translates as well.
 fn established(fan: &Fan, script: &mut String) {
     if fan.encapsulation != Encapsulation::Ipip || !fan.flowtable {
         return;
@@ -130,7 +136,7 @@ fn established(fan: &Fan, script: &mut String) {
         "\tflowtable {FLOWTABLE} {{\n\t\thook ingress priority 0\n\t\tdevices = {{ {} }}\n\t}}\n",
         devices(fan)
     );
-    let between = format!("ip saddr {overlay} ip daddr {overlay} {OFFLOAD}");
+    let between = format!("ip saddr {overlay} ip daddr {overlay} ct direction reply {OFFLOAD}");
     let hook = "type filter hook forward priority 300; policy accept;";
     chain(script, "established", hook, &[("between slices", between)]);
 }

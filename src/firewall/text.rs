@@ -21,15 +21,14 @@ impl Ruleset {
     #[must_use]
     pub fn new(script: String) -> Self {
         let marks = outside_of_flowtables(&script).filter_map(mark).collect();
-        let devices = script
+        let list = script
             .lines()
-            .find_map(|line| line.trim().strip_prefix("devices = {")?.split_once('}'))
-            .map(|(names, _)| {
-                names
-                    .split(',')
-                    .map(|name| name.trim().trim_matches('"').into())
-                    .collect()
-            });
+            .find_map(|line| line.trim().strip_prefix("devices = {")?.split_once('}'));
+        let names = list.iter().flat_map(|(names, _)| names.split(','));
+        let names = names.map(|name| name.trim().trim_matches('"').to_string());
+        // nft prints no list where every device is gone.
+        let has_flowtable = script.lines().any(|line| line.trim().starts_with("flowtable "));
+        let devices = has_flowtable.then(|| names.collect());
         Self { script, marks, devices }
     }
 
@@ -197,5 +196,9 @@ mod tests {
             .script()
             .replace("\"fan-250-0-28\", \"fan-ipip\" }\n", "fan-250-0-28 }\n");
         assert_ne!(Ruleset::new(lost), ours);
+        let all_lost = ours
+            .script()
+            .replace("\t\tdevices = { \"fan-250-0-28\", \"fan-ipip\" }\n", "");
+        assert_ne!(Ruleset::new(all_lost), ours);
     }
 }

@@ -144,7 +144,10 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
     let mut done = Ok(());
     for script in scripts.iter().filter(|script| !script.is_empty()) {
         done = tool::run("nft", &["-f", "-"], script).map(drop);
-        let lacks_one = |said: &String| LACKS.iter().any(|reason| said.contains(reason));
+        let lacks_one = |said: &String| {
+            let said = said.to_lowercase();
+            LACKS.iter().any(|reason| said.contains(reason))
+        };
         if !done.as_ref().is_err_and(lacks_one) {
             break;
         }
@@ -152,8 +155,9 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
     done
 }
 
-/// What `nft` says of an expression or a flowtable that the kernel does not know (`ENOENT`, `EOPNOTSUPP`).
-const LACKS: [&str; 2] = ["No such file or directory", "Operation not supported"];
+/// What `nft` says of an expression or a flowtable that the kernel does not know (`ENOENT`, `EOPNOTSUPP`, in the words of glibc
+/// and of musl), in small letters.
+const LACKS: [&str; 2] = ["no such file or directory", "not supported"];
 
 fn deleted(step: &Step) -> Option<&Accept> {
     match step {

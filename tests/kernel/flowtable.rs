@@ -1,5 +1,7 @@
 //! The flowtable: what the host's own rules have let pass goes from bridge to tunnel without asking them again.
 
+use std::net::UdpSocket;
+
 use serde_json::Value;
 
 use crate::case::{Case, Cases, Need};
@@ -14,6 +16,7 @@ pub fn cases() -> Vec<Case> {
             named![
                 a_connection_that_stands_asks_the_hosts_rules_no_more,
                 what_the_hosts_rules_refuse_is_refused,
+                a_direction_that_is_refused_stays_refused,
                 every_packet_loses_a_hop,
                 a_device_that_was_made_anew_is_in_the_flowtable_again,
             ],
@@ -83,6 +86,27 @@ fn what_the_hosts_rules_refuse_is_refused() {
     assert!(asked(&pair.a) > 0);
     pair.a.exec("nft delete table ip mine").ok();
     assert_eq!(connect(), Some(0));
+}
+
+/// Packets one way, which nobody may answer: the flowtable would carry the answers too.
+fn a_direction_that_is_refused_stays_refused() {
+    let pair = Pair::new(Encap::Ipip);
+    own_chain(
+        &pair.a,
+        "iifname fan-ipip oifname fan-250-0-28 ip protocol udp counter drop",
+    );
+    let [near, far] = [(&pair.ca, "250.0.28.2:7001"), (&pair.cb, "250.0.27.2:7002")]
+        .map(|(container, address)| container.run(move || UdpSocket::bind(address)).expect("a socket"));
+    let seen = Capture::on(&pair.ca, "eth0", "udp or icmp");
+    for _ in 0..QUESTIONS {
+        near.send_to(b"question", "250.0.27.2:7002").expect("to ask");
+        far.send_to(b"answer", "250.0.28.2:7001").expect("to answer");
+    }
+    pair.ca.ping("250.0.27.2").arrives();
+    let packets = seen.until("echo reply");
+    let answers = packets.iter().filter(|packet| packet.contains("250.0.27.2.7002 >"));
+    assert_eq!(answers.count(), 0, "{packets:#?}");
+    assert_eq!(asked(&pair.a), QUESTIONS);
 }
 
 fn every_packet_loses_a_hop() {

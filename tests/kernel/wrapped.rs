@@ -11,12 +11,27 @@ pub fn cases() -> Vec<Case> {
             a_container_cannot_pose_as_a_host_to_its_own,
             a_container_cannot_pose_as_a_host_to_another,
             a_container_cannot_wrap_in_the_name_of_its_host,
+            nor_for_an_address_that_is_translated_into_a_hosts,
         ])
         .list()
 }
 
 /// How often a packet is sent.
 const MANY: u64 = 20;
+
+/// What it sends is for another host when the host's destination NAT has seen it.
+fn nor_for_an_address_that_is_translated_into_a_hosts(encap: Encap) {
+    with_world(encap, |world| {
+        world.a.exec("nft add table ip translated").ok();
+        let chain = "nft add chain ip translated pre { type nat hook prerouting priority -100 ; }";
+        world.a.exec(chain).ok();
+        let rule = "nft add rule ip translated pre ip daddr 203.0.113.5 dnat to 172.30.0.27";
+        world.a.exec(rule).ok();
+    });
+    let inner = Inner::new("250.0.28.9", "250.0.27.2");
+    is_stopped_at_home(encap, ("250.0.28.2", "203.0.113.5"), inner, "wrapped by no host");
+    with_world(encap, |world| drop(world.a.exec("nft delete table ip translated").ok()));
+}
 
 /// A container of host 172.30.0.28 sends a packet in a wrapping of its own; rules of its host's guard must count all of
 /// them, and neither the container it is for nor the wire may see any.

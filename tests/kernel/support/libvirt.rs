@@ -10,6 +10,9 @@ use super::{Host, Instance, Output, Root, eventually};
 /// What a guest runs first: it gets itself an address. Its card is down, as in a machine that has just been switched on.
 const INIT: &str = "#!/bin/sh\n/bin/ip link set eth0 up\nexec /bin/udhcpc -f -i eth0 -O mtu -s /lease\n";
 
+/// How often to ask the driver for a guest's process before the guest is made anew; it answers in some 50 ms.
+const PATIENCE: u32 = 100;
+
 /// A running daemon.
 pub struct Libvirt<'a> {
     host: &'a Host,
@@ -73,8 +76,16 @@ impl<'a> Libvirt<'a> {
             "{} virsh --quiet --connect lxc:///system lxc-enter-namespace --noseclabel {name} -- /bin/busybox env PATH=/bin",
             self.root.enter()
         );
+        let mut nameless = 0;
         let address = eventually("the guest has a lease", || {
             let address = self.host.exec(&format!("{enter} cat /address"));
+            // Now and then the driver misses the message that tells its guest's process, and never learns it.
+            nameless += u32::from(address.stderr.contains("Init pid is not yet available"));
+            if nameless > PATIENCE {
+                nameless = 0;
+                self.virsh("lxc", &format!("destroy {name}")).ok();
+                self.virsh("lxc", "create /domain.xml").ok();
+            }
             address.stdout.lines().next().map(str::to_string)
         });
         let begin = format!("sh {} {enter}", Root::path("/begin"));
