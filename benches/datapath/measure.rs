@@ -12,7 +12,8 @@ use crate::figures::campaign::{Campaign, Case, Instrument, NotRun, REFERENCE};
 use crate::figures::metric::Metric;
 use crate::figures::sample::percentile;
 use crate::harness::Host;
-use crate::load::{Load, packets, round_trip, stream};
+use crate::load::packets::{self, Receiver};
+use crate::load::{Load, round_trip, stream};
 use crate::peers::{PEERS, Peer, VARIANTS};
 use crate::site::{Connected, HOSTS, Site};
 
@@ -132,12 +133,14 @@ pub fn measure(connected: &Connected, time: Duration) -> Vec<(Metric, f64)> {
     wire(connected, CUT);
     let cut = stream::measure(load, 1);
     wire(connected, WHOLE);
-    let packets = packets::measure(load);
+    let packets = packets::measure(load, Receiver::Answers);
+    let unanswered = packets::measure(load, Receiver::IsSilent);
     let mut samples = vec![
         (Metric::TcpOne, one.per_second * 8.0),
         (Metric::TcpFour, four.per_second * 8.0),
         (Metric::TcpCut, cut.per_second * 8.0),
         (Metric::Packets, packets.per_second),
+        (Metric::PacketsUnanswered, unanswered.per_second),
         (Metric::CpuPerGigabyte, one.cpu * 1e9),
         (Metric::CpuPerMegapacket, packets.cpu * 1e6),
     ];

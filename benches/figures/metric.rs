@@ -12,8 +12,10 @@ pub enum Metric {
     TcpFour,
     /// Bits a second of one TCP stream over a wire that segments nothing: packets are cut before it, merged after it.
     TcpCut,
-    /// Packets a second with 64 bytes of UDP payload, none lost.
+    /// Packets a second with 64 bytes of UDP payload, none lost, to somebody who has answered once.
     Packets,
+    /// The same to somebody who has never answered.
+    PacketsUnanswered,
     /// Seconds from a request over an open TCP connection to its answer, 64 bytes each: the median.
     TcpRoundTrip,
     /// The same at the 99th percentile.
@@ -39,11 +41,12 @@ pub enum Better {
 
 impl Metric {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::TcpOne,
         Self::TcpFour,
         Self::TcpCut,
         Self::Packets,
+        Self::PacketsUnanswered,
         Self::TcpRoundTrip,
         Self::TcpRoundTripSlow,
         Self::UdpRoundTrip,
@@ -59,6 +62,7 @@ impl Metric {
             Self::TcpFour => "TCP, 4 streams",
             Self::TcpCut => "TCP, wire segmented",
             Self::Packets => "64 B packets",
+            Self::PacketsUnanswered => "the same, unanswered",
             Self::TcpRoundTrip => "TCP round trip",
             Self::TcpRoundTripSlow => "TCP p99",
             Self::UdpRoundTrip => "UDP round trip",
@@ -72,7 +76,7 @@ impl Metric {
     pub fn unit(self) -> &'static str {
         match self {
             Self::TcpOne | Self::TcpFour | Self::TcpCut => "Gbit/s",
-            Self::Packets => "kpps",
+            Self::Packets | Self::PacketsUnanswered => "kpps",
             Self::TcpRoundTrip | Self::TcpRoundTripSlow | Self::UdpRoundTrip | Self::UdpRoundTripSlow => "us",
             Self::CpuPerGigabyte | Self::CpuPerMegapacket => "s",
         }
@@ -117,7 +121,8 @@ mod tests {
             .into_iter()
             .filter(|metric| metric.better() == Better::Higher)
             .collect();
-        assert_eq!(high, [Metric::TcpOne, Metric::TcpFour, Metric::TcpCut, Metric::Packets]);
+        let tcp = [Metric::TcpOne, Metric::TcpFour, Metric::TcpCut];
+        assert_eq!(high, [&tcp[..], &[Metric::Packets, Metric::PacketsUnanswered]].concat());
     }
 
     #[test]

@@ -20,9 +20,24 @@ const BATCH: usize = 32;
 /// Packets under way at most: their buffers, under 1 KiB each, fit into the 208 KiB of a socket (net.core.rmem_default).
 const WINDOW: u64 = 128;
 
+/// What the receiver does beside receiving.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Receiver {
+    /// It has answered the first packet, so that a connection stands for those who track connections.
+    Answers,
+    /// Nothing.
+    IsSilent,
+}
+
 /// Packets a second.
-pub fn measure(load: Load) -> Rate {
+pub fn measure(load: Load, kind: Receiver) -> Rate {
     let (client, server) = sockets(load);
+    if kind == Receiver::Answers {
+        client.send(&[b'q'; SIZE]).expect("to ask");
+        let (_, from) = server.recv_from(&mut [0; SIZE]).expect("a question");
+        server.send_to(&[b'a'; SIZE], from).expect("to answer");
+        client.recv(&mut [0; SIZE]).expect("an answer");
+    }
     let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
     // The server's outlives the last packet: where nobody listens, a packet is an error to the sender of the next.
     let (client, server, received, over) = (&client, &server, &received, &over);
