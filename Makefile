@@ -51,13 +51,15 @@ FILES = \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
 	644:docs/security.md:share/doc/fanctl/docs/security.md \
+	$(foreach file,$(wildcard docs/bench/*.md docs/bench/*.svg),644:$(file):share/doc/fanctl/$(file)) \
 	644:README.md:share/doc/fanctl/README.md \
 	644:CHANGELOG.md:share/doc/fanctl/CHANGELOG.md \
 	644:LICENSE-APACHE:share/doc/fanctl/LICENSE-APACHE \
 	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
 
 # The directories among them that nobody else uses.
-DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs share/doc/fanctl \
+DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs/bench share/doc/fanctl/docs \
+	share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
 SCRIPTS = .ci/run benches/run benches/openvswitch fuzz/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
