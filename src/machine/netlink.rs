@@ -125,6 +125,20 @@ fn without_texts(payload: &[u8]) -> Vec<u8> {
     readable
 }
 
+/// Set in the kind of an attribute that holds others (linux/netlink.h).
+pub const NLA_F_NESTED: u16 = 1 << 15;
+
+/// The attributes in some bytes: kind without that flag, and value.
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let &[a, b, c, d] = bytes.first_chunk::<4>()?;
+        let len = usize::from(u16::from_ne_bytes([a, b]));
+        let value = bytes.get(4..len)?;
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([c, d]) & !NLA_F_NESTED, value))
+    })
+}
+
 /// A connection to netlink in the network namespace of the thread that made it.
 pub struct Netlink {
     socket: Socket,

@@ -11,8 +11,7 @@ use std::io;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::netlink::{Netlink, Refusal};
-use super::vni::attributes;
+use super::netlink::{Netlink, Refusal, attributes};
 use crate::firewall::{FAMILIES, FLOWTABLE, ForwardChain, table_overlay};
 use crate::mapping::Overlay;
 

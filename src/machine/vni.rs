@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP};
 
-use super::netlink::{Netlink, Refusal};
+use super::netlink::{NLA_F_NESTED, Netlink, Refusal, attributes};
 
 const RTM_NEWTUNNEL: u16 = 120;
 const RTM_DELTUNNEL: u16 = 121;
@@ -15,7 +15,6 @@ const RTM_GETTUNNEL: u16 = 122;
 const PF_BRIDGE: u8 = 7;
 const VXLAN_VNIFILTER_ENTRY: u16 = 1;
 const VXLAN_VNIFILTER_ENTRY_START: u16 = 1;
-const NLA_F_NESTED: u16 = 1 << 15;
 /// `struct tunnel_msg`: family, flags, two reserved bytes, interface index.
 const HEADER_LEN: usize = 8;
 
@@ -35,17 +34,6 @@ pub fn encode(index: u32, vni: u32) -> Vec<u8> {
     bytes.extend(VXLAN_VNIFILTER_ENTRY_START.to_ne_bytes());
     bytes.extend(vni.to_ne_bytes());
     bytes
-}
-
-/// The attributes in some bytes: kind without flags, and value.
-pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let &[a, b, c, d] = bytes.first_chunk::<4>()?;
-        let len = usize::from(u16::from_ne_bytes([a, b]));
-        let value = bytes.get(4..len)?;
-        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([c, d]) & !NLA_F_NESTED, value))
-    })
 }
 
 /// Device index and first identifier of an answer.
