@@ -7,6 +7,7 @@
 //! deleted after it.
 
 use std::collections::BTreeSet;
+use std::mem::discriminant;
 
 use crate::host::Host;
 use crate::mapping::Overlay;
@@ -122,10 +123,13 @@ pub fn renumbering(steps: &[Step]) -> Vec<Step> {
         };
         has(created) && has(deleted)
     };
-    let kept = |object: &Object| match object {
-        Object::Bridge(bridge) => Some((true, bridge.fan.overlay())).filter(|(_, overlay)| renumbered(*overlay)),
-        Object::Firewall(overlay, _) => Some((false, *overlay)).filter(|(_, overlay)| renumbered(*overlay)),
-        _ => None,
+    let kept = |object: &Object| {
+        let overlay = match object {
+            Object::Bridge(bridge) => bridge.fan.overlay(),
+            Object::Firewall(overlay, _) => *overlay,
+            _ => return None,
+        };
+        renumbered(overlay).then(|| (discriminant(object), overlay))
     };
     let before = |wanted| {
         let is_made = |step: &Step| matches!(step, Step::Create(object) if kept(object) == Some(wanted));
