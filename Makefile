@@ -90,10 +90,11 @@ test: ## every tier of the tests, to the end; root also runs those that need nam
 fuzz: ## every reader on inputs made up to break it, for $(SECONDS) seconds each (60)
 	CARGO="$(CARGO)" fuzz/run seconds $(or $(SECONDS),60)
 
-check: ## formatting, lints, documentation, shell scripts
+check: ## formatting, lints, documentation, that the fuzzers' lock is up to date, shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	shellcheck $(SCRIPTS)
 
 bench: ## what the fan costs beside what else there is, here and on Debian's kernels in QEMU (asks for root)

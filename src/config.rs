@@ -10,7 +10,7 @@ mod underlay;
 use std::str::FromStr;
 
 use crate::encap::Encapsulation;
-use crate::mapping::{Mapping, Overlay};
+use crate::mapping::{self, Mapping, Overlay};
 use crate::name::InterfaceName;
 
 pub use follow::Follow;
@@ -46,6 +46,8 @@ pub struct Config {
     pub nat: bool,
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass.
     pub flowtable: bool,
+    /// Whether what carries the fan between hosts is known to connection tracking.
+    pub conntrack: bool,
     /// Whether it is kept as configured while the host changes.
     pub follow: Follow,
     /// False for an entry that is kept but not brought up (`off`).
@@ -68,6 +70,7 @@ impl Config {
             table: None,
             nat: true,
             flowtable: true,
+            conntrack: true,
             follow: Follow::No,
             enabled: true,
         }
@@ -114,26 +117,30 @@ impl Config {
     /// # Errors
     /// The index of the word that is unknown or lacks its value, and a sentence.
     pub fn apply_words<S: AsRef<str>>(&mut self, words: &[S]) -> Result<(), (usize, String)> {
+        self.apply(words, named_by_word)
+    }
+
+    /// Reads options as [`options`](Self::options) gives them, each of their words for itself; those of some keys have no
+    /// business there.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn apply_options(&mut self, words: &[&str], left_out: &[&str]) -> Result<(), (usize, String)> {
+        let is_welcome = |(key, _): &Setting| !left_out.contains(&key.name);
+        self.apply(words, |word| named_by_option(word).filter(is_welcome))
+    }
+
+    fn apply<S: AsRef<str>>(
+        &mut self,
+        words: &[S],
+        setting: impl Fn(&str) -> Option<Setting>,
+    ) -> Result<(), (usize, String)> {
         let mut words = words.iter().map(AsRef::as_ref).enumerate();
         while let Some((index, word)) = words.next() {
-            match word {
-                "dhcp" | "--dhcp" => self.dhcp = true,
-                "off" | "--disable" => self.enabled = false,
-                "--enable" => self.enabled = true,
-                "--no-nat" => self.nat = false,
-                "--no-flowtable" => self.flowtable = false,
-                "--follow" => self.follow = Follow::Yes,
-                _ => {
-                    let (name, value) = match word.split_once('=') {
-                        Some((name, value)) if name.starts_with("--") => (name, Some(value)),
-                        _ => (word, None),
-                    };
-                    let key = key_of(name).ok_or_else(|| (index, unknown(word)))?;
-                    let value = value.or_else(|| words.next().map(|(_, value)| value));
-                    let value = value.ok_or_else(|| (index, format!("'{word}' lacks its value, {}", key.values)))?;
-                    self.set(key, value).map_err(|reason| (index, reason))?;
-                }
-            }
+            let (key, value) = setting(word).ok_or_else(|| (index, unknown(word)))?;
+            let value = value.or_else(|| words.next().map(|(_, value)| value));
+            let value = value.ok_or_else(|| (index, format!("'{word}' lacks its value, {}", key.values)))?;
+            self.set(key, value).map_err(|reason| (index, reason))?;
         }
         Ok(())
     }
@@ -148,26 +155,38 @@ impl Config {
             .collect()
     }
 
-    /// What differs from a plain fan, in words: `encap vxlan dhcp no-nat follow off`.
-    #[must_use]
-    pub fn options(&self) -> String {
+    /// What differs from a plain fan, each option with its words: `encap vxlan`, `dhcp`, `no-nat`, `off`.
+    pub fn options(&self) -> impl Iterator<Item = (&'static Key, String)> + use<> {
         let options = self.values().into_iter().filter(|(key, _)| !key.is_required());
-        let words = options.map(|(key, value)| match (key.name, key.kind) {
-            ("enabled", _) => "off".to_string(),
-            ("nat" | "flowtable", _) => format!("no-{}", key.name),
-            (name, Kind::Flag) => name.to_string(),
-            (name, Kind::FlagOrText) if value == "true" => name.to_string(),
-            (name, Kind::Text | Kind::Number | Kind::FlagOrText) => format!("{name} {value}"),
-        });
-        words.collect::<Vec<_>>().join(" ")
+        options.map(|(key, value)| {
+            let words = match (key.name, key.kind) {
+                ("enabled", _) => "off".to_string(),
+                (name, Kind::Switch) => format!("no-{name}"),
+                (name, Kind::Flag) => name.to_string(),
+                (name, Kind::FlagOrText) if value == "true" => name.to_string(),
+                (name, Kind::Text | Kind::Number | Kind::FlagOrText) => format!("{name} {value}"),
+            };
+            (key, words)
+        })
     }
 
     /// What makes no sense together, as far as that shows without looking at the host: the key to blame, and a sentence.
     #[must_use]
     pub fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        if let Some(Err(reason)) = self.underlay.underlay().map(|u| Mapping::new(self.overlay, u)) {
-            found.push(("underlay", reason));
+        found.extend(self.widths().err());
+        if let Some(bridge) = self
+            .bridge
+            .as_ref()
+            .filter(|bridge| Some(*bridge) == self.underlay.interface())
+        {
+            found.push((
+                "bridge",
+                format!(
+                    "bridge '{bridge}' is the interface of underlay '{}'; choose a name that no interface has, like fan0",
+                    self.underlay
+                ),
+            ));
         }
         if let (Some(port), Encapsulation::Ipip) = (self.port, self.encapsulation) {
             found.push((
@@ -184,15 +203,59 @@ impl Config {
         }
         found
     }
+
+    /// Whether overlay and underlay go together, and leave each host room for a container behind what it keeps.
+    fn widths(&self) -> Result<(), (&'static str, String)> {
+        let Self { overlay, underlay, .. } = self;
+        let slice_len = match underlay.underlay() {
+            Some(network) => Mapping::new(*overlay, network).map(Mapping::slice_len),
+            None => mapping::slice_len(*overlay, underlay, underlay.len),
+        };
+        let slice_len = slice_len.map_err(|reason| ("underlay", reason))?;
+        let room = mapping::room(slice_len);
+        if u32::from(self.host_reserve) < room {
+            return Ok(());
+        }
+        Err((
+            "host-reserve",
+            format!(
+                "host-reserve {} leaves no address for containers: a slice of '{overlay}' over '{underlay}' is a /{slice_len}, \
+                 which has {room}",
+                self.host_reserve
+            ),
+        ))
+    }
 }
 
-/// The key that a word or an option with a value sets.
-fn key_of(name: &str) -> Option<&'static Key> {
-    match name.strip_prefix("--") {
-        Some("overlay" | "underlay" | "enabled" | "nat" | "flowtable") => None,
-        Some(option) => Key::named(option),
-        None if matches!(name, "host-reserve" | "bridge") => Key::named(name),
-        None => None,
+/// A key, and its value where the word that names the key says it too.
+type Setting<'a> = (&'static Key, Option<&'a str>);
+
+/// What a word of 2015 sets, or an option with the two dashes of a command line.
+fn named_by_word(word: &str) -> Option<Setting<'_>> {
+    let (name, value) = match word {
+        "off" | "--disable" => ("enabled", "false"),
+        "--enable" => ("enabled", "true"),
+        "--follow" => ("follow", "true"),
+        "dhcp" | "host-reserve" | "bridge" => return named_by_option(word),
+        _ => return named_by_option(word.strip_prefix("--")?),
+    };
+    Some((Key::named(name)?, Some(value)))
+}
+
+/// What an option sets: `no-nat` a switch, `dhcp` a flag, and `mtu=1400`, or `mtu` with the next word, any other key.
+fn named_by_option(option: &str) -> Option<Setting<'_>> {
+    let (name, value) = option
+        .split_once('=')
+        .map_or((option, None), |(name, value)| (name, Some(value)));
+    let switched_off = name.strip_prefix("no-").and_then(Key::named);
+    if let Some(key) = switched_off.filter(|key| key.kind == Kind::Switch) {
+        return value.is_none().then_some((key, Some("false")));
+    }
+    let key = Key::named(name).filter(|key| !key.is_required() && key.name != "enabled")?;
+    match key.kind {
+        Kind::Switch => None,
+        Kind::Flag => Some((key, value.or(Some("true")))),
+        Kind::Text | Kind::Number | Kind::FlagOrText => Some((key, value)),
     }
 }
 

@@ -220,9 +220,9 @@ fn elsewhere(fan: &Fan, host: &Host) -> Vec<String> {
 fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
     let (destination, overlay) = (route.destination, fan.overlay().network());
     let ours = route.table == MAIN_TABLE || route.table == fan.routing_table();
-    // Some VPN clients write the default route as two halves; like it, they give way to what is longer.
-    let default = destination.prefix() <= 1;
-    if !ours || default || !overlap(destination, overlay) {
+    // What is wider takes nothing from the overlay: the default route, its two halves of a VPN, all of 10.0.0.0/8.
+    let is_wider = destination.prefix() < overlay.prefix();
+    if !ours || is_wider || !overlap(destination, overlay) {
         return None;
     }
     // Somebody gave our bridge an address, and the kernel a route that leads where ours does.
@@ -236,8 +236,6 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
             format!("{destination} dev {device}"),
         ),
         (Some(device), None) => (format!("to {device}"), format!("{destination} dev {device}")),
-        // A last resort that is wider than the overlay takes nothing from it.
-        (None, _) if destination.prefix() < overlay.prefix() => return None,
         (None, _) => ("nowhere".to_string(), destination.to_string()),
     };
     Some(format!(
@@ -274,6 +272,7 @@ mod tests {
 
     fn is_refused(destination: &str, device: &str) -> bool {
         let route = ForeignRoute {
+            is_throw: false,
             table: MAIN_TABLE,
             destination: destination.parse().unwrap(),
             device: Some(device.parse().unwrap()),
@@ -285,11 +284,12 @@ mod tests {
 
     #[test]
     fn a_route_that_takes_from_the_overlay_is_refused() {
-        for destination in ["250.0.0.0/8", "250.7.0.0/16", "250.0.28.0/25", "240.0.0.0/4"] {
+        for destination in ["250.0.0.0/8", "250.7.0.0/16", "250.0.28.0/25"] {
             assert!(is_refused(destination, "eth0"), "{destination}");
         }
-        assert!(!is_refused("251.0.0.0/8", "eth0"));
-        assert!(!is_refused("128.0.0.0/1", "tun0"), "half of a default route");
+        for destination in ["251.0.0.0/8", "240.0.0.0/4", "128.0.0.0/1", "0.0.0.0/0"] {
+            assert!(!is_refused(destination, "tun0"), "{destination}");
+        }
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! What should be: the objects a [`Fan`] consists of on this [`Host`].
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use crate::config::{MAX_MTU, MIN_MTU};
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::firewall::{self, Accept, Way};
-use crate::host::Host;
+use crate::host::{Host, Link};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{
     Address, Bridge, Dhcp, Direction, Filter, Identity, Object, Owner, ProgramRef, Route, Slot, State, Table, Tunnel,
     TunnelKind, fans,
 };
-use crate::program::{self, Program};
+use crate::program::{self, Program, Spec};
 
 #[cfg(test)]
 mod tests;
@@ -74,7 +75,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         add(Object::Clsact(owner, fan.tunnel()));
         add(Object::Up(owner, fan.tunnel()));
     }
-    let spec = fan.spec();
+    let spec = spec(fan, host);
     for (direction, program) in [
         (Direction::Ingress, program::ingress(&spec)),
         (Direction::Egress, program::egress(&spec)),
@@ -219,23 +220,36 @@ pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State
     .collect()
 }
 
+/// What a fan's programs are made for on this host.
+#[must_use]
+pub fn spec(fan: &Fan, host: &Host) -> Spec {
+    let heard_by_all = host.link(&fan.device).into_iter().flat_map(Link::broadcasts);
+    let is_another_host = |address: &Ipv4Addr| fan.mapping.underlay().contains(*address) && *address != fan.host;
+    Spec {
+        mapping: fan.mapping,
+        host: fan.host,
+        broadcasts: heard_by_all.filter(is_another_host).collect(),
+        encapsulation: fan.encapsulation,
+    }
+}
+
 /// The program of a place, as this version makes it: a fan's own, or the refusal, which is the same for all.
-fn program_at(place: (Slot, Direction), fans: &BTreeMap<Overlay, Fan>) -> Option<Program> {
+fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Option<Program> {
     match place {
         (Slot::Refuse, _) => Some(program::refuse()),
-        (Slot::Fan(overlay), Direction::Ingress) => Some(program::ingress(&fans.get(&overlay)?.spec())),
-        (Slot::Fan(overlay), Direction::Egress) => Some(program::egress(&fans.get(&overlay)?.spec())),
+        (Slot::Fan(overlay), Direction::Ingress) => Some(program::ingress(specs.get(&overlay)?)),
+        (Slot::Fan(overlay), Direction::Egress) => Some(program::egress(specs.get(&overlay)?)),
     }
 }
 
 /// Completes what was observed: the kernel does not give a program's instructions back, but where it has the digest of what
 /// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
 /// back. What another version made stays unknown, and so does that of a fan whose bridge is gone.
-pub fn recognise(state: &mut State) {
-    let fans = fans(state).map(|fan| (fan.overlay(), fan.clone())).collect();
+pub fn recognise(state: &mut State, host: &Host) {
+    let specs = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {
         let Object::Filter(filter) = object else { continue };
-        let made = program_at((filter.slot, filter.direction), &fans).map(ProgramRef::from);
+        let made = program_at((filter.slot, filter.direction), &specs).map(ProgramRef::from);
         if let Some(made) = made.filter(|made| *made == filter.program) {
             filter.program = made;
         }

@@ -212,31 +212,8 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
 
 /// The command that brings up a fan like this one from another source of its underlay address.
 fn up(fan: &Fan, underlay: &str) -> String {
-    let mut words = vec![format!("fanctl up {} {underlay}", fan.overlay())];
-    if fan.encapsulation == crate::encap::Encapsulation::Vxlan {
-        words.push("--encap vxlan".into());
-    }
-    if fan.port != crate::encap::VXLAN_PORT {
-        words.push(format!("--port {}", fan.port));
-    }
-    if fan.dhcp {
-        words.push("--dhcp".into());
-    }
-    if fan.host_reserve != 1 {
-        words.push(format!("--host-reserve {}", fan.host_reserve));
-    }
-    if fan.bridge != fan.default_bridge() {
-        words.push(format!("--bridge {}", fan.bridge));
-    }
-    words.extend(fan.mtu.map(|mtu| format!("--mtu {mtu}")));
-    words.extend(fan.table.map(|table| format!("--table {table}")));
-    if !fan.nat {
-        words.push("--no-nat".into());
-    }
-    if !fan.flowtable {
-        words.push("--no-flowtable".into());
-    }
-    words.join(" ")
+    let options = fan.config().options().map(|(_, words)| format!(" --{words}"));
+    format!("fanctl up {} {underlay}{}", fan.overlay(), options.collect::<String>())
 }
 
 /// Several commands in one line, each if those before it succeeded.
@@ -245,7 +222,7 @@ fn all_of(commands: impl IntoIterator<Item = String>) -> String {
 }
 
 /// `one thing`, `2 things`.
-fn count(number: usize, one: &str, more: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, more: &str) -> String {
     if number == 1 {
         format!("1 {one}")
     } else {

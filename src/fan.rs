@@ -8,10 +8,10 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::config::{Config, Place, UnderlaySource};
 use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::mapping::{Mapping, Overlay, Underlay};
 use crate::name::InterfaceName;
-use crate::program::Spec;
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +45,8 @@ pub struct Fan {
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
     /// meaningless with VXLAN, whose packets are not routed, and then true.
     pub flowtable: bool,
+    /// Whether what carries the fan between hosts is known to connection tracking.
+    pub conntrack: bool,
     /// Whether configuration brought it up, rather than a person.
     pub auto: bool,
 }
@@ -53,20 +55,58 @@ pub struct Fan {
 pub const MAIN_TABLE: u32 = 254;
 
 impl Fan {
+    /// The fan that is asked for, from this address of the host, on this interface; by a person, as far as that goes.
+    ///
+    /// # Errors
+    /// A sentence: overlay and underlay do not go together.
+    pub fn new(config: &Config, host: Ipv4Addr, device: InterfaceName) -> Result<Self, String> {
+        let underlay = Underlay::containing(host, config.underlay.len)?;
+        let mapping = Mapping::new(config.overlay, underlay)?;
+        let bridge = config.bridge.clone();
+        Ok(Self {
+            mapping,
+            host,
+            device,
+            encapsulation: config.encapsulation,
+            port: config.port.unwrap_or(VXLAN_PORT),
+            bridge: bridge.unwrap_or_else(|| InterfaceName::of_slice(mapping.slice(host))),
+            dhcp: config.dhcp,
+            host_reserve: config.host_reserve,
+            mtu: config.mtu,
+            table: config.table,
+            nat: config.nat,
+            flowtable: config.flowtable,
+            conntrack: config.conntrack,
+            auto: false,
+        })
+    }
+
+    /// What asks for this fan, by the host's address.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let underlay = UnderlaySource {
+            place: Place::Address(self.host),
+            len: self.mapping.underlay().network().prefix(),
+        };
+        Config {
+            encapsulation: self.encapsulation,
+            bridge: (self.bridge != self.default_bridge()).then(|| self.bridge.clone()),
+            dhcp: self.dhcp,
+            host_reserve: self.host_reserve,
+            mtu: self.mtu,
+            port: (self.port != VXLAN_PORT).then_some(self.port),
+            table: self.table,
+            nat: self.nat,
+            flowtable: self.flowtable,
+            conntrack: self.conntrack,
+            ..Config::new(self.overlay(), underlay)
+        }
+    }
+
     /// The overlay, which is the fan's identity on a host.
     #[must_use]
     pub fn overlay(&self) -> Overlay {
         self.mapping.overlay()
-    }
-
-    /// What the fan's programs are made for.
-    #[must_use]
-    pub fn spec(&self) -> Spec {
-        Spec {
-            mapping: self.mapping,
-            host: self.host,
-            encapsulation: self.encapsulation,
-        }
     }
 
     /// This host's part of the overlay.
@@ -158,121 +198,59 @@ impl Fan {
         format!("{}/{}", self.host, self.mapping.underlay().network().prefix())
     }
 
-    /// What differs from a plain fan, in the words of the command line: `dhcp host-reserve 1`.
+    /// What differs from a plain fan, in words, those of 2015 first: `dhcp host-reserve 1 auto no-nat`.
     #[must_use]
     pub fn flags(&self) -> String {
-        let mut flags = Vec::new();
-        if self.dhcp {
-            flags.push("dhcp".to_string());
-        }
-        flags.push(format!("host-reserve {}", self.host_reserve));
-        if self.auto {
-            flags.push("auto".to_string());
-        }
-        if self.bridge != self.default_bridge() {
-            flags.push(format!("bridge {}", self.bridge));
-        }
-        if self.encapsulation == Encapsulation::Vxlan {
-            flags.push("vxlan".to_string());
-        }
-        if self.port != VXLAN_PORT {
-            flags.push(format!("port {}", self.port));
-        }
-        if let Some(mtu) = self.mtu {
-            flags.push(format!("mtu {mtu}"));
-        }
-        if let Some(table) = self.table {
-            flags.push(format!("table {table}"));
-        }
-        if !self.nat {
-            flags.push("no-nat".to_string());
-        }
-        if !self.flowtable {
-            flags.push("no-flowtable".to_string());
-        }
-        flags.join(" ")
+        let dhcp = self.dhcp.then(|| "dhcp".to_string());
+        let reserve = Some(format!("host-reserve {}", self.host_reserve));
+        let auto = self.auto.then(|| "auto".to_string());
+        let bridge = (self.bridge != self.default_bridge()).then(|| format!("bridge {}", self.bridge));
+        let flags = [dhcp, reserve, auto, bridge].into_iter().flatten();
+        let flags = flags.chain(self.options_but(&["dhcp", "host-reserve", "bridge"]));
+        flags.collect::<Vec<_>>().join(" ")
     }
 
     /// The alias of the fan's bridge: everything about the fan but the bridge's own name. At most 255 bytes, the
     /// kernel's limit (`IFALIASZ`).
     #[must_use]
     pub fn label(&self) -> String {
-        let mut label = format!(
-            "fan {} {} dev {} {} host-reserve {}",
-            self.overlay(),
-            self.underlay_address(),
-            self.device,
-            self.encapsulation,
-            self.host_reserve
-        );
-        let mut option = |text: String| {
-            label.push(' ');
-            label.push_str(&text);
-        };
-        if self.dhcp {
-            option("dhcp".into());
-        }
-        if self.port != VXLAN_PORT {
-            option(format!("port {}", self.port));
-        }
-        if let Some(mtu) = self.mtu {
-            option(format!("mtu {mtu}"));
-        }
-        if let Some(table) = self.table {
-            option(format!("table {table}"));
-        }
-        if !self.nat {
-            option("no-nat".into());
-        }
-        if !self.flowtable {
-            option("no-flowtable".into());
-        }
-        if self.auto {
-            option("auto".into());
-        }
-        label
+        let (overlay, underlay, device) = (self.overlay(), self.underlay_address(), &self.device);
+        let (encapsulation, reserve) = (self.encapsulation, self.host_reserve);
+        let fixed = format!("fan {overlay} {underlay} dev {device} {encapsulation} host-reserve {reserve}");
+        let mut words = vec![fixed];
+        words.extend(self.options_but(&["encap", "host-reserve", "bridge"]));
+        words.extend(self.auto.then(|| "auto".to_string()));
+        words.join(" ")
+    }
+
+    /// The words of the options that are not at their default, without those of some keys.
+    fn options_but(&self, left_out: &'static [&str]) -> impl Iterator<Item = String> + use<> {
+        let options = self.config().options();
+        options
+            .filter(|(key, _)| !left_out.contains(&key.name))
+            .map(|(_, words)| words)
     }
 
     /// Reads a fan back from its bridge's name and alias; none when the alias is not one of ours.
     #[must_use]
     pub fn from_label(bridge: &InterfaceName, label: &str) -> Option<Self> {
-        let mut words = label.strip_prefix("fan ")?.split(' ');
-        let overlay: Overlay = words.next()?.parse().ok()?;
-        let (host, len) = words.next()?.split_once('/')?;
-        let host: Ipv4Addr = host.parse().ok()?;
-        let underlay = Underlay::containing(host, len.parse().ok()?).ok()?;
-        if words.next()? != "dev" {
+        let words: Vec<&str> = label.split(' ').collect();
+        let ["fan", overlay, underlay, "dev", device, encapsulation, options @ ..] = words.as_slice() else {
             return None;
-        }
-        let mut fan = Self {
-            mapping: Mapping::new(overlay, underlay).ok()?,
-            host,
-            device: words.next()?.parse().ok()?,
-            encapsulation: words.next()?.parse().ok()?,
-            port: VXLAN_PORT,
-            bridge: bridge.clone(),
-            dhcp: false,
-            host_reserve: 1,
-            mtu: None,
-            table: None,
-            nat: true,
-            flowtable: true,
-            auto: false,
         };
-        while let Some(word) = words.next() {
-            match word {
-                "dhcp" => fan.dhcp = true,
-                "no-nat" => fan.nat = false,
-                "no-flowtable" => fan.flowtable = false,
-                "auto" => fan.auto = true,
-                "host-reserve" => fan.host_reserve = crate::config::host_reserve(words.next()?).ok()?,
-                "port" => fan.port = words.next()?.parse().ok()?,
-                "mtu" => fan.mtu = Some(words.next()?.parse().ok()?),
-                "table" => fan.table = Some(words.next()?.parse().ok()?),
-                _ => return None,
-            }
-        }
-        Some(fan)
+        let (options, auto) = match options {
+            [options @ .., "auto"] => (options, true),
+            options => (options, false),
+        };
+        let (host, len) = underlay.split_once('/')?;
+        let (host, len) = (host.parse().ok()?, len.parse().ok()?);
+        let place = Place::Address(host);
+        let mut config = Config::new(overlay.parse().ok()?, UnderlaySource { place, len });
+        config.encapsulation = encapsulation.parse().ok()?;
+        config.bridge = Some(bridge.clone());
+        config.apply_options(options, &["encap", "bridge", "follow"]).ok()?;
+        let fan = Self::new(&config, host, device.parse().ok()?).ok()?;
+        Some(Self { auto, ..fan })
     }
 }
 
@@ -329,6 +307,7 @@ pub(crate) mod tests {
             table: Some(4_294_967_295),
             nat: false,
             flowtable: false,
+            conntrack: false,
             auto: true,
             bridge: "fifteen-letters".parse().unwrap(),
             device: "fifteen-letterz".parse().unwrap(),
@@ -348,6 +327,12 @@ pub(crate) mod tests {
             "fan",
             "fan of music",
             "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip and more",
+            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1 bridge br7",
+            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip overlay 251.0.0.0/8",
+            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip off",
+            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip mtu",
+            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip no-mtu",
+            "fan 250.0.0.0/8 172.30.0.28/16 via eth0 ipip",
         ] {
             assert_eq!(Fan::from_label(&"br0".parse().unwrap(), alias), None, "{alias}");
         }
@@ -362,10 +347,14 @@ pub(crate) mod tests {
             bridge: "br7".parse().unwrap(),
             nat: false,
             flowtable: false,
+            conntrack: false,
             auto: true,
             ..plain
         };
-        assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable");
+        assert_eq!(
+            other.flags(),
+            "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable no-conntrack"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod text;
 use crate::mapping::Overlay;
 
 pub use chains::ruleset;
-pub use forward::{Accept, Forward, ForwardChain, Way};
+pub use forward::{Accept, Beside, Forward, ForwardChain, Way};
 pub use text::{Abilities, Ruleset};
 
 /// The families in which a fan has a table.
@@ -34,8 +34,14 @@ pub fn table_overlay(name: &str) -> Option<Overlay> {
 /// The name of the flowtable.
 pub const FLOWTABLE: &str = "between";
 
-/// What a rule does that hands a connection to it.
-const OFFLOAD: &str = "flow add @between ";
+/// The chain whose rule hands connections to it.
+pub const ESTABLISHED: &str = "established";
+
+/// What that rule does.
+pub const OFFLOAD: &str = "flow add @between ";
+
+/// How a rule begins that asks for a device's index, the device's name following. nft looks the index up as it reads the rule.
+const BY_INDEX: &str = "iif \"";
 
 /// How a rule of the bridge family begins that is for one bridge, whose name follows.
 const HERE: &str = "meta ibrname \"";

@@ -1,15 +1,17 @@
 //! Facts that only a diagnosis asks for: settings, neighbours, what containers have on their side, other people's rules, and
 //! where the kernel says that packets go.
 
+mod rule;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-
-use ipnetwork::Ipv4Network;
 
 use crate::fan::Mac;
 use crate::host::Routing;
 use crate::name::InterfaceName;
 use crate::netfilter::Table;
+
+pub use rule::{Action, Rule};
 
 /// What a diagnosis knows beyond [`Host`](crate::host::Host).
 #[derive(Clone, Debug, Default)]
@@ -101,23 +103,6 @@ pub struct Peer {
     pub mac: Option<Mac>,
     /// A process in that namespace; none where none was found.
     pub process: Option<u32>,
-}
-
-/// A routing rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
-    /// Lower comes first.
-    pub priority: u32,
-    /// Packets to this network only.
-    pub to: Option<Ipv4Network>,
-    /// Packets from this network only.
-    pub from: Option<Ipv4Network>,
-    /// Packets received by this interface only.
-    pub incoming: Option<String>,
-    /// The routing table that it leads to; 0 where it leads to none.
-    pub table: u32,
-    /// What else it asks or does, in the words of `ip rule`.
-    pub rest: String,
 }
 
 /// Where does a packet go?

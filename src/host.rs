@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::fan::{MAIN_TABLE, Mac};
-use crate::firewall::ForwardChain;
+use crate::fan::{Fan, MAIN_TABLE, Mac};
+use crate::firewall::{Beside, ForwardChain};
+use crate::mapping::broadcast;
 use crate::name::InterfaceName;
 use crate::object::{Direction, Slot};
 
@@ -20,6 +21,8 @@ pub struct Host {
     pub ip_forward: bool,
     /// The chains of iptables that need rules to let the fan's traffic pass.
     pub forward_chains: Vec<ForwardChain>,
+    /// What there is beside our rules in the one that is Docker's.
+    pub docker_user: Beside,
     /// Whether a dnsmasq program was found.
     pub dnsmasq: bool,
     /// Whether the firewall, programs and rules could be read, which takes root.
@@ -31,8 +34,12 @@ pub struct Host {
 pub struct Link {
     /// Its name.
     pub name: InterfaceName,
+    /// Other names that `ip` takes for it (`IFLA_ALT_IFNAME`, linux/if_link.h).
+    pub other_names: Vec<String>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether there is somebody at the other end of its wire, if it has one (`IFF_LOWER_UP`, netdevice(7)); never while down.
+    pub carrier: bool,
     /// In bytes.
     pub mtu: u32,
     /// Whether its alias says that it is ours.
@@ -123,6 +130,8 @@ pub struct ForeignRoute {
     pub destination: Ipv4Network,
     /// The interface it leads to; none for `unreachable`, `blackhole` and the like.
     pub device: Option<InterfaceName>,
+    /// Whether it leads on to the next rule (`throw`).
+    pub is_throw: bool,
     /// The gateway, if it has one.
     pub gateway: Option<Ipv4Addr>,
     /// Lower wins.
@@ -159,6 +168,21 @@ pub struct Routing {
     pub mtu: Option<u32>,
 }
 
+impl Routing {
+    /// Whether a wrapped packet to another host goes where that host is not: to this host itself, back into the fan, or, by
+    /// somebody's rule, wherever that one sends what it knows nothing better for. A route of another interface that is about
+    /// a part of the underlay may be a second way to it, and so may an interface that is in the other host's network.
+    #[must_use]
+    pub fn is_astray(&self, fan: &Fan, to: Ipv4Addr, host: &Host) -> bool {
+        let is_by_rule = self.table != MAIN_TABLE && self.route.prefix() < fan.mapping.underlay().network().prefix();
+        let is_there = || host.link(&self.device).is_some_and(|link| link.is_beside(to));
+        self.local
+            || self.device == fan.bridge
+            || self.device == fan.tunnel()
+            || (self.device != fan.device && is_by_rule && !is_there())
+    }
+}
+
 /// Why the kernel routes a packet nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoRoute {
@@ -184,6 +208,19 @@ impl Link {
     pub fn program(&self, direction: Direction, slot: Slot) -> Option<&AttachedProgram> {
         let mut programs = self.programs.iter();
         programs.find(|program| (program.direction, program.slot) == (direction, slot))
+    }
+
+    /// Whether it is in the network of an address, which then is a neighbour's.
+    #[must_use]
+    pub fn is_beside(&self, address: Ipv4Addr) -> bool {
+        let mut networks = self.addresses.iter().map(|own| own.address);
+        networks.any(|network| network.contains(address) && network.prefix() < 31)
+    }
+
+    /// The broadcast addresses of its networks: what the kernel sends there goes to all neighbours (`fib_add_ifaddr`,
+    /// net/ipv4/fib_frontend.c at v6.12).
+    pub fn broadcasts(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.addresses.iter().filter_map(|own| broadcast(own.address))
     }
 }
 

@@ -32,6 +32,7 @@ const TURNS: u8 = 12;
 /// # Errors
 /// Why there can be no lab, the step that failed, or the signal that came; nothing of the lab is left then.
 pub fn command(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
+    args.says_nothing_idle()?;
     match args.action {
         LabAction::Run => run(args, out),
         LabAction::Down => down(args, out),
@@ -72,10 +73,10 @@ fn down(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     let stage = Stage::standing(args.verbose)?;
     let count = stage.len();
     stage.remove()?;
-    let sentence = if count == 0 {
-        "there is no lab".into()
-    } else {
-        format!("removed the lab: {count} namespaces")
+    let sentence = match count {
+        _ if args.json => serde_json::json!({ "removed_namespaces": count }).to_string(),
+        0 => "there is no lab".into(),
+        _ => format!("removed the lab: {count} namespaces"),
     };
     print(out, &[sentence])
 }

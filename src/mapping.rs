@@ -45,6 +45,13 @@ pub struct Mapping {
     underlay: Underlay,
 }
 
+/// Reads a number that is written in digits alone: a sign before it is no part of any number here.
+#[must_use]
+pub fn digits<T: FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
 /// Whether two networks share an address: one then holds the other.
 #[must_use]
 pub fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
@@ -57,6 +64,35 @@ fn reserved(network: Ipv4Network) -> impl Iterator<Item = (Ipv4Addr, &'static st
         let reserved = Ipv4Network::new(base, len).expect("a literal prefix length");
         overlap(network, reserved).then_some((base, reason))
     })
+}
+
+/// The prefix length of each host's slice, which the widths of overlay and underlay decide. The underlay is called as it was
+/// written: an interface is that of no network yet.
+///
+/// # Errors
+/// A sentence: the widths leave no slice with room for containers.
+pub fn slice_len(overlay: Overlay, underlay: &impl fmt::Display, underlay_len: u8) -> Result<u8, String> {
+    let overlay_len = overlay.0.prefix();
+    if overlay_len >= underlay_len {
+        return Err(format!(
+            "overlay '{overlay}' is not wider than underlay '{underlay}': every host needs a slice of its own, so the \
+             overlay's prefix must be the shorter one"
+        ));
+    }
+    let slice_len = overlay_len + 32 - underlay_len;
+    if slice_len > MAX_SLICE_LEN {
+        return Err(format!(
+            "overlay '{overlay}' over underlay '{underlay}' gives each host a /{slice_len}, which has no room for \
+             containers; a slice must be a /{MAX_SLICE_LEN} or shorter"
+        ));
+    }
+    Ok(slice_len)
+}
+
+/// How many addresses hosts and containers can have in a slice: all but its first and its last.
+#[must_use]
+pub fn room(slice_len: u8) -> u32 {
+    host_mask(slice_len).saturating_sub(1)
 }
 
 /// The bits below a prefix of `len` bits (0 to 32).
@@ -116,20 +152,28 @@ impl FromStr for Overlay {
 
     /// `250.0.0.0/8`, or `250` for short.
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(octet) = text.parse::<u8>() {
+        if let Some(octet) = digits(text) {
             let network = Ipv4Network::new(Ipv4Addr::new(octet, 0, 0, 0), 8).expect("8 is a prefix length");
             return Self::new(network);
         }
-        if !text.contains('/') {
+        let Some((_, len)) = text.split_once('/') else {
             return Err(format!(
                 "overlay '{text}' is no network; write it like 250.0.0.0/8, or 250 for short"
             ));
-        }
-        let network = text
-            .parse()
-            .map_err(|_| format!("overlay '{text}' is no IPv4 network; write it like 250.0.0.0/8"))?;
+        };
+        // A length may be a mask in dots.
+        let network = text.parse().ok().filter(|_| !len.contains('+'));
+        let network =
+            network.ok_or_else(|| format!("overlay '{text}' is no IPv4 network; write it like 250.0.0.0/8"))?;
         Self::new(network)
     }
+}
+
+/// The address that all hosts of a network hear, its last (RFC 919, section 7); none where two addresses or one are all that it
+/// has (RFC 3021).
+#[must_use]
+pub fn broadcast(network: Ipv4Network) -> Option<Ipv4Addr> {
+    (network.prefix() <= 30).then(|| network.broadcast())
 }
 
 impl Underlay {
@@ -168,19 +212,7 @@ impl Mapping {
     /// A sentence when the widths leave no slice with room for containers, or when the two networks overlap.
     pub fn new(overlay: Overlay, underlay: Underlay) -> Result<Self, String> {
         let (over, under) = (overlay.0, underlay.0);
-        if over.prefix() >= under.prefix() {
-            return Err(format!(
-                "overlay '{over}' is not wider than underlay '{under}': every host needs a slice of its own, so the \
-                 overlay's prefix must be the shorter one"
-            ));
-        }
-        let slice_len = over.prefix() + 32 - under.prefix();
-        if slice_len > MAX_SLICE_LEN {
-            return Err(format!(
-                "overlay '{over}' over underlay '{under}' gives each host a /{slice_len}, which has no room for \
-                 containers; a slice must be a /{MAX_SLICE_LEN} or shorter"
-            ));
-        }
+        slice_len(overlay, &underlay, under.prefix())?;
         if overlap(over, under) {
             return Err(format!(
                 "overlay '{over}' and underlay '{under}' overlap; choose an overlay that no host uses"

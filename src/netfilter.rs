@@ -9,11 +9,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+mod mark;
 #[cfg(test)]
 mod tests;
+mod truth;
 mod walk;
 
-pub use walk::{Blame, Fate, fate};
+pub use walk::{Blame, Fate, fate, fates};
+
+/// The protocol number of ICMP (RFC 792).
+const ICMP: u8 = 1;
 
 /// Who keeps a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +34,7 @@ pub enum Backend {
 pub struct Table {
     /// Who keeps it.
     pub backend: Backend,
-    /// `ip`, `inet`, `bridge` or `netdev`.
+    /// `ip`, `inet`, `bridge`, `arp` or `netdev`.
     pub family: String,
     /// As it is called.
     pub name: String,
@@ -37,6 +42,8 @@ pub struct Table {
     pub chains: BTreeMap<String, Chain>,
     /// Named sets, by name.
     pub sets: BTreeMap<String, Vec<Value>>,
+    /// Named verdict maps, by name.
+    pub maps: BTreeMap<String, Vec<Entry>>,
 }
 
 /// A chain. One with a hook is where packets enter.
@@ -70,8 +77,43 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// What becomes of a packet then; none where the rule only counts or marks.
     pub verdict: Option<Verdict>,
+    /// What becomes of the packet's mark.
+    pub marking: Option<Marking>,
     /// Packets that it has met, where it counts.
     pub packets: Option<u64>,
+}
+
+/// What a rule makes of the mark of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marking {
+    /// The bits of `keep` stay as they are, and then those of `flip` change: so all of `and`, `or`, `xor` and constants.
+    Bits {
+        /// These stay.
+        keep: u32,
+        /// These change.
+        flip: u32,
+    },
+    /// But for these bits it is that of the connection, which has none at first.
+    OfConnection {
+        /// These stay.
+        keep: u32,
+    },
+    /// Something that is not understood.
+    Unknown,
+}
+
+/// Values, one for each field that is asked for, and what becomes of a packet that has them.
+pub type Entry = (Vec<Value>, Verdict);
+
+/// The entries of a verdict map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entries {
+    /// They stand in the rule.
+    Own(Vec<Entry>),
+    /// They are those of the map of this name.
+    Named(String),
+    /// They are not understood.
+    Unknown,
 }
 
 /// What a rule asks of a packet.
@@ -86,8 +128,8 @@ pub enum Match {
         /// One of these.
         values: Vec<Value>,
     },
-    /// A field leads to verdicts of its own (nft's verdict maps).
-    Map(Field, Vec<(Value, Verdict)>),
+    /// Fields lead to verdicts of their own (nft's verdict maps).
+    Map(Vec<Field>, Entries),
     /// Something that is not understood.
     Unknown,
 }
@@ -111,16 +153,39 @@ pub enum Field {
     SourcePort(u8),
     /// The destination port, likewise.
     DestinationPort(u8),
+    /// The type of an ICMP message; that of ours is 3, destination unreachable (RFC 792).
+    IcmpType,
+    /// Its code; that of ours is 4, fragmentation needed.
+    IcmpCode,
     /// The state of its connection.
     State,
     /// Whether its connection was translated, `snat` or `dnat`.
     Status,
     /// The type of its destination, as in `fib daddr type`.
     DestinationType,
-    /// Its mark; that of the fan's packets is 0.
-    Mark,
-    /// The network protocol, which is IPv4.
+    /// Its mark behind this mask. Packets have none until a rule gives them one.
+    Mark(u32),
+    /// That of its connection behind this mask, of which there is none.
+    ConnectionMark(u32),
+    /// The network protocol: IPv4 or ARP.
     Family,
+    /// A part of an ARP message.
+    Arp(Arp),
+    /// Something that is not understood: any value may fit.
+    Unknown,
+}
+
+/// A part of an ARP message (RFC 826); that of ours is a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arp {
+    /// What it is for.
+    Operation,
+    /// Who asks.
+    Source,
+    /// Whose Ethernet address is asked for.
+    Target,
+    /// Something else.
+    Other,
 }
 
 /// What a field is compared with.
@@ -132,6 +197,8 @@ pub enum Value {
     Word(String),
     /// A named set.
     Set(String),
+    /// Whatever fits none of the others (nft's `*`).
+    Any,
     /// Something that is not understood.
     Unknown,
 }
@@ -162,6 +229,23 @@ pub enum State {
     Established,
     /// Of no connection that is known.
     Invalid,
+    /// Kept from connection tracking.
+    Untracked,
+}
+
+impl Field {
+    /// The number of the protocol whose header has it, if it is not that of IP. A packet of another protocol does not have
+    /// the field: neither a condition nor its contrary holds of it.
+    #[must_use]
+    pub fn protocol(self) -> Option<u8> {
+        match self {
+            Self::SourcePort(protocol) | Self::DestinationPort(protocol) => {
+                Some(protocol).filter(|number| *number != 0)
+            }
+            Self::IcmpType | Self::IcmpCode => Some(ICMP),
+            _ => None,
+        }
+    }
 }
 
 impl Rule {
@@ -175,7 +259,7 @@ impl Rule {
                 negated: false,
                 values,
             } => *values == invalid,
-            Match::Map(Field::State, _) => true,
+            Match::Map(fields, _) => *fields == [Field::State],
             _ => false,
         })
     }
@@ -188,6 +272,8 @@ pub struct Packet {
     pub hook: &'static str,
     /// The families whose chains see it.
     pub families: &'static [&'static str],
+    /// Whether it is a request of ARP, from `source` for `destination`, and not IPv4.
+    pub is_arp: bool,
     /// The interface it came in by.
     pub incoming: Option<String>,
     /// The interface it goes out by.

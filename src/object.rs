@@ -310,8 +310,8 @@ impl Object {
                 kind: TunnelKind::Vxlan { bridge, .. },
                 ..
             }) => bridge.as_ref().is_some_and(on_link),
-            // A device that goes takes itself out of the flowtable, and one that comes is not in it.
-            Self::Firewall(_, ruleset) => ruleset.devices().any(|link| on_link(&link)),
+            // A device that goes takes itself out of the flowtable and its index with it; one that comes has another.
+            Self::Firewall(_, ruleset) => ruleset.links().any(|link| on_link(&link)),
             Self::Address(Address { link, .. }) | Self::Clsact(_, link) | Self::Up(_, link) => on_link(link),
             Self::Filter(Filter { link, .. }) => *other == Identity::Clsact(link.clone()),
             Self::Dhcp(Dhcp { bridge, .. }) => *other == Identity::Up(bridge.clone()),

@@ -7,11 +7,11 @@
 //! deleted after it.
 
 use std::collections::BTreeSet;
-use std::mem::discriminant;
+use std::net::Ipv4Addr;
 
+use crate::fan::Fan;
 use crate::host::Host;
-use crate::mapping::Overlay;
-use crate::object::{Bridge, Key, Object, State};
+use crate::object::{Bridge, Identity, Key, Object, State};
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +30,10 @@ pub enum Step {
     },
     /// Remove an object.
     Delete(Object),
+    /// Leave an object where it is while what it holds on to goes, and has come again when the plan is walked.
+    Hold(Object),
+    /// Make an object anew that looks as it should, since what it holds on to has come anew.
+    Remake(Object),
 }
 
 impl Step {
@@ -40,6 +44,8 @@ impl Step {
             Self::Create(object) => Self::Delete(object),
             Self::Change { from, to } => Self::Change { from: to, to: from },
             Self::Delete(object) => Self::Create(object),
+            Self::Hold(object) => Self::Remake(object),
+            Self::Remake(object) => Self::Hold(object),
         }
     }
 
@@ -48,7 +54,9 @@ impl Step {
     pub fn is_of_nftables(&self) -> bool {
         match self {
             Self::Create(object) | Self::Delete(object) => matches!(object, Object::Firewall(..) | Object::Accept(_)),
-            Self::Change { to, .. } => matches!(to, Object::Firewall(..)),
+            Self::Change { to: object, .. } | Self::Hold(object) | Self::Remake(object) => {
+                matches!(object, Object::Firewall(..))
+            }
         }
     }
 
@@ -56,29 +64,57 @@ impl Step {
     #[must_use]
     pub fn object(&self) -> &Object {
         match self {
-            Self::Create(object) | Self::Delete(object) | Self::Change { to: object, .. } => object,
+            Self::Create(object)
+            | Self::Delete(object)
+            | Self::Change { to: object, .. }
+            | Self::Hold(object)
+            | Self::Remake(object) => object,
         }
     }
 }
 
-/// The steps from one state to another, in order.
+/// The steps from one state to another, in order. What stood on an object that somebody took away is made anew with it, though
+/// it may look as it should. A fan's tables stay while what they hold on to is replaced, so that nobody is without the guard
+/// meanwhile, and are made anew with it.
 #[must_use]
 pub fn diff(observed: &State, desired: &State) -> Vec<Step> {
     let replaced = replaced(observed, desired);
+    let stays = |key: &Key, present: &Object| matches!(present, Object::Firewall(..)) && desired.contains_key(key);
     let gone = |key: &Key| !desired.contains_key(key) || replaced.contains(key);
     let deletions = observed
         .iter()
         .rev()
         .filter(|(key, _)| gone(key))
-        .map(|(_, object)| Step::Delete(object.clone()));
+        .map(|(key, present)| {
+            let step = if stays(key, present) { Step::Hold } else { Step::Delete };
+            step(present.clone())
+        });
+    let made: Vec<&Identity> = desired
+        .keys()
+        .filter(|key| !observed.contains_key(*key))
+        .map(|key| &key.identity)
+        .collect();
+    let is_stale = |present: &Object, wanted: &Object| {
+        present.can_become(wanted) && made.iter().any(|identity| present.depends_on(identity))
+    };
     let rest = desired.iter().filter_map(|(key, wanted)| match observed.get(key) {
-        Some(present) if !replaced.contains(key) => (present != wanted).then(|| Step::Change {
-            from: present.clone(),
-            to: wanted.clone(),
-        }),
+        Some(present) if !replaced.contains(key) => {
+            (present != wanted || is_stale(present, wanted)).then(|| remade(present, wanted))
+        }
+        Some(present) if stays(key, present) => Some(remade(present, wanted)),
         _ => Some(Step::Create(wanted.clone())),
     });
     deletions.chain(rest).collect()
+}
+
+/// One made anew that is there, as it should be.
+fn remade(present: &Object, wanted: &Object) -> Step {
+    let (from, to) = (present.clone(), wanted.clone());
+    if from == to {
+        Step::Remake(to)
+    } else {
+        Step::Change { from, to }
+    }
 }
 
 /// Objects on both sides that must go and come again: those that cannot become what is wanted, and whatever depends on
@@ -109,42 +145,27 @@ fn replaced(observed: &State, desired: &State) -> BTreeSet<Key> {
 }
 
 /// The same way, but a bridge that would go and one of the same fan that would come are one that is renamed and
-/// renumbered in place: its ports never leave it, and keep what was set of them. And the fan's tables are changed in place too,
-/// so that nobody is without the guard meanwhile.
+/// renumbered in place: its ports never leave it, and keep what was set of them.
 ///
 /// By then everything else that stood on it is deleted, so that it is down, as the kernel wants it for a new name
 /// (`dev_change_name`, net/core/dev.c at v6.1).
 #[must_use]
 pub fn renumbering(steps: &[Step]) -> Vec<Step> {
-    let renumbered = |overlay: Overlay| {
-        let has = |which: fn(&Step) -> Option<&Bridge>| {
-            let mut bridges = steps.iter().filter_map(which);
-            bridges.any(|bridge| bridge.fan.overlay() == overlay)
-        };
-        has(created) && has(deleted)
-    };
-    let kept = |object: &Object| {
-        let overlay = match object {
-            Object::Bridge(bridge) => bridge.fan.overlay(),
-            Object::Firewall(overlay, _) => *overlay,
-            _ => return None,
-        };
-        renumbered(overlay).then(|| (discriminant(object), overlay))
-    };
-    let before = |wanted| {
-        let is_made = |step: &Step| matches!(step, Step::Create(object) if kept(object) == Some(wanted));
-        steps.iter().find_map(|step| match step {
-            Step::Delete(object) if kept(object) == Some(wanted) && steps.iter().any(is_made) => Some(object),
-            _ => None,
-        })
+    let first = |which: fn(&Step) -> Option<&Bridge>, fan: &Fan| {
+        let mut bridges = steps.iter().filter_map(which);
+        bridges.find(|bridge| bridge.fan.overlay() == fan.overlay())
     };
     let step = |step: &Step| match step {
-        Step::Delete(object) if kept(object).and_then(before) == Some(object) => None,
-        Step::Create(to) => Some(kept(to).and_then(before).map_or_else(
+        Step::Delete(Object::Bridge(from))
+            if first(created, &from.fan).is_some() && first(deleted, &from.fan) == Some(from) =>
+        {
+            None
+        }
+        Step::Create(Object::Bridge(to)) => Some(first(deleted, &to.fan).map_or_else(
             || step.clone(),
             |from| Step::Change {
-                from: from.clone(),
-                to: to.clone(),
+                from: Object::Bridge(from.clone()),
+                to: Object::Bridge(to.clone()),
             },
         )),
         _ => Some(step.clone()),
@@ -175,6 +196,7 @@ pub fn replay(state: &mut State, step: &Step) {
         Step::Create(object) => {
             state.insert(object.key(), object.clone());
         }
+        Step::Hold(_) | Step::Remake(_) => {}
         Step::Change { from, to } => {
             state.remove(&from.key());
             state.insert(to.key(), to.clone());
@@ -182,23 +204,59 @@ pub fn replay(state: &mut State, step: &Step) {
     }
 }
 
-/// Why the steps must not be taken: they would pull the bridge from under somebody's containers.
+/// Why the steps must not be taken: they would pull the bridge from under somebody's containers, or take what may be the address
+/// of one.
 #[must_use]
 pub fn refusals(steps: &[Step], host: &Host) -> Vec<String> {
-    steps
-        .iter()
-        .filter_map(deleted)
-        .map(|bridge| &bridge.fan.bridge)
-        .filter_map(|bridge| {
-            let ports: Vec<&str> = host.foreign_ports(bridge).map(|link| link.name.as_str()).collect();
-            (!ports.is_empty()).then(|| {
-                format!(
-                    "bridge '{bridge}' still has {}: {}; stop what is attached, or take it out: ip link set {} nomaster",
-                    if ports.len() == 1 { "a container".to_string() } else { format!("{} containers", ports.len()) },
-                    ports.join(", "),
-                    ports[0]
-                )
-            })
-        })
-        .collect()
+    steps.iter().filter_map(|step| refusal(step, host)).collect()
+}
+
+fn refusal(step: &Step, host: &Host) -> Option<String> {
+    let (bridge, reserves) = match step {
+        Step::Delete(Object::Bridge(bridge)) => (bridge, None),
+        Step::Change {
+            from: Object::Bridge(from),
+            to: Object::Bridge(to),
+        } => (from, Some(growth(&from.fan, &to.fan)?)),
+        _ => return None,
+    };
+    let name = &bridge.fan.bridge;
+    let ports: Vec<&str> = host.foreign_ports(name).map(|link| link.name.as_str()).collect();
+    let count = match ports[..] {
+        [] => return None,
+        [_] => "a container".to_string(),
+        _ => format!("{} containers", ports.len()),
+    };
+    let list = ports.join(", ");
+    let port = ports[0];
+    Some(match reserves {
+        None => format!(
+            "bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: ip link set {port} nomaster"
+        ),
+        Some(addresses) => format!(
+            "host-reserve {addresses}, and which addresses are in use on bridge '{name}' is not known; it has {count}: {list}; \
+             stop what is attached, or take it out meanwhile: ip link set {port} nomaster"
+        ),
+    })
+}
+
+/// The addresses that a fan takes from its containers, in words, as it becomes another in its place. Which of them somebody has
+/// cannot be told: a container that has been silent for a while is known to nobody.
+fn growth(from: &Fan, to: &Fan) -> Option<String> {
+    // In another slice all have another address anyway.
+    if from.slice() != to.slice() || to.host_reserve <= from.host_reserve {
+        return None;
+    }
+    let gateway = u32::from(from.gateway());
+    let [first, last] =
+        [from.host_reserve, to.host_reserve - 1].map(|offset| Ipv4Addr::from(gateway + u32::from(offset)));
+    let taken = if first == last {
+        first.to_string()
+    } else {
+        format!("{first} to {last}")
+    };
+    Some(format!(
+        "{} takes more than {} did, {taken}",
+        to.host_reserve, from.host_reserve
+    ))
 }

@@ -6,8 +6,9 @@
 //! **Out over IPIP**, on the device that all fans share:
 //! 1. Not IPv4, or for a destination outside the overlay: not ours, the next filter decides.
 //! 2. The source is not in our slice (spoofed), or the destination is (it would come back to us): drop.
-//! 3. Compute the destination's host; hand the packet to the tunnel with that host as the outer destination, our
-//!    address as the outer source, TTL 64, the inner packet's TOS, and DF exactly when the inner packet has it.
+//! 3. Compute the destination's host. It is a broadcast address, so that all neighbours would get the packet: drop.
+//! 4. Hand the packet to the tunnel with that host as the outer destination, our address as the outer source, TTL 64,
+//!    the inner packet's TOS, and DF exactly when the inner packet has it.
 //!
 //! **In over IPIP**:
 //! 1. Not IPv4, or from a source outside the overlay: not ours, the next filter decides.
@@ -25,6 +26,7 @@
 //! Acceptance is `TC_ACT_OK`, which ends classification; `TC_ACT_UNSPEC` would go on to the filter that drops
 //! (`tcf_classify`, `net/sched/cls_api.c`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -47,12 +49,14 @@ mod slips;
 mod tests;
 
 /// What a pair of programs is made for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Spec {
     /// Who lives where.
     pub mapping: Mapping,
     /// This host's address in the mapping's underlay.
     pub host: Ipv4Addr,
+    /// The addresses there that every neighbour hears, and that so are no host's.
+    pub broadcasts: BTreeSet<Ipv4Addr>,
     /// What is wrapped around the packets.
     pub encapsulation: Encapsulation,
 }
@@ -80,11 +84,12 @@ pub fn refuse() -> Program {
 /// The program for packets that leave through the tunnel.
 #[must_use]
 pub fn egress(spec: &Spec) -> Program {
-    let mut generator = Generator::new(*spec);
+    let mut generator = Generator::new(spec.clone());
     generator.read_addresses(Direction::Out);
     generator.check_overlay(DESTINATION);
     generator.check_slice(SOURCE);
     generator.find_host(DESTINATION);
+    generator.refuse_broadcast();
     generator.send();
     Program::new("fan_egress", generator.finish())
 }
@@ -92,7 +97,7 @@ pub fn egress(spec: &Spec) -> Program {
 /// The program for packets that come in through the tunnel.
 #[must_use]
 pub fn ingress(spec: &Spec) -> Program {
-    let mut generator = Generator::new(*spec);
+    let mut generator = Generator::new(spec.clone());
     generator.read_addresses(Direction::In);
     generator.check_overlay(SOURCE);
     generator.check_slice(DESTINATION);
@@ -339,6 +344,15 @@ impl Generator {
             .alu32(Or, address, u32::from(underlay.network()))
             .note(format!("not {host}, this host"))
             .if_equal(address, u32::from(host), self.refused);
+    }
+
+    /// What goes to one host goes to no other: the kernel would send it to all (`ip_route_output_key_hash`, net/ipv4/route.c).
+    fn refuse_broadcast(&mut self) {
+        for address in &self.spec.broadcasts {
+            self.asm
+                .note(format!("not {address}, which all neighbours hear"))
+                .if_equal(DESTINATION, u32::from(*address), self.refused);
+        }
     }
 
     /// Hands the packet to the tunnel, for the host that [`DESTINATION`] holds.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::{Config, KEYS, Kind, MAX_MTU, MIN_MTU, Place, UnderlaySource};
 use crate::desire;
 use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::Fan;
@@ -159,18 +160,28 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
         }
     }
     let mtu = host.link(bridge)?.mtu;
-    plain.mtu = (mtu != desire::mtu(&plain, host)).then_some(mtu);
-    // Whatever has no option of its own shows in the tables.
-    let kinds = [(true, true), (false, true), (true, false), (false, false)];
-    let mut kinds = kinds
-        .map(|(nat, flowtable)| Fan {
-            nat,
-            flowtable,
-            ..plain.clone()
-        })
-        .into_iter();
+    // One that nobody can ask for is somebody else's doing.
+    let is_asked_for = (MIN_MTU..=MAX_MTU).contains(&mtu) && mtu != desire::mtu(&plain, host);
+    plain.mtu = is_asked_for.then_some(mtu);
+    // What is switched off shows in the tables.
     let is_found = |fan: &Fan| ruleset.is_some_and(|found| *found == firewall::ruleset(fan));
-    Some(kinds.find(is_found).unwrap_or(plain))
+    Some(switched(&plain).find(is_found).unwrap_or(plain))
+}
+
+/// The fan as it is, then with each of its switches off, and with all that can be off together.
+fn switched(fan: &Fan) -> impl Iterator<Item = Fan> + use<> {
+    let mut configs = vec![fan.config()];
+    for key in KEYS.iter().filter(|key| key.kind == Kind::Switch) {
+        let mut without = configs.clone();
+        for config in &mut without {
+            config.set(key, "false").expect("a switch");
+        }
+        configs.extend(without);
+    }
+    let (host, device) = (fan.host, fan.device.clone());
+    configs
+        .into_iter()
+        .filter_map(move |config| Fan::new(&config, host, device.clone()).ok())
 }
 
 /// The plain fan whose programs are those that run: one from an address of this host, over an underlay of any width.
@@ -190,7 +201,7 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
                     if *direction == wanted && *slot == Slot::Fan(overlay) && *found == program)
             })
         };
-        let spec = fan.spec();
+        let spec = desire::spec(fan, host);
         runs(Direction::Ingress, program::ingress(&spec).into())
             && runs(Direction::Egress, program::egress(&spec).into())
     };
@@ -201,9 +212,14 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
         .flat_map(|link| link.addresses.iter().map(move |a| (link, a.address.ip())));
     let candidates = addresses.flat_map(|(link, address)| {
         (0..=32).filter_map(move |len| {
-            let device = &link.name;
-            let label = format!("fan {overlay} {address}/{len} dev {device} {encapsulation} port {port}");
-            Fan::from_label(bridge, &label)
+            let place = Place::Address(address);
+            let config = Config {
+                encapsulation,
+                port: Some(port),
+                bridge: Some(bridge.clone()),
+                ..Config::new(overlay, UnderlaySource { place, len })
+            };
+            Fan::new(&config, address, link.name.clone()).ok()
         })
     });
     candidates.into_iter().find(running)

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::{KEYS, Kind};
+use crate::config::{KEYS, Key, Kind};
 use crate::configuration::Entry;
 use crate::desire;
-use crate::fan::Fan;
+use crate::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::{Fan, MAIN_TABLE};
 use crate::host::{AttachedProgram, Counters, Host, Link};
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Direction, Object, Slot, State};
@@ -62,8 +63,8 @@ pub fn entries(entries: &[Entry]) -> String {
     };
     row("Overlay", "Underlay", "Options", "Place");
     for Entry { config, position, .. } in entries {
-        let options = config.options();
-        let options = if options.is_empty() { "-" } else { &options };
+        let options: Vec<String> = config.options().map(|(_, words)| words).collect();
+        let options = if options.is_empty() { "-" } else { &options.join(" ") };
         row(
             &config.overlay.to_string(),
             &config.underlay.to_string(),
@@ -74,17 +75,28 @@ pub fn entries(entries: &[Entry]) -> String {
     text
 }
 
-/// A fan that is written down, with every default filled in, and where.
+/// A fan that is written down, and where, with every default filled in that is known without looking at the host, as
+/// [`Report`] has them: what is none over the fan's encapsulation is null there too.
 #[must_use]
 pub fn entry(entry: &Entry) -> Value {
-    let keys = KEYS.iter().map(|key| {
-        let text = key.get(&entry.config);
-        let value = text.map_or(Value::Null, |text| match key.kind {
+    let config = &entry.config;
+    let over_vxlan = config.encapsulation == Encapsulation::Vxlan;
+    let written = |key: &Key| {
+        let text = key.get(config);
+        text.map_or(Value::Null, |text| match key.kind {
             Kind::Text => Value::String(text),
             // Numbers and flags are written alike in JSON.
-            Kind::Number | Kind::Flag => text.parse().unwrap_or(Value::Null),
+            Kind::Number | Kind::Flag | Kind::Switch => text.parse().unwrap_or(Value::Null),
             Kind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
-        });
+        })
+    };
+    let keys = KEYS.iter().map(|key| {
+        let value = match key.name {
+            "port" if over_vxlan => config.port.unwrap_or(VXLAN_PORT).into(),
+            "flowtable" if over_vxlan => Value::Null,
+            "table" => config.table.unwrap_or(MAIN_TABLE).into(),
+            _ => written(key),
+        };
         (key.name.replace('-', "_"), value)
     });
     let place = [
@@ -96,6 +108,10 @@ pub fn entry(entry: &Entry) -> Value {
 
 /// A fan with everything that is known of it.
 #[derive(Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a value of its own, and printed as one"
+)]
 pub struct Report {
     bridge: InterfaceName,
     overlay: String,
@@ -105,13 +121,14 @@ pub struct Report {
     gateway: std::net::Ipv4Addr,
     host: std::net::Ipv4Addr,
     device: InterfaceName,
-    encap: crate::encap::Encapsulation,
+    encap: Encapsulation,
     port: Option<u16>,
     vni: Option<u32>,
     dhcp: bool,
     host_reserve: u8,
     nat: bool,
     flowtable: Option<bool>,
+    conntrack: bool,
     table: u32,
     /// Of the bridge, in bytes.
     mtu: u32,
@@ -157,7 +174,7 @@ impl Report {
     pub fn new(bridge: &Bridge, owned: &State, host: &Host) -> Self {
         let fan = &bridge.fan;
         let counters = |name: &InterfaceName| host.link(name).map(|link| link.counters).unwrap_or_default();
-        let vxlan = fan.encapsulation == crate::encap::Encapsulation::Vxlan;
+        let vxlan = fan.encapsulation == Encapsulation::Vxlan;
         Self {
             bridge: fan.bridge.clone(),
             overlay: fan.overlay().to_string(),
@@ -174,6 +191,7 @@ impl Report {
             host_reserve: fan.host_reserve,
             nat: fan.nat,
             flowtable: (!vxlan).then_some(fan.flowtable),
+            conntrack: fan.conntrack,
             table: fan.routing_table(),
             mtu: bridge.mtu,
             tunnel: fan.tunnel(),
@@ -211,6 +229,7 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
     for step in diff(owned, &desire::with(owned, fan, host)) {
         match &step {
             _ if is_hidden(step.object(), host) => {}
+            Step::Hold(_) | Step::Remake(_) => {}
             Step::Create(object) => missing.push(describe(object)),
             Step::Change { to: object, .. } | Step::Delete(object) => different.push(describe(object)),
         }
@@ -245,7 +264,7 @@ pub fn unknown(host: &Host) -> Vec<String> {
 /// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
 #[must_use]
 pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
-    let spec = fan.spec();
+    let spec = desire::spec(fan, host);
     let mut text = String::new();
     for (direction, program) in [
         (Direction::Egress, program::egress(&spec)),

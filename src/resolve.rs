@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use crate::config::{Config, Place, UnderlaySource};
-use crate::encap::VXLAN_PORT;
 use crate::fan::Fan;
 use crate::host::{Host, HostAddress, Link, LinkKind};
-use crate::mapping::{Mapping, Underlay};
+use crate::mapping::{Underlay, broadcast};
 use crate::name::InterfaceName;
+use crate::object::{State, fans};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,40 +21,26 @@ pub struct Resolved {
     pub choice: String,
 }
 
-/// Resolves what was asked for against the host's addresses.
+/// Resolves what was asked for against the host's addresses. Where that leaves a choice, a fan that is up stays where it is.
 ///
 /// # Errors
 /// A sentence: the interface is unknown, down or leads nowhere, no address fits, or several do.
-pub fn resolve(config: &Config, host: &Host) -> Result<Resolved, String> {
-    let found = find(&config.underlay, host)?;
+pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, String> {
+    let up = fans(owned).find(|fan| fan.overlay() == config.overlay);
+    let found = find(&config.underlay, host, up)?;
     leads_to_others(found.link, host)?;
-    let mapping = Mapping::new(
-        config.overlay,
-        Underlay::containing(found.address, config.underlay.len)?,
-    )?;
-    let slice = mapping.slice(found.address);
-    let room = slice.size() - 2;
-    if u32::from(config.host_reserve) >= room {
+    let fan = Fan::new(config, found.address, found.link.name.clone())?;
+    let networks = found.link.addresses.iter().map(|own| own.address);
+    if networks
+        .clone()
+        .any(|own| own.ip() == fan.host && broadcast(own) == Some(fan.host))
+    {
+        let (address, name) = (fan.host, &found.link.name);
         return Err(format!(
-            "host-reserve {} leaves no address for containers in slice '{slice}', which has {room}",
-            config.host_reserve
+            "address '{address}' on '{name}' is the broadcast address of its network, which all hosts there hear; give the \
+             interface another"
         ));
     }
-    let fan = Fan {
-        mapping,
-        host: found.address,
-        device: found.link.name.clone(),
-        encapsulation: config.encapsulation,
-        port: config.port.unwrap_or(VXLAN_PORT),
-        bridge: config.bridge.clone().unwrap_or_else(|| InterfaceName::of_slice(slice)),
-        dhcp: config.dhcp,
-        host_reserve: config.host_reserve,
-        mtu: config.mtu,
-        table: config.table,
-        nat: config.nat,
-        flowtable: config.flowtable,
-        auto: false,
-    };
     let Found { link, address, choice } = found;
     let choice = format!(
         "underlay '{}' is {address} on {} ({choice})",
@@ -82,15 +68,16 @@ struct Found<'a> {
     choice: String,
 }
 
-fn find<'a>(source: &UnderlaySource, host: &'a Host) -> Result<Found<'a>, String> {
+/// Finds the address; `up` is the fan, if it is up.
+fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result<Found<'a>, String> {
     match &source.place {
-        Place::Interface(name) => on_interface(name, source, host),
+        Place::Interface(name) => on_interface(name, source, host, up),
         Place::Default => {
             let device = host.default_device().ok_or_else(|| {
                 let len = source.len;
                 format!("underlay '{source}': this host has no default route; name an interface like eth0/{len}")
             })?;
-            let found = on_interface(device, source, host)?;
+            let found = on_interface(device, source, host, up)?;
             let choice = format!("{}; {device} has the default route", found.choice);
             Ok(Found { choice, ..found })
         }
@@ -102,66 +89,104 @@ fn find<'a>(source: &UnderlaySource, host: &'a Host) -> Result<Found<'a>, String
                 choice: "as written".into(),
             })
             .ok_or_else(|| format!("underlay '{source}': no interface has the address {wanted}; see: ip -4 address")),
-        Place::Network(underlay) => in_network(*underlay, source, host),
+        Place::Network(underlay) => in_network(*underlay, source, host, up),
     }
 }
 
-/// Of an interface's addresses the first that is global, primary and no /32, in the kernel's order, which is that of
-/// their being added; if there is none such, the first that is global; then the first.
-fn on_interface<'a>(name: &InterfaceName, source: &UnderlaySource, host: &'a Host) -> Result<Found<'a>, String> {
-    let link = host
-        .link(name)
-        .ok_or_else(|| format!("interface '{name}' does not exist; see: ip link"))?;
-    let ranks: [fn(&HostAddress) -> bool; 3] = [
-        |a| a.global && !a.secondary && a.address.prefix() < 32,
-        |a| a.global,
-        |_| true,
-    ];
-    let chosen = ranks
-        .into_iter()
-        .find_map(|rank| link.addresses.iter().find(|a| rank(a)))
-        .ok_or_else(|| {
-            format!("interface '{name}' has no IPv4 address in the underlay; give it one, or name another interface")
-        })?;
-    let choice = match link.addresses.len() {
+/// What an address is better for than the next: it is the host's own, and no virtual one that may go to another host; it is valid
+/// beyond the host; it is there.
+const RANKS: [fn(&HostAddress) -> bool; 3] = [
+    |a| a.global && !a.secondary && a.address.prefix() < 32,
+    |a| a.global,
+    |_| true,
+];
+
+/// Of an interface's addresses the one that the fan has already; else the first of the highest [rank](RANKS), in the kernel's
+/// order, which is that of their being added.
+fn on_interface<'a>(
+    name: &InterfaceName,
+    source: &UnderlaySource,
+    host: &'a Host,
+    up: Option<&Fan>,
+) -> Result<Found<'a>, String> {
+    let link = host.link(name).ok_or_else(|| unknown(name, source, host))?;
+    let all = &link.addresses;
+    let has_already = all.iter().find(|a| is_held(**a, up));
+    let mut ranks = RANKS.into_iter();
+    let (chosen, how) = match (has_already, ranks.find_map(|rank| all.iter().find(|a| rank(a)))) {
+        (Some(chosen), _) => (chosen, "the one that the fan has"),
+        (None, Some(chosen)) => (chosen, "the first primary"),
+        (None, None) => {
+            return Err(format!(
+                "interface '{name}' has no IPv4 address in the underlay; give it one, or name another interface"
+            ));
+        }
+    };
+    let (address, len) = (chosen.address.ip(), source.len);
+    let choice = match all.len() {
         1 => "its only address".to_string(),
-        count => format!(
-            "the first primary address of {count}; name another like 172.30.0.28/{}",
+        count => format!("{how} of {count} addresses; name another like 172.30.0.28/{len}"),
+    };
+    Ok(Found { link, address, choice })
+}
+
+/// Whether an address is the one that the fan has.
+fn is_held(address: HostAddress, up: Option<&Fan>) -> bool {
+    up.is_some_and(|fan| fan.host == address.address.ip())
+}
+
+/// That there is no interface of this name. One that has it beside its own is not taken for it: what brings fans up and down with
+/// an interface knows that by its name.
+fn unknown(name: &InterfaceName, source: &UnderlaySource, host: &Host) -> String {
+    let has_it = |link: &&Link| link.other_names.iter().any(|other| other == name.as_str());
+    match host.links.iter().find(has_it) {
+        None => format!("interface '{name}' does not exist; see: ip link"),
+        Some(link) => format!(
+            "interface '{name}' does not exist by that name, which is another one of '{0}'; write {0}/{1}",
+            link.name, source.len
+        ),
+    }
+}
+
+/// The host's one address in a network: the one that the fan has already, else the only one, or the only one that is no /32,
+/// as virtual addresses mostly are. Which was added first says nothing here.
+fn in_network<'a>(
+    underlay: Underlay,
+    source: &UnderlaySource,
+    host: &'a Host,
+    up: Option<&Fan>,
+) -> Result<Found<'a>, String> {
+    let inside: Vec<_> = inside(underlay, host).collect();
+    let criteria: [(&str, &dyn Fn(HostAddress) -> bool); 3] = [
+        ("the one that the fan has", &|a| is_held(a, up)),
+        ("the only one that is no /32", &|a| a.address.prefix() < 32),
+        ("the only one", &|_| true),
+    ];
+    let found = criteria.into_iter().find_map(|(how, is_meant)| {
+        let mut meant = inside.iter().filter(|(_, address)| is_meant(**address));
+        let only = meant.next()?;
+        meant.next().is_none().then_some((only, how))
+    });
+    if let Some(((link, address), how)) = found {
+        return Ok(Found {
+            link,
+            address: address.address.ip(),
+            choice: format!("{how} of its network"),
+        });
+    }
+    let list: Vec<_> = inside
+        .iter()
+        .map(|(link, a)| format!("{} on {}", a.address.ip(), link.name))
+        .collect();
+    Err(match inside.first() {
+        None => format!("underlay '{source}': no interface has an address in it; see: ip -4 address"),
+        Some((_, first)) => format!(
+            "underlay '{source}' holds several addresses of this host: {}; write the one that is meant, like {}/{}",
+            list.join(", "),
+            first.address.ip(),
             source.len
         ),
-    };
-    Ok(Found {
-        link,
-        address: chosen.address.ip(),
-        choice,
     })
-}
-
-/// The host's one address in a network.
-fn in_network<'a>(underlay: Underlay, source: &UnderlaySource, host: &'a Host) -> Result<Found<'a>, String> {
-    let inside: Vec<_> = inside(underlay, host).collect();
-    match inside[..] {
-        [] => Err(format!(
-            "underlay '{source}': no interface has an address in it; see: ip -4 address"
-        )),
-        [(link, a)] => Ok(Found {
-            link,
-            address: a.address.ip(),
-            choice: "the only address in it".into(),
-        }),
-        [(_, first), ..] => {
-            let list: Vec<_> = inside
-                .iter()
-                .map(|(link, a)| format!("{} on {}", a.address.ip(), link.name))
-                .collect();
-            Err(format!(
-                "underlay '{source}' holds several addresses of this host: {}; write the one that is meant, like {}/{}",
-                list.join(", "),
-                first.address.ip(),
-                source.len
-            ))
-        }
-    }
 }
 
 /// The host's addresses in a network by which others can be reached.

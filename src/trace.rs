@@ -14,7 +14,9 @@ pub mod verdict;
 
 use std::net::Ipv4Addr;
 
+use crate::desire;
 use crate::fan::Fan;
+use crate::host::Host;
 use crate::object::{State, bridges};
 
 /// Where an address lives.
@@ -45,6 +47,8 @@ pub struct Target {
     pub gateway: Ipv4Addr,
     /// Where it lives.
     pub place: Place,
+    /// Whether no host can have the slice: it would have the address by which all neighbours are meant.
+    pub is_of_nobody: bool,
 }
 
 impl Target {
@@ -52,7 +56,7 @@ impl Target {
     ///
     /// # Errors
     /// A sentence: no fan that is up has it, or several.
-    pub fn find(asked: Ipv4Addr, owned: &State) -> Result<Self, String> {
+    pub fn find(asked: Ipv4Addr, owned: &State, host: &Host) -> Result<Self, String> {
         let bridges: Vec<_> = bridges(owned).collect();
         let of_overlay = bridges.iter().find(|bridge| bridge.fan.overlay().contains(asked));
         let of_underlay = bridges
@@ -63,7 +67,14 @@ impl Target {
             None => of_underlay.collect(),
         };
         match found[..] {
-            [bridge] => Ok(Self::new(asked, &bridge.fan, bridge.mtu)),
+            [bridge] => {
+                let target = Self::new(asked, &bridge.fan, bridge.mtu);
+                let heard_by_all = desire::spec(&bridge.fan, host).broadcasts;
+                Ok(Self {
+                    is_of_nobody: heard_by_all.contains(&target.host),
+                    ..target
+                })
+            }
             [] if bridges.is_empty() => Err(format!(
                 "address '{asked}' cannot be traced, because no fan is up; bring one up: fanctl up"
             )),
@@ -108,6 +119,7 @@ impl Target {
             host,
             gateway,
             place,
+            is_of_nobody: false,
         }
     }
 
@@ -152,16 +164,14 @@ fn over(fan: &Fan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desire;
     use crate::fan::tests::announced;
-    use crate::host::Host;
 
     fn find(asked: &str, fans: &[Fan]) -> Result<Target, String> {
         let host = Host::default();
         let owned = fans
             .iter()
             .fold(State::new(), |state, fan| desire::with(&state, fan, &host));
-        Target::find(asked.parse().unwrap(), &owned)
+        Target::find(asked.parse().unwrap(), &owned, &host)
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Each step as the `ip`, `tc`, `nft` or `sysctl` line that a person would type: for `--dry-run`, `-v` and messages.
 
-use crate::firewall::{FAMILIES, table_name};
+use crate::firewall::{Accept, FAMILIES, ForwardChain, table_name};
+use crate::host::Host;
 use crate::mapping::Overlay;
 use crate::object::{
-    Bridge, Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
+    Bridge, Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, State, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
 };
 use crate::plan::Step;
 
@@ -36,6 +37,8 @@ pub fn verb(step: &Step) -> &'static str {
         Step::Create(_) => "create",
         Step::Change { .. } => "change",
         Step::Delete(_) => "delete",
+        Step::Hold(_) => "hold",
+        Step::Remake(_) => "make anew",
     }
 }
 
@@ -46,6 +49,8 @@ pub fn lines(step: &Step) -> Vec<String> {
         Step::Create(object) => create(object),
         Step::Change { from, to } => change(from, to),
         Step::Delete(object) => vec![delete(object)],
+        Step::Hold(_) => Vec::new(),
+        Step::Remake(object) => change(object, object),
     }
 }
 
@@ -72,7 +77,7 @@ fn create(object: &Object) -> Vec<String> {
         Object::Clsact(_, link) => vec![format!("tc qdisc add dev {link} clsact")],
         Object::Filter(filter) => vec![attach("add", filter)],
         Object::Firewall(_, ruleset) => nft_script(ruleset.script()),
-        Object::Accept(accept) => accept.insertion().map(|line| format!("nft {line}")).collect(),
+        Object::Accept(accept) => accept.insertion().map(|line| format!("nft '{line}'")).collect(),
         Object::Up(_, link) => vec![format!("ip link set {link} up")],
         Object::Route(route) => vec![format!("ip route add {}", self::route(route))],
         Object::Dhcp(dhcp) => vec![format!("dnsmasq {}", dhcp.arguments.join(" "))],
@@ -121,12 +126,15 @@ fn delete(object: &Object) -> String {
         Object::Clsact(_, link) => format!("tc qdisc delete dev {link} clsact"),
         Object::Filter(filter) => format!("tc filter delete dev {}", filter_place(filter)),
         Object::Firewall(overlay, _) => delete_tables(*overlay),
-        Object::Accept(accept) => format!("nft delete rule {}", accept.rule()),
+        Object::Accept(accept) => delete_rule(accept),
         Object::Up(_, link) => format!("ip link set {link} down"),
         Object::Route(route) => format!("ip route delete {}", self::route(route)),
-        // Only in this network namespace, and only the one of this bridge.
+        // Only in this network namespace, only the one of this bridge, and not a shell that has this line.
         Object::Dhcp(dhcp) => {
-            format!("pkill --ns $$ --nslist net -f 'dnsmasq .*--interface={} '", dhcp.bridge)
+            format!(
+                "pkill --ns $$ --nslist net -f '[d]nsmasq .*--interface={} '",
+                dhcp.bridge
+            )
         }
     }
 }
@@ -222,6 +230,31 @@ fn attach(verb: &str, filter: &Filter) -> String {
 fn delete_tables(overlay: Overlay) -> String {
     let tables = FAMILIES.map(|family| format!("delete table {family} {}", table_name(overlay)));
     format!("nft '{}'", tables.join("; "))
+}
+
+/// A rule goes by its handle, which nft lists behind a '#'.
+fn delete_rule(accept: &Accept) -> String {
+    let Accept {
+        overlay,
+        chain,
+        bridge,
+        way,
+    } = accept;
+    let ours = format!("{} \"{bridge}\" .*\"fan {overlay}\"", way.as_str());
+    format!("nft -a list chain ip filter {chain} | sed -n '\\|{ours}|s|.*#|delete rule ip filter {chain}|p' | nft -f -")
+}
+
+/// The line of what goes with the last rules of ours in Docker's chain, if these steps delete them: the chain, where nobody
+/// else needs it, or iptables' table.
+#[must_use]
+pub fn emptied(steps: &[Step], owned: &State, host: &Host) -> Option<String> {
+    let is_in_dockers =
+        |object: &Object| matches!(object, Object::Accept(accept) if accept.chain == ForwardChain::DockerUser);
+    let ours = owned.values().filter(|object| is_in_dockers(object)).count();
+    let touched: Vec<&Step> = steps.iter().filter(|step| is_in_dockers(step.object())).collect();
+    let all_go = ours > 0 && touched.len() == ours && touched.iter().all(|step| matches!(step, Step::Delete(_)));
+    let removal = host.docker_user.removal().filter(|_| all_go)?;
+    Some(format!("nft '{removal}'"))
 }
 
 fn nft_script(script: &str) -> Vec<String> {

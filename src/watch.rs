@@ -290,6 +290,18 @@ pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<String
     })
 }
 
+/// What to say beside a bridge that is there again: its ports of before are still there, and on no bridge.
+#[must_use]
+pub fn left_off(ports: &[InterfaceName], bridge: &InterfaceName, host: &Host) -> Option<String> {
+    let is_off = |port: &&InterfaceName| host.link(port).is_some_and(|link| link.master.is_none());
+    let off: Vec<&str> = ports.iter().filter(is_off).map(InterfaceName::as_str).collect();
+    let first = off.first()?;
+    Some(format!(
+        "; off it since its bridge went, and to be put back: {}, like: ip link set {first} master {bridge}",
+        off.join(", ")
+    ))
+}
+
 /// The machine as far as it decides whether what failed may succeed now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {

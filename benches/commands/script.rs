@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use fanctl::fan::Fan;
-use fanctl::program;
+use fanctl::program::{self, Spec};
 
 use crate::object;
 
@@ -45,9 +45,16 @@ impl<'a> Kit<'a> {
             Fan::from_label(&device.split(' ').next()?.parse().ok()?, alias.trim_end_matches('\''))
         });
         let Some(fan) = label else { return Ok(()) };
+        // The network of the bench's interface is the underlay.
+        let spec = Spec {
+            mapping: fan.mapping,
+            host: fan.host,
+            broadcasts: [fan.mapping.underlay().network().broadcast()].into(),
+            encapsulation: fan.encapsulation,
+        };
         for (name, program) in [
-            ("ingress", program::ingress(&fan.spec())),
-            ("egress", program::egress(&fan.spec())),
+            ("ingress", program::ingress(&spec)),
+            ("egress", program::egress(&spec)),
             ("refuse", program::refuse()),
         ] {
             fs::write(self.file(name), object::of(&program))?;

@@ -7,12 +7,15 @@ mod lan;
 mod namespace;
 #[path = "../../tests/kernel/support/output.rs"]
 mod output;
+#[path = "../../tests/kernel/support/waiting.rs"]
+mod waiting;
 
 use std::time::Duration;
 
 pub use lan::{Container, Host, Lan};
 pub use namespace::Namespace;
 pub use output::Output;
+pub use waiting::eventually;
 
 /// How long to wait for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(1800);

@@ -31,11 +31,15 @@ pub struct Rate {
     pub cpu: f64,
 }
 
-/// Watches a counter for a while, after a tenth of that time in which things settle.
+/// Watches a counter for a while, after a tenth of that time in which things settle; for longer while it stands still, as where
+/// nobody whom it counts has had a processor.
 fn watch(time: Duration, counter: impl Fn() -> u64) -> Rate {
     thread::sleep(time / 10);
     let (before, begun, idle) = (counter(), Instant::now(), cpu::idle());
     thread::sleep(time);
+    while counter() == before && begun.elapsed() < PATIENCE {
+        thread::sleep(time / 10);
+    }
     let (count, elapsed) = (counter() - before, begun.elapsed().as_secs_f64());
     let busy = (elapsed * cpu::count_f64() - (cpu::idle() - idle)).max(0.0);
     #[expect(clippy::cast_precision_loss, reason = "no run counts 2^52")]

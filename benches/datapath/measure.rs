@@ -11,7 +11,6 @@ use crate::cpu;
 use crate::figures::campaign::{Campaign, Case, Instrument, NotRun, REFERENCE};
 use crate::figures::metric::Metric;
 use crate::figures::sample::percentile;
-use crate::harness::Host;
 use crate::load::packets::{self, Receiver};
 use crate::load::{Load, round_trip, stream};
 use crate::peers::{PEERS, Peer, VARIANTS};
@@ -75,10 +74,12 @@ impl Plan {
             let is_variant = VARIANTS.iter().any(|variant| variant.name == name);
             name == REFERENCE || self.cases.contains(&name) || (self.cases.is_empty() && !is_variant)
         };
+        // Asking loads modules, which change the hosts that there are already.
+        let asked: Vec<_> = all().filter(asked_for).map(|peer| (peer, peer.missing())).collect();
         let (mut running, mut not_run) = (vec![], vec![]);
-        for peer in all().filter(asked_for) {
+        for (peer, missing) in asked {
             let title = peer.title.to_string();
-            if let Some(reason) = peer.missing() {
+            if let Some(reason) = missing {
                 eprintln!("datapath: not run: {title}: {reason}");
                 not_run.push(NotRun { title, reason });
                 continue;
@@ -130,9 +131,9 @@ pub fn measure(connected: &Connected, time: Duration) -> Vec<(Metric, f64)> {
     };
     let one = stream::measure(load, 1);
     let four = stream::measure(load, 4);
-    wire(connected, CUT);
+    connected.site.set_wire(CUT);
     let cut = stream::measure(load, 1);
-    wire(connected, WHOLE);
+    connected.site.set_wire(WHOLE);
     let packets = packets::measure(load, Receiver::Answers);
     let unanswered = packets::measure(load, Receiver::IsSilent);
     let mut samples = vec![
@@ -153,12 +154,6 @@ pub fn measure(connected: &Connected, time: Duration) -> Vec<(Metric, f64)> {
         }
     }
     samples
-}
-
-/// Tells the wire what it does for tunnels.
-fn wire(connected: &Connected, features: &str) {
-    let tell = |host: &Host| host.exec(&format!("ethtool -K eth0 {features}")).ok();
-    connected.site.hosts.iter().for_each(|host| drop(tell(host)));
 }
 
 fn today() -> Result<String, Box<dyn Error>> {

@@ -33,6 +33,8 @@ enum Need {
     /// The device of the kernel's TUN driver.
     Tun,
     OpenVSwitch,
+    /// VXLAN, and `br_netfilter`.
+    FilteredVxlan,
 }
 
 const FAN_IPIP: Need = Need::Link("ipip", "probe type ipip external");
@@ -41,7 +43,7 @@ const FAN_VXLAN: Need = Need::Link("vxlan", "probe type vxlan external vnifilter
 const STATIC_VXLAN: Need = Need::Link("vxlan", "probe type vxlan id 1 dstport 8472");
 
 /// All of them, in the order in which they are shown.
-pub const PEERS: [Peer; 10] = [
+pub const PEERS: [Peer; 12] = [
     Peer {
         name: "routing",
         title: "plain routing",
@@ -53,6 +55,12 @@ pub const PEERS: [Peer; 10] = [
         title: "fan, IPIP",
         need: FAN_IPIP,
         connect: fan::ipip,
+    },
+    Peer {
+        name: "fan-ipip-untracked",
+        title: "fan, IPIP, --no-conntrack",
+        need: FAN_IPIP,
+        connect: fan::ipip_untracked,
     },
     Peer {
         name: "static-ipip",
@@ -71,6 +79,12 @@ pub const PEERS: [Peer; 10] = [
         title: "fan, VXLAN",
         need: FAN_VXLAN,
         connect: fan::vxlan,
+    },
+    Peer {
+        name: "fan-vxlan-untracked",
+        title: "fan, VXLAN, --no-conntrack",
+        need: FAN_VXLAN,
+        connect: fan::vxlan_untracked,
     },
     Peer {
         name: "static-vxlan",
@@ -119,22 +133,22 @@ pub const VARIANTS: [Peer; 5] = [
         connect: variants::ipip_slow,
     },
     Peer {
-        name: "fan-ipip-untracked",
-        title: "fan, IPIP, outside untracked",
-        need: FAN_IPIP,
-        connect: variants::ipip_untracked,
-    },
-    Peer {
         name: "fan-vxlan-bare",
         title: "fan, VXLAN, no table",
         need: FAN_VXLAN,
         connect: variants::vxlan_bare,
     },
     Peer {
-        name: "fan-vxlan-untracked",
-        title: "fan, VXLAN, outside untracked",
-        need: FAN_VXLAN,
-        connect: variants::vxlan_untracked,
+        name: "fan-vxlan-filtered",
+        title: "fan, VXLAN, br_netfilter",
+        need: Need::FilteredVxlan,
+        connect: variants::vxlan_filtered,
+    },
+    Peer {
+        name: "static-vxlan-filtered",
+        title: "static VXLAN with NAT, br_netfilter",
+        need: Need::FilteredVxlan,
+        connect: variants::static_vxlan_filtered,
     },
 ];
 
@@ -151,6 +165,12 @@ impl Peer {
                 (said.code != Some(0)).then(|| format!("this kernel has no such {module} device ({why})"))
             }
             Need::Tun => (!Path::new("/dev/net/tun").exists()).then(|| "there is no /dev/net/tun".into()),
+            Need::FilteredVxlan => {
+                load(&scratch, "vxlan");
+                load(&scratch, "br_netfilter");
+                let there = Path::new("/proc/sys/net/bridge").exists();
+                (!there).then(|| "this kernel has no module br_netfilter".into())
+            }
             Need::OpenVSwitch => {
                 load(&scratch, "openvswitch");
                 if !Path::new("/sys/module/openvswitch").exists() {

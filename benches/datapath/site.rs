@@ -10,7 +10,7 @@ pub const HOSTS: [u8; 2] = [28, 27];
 /// Two hosts and the wire between them. What is started on a host ends with its namespace.
 pub struct Site {
     pub hosts: [Host; 2],
-    _lan: Lan,
+    lan: Lan,
 }
 
 /// Two connected containers.
@@ -44,7 +44,15 @@ impl Site {
     pub fn new() -> Self {
         let lan = Lan::new();
         let hosts = HOSTS.map(|number| lan.host(&format!("172.30.0.{number}")));
-        Self { hosts, _lan: lan }
+        Self { hosts, lan }
+    }
+
+    /// Has what bridges of the hosts carry pass the chains of IP too (`br_netfilter`), which a namespace of the harness has
+    /// switched off.
+    pub fn filter_bridged(&self) {
+        for host in &self.hosts {
+            host.set_sysctl("bridge/bridge-nf-call-iptables", "1");
+        }
     }
 
     /// Both hosts, each from its own point of view.
@@ -54,6 +62,17 @@ impl Site {
             own: HOSTS[own],
             other: HOSTS[other],
         })
+    }
+
+    /// Tells all ends of the wire, the hosts' and those of the bridge between them, what they do for tunnels. One end merges
+    /// what it receives only if the other segments nothing (`veth_skb_is_eligible_for_gro`, drivers/net/veth.c at v6.12).
+    pub fn set_wire(&self, features: &str) {
+        for host in &self.hosts {
+            host.exec(&format!("ethtool -K eth0 {features}")).ok();
+        }
+        for port in ["port0", "port1"] {
+            self.lan.exec(&format!("ethtool -K {port} {features}")).ok();
+        }
     }
 
     pub fn connected(self, containers: [Container; 2], daemons: Vec<Child>) -> Connected {

@@ -48,6 +48,11 @@ impl Way {
         }
     }
 
+    /// Something has to be made for each host.
+    pub fn is_static(self) -> bool {
+        matches!(self, Self::StaticIpip | Self::StaticVxlan)
+    }
+
     /// Why this kernel cannot, if so.
     pub fn missing(self) -> Option<String> {
         let scratch = Namespace::new("probe");

@@ -342,7 +342,7 @@ pub fn tables(data: &[u8]) {
         chains: vec!["guard".into()],
         devices: None,
     };
-    assert!(nftables::sketch(&guard, &all).starts_with("chain guard {\n"));
+    assert!(nftables::sketch(&guard, &all, |_| None).starts_with("chain guard {\n"));
 }
 
 /// The payload of an `RTM_NEWTUNNEL`.

@@ -60,13 +60,10 @@ impl PairArgs {
     }
 }
 
-/// `fanctl up`
+/// What a fan is like where it is not a plain one.
 #[derive(Debug, Args)]
-pub struct UpArgs {
-    #[command(flatten)]
-    pair: PairArgs,
-    #[command(flatten)]
-    all: UpAllArgs,
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub struct FanArgs {
     /// Give out the slice by DHCP (needs dnsmasq)
     #[arg(long)]
     dhcp: bool,
@@ -94,6 +91,40 @@ pub struct UpArgs {
     /// Ask the host's own rules about every packet between slices, and not only about the first ones of a connection (ipip)
     #[arg(long)]
     no_flowtable: bool,
+    /// Keep what carries the fan between hosts out of connection tracking; faster, see fanctl(8)
+    #[arg(long)]
+    no_conntrack: bool,
+}
+
+impl FanArgs {
+    /// Adds the options to what the words of 2015 have said.
+    fn merge_into(&self, config: &mut Config) -> Result<(), Error> {
+        let plain = Config::new(config.overlay, config.underlay.clone());
+        let reserve = &mut config.host_reserve;
+        merge(reserve, self.host_reserve, &plain.host_reserve, "host-reserve")?;
+        let bridge = self.bridge.clone().map(Some);
+        merge(&mut config.bridge, bridge, &plain.bridge, "bridge")?;
+        config.dhcp |= self.dhcp;
+        config.encapsulation = self.encap.unwrap_or(config.encapsulation);
+        config.mtu = self.mtu.or(config.mtu);
+        config.port = self.port.or(config.port);
+        config.table = self.table.or(config.table);
+        config.nat &= !self.no_nat;
+        config.flowtable &= !self.no_flowtable;
+        config.conntrack &= !self.no_conntrack;
+        Ok(())
+    }
+}
+
+/// `fanctl up`
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pair: PairArgs,
+    #[command(flatten)]
+    all: UpAllArgs,
+    #[command(flatten)]
+    fan: FanArgs,
     /// What to print, and whether to act.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -119,26 +150,7 @@ impl UpArgs {
         let (overlay, underlay, words) = self.pair.read("up")?;
         let mut config = Config::new(overlay, underlay);
         config.apply_words(words).map_err(|(_, reason)| Error::Usage(reason))?;
-        let defaults = Config::new(config.overlay, config.underlay.clone());
-        config.dhcp |= self.dhcp;
-        merge(
-            &mut config.host_reserve,
-            self.host_reserve,
-            &defaults.host_reserve,
-            "host-reserve",
-        )?;
-        merge(
-            &mut config.bridge,
-            self.bridge.clone().map(Some),
-            &defaults.bridge,
-            "bridge",
-        )?;
-        config.encapsulation = self.encap.unwrap_or(config.encapsulation);
-        config.mtu = self.mtu;
-        config.port = self.port;
-        config.table = self.table;
-        config.nat = !self.no_nat;
-        config.flowtable = !self.no_flowtable;
+        self.fan.merge_into(&mut config)?;
         match config.contradictions().pop() {
             Some((_, reason)) => Err(Error::Usage(reason)),
             None => Ok(config),
@@ -175,7 +187,7 @@ pub struct UpAllArgs {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "no_flowtable"]
+        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "no_flowtable", "no_conntrack"]
     )]
     all: bool,
     /// With -a: only fans whose underlay address is on this interface

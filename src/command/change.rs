@@ -45,19 +45,6 @@ pub enum By {
     Person,
     /// A file.
     Configuration,
-    /// A file that has the fan follow its host wherever it goes: a bridge with containers that would have to go becomes,
-    /// with them, the one that comes in its place.
-    Renumbering,
-}
-
-impl From<&Config> for By {
-    /// As the file says, whichever verb reads it: so each goes on where another was killed.
-    fn from(config: &Config) -> Self {
-        match config.follow {
-            Follow::Renumber => Self::Renumbering,
-            Follow::No | Follow::Yes => Self::Configuration,
-        }
-    }
 }
 
 /// A fan as it would be brought up, and the way there.
@@ -79,6 +66,8 @@ pub struct Done {
     pub overlay: Option<Overlay>,
     /// The way that was gone.
     pub steps: Vec<Step>,
+    /// The line of what goes with the last of them.
+    emptied: Option<String>,
     /// Whether `net.ipv4.ip_forward` was asked for.
     pub ip_forward: bool,
     /// How things are now, for a person.
@@ -96,7 +85,8 @@ impl Done {
     /// The way, as lines to type.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let requirement = self.ip_forward.then(|| transcript::IP_FORWARD.to_string());
-        self.steps.iter().flat_map(transcript::lines).chain(requirement)
+        let steps = self.steps.iter().flat_map(transcript::lines);
+        steps.chain(self.emptied.clone()).chain(requirement)
     }
 }
 
@@ -139,7 +129,7 @@ impl Change {
     /// # Errors
     /// That the host has no place for it.
     pub fn plan(&self, config: &Config, by: By) -> Result<Plan, Error> {
-        let resolved = resolve(config, &self.host).map_err(|reason| Error::Refused(vec![reason]))?;
+        let resolved = resolve(config, &self.host, &self.owned).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
         let (mut fan, by_file) = (resolved.fan, by != By::Person);
         let overlay = Owner::Fan(fan.overlay());
@@ -151,13 +141,16 @@ impl Change {
         let (desired, kept) = self.desire(&fan);
         let mut steps = diff(&self.owned, &desired);
         let ports = ports(&steps, &self.host);
+        // Where the file has the fan follow its host wherever it goes, a bridge with containers that would have to go becomes,
+        // with them, the one that comes in its place, whichever verb reads the file: so each goes on where another was killed.
         // What somebody brought up by hand stays where it is.
-        if by == By::Renumbering && is_autos {
+        if by_file && is_autos && config.follow == Follow::Renumber {
             steps = renumbering(&steps);
         }
         reasons.extend(refusals(&steps, &self.host));
         let mut done = Done {
             overlay: Some(fan.overlay()),
+            emptied: transcript::emptied(&steps, &self.owned, &self.host),
             steps,
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is up already: nothing to do", fan.bridge),
@@ -185,7 +178,7 @@ impl Change {
     /// stay where they do what the new ones would; all else is put right beside them.
     fn desire(&self, fan: &Fan) -> (State, Vec<String>) {
         let mut desired = desire::with(&self.owned, fan, &self.host);
-        let serves = fans(&self.owned).any(|up| up.spec() == fan.spec());
+        let serves = fans(&self.owned).any(|up| desire::spec(up, &self.host) == desire::spec(fan, &self.host));
         let kept = if serves && !self.output.dry_run {
             self.machine.spare(&mut desired, &self.owned)
         } else {
@@ -218,7 +211,7 @@ impl Change {
             let mut refused = Vec::new();
             let mut changed = false;
             for config in waiting {
-                match self.bring_up(config, By::from(config)) {
+                match self.bring_up(config, By::Configuration) {
                     Err(error @ Error::Refused(_)) => refused.push((config, error)),
                     end => {
                         changed |= end.as_ref().is_ok_and(Done::changed);
@@ -245,6 +238,7 @@ impl Change {
         }
         let done = Done {
             overlay: Some(fan.overlay()),
+            emptied: transcript::emptied(&steps, &self.owned, &self.host),
             steps,
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is mended", fan.bridge),
@@ -279,6 +273,7 @@ impl Change {
         };
         let done = Done {
             overlay,
+            emptied: transcript::emptied(&steps, &self.owned, &self.host),
             steps,
             ip_forward: false,
             sentence: format!("{what} is {state}"),
@@ -321,6 +316,9 @@ impl Change {
             self.machine.perform(steps)
         })
         .map_err(|failure| Error::Failed(format!("{}; {}", sentence(&failure.failed), outcome(&failure.left))))?;
+        if let Some(line) = &done.emptied {
+            self.output.note(&format!("# {line}"));
+        }
         if !done.steps.is_empty() {
             self.verify(&done.steps, desired)?;
         }

@@ -41,19 +41,18 @@ pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
     } else {
         print(&fixed, &findings, &patient, out)
     };
-    let failed = findings
+    let failed: Vec<&Finding> = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Failed)
-        .count();
-    let verdict = (failed > 0).then(|| {
-        let checks = if failed == 1 {
-            "1 check"
+        .collect();
+    let verdict = (!failed.is_empty()).then(|| {
+        let checks = doctor::count(failed.len(), "check", "checks");
+        let advice = if failed.iter().any(|finding| finding.mend.is_some()) {
+            "; what mends it stands below it, and --fix does what is safe"
         } else {
-            &format!("{failed} checks")
+            ""
         };
-        Error::Failed(format!(
-            "{checks} failed; what mends it stands below it, and --fix does what is safe"
-        ))
+        Error::Failed(format!("{checks} failed{advice}"))
     });
     Error::all(told.err().into_iter().chain(verdict).collect())
 }

@@ -46,8 +46,10 @@ pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn 
 /// Takes every fan down, whoever brought it up.
 pub fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
+    let up = fans(&change.owned).map(Fan::overlay);
+    let there: Vec<Overlay> = up.chain(loose_remains(&change.owned, &change.host)).collect();
     let done = change.take_down(None)?;
-    change.tell(&done, out)
+    change.tell_everything(&done, &there, out)
 }
 
 /// Whether the underlay that was written can be that of a fan. Nothing is looked up: a fan must go down also when its

@@ -20,7 +20,7 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (owned, host) = Machine::connect()?.observe(Scope::All)?;
     let network = match choose(up(&owned, args), args)? {
         Some(network) => network,
-        None => configured(&host, args)?,
+        None => configured(&owned, &host, args)?,
     };
     if let Some(file) = &args.check {
         return check(&network, file, args, out);
@@ -74,12 +74,12 @@ fn up(owned: &State, args: &ExportArgs) -> Vec<Network> {
 }
 
 /// The fan of the configuration that is meant, as it would be brought up.
-fn configured(host: &Host, args: &ExportArgs) -> Result<Network, Error> {
+fn configured(owned: &State, host: &Host, args: &ExportArgs) -> Result<Network, Error> {
     let (configuration, files) = args.config.read();
     faultless(&configuration)?;
     let (mut networks, mut reasons) = (Vec::new(), Vec::new());
     for config in configuration.enabled() {
-        match resolve(config, host) {
+        match resolve(config, host, owned) {
             Ok(resolved) => {
                 let mtu = desire::mtu(&resolved.fan, host);
                 networks.push(Network::new(resolved.fan, mtu));

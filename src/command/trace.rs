@@ -20,7 +20,7 @@ use crate::trace::{Place, Target, packet};
 pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
     let machine = Machine::connect()?;
     let (owned, host) = machine.observe(Scope::All)?;
-    let target = Target::find(args.address, &owned).map_err(Error::Failed)?;
+    let target = Target::find(args.address, &owned, &host).map_err(Error::Failed)?;
     let mut facts = ask(&machine, &target, &host)?;
     let mut evidence = prove(&machine, &target, &facts, args.wait())?;
     let (_, after) = machine.observe(Scope::All)?;
@@ -120,6 +120,7 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
             evidence.came.extend(seen.arp_came());
             evidence.lost.extend(seen.arp_came());
         }
+        evidence.way_out = Some(outer.device.clone());
         evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
         let is_unexplained = evidence.is_lost() && !evidence.knows && seen.complaints().is_empty();
         if is_unexplained && outer.gateway.is_some() {

@@ -14,10 +14,10 @@ use crate::resolve::is_on;
 pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     if !config.enabled {
         output.note(&format!("fan {} is off: left alone", config.overlay));
-        return if output.json {
-            json(&Outcome::default(), out)
-        } else {
-            Ok(())
+        return match output {
+            OutputArgs { json: false, .. } => Ok(()),
+            OutputArgs { dry_run: true, .. } => json(&[(); 0], out),
+            OutputArgs { dry_run: false, .. } => json(&Outcome::untouched(config.overlay), out),
         };
     }
     let mut change = Change::begin(turn("up", output)?, output)?;

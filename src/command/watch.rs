@@ -26,7 +26,7 @@ use crate::machine::privilege;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::fans;
-use crate::watch::{Brake, Care, Scene, Sight, advice, by_hand, is_there, news};
+use crate::watch::{Brake, Care, Scene, Sight, advice, by_hand, is_there, left_off, news};
 
 use super::config::faultless;
 use journal::{Journal, Level, tell_systemd};
@@ -82,6 +82,8 @@ struct Known {
     sight: Option<Sight>,
     /// As its bridge said.
     fan: Option<Fan>,
+    /// What was attached to that.
+    ports: Vec<InterfaceName>,
     /// What the machine was like when it could not be changed.
     failed: Option<Scene>,
     /// What was said last of an attempt.
@@ -233,8 +235,10 @@ impl<'a> Watcher<'a> {
         let found = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
         if found.is_none() && !is_there(overlay, &change.owned) {
             known.fan = None;
-        } else if found.is_some() {
-            known.fan = found;
+        } else if let Some(fan) = found {
+            let ports = change.host.foreign_ports(&fan.bridge);
+            known.ports = ports.map(|link| link.name.clone()).collect();
+            known.fan = Some(fan);
         }
         let care = care(config.as_ref(), known.fan.as_ref());
         let (sight, plan) = see(overlay, config.as_ref(), &known, change);
@@ -275,7 +279,10 @@ impl<'a> Watcher<'a> {
                 (known.failed, known.said) = (None, None);
                 known.fan = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
                 (known.sight, _) = see(overlay, Some(config), known, change);
-                let line = format_args!("fan {overlay}: followed: {}{moved}", done.sentence);
+                let bridge = known.fan.as_ref().map(|fan| &fan.bridge);
+                let off = bridge.and_then(|bridge| left_off(&known.ports, bridge, &change.host));
+                let off = off.unwrap_or_default();
+                let line = format_args!("fan {overlay}: followed: {}{moved}{off}", done.sentence);
                 self.journal.note(Level::Notice, &line);
             }
             Err(error) => {
@@ -371,7 +378,7 @@ fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
 fn see(overlay: Overlay, config: Option<&Config>, known: &Known, change: &Change) -> (Option<Sight>, Option<Plan>) {
     let was_there = known.sight.as_ref().is_some_and(|sight| !sight.down);
     let planned = config.map(|config| {
-        let plan = change.plan(config, By::from(config));
+        let plan = change.plan(config, By::Configuration);
         plan.map(|mut plan| {
             let has_ports = !plan.reasons.is_empty() && !plan.ports.is_empty();
             plan.reasons.extend(advice(config, has_ports, true));

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::Config;
+use crate::mapping::digits;
 use crate::name::InterfaceName;
 
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
@@ -33,12 +34,14 @@ pub enum Kind {
     Number,
     /// `true` or `false`.
     Flag,
+    /// The same, where `true` goes without saying: the option is `--no-` and its name, without a value.
+    Switch,
     /// Either of these, or a string.
     FlagOrText,
 }
 
 /// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 13] = [
+pub static KEYS: [Key; 14] = [
     Key {
         name: "overlay",
         kind: Kind::Text,
@@ -104,17 +107,24 @@ pub static KEYS: [Key; 13] = [
     },
     Key {
         name: "nat",
-        kind: Kind::Flag,
+        kind: Kind::Switch,
         values: "true or false",
         set: |config, text| flag("nat", text).map(|value| config.nat = value),
         get: |config| Some(config.nat.to_string()),
     },
     Key {
         name: "flowtable",
-        kind: Kind::Flag,
+        kind: Kind::Switch,
         values: "true or false",
         set: |config, text| flag("flowtable", text).map(|value| config.flowtable = value),
         get: |config| Some(config.flowtable.to_string()),
+    },
+    Key {
+        name: "conntrack",
+        kind: Kind::Switch,
+        values: "true or false",
+        set: |config, text| flag("conntrack", text).map(|value| config.conntrack = value),
+        get: |config| Some(config.conntrack.to_string()),
     },
     Key {
         name: "follow",
@@ -226,7 +236,7 @@ pub fn number<T>(what: &str, text: &str, range: RangeInclusive<T>) -> Result<T, 
 where
     T: FromStr + PartialOrd + fmt::Display,
 {
-    let number = text.parse().ok().filter(|number| range.contains(number));
+    let number = digits(text).filter(|number| range.contains(number));
     number.ok_or_else(|| format!("{what} '{text}' is no number from {} to {}", range.start(), range.end()))
 }
 

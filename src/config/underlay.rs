@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::mapping::Underlay;
+use crate::mapping::{Underlay, digits};
 use crate::name::InterfaceName;
 
 /// The prefix length of an underlay that was written without one.
@@ -71,8 +71,7 @@ impl FromStr for UnderlaySource {
             None => (text, DEFAULT_UNDERLAY_LEN),
             Some((place, len)) => (
                 place,
-                len.parse()
-                    .ok()
+                digits(len)
                     .filter(|len| *len <= 32)
                     .ok_or_else(|| format!("underlay '{text}' has no prefix length from 0 to 32 after the '/'"))?,
             ),
@@ -156,6 +155,7 @@ mod tests {
         for (text, reason) in [
             ("eth0/33", "prefix length"),
             ("eth0/", "prefix length"),
+            ("eth0/+16", "prefix length"),
             ("172.30.0/16", "neither"),
             ("333.1.1.1/16", "neither"),
             ("/16", "neither"),

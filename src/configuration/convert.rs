@@ -13,7 +13,7 @@ pub fn table(config: &Config) -> String {
         let value = match key.kind {
             Kind::Text => toml::Value::String(value).to_string(),
             Kind::FlagOrText if value.parse::<bool>().is_err() => toml::Value::String(value).to_string(),
-            Kind::Number | Kind::Flag | Kind::FlagOrText => value,
+            Kind::Number | Kind::Flag | Kind::Switch | Kind::FlagOrText => value,
         };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{} = {value}", key.name);

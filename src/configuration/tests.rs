@@ -13,12 +13,15 @@ fn of(files: &[(&str, &str)]) -> Configuration {
 }
 
 fn fans(configuration: &Configuration) -> Vec<String> {
-    let words = |config: &Config| format!("{} {} {}", config.overlay, config.underlay, config.options());
-    configuration
-        .entries
-        .iter()
-        .map(|entry| words(&entry.config).trim_end().to_string())
-        .collect()
+    let words = |config: &Config| {
+        let pair = [config.overlay.to_string(), config.underlay.to_string()];
+        let words: Vec<String> = pair
+            .into_iter()
+            .chain(config.options().map(|(_, words)| words))
+            .collect();
+        words.join(" ")
+    };
+    configuration.entries.iter().map(|entry| words(&entry.config)).collect()
 }
 
 fn faults(configuration: &Configuration) -> Vec<String> {
@@ -172,6 +175,7 @@ fn any_config() -> impl Strategy<Value = Config> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
         1_u8..=254,
         any::<bool>(),
         prop::option::of("[a-z][a-z0-9._-]{0,10}"),
@@ -186,8 +190,9 @@ fn any_config() -> impl Strategy<Value = Config> {
         let overlay: Overlay = octet.to_string().parse().ok()?;
         let underlay: UnderlaySource = place.parse().ok()?;
         let mut config = Config::new(overlay, underlay);
-        let (dhcp, nat, flowtable, enabled, host_reserve, vxlan, bridge) = options;
-        (config.dhcp, config.nat, config.enabled, config.host_reserve) = (dhcp, nat, enabled, host_reserve);
+        let (dhcp, nat, flowtable, conntrack, enabled, host_reserve, vxlan, bridge) = options;
+        (config.dhcp, config.nat, config.conntrack) = (dhcp, nat, conntrack);
+        (config.enabled, config.host_reserve) = (enabled, host_reserve);
         (config.mtu, config.port, config.table, config.follow) = numbers;
         if vxlan {
             config.encapsulation = Encapsulation::Vxlan;
@@ -217,7 +222,7 @@ fn line(config: &Config, later: bool) -> String {
         (name @ ("host-reserve" | "bridge"), false) => format!(" {name} {value}"),
         ("dhcp", true) => " --dhcp".to_string(),
         ("enabled", true) => " --disable".to_string(),
-        ("nat" | "flowtable", _) => format!(" --no-{}", key.name),
+        (name @ ("nat" | "flowtable" | "conntrack"), _) => format!(" --no-{name}"),
         ("follow", _) => format!(" --follow={value}").replace("=true", ""),
         (name, true) => format!(" --{name}={value}"),
         (name, false) => format!(" --{name} {value}"),
@@ -268,7 +273,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "encap" => "vxlan",
             "bridge" => "fan0",
             "dhcp" => "true",
-            "nat" | "flowtable" | "enabled" => "false",
+            "nat" | "flowtable" | "conntrack" | "enabled" => "false",
             "follow" => "renumber",
             _ => "200",
         };

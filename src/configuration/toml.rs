@@ -166,7 +166,7 @@ fn unknown(key: &str) -> String {
 fn text(key: &Key, value: &DeValue) -> Option<String> {
     match key.kind {
         Kind::Text => value.as_str().map(str::to_string),
-        Kind::Flag => value.as_bool().map(|flag| flag.to_string()),
+        Kind::Flag | Kind::Switch => value.as_bool().map(|flag| flag.to_string()),
         // One in quotes is none of the two words.
         Kind::FlagOrText => match value.as_bool() {
             Some(flag) => Some(flag.to_string()),

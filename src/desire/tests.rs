@@ -119,16 +119,41 @@ fn programs_of_this_version_are_recognised_and_no_others() {
         };
         let mut wreck = without_bridge(&observed);
 
-        recognise(&mut observed);
+        recognise(&mut observed, &host);
         for (found, made) in filters(&observed).iter().zip(filters(&whole)) {
             let same = found.program == made.program;
             assert_eq!(found.program.program, made.program.program.filter(|_| same));
             assert_eq!(same, found.program.digest != "0123456789abcdef");
         }
         // Of a fan whose bridge is gone nothing tells what it was, but the refusal is everybody's.
-        recognise(&mut wreck);
+        recognise(&mut wreck, &host);
         for filter in filters(&wreck) {
             assert_eq!(filter.program.program.is_some(), filter.slot == Slot::Refuse);
         }
+    }
+}
+
+#[test]
+fn who_is_heard_by_all_neighbours_is_a_matter_of_their_networks() {
+    for (addresses, heard) in [
+        (&["172.30.0.28/16"][..], &["172.30.255.255"][..]),
+        (&["172.30.0.28/12"], &[]),
+        (&["172.30.0.28/30"], &["172.30.0.31"]),
+        (&["172.30.0.28/31"], &[]),
+        (&["172.30.0.28/32"], &[]),
+        (&["172.30.0.28/32", "172.30.0.5/24"], &["172.30.0.255"]),
+        (
+            &["172.30.0.28/16", "172.30.5.1/24"],
+            &["172.30.5.255", "172.30.255.255"],
+        ),
+        (&["172.30.0.28/16", "10.0.0.5/24"], &["172.30.255.255"]),
+    ] {
+        let host = host(vec![link("eth0", addresses)]);
+        let found: Vec<String> = spec(&announced(), &host)
+            .broadcasts
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, heard, "{addresses:?}");
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
             let mut addresses = facts.host.links.iter().flat_map(|link| &link.addresses);
             !addresses.any(|a| a.address.ip() == fan.host)
         });
-        let finding = match (is_up, resolve(config, facts.host)) {
+        let finding = match (is_up, resolve(config, facts.host, facts.owned)) {
             (None, _) if is_left => continue,
             (None, Err(reason)) => {
                 Finding::failed("configuration", format!("the fan is configured and not up: {reason}"))

@@ -20,6 +20,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         .collect();
     let mut findings = Vec::new();
     findings.extend(too_large(fan, facts, &ports));
+    findings.extend(too_small(fan, facts, &ports));
     findings.extend(twice(fan, facts, &ports));
     if findings.is_empty() {
         let hidden = ports
@@ -67,24 +68,8 @@ impl Port<'_> {
 /// Ports and containers that send more than the bridge carries. A frame that does not fit a port of the bridge is dropped
 /// without a word (`is_skb_forwardable`, net/core/dev.c); where the packet is routed instead, its sender is told.
 fn too_large(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
-    // What somebody set on the bridge itself is found among the objects.
-    let mtu = facts.host.link(&fan.bridge)?.mtu.max(desire::mtu(fan, facts.host));
-    let (mut evidence, mut commands, mut is_complete) = (Vec::new(), Vec::new(), true);
-    for port in ports {
-        if let Some(peer) = port.peer.filter(|peer| peer.mtu > mtu) {
-            evidence.push(format!("{} has mtu {}", port.describe_peer(), peer.mtu));
-            let command = port.in_container(&format!("mtu {mtu}"));
-            is_complete &= command.is_some();
-            commands.extend(command);
-        }
-        if port.link.mtu > mtu {
-            evidence.push(format!("port '{}' has mtu {}", port.link.name, port.link.mtu));
-            commands.push(format!("ip link set {} mtu {mtu}", port.link.name));
-        }
-    }
-    if evidence.is_empty() {
-        return None;
-    }
+    let mtu = mtu(fan, facts)?;
+    let sizes = Sizes::that(ports, mtu, |size| size > mtu)?;
     let (verdict, what) = match fan.encapsulation {
         Encapsulation::Vxlan => (Verdict::Failed, "are dropped without a word"),
         Encapsulation::Ipip => (
@@ -92,21 +77,72 @@ fn too_large(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
             "are lost between containers of this host, and slow to others",
         ),
     };
-    let advice = if is_complete {
-        ""
-    } else {
-        "; set it in the container too, in which no process was found"
-    };
+    Some(sizes.finding(
+        verdict,
+        format!("packets of more than {mtu} bytes, the mtu of '{}', {what}", fan.bridge),
+    ))
+}
+
+/// Ports and containers that take less than the bridge carries. TCP finds out, and nothing else does.
+fn too_small(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
+    let mtu = mtu(fan, facts)?;
+    let sizes = Sizes::that(ports, mtu, |size| size < mtu)?;
     let reason = format!(
-        "packets of more than {mtu} bytes, the mtu of '{}', {what}{advice}",
+        "packets of {mtu} bytes, the mtu of '{}', do not fit all containers and are dropped without a word",
         fan.bridge
     );
-    let finding = Finding::new("containers", verdict, reason).because(evidence);
-    Some(if commands.is_empty() {
-        finding
-    } else {
-        finding.mended_by(all_of(commands))
-    })
+    Some(sizes.finding(Verdict::Warned, reason))
+}
+
+/// What the bridge should carry, or more. What somebody set on the bridge itself is found among the objects.
+fn mtu(fan: &Fan, facts: Facts) -> Option<u32> {
+    let bridge = facts.host.link(&fan.bridge)?;
+    Some(bridge.mtu.max(desire::mtu(fan, facts.host)))
+}
+
+/// Sizes that are wrong, and what would put them right.
+struct Sizes {
+    evidence: Vec<String>,
+    commands: Vec<String>,
+    is_complete: bool,
+}
+
+impl Sizes {
+    /// The MTUs of ports and what is behind them that are wrong; none when all are right.
+    fn that(ports: &[Port], mtu: u32, is_wrong: impl Fn(u32) -> bool) -> Option<Self> {
+        let (mut evidence, mut commands, mut is_complete) = (Vec::new(), Vec::new(), true);
+        for port in ports {
+            if let Some(peer) = port.peer.filter(|peer| is_wrong(peer.mtu)) {
+                evidence.push(format!("{} has mtu {}", port.describe_peer(), peer.mtu));
+                let command = port.in_container(&format!("mtu {mtu}"));
+                is_complete &= command.is_some();
+                commands.extend(command);
+            }
+            if is_wrong(port.link.mtu) {
+                evidence.push(format!("port '{}' has mtu {}", port.link.name, port.link.mtu));
+                commands.push(format!("ip link set {} mtu {mtu}", port.link.name));
+            }
+        }
+        (!evidence.is_empty()).then_some(Self {
+            evidence,
+            commands,
+            is_complete,
+        })
+    }
+
+    fn finding(self, verdict: Verdict, reason: String) -> Finding {
+        let advice = if self.is_complete {
+            ""
+        } else {
+            "; set it in the container too, in which no process was found"
+        };
+        let finding = Finding::new("containers", verdict, reason + advice).because(self.evidence);
+        if self.commands.is_empty() {
+            finding
+        } else {
+            finding.mended_by(all_of(self.commands))
+        }
+    }
 }
 
 /// Ethernet addresses that are there twice: a bridge sends to the one that it has heard of last.

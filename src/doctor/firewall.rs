@@ -2,11 +2,13 @@
 
 mod packets;
 
+use std::net::Ipv4Addr;
+
 use super::{Facts, Finding, all_of};
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
 use crate::firewall::table_overlay;
-use crate::netfilter::{Backend, Blame, Fate, Packet, State, Table, fate};
+use crate::netfilter::{Backend, Blame, Fate, Packet, State, Table, fate, fates};
 use packets::{BOOTPS, packets};
 
 /// A kind of packet that must pass.
@@ -20,6 +22,14 @@ enum Kind {
     FromHosts,
     /// Wrapped, to other hosts.
     ToHosts,
+    /// Wrapped, from this host of them.
+    FromHost(Ipv4Addr),
+    /// Wrapped, to this one.
+    ToHost(Ipv4Addr),
+    /// Who has which address, where the bridge and the tunnel are one network.
+    Arp,
+    /// Errors about what is wrapped, where they are not tracked.
+    Errors,
     /// From containers that ask for an address.
     Dhcp,
 }
@@ -31,7 +41,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     // Rules of ours that are missing in iptables' FORWARD are an object of ours, and found already.
     let is_ours_to_mend = |blame: &Blame| {
         let ours = before.iter().any(|finding| finding.check == "firewall");
-        ours && (blame.backend, blame.table.as_str(), blame.base.as_str()) == (Backend::Nftables, "filter", "FORWARD")
+        ours && is_forward(blame)
     };
     let others: Vec<Table> = facts
         .health
@@ -41,8 +51,10 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         .cloned()
         .collect();
     let mut culprits: Vec<Culprit> = Vec::new();
-    for (kind, packet) in packets(fan, facts) {
-        let (blame, is_certain) = match fate(&packet, &others) {
+    let journeys = packets(fan, facts);
+    let journeys = journeys.iter();
+    for (kind, fate) in journeys.flat_map(|(kind, hooks)| fates(hooks, &others).map(move |fate| (*kind, fate))) {
+        let (blame, is_certain) = match fate {
             Fate::Passes => continue,
             Fate::Lost(blame) => (blame, true),
             Fate::AtRisk(blame) => (blame, false),
@@ -66,9 +78,14 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
             culprits.len() - 1
         });
         let culprit = &mut culprits[index];
-        culprit.is_certain |= is_certain;
+        if kind.general().is_some_and(|all| culprit.kinds.contains(&all)) {
+            continue;
+        }
         if !culprit.kinds.contains(&kind) {
             culprit.kinds.push(kind);
+        }
+        if is_certain && !culprit.certain.contains(&kind) {
+            culprit.certain.push(kind);
         }
         if !culprit.blames.contains(&blame) {
             culprit.blames.push(blame);
@@ -89,12 +106,34 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     findings
 }
 
+/// Whether the chain that rules of the fan stand ready for drops what is forwarded for it: without them packets are lost.
+pub(super) fn is_forward_closed(fan: &Fan, facts: Facts) -> bool {
+    let journeys = packets(fan, facts);
+    let fates = journeys
+        .iter()
+        .flat_map(|(_, hooks)| fates(hooks, &facts.health.tables));
+    fates.filter_map(blamed).any(|blame| is_forward(&blame))
+}
+
+fn blamed(fate: Fate) -> Option<Blame> {
+    match fate {
+        Fate::Passes => None,
+        Fate::Lost(blame) | Fate::AtRisk(blame) => Some(blame),
+    }
+}
+
+/// Whether it is the chain `FORWARD` of iptables on top of nftables.
+fn is_forward(blame: &Blame) -> bool {
+    (blame.backend, blame.table.as_str(), blame.base.as_str()) == (Backend::Nftables, "filter", "FORWARD")
+}
+
 /// A base chain that drops packets of a fan.
 #[derive(Default)]
 struct Culprit {
     kinds: Vec<Kind>,
     blames: Vec<Blame>,
-    is_certain: bool,
+    /// Those of the kinds that it drops without doubt.
+    certain: Vec<Kind>,
 }
 
 impl Culprit {
@@ -107,14 +146,23 @@ impl Culprit {
             blame.base, blame.backend, blame.family, blame.table
         );
         let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(fan));
-        let drops = if self.is_certain { "drops" } else { "may drop" };
+        // Errors are missed only where a path is narrower than the underlay, and all hosts but some are reached.
+        let is_failure = self
+            .certain
+            .iter()
+            .any(|kind| *kind != Kind::Errors && kind.general().is_none());
+        let drops = if is_failure || self.certain == self.kinds {
+            "drops"
+        } else {
+            "may drop"
+        };
         let reason = format!("{who} {drops} {}{lasting}", what.join(" and "));
         let evidence = self.blames.iter().map(|blame| match &blame.rule {
             Some(rule) => format!("{}: {}", blame.chain, rule.text),
             None => format!("{}: policy drop, and no rule accepts them", blame.chain),
         });
         let mend = self.kinds.iter().map(|kind| kind.acceptance(fan, blame));
-        let finding = if self.is_certain {
+        let finding = if is_failure {
             Finding::failed("firewall", reason)
         } else {
             Finding::warned("firewall", reason)
@@ -124,6 +172,15 @@ impl Culprit {
 }
 
 impl Kind {
+    /// The kind of which this one is a part.
+    fn general(self) -> Option<Self> {
+        match self {
+            Self::FromHost(_) => Some(Self::FromHosts),
+            Self::ToHost(_) => Some(Self::ToHosts),
+            _ => None,
+        }
+    }
+
     fn describe(self, fan: &Fan) -> String {
         let wrapped = match fan.encapsulation {
             Encapsulation::Ipip => "protocol 4".to_string(),
@@ -134,41 +191,67 @@ impl Kind {
             Self::ToContainers => "what is sent to containers".to_string(),
             Self::FromHosts => format!("what other hosts send ({wrapped})"),
             Self::ToHosts => format!("what goes to other hosts ({wrapped})"),
+            Self::FromHost(host) => format!("what host {host} sends ({wrapped})"),
+            Self::ToHost(host) => format!("what goes to host {host} ({wrapped})"),
+            Self::Arp => "what asks who has an address (ARP)".to_string(),
+            Self::Errors => "what routers say of packets too large for a path (ICMP)".to_string(),
             Self::Dhcp => "what asks for an address (DHCP)".to_string(),
         }
     }
 
     /// The command that accepts such packets at the head of a base chain.
     fn acceptance(self, fan: &Fan, blame: &Blame) -> String {
-        let (bridge, underlay) = (&fan.bridge, fan.mapping.underlay());
+        let bridge = &fan.bridge;
+        let hosts = match self {
+            Self::FromHost(host) | Self::ToHost(host) => host.to_string(),
+            _ => fan.mapping.underlay().to_string(),
+        };
         match blame.backend {
             Backend::Nftables => {
+                // Not every kernel knows the bridge of a bridged packet, and the tunnel is a port of none but this one.
+                let tunnel = fan.tunnel();
                 let [from, to] = match blame.family.as_str() {
-                    "bridge" => ["ibrname", "obrname"],
-                    _ => ["iifname", "oifname"],
-                };
-                let rule = match (self, fan.encapsulation) {
-                    (Self::FromContainers, _) => format!("{from} \"{bridge}\""),
-                    (Self::ToContainers, _) => format!("{to} \"{bridge}\""),
-                    (Self::FromHosts, Encapsulation::Ipip) => format!("ip protocol 4 ip saddr {underlay}"),
-                    (Self::ToHosts, Encapsulation::Ipip) => format!("ip protocol 4 ip daddr {underlay}"),
-                    (Self::FromHosts, Encapsulation::Vxlan) => format!("ip saddr {underlay} udp dport {}", fan.port),
-                    (Self::ToHosts, Encapsulation::Vxlan) => format!("ip daddr {underlay} udp dport {}", fan.port),
-                    (Self::Dhcp, _) => format!("{from} \"{bridge}\" udp dport {BOOTPS}"),
+                    "bridge" => [format!("oifname \"{tunnel}\""), format!("iifname \"{tunnel}\"")],
+                    _ => [format!("iifname \"{bridge}\""), format!("oifname \"{bridge}\"")],
                 };
                 let Blame {
                     family, table, base, ..
                 } = blame;
-                format!("nft 'insert rule {family} {table} {base} {rule} counter accept'")
+                let insert = |rule: String| format!("nft 'insert rule {family} {table} {base} {rule} counter accept'");
+                let rule = match (self, fan.encapsulation) {
+                    (Self::FromContainers, _) => from,
+                    (Self::ToContainers, _) => to,
+                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => {
+                        format!("ip protocol 4 ip saddr {hosts}")
+                    }
+                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => format!("ip protocol 4 ip daddr {hosts}"),
+                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
+                        format!("ip saddr {hosts} udp dport {}", fan.port)
+                    }
+                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
+                        format!("ip daddr {hosts} udp dport {}", fan.port)
+                    }
+                    (Self::Arp, _) => return all_of([from, to].map(|way| insert(format!("ether type arp {way}")))),
+                    (Self::Errors, _) => format!("ip daddr {} icmp type destination-unreachable", fan.host),
+                    (Self::Dhcp, _) => format!("{from} udp dport {BOOTPS}"),
+                };
+                insert(rule)
             }
             Backend::Legacy => {
                 let rule = match (self, fan.encapsulation) {
                     (Self::FromContainers, _) => format!("-i {bridge}"),
                     (Self::ToContainers, _) => format!("-o {bridge}"),
-                    (Self::FromHosts, Encapsulation::Ipip) => format!("-p 4 -s {underlay}"),
-                    (Self::ToHosts, Encapsulation::Ipip) => format!("-p 4 -d {underlay}"),
-                    (Self::FromHosts, Encapsulation::Vxlan) => format!("-s {underlay} -p udp --dport {}", fan.port),
-                    (Self::ToHosts, Encapsulation::Vxlan) => format!("-d {underlay} -p udp --dport {}", fan.port),
+                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => format!("-p 4 -s {hosts}"),
+                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => format!("-p 4 -d {hosts}"),
+                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
+                        format!("-s {hosts} -p udp --dport {}", fan.port)
+                    }
+                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
+                        format!("-d {hosts} -p udp --dport {}", fan.port)
+                    }
+                    // The older tables see nothing of ARP.
+                    (Self::Arp, _) => String::new(),
+                    (Self::Errors, _) => format!("-d {} -p icmp --icmp-type destination-unreachable", fan.host),
                     (Self::Dhcp, _) => format!("-i {bridge} -p udp --dport {BOOTPS}"),
                 };
                 format!("iptables-legacy -t {} -I {} {rule} -j ACCEPT", blame.table, blame.base)
@@ -223,10 +306,12 @@ impl Keeper {
 /// Packets that connection tracking could make nothing of, and that somebody dropped for that: TCP that it saw half of, as
 /// with two ways between two hosts. The rule counts, so that it is known whether it ever happened.
 fn invalid(fan: &Fan, facts: Facts, others: &[Table]) -> Option<Finding> {
-    let forwarded = packets(fan, facts)
-        .into_iter()
-        .filter(|(kind, packet)| packet.hook == "forward" && *kind == Kind::FromContainers);
-    let mut blames = forwarded.filter_map(|(_, packet)| {
+    let journeys = packets(fan, facts).into_iter();
+    let forwarded = journeys
+        .filter(|(kind, _)| *kind == Kind::FromContainers)
+        .flat_map(|(_, hooks)| hooks)
+        .filter(|packet| packet.hook == "forward");
+    let mut blames = forwarded.filter_map(|packet| {
         let packet = Packet {
             state: State::Invalid,
             ..packet

@@ -2,7 +2,10 @@
 
 use super::{Facts, Finding};
 use crate::encap::Encapsulation;
+use crate::fan::Fan;
+use crate::firewall::{ESTABLISHED, OFFLOAD, table_name};
 use crate::host::LinkKind;
+use crate::netfilter::Table;
 use crate::object::fans;
 
 /// The first version with VXLAN devices that filter network identifiers.
@@ -11,8 +14,12 @@ const VNIFILTER: (u32, u32) = (5, 18);
 pub(super) fn check(facts: Facts) -> Vec<Finding> {
     let kernel = &facts.health.kernel;
     let mut findings = Vec::new();
+    let mut unknown = Vec::new();
     for encapsulation in wanted(facts) {
         findings.extend(lacks(encapsulation, facts));
+        if is_unknown(encapsulation, facts) {
+            unknown.push(encapsulation);
+        }
     }
     if let Some(Err(words)) = &kernel.loads_programs {
         findings.push(
@@ -39,10 +46,11 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
         );
     }
     if findings.is_empty() {
-        findings.push(Finding::passed(
-            "kernel",
-            format!("Linux {} has all that a fan needs", kernel.release),
-        ));
+        let finding = match &unknown[..] {
+            [] => Finding::passed("kernel", format!("Linux {} has all that a fan needs", kernel.release)),
+            unknown => untold(unknown, facts),
+        };
+        findings.push(finding.because(lacks_flowtables(facts)));
     }
     if !facts.host.privileged {
         findings.push(
@@ -59,6 +67,22 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
     findings
 }
 
+/// That a fan's tables were made without the flowtable that is asked for: nothing is lost by it but time.
+fn lacks_flowtables(facts: Facts) -> Option<String> {
+    let mut asked_for = fans(facts.owned).filter(|fan| fan.encapsulation == Encapsulation::Ipip && fan.flowtable);
+    let is_without = |fan: &Fan| {
+        let is_own = |table: &&Table| table.family == "ip" && table.name == table_name(fan.overlay());
+        let chain = facts.health.tables.iter().find(is_own);
+        let chain = chain.and_then(|table| table.chains.get(ESTABLISHED));
+        chain.is_some_and(|chain| chain.rules.iter().all(|rule| !rule.text.contains(OFFLOAD)))
+    };
+    asked_for.any(is_without).then(|| {
+        "nftables had no flowtables (CONFIG_NFT_FLOW_OFFLOAD) when the fan came up: the host's rules are asked about every \
+         packet between slices, and not only about the first ones of a connection"
+            .to_string()
+    })
+}
+
 /// The encapsulations that matter here: those in use or configured, else both.
 fn wanted(facts: Facts) -> Vec<Encapsulation> {
     let configured = facts.configured.unwrap_or_default();
@@ -70,6 +94,45 @@ fn wanted(facts: Facts) -> Vec<Encapsulation> {
     Encapsulation::ALL.into_iter().filter(is_wanted).collect()
 }
 
+/// Whether it cannot be told that the kernel has the devices of an encapsulation: no fan is up that has one, none is loaded,
+/// and no list says that it is built in or a module.
+fn is_unknown(encapsulation: Encapsulation, facts: Facts) -> bool {
+    let kernel = &facts.health.kernel;
+    let known = match encapsulation {
+        Encapsulation::Ipip => kernel.has_ipip,
+        Encapsulation::Vxlan => kernel.has_vxlan,
+    };
+    let is_proven = fans(facts.owned).any(|fan| fan.encapsulation == encapsulation) || has_device(encapsulation, facts);
+    known.is_none() && !is_proven
+}
+
+/// That something is not known, and how to find out. It is a warning where a fan is configured that would need it.
+fn untold(unknown: &[Encapsulation], facts: Facts) -> Finding {
+    let release = &facts.health.kernel.release;
+    let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    let names = names.join(" and ");
+    let configured = facts.configured.unwrap_or_default();
+    let finding = if configured.iter().any(|config| unknown.contains(&config.encapsulation)) {
+        Finding::warned("kernel", format!("it is not known whether Linux {release} has {names}"))
+    } else {
+        let reason = format!("Linux {release} has all that a fan needs, but whether it has {names} is not known");
+        Finding::passed("kernel", reason)
+    };
+    let missing =
+        format!("none is loaded, and /lib/modules/{release}/modules.dep, which would list it, cannot be read");
+    let tries = unknown
+        .iter()
+        .map(|encapsulation| format!("to find out, in a network of its own: fanctl lab --encap {encapsulation}"));
+    finding.because([missing]).because(tries)
+}
+
+fn has_device(encapsulation: Encapsulation, facts: Facts) -> bool {
+    facts.host.links.iter().any(|link| match encapsulation {
+        Encapsulation::Ipip => matches!(link.kind, LinkKind::IpipExternal),
+        Encapsulation::Vxlan => matches!(link.kind, LinkKind::Vxlan { shares_port: true, .. }),
+    })
+}
+
 /// What the kernel lacks for an encapsulation, as far as that shows without making a device. With no fan to lose it is only
 /// a warning: the other encapsulation may do.
 fn lacks(encapsulation: Encapsulation, facts: Facts) -> Option<Finding> {
@@ -78,12 +141,8 @@ fn lacks(encapsulation: Encapsulation, facts: Facts) -> Option<Finding> {
         || facts
             .configured
             .is_some_and(|all| all.iter().any(|config| config.encapsulation == encapsulation));
-    let has_device = |is_one: fn(&LinkKind) -> bool| facts.host.links.iter().any(|link| is_one(&link.kind));
     let reason = match encapsulation {
-        Encapsulation::Ipip if has_device(|kind| matches!(kind, LinkKind::IpipExternal)) => return None,
-        Encapsulation::Vxlan if has_device(|kind| matches!(kind, LinkKind::Vxlan { shares_port: true, .. })) => {
-            return None;
-        }
+        _ if has_device(encapsulation, facts) => return None,
         Encapsulation::Ipip if kernel.has_ipip == Some(false) => "the kernel has no ipip".to_string(),
         Encapsulation::Vxlan if kernel.has_vxlan == Some(false) => "the kernel has no vxlan".to_string(),
         Encapsulation::Vxlan if kernel.version().is_some_and(|version| version < VNIFILTER) => {

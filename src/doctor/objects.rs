@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Finding, Verdict};
+use super::{Facts, Finding, Verdict, firewall};
 use crate::desire;
 use crate::fan::Fan;
+use crate::firewall::ForwardChain;
 use crate::object::{Object, Owner, Route, Tunnel, TunnelKind};
 use crate::plan::{Step, diff};
 use crate::report::is_hidden;
@@ -42,6 +43,13 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = causes
         .into_iter()
         .map(|(area, (roots, own))| finding(area, fan, roots, own))
+        .map(|finding| {
+            if is_spare(&finding, fan, facts) {
+                spare(finding)
+            } else {
+                finding
+            }
+        })
         .collect();
     if let Some(first) = findings.first_mut() {
         let with_it = consequences.into_iter().map(|line| format!("and with it: {line}"));
@@ -56,6 +64,21 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
         findings.push(Finding::passed("objects", what));
     }
     findings
+}
+
+/// Whether it is about rules that stand ready for a chain that drops nothing yet, as Docker's before it has started.
+fn is_spare(finding: &Finding, fan: &Fan, facts: Facts) -> bool {
+    let is_asked_now = facts.host.forward_chains.contains(&ForwardChain::Forward);
+    finding.check == "firewall" && !is_asked_now && !firewall::is_forward_closed(fan, facts)
+}
+
+fn spare(finding: Finding) -> Finding {
+    Finding {
+        verdict: Verdict::Warned,
+        ..finding.because([
+            "chain 'FORWARD' lets the fan's packets pass now, and Docker has it drop them when it starts".into(),
+        ])
+    }
 }
 
 /// The interface of the default route, which answers to containers come in by: `ip_forward` switches it on, and others may
@@ -99,6 +122,9 @@ fn steps(fan: &Fan, facts: Facts) -> Vec<Step> {
 
 /// Whether the kernel took an object away because of another that is gone, or it is only made anew with another.
 fn follows(step: &Step, steps: &[Step]) -> bool {
+    if matches!(step, Step::Hold(_) | Step::Remake(_)) {
+        return true;
+    }
     steps
         .iter()
         .filter(|other| other.object().key() != step.object().key())
@@ -110,8 +136,8 @@ fn line(step: &Step) -> String {
     let object = step.object();
     match step {
         Step::Create(_) => format!("{} is missing", describe(object)),
-        Step::Delete(_) => format!("{} is not as it should be", describe(object)),
         Step::Change { from, to } => format!("{} {}", describe(object), difference(from, to)),
+        Step::Delete(_) | Step::Hold(_) | Step::Remake(_) => format!("{} is not as it should be", describe(object)),
     }
 }
 

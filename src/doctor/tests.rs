@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::fan::tests::announced;
-use crate::health::{Manager, Neighbour, Offload, Rule, Settings};
+use crate::health::{Action, Manager, Neighbour, Offload, Rule, Settings};
 use crate::host::{ForeignRoute, HostAddress, Link, LinkKind, Routing};
 use crate::netfilter::{Backend, Base, Chain, Field, Match, Table, Value};
 use crate::object::{Object, fans};
@@ -160,6 +160,22 @@ fn a_kernel_that_lacks_something_is_named() {
     bare.health.kernel.has_ipip = Some(false);
     assert!(bare.only(Verdict::Warned).reason.contains("use --encap vxlan"));
     bare.health.kernel.has_ipip = None;
+    bare.health.kernel.has_vxlan = Some(true);
+    let told = bare.findings(Verdict::Passed).remove(0);
+    assert!(told.reason.ends_with("but whether it has ipip is not known"), "{told}");
+    assert_eq!(bare.findings(Verdict::Warned), []);
+    // A fan that is configured would need it.
+    let config = Patient::new("ipip").fan.config();
+    let facts = Facts {
+        owned: &bare.owned,
+        host: &bare.host,
+        health: &bare.health,
+        configured: Some(&[config]),
+        config_option: "",
+    };
+    let untold = examine(facts, |_| false).remove(0);
+    assert_eq!((untold.check, untold.verdict), ("kernel", Verdict::Warned), "{untold}");
+    assert!(untold.evidence[1].ends_with("fanctl lab --encap ipip"), "{untold}");
     bare.health.kernel.release = "5.15.0-91".into();
     assert!(bare.only(Verdict::Warned).reason.contains("5.18"));
 }
@@ -182,6 +198,7 @@ fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> Table {
         name: name.into(),
         chains: [(chain.to_string(), chain_of)].into(),
         sets: BTreeMap::new(),
+        maps: BTreeMap::new(),
     }
 }
 
@@ -207,6 +224,59 @@ fn each_firewall_is_mended_in_its_own_words() {
 }
 
 #[test]
+fn rules_that_stand_ready_for_docker_are_a_warning_until_it_drops() {
+    let mut patient = Patient::new("ipip");
+    patient.host.forward_chains = vec![crate::firewall::ForwardChain::DockerUser];
+    let finding = patient.only(Verdict::Warned);
+    assert_eq!((finding.check, finding.fixable), ("firewall", true), "{finding}");
+    assert!(finding.evidence.last().unwrap().contains("when it starts"), "{finding}");
+    patient.health.tables = vec![closed(Backend::Nftables, "filter", "FORWARD", "forward")];
+    assert_eq!(patient.only(Verdict::Failed).check, "firewall");
+}
+
+#[test]
+fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
+    let mut patient = Patient::new("vxlan");
+    patient.health.neighbours = [27, 26]
+        .map(|last| Neighbour {
+            device: "eth0".parse().unwrap(),
+            address: [172, 30, 0, last].into(),
+            mac: crate::fan::Mac([2, 0, 0, 0, 0, last]),
+        })
+        .to_vec();
+    patient.answer(|_| None);
+    let dropped = |values: Vec<Value>| {
+        let mut table = closed(Backend::Nftables, "filter", "INPUT", "input");
+        let chain = table.chains.get_mut("INPUT").unwrap();
+        chain.base.as_mut().unwrap().drops = false;
+        chain.rules = vec![crate::netfilter::Rule {
+            matches: vec![Match::Field {
+                field: Field::Source,
+                negated: false,
+                values,
+            }],
+            verdict: Some(crate::netfilter::Verdict::Drop),
+            ..crate::netfilter::Rule::default()
+        }];
+        vec![table]
+    };
+    patient.health.tables = dropped(vec![std::net::Ipv4Addr::new(172, 30, 0, 27).into()]);
+    let finding = patient.only(Verdict::Warned);
+    assert!(
+        finding
+            .reason
+            .ends_with("drops what host 172.30.0.27 sends (UDP port 8472)"),
+        "{finding}"
+    );
+    let command = "nft 'insert rule ip filter INPUT ip saddr 172.30.0.27 udp dport 8472 counter accept'";
+    assert_eq!(finding.mend.as_deref(), Some(command));
+    // Where all are dropped, one is not told of by itself.
+    patient.health.tables = dropped(vec![Value::Range(0, u32::MAX)]);
+    let finding = patient.only(Verdict::Failed);
+    assert!(!finding.reason.contains("what host"), "{finding}");
+}
+
+#[test]
 fn addresses_that_nobody_has_may_be_dropped() {
     // RFC 6890's, as lists of bogons have them; private ones may be a host's own.
     let bogons = [
@@ -224,6 +294,7 @@ fn addresses_that_nobody_has_may_be_dropped() {
     ];
     let mut patient = Patient::new("ipip");
     patient.host.routes = vec![ForeignRoute {
+        is_throw: false,
         table: 254,
         destination: "0.0.0.0/0".parse().unwrap(),
         device: Some("eth0".parse().unwrap()),

@@ -24,6 +24,13 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
         .mended_by(up(fan, &fan.underlay_address())),
         Some(link) if !link.up => Finding::failed("underlay", format!("interface '{}' is down", link.name))
             .mended_by(format!("ip link set {} up", link.name)),
+        Some(link) if !link.carrier => Finding::failed(
+            "underlay",
+            format!(
+                "interface '{}' has no carrier: look at its cable, or at what it is a part of",
+                link.name
+            ),
+        ),
         Some(link) => size(fan, link, facts).unwrap_or_else(|| {
             Finding::passed(
                 "underlay",

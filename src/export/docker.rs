@@ -13,10 +13,14 @@ pub fn network(network: &Network, name: &str) -> String {
         format!("--gateway {}", network.gateway()),
     ];
     if network.is_flat() {
-        // Docker keeps out the first and last address of the subnet, and not those of the range.
-        options.push(format!("--ip-range {}", network.slice()));
-        options.push(format!("--aux-address network={}", network.slice().network()));
-        options.push(format!("--aux-address broadcast={}", network.slice().broadcast()));
+        // Docker keeps out the first and last address of the subnet, of which it takes no aux-address, and not those of the
+        // range.
+        let (subnet, slice) = (network.subnet(), network.slice());
+        options.push(format!("--ip-range {slice}"));
+        let ends = [("network", slice.network()), ("broadcast", slice.broadcast())];
+        let kept_out = [subnet.network(), subnet.broadcast()];
+        let others = ends.iter().filter(|(_, address)| !kept_out.contains(address));
+        options.extend(others.map(|(name, address)| format!("--aux-address {name}={address}")));
     }
     for (index, address) in network.reserved().enumerate() {
         options.push(format!("--aux-address reserved{}={address}", index + 1));

@@ -87,6 +87,20 @@ docker network create \\
     );
 }
 
+#[test]
+fn docker_keeps_the_ends_of_the_overlay_to_itself() {
+    for (host, aux) in [
+        ("10.5.0.0", "broadcast=250.0.0.255"),
+        ("10.5.255.255", "network=250.255.255.0"),
+    ] {
+        let label = format!("fan 250.0.0.0/8 {host}/16 dev eth0 vxlan host-reserve 1");
+        let fan = Fan::from_label(&"fan7".parse().unwrap(), &label).unwrap();
+        let text = Network::new(fan, 1450).render(Runtime::Docker, "fan").unwrap();
+        let told: Vec<&str> = text.lines().filter(|line| line.contains("--aux-address")).collect();
+        assert_eq!(told, [format!("  --aux-address {aux} \\")], "{text}");
+    }
+}
+
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }

@@ -1,12 +1,14 @@
 //! The chains of a fan's tables, rule by rule.
 
 use std::fmt::Write as _;
+use std::iter;
 use std::net::Ipv4Addr;
 
-use super::{FLOWTABLE, HERE, OFFLOAD, Ruleset, table_name};
+use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, HERE, OFFLOAD, Ruleset, table_name};
 use crate::digest::digest;
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
+use crate::name::InterfaceName;
 
 /// The tables of a fan.
 ///
@@ -20,9 +22,9 @@ use crate::fan::Fan;
 /// or a way that leads back to it. A container could write such a packet itself, and nobody would look inside before it had
 /// arrived.
 ///
-/// `routed` sees what destination NAT or a source route has turned behind the guard's back. `genuine` translates what goes to other slices into
-/// what it is: the kernel translates a connection once, so that nobody who comes later (priority 100) masquerades it. `nat`
-/// lets containers reach what the host reaches.
+/// `routed` sees what destination NAT or a source route has turned behind the guard's back. `genuine` translates what goes to
+/// other slices into what it is: the kernel translates a connection once, so that nobody who comes later (priority 100)
+/// masquerades it. `nat` lets containers reach what the host reaches.
 ///
 /// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
 /// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
@@ -31,21 +33,34 @@ use crate::fan::Fan;
 /// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
 /// of the fan, says neither that it comes from another slice nor that it comes from the host.
 ///
+/// Where what carries the fan is not to be tracked, `guard` and `untracked` keep it from connection tracking (priority -200), and
+/// with it the errors that the underlay sends about it, which are related to nothing then: they are untracked and not invalid, so
+/// a firewall that drops what is invalid lets them pass.
+///
 /// Every packet passes these chains, so what most of them need stands first, and what is dear to ask last.
 #[must_use]
 pub fn ruleset(fan: &Fan) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
     let underlay = fan.mapping.underlay();
-    let wrapped = match fan.encapsulation {
-        Encapsulation::Ipip => format!("ip protocol 4 ip daddr {underlay} goto wrapped"),
-        Encapsulation::Vxlan => format!("udp dport {} ip daddr {underlay} goto wrapped", fan.port),
+    let carrier = match fan.encapsulation {
+        Encapsulation::Ipip => "ip protocol 4".to_string(),
+        Encapsulation::Vxlan => format!("udp dport {}", fan.port),
     };
-    let from_the_fan = format!("iifname {{ \"lo\", {} }} accept", devices(fan));
-    let mut guard = vec![
-        ("wrapped for a host", wrapped.clone()),
-        ("from the fan", from_the_fan.clone()),
-        ("foreign sources", format!("ip saddr {overlay} counter drop")),
-    ];
+    let wrapped = format!("{carrier} ip daddr {underlay} goto wrapped");
+    let mut guard = Vec::new();
+    if !fan.conntrack {
+        let host = fan.host;
+        guard.push((
+            "wrapped for us",
+            format!("{carrier} ip daddr {host} notrack goto wrapped"),
+        ));
+    }
+    guard.push(("wrapped for a host", wrapped.clone()));
+    guard.extend(from_the_fan(fan));
+    if !fan.conntrack {
+        guard.push(("errors about it", errors(fan)));
+    }
+    guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
     if fan.nat {
         guard.push(("foreign packets", format!("ip daddr {overlay} counter drop")));
     }
@@ -59,20 +74,26 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         "",
         &[
             ("wrapped by no host", format!("ip saddr != {underlay} counter drop")),
-            ("from the underlay", format!("iifname \"{}\" accept", fan.device)),
+            ("from the underlay", from(&fan.device)),
+            ("from the underlay", from_namesake(&format!("\"{}\"", fan.device))),
             ("wrapped by another", "fib saddr . iif oif 0 counter drop".into()),
         ],
     );
+    if !fan.conntrack {
+        let rule = format!("{carrier} ip saddr {} ip daddr {underlay} notrack", fan.host);
+        let hook = "type filter hook output priority -300; policy accept;";
+        chain(&mut script, "untracked", hook, &[("wrapped by us", rule)]);
+    }
     if !fan.nat {
         let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
-        let answers = [
-            ("from the fan", from_the_fan),
+        let mut answers = from_the_fan(fan);
+        answers.extend([
             ("not ours", format!("ip daddr != {overlay} accept")),
             ("about our own", among_ourselves),
             ("replies", "ct state established,related accept".into()),
             ("published ports", "ct status dnat accept".into()),
             ("foreign packets", "counter drop".into()),
-        ];
+        ]);
         let hook = "type filter hook prerouting priority -90; policy accept;";
         chain(&mut script, "answers", hook, &answers);
     }
@@ -93,13 +114,55 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     Ruleset::new(script)
 }
 
-/// The interfaces by which what is in the fan travels, as in a set of nft: the bridge, and the tunnel, except that what comes
-/// by VXLAN comes from the bridge too.
-fn devices(fan: &Fan) -> String {
-    match fan.encapsulation {
-        Encapsulation::Ipip => format!("\"{}\", \"{}\"", fan.bridge, fan.tunnel()),
-        Encapsulation::Vxlan => format!("\"{}\"", fan.bridge),
-    }
+/// The devices by which what is in the fan travels: the bridge, and the tunnel, except that what comes by VXLAN comes from the
+/// bridge too.
+fn devices(fan: &Fan) -> impl Iterator<Item = InterfaceName> {
+    let tunnel = (fan.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel());
+    iter::once(fan.bridge.clone()).chain(tunnel)
+}
+
+/// What those devices and the host itself send.
+fn from_the_fan(fan: &Fan) -> Vec<(&'static str, String)> {
+    let by_name = from_namesake(&format!("{{ \"lo\", {} }}", list(fan)));
+    let rules = devices(fan).map(|device| from(&device)).chain([by_name]);
+    rules.map(|rule| ("from the fan", rule)).collect()
+}
+
+/// Lets pass what comes by a device, asking for its index, which is ten times as fast as asking for its name
+/// (docs/bench/notes.md). A device that was made anew since has another, and its packets pass by [`from_namesake`]. The old one
+/// goes to no device but one that is made with it or brings it from another namespace (`dev_index_reserve`,
+/// `__dev_change_net_namespace`, net/core/dev.c at v6.12): the tables then differ from ours (see [`Ruleset`]).
+fn from(device: &InterfaceName) -> String {
+    format!("{BY_INDEX}{device}\" accept")
+}
+
+/// Lets pass what comes by a device of this name, or of one in a set.
+fn from_namesake(names: &str) -> String {
+    format!("iifname {names} accept")
+}
+
+fn list(fan: &Fan) -> String {
+    let quoted = devices(fan).map(|device| format!("\"{device}\""));
+    quoted.collect::<Vec<_>>().join(", ")
+}
+
+/// Has errors about what this host has wrapped not tracked, and no others: one about a conversation that is masqueraded must
+/// be. Each quotes its header and 8 bytes more, behind 8 of its own (RFC 792): in bits, the protocol at 136, the source at 160,
+/// the destination at 192, and the port of UDP, the header having no options, at 240.
+fn errors(fan: &Fan) -> String {
+    let quoted = match fan.encapsulation {
+        Encapsulation::Ipip => "@th,136,8 4".to_string(),
+        Encapsulation::Vxlan => format!("@th,136,8 17 @th,240,16 {}", fan.port),
+    };
+    let underlay = fan.mapping.underlay().network();
+    let prefix = underlay.prefix();
+    let network = u32::from(underlay.network()) >> (32 - prefix);
+    format!(
+        "ip daddr {} icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} {quoted} @th,160,32 {:#x} \
+         @th,192,{prefix} {network:#x} notrack",
+        fan.host,
+        u32::from(fan.host)
+    )
 }
 
 /// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
@@ -109,7 +172,7 @@ fn devices(fan: &Fan) -> String {
 /// What destination NAT has made for a host of the underlay is wrapped for it now, and was not when the guard saw it.
 fn routed(fan: &Fan, wrapped: String, script: &mut String) {
     let by_sender = |way| {
-        let rule = format!("{way} {{ {} }} counter drop", devices(fan));
+        let rule = format!("{way} {{ {} }} counter drop", list(fan));
         ("routed by its sender", rule)
     };
     let rule = "ip hdrlength > 5 fib daddr type local goto by_sender".to_string();
@@ -134,11 +197,11 @@ fn established(fan: &Fan, script: &mut String) {
     let _ = write!(
         script,
         "\tflowtable {FLOWTABLE} {{\n\t\thook ingress priority 0\n\t\tdevices = {{ {} }}\n\t}}\n",
-        devices(fan)
+        list(fan)
     );
-    let between = format!("ip saddr {overlay} ip daddr {overlay} ct direction reply {OFFLOAD}");
+    let between = format!("ct direction reply ip saddr {overlay} ip daddr {overlay} {OFFLOAD}");
     let hook = "type filter hook forward priority 300; policy accept;";
-    chain(script, "established", hook, &[("between slices", between)]);
+    chain(script, ESTABLISHED, hook, &[("between slices", between)]);
 }
 
 /// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address of our slice
@@ -174,7 +237,9 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
         ),
     ];
     if fan.encapsulation == Encapsulation::Vxlan {
-        rules.insert(1, ("from the tunnel", format!("iifname \"{}\" accept", fan.tunnel())));
+        let tunnel = fan.tunnel();
+        rules.insert(0, ("from the tunnel", from(&tunnel)));
+        rules.insert(2, ("from the tunnel", from_namesake(&format!("\"{tunnel}\""))));
     }
     rules
 }
@@ -216,7 +281,8 @@ mod tests {
             encapsulation: Encapsulation::Vxlan,
             ..announced()
         });
-        assert_eq!(over_vxlan.remove(1), "iifname \"fan-vx16384000\" accept");
+        assert_eq!(over_vxlan.remove(2), "iifname \"fan-vx16384000\" accept");
+        assert_eq!(over_vxlan.remove(0), "iif \"fan-vx16384000\" accept");
         assert_eq!(over_vxlan, over_ipip);
         let all_held = rules(Fan {
             host_reserve: 254,

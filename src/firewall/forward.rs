@@ -37,6 +37,32 @@ pub struct Forward {
     pub has_docker_user: bool,
     /// `FORWARD` asks it.
     pub asks_docker_user: bool,
+    /// What there is beside rules of ours.
+    pub beside: Beside,
+}
+
+/// What there is in iptables' table beside our rules in `DOCKER-USER`, which decides what goes with the last of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beside {
+    /// Other rules in that chain, or one that asks it; or there is no such chain.
+    #[default]
+    Use,
+    /// Other chains, which do not ask it.
+    Others,
+    /// Nothing.
+    Nothing,
+}
+
+impl Beside {
+    /// The command to `nft` that takes away what nobody needs without our rules.
+    #[must_use]
+    pub fn removal(self) -> Option<&'static str> {
+        match self {
+            Self::Use => None,
+            Self::Others => Some("delete chain ip filter DOCKER-USER"),
+            Self::Nothing => Some("delete table ip filter"),
+        }
+    }
 }
 
 impl Forward {
@@ -62,6 +88,17 @@ pub enum Way {
     To,
 }
 
+impl Way {
+    /// What `nft` calls the interface by which such traffic has come, or is to go.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::From => "iifname",
+            Self::To => "oifname",
+        }
+    }
+}
+
 /// A rule that accepts forwarded traffic of a fan where another tool's policy would drop it: only a rule in the same
 /// chain can prevent that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +117,13 @@ impl Accept {
     /// The rule with its place, as `nft insert rule` reads it.
     #[must_use]
     pub fn rule(&self) -> String {
-        let interface = match self.way {
-            Way::From => "iifname",
-            Way::To => "oifname",
-        };
         let Self {
-            chain, bridge, overlay, ..
+            chain,
+            bridge,
+            overlay,
+            way,
         } = self;
+        let interface = way.as_str();
         format!("ip filter {chain} {interface} \"{bridge}\" counter accept comment \"fan {overlay}\"")
     }
 
@@ -131,6 +168,7 @@ mod tests {
             drops,
             has_docker_user,
             asks_docker_user,
+            beside: Beside::Use,
         };
         let nothing = forward(false, false, false);
         assert_eq!(nothing.chains(false), []);

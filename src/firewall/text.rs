@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{HERE, OFFLOAD};
+use super::{BY_INDEX, HERE, OFFLOAD};
 use crate::name::InterfaceName;
 
 /// A fan's tables as nft reads them. Two are equal when they have the same chains with the same rules in the same order, a
-/// rule of ours being its comment and anybody else's its text, and their flowtables the same devices, if both have one.
+/// rule of ours being its comment and anybody else's its text, their flowtables the same devices, if both have one, and no rule
+/// of one asks for the index of a device that none of the other asks for.
 #[derive(Clone)]
 pub struct Ruleset {
     script: String,
     marks: Vec<String>,
     /// The flowtable's; none where there is none.
     devices: Option<BTreeSet<String>>,
+    /// The devices whose index a rule asks for: in quotes, or the index itself, as nft prints one that no device has.
+    by_index: BTreeSet<String>,
 }
 
 impl Ruleset {
@@ -29,7 +32,16 @@ impl Ruleset {
         // nft prints no list where every device is gone.
         let has_flowtable = script.lines().any(|line| line.trim().starts_with("flowtable "));
         let devices = has_flowtable.then(|| names.collect());
-        Self { script, marks, devices }
+        let by_index = script.lines().filter_map(|line| line.trim().strip_prefix("iif "));
+        let by_index = by_index
+            .filter_map(|rest| rest.split(' ').next().map(String::from))
+            .collect();
+        Self {
+            script,
+            marks,
+            devices,
+            by_index,
+        }
     }
 
     /// The text, for `nft -f`.
@@ -38,9 +50,15 @@ impl Ruleset {
         &self.script
     }
 
-    /// The devices of the flowtable, if it has one.
-    pub fn devices(&self) -> impl Iterator<Item = InterfaceName> {
-        self.devices.iter().flatten().filter_map(|name| name.parse().ok())
+    /// The links that stand in it as themselves and not as a name: the devices of the flowtable, if it has one, and those whose
+    /// index a rule asks for.
+    pub fn links(&self) -> impl Iterator<Item = InterfaceName> {
+        let devices = self.devices.iter().flatten().map(String::as_str);
+        let by_index = self
+            .by_index
+            .iter()
+            .filter_map(|name| name.strip_prefix('"')?.strip_suffix('"'));
+        devices.chain(by_index).filter_map(|name| name.parse().ok())
     }
 
     /// The text for a kernel that can do no more than this. The rules keep their digests: it is the same ruleset.
@@ -54,6 +72,19 @@ impl Ruleset {
             script = for_every_bridge(&script);
         }
         script
+    }
+
+    /// The text where there are these links and no others: nft reads no rule that asks for the index of one that is not there,
+    /// so it asks for the name. The rules keep their digests.
+    #[must_use]
+    pub fn with_links(&self, exists: impl Fn(&str) -> bool) -> Self {
+        let by_name = |line: &str| match line.split_once(BY_INDEX) {
+            Some((before, rest)) if !rest.split('"').next().is_some_and(&exists) => {
+                format!("{before}iifname \"{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        };
+        Self::new(self.script.lines().map(by_name).collect())
     }
 }
 
@@ -125,7 +156,10 @@ impl PartialEq for Ruleset {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,
         };
-        self.marks == other.marks && same_devices
+        // One that was read where a link was not there asks for its name: see `Ruleset::with_links`.
+        let (ours, theirs) = (&self.by_index, &other.by_index);
+        let same_links = ours.is_subset(theirs) || theirs.is_subset(ours);
+        self.marks == other.marks && same_devices && same_links
     }
 }
 impl Eq for Ruleset {}
@@ -169,6 +203,23 @@ mod tests {
     }
 
     #[test]
+    fn links_stand_in_it_as_themselves() {
+        let links = |fan: Fan| {
+            ruleset(&fan)
+                .links()
+                .map(|link| link.to_string())
+                .collect::<BTreeSet<_>>()
+        };
+        let over_vxlan = Fan {
+            encapsulation: crate::encap::Encapsulation::Vxlan,
+            ..announced()
+        };
+        let names = |names: [&str; 3]| BTreeSet::from(names.map(String::from));
+        assert_eq!(links(announced()), names(["eth0", "fan-250-0-28", "fan-ipip"]));
+        assert_eq!(links(over_vxlan), names(["eth0", "fan-250-0-28", "fan-vx16384000"]));
+    }
+
+    #[test]
     fn a_table_that_somebody_changed_differs() {
         let ours = ruleset(&announced());
         let lines: Vec<&str> = ours.script().lines().collect();
@@ -182,15 +233,23 @@ mod tests {
         }
         let opened = ours.script().replacen("\t\tiifname", "\t\taccept\n\t\tiifname", 1);
         assert_ne!(Ruleset::new(opened), ours);
-        let other = |nat, flowtable| {
-            ruleset(&Fan {
-                nat,
-                flowtable,
+        let others = [
+            Fan {
+                nat: false,
                 ..announced()
-            })
-        };
-        assert_ne!(other(false, true), ours);
-        assert_ne!(other(true, false), ours);
+            },
+            Fan {
+                flowtable: false,
+                ..announced()
+            },
+            Fan {
+                conntrack: false,
+                ..announced()
+            },
+        ];
+        for other in others {
+            assert_ne!(ruleset(&other), ours);
+        }
         // A device that is gone takes itself out of the flowtable.
         let lost = ours
             .script()
@@ -200,5 +259,24 @@ mod tests {
             .script()
             .replace("\t\tdevices = { \"fan-250-0-28\", \"fan-ipip\" }\n", "");
         assert_ne!(Ruleset::new(all_lost), ours);
+        for stale in ["iif 3 accept", "iif \"veth1\" accept"] {
+            let stale = ours.script().replace("iif \"fan-250-0-28\" accept", stale);
+            assert_ne!(Ruleset::new(stale), ours);
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_not_there_is_asked_for_by_name() {
+        let ours = ruleset(&announced());
+        let there = |name: &str| name != "eth0";
+        let without = ours.with_links(there);
+        assert!(ours.script().contains("\t\tiif \"eth0\" accept comment"));
+        assert!(!without.script().contains("iif \"eth0\"") && without.script().contains("\t\tiif \"fan-ipip\" accept"));
+        assert_eq!(
+            without.script().matches("\t\tiifname \"eth0\" accept comment").count(),
+            2
+        );
+        assert_eq!(without, ours);
+        assert_eq!(ours.with_links(|_| true).script(), ours.script());
     }
 }

@@ -12,6 +12,9 @@ use super::stage::Stage;
 use super::topology::{self, FanHost, Host, Line, Topology, UNDERLAY, ip};
 use crate::cli::LabArgs;
 use crate::encap::Encapsulation;
+
+/// How many hosts, and how many containers on each, if nobody says.
+const SIZE: u8 = 2;
 use crate::error::Error;
 
 /// How long links may take to come up.
@@ -19,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Builds the lab, down to a default route in every container.
 pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<Setting, Error> {
-    let topology = Topology::new(args.hosts, args.containers);
+    let topology = Topology::new(args.hosts.unwrap_or(SIZE), args.containers.unwrap_or(SIZE));
     stage.add(UNDERLAY)?;
     stage.run_all(&topology::underlay_lines())?;
     let (encapsulation, note) = choose(stage, args.encap)?;

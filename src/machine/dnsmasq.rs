@@ -70,7 +70,13 @@ pub fn decode(line: &[u8]) -> Option<Dhcp> {
 /// A sentence: the program is missing, the lease directory cannot be made, or what dnsmasq said.
 pub fn start(dhcp: &Dhcp) -> Result<(), String> {
     fs::create_dir_all(LEASE_DIRECTORY).map_err(|error| format!("cannot make '{LEASE_DIRECTORY}': {error}"))?;
-    tool::run_daemon("dnsmasq", &dhcp.arguments)
+    tool::run_daemon("dnsmasq", &dhcp.arguments).map_err(|said| {
+        // In the words of glibc and of musl.
+        let is_taken = said.to_lowercase().contains("in use");
+        let hint = "; another server listens on all addresses: see ss -lnp 'sport = :53 or sport = :67', have it keep to its own \
+                    (bind-interfaces), or leave dhcp out";
+        if is_taken { said + hint } else { said }
+    })
 }
 
 /// Whether a process is a dnsmasq that has not ended, by its /proc/PID/stat: a number, the name, the state.

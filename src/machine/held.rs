@@ -51,7 +51,7 @@ impl Machine {
     pub fn irretrievable(&self, steps: &[Step]) -> Vec<String> {
         let goes = steps.iter().filter_map(|step| match step {
             Step::Delete(object) | Step::Change { from: object, .. } => Some(object),
-            Step::Create(_) => None,
+            Step::Create(_) | Step::Hold(_) | Step::Remake(_) => None,
         });
         goes.filter_map(|object| self.cannot_be_put_back(object))
             .map(|filter| {

@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    LinkInfo, LinkMessage, Prop,
 };
 use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
@@ -117,6 +117,7 @@ pub fn names(messages: &[LinkMessage]) -> BTreeMap<u32, InterfaceName> {
 #[derive(Default)]
 struct Facts {
     name: Option<InterfaceName>,
+    other_names: Vec<String>,
     alias: String,
     mtu: u32,
     mac: Option<Mac>,
@@ -127,12 +128,20 @@ struct Facts {
     counters: Counters,
 }
 
+fn other_name(property: &Prop) -> Option<String> {
+    match property {
+        Prop::AltIfName(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
 impl Facts {
     fn read(message: &LinkMessage) -> Self {
         let mut facts = Self::default();
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => facts.name = name.parse().ok(),
+                LinkAttribute::PropList(list) => facts.other_names.extend(list.iter().filter_map(other_name)),
                 LinkAttribute::IfAlias(alias) => facts.alias.clone_from(alias),
                 LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
                 LinkAttribute::Address(address) => facts.mac = address.as_slice().try_into().ok().map(Mac),
@@ -233,7 +242,7 @@ pub fn decode(
 ) -> Option<(Link, Vec<Object>)> {
     let facts = Facts::read(message);
     let name = facts.name.clone()?;
-    let up = message.header.flags.contains(LinkFlags::Up);
+    let [up, carrier] = [LinkFlags::Up, LinkFlags::LowerUp].map(|flag| message.header.flags.contains(flag));
     let kind = facts.kind(message.header.flags.contains(LinkFlags::Loopback));
     let master = facts.master.and_then(|index| names.get(&index).cloned());
     let conf = facts.conf.unwrap_or_default();
@@ -279,7 +288,9 @@ pub fn decode(
     }
     let link = Link {
         name,
+        other_names: facts.other_names,
         up,
+        carrier,
         mtu: facts.mtu,
         ours: ours.is_some(),
         master,

@@ -117,7 +117,7 @@ fn read(json: &Json, listing: &Listing) -> (Vec<Table>, bool) {
             continue;
         };
         let (family, name) = (text(object, "family"), text(object, "table"));
-        if !matches!(kind.as_str(), "chain" | "set" | "rule") {
+        if !matches!(kind.as_str(), "chain" | "set" | "map" | "rule") {
             continue;
         }
         let table = tables.entry((family.clone(), name.clone())).or_insert_with(|| Table {
@@ -126,6 +126,7 @@ fn read(json: &Json, listing: &Listing) -> (Vec<Table>, bool) {
             name: name.clone(),
             chains: BTreeMap::new(),
             sets: BTreeMap::new(),
+            maps: BTreeMap::new(),
         });
         match kind.as_str() {
             "chain" => {
@@ -137,6 +138,10 @@ fn read(json: &Json, listing: &Listing) -> (Vec<Table>, bool) {
                 let elements = object["elem"].as_array().into_iter().flatten();
                 let values = elements.map(expression::value).collect();
                 table.sets.insert(text(object, "name"), values);
+            }
+            "map" if object["map"] == "verdict" => {
+                let elements = object["elem"].as_array().map(Vec::as_slice).unwrap_or_default();
+                table.maps.insert(text(object, "name"), expression::entries(elements));
             }
             "rule" => {
                 let chain = text(object, "chain");
@@ -159,9 +164,9 @@ fn read(json: &Json, listing: &Listing) -> (Vec<Table>, bool) {
     (tables.into_values().collect(), uses_extensions)
 }
 
-/// Where packets enter a chain that filters; others do not refuse anything.
+/// Where packets enter a chain that filters or marks; others do not refuse anything.
 fn base(chain: &Json, devices: Option<&Vec<String>>) -> Option<Base> {
-    (chain["type"] == "filter").then(|| Base {
+    (chain["type"] == "filter" || chain["type"] == "route").then(|| Base {
         hook: chain["hook"].as_str().unwrap_or_default().to_string(),
         priority: chain["prio"].as_i64().unwrap_or_default(),
         drops: chain["policy"] == "drop",
@@ -202,6 +207,7 @@ mod tests {
                 values: vec![Value::Range(4, 4)],
             }],
             verdict: Some(Verdict::Drop),
+            marking: None,
             packets: Some(7),
         };
         assert_eq!(chain.rules, [rule]);

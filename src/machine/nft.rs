@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::nftables::{Nftables, Tables};
 use super::{Error, tool};
 use crate::fan::Fan;
-use crate::firewall::{Abilities, Accept, FAMILIES, Forward, ForwardChain, Ruleset, ruleset, table_name};
+use crate::firewall::{Abilities, Accept, Beside, FAMILIES, Forward, ForwardChain, Ruleset, ruleset, table_name};
 use crate::mapping::Overlay;
 use crate::object::Object;
 use crate::plan::Step;
@@ -66,7 +66,10 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
         asks_docker_user |= asks(&listing, ForwardChain::DockerUser);
         objects.extend(accepts(&listing).map(|(accept, _)| Object::Accept(accept)));
     }
+    let is_in_dockers =
+        |object: &&Object| matches!(object, Object::Accept(accept) if accept.chain == ForwardChain::DockerUser);
     let forward = Forward {
+        beside: tables.beside(objects.iter().filter(is_in_dockers).count()),
         drops: tables.forward_drops,
         has_docker_user: tables.forward.contains(&ForwardChain::DockerUser),
         asks_docker_user,
@@ -133,17 +136,15 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
         [] => String::new(),
         gone => deletion(gone, &filter_table()?),
     };
-    let mut scripts: Vec<String> = Abilities::ALL
-        .into_iter()
-        .map(|abilities| {
-            let parts = steps.iter().map(|step| part(step, abilities));
-            std::iter::once(deletion.clone()).chain(parts).collect()
-        })
-        .collect();
-    scripts.dedup();
-    let mut done = Ok(());
-    for script in scripts.iter().filter(|script| !script.is_empty()) {
-        done = tool::run("nft", &["-f", "-"], script).map(drop);
+    let (mut refused, mut done) = (String::new(), Ok(()));
+    for abilities in Abilities::ALL {
+        let parts = steps.iter().map(|step| part(step, abilities));
+        let script: String = std::iter::once(deletion.clone()).chain(parts).collect();
+        // What is empty, or the same as what was refused, is not worth a process.
+        if script == refused {
+            continue;
+        }
+        done = tool::run("nft", &["-f", "-"], &script).map(drop);
         let lacks_one = |said: &String| {
             let said = said.to_lowercase();
             LACKS.iter().any(|reason| said.contains(reason))
@@ -151,6 +152,7 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
         if !done.as_ref().is_err_and(lacks_one) {
             break;
         }
+        refused = script;
     }
     done
 }
@@ -170,14 +172,19 @@ fn deleted(step: &Step) -> Option<&Accept> {
 fn part(step: &Step, abilities: Abilities) -> String {
     match step {
         Step::Create(Object::Firewall(overlay, ruleset))
+        | Step::Remake(Object::Firewall(overlay, ruleset))
         | Step::Change {
             to: Object::Firewall(overlay, ruleset),
             ..
-        } => removal_of(*overlay) + &ruleset.script_for(abilities),
+        } => removal_of(*overlay) + &ruleset.with_links(exists).script_for(abilities),
         Step::Delete(Object::Firewall(overlay, _)) => removal_of(*overlay),
         Step::Create(Object::Accept(accept)) => accept.insertion().map(|line| line + "\n").collect(),
         _ => String::new(),
     }
+}
+
+fn exists(link: &str) -> bool {
+    nix::net::if_::if_nametoindex(link).is_ok()
 }
 
 /// iptables' table with the handles of what is in it; nothing when there is none.
@@ -206,7 +213,7 @@ pub fn deletion(gone: &[&Accept], listing: &str) -> String {
             .filter(is_left)
             .map(|line| line.split(" # handle ").next().unwrap_or(line))
             .collect();
-        script.extend(removal(&rest.join("\n")));
+        script.extend(beside(&rest.join("\n")).removal().map(|line| format!("{line}\n")));
     }
     script
 }
@@ -217,21 +224,20 @@ fn handle(line: &str) -> Option<u64> {
     handle.trim().parse().ok().filter(|_| !rule.ends_with('{'))
 }
 
-/// What takes away Docker's chain where it is empty and nobody asks it, and the table if nothing else is in it.
-fn removal(listing: &str) -> Option<&'static str> {
+/// What there is in a table from which our rules are gone already.
+fn beside(listing: &str) -> Beside {
     let text = listing.lines().map(str::trim);
     let lines: Vec<&str> = text.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let chain = ["chain DOCKER-USER {", "}"];
     let is_empty = lines.windows(2).any(|lines| lines == chain);
     if !is_empty || asks(listing, ForwardChain::DockerUser) {
-        return None;
+        return Beside::Use;
     }
-    let is_alone = lines == ["table ip filter {", chain[0], "}", "}"];
-    Some(if is_alone {
-        "delete table ip filter\n"
+    if lines == ["table ip filter {", chain[0], "}", "}"] {
+        Beside::Nothing
     } else {
-        "delete chain ip filter DOCKER-USER\n"
-    })
+        Beside::Others
+    }
 }
 
 #[cfg(test)]
@@ -243,13 +249,15 @@ mod tests {
     fn dockers_chain_is_taken_away_where_it_is_nobodys() {
         let alone = "table ip filter {\n\tchain DOCKER-USER {\n\t}\n}\n";
         let forward = "\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
-        let beside = alone.replace("\n}\n", forward);
-        let asked = beside.replace("drop;\n", "drop;\n\t\tcounter packets 0 bytes 0 jump DOCKER-USER\n");
+        let others = alone.replace("\n}\n", forward);
+        let asked = others.replace("drop;\n", "drop;\n\t\tcounter packets 0 bytes 0 jump DOCKER-USER\n");
         let used = alone.replace("USER {\n", "USER {\n\t\tcounter packets 7 bytes 420 return\n");
-        assert_eq!(removal(alone), Some("delete table ip filter\n"));
-        assert_eq!(removal(&beside), Some("delete chain ip filter DOCKER-USER\n"));
-        assert_eq!((removal(&asked), removal(&used), removal("")), (None, None, None));
-        assert!(asks(&asked, ForwardChain::DockerUser) && !asks(&beside, ForwardChain::DockerUser));
+        assert_eq!(beside(alone), Beside::Nothing);
+        assert_eq!(beside(&others), Beside::Others);
+        for text in [&asked, &used, ""] {
+            assert_eq!(beside(text), Beside::Use, "{text}");
+        }
+        assert!(asks(&asked, ForwardChain::DockerUser) && !asks(&others, ForwardChain::DockerUser));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::netlink::{Netlink, Refusal, attributes};
-use crate::firewall::{FAMILIES, FLOWTABLE, ForwardChain, table_overlay};
+use crate::firewall::{Beside, FAMILIES, FLOWTABLE, ForwardChain, table_overlay};
 use crate::mapping::Overlay;
 
 const SUBSYSTEM: u16 = 10 << 8; // NFNL_SUBSYS_NFTABLES, linux/netfilter/nfnetlink.h
@@ -38,8 +38,16 @@ const TABLE_FLAGS: u16 = 2;
 const TABLE_USERDATA: u16 = 6;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_POLICY: u16 = 5;
+const CHAIN_USE: u16 = 6;
 const CHAIN_USERDATA: u16 = 12;
+const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+const META_KEY: u16 = 2;
+const META_IIF: u32 = 4;
+const CMP_DATA: u16 = 3;
+const DATA_VALUE: u16 = 1;
 const SET_FLAGS: u16 = 3;
 const FLOWTABLE_NAME: u16 = 2;
 const FLOWTABLE_HOOK: u16 = 3;
@@ -59,6 +67,10 @@ pub struct Tables {
     pub forward: Vec<ForwardChain>,
     /// `FORWARD` drops what no rule accepts.
     pub forward_drops: bool,
+    /// How many rules are in `DOCKER-USER` or ask it (`use` of `struct nft_chain`).
+    docker_user: Option<u32>,
+    /// Whether there is more than that chain in iptables' table.
+    has_others: bool,
     /// What there is in each table of ours in which there is nothing but chains and our flowtable.
     plain: BTreeMap<Place, Plain>,
 }
@@ -105,9 +117,25 @@ impl Tables {
         // The sets that a rule spells out come and go with it.
         let named = messages(sets).filter(|set| set.number(SET_FLAGS).is_none_or(|flags| flags & SET_ANONYMOUS == 0));
         for place in named.chain(messages(others)).filter_map(|message| message.place()) {
+            all.has_others |= is_filter(&place);
             all.plain.remove(&place);
         }
         all
+    }
+
+    /// What there is in iptables' table beside so many rules in Docker's chain.
+    #[must_use]
+    pub fn beside(&self, rules: usize) -> Beside {
+        match self.docker_user {
+            Some(uses) if usize::try_from(uses).is_ok_and(|uses| uses == rules) => {
+                if self.has_others {
+                    Beside::Others
+                } else {
+                    Beside::Nothing
+                }
+            }
+            _ => Beside::Use,
+        }
     }
 
     fn table(&mut self, table: &Message) {
@@ -126,8 +154,13 @@ impl Tables {
         let (Some(place), Some(name)) = (chain.place(), chain.text(CHAIN_NAME)) else {
             return;
         };
-        if place == ("ip", "filter".to_string()) {
+        if is_filter(&place) {
             let known = ForwardChain::ALL.into_iter().find(|known| known.to_string() == name);
+            if known == Some(ForwardChain::DockerUser) {
+                self.docker_user = chain.number(CHAIN_USE);
+            } else {
+                self.has_others = true;
+            }
             self.forward.extend(known);
             self.forward_drops |= known == Some(ForwardChain::Forward) && chain.number(CHAIN_POLICY) == Some(DROP);
         }
@@ -140,6 +173,7 @@ impl Tables {
 
     fn flowtable(&mut self, flowtable: &Message) {
         let Some(place) = flowtable.place() else { return };
+        self.has_others |= is_filter(&place);
         match (flowtable.text(FLOWTABLE_NAME), self.plain.get_mut(&place)) {
             (Some(name), Some(plain)) if name == FLOWTABLE => plain.devices = Some(flowtable.devices()),
             _ => drop(self.plain.remove(&place)),
@@ -151,6 +185,11 @@ fn messages(payloads: &[Vec<u8>]) -> impl Iterator<Item = Message<'_>> {
     payloads.iter().filter_map(|payload| Message::read(payload))
 }
 
+/// Whether it is iptables' table.
+fn is_filter(place: &Place) -> bool {
+    *place == ("ip", "filter".to_string())
+}
+
 /// A place with the overlay whose table it is.
 fn ours(place: Place) -> Option<(Place, Overlay)> {
     let overlay = table_overlay(&place.1)?;
@@ -158,9 +197,10 @@ fn ours(place: Place) -> Option<(Place, Overlay)> {
 }
 
 /// The chains of a table and the comments of their rules, in nft's language as far as
-/// [`Ruleset`](crate::firewall::Ruleset) looks; a rule without a comment is one that nobody here makes.
+/// [`Ruleset`](crate::firewall::Ruleset) looks; a rule without a comment is one that nobody here makes. `name_of` tells which
+/// device has an index.
 #[must_use]
-pub fn sketch(table: &Plain, rules: &[Vec<u8>]) -> String {
+pub fn sketch(table: &Plain, rules: &[Vec<u8>], name_of: impl Fn(u32) -> Option<String>) -> String {
     let Plain { chains, devices } = table;
     let mut lines: BTreeMap<&str, String> = BTreeMap::new();
     for rule in messages(rules) {
@@ -171,7 +211,15 @@ pub fn sketch(table: &Plain, rules: &[Vec<u8>]) -> String {
         let comment = rule.comment(RULE_USERDATA);
         let comment = comment.filter(|comment| !comment.contains(['"', '\n']));
         let line = comment.map_or("unknown".to_string(), |comment| format!("comment \"{comment}\""));
-        let _ = writeln!(lines.entry(chain).or_default(), "{line}");
+        let asks_for = rule.index().map(|index| match name_of(index) {
+            Some(name) => format!("iif \"{name}\" "),
+            None => format!("iif {index} "),
+        });
+        let _ = writeln!(
+            lines.entry(chain).or_default(),
+            "{}{line}",
+            asks_for.unwrap_or_default()
+        );
     }
     let text = |chain: &String| {
         let rules = lines.get(chain.as_str()).map_or("", String::as_str);
@@ -226,6 +274,22 @@ impl<'a> Message<'a> {
         None
     }
 
+    /// The index of the device that a rule asks for first of all (`enum nft_meta_attributes`, `enum nft_cmp_attributes`).
+    fn index(&self) -> Option<u32> {
+        let mut expressions = attributes(self.value(RULE_EXPRESSIONS)?).map(|(_, expression)| expression);
+        let mut next = |name: &str| {
+            let expression = expressions.next()?;
+            let is_it = text(inside(expression, EXPRESSION_NAME)?).is_some_and(|found| found == name);
+            is_it.then(|| inside(expression, EXPRESSION_DATA))?
+        };
+        let key = inside(next("meta")?, META_KEY)?.first_chunk()?;
+        if u32::from_be_bytes(*key) != META_IIF {
+            return None;
+        }
+        let index = inside(inside(next("cmp")?, CMP_DATA)?, DATA_VALUE)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*index))
+    }
+
     /// The names of a flowtable's devices, from two lists one in the other (`NFTA_FLOWTABLE_HOOK_DEVS`).
     fn devices(&self) -> Vec<String> {
         let hook = self.value(FLOWTABLE_HOOK).unwrap_or_default();
@@ -238,6 +302,13 @@ impl<'a> Message<'a> {
         let index = FAMILY_NUMBERS.iter().position(|number| *number == self.family)?;
         Some((FAMILIES[index], self.text(TABLE)?))
     }
+}
+
+/// The attribute of this kind among those in another.
+fn inside(value: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(value)
+        .find(|(other, _)| *other == kind)
+        .map(|(_, value)| value)
 }
 
 fn text(value: &[u8]) -> Option<String> {
@@ -293,7 +364,8 @@ impl Nftables {
         let mut question = header(FAMILY_NUMBERS[index]);
         question.extend(attribute(TABLE, name));
         let rules = self.0.raw(GETRULE, NLM_F_DUMP, &question)?;
-        Ok(Some(sketch(plain, &rules)))
+        let name_of = |index| nix::net::if_::if_indextoname(index).ok()?.into_string().ok();
+        Ok(Some(sketch(plain, &rules, name_of)))
     }
 }
 
@@ -489,6 +561,16 @@ mod tests {
         (chains, rules)
     }
 
+    /// The expressions of a rule that asks for the index of a device.
+    fn asking_for(index: u32) -> Vec<u8> {
+        let nested = |attributes: &[(u16, &[u8])]| payload(2, attributes)[HEADER_LEN..].to_vec();
+        let expression = |name, data: &[u8]| nested(&[(EXPRESSION_NAME, &named(name)), (EXPRESSION_DATA, data)]);
+        let meta = expression("meta", &nested(&[(1, &[0; 4]), (META_KEY, &META_IIF.to_be_bytes())]));
+        let value = nested(&[(DATA_VALUE, &index.to_ne_bytes())]);
+        let cmp = expression("cmp", &nested(&[(1, &[0; 4]), (CMP_DATA, &value)]));
+        nested(&[(RULE_EXPRESSIONS, &nested(&[(1, &meta), (1, &cmp)]))])
+    }
+
     #[test]
     fn a_sketch_is_the_ruleset_that_was_made_and_no_other() {
         let made = ruleset(&announced());
@@ -502,7 +584,8 @@ mod tests {
                 ..Answers::default()
             };
             let tables = Tables::read(&answers);
-            Ruleset::new(sketch(&tables.plain[&("ip", NAME.to_string())], rules))
+            let name_of = |index| (index == 7).then(|| "eth0".to_string());
+            Ruleset::new(sketch(&tables.plain[&("ip", NAME.to_string())], rules, name_of))
         };
         let devices = ["fan-ipip", "fan-250-0-28"];
         let sketched = |chains: &[String], rules: &[Vec<u8>]| with(chains, rules, &devices);
@@ -523,5 +606,12 @@ mod tests {
         }
         let more = [&chains[..], &["mine".to_string()]].concat();
         assert_ne!(sketched(&more, &rules), made);
+        for (index, is_ours) in [(7, true), (8, false)] {
+            let asking: Vec<_> = rules
+                .iter()
+                .map(|rule| [&rule[..], &asking_for(index)].concat())
+                .collect();
+            assert_eq!(sketched(&chains, &asking) == made, is_ours, "device {index}");
+        }
     }
 }

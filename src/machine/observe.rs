@@ -40,11 +40,12 @@ impl Machine {
             if host.privileged {
                 let firewall = nft::observe(&fans(&objects))?;
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
+                host.docker_user = firewall.forward.beside;
                 objects.extend(firewall.objects);
             }
         }
         let mut state = objects.into_iter().map(|object| (object.key(), object)).collect();
-        desire::recognise(&mut state);
+        desire::recognise(&mut state, &host);
         Ok((state, host))
     }
 

@@ -39,6 +39,8 @@ impl Machine {
                 Err(Failed::Gone) => Ok(()),
                 other => other.map_err(Error::from),
             },
+            Step::Hold(_) => Ok(()),
+            Step::Remake(object) => self.change(object, object),
         }
     }
 

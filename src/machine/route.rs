@@ -170,6 +170,7 @@ pub fn decode_route(
             RouteType::Unicast | RouteType::Unreachable | RouteType::BlackHole | RouteType::Prohibit | RouteType::Throw,
             device,
         ) if table.0 != LOCAL_TABLE => Some(Decoded::Foreign(ForeignRoute {
+            is_throw: message.header.kind == RouteType::Throw,
             table: table.0,
             destination,
             device,

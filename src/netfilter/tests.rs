@@ -4,6 +4,7 @@ fn packet() -> Packet {
     Packet {
         hook: "input",
         families: &["ip", "inet"],
+        is_arp: false,
         incoming: Some("eth0".into()),
         outgoing: None,
         bridge: None,
@@ -54,6 +55,7 @@ fn table(policy: &Verdict, rules: Vec<Rule>, other: Vec<Rule>) -> Table {
             .map(|(name, base, rules)| (name.to_string(), Chain { base, rules }))
             .collect(),
         sets: BTreeMap::from([("hosts".into(), vec![Value::from(packet().source)])]),
+        maps: BTreeMap::from([("verdicts".into(), vec![(vec![Value::Range(4, 4)], Verdict::Drop)])]),
     }
 }
 
@@ -134,11 +136,10 @@ fn fields_are_compared_as_both_kinds_of_firewall_do() {
         ),
         (Field::Source, Value::Set("hosts".into()), true),
         (Field::Destination, Value::Set("hosts".into()), false),
-        (Field::DestinationPort(17), Value::Range(0, 65535), false),
         (Field::State, word("new"), true),
         (Field::State, word("invalid"), false),
         (Field::DestinationType, word("local"), true),
-        (Field::Mark, Value::Range(0x4000, 0x4000), false),
+        (Field::Mark(u32::MAX), Value::Range(0x4000, 0x4000), false),
         (Field::Family, word("ipv4"), true),
         (Field::Family, word("ipv6"), false),
     ] {
@@ -159,7 +160,10 @@ fn fields_are_compared_as_both_kinds_of_firewall_do() {
     }
     let unknown_set = rule([is(Field::Source, Value::Set("none".into()))], Drop);
     assert_eq!(fate_in(&Accept, vec![unknown_set], vec![]), Short::AtRisk);
-    let map = Match::Map(Field::State, vec![(word("invalid"), Drop), (word("new"), Accept)]);
+    let map = Match::Map(
+        vec![Field::State],
+        Entries::Own(vec![(vec![word("invalid")], Drop), (vec![word("new")], Accept)]),
+    );
     let by_state = Rule {
         matches: vec![map],
         ..Rule::default()
@@ -177,4 +181,197 @@ fn a_table_of_another_hook_or_family_is_not_asked() {
         ..packet()
     };
     assert_eq!(fate(&forwarded, &[table(&Verdict::Drop, vec![], vec![])]), Fate::Passes);
+}
+
+#[test]
+fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
+    use Verdict::{Accept, Drop};
+    let not = |field, value| Match::Field {
+        field,
+        negated: true,
+        values: vec![value],
+    };
+    let echo = || Value::Word("echo-request".into());
+    let ssh = || Value::Range(22, 22);
+    for (field, value) in [
+        (Field::IcmpType, echo()),
+        (Field::DestinationPort(6), ssh()),
+        (Field::SourcePort(17), ssh()),
+    ] {
+        for condition in [is(field, value.clone()), not(field, value)] {
+            assert_eq!(
+                fate_in(&Accept, vec![rule([condition.clone()], Drop)], vec![]),
+                Short::Passes
+            );
+            assert_eq!(fate_in(&Drop, vec![rule([condition], Accept)], vec![]), Short::Lost);
+        }
+    }
+    let untracked = Packet {
+        state: State::Untracked,
+        ..packet()
+    };
+    let not_translated = rule([not(Field::Status, Value::Word("dnat".into()))], Accept);
+    for (packet, fate_of_it) in [(packet(), true), (untracked, false)] {
+        let accepted = table(&Drop, vec![not_translated.clone()], vec![]);
+        assert_eq!(fate(&packet, &[accepted]) == Fate::Passes, fate_of_it);
+    }
+    let any_port = not(Field::DestinationPort(0), ssh());
+    assert_eq!(fate_in(&Accept, vec![rule([any_port], Drop)], vec![]), Short::Lost);
+}
+
+#[test]
+fn icmp_says_that_fragmentation_is_needed() {
+    let error = Packet {
+        protocol: 1,
+        state: State::Untracked,
+        ..packet()
+    };
+    let word = |field, word: &str| is(field, Value::Word(word.into()));
+    for (condition, passes) in [
+        (word(Field::IcmpType, "destination-unreachable"), true),
+        (is(Field::IcmpType, Value::Range(3, 3)), true),
+        (word(Field::IcmpCode, "frag-needed"), true),
+        (is(Field::IcmpCode, Value::Range(4, 4)), true),
+        (word(Field::State, "untracked"), true),
+        (word(Field::IcmpType, "echo-request"), false),
+        (is(Field::IcmpType, Value::Range(8, 8)), false),
+        (word(Field::IcmpCode, "port-unreachable"), false),
+        (word(Field::State, "invalid"), false),
+        (word(Field::State, "related"), false),
+    ] {
+        let accepted = table(&Verdict::Drop, vec![rule([condition.clone()], Verdict::Accept)], vec![]);
+        assert_eq!(fate(&error, &[accepted]) == Fate::Passes, passes, "{condition:?}");
+    }
+}
+
+fn map(fields: impl Into<Vec<Field>>, entries: Entries) -> Rule {
+    Rule {
+        matches: vec![Match::Map(fields.into(), entries)],
+        ..Rule::default()
+    }
+}
+
+#[test]
+fn maps_are_asked_for_all_their_fields_and_by_name() {
+    use Verdict::{Accept, Drop, Jump};
+    let protocol = Value::Range(4, 4);
+    let word = |word: &str| Value::Word(word.into());
+    let both = [Field::In, Field::Protocol];
+    let fate_of = |rule, other| fate_in(&Accept, vec![rule], other);
+    let own = |device: &str, verdict| Entries::Own(vec![(vec![word(device), protocol.clone()], verdict)]);
+    assert_eq!(fate_of(map(both, own("eth0", Drop)), vec![]), Short::Lost);
+    assert_eq!(fate_of(map(both, own("eth1", Drop)), vec![]), Short::Passes);
+    let jump = || own("eth0", Jump("other".into()));
+    assert_eq!(fate_of(map(both, jump()), vec![rule([], Drop)]), Short::Lost);
+    assert_eq!(fate_of(map(both, jump()), vec![]), Short::Passes);
+    let named = |name: &str| Entries::Named(name.into());
+    assert_eq!(fate_of(map([Field::Protocol], named("verdicts")), vec![]), Short::Lost);
+    assert_eq!(
+        fate_of(map([Field::SourcePort(6)], named("verdicts")), vec![]),
+        Short::Passes
+    );
+    // What is not understood may be anything; what does not fit otherwise is nothing.
+    let unknown = [Field::Unknown, Field::Protocol];
+    assert_eq!(fate_of(map(unknown, own("eth0", Drop)), vec![]), Short::AtRisk);
+    assert_eq!(fate_of(map(unknown, own("eth0", Accept)), vec![]), Short::Passes);
+    for entries in [named("none"), Entries::Unknown] {
+        assert_eq!(fate_of(map([Field::Protocol], entries.clone()), vec![]), Short::AtRisk);
+        let mut of_tcp = map([Field::Protocol], entries);
+        of_tcp.matches.insert(0, is(Field::Protocol, Value::Range(6, 6)));
+        assert_eq!(fate_of(of_tcp, vec![]), Short::Passes);
+    }
+    let rest = vec![(vec![word("eth1"), protocol.clone()], Accept), (vec![Value::Any], Drop)];
+    assert_eq!(fate_of(map(both, Entries::Own(rest)), vec![]), Short::Lost);
+    // Nor is a target of iptables of which nothing is known, or a queue.
+    for verdict in [Verdict::Unknown, Jump("TARPIT".into())] {
+        assert_eq!(fate_of(rule([ipip()], verdict.clone()), vec![]), Short::AtRisk);
+        let of_tcp = rule([is(Field::Protocol, Value::Range(6, 6))], verdict);
+        assert_eq!(fate_of(of_tcp, vec![]), Short::Passes);
+    }
+}
+
+#[test]
+fn a_mark_is_what_rules_have_made_of_it() {
+    use Verdict::{Accept, Drop};
+    let set = |matches: Vec<Match>, marking| Rule {
+        matches,
+        marking: Some(marking),
+        ..Rule::default()
+    };
+    let to = |keep, flip| Marking::Bits { keep, flip };
+    let has = |mask, mark| rule([is(Field::Mark(mask), Value::Range(mark, mark))], Drop);
+    let all = u32::MAX;
+    let other = || vec![is(Field::Protocol, Value::Range(6, 6))];
+    let perhaps = || vec![Match::Unknown];
+    let kept = Marking::OfConnection { keep: !0xff };
+    for (rules, expected) in [
+        (vec![has(all, 0x8000)], Short::Passes),
+        (vec![set(vec![ipip()], to(0, 0x8000)), has(all, 0x8000)], Short::Lost),
+        (vec![set(other(), to(0, 0x8000)), has(all, 0x8000)], Short::Passes),
+        (vec![set(perhaps(), to(0, 0x8000)), has(all, 0x8000)], Short::AtRisk),
+        (vec![set(perhaps(), to(0, 0x8000)), has(all, 0x4000)], Short::Passes),
+        (vec![set(vec![], Marking::Unknown), has(all, 1)], Short::AtRisk),
+        (
+            vec![set(vec![], Marking::Unknown), set(vec![], to(0, 2)), has(all, 1)],
+            Short::Passes,
+        ),
+        (
+            vec![set(vec![], to(0, 0x8001)), set(vec![], to(!1, 0)), has(all, 0x8000)],
+            Short::Lost,
+        ),
+        (vec![set(vec![], to(0, 0x8001)), has(0xff, 1)], Short::Lost),
+        (vec![set(vec![], to(0, 0x8001)), has(0xff, 0)], Short::Passes),
+        // A new connection has no mark.
+        (vec![set(vec![], kept), has(all, 1)], Short::Passes),
+        (
+            vec![set(vec![], to(0, 0x101)), set(vec![], kept), has(all, 0x100)],
+            Short::Lost,
+        ),
+    ] {
+        assert_eq!(fate_in(&Accept, rules.clone(), vec![]), expected, "{rules:#?}");
+    }
+    // It goes along from hook to hook.
+    let mut early = table(&Accept, vec![set(vec![ipip()], to(0, 0x8000))], vec![]);
+    early.chains.get_mut("in").unwrap().base.as_mut().unwrap().hook = "prerouting".into();
+    let late = table(&Accept, vec![has(all, 0x8000)], vec![]);
+    let hooks = ["prerouting", "input"].map(|hook| Packet { hook, ..packet() });
+    let fates: Vec<Fate> = fates(&hooks, &[early, late]).collect();
+    assert!(matches!(fates[..], [Fate::Passes, Fate::Lost(_)]), "{fates:#?}");
+}
+
+#[test]
+fn a_request_of_arp_has_what_arp_has_and_nothing_of_ip() {
+    use Verdict::{Accept, Drop};
+    let asking = Packet {
+        is_arp: true,
+        ..packet()
+    };
+    let word = |word: &str| Value::Word(word.into());
+    let source = || Value::from(packet().source);
+    for (field, value, arp, ip) in [
+        (Field::Family, word("arp"), Short::Lost, Short::Passes),
+        (Field::Family, word("ipv4"), Short::Passes, Short::Lost),
+        (Field::Source, source(), Short::Passes, Short::Lost),
+        (Field::Protocol, Value::Range(4, 4), Short::Passes, Short::Lost),
+        (Field::State, word("new"), Short::Passes, Short::Lost),
+        (Field::In, word("eth0"), Short::Lost, Short::Lost),
+        (Field::Arp(Arp::Operation), word("request"), Short::Lost, Short::Passes),
+        (
+            Field::Arp(Arp::Operation),
+            Value::Range(2, 2),
+            Short::Passes,
+            Short::Passes,
+        ),
+        (Field::Arp(Arp::Source), source(), Short::Lost, Short::Passes),
+        (Field::Arp(Arp::Target), source(), Short::Passes, Short::Passes),
+        (Field::Arp(Arp::Other), Value::Range(1, 1), Short::AtRisk, Short::Passes),
+    ] {
+        let tables = [table(&Accept, vec![rule([is(field, value.clone())], Drop)], vec![])];
+        let short = |packet: &Packet| match fate(packet, &tables) {
+            Fate::Passes => Short::Passes,
+            Fate::Lost(_) => Short::Lost,
+            Fate::AtRisk(_) => Short::AtRisk,
+        };
+        assert_eq!((short(&asking), short(&packet())), (arp, ip), "{field:?} {value:?}");
+    }
 }

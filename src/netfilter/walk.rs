@@ -1,6 +1,8 @@
 //! One packet's walk through everybody's chains.
 
-use super::{Backend, Field, Match, Packet, Rule, State, Table, Value, Verdict};
+use super::mark::Marks;
+use super::truth::Truth;
+use super::{Arp, Backend, Entries, Entry, Field, Match, Packet, Rule, State, Table, Value, Verdict};
 
 /// What becomes of a packet at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +29,23 @@ pub struct Blame {
     /// The chain that decides.
     pub chain: String,
     /// The rule that drops it; none where that is the policy of the base chain.
-    pub rule: Option<Rule>,
+    pub rule: Option<Box<Rule>>,
 }
 
 /// Walks a packet through the chains at its hook.
 #[must_use]
 pub fn fate(packet: &Packet, tables: &[Table]) -> Fate {
+    at_hook(packet, tables, &mut Marks::default())
+}
+
+/// Walks a packet through the chains at all hooks that it passes, one after the other: what marks it has at the next one
+/// is what rules have made of them.
+pub fn fates<'a>(hooks: &'a [Packet], tables: &'a [Table]) -> impl Iterator<Item = Fate> + 'a {
+    let mut marks = Marks::default();
+    hooks.iter().map(move |packet| at_hook(packet, tables, &mut marks))
+}
+
+fn at_hook(packet: &Packet, tables: &[Table], marks: &mut Marks) -> Fate {
     let mut chains: Vec<(i64, &Table, &str)> = tables
         .iter()
         .filter(|table| packet.families.contains(&table.family.as_str()))
@@ -57,6 +70,7 @@ pub fn fate(packet: &Packet, tables: &[Table]) -> Fate {
             is_certain: true,
             risk: None,
             depth: 0,
+            marks,
         };
         match walk.enter(base) {
             Way::Lost(blame) if walk.is_certain => return Fate::Lost(blame),
@@ -78,43 +92,6 @@ enum Way {
     Undecided,
 }
 
-/// Whether a rule fits a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Truth {
-    Yes,
-    No,
-    Maybe,
-}
-
-impl From<bool> for Truth {
-    fn from(holds: bool) -> Self {
-        if holds { Self::Yes } else { Self::No }
-    }
-}
-
-impl Truth {
-    fn not(self) -> Self {
-        match self {
-            Self::Yes => Self::No,
-            Self::No => Self::Yes,
-            Self::Maybe => Self::Maybe,
-        }
-    }
-
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::No, _) | (_, Self::No) => Self::No,
-            (Self::Yes, Self::Yes) => Self::Yes,
-            _ => Self::Maybe,
-        }
-    }
-
-    /// Whether any of several holds.
-    fn any(truths: impl Iterator<Item = Self>) -> Self {
-        truths.fold(Self::No, |one, other| one.not().and(other.not()).not())
-    }
-}
-
 /// A packet in a base chain.
 struct Walk<'a> {
     packet: &'a Packet,
@@ -125,10 +102,19 @@ struct Walk<'a> {
     /// The first rule that would drop the packet if it fits.
     risk: Option<Blame>,
     depth: u8,
+    marks: &'a mut Marks,
 }
 
 /// A port for any: one that no rule names, among those that connections begin at (RFC 6335, section 6).
 const ANY_PORT: u16 = 51_413;
+
+/// The type of ICMP message that says that a destination is unreachable, and its code where that is because fragmentation is
+/// needed (RFC 792).
+const UNREACHABLE: u32 = 3;
+const FRAGMENTATION_NEEDED: u32 = 4;
+
+/// The operation of an ARP request (RFC 826).
+const REQUEST: u32 = 1;
 
 /// Chains may nest this deep (`NFT_JUMP_STACK_SIZE`, linux/netfilter/nf_tables.h).
 const DEEPEST: u8 = 16;
@@ -151,7 +137,6 @@ impl Walk<'_> {
 
     fn chain(&mut self, name: &str) -> Way {
         let Some(chain) = self.table.chains.get(name) else {
-            self.is_certain = false;
             return Way::Undecided;
         };
         self.depth += 1;
@@ -164,10 +149,31 @@ impl Walk<'_> {
         way
     }
 
+    /// Whether a verdict is none that is understood: an iptables target of which nothing is known looks like a chain that is
+    /// not there.
+    fn is_unknown(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Unknown => true,
+            Verdict::Jump(target) | Verdict::Goto(target) => !self.table.chains.contains_key(target),
+            Verdict::Accept | Verdict::Drop | Verdict::Return => false,
+        }
+    }
+
     fn rules(&mut self, name: &str, rules: &[Rule]) -> Way {
         for rule in rules {
-            for (truth, verdict) in self.verdicts(rule) {
+            let (fits, verdicts) = self.verdicts(rule);
+            if let Some(marking) = rule.marking.filter(|_| fits != Truth::No) {
+                self.marks.change(marking, self.packet.state, fits);
+            }
+            for (truth, verdict) in verdicts {
                 let fits = truth == Truth::Yes;
+                // Whatever it does, it may be to drop the packet.
+                if self.is_unknown(&verdict) {
+                    let blame = self.blame(name, Some(rule));
+                    self.risk.get_or_insert(blame);
+                    self.is_certain = false;
+                    continue;
+                }
                 let way = match &verdict {
                     Verdict::Drop => Way::Lost(self.blame(name, Some(rule))),
                     Verdict::Accept => Way::Accepted,
@@ -175,7 +181,7 @@ impl Walk<'_> {
                     Verdict::Return | Verdict::Unknown => Way::Undecided,
                     Verdict::Jump(target) | Verdict::Goto(target) => self.chain(target),
                 };
-                let leaves = matches!(verdict, Verdict::Return | Verdict::Unknown | Verdict::Goto(_));
+                let leaves = matches!(verdict, Verdict::Return | Verdict::Goto(_));
                 match way {
                     Way::Undecided if fits && matches!(verdict, Verdict::Goto(_)) => return Way::Undecided,
                     Way::Undecided => self.is_certain &= !leaves,
@@ -197,35 +203,75 @@ impl Walk<'_> {
             table: self.table.name.clone(),
             base: self.base.to_string(),
             chain: chain.to_string(),
-            rule: rule.cloned(),
+            rule: rule.cloned().map(Box::new),
         }
     }
 
-    /// What a rule says of the packet, those that do not concern it left out.
-    fn verdicts(&self, rule: &Rule) -> Vec<(Truth, Verdict)> {
+    /// Whether a rule fits the packet, and what it says of it, verdicts that do not concern it left out.
+    fn verdicts(&self, rule: &Rule) -> (Truth, Vec<(Truth, Verdict)>) {
         let mut truth = Truth::Yes;
         let mut found = Vec::new();
         for condition in &rule.matches {
             match condition {
+                Match::Field { field, .. } if !self.has(*field) => truth = Truth::No,
                 Match::Field { field, negated, values } => {
                     let fits = Truth::any(values.iter().map(|value| self.fits(*field, value)));
                     truth = truth.and(if *negated { fits.not() } else { fits });
                 }
-                Match::Map(field, entries) => {
-                    let own = entries
-                        .iter()
-                        .map(|(value, verdict)| (truth.and(self.fits(*field, value)), verdict.clone()));
-                    found.extend(own);
+                Match::Map(fields, _) if !fields.iter().all(|field| self.has(*field)) => truth = Truth::No,
+                Match::Map(fields, entries) => {
+                    let entries = self.entries(entries).into_iter();
+                    found.extend(entries.map(|(values, verdict)| (truth.and(self.fit(fields, &values)), verdict)));
                 }
                 Match::Unknown => truth = truth.and(Truth::Maybe),
             }
         }
         found.extend(rule.verdict.iter().map(|verdict| (truth, verdict.clone())));
         found.retain(|(truth, _)| *truth != Truth::No);
-        found
+        (truth, found)
+    }
+
+    /// The entries of a map. Of one that is not known, any may fit and say anything.
+    fn entries(&self, entries: &Entries) -> Vec<Entry> {
+        match entries {
+            Entries::Own(entries) => Some(entries),
+            Entries::Named(name) => self.table.maps.get(name),
+            Entries::Unknown => None,
+        }
+        .cloned()
+        .unwrap_or_else(|| vec![(vec![], Verdict::Unknown)])
+    }
+
+    /// Whether each of several fields has the value that belongs to it.
+    fn fit(&self, fields: &[Field], values: &[Value]) -> Truth {
+        if *values == [Value::Any] {
+            return Truth::Yes;
+        }
+        if fields.len() != values.len() {
+            return Truth::Maybe;
+        }
+        let each = fields.iter().zip(values).map(|(field, value)| self.fits(*field, value));
+        each.fold(Truth::Yes, Truth::and)
+    }
+
+    /// Whether a packet has a field: if not, neither a condition on it holds nor its contrary. What no connection is known of
+    /// has none that was translated.
+    fn has(&self, field: Field) -> bool {
+        let packet = self.packet;
+        let has_connection = !matches!(packet.state, State::Invalid | State::Untracked);
+        match field {
+            Field::In | Field::Out | Field::Bridge | Field::Mark(_) | Field::Family | Field::Unknown => true,
+            Field::Arp(_) => packet.is_arp,
+            _ if packet.is_arp => false,
+            Field::Status => has_connection,
+            _ => field.protocol().is_none_or(|protocol| protocol == packet.protocol),
+        }
     }
 
     fn fits(&self, field: Field, value: &Value) -> Truth {
+        if *value == Value::Any {
+            return Truth::Yes;
+        }
         if let Value::Set(name) = value {
             return match self.table.sets.get(name) {
                 Some(values) => Truth::any(values.iter().map(|value| self.fits(field, value))),
@@ -245,30 +291,35 @@ impl Walk<'_> {
             ),
             _ => Truth::Maybe,
         };
+        let number_or_word = |value_of: u32, name: &str| match value {
+            Value::Range(..) => number(value_of),
+            _ => word(name),
+        };
         let device = |name: &Option<String>| name.as_ref().map_or(Truth::No, |name| word(name));
         match field {
             Field::In => device(&packet.incoming),
             Field::Out => device(&packet.outgoing),
             Field::Bridge => device(&packet.bridge),
-            Field::Source => number(packet.source.into()),
-            Field::Destination => number(packet.destination.into()),
+            Field::Source | Field::Arp(Arp::Source) => number(packet.source.into()),
+            Field::Destination | Field::Arp(Arp::Target) => number(packet.destination.into()),
             Field::Protocol => number(packet.protocol.into()),
-            Field::SourcePort(protocol) | Field::DestinationPort(protocol)
-                if protocol != 0 && protocol != packet.protocol =>
-            {
-                Truth::No
-            }
             Field::DestinationPort(_) => number(packet.port.unwrap_or(ANY_PORT).into()),
             Field::SourcePort(_) => number(ANY_PORT.into()),
+            Field::IcmpType => number_or_word(UNREACHABLE, "destination-unreachable"),
+            Field::IcmpCode => number_or_word(FRAGMENTATION_NEEDED, "frag-needed"),
             Field::State => word(match packet.state {
                 State::New => "new",
                 State::Established => "established",
                 State::Invalid => "invalid",
+                State::Untracked => "untracked",
             }),
             Field::Status => Truth::No,
             Field::DestinationType => word(if packet.is_local { "local" } else { "unicast" }),
-            Field::Mark => number(0),
-            Field::Family => word("ipv4"),
+            Field::Mark(mask) => self.marks.fits(mask, value),
+            Field::ConnectionMark(_) => number(0),
+            Field::Family => word(if packet.is_arp { "arp" } else { "ipv4" }),
+            Field::Arp(Arp::Operation) => number_or_word(REQUEST, "request"),
+            Field::Arp(Arp::Other) | Field::Unknown => Truth::Maybe,
         }
     }
 }

@@ -20,7 +20,9 @@ use crate::object::{Identity, Owner, Tunnel, TunnelKind};
 fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
     let eth0 = Link {
         name: "eth0".parse().unwrap(),
+        other_names: Vec::new(),
         up: true,
+        carrier: true,
         mtu,
         ours: false,
         master: None,
@@ -221,16 +223,61 @@ proptest! {
             match &step {
                 Step::Delete(object) => {
                     let identity = object.key().identity;
-                    let orphan = state.values().find(|other| other.depends_on(&identity));
+                    // The tables stay, and are made anew with what comes instead.
+                    let stays = |other: &Object| {
+                        matches!(other, Object::Firewall(..)) && desired.contains_key(&other.key())
+                    };
+                    let orphan = state.values().find(|other| other.depends_on(&identity) && !stays(other));
                     prop_assert!(orphan.is_none(), "{orphan:?} would lose {identity:?}");
                 }
-                Step::Create(object) | Step::Change { to: object, .. } => {
+                Step::Hold(_) => {}
+                Step::Create(object) | Step::Change { to: object, .. } | Step::Remake(object) => {
                     for base in identities(&desired).iter().filter(|identity| object.depends_on(identity)) {
                         prop_assert!(present.contains(base), "{object:?} has no {base:?}");
                     }
                 }
             }
             replay(&mut state, &step);
+        }
+    }
+
+    #[test]
+    fn tables_stay_and_are_made_anew_behind_the_links_they_hold_on_to(
+        (observed, _) in any_state(),
+        (desired, _) in any_state(),
+        renumbers in any::<bool>(),
+    ) {
+        let tables = |state: &State| {
+            let keys = state.iter().filter(|(_, object)| matches!(object, Object::Firewall(..)));
+            keys.map(|(key, _)| key.clone()).collect::<BTreeSet<_>>()
+        };
+        let stay = tables(&observed).intersection(&tables(&desired)).cloned().collect::<BTreeSet<_>>();
+        for back in [false, true] {
+            let mut steps = way(&observed, &desired, renumbers);
+            let mut state = observed.clone();
+            if back {
+                state = walked(&state, &steps);
+                steps = inverted(&steps);
+            }
+            let (mut stale, mut written) = (BTreeSet::new(), BTreeSet::new());
+            for step in &steps {
+                // On the way back they are first what they were, and then hold on to what is there again.
+                if !back && matches!(step.object(), Object::Firewall(..)) && !matches!(step, Step::Hold(_)) {
+                    prop_assert!(written.insert(step.object().key()), "twice: {step:?}");
+                }
+                replay(&mut state, step);
+                prop_assert!(tables(&state).is_superset(&stay), "{step:?}");
+                let key = step.object().key();
+                let is_made = |object: &Object| object.depends_on(&key.identity);
+                match step {
+                    Step::Create(Object::Bridge(_) | Object::Tunnel(_)) => {
+                        stale.extend(stay.iter().filter(|key| is_made(&state[key])).cloned());
+                    }
+                    Step::Change { .. } | Step::Remake(_) => drop(stale.remove(&key)),
+                    _ => {}
+                }
+            }
+            prop_assert!(stale.is_empty(), "{stale:?}");
         }
     }
 
@@ -304,4 +351,33 @@ fn a_bridge_is_not_pulled_from_under_a_container() {
         matches!(&reasons[..], [reason] if reason.contains("veth1") && reason.contains("fan-250-0-28")),
         "{reasons:?}"
     );
+}
+
+#[test]
+fn what_may_be_a_containers_address_is_not_taken() {
+    let mut host = host(1500, vec![]);
+    let state = |fan: &Fan, host: &Host| desire::with(&State::new(), fan, host);
+    let plain = announced();
+    let reserving = Fan {
+        host_reserve: 4,
+        ..plain.clone()
+    };
+    let grow = |host: &Host| refusals(&diff(&state(&plain, host), &state(&reserving, host)), host);
+    assert_eq!(grow(&host), Vec::<String>::new(), "nothing is attached");
+    let port = Link {
+        name: "veth1".parse().unwrap(),
+        master: Some(plain.bridge.clone()),
+        ..host.links[0].clone()
+    };
+    host.links.push(port);
+    assert_eq!(
+        grow(&host),
+        [
+            "host-reserve 4 takes more than 1 did, 250.0.28.2 to 250.0.28.4, and which addresses are in use on bridge \
+             'fan-250-0-28' is not known; it has a container: veth1; stop what is attached, or take it out meanwhile: ip link \
+             set veth1 nomaster"
+        ]
+    );
+    let shrink = diff(&state(&reserving, &host), &state(&plain, &host));
+    assert_eq!(refusals(&shrink, &host), Vec::<String>::new());
 }

@@ -98,11 +98,17 @@ fn inside(network: Ipv4Network, bits: u32) -> u32 {
 /// A host with a fan.
 pub fn spec(random: &Random) -> Spec {
     let mapping = mapping(random);
-    let host = inside(mapping.underlay().network(), random.bits()).into();
+    let underlay = mapping.underlay().network();
+    let host = inside(underlay, random.bits()).into();
+    // What all neighbours hear: the underlay's last address, or that of a smaller network, or both.
+    let all = [underlay.broadcast(), (inside(underlay, random.bits()) | 3).into()];
+    let heard = all.into_iter().filter(|address| underlay.contains(*address));
+    let broadcasts = heard.filter(|_| random.below(2) == 0).collect();
     let encapsulation = random.one_of(&[Encapsulation::Ipip, Encapsulation::Vxlan]);
     Spec {
         mapping,
         host,
+        broadcasts,
         encapsulation,
     }
 }
@@ -115,7 +121,7 @@ pub struct Adversary {
 
 impl Adversary {
     /// One who knows the fan.
-    pub fn new(spec: Spec, other: Mapping) -> Self {
+    pub fn new(spec: &Spec, other: Mapping) -> Self {
         let networks = [
             spec.mapping.slice(spec.host),
             spec.mapping.overlay().network(),
@@ -135,9 +141,14 @@ impl Adversary {
             ]
         };
         // A /32 has neither a second address nor a last but one.
-        let wide = networks.into_iter().filter(|network| network.prefix() < 31);
+        let heard_by_all = spec.broadcasts.iter().map(|address| spec.mapping.slice(*address));
+        let wide = networks
+            .into_iter()
+            .chain(heard_by_all)
+            .filter(|network| network.prefix() < 31);
         let mut edges: Vec<u32> = wide.flat_map(around).collect();
         edges.extend([u32::from(spec.host), 0, u32::MAX, 0x7f00_0001, 0xe000_0001]);
+        let spec = spec.clone();
         Self { spec, edges }
     }
 

@@ -178,7 +178,7 @@ pub fn incoming(spec: &Spec, frame: &Frame, outer: Option<Outer>) -> Done {
 fn round(seed: u64) -> Result<Tally, String> {
     let random = &Random::new(seed);
     let spec = adversary::spec(random);
-    let adversary = Adversary::new(spec, adversary::mapping(random));
+    let adversary = Adversary::new(&spec, adversary::mapping(random));
     let (egress, ingress) = (egress(&spec).encode(), ingress(&spec).encode());
     let (egress, ingress) = (interpreter(&egress), interpreter(&ingress));
     let mut frame = Frame::default();

@@ -119,12 +119,14 @@ pub fn egress(spec: &Spec, frame: &Frame) -> Verdict<Sent> {
     let Spec {
         mapping,
         host,
+        ref broadcasts,
         encapsulation,
     } = *spec;
     let slice = mapping.slice(host);
     match Inner::parse(encapsulation, frame) {
         Some(inner) if mapping.overlay().contains(inner.destination) => {
-            if !slice.contains(inner.source) || slice.contains(inner.destination) {
+            let to_all = broadcasts.contains(&mapping.host(inner.destination));
+            if !slice.contains(inner.source) || slice.contains(inner.destination) || to_all {
                 return Verdict::Refused;
             }
             Verdict::Accepted(Sent {
@@ -151,6 +153,7 @@ pub fn ingress(spec: &Spec, frame: &Frame, outer: Option<Outer>) -> Verdict<()> 
         mapping,
         host,
         encapsulation,
+        ..
     } = *spec;
     match (Inner::parse(encapsulation, frame), outer) {
         (Some(inner), _) if !mapping.overlay().contains(inner.source) => foreign(encapsulation),
@@ -182,9 +185,10 @@ pub fn host_of(mapping: Mapping, bits: u32) -> Ipv4Addr {
 }
 
 /// Addresses where mistakes would be made: in our slice, in others, at the edges, and just outside of everything.
-fn any_address(spec: Spec) -> impl Strategy<Value = Ipv4Addr> {
+fn any_address(spec: &Spec) -> impl Strategy<Value = Ipv4Addr> + use<> {
     let (overlay, slice) = (spec.mapping.overlay().network(), spec.mapping.slice(spec.host));
-    let edges = [overlay, slice].into_iter().flat_map(|network| {
+    let heard_by_all = spec.broadcasts.iter().map(|address| spec.mapping.slice(*address));
+    let edges = [overlay, slice].into_iter().chain(heard_by_all).flat_map(|network| {
         let (first, last) = (u32::from(network.network()), u32::from(network.broadcast()));
         [first, last, first.wrapping_sub(1), last.wrapping_add(1)]
     });
@@ -222,7 +226,7 @@ fn any_arp() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(shape, operation, addresses, rest)| [shape.as_slice(), &operation, &addresses, &rest].concat())
 }
 
-fn any_frame(spec: Spec) -> impl Strategy<Value = Frame> {
+fn any_frame(spec: &Spec) -> impl Strategy<Value = Frame> + use<> {
     let kind = prop_oneof![
         5 => any_ipv4().prop_map(|bytes| (IPV4, bytes)),
         4 => any_arp().prop_map(|bytes| (ARP, bytes)),
@@ -247,22 +251,27 @@ fn any_frame(spec: Spec) -> impl Strategy<Value = Frame> {
 }
 
 /// Frames with outer headers that are mostly right.
-pub fn any_arrival(spec: Spec) -> impl Strategy<Value = Arrival> {
+pub fn any_arrival(spec: &Spec) -> impl Strategy<Value = Arrival> + use<> {
+    let Spec {
+        mapping,
+        host,
+        encapsulation,
+        ..
+    } = *spec;
     let wrong = prop_oneof![
         any::<u32>().prop_map(Ipv4Addr::from),
-        any::<u32>().prop_map(move |bits| host_of(spec.mapping, bits)),
-        Just(spec.host),
+        any::<u32>().prop_map(move |bits| host_of(mapping, bits)),
+        Just(host),
     ];
     let slip = prop_oneof![6 => Just(0_u32), 1 => (0_u32..32).prop_map(|bit| 1 << bit)];
-    let right_id = id(&spec);
+    let right_id = id(spec);
     let id = prop_oneof![9 => Just(right_id), 1 => Just(right_id ^ 1), 1 => any::<u32>()];
-    let destination = prop_oneof![9 => Just(spec.host), 1 => wrong.clone()];
+    let destination = prop_oneof![9 => Just(host), 1 => wrong.clone()];
     let source = prop_oneof![6 => Just(None), 1 => wrong.prop_map(Some)];
     let missing = prop::bool::weighted(0.02);
     (any_frame(spec), source, slip, destination, id, missing).prop_map(
         move |(frame, source, slip, destination, id, missing)| {
-            let right =
-                Inner::parse(spec.encapsulation, &frame).map_or(spec.host, |inner| spec.mapping.host(inner.source));
+            let right = Inner::parse(encapsulation, &frame).map_or(host, |inner| mapping.host(inner.source));
             let source = source.unwrap_or((u32::from(right) ^ slip).into());
             let outer = (!missing).then_some(Outer {
                 source,

@@ -28,7 +28,7 @@ struct Trial {
 
 impl Trial {
     /// The programs of a fan, out and in.
-    fn both(spec: Spec) -> [Self; 2] {
+    fn both(spec: &Spec) -> [Self; 2] {
         [Direction::Out, Direction::In].map(|way| {
             let random = &Random::new(1);
             let adversary = Adversary::new(spec, adversary::mapping(random));
@@ -36,16 +36,16 @@ impl Trial {
                 let mut frame = Frame::default();
                 let (_, outer) = adversary.make(random, &mut frame);
                 let expected = match way {
-                    Direction::Out => outgoing(&spec, &frame),
-                    Direction::In => incoming(&spec, &frame, outer),
+                    Direction::Out => outgoing(spec, &frame),
+                    Direction::In => incoming(spec, &frame, outer),
                 };
                 (frame, outer, expected)
             });
             Self {
-                spec,
+                spec: spec.clone(),
                 program: match way {
-                    Direction::Out => egress(&spec),
-                    Direction::In => ingress(&spec),
+                    Direction::Out => egress(spec),
+                    Direction::In => ingress(spec),
                 },
                 arrivals: arrivals.collect(),
             }
@@ -104,12 +104,12 @@ impl Trial {
         mutants: Vec<Mutant>,
         is_wrong: impl Fn(&Spec, &Frame, Option<Outer>, [Done; 2]) -> bool,
     ) -> Vec<String> {
-        let spec = self.spec;
+        let spec = &self.spec;
         let mut is_noticed = |mutant: &Mutant| {
             let code = interpreter(&mutant.code);
             self.arrivals.iter_mut().any(|(frame, outer, expected)| {
                 let done = put(&code, frame, *outer);
-                is_wrong(&spec, frame, *outer, [*expected, done])
+                is_wrong(spec, frame, *outer, [*expected, done])
             })
         };
         let unnoticed = mutants.into_iter().filter(|mutant| !is_noticed(mutant));
@@ -237,7 +237,7 @@ fn specs() -> impl Iterator<Item = Spec> {
 
 #[test]
 fn a_slip_in_any_instruction_that_decides_is_noticed() {
-    for mut trial in specs().flat_map(Trial::both) {
+    for mut trial in specs().flat_map(|spec| Trial::both(&spec)) {
         let mutants = trial.mutants();
         assert!(mutants.len() > 300, "{}", mutants.len());
         let unnoticed = trial.unnoticed(mutants, |_, _, _, [expected, done]| done != expected);
@@ -248,7 +248,7 @@ fn a_slip_in_any_instruction_that_decides_is_noticed() {
 /// The oracle may look away: without any one check something gets through that the law forbids.
 #[test]
 fn the_law_alone_notices_when_any_check_is_left_out() {
-    for mut trial in specs().flat_map(Trial::both) {
+    for mut trial in specs().flat_map(|spec| Trial::both(&spec)) {
         let mutants = trial.without_a_check();
         assert!(mutants.len() >= 5, "{}", mutants.len());
         let unnoticed = trial.unnoticed(mutants, |spec, frame, outer, [_, done]| {

@@ -1,6 +1,6 @@
 use std::cell::Cell;
 
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRunner};
 
@@ -39,12 +39,32 @@ pub fn wanted(sent: Sent) -> (Key, u64) {
     )
 }
 
+/// Who is heard by all neighbours: mostly the last address of the underlay, and of the networks around some hosts.
+fn any_broadcasts(mapping: Mapping) -> impl Strategy<Value = BTreeSet<Ipv4Addr>> {
+    let last = mapping.underlay().network().broadcast();
+    let of_a_network = (any::<u32>(), 2_u32..16).prop_map(move |(bits, width)| {
+        let address = u32::from(host_of(mapping, bits)) | ((1 << width) - 1);
+        Ipv4Addr::from(address)
+    });
+    let any_address = prop_oneof![3 => Just(last), 2 => of_a_network];
+    btree_set(any_address, 0..3).prop_map(move |addresses| {
+        let inside = addresses
+            .into_iter()
+            .filter(|address| mapping.underlay().contains(*address));
+        inside.collect()
+    })
+}
+
 fn any_spec() -> impl Strategy<Value = Spec> {
     let encapsulation = prop_oneof![Just(Encapsulation::Ipip), Just(Encapsulation::Vxlan)];
-    (any_mapping(), any::<u32>(), encapsulation).prop_map(|(mapping, bits, encapsulation)| Spec {
-        mapping,
-        host: host_of(mapping, bits),
-        encapsulation,
+    let parts = (any_mapping(), any::<u32>(), encapsulation);
+    parts.prop_flat_map(|(mapping, bits, encapsulation)| {
+        any_broadcasts(mapping).prop_map(move |broadcasts| Spec {
+            mapping,
+            host: host_of(mapping, bits),
+            broadcasts,
+            encapsulation,
+        })
     })
 }
 
@@ -83,7 +103,10 @@ fn programs_do_in_the_interpreter_what_the_mapping_says() {
         rng_algorithm: RngAlgorithm::XorShift,
         ..ProptestConfig::default()
     };
-    let cases = any_spec().prop_flat_map(|spec| (Just(spec), vec(any_arrival(spec), PACKETS)));
+    let cases = any_spec().prop_flat_map(|spec| {
+        let arrivals = vec(any_arrival(&spec), PACKETS);
+        (Just(spec), arrivals)
+    });
     let (out, back) = (Tally::default(), Tally::default());
     TestRunner::new(config)
         .run(&cases, |(spec, arrivals)| {
@@ -130,6 +153,7 @@ pub fn of(overlay: &str, (host, width): ([u8; 4], u8), encapsulation: Encapsulat
     Spec {
         mapping: Mapping::new(overlay.parse().unwrap(), underlay).unwrap(),
         host: host.into(),
+        broadcasts: [underlay.network().broadcast()].into(),
         encapsulation,
     }
 }

@@ -70,6 +70,7 @@ fn fans_of_all_kinds() -> [Fan; 4] {
     };
     let asked = Fan {
         flowtable: false,
+        conntrack: false,
         ..plain.clone()
     };
     [plain, vxlan, full, asked]

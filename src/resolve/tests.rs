@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::config::UnderlaySource;
+use crate::desire;
 use crate::fan::tests::announced;
 use crate::host::{Counters, ForeignRoute};
 
 pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
     Link {
         name: name.parse().unwrap(),
+        other_names: Vec::new(),
         up: true,
+        carrier: true,
         mtu: 1500,
         ours: false,
         master: None,
@@ -35,8 +38,14 @@ pub(crate) fn host(links: Vec<Link>) -> Host {
 }
 
 fn resolved(underlay: &str, host: &Host) -> Result<Fan, String> {
+    while_up(None, underlay, host)
+}
+
+/// The same, where a fan is up.
+fn while_up(fan: Option<Fan>, underlay: &str, host: &Host) -> Result<Fan, String> {
     let config = Config::new("250".parse().unwrap(), underlay.parse::<UnderlaySource>().unwrap());
-    resolve(&config, host).map(|resolved| resolved.fan)
+    let owned = fan.map_or_else(State::new, |fan| desire::with(&State::new(), &fan, host));
+    resolve(&config, host, &owned).map(|resolved| resolved.fan)
 }
 
 #[test]
@@ -75,6 +84,7 @@ fn every_form_of_an_underlay_finds_the_same_fan() {
     let device = Some("eth0".parse().unwrap());
     let default = Ipv4Addr::UNSPECIFIED;
     host.routes.push(ForeignRoute {
+        is_throw: false,
         table: 254,
         destination: ipnetwork::Ipv4Network::new(default, 0).unwrap(),
         device,
@@ -119,17 +129,59 @@ fn of_several_addresses_the_first_primary_one_that_is_no_32_is_taken() {
 }
 
 #[test]
+fn a_fan_that_is_up_stays_on_its_address() {
+    let first = |addresses: &[&str]| host(vec![link("eth0", addresses)]);
+    for (underlay, addresses) in [
+        ("eth0/16", &["172.30.0.100/16", "172.30.0.28/16"][..]),
+        ("172.30.0.0/16", &["172.30.0.100/16", "172.30.0.28/16"]),
+        ("172.30.0.0/16", &["172.30.0.28/16", "172.30.0.100/32"]),
+        ("eth0/16", &["172.30.0.100/16", "172.30.0.28/32"]),
+    ] {
+        let fan = while_up(Some(announced()), underlay, &first(addresses)).unwrap();
+        assert_eq!(fan.host, announced().host, "{underlay} {addresses:?}");
+    }
+    for (up, underlay, addresses, chosen) in [
+        (true, "eth0/16", &["172.30.0.100/32"][..], [172, 30, 0, 100]),
+        (
+            true,
+            "172.30.0.100/16",
+            &["172.30.0.28/16", "172.30.0.100/32"],
+            [172, 30, 0, 100],
+        ),
+        (
+            false,
+            "eth0/16",
+            &["172.30.0.100/16", "172.30.0.28/16"],
+            [172, 30, 0, 100],
+        ),
+        (
+            false,
+            "172.30.0.0/16",
+            &["172.30.0.100/32", "172.30.0.28/16"],
+            [172, 30, 0, 28],
+        ),
+    ] {
+        let fan = while_up(up.then(announced), underlay, &first(addresses)).unwrap();
+        assert_eq!(fan.host.octets(), chosen, "{underlay} {addresses:?}");
+    }
+}
+
+#[test]
 fn an_underlay_that_means_nothing_or_too_much_is_refused() {
     let mut down = link("eth9", &["10.9.0.1/16"]);
     down.up = false;
+    let mut other = link("eth3", &["10.3.0.1/16"]);
+    other.other_names = vec!["an-altname-of-more-than-15".into(), "enp3s0".into()];
     let host = host(vec![
         link("eth0", &["172.30.0.28/16"]),
         link("eth1", &["172.30.1.1/16"]),
         link("eth2", &[]),
+        other,
         down,
     ]);
     for (underlay, reason) in [
-        ("eth7/16", "interface 'eth7' does not exist"),
+        ("eth7/16", "interface 'eth7' does not exist; see"),
+        ("enp3s0/20", "another one of 'eth3'; write eth3/20"),
         ("eth9/16", "interface 'eth9' is down"),
         ("eth2/16", "interface 'eth2' has no IPv4 address"),
         ("172.30.0.29/16", "no interface has the address 172.30.0.29"),
@@ -140,16 +192,6 @@ fn an_underlay_that_means_nothing_or_too_much_is_refused() {
         let error = resolved(underlay, &host).unwrap_err();
         assert!(error.contains(reason), "{underlay}: {error}");
     }
-}
-
-#[test]
-fn a_host_cannot_keep_its_whole_slice() {
-    let host = host(vec![link("eth0", &["172.30.0.28/24"])]);
-    let mut config = Config::new("10.0.0.0/20".parse().unwrap(), "eth0/24".parse().unwrap());
-    config.host_reserve = 14;
-    assert!(resolve(&config, &host).unwrap_err().contains("leaves no address"));
-    config.host_reserve = 13;
-    assert!(resolve(&config, &host).is_ok());
 }
 
 #[test]
@@ -169,4 +211,16 @@ fn an_interface_that_leads_to_no_other_host_is_refused() {
     let host = host(vec![lo, vrf, eth0]);
     assert!(resolved("10.9.0.5/16", &host).unwrap_err().contains("loopback"));
     assert!(resolved("eth0/16", &host).unwrap_err().contains("in VRF 'blue'"));
+}
+
+#[test]
+fn an_address_that_all_neighbours_hear_is_refused() {
+    let reason = resolved("eth0/16", &host(vec![link("eth0", &["172.30.0.255/24"])])).unwrap_err();
+    assert!(
+        reason.contains("'172.30.0.255' on 'eth0' is the broadcast address"),
+        "{reason}"
+    );
+    for own in ["172.30.0.255/16", "172.30.0.255/32", "172.30.0.255/31"] {
+        assert!(resolved("eth0/16", &host(vec![link("eth0", &[own])])).is_ok(), "{own}");
+    }
 }

@@ -34,6 +34,8 @@ pub enum Cause {
     HereFirewallIn,
     /// This host's program refuses the answers.
     HereRefused,
+    /// No host can have the address: that of its host is the broadcast address of the underlay's network.
+    AddressOfNobody,
     /// The other host is not there.
     HostGone,
     /// The other host answers nothing, wrapped or not.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::packet::Complaint;
 use super::{Place, Target};
 use crate::host::Neighbour;
+use crate::name::InterfaceName;
 
 /// A part of the way that is proven by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -212,6 +213,8 @@ pub struct Evidence {
     pub lost: Vec<Ipv4Addr>,
     /// How many packets this host's programs refused meanwhile, whosever they were.
     pub refused: u64,
+    /// The interface by which the kernel sends what is wrapped.
+    pub way_out: Option<InterfaceName>,
     /// What is known of the next hop on the underlay.
     pub next_hop: Option<Neighbour>,
     /// What is known of the address on the fan's bridge.

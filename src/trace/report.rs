@@ -87,7 +87,7 @@ impl Trace {
         for (probe, outcome) in &evidence.probes {
             lines.push(format!("proof {:width$}  {}", probe_text(probe), outcome_text(outcome)));
         }
-        let device = &self.target.fan.device;
+        let device = evidence.way_out.as_ref().unwrap_or(&self.target.fan.device);
         if let Some(left) = evidence.left {
             let went = if left { "left by" } else { "never left by" };
             let came = if evidence.came.is_empty() {
@@ -146,6 +146,7 @@ impl Trace {
             host,
             gateway,
             place,
+            is_of_nobody: _,
         } = self.target.clone();
         let path: Map<String, Value> = self
             .path()

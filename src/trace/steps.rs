@@ -236,6 +236,7 @@ impl Steps<'_> {
     fn host(&self) -> Step {
         let host = self.target.host;
         let says = match self.target.place {
+            Place::There if self.target.is_of_nobody => format!("none: {host} is for all neighbours"),
             Place::There => host.to_string(),
             Place::Here | Place::Own => format!("{host}, this one"),
         };

@@ -14,6 +14,9 @@ use super::{Place, Target};
 #[must_use]
 pub fn verdict(target: &Target, steps: &[Step], evidence: &Evidence) -> Verdict {
     let judge = Judge { target, evidence };
+    if target.is_of_nobody {
+        return judge.nobody();
+    }
     let faults = || steps.iter().filter_map(|step| step.fault.as_ref());
     let fault = faults().find(|fault| fault.cause != Cause::Narrow);
     let blamed = |says: String| {

@@ -33,12 +33,12 @@ impl File {
 }
 
 /// A broken /etc/fan.toml and all that is said of it.
-const BROKEN_TOML: [(&str, &str, &str); 20] = [
+const BROKEN_TOML: [(&str, &str, &str); 24] = [
     (
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
         "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
-         nat, flowtable, follow, enabled",
+         nat, flowtable, conntrack, follow, enabled",
     ),
     (
         "values of the wrong kind",
@@ -92,6 +92,29 @@ const BROKEN_TOML: [(&str, &str, &str); 20] = [
         "FILE:3:12: overlay '172.0.0.0/8' and underlay '172.30.0.0/16' overlap; choose an overlay that no host uses",
     ),
     (
+        "an underlay that is as wide as its overlay",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/8\"\n",
+        "FILE:3:12: overlay '250.0.0.0/8' is not wider than underlay 'eth0/8': every host needs a slice of its own, so the \
+         overlay's prefix must be the shorter one",
+    ),
+    (
+        "a slice without room for a container",
+        "[[fan]]\noverlay = \"250.0.0.0/15\"\nunderlay = \"default/16\"\n",
+        "FILE:3:12: overlay '250.0.0.0/15' over underlay 'default/16' gives each host a /31, which has no room for \
+         containers; a slice must be a /30 or shorter",
+    ),
+    (
+        "a host that keeps its whole slice",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nhost-reserve = 254\n",
+        "FILE:4:16: host-reserve 254 leaves no address for containers: a slice of '250.0.0.0/8' over 'eth0/16' is a /24, \
+         which has 254",
+    ),
+    (
+        "the underlay's interface as a bridge",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nbridge = \"eth0\"\n",
+        "FILE:4:10: bridge 'eth0' is the interface of underlay 'eth0/16'; choose a name that no interface has, like fan0",
+    ),
+    (
         "a port without vxlan",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nport = 4789\n",
         "FILE:4:8: port 4789 is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
@@ -128,7 +151,7 @@ const BROKEN_TOML: [(&str, &str, &str); 20] = [
          FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
          FILE:5:8: port is a number from 1 to 65535, not '01'\n\
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
-         table, nat, flowtable, follow, enabled",
+         table, nat, flowtable, conntrack, follow, enabled",
     ),
     (
         "a colon",
@@ -160,7 +183,7 @@ const BROKEN_TOML: [(&str, &str, &str); 20] = [
 ];
 
 /// A line of /etc/network/fan and what is said of it.
-const BROKEN_LINES: [(&str, &str); 10] = [
+const BROKEN_LINES: [(&str, &str); 12] = [
     (
         "250 eth0 dchp",
         "FILE:1:10: word 'dchp' is unknown; after overlay and underlay may come dhcp, host-reserve N, bridge NAME, off, and options such as --encap vxlan",
@@ -196,6 +219,14 @@ const BROKEN_LINES: [(&str, &str); 10] = [
     (
         "172.16.0.0/16 172.17.0.0/16",
         "FILE:1:15: overlay '172.16.0.0/16' is not wider than underlay '172.17.0.0/16': every host needs a slice of its own, so the overlay's prefix must be the shorter one",
+    ),
+    (
+        "eth0/8 250.0.0.0/8 --dhcp",
+        "FILE:1:1: overlay '250.0.0.0/8' is not wider than underlay 'eth0/8': every host needs a slice of its own, so the overlay's prefix must be the shorter one",
+    ),
+    (
+        "10.0.0.0/20 172.30.0.0/24 host-reserve 14",
+        "FILE:1:1: host-reserve 14 leaves no address for containers: a slice of '10.0.0.0/20' over '172.30.0.0/24' is a /28, which has 14",
     ),
     (
         "[[fan]]",
@@ -235,7 +266,12 @@ fn everything_wrong_with_a_legacy_file_is_told_at_once_with_its_place() {
     let all = File::new("all-broken", "", lines.join("\n"));
     let told = all.complaints(&all.given_to(&["config", "check"]).finds_faults());
     let places: Vec<&str> = told.lines().filter_map(|line| line.split(':').nth(2)).collect();
-    assert_eq!(places, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
+    assert_eq!(
+        places,
+        (1..=BROKEN_LINES.len())
+            .map(|line| line.to_string())
+            .collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -332,10 +368,26 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": null, "nat": true, "flowtable": true, "follow": false, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "flowtable": true, "conntrack": true, "follow": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );
+}
+
+#[test]
+fn what_is_known_without_the_host_is_filled_in() {
+    let file = File::new(
+        "filled-in",
+        "",
+        "250 eth0 --encap vxlan\n251 eth0 --encap vxlan --port 4789 --table 99 --mtu 1400\n",
+    );
+    let text = file.given_to(&["config", "list", "--json"]).succeeds().stdout;
+    let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let told = |key: &str| [list[0][key].clone(), list[1][key].clone()];
+    assert_eq!(told("port"), [8472, 4789]);
+    assert_eq!(told("table"), [254, 99]);
+    assert_eq!(told("mtu"), [serde_json::Value::Null, 1400.into()]);
+    assert_eq!(told("flowtable"), [serde_json::Value::Null, serde_json::Value::Null]);
 }
 
 #[test]

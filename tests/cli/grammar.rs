@@ -41,6 +41,11 @@ fn all_ways_to_write_a_fan_mean_the_same() {
             "250 172.30.0.28 dhcp --dhcp host-reserve 4 --host-reserve 4 bridge fan0 --bridge fan0",
         ],
         &[
+            "250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat --no-conntrack",
+            "250 eth0 --encap=vxlan --no-nat -- --mtu=1400 --port 4789 --table=99 --no-conntrack",
+            "-- 250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat --no-conntrack",
+        ],
+        &[
             "250 default/16 off",
             "off -o 250 -u default/16",
             "-o 250 -u default off",
@@ -55,8 +60,9 @@ fn all_ways_to_write_a_fan_mean_the_same() {
 #[test]
 fn each_word_and_option_is_heard() {
     let plain = asked("250 eth0/16");
-    assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.enabled);
+    assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.conntrack && plain.enabled);
     assert!(!asked("250 eth0/16 --no-flowtable").flowtable);
+    assert!(!asked("250 eth0/16 --no-conntrack").conntrack);
     assert_eq!((plain.host_reserve, plain.port), (1, None));
     assert_eq!((plain.mtu, plain.table, &plain.bridge), (None, None, &None));
     assert_eq!(plain.encapsulation.as_str(), "ipip");
@@ -78,5 +84,8 @@ fn off_is_left_alone() {
     fanctl("up 250 nowhere0/16 off").succeeds().prints("");
     fanctl("up 250 nowhere0/16 off --json")
         .succeeds()
-        .prints("{\n  \"changed\": false,\n  \"fan\": null\n}\n");
+        .prints("{\n  \"overlay\": \"250.0.0.0/8\",\n  \"changed\": false,\n  \"fan\": null\n}\n");
+    fanctl("up 250 nowhere0/16 off --json --dry-run")
+        .succeeds()
+        .prints("[]\n");
 }

@@ -1,5 +1,9 @@
 //! What a tired administrator types: exit status 2, and one line that quotes it and says what to do.
 
+use clap::{Arg, CommandFactory};
+use fanctl::cli::Cli;
+use fanctl::config::{KEYS, Kind};
+
 use crate::program::{fanctl, with};
 
 /// What is typed, and all of the answer.
@@ -26,6 +30,14 @@ $ fanctl up 250 nowhere0/16 host-reserve
 fanctl: 'host-reserve' lacks its value, a number from 1 to 254
 $ fanctl up 250 nowhere0/16 host-reserve four
 fanctl: host-reserve 'four' is no number from 1 to 254
+$ fanctl up 250 nowhere0/16 --host-reserve +4
+fanctl: host-reserve '+4' is no number from 1 to 254
+$ fanctl up +250 nowhere0/16
+fanctl: overlay '+250' is no network; write it like 250.0.0.0/8, or 250 for short
+$ fanctl up 250.0.0.0/+8 nowhere0/16
+fanctl: overlay '250.0.0.0/+8' is no IPv4 network; write it like 250.0.0.0/8
+$ fanctl up 250 nowhere0/+16
+fanctl: underlay 'nowhere0/+16' has no prefix length from 0 to 32 after the '/'
 $ fanctl up 250 nowhere0/16 --host-reserve 0
 fanctl: host-reserve '0' is no number from 1 to 254
 $ fanctl up 250 nowhere0/16 --host-reserve
@@ -100,6 +112,10 @@ $ fanctl map 250 172.30.0.0/16
 fanctl: ADDRESS is missing; see: fanctl map --help
 $ fanctl lab --hosts 1
 fanctl: hosts '1' is no number from 2 to 16
+$ fanctl lab down --keep --hosts 3
+fanctl: option '--hosts' is about a lab that is to be built; leave it out, or: fanctl lab run
+$ fanctl lab down --encap ipip
+fanctl: option '--encap' is about a lab that is to be built; leave it out, or: fanctl lab run
 $ fanctl lab up
 fanctl: ACTION cannot be 'up'; it is one of run, down; see: fanctl lab --help
 ";
@@ -114,6 +130,36 @@ fn a_slip_of_the_hand_gets_one_line() {
             .prints("")
             .complains(&format!("{}\n", exchange[1]));
     }
+}
+
+/// Whatever a single fan can be told, nobody tells all of them.
+#[test]
+fn no_option_of_one_fan_goes_with_all_of_the_configuration() {
+    let cli = Cli::command();
+    let up = cli.find_subcommand("up").expect("up");
+    let mut told = 0;
+    for key in &KEYS {
+        let option = match key.kind {
+            Kind::Switch => format!("no-{}", key.name),
+            _ => key.name.to_string(),
+        };
+        let value = match (key.kind, key.name) {
+            (Kind::Switch | Kind::Flag, _) => "",
+            (_, "mtu") => "=1400",
+            (_, "encap") => "=vxlan",
+            _ => "=250",
+        };
+        let is_an_option = |argument: &Arg| argument.get_long() == Some(&option);
+        if up.get_arguments().any(is_an_option) {
+            fanctl(&format!("up -a --{option}{value}")).misused().saying(&[
+                "option '--all' and ",
+                &option,
+                " exclude each other",
+            ]);
+            told += 1;
+        }
+    }
+    assert_eq!(told, KEYS.len() - ["follow", "enabled"].len());
 }
 
 #[test]
@@ -138,10 +184,27 @@ fn a_mapping_that_cannot_be_is_found_before_the_host_is_looked_at() {
         for (words, reason) in [
             ("172.30.0.0/16 250.0.0.0/8", "not wider"),
             ("250.0.0.0/8 172.30.0.28/8", "not wider"),
+            ("250.0.0.0/8 nowhere0/8", "not wider"),
+            ("250.0.0.0/15 default/16", "a /31, which has no room"),
             ("172.0.0.0/8 172.30.0.28/16", "overlap"),
         ] {
             fanctl(&format!("{verb} {words}")).misused().saying(&[reason]);
         }
+    }
+}
+
+#[test]
+fn what_the_host_keeps_must_leave_room_in_every_slice() {
+    for (words, prefix, room) in [
+        ("250.0.0.0/8 nowhere0/16 host-reserve 254", 24, 254),
+        ("10.0.0.0/20 172.30.0.28/24 --host-reserve 14", 28, 14),
+        ("10.0.0.0/20 default/22 host-reserve 2", 30, 2),
+    ] {
+        let words = format!("up {words} --dry-run");
+        fanctl(&words).misused().saying(&[
+            "leaves no address for containers",
+            &format!("is a /{prefix}, which has {room}"),
+        ]);
     }
 }
 

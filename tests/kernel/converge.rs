@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         .each(named![
             up_repairs_whatever_is_missing,
             up_repairs_whatever_is_wrong,
+            tables_ask_for_the_underlay_that_is_there,
             up_finishes_what_was_begun,
             down_removes_what_is_left,
             show_says_what_is_missing,
@@ -88,6 +89,29 @@ fn up_repairs_whatever_is_wrong(encap: Encap) {
         let output = host.up(encap);
         assert_same(&whole, &host.dump(), &format!("{wrong}\n{output}"));
     }
+}
+
+/// A device that took the underlay's index is not taken for it.
+fn tables_ask_for_the_underlay_that_is_there(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(encap);
+    let asked_for = || {
+        let tables = host.exec("nft list chain ip fan-250.0.0.0/8 wrapped").ok().stdout;
+        let rule = tables.lines().find_map(|line| line.trim().strip_prefix("iif "));
+        rule.and_then(|rule| rule.split(' ').next()).map(String::from)
+    };
+    assert_eq!(asked_for().as_deref(), Some("\"eth0\""));
+    host.ip(
+        "link set eth0 down\n link set eth0 name old0\n addr flush dev old0\n link set old0 up\n link add eth0 type bridge\n \
+         addr add 172.30.0.28/16 dev eth0\n link set eth0 up",
+    );
+    assert_eq!(asked_for().as_deref(), Some("\"old0\""));
+    let verdict = host.fanctl("show --json").ok().json()[0]["verdict"].to_string();
+    assert!(verdict.contains("nftables tables"), "{verdict}");
+    host.up(encap);
+    assert_eq!(asked_for().as_deref(), Some("\"eth0\""));
+    assert!(host.up(encap).stdout.contains("nothing to do"));
 }
 
 fn up_finishes_what_was_begun(encap: Encap) {

@@ -22,6 +22,10 @@ pub fn cases() -> Vec<Case> {
                 a_network_that_is_none_for_the_fan_is_refused,
             ],
         )
+        .once_with(
+            &[Need::Tier2],
+            named![the_first_and_the_last_slice_of_the_overlay_are_given_out],
+        )
         .list()
 }
 
@@ -149,6 +153,20 @@ fn a_network_outlives_its_fan(encap: Encap) {
     let second = docker.container("second", "--network fan");
     second.exec("ping -c 1 -W 10 250.0.27.2").ok();
     remote.ping(&second.address).arrives();
+}
+
+/// Over VXLAN an end of such a slice is one of Docker's subnet too.
+fn the_first_and_the_last_slice_of_the_overlay_are_given_out() {
+    let lan = Lan::of("10.5.0.0/16", 1500);
+    // A quarter of the network to itself: hosts can have its first and its last address.
+    for (host, first) in [("10.5.64.0", "250.0.0.2"), ("10.5.127.255", "250.255.252.2")] {
+        let host = lan.host(host);
+        host.fanctl("up 250.0.0.0/8 eth0/18 --encap vxlan").ok();
+        let docker = Docker::start(&host, NO_BRIDGE);
+        make_network(&host);
+        assert_eq!(docker.container("web", "--network fan").address, first);
+        compare(&docker, &host, "fan").ok();
+    }
 }
 
 /// Compares what Docker says of a network with what the fan needs.

@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// What Docker does to a host: FORWARD drops, and DOCKER-USER is the administrator's, whose rules stay.
-fn install_docker(host: &Host) {
+pub fn install_docker(host: &Host) {
     if host.exec("iptables -w -S DOCKER-USER").code != Some(0) {
         host.exec("iptables -w -N DOCKER-USER").ok();
     }
@@ -69,7 +69,8 @@ fn all_works(pair: &Pair) {
     pair.a.container("250.0.28.3").ping("250.0.28.2").arrives();
 }
 
-fn forward_drops(host: &Host) {
+/// Chains of iptables, and a policy.
+pub fn forward_drops(host: &Host) {
     host.exec("iptables -w -P FORWARD DROP").ok();
 }
 

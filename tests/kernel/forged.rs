@@ -114,7 +114,7 @@ fn a_container_cannot_send_from_another_slice(encap: Encap) {
                 (refused() >= before + MANY).then_some(())
             });
         }
-        assert_eq!(wire.packets_with("7777"), Vec::<String>::new());
+        assert_eq!(wire.packets_with(".7777 >"), Vec::<String>::new());
     });
 }
 

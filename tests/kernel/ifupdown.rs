@@ -35,7 +35,10 @@ pub fn cases() -> Vec<Case> {
     }
     let debian = Cases::of("ifupdown")
         .once_with(&[Need::Tier2], all!(Suite::Ifupdown))
-        .once_with(&[Need::Tier2], named![the_hook_knows_whom_it_is_called_for]);
+        .once_with(
+            &[Need::Tier2],
+            named![the_hook_knows_whom_it_is_called_for, an_alias_is_an_address],
+        );
     let ng = Cases::of("ifupdown-ng").once_with(&[Need::Tier2], all!(Suite::IfupdownNg));
     debian.list().into_iter().chain(ng.list()).collect()
 }
@@ -107,6 +110,20 @@ fn a_stanza_may_list_overlays_and_give_a_prefix(suite: Suite) {
     host.ifup("eth0").ok();
     host.has_fans(&["fan-250-28 250.28.0.1/8", "fan-251-28 251.28.0.1/8"]);
     nothing_is_left(&host, &before);
+}
+
+/// ifupdown-ng has no aliases.
+fn an_alias_is_an_address() {
+    let (host, _lan) = station(Suite::Ifupdown, &[]);
+    host.interfaces(&[("eth0", "172.30.0.28", &[]), ("eth0:1", "10.5.7.9", &FAN)]);
+    host.ifup("eth0").ok();
+    host.ifup("eth0:1").ok();
+    host.has_fans(&["fan-250-7-9 250.7.9.1/8"]);
+    host.exec("ip -4 address show dev eth0")
+        .ok()
+        .stdout_has(&["10.5.7.9/16", "eth0:1"]);
+    host.ifdown("eth0:1").ok();
+    host.has_fans(&[]);
 }
 
 fn two_hosts_are_connected_by_ifup(suite: Suite) {

@@ -67,9 +67,12 @@ fn a_lab_proves_itself_and_is_kept_until_it_is_taken_down(encap: Encap) {
     assert_eq!(kept.len(), 7, "an underlay, two hosts, two containers each: {kept:?}");
     host.unchanged(|| host.fanctl("lab").refused().stderr_has(&["fanctl lab down"]));
     assert_eq!(namespaces(&host), kept);
-    host.unchanged(|| host.fanctl("lab down").ok());
+    let down = host.unchanged(|| host.fanctl("lab down --json").ok());
+    assert_eq!(down.json(), serde_json::json!({ "removed_namespaces": 7 }));
     assert_eq!(namespaces(&host), Vec::<String>::new());
     host.fanctl("lab down").ok().stdout_has(&["no lab"]);
+    let down = host.fanctl("lab down --json").ok();
+    assert_eq!(down.json(), serde_json::json!({ "removed_namespaces": 0 }));
 }
 
 fn a_lab_that_is_interrupted_leaves_nothing(encap: Encap) {

@@ -14,6 +14,7 @@ mod support;
 mod cni;
 mod concurrent;
 mod configured;
+mod conntrack;
 mod converge;
 mod dhcp;
 mod docker;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         concurrent::cases,
         configured::cases,
         configured::files::cases,
+        conntrack::cases,
         converge::cases,
         dhcp::cases,
         docker::cases,

@@ -92,21 +92,30 @@ fn with_narrow_path(encap: Encap, test: impl FnOnce(&Pair)) {
 }
 
 fn packets_that_may_not_be_fragmented_learn_of_a_narrow_path(encap: Encap) {
-    with_narrow_path(encap, |pair| {
-        let narrow = 1400 - encap.overhead();
-        let ping = |size: u64| {
-            pair.ca
-                .exec(&format!("ping -n -c 1 -W 1 -M do -s {} 250.0.227.2", size - HEADERS))
-        };
-        ping(narrow).ok();
-        // The first packet too large is lost on the way: the router tells the host, and the host tells the container.
-        eventually("the container learns the size of the path", || {
-            let answer = ping(1500 - encap.overhead());
-            let words = format!("{}{}", answer.stdout, answer.stderr);
-            (words.contains(&format!("mtu = {narrow}")) || words.contains(&format!("mtu={narrow}"))).then_some(())
-        });
-        ping(narrow).ok();
+    with_narrow_path(encap, |pair| learn_of_a_narrow_path(pair, encap));
+}
+
+/// The container on the one side sends what is too large for the way between the routers, and learns that it is.
+#[track_caller]
+pub fn learn_of_a_narrow_path(pair: &Pair, encap: Encap) {
+    let narrow = 1400 - encap.overhead();
+    let fits = || {
+        pair.ca
+            .ping_with(&format!("-M do -s {}", narrow - HEADERS), "250.0.227.2")
+            .arrives()
+    };
+    let too_large = format!(
+        "ping -n -c 1 -W 1 -M do -s {} 250.0.227.2",
+        1500 - encap.overhead() - HEADERS
+    );
+    fits();
+    // The first packet too large is lost on the way: the router tells the host, and the host tells the container.
+    eventually("the container learns the size of the path", || {
+        let answer = pair.ca.exec(&too_large);
+        let words = format!("{}{}", answer.stdout, answer.stderr);
+        (words.contains(&format!("mtu = {narrow}")) || words.contains(&format!("mtu={narrow}"))).then_some(())
     });
+    fits();
 }
 
 fn packets_that_may_be_fragmented_pass_a_narrow_path(encap: Encap) {

@@ -2,24 +2,33 @@
 
 use serde_json::Value;
 
-use crate::case::{Case, Cases};
+use crate::case::{Case, Cases, Need};
+use crate::firewall::{forward_drops, install_docker};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Capture, Encap, Host, Lan, assert_same, tcp_exchange};
+use crate::support::{Capture, Encap, Host, Lan, assert_same, becomes, own_state, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("options")
         .only_ipip_in_tier_3()
         .each(named![
             dry_run_prints_lines_to_type_and_changes_nothing,
+            the_lines_of_a_dry_run_take_away_what_down_does,
             options_change_in_place,
             a_table_of_its_own_leaves_the_main_table_alone,
             a_bridge_can_have_another_name,
             the_host_keeps_as_many_addresses_as_it_is_told,
+            the_host_takes_no_address_that_a_container_may_have,
             off_does_nothing,
             down_takes_away_what_options_made,
         ])
         .once(named![vxlan_can_use_another_port, the_encapsulation_can_be_changed])
+        .in_both_tiers()
+        // A kernel that lacks something is asked for less, which shows only when it is asked.
+        .each_with(
+            &[Need::BridgeNames],
+            named![the_lines_of_a_dry_run_make_all_but_the_programs],
+        )
         .list()
 }
 
@@ -65,13 +74,66 @@ fn dry_run_prints_lines_to_type_and_changes_nothing(encap: Encap) {
     }
 }
 
+/// Types the lines that a command prints, all but those that begin like this.
+#[track_caller]
+fn type_the_lines(host: &Host, words: &str, but: &str) -> String {
+    let lines = host.fanctl(&format!("{words} --dry-run")).ok().stdout;
+    let typed: String = lines
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with(but))
+        .collect();
+    host.write("/run/lines", &typed);
+    let output = host.exec("sh -eu /run/lines").ok();
+    assert_eq!(output.stderr, "", "{output}\n{typed}");
+    typed
+}
+
+/// What firewall a host can have before the fan: none, iptables' own chains, and Docker's.
+const FIREWALLS: [fn(&Host); 3] = [|_| {}, forward_drops, install_docker];
+
+fn the_lines_of_a_dry_run_take_away_what_down_does(encap: Encap) {
+    for prepare in FIREWALLS {
+        let (host, _lan) = a_host();
+        own_state(&host);
+        host.set_sysctl("ipv4/ip_forward", "1");
+        prepare(&host);
+        let before = host.dump();
+        up(&host, encap, "--table 100 --dhcp host-reserve 2");
+        let other = format!("up 251.0.0.0/8 eth0/16 {}", encap.words());
+        host.fanctl(&other).ok();
+        let typed = type_the_lines(&host, "down 250.0.0.0/8 eth0/16", "#");
+        host.fanctl(&other).ok().stdout_has(&["nothing to do"]);
+        let rest = type_the_lines(&host, "down -e", "#");
+        becomes(&before, &host, &(typed + &rest));
+    }
+}
+
+fn the_lines_of_a_dry_run_make_all_but_the_programs(encap: Encap) {
+    for prepare in FIREWALLS {
+        let (host, _lan) = a_host();
+        prepare(&host);
+        let words = format!("up 250.0.0.0/8 eth0/16 --table 100 {}", encap.words());
+        let typed = type_the_lines(&host, &words, "tc filter add");
+        let left = host.fanctl(&format!("{words} --dry-run")).ok().stdout;
+        assert!(
+            left.lines().all(|line| line.starts_with("tc filter add")),
+            "{typed}\nand then\n{left}"
+        );
+        host.fanctl(&words).ok();
+        let made = host.dump();
+        host.down();
+        host.fanctl(&words).ok();
+        assert_same(&made, &host.dump(), &typed);
+    }
+}
+
 fn options_change_in_place(encap: Encap) {
     let pair = Pair::new(encap);
     let index = |device: &str| pair.a.ip_json(&format!("link show dev {device}"))[0]["ifindex"].clone();
     let devices: Vec<Value> = [index("fan-250-0-28"), index(encap.tunnel())].into();
     let plain = pair.a.dump();
     let no_flowtable = (encap == Encap::Ipip).then_some("--no-flowtable");
-    for change in ["--no-nat", "--mtu 1400", "--table 100"]
+    for change in ["--no-nat", "--no-conntrack", "--mtu 1400", "--table 100"]
         .into_iter()
         .chain(no_flowtable)
     {
@@ -165,6 +227,41 @@ fn the_host_keeps_as_many_addresses_as_it_is_told(encap: Encap) {
     container.ping("250.0.28.4").arrives();
     up(&host, encap, "--host-reserve 2");
     assert_eq!(addresses(&host, "fan-250-0-28"), ["250.0.28.1", "250.0.28.2"]);
+}
+
+fn the_host_takes_no_address_that_a_container_may_have(encap: Encap) {
+    let pair = Pair::new(encap);
+    let words = format!("up 250.0.0.0/8 eth0/16 {} --host-reserve 4", encap.words());
+    // That the host has never heard of the container makes no difference: it may have been silent.
+    pair.a.ip("neigh flush all");
+    pair.a.unchanged(|| {
+        pair.a
+            .fanctl(&words)
+            .refused()
+            .stderr_has(&["250.0.28.2 to 250.0.28.4", pair.ca.port()])
+    });
+    pair.cb.ping("250.0.28.2").arrives();
+    // As it tells to do, for one that is known to have another address.
+    let (port, bridge) = (pair.ca.port(), "fan-250-0-28");
+    pair.ca.ip(&format!(
+        "addr flush dev eth0\n addr add 250.0.28.9/{} dev eth0\n route add default via 250.0.28.1",
+        on_link(encap)
+    ));
+    pair.a.ip(&format!("link set {port} nomaster"));
+    pair.a.fanctl(&words).ok();
+    pair.a.ip(&format!("link set {port} master {bridge}"));
+    pair.cb.ping("250.0.28.9").arrives();
+    assert_eq!(addresses(&pair.a, bridge).len(), 4);
+    // Fewer is nobody's loss.
+    up(&pair.a, encap, "--host-reserve 2");
+}
+
+/// The prefix length that containers have.
+fn on_link(encap: Encap) -> u8 {
+    match encap {
+        Encap::Ipip => 24,
+        Encap::Vxlan => 8,
+    }
 }
 
 fn off_does_nothing(encap: Encap) {

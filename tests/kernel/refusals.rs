@@ -85,6 +85,13 @@ fn an_unknown_interface() {
     let (host, _lan) = a_host();
     let words = "up 250.0.0.0/8 eth7/16 --encap vxlan";
     host.unchanged(|| host.fanctl(words).refused().stderr_has(&["eth7"]));
+    host.ip("link property add dev eth0 altname enp7s0");
+    let words = "up 250.0.0.0/8 enp7s0/16 --encap vxlan";
+    host.unchanged(|| {
+        host.fanctl(words)
+            .refused()
+            .stderr_has(&["enp7s0", "another one of 'eth0'"])
+    });
     let words = "up 250.0.0.0/8 default/16 --encap vxlan";
     host.unchanged(|| host.fanctl(words).refused().stderr_has(&["default"]));
 }
@@ -119,8 +126,12 @@ fn a_bridge_name_taken_by_somebody_else(encap: Encap) {
     let (host, _lan) = a_host();
     host.ip("link add fan-250-0-28 type bridge");
     host.unchanged(|| up(&host, encap).refused().stderr_has(&["fan-250-0-28"]));
+    host.ip("link add eth1 type bridge");
+    let words = format!("up 250.0.0.0/8 eth0/16 bridge eth1 {}", encap.words());
+    host.unchanged(|| host.fanctl(&words).refused().stderr_has(&["eth1"]));
+    // That of its own underlay could be nowhere.
     let words = format!("up 250.0.0.0/8 eth0/16 bridge eth0 {}", encap.words());
-    host.unchanged(|| host.fanctl(&words).refused().stderr_has(&["eth0"]));
+    host.unchanged(|| host.fanctl(&words).exits(2).stderr_has(&["eth0"]));
     host.unchanged(|| host.fanctl("down -e").ok());
 }
 
@@ -264,7 +275,8 @@ fn a_step_that_fails_is_undone(encap: Encap) {
     // Another server holds the DHCP port on all addresses, which only shows when ours starts, last of all.
     host.exec("dnsmasq --conf-file=/dev/null --port=0 --dhcp-range=192.0.2.10,192.0.2.20 --pid-file=/run/other.pid --dhcp-leasefile=/run/other.leases").ok();
     let words = format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words());
-    host.unchanged(|| host.fanctl(&words).failed().stderr_has(&["dnsmasq", "in use"]));
+    let told = ["dnsmasq", "in use", "ss -lnp", "bind-interfaces", "leave dhcp out"];
+    host.unchanged(|| host.fanctl(&words).failed().stderr_has(&told));
 }
 
 fn everything_wrong_is_told_at_once(encap: Encap) {

@@ -1,5 +1,7 @@
 //! Several fans on one host come and go without disturbing each other.
 
+use serde_json::json;
+
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Echo, Encap, Host, Lan, assert_same, tcp_exchange};
@@ -17,7 +19,7 @@ pub fn cases() -> Vec<Case> {
             nft_lists_the_tables_that_are_not_as_made_and_no_others,
         ])
         .once_with(&[Need::Ipip], named![down_e_removes_fans_of_both_encapsulations])
-        .once(named![down_e_removes_every_fan])
+        .once(named![down_e_removes_every_fan, verbs_tell_of_fans_in_one_shape])
         .list()
 }
 
@@ -220,4 +222,22 @@ fn nft_lists_the_tables_that_are_not_as_made_and_no_others(encap: Encap) {
         assert_eq!(listed(), both, "{harm}");
         assert_same(&before, &hosts.a.dump(), &output.to_string());
     }
+}
+
+/// Of each fan the same keys, in an array where there can be several.
+fn verbs_tell_of_fans_in_one_shape() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let told = |words: &str| host.fanctl(&format!("{words} --json")).ok().json();
+    let [one, other] = ["250.0.0.0/8", "251.0.0.0/8"];
+    for overlay in [one, other] {
+        let up = told(&format!("up {overlay} eth0/16 --encap vxlan"));
+        assert_eq!((&up["overlay"], &up["changed"]), (&json!(overlay), &json!(true)));
+        assert_eq!(up["fan"]["overlay"], overlay);
+    }
+    let end = |overlay: &str, changed: bool| json!({ "overlay": overlay, "changed": changed, "fan": null });
+    assert_eq!(told("down -e"), json!([end(one, true), end(other, true)]));
+    assert_eq!(told("down -e"), json!([]));
+    assert_eq!(told("down -a"), json!([]));
+    assert_eq!(told(&format!("down {one} eth0/16")), end(one, false));
 }

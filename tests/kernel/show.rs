@@ -47,7 +47,7 @@ fn show_prints_exactly_the_columns_of_2015() {
 
 fn show_of_a_vxlan_fan_prints_the_columns_and_its_flags() {
     let (host, _lan) = host_with("250.0.0.0/8 eth0/16 dhcp --encap vxlan --no-nat");
-    let line = "fan-250-0-28     250.0.0.0/8          172.30.0.28/16       dhcp host-reserve 1 vxlan no-nat\n";
+    let line = "fan-250-0-28     250.0.0.0/8          172.30.0.28/16       dhcp host-reserve 1 encap vxlan no-nat\n";
     assert_eq!(host.fanctl("show").ok().stdout, format!("{HEADER}{line}"));
 }
 

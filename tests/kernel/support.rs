@@ -23,11 +23,11 @@ mod root;
 mod station;
 mod traffic;
 mod unpacked;
+mod waiting;
 mod watcher;
 
 use std::fmt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use capture::Capture;
 pub use cni::Cni;
@@ -49,6 +49,7 @@ pub use podman::Podman;
 pub use root::Root;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange, udp_exchange};
+pub use waiting::eventually;
 pub use watcher::Watcher;
 
 use crate::case::Need;
@@ -124,18 +125,5 @@ impl fmt::Display for Encap {
             Self::Ipip => "ipip",
             Self::Vxlan => "vxlan",
         })
-    }
-}
-
-/// Waits until an attempt gives something, and fails the test when the deadline has passed.
-#[track_caller]
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = attempt() {
-            return found;
-        }
-        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
     }
 }

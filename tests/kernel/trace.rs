@@ -58,7 +58,7 @@ fn run(host: &Host, words: &str) -> Output {
 
 /// What a trace of an address finds: the way works if and only if the exit status is 0.
 #[track_caller]
-fn trace(host: &Host, address: &str) -> Value {
+pub fn trace(host: &Host, address: &str) -> Value {
     let output = run(host, &format!("{address} --json"));
     let found = output.json();
     let works = found["verdict"]["works"].as_bool().expect("a verdict");
@@ -68,7 +68,7 @@ fn trace(host: &Host, address: &str) -> Value {
 
 /// The verdict of a trace has this cause, hop and part of its sentence.
 #[track_caller]
-fn blames(found: &Value, cause: &str, hop: &str, words: &str) {
+pub fn blames(found: &Value, cause: &str, hop: &str, words: &str) {
     let verdict = &found["verdict"];
     let says = verdict["says"].as_str().expect("a sentence");
     assert!(
@@ -99,7 +99,7 @@ fn decides<'a>(found: &'a Value, step: &str) -> &'a Value {
 }
 
 /// What nft calls the wrapped packets.
-fn carrier(encap: Encap) -> &'static str {
+pub fn carrier(encap: Encap) -> &'static str {
     match encap {
         Encap::Ipip => "ip protocol 4",
         Encap::Vxlan => "udp dport 8472",
@@ -128,13 +128,11 @@ fn firewall(at: &Namespace, hook: &str, rule: &str) {
 /// Takes that firewall away; its rule has met packets.
 #[track_caller]
 fn no_firewall(at: &Namespace) {
-    let table = at.nft_json("list table ip broken");
-    let counted = table.as_array().expect("objects").iter().any(|object| {
-        let expressions = object["rule"]["expr"].as_array().into_iter().flatten();
-        let mut counters = expressions.filter_map(|expression| expression["counter"]["packets"].as_u64());
-        counters.any(|packets| packets > 0)
-    });
-    assert!(counted, "the rule met no packet: {table:#}");
+    let met = at.counters("ip broken");
+    assert!(
+        met.iter().any(|packets| *packets > 0),
+        "the rule met no packet: {met:?}"
+    );
     at.sh("nft delete table ip broken").ok();
 }
 
@@ -177,6 +175,15 @@ fn what_is_wrong_here_is_named(encap: Encap) {
     blamed("here_rule", "table 77");
     a.ip("rule del pref 500");
 
+    a.sh("ip link add wg0 type veth peer name wg0-there; ip link set wg0 up; ip link set wg0-there up; ip route add default dev wg0 table 78")
+        .ok();
+    a.ip("rule add pref 500 to 172.30.0.0/16 lookup 78");
+    blamed(
+        "here_underlay",
+        "the way to 172.30.0.27 leads by wg0 (table 78), and not by eth0",
+    );
+    a.ip("rule del pref 500\n link del wg0");
+
     a.ip("link set fan-250-0-28 down");
     blamed("here_device", "fan-250-0-28 is down");
     a.up(encap);
@@ -205,7 +212,7 @@ fn what_is_wrong_here_is_named(encap: Encap) {
     assert!(a.refused_packets(tunnel) > refused);
     no_firewall(b);
 
-    a.ping("250.0.27.2").arrives();
+    a.ping_again("250.0.27.2").arrives();
     works(&trace(a, "250.0.27.2"));
 }
 
@@ -261,6 +268,13 @@ fn who_is_not_there_is_named(encap: Encap) {
     let packets = capture.packets();
     let unreachable = |packet: &String| packet.contains("172.30.0.26 > 172.30.0.28") && packet.contains("unreachable");
     assert!(packets.iter().any(unreachable), "it said so: {packets:#?}");
+    let found = trace(&a, "250.255.255.5");
+    blames(
+        &found,
+        "address_of_nobody",
+        "250.255.255.5",
+        "belongs to no host: that would be 172.30.255.255, the broadcast address",
+    );
     let found = trace(&a, "172.30.0.99");
     blames(&found, "host_gone", "172.30.0.99", "nobody answers ARP");
     assert_eq!(found["address"], "250.0.99.1");

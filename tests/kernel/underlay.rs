@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
             devices_of_any_name_are_understood,
             the_second_address_of_a_device_is_found_by_its_network,
             the_choice_among_several_addresses_is_told,
+            a_fan_stays_on_its_address_when_another_comes_first,
         ])
         .list()
 }
@@ -101,6 +102,27 @@ fn the_choice_among_several_addresses_is_told() {
     let [_, _, underlay] = shown(&host);
     assert_eq!(underlay, "172.30.0.28/16", "the first address of the interface");
     output.stderr_has(&["172.30.0.28", "eth0"]);
+}
+
+/// What reconfigures an interface takes its addresses away and gives them back, and the kernel's order is that of being added.
+fn a_fan_stays_on_its_address_when_another_comes_first() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.set_sysctl("ipv4/conf/eth0/promote_secondaries", "1");
+    host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan").ok();
+    let _container = host.container("250.0.28.2");
+    host.ip("addr add 172.30.0.100/16 dev eth0
+         addr del 172.30.0.28/16 dev eth0
+         addr add 172.30.0.28/16 dev eth0");
+    let first = &host.ip_json("addr show dev eth0")[0]["addr_info"][0]["local"];
+    assert_eq!(first, "172.30.0.100");
+    for underlay in ["eth0/16", "172.30.0.0/16"] {
+        host.fanctl(&format!("up 250.0.0.0/8 {underlay} --encap vxlan")).ok();
+        assert_eq!(shown(&host), ["fan-250-0-28", "250.0.0.0/8", "172.30.0.28/16"]);
+    }
+    // Who means another says so, and is asked to mind the containers.
+    let refused = host.fanctl("up 250.0.0.0/8 172.30.0.100/16 --encap vxlan");
+    refused.exits(3).stderr_has(&["fan-250-0-28"]);
 }
 
 fn networks_of_any_legal_width_carry_packets(encap: Encap) {

@@ -3,7 +3,7 @@
 use crate::case::{Case, Cases};
 use crate::fixture::{Pair, with_world};
 use crate::named;
-use crate::support::{Capture, Encap, Inner, inject_plain, tcp_exchange};
+use crate::support::{Capture, Encap, Inner, Lan, inject_plain, tcp_exchange};
 
 pub fn cases() -> Vec<Case> {
     Cases::of("wire")
@@ -17,6 +17,8 @@ pub fn cases() -> Vec<Case> {
             the_outer_packet_inherits_tos_and_has_its_own_ttl,
             the_mapping_holds_across_different_24s_of_the_underlay,
             broadcasts_stay_on_their_host,
+            what_is_for_one_host_does_not_go_to_all,
+            the_last_address_of_the_underlay_is_a_hosts_where_the_network_is_larger,
         ])
         .once(named![vxlan_uses_vni_16384000_and_asks_only_the_one_host_by_arp])
         .list()
@@ -92,7 +94,8 @@ fn vxlan_uses_vni_16384000_and_asks_only_the_one_host_by_arp() {
         world.ca.ip("neigh flush dev eth0");
         let wire = Capture::on(&world.a, "eth0", "udp and not port 9");
         world.ca.ping("250.1.5.2").arrives();
-        let packets = wire.packets();
+        // Others ask their neighbours at any time whether they are still there.
+        let packets = wire.packets_with("250.1.5.2");
         assert!(
             packets.iter().any(|packet| packet.contains("who-has 250.1.5.2")),
             "{packets:#?}"
@@ -184,4 +187,43 @@ fn broadcasts_stay_on_their_host(encap: Encap) {
             "nothing leaves the host"
         );
     });
+}
+
+/// Each neighbour would take it for its own, unwrap it, and run a program for it.
+fn what_is_for_one_host_does_not_go_to_all(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(encap);
+    let container = host.container("250.0.28.2");
+    // The network of the interface may change, and it may be in a second one.
+    for (networks, all) in [
+        (&["172.30.0.28/16"][..], &["250.255.255.5"][..]),
+        (&["172.30.0.28/24"], &["250.0.255.5"]),
+        (&["172.30.0.28/20", "172.30.5.1/24"], &["250.15.255.5", "250.5.255.5"]),
+    ] {
+        let addresses: Vec<String> = networks
+            .iter()
+            .map(|network| format!("addr add {network} dev eth0"))
+            .collect();
+        host.ip(&format!("addr flush dev eth0\n {}", addresses.join("\n ")));
+        host.up(encap);
+        let wire = Capture::on(&lan, "lan0", "ether broadcast and not arp");
+        for address in all {
+            container.ping_in_vain(address);
+            host.exec(&format!("ping -n -c 1 -W 0.5 {address}")).exits(1);
+        }
+        assert_eq!(wire.packets(), Vec::<String>::new(), "{networks:?}");
+        host.fanctl("doctor").ok();
+    }
+}
+
+fn the_last_address_of_the_underlay_is_a_hosts_where_the_network_is_larger(encap: Encap) {
+    let lan = Lan::of("172.16.0.0/12", 1500);
+    let [near, far] = ["172.30.0.28", "172.30.255.255"].map(|address| {
+        let host = lan.host(address);
+        host.up(encap);
+        host
+    });
+    let _there = far.container("250.255.255.2");
+    near.container("250.0.28.2").ping("250.255.255.2").arrives();
 }

@@ -1,6 +1,6 @@
 //! Variants that tell what a part costs. They run when asked for by name.
 
-use super::fan;
+use super::{fan, masquerading};
 use crate::harness::Encap;
 use crate::site::{Connected, Site};
 
@@ -24,23 +24,19 @@ fn bare(connected: Connected) -> Connected {
     connected
 }
 
+/// The fan over VXLAN where frames that bridges carry pass the chains of IP too, as on hosts with Kubernetes.
+pub fn vxlan_filtered(site: Site) -> Connected {
+    site.filter_bridged();
+    fan::vxlan(site)
+}
+
+/// Its twin there.
+pub fn static_vxlan_filtered(site: Site) -> Connected {
+    site.filter_bridged();
+    masquerading::vxlan(site)
+}
+
 /// The fan over IPIP, each packet of which passes all chains.
 pub fn ipip_slow(site: Site) -> Connected {
     fan::up(site, Encap::Ipip, "--no-flowtable")
-}
-
-/// The fan over IPIP, what carries it not tracked.
-pub fn ipip_untracked(site: Site) -> Connected {
-    untracked(fan::ipip(site), "ip protocol 4")
-}
-
-/// The same over VXLAN.
-pub fn vxlan_untracked(site: Site) -> Connected {
-    untracked(fan::vxlan(site), "udp dport 8472")
-}
-
-fn untracked(connected: Connected, what: &str) -> Connected {
-    let chain = |hook| format!("chain {hook} {{\n type filter hook {hook} priority -301\n {what} notrack\n }}");
-    let chains = ["prerouting", "output"].map(chain).join("\n");
-    connected.rules(&format!("table ip untracked {{\n{chains}\n}}"))
 }

@@ -57,6 +57,25 @@ impl Change {
         Error::all(told.err().into_iter().chain(left).collect())
     }
 
+    /// Tells that every fan went, of each of these that it did.
+    pub fn tell_everything(&self, done: &Done, gone: &[Overlay], out: &mut dyn Write) -> Result<(), Error> {
+        if self.output.dry_run || !self.output.json {
+            return self.tell(done, out);
+        }
+        let outcomes: Vec<Outcome> = gone
+            .iter()
+            .map(|overlay| Outcome {
+                changed: done.changed(),
+                ..Outcome::untouched(*overlay)
+            })
+            .collect();
+        // What fans share may have been left of fans that are gone already.
+        if outcomes.is_empty() && done.changed() {
+            return json(&[self.outcome(done)], out);
+        }
+        json(&outcomes, out)
+    }
+
     fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {
         if self.output.json {
             return json(&lines.collect::<Vec<_>>(), out);
@@ -81,7 +100,7 @@ pub type End = (Overlay, Result<Done, Error>);
 /// What `--json` tells of a fan that was to be changed.
 #[derive(Default, Serialize)]
 pub struct Outcome {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// None for what belongs to no fan alone.
     overlay: Option<Overlay>,
     changed: bool,
     /// The fan as it is up now.
@@ -92,11 +111,18 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn failed(overlay: Overlay, error: &Error) -> Self {
+    /// That of a fan that is not up, and was left alone.
+    pub fn untouched(overlay: Overlay) -> Self {
         Self {
             overlay: Some(overlay),
-            error: Some(error.to_string()),
             ..Self::default()
+        }
+    }
+
+    fn failed(overlay: Overlay, error: &Error) -> Self {
+        Self {
+            error: Some(error.to_string()),
+            ..Self::untouched(overlay)
         }
     }
 }

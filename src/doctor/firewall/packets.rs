@@ -10,6 +10,7 @@ use crate::name::InterfaceName;
 use crate::netfilter::{Packet, State};
 
 /// The protocol numbers (IANA).
+const ICMP: u8 = 1;
 const IPIP: u8 = 4;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -21,14 +22,21 @@ pub(super) const BOOTPS: u16 = 67;
 /// do, lists of bogons drop them. Rules are asked about it, and nothing is sent to it.
 const WORLD: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 
+/// A kind of packet, at each of the hooks that it passes, in their order.
+pub(super) type Journey = (Kind, Vec<Packet>);
+
+/// At most so many neighbours are asked about.
+const NEIGHBOURS: usize = 16;
+
 /// Every kind of packet at every hook that it passes.
-pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<(Kind, Packet)> {
-    let mut all = Vec::new();
-    let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
+pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
     let container = fan.container_range().0;
+    let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
     let others = u32::from(fan.mapping.gateway(peer)) + u32::from(fan.host_reserve);
-    wrapped(fan, peer, &mut all);
-    let routed = |kind, hooks: &[&'static str], incoming: &InterfaceName, outgoing: &InterfaceName, state| {
+    let (bridge, tunnel) = (&fan.bridge, fan.tunnel());
+    let mut all = Vec::new();
+    wrapped(fan, facts, peer, &mut all);
+    let routed = |kind: Kind, hooks: &[&'static str], incoming: &InterfaceName, outgoing: &InterfaceName| {
         let (source, destination) = match kind {
             Kind::ToContainers => (others.into(), container),
             _ => (container, others.into()),
@@ -36,6 +44,7 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<(Kind, Packet)> {
         let packet = |hook| Packet {
             hook,
             families: &["ip", "inet"],
+            is_arp: false,
             incoming: (hook != "postrouting").then(|| incoming.to_string()),
             outgoing: (hook != "prerouting").then(|| outgoing.to_string()),
             bridge: None,
@@ -44,68 +53,65 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<(Kind, Packet)> {
             is_local: false,
             protocol: TCP,
             port: None,
-            state,
+            state: State::New,
         };
-        hooks.iter().map(|hook| (kind, packet(hook))).collect::<Vec<_>>()
+        (kind, hooks.iter().copied().map(packet).collect::<Vec<Packet>>())
     };
-    let (bridge, tunnel) = (&fan.bridge, fan.tunnel());
     match fan.encapsulation {
         Encapsulation::Ipip => {
             let hooks = ["prerouting", "forward", "postrouting"];
-            all.extend(routed(Kind::FromContainers, &hooks, bridge, &tunnel, State::New));
-            all.extend(routed(Kind::ToContainers, &hooks, &tunnel, bridge, State::New));
+            all.push(routed(Kind::FromContainers, &hooks, bridge, &tunnel));
+            all.push(routed(Kind::ToContainers, &hooks, &tunnel, bridge));
         }
         Encapsulation::Vxlan => {
             if facts.health.bridged_packets_are_filtered {
-                all.extend(routed(Kind::FromContainers, &["forward"], bridge, bridge, State::New));
-                all.extend(routed(Kind::ToContainers, &["forward"], bridge, bridge, State::New));
+                all.push(routed(Kind::FromContainers, &["forward"], bridge, bridge));
+                all.push(routed(Kind::ToContainers, &["forward"], bridge, bridge));
             }
             let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
             if let Some(port) = port {
-                let bridged = [
-                    routed(Kind::FromContainers, &["forward"], port, &tunnel, State::New),
-                    routed(Kind::ToContainers, &["forward"], &tunnel, port, State::New),
+                let ways = [
+                    (Kind::FromContainers, port, &tunnel),
+                    (Kind::ToContainers, &tunnel, port),
                 ];
-                all.extend(bridged.into_iter().flatten().map(|(kind, packet)| {
-                    let packet = Packet {
+                for (kind, incoming, outgoing) in ways {
+                    let bridged = |packet: Packet| Packet {
                         families: &["bridge"],
                         bridge: Some(bridge.to_string()),
                         ..packet
                     };
-                    (kind, packet)
-                }));
+                    let (kind, packets) = routed(kind, &["forward"], incoming, outgoing);
+                    let packets: Vec<Packet> = packets.into_iter().map(bridged).collect();
+                    let asking = packets.iter().cloned().map(|packet| Packet { is_arp: true, ..packet });
+                    all.push((Kind::Arp, asking.collect()));
+                    all.push((kind, packets));
+                }
             }
         }
     }
     if let (Some(way_out), true) = (facts.host.default_device(), fan.nat) {
-        let world = |packet: Packet| {
-            if packet.source == container {
-                Packet {
-                    destination: WORLD,
-                    ..packet
-                }
-            } else {
-                Packet {
-                    source: WORLD,
-                    ..packet
-                }
-            }
-        };
-        let out = routed(
-            Kind::FromContainers,
-            &["prerouting", "forward"],
-            bridge,
-            way_out,
-            State::New,
-        );
-        let back = routed(Kind::ToContainers, &["forward"], way_out, bridge, State::Established);
-        all.extend(out.into_iter().chain(back).map(|(kind, packet)| (kind, world(packet))));
+        let (from, mut out) = routed(Kind::FromContainers, &["prerouting", "forward"], bridge, way_out);
+        let (to, mut back) = routed(Kind::ToContainers, &["forward"], way_out, bridge);
+        for packet in &mut out {
+            packet.destination = WORLD;
+        }
+        for packet in &mut back {
+            (packet.source, packet.state) = (WORLD, State::Established);
+        }
+        all.extend([(from, out), (to, back)]);
     }
     all
 }
 
+/// Whether what carries a fan is tracked: not if any fan that is wrapped alike asks for that.
+fn is_tracked(fan: &Fan, facts: Facts) -> bool {
+    let carrier = |fan: &Fan| (fan.host, fan.encapsulation, fan.port);
+    crate::object::fans(facts.owned).all(|other| other.conntrack || carrier(other) != carrier(fan))
+}
+
 /// What travels between hosts, and what asks for an address.
-fn wrapped(fan: &Fan, peer: Ipv4Addr, all: &mut Vec<(Kind, Packet)>) {
+fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
+    let is_tracked = is_tracked(fan, facts);
     let (protocol, port) = match fan.encapsulation {
         Encapsulation::Ipip => (IPIP, None),
         Encapsulation::Vxlan => (UDP, Some(fan.port)),
@@ -114,6 +120,7 @@ fn wrapped(fan: &Fan, peer: Ipv4Addr, all: &mut Vec<(Kind, Packet)>) {
     let incoming = Packet {
         hook: "input",
         families: &["ip", "inet"],
+        is_arp: false,
         incoming: device.clone(),
         outgoing: None,
         bridge: None,
@@ -122,7 +129,7 @@ fn wrapped(fan: &Fan, peer: Ipv4Addr, all: &mut Vec<(Kind, Packet)>) {
         is_local: true,
         protocol,
         port,
-        state: State::New,
+        state: if is_tracked { State::New } else { State::Untracked },
     };
     let outgoing = Packet {
         incoming: None,
@@ -133,13 +140,35 @@ fn wrapped(fan: &Fan, peer: Ipv4Addr, all: &mut Vec<(Kind, Packet)>) {
         ..incoming.clone()
     };
     let at = |hook, packet: &Packet| Packet { hook, ..packet.clone() };
-    let ingress = Packet {
+    let ingress = |packet: &Packet| Packet {
         families: &["netdev", "inet"],
-        ..at("ingress", &incoming)
+        ..at("ingress", packet)
     };
-    all.push((Kind::FromHosts, ingress));
-    all.extend(["prerouting", "input"].map(|hook| (Kind::FromHosts, at(hook, &incoming))));
-    all.extend(["output", "postrouting"].map(|hook| (Kind::ToHosts, at(hook, &outgoing))));
+    let entering = |packet: &Packet| vec![ingress(packet), at("prerouting", packet), at("input", packet)];
+    let leaving = |packet: &Packet| vec![at("output", packet), at("postrouting", packet)];
+    all.push((Kind::FromHosts, entering(&incoming)));
+    all.push((Kind::ToHosts, leaving(&outgoing)));
+    for known in neighbours(fan, facts) {
+        let from = Packet {
+            source: known,
+            ..incoming.clone()
+        };
+        let to = Packet {
+            destination: known,
+            ..outgoing.clone()
+        };
+        all.push((Kind::FromHost(known), entering(&from)));
+        all.push((Kind::ToHost(known), leaving(&to)));
+    }
+    if !is_tracked {
+        // Any router of the underlay may say it; the peer's address stands for it.
+        let error = Packet {
+            protocol: ICMP,
+            port: None,
+            ..incoming.clone()
+        };
+        all.push((Kind::Errors, entering(&error)));
+    }
     if fan.dhcp {
         let asking = Packet {
             incoming: Some(fan.bridge.to_string()),
@@ -147,8 +176,17 @@ fn wrapped(fan: &Fan, peer: Ipv4Addr, all: &mut Vec<(Kind, Packet)>) {
             destination: Ipv4Addr::BROADCAST,
             protocol: UDP,
             port: Some(BOOTPS),
+            state: State::New,
             ..incoming
         };
-        all.push((Kind::Dhcp, asking));
+        all.push((Kind::Dhcp, vec![asking]));
     }
+}
+
+/// Other hosts that this one has talked to, each of which somebody's rule may be about; at most so many.
+fn neighbours(fan: &Fan, facts: Facts) -> impl Iterator<Item = Ipv4Addr> {
+    let underlay = fan.mapping.underlay();
+    let known = facts.health.neighbours.iter();
+    let known = known.filter(move |neighbour| neighbour.device == fan.device && underlay.contains(neighbour.address));
+    known.map(|neighbour| neighbour.address).take(NEIGHBOURS)
 }

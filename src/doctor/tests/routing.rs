@@ -21,35 +21,183 @@ fn a_strict_reverse_path_filter_is_blamed_only_where_it_is_one() {
     assert_eq!(patient.only(Verdict::Failed).check, "routing");
 }
 
-#[test]
-fn a_rule_is_deleted_in_the_words_in_which_it_was_made() {
-    let mut patient = Patient::new("ipip");
-    patient.health.rules = vec![Rule {
-        priority: 5270,
-        from: Some("250.0.28.0/24".parse().unwrap()),
-        table: 52,
-        rest: "fwmark 0x80".into(),
-        ..Rule::default()
-    }];
-    let vpn = Routing {
+/// A way that somebody's rule has found, in a table with a default route.
+fn by_vpn(device: &str, table: u32) -> Routing {
+    Routing {
         local: false,
-        device: "tailscale0".parse().unwrap(),
+        device: device.parse().unwrap(),
         gateway: None,
         route: "0.0.0.0/0".parse().unwrap(),
-        table: 52,
+        table,
         protocol: 0,
         mtu: None,
+    }
+}
+
+#[test]
+fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
+    let rule = |priority, action| Rule {
+        priority,
+        action,
+        ..Rule::default()
     };
-    patient.answer(|question| question.from.is_some().then(|| Ok(vpn.clone())));
-    let finding = patient.only(Verdict::Failed);
-    let command = "ip rule delete priority 5270 from 250.0.28.0/24 fwmark 0x80 lookup 52";
-    assert_eq!(finding.mend.as_deref(), Some(command));
+    let wg_quick = Rule {
+        negated: true,
+        mark: Some((0xca6c, u32::MAX)),
+        ..rule(32765, Action::Lookup(51820))
+    };
+    let about = |address: &str, action| Rule {
+        to: Some(address.parse().unwrap()),
+        ..rule(500, action)
+    };
+    let overlay = "ip rule add to 250.0.0.0/8 lookup main priority";
+    let underlay = "ip rule add to 172.30.0.0/16 lookup main priority";
+    let both = |number: u32| format!("{overlay} {number} && {underlay} {number}");
+    // What it says, which packets it takes, and what mends it.
+    let pictures = [
+        (vec![wg_quick.clone()], "", both(32764)),
+        // Of what has its mark it says nothing, and one that leads past ours would.
+        (
+            vec![
+                Rule {
+                    negated: false,
+                    ..wg_quick.clone()
+                },
+                rule(600, Action::Goto(700)),
+                rule(700, Action::Lookup(51820)),
+            ],
+            "",
+            both(599),
+        ),
+        (
+            vec![about("250.0.0.0/8", Action::Lookup(51820))],
+            "250.",
+            format!("{overlay} 499"),
+        ),
+        (
+            vec![about("172.30.0.0/16", Action::Lookup(51820))],
+            "172.",
+            format!("{underlay} 499"),
+        ),
+    ];
+    for (rules, taken, command) in pictures {
+        let mut patient = Patient::new("vxlan");
+        patient.health.rules = rules;
+        let slice = patient.fan.slice();
+        patient.answer(|question| {
+            let is_taken = question.to.to_string().starts_with(taken) && !slice.contains(question.to);
+            is_taken.then(|| Ok(by_vpn("wg0", 51820)))
+        });
+        let finding = patient.only(Verdict::Failed);
+        assert_eq!(finding.mend.as_deref(), Some(&command[..]), "{finding:#?}");
+    }
+    // For the overlay the fan has an option that does it for good, where its rule comes first.
+    let mut patient = Patient::new("vxlan");
+    patient.health.rules = vec![wg_quick];
+    patient.answer(|_| Some(Ok(by_vpn("wg0", 51820))));
+    let evidence = patient.only(Verdict::Failed).evidence;
+    assert_eq!(evidence[0], "rule priority 32765 not fwmark 0xca6c lookup 51820");
+    assert!(evidence[1].contains("'table = N'"), "{evidence:#?}");
+    // In front of the first of all there is no place.
+    patient.health.rules = vec![rule(0, Action::Lookup(51820))];
+    assert_eq!(patient.only(Verdict::Failed).mend, None);
+}
+
+/// A route to nowhere.
+fn dead_end(destination: &str, table: u32) -> ForeignRoute {
+    ForeignRoute {
+        is_throw: false,
+        table,
+        destination: destination.parse().unwrap(),
+        device: None,
+        gateway: None,
+        metric: 0,
+    }
+}
+
+#[test]
+fn no_way_to_other_hosts_is_a_failure_whoever_refuses_it() {
+    let refuse = |to: &str, action| Rule {
+        priority: 500,
+        to: Some(to.parse().unwrap()),
+        action,
+        ..Rule::default()
+    };
+    let mended = "ip rule add to 172.30.0.0/16 lookup main priority 499";
+    let pictures = [
+        (
+            vec![dead_end("172.30.0.0/24", 254)],
+            vec![],
+            "ip route delete 172.30.0.0/24",
+        ),
+        (
+            vec![dead_end("172.30.0.27/32", 254)],
+            vec![],
+            "ip route delete 172.30.0.27/32",
+        ),
+        (
+            vec![],
+            vec![refuse("172.30.0.0/16", Action::Refuse("blackhole"))],
+            mended,
+        ),
+        (
+            vec![dead_end("0.0.0.0/0", 51820)],
+            vec![refuse("172.30.0.0/16", Action::Lookup(51820))],
+            mended,
+        ),
+    ];
+    for (routes, rules, command) in pictures {
+        let mut patient = Patient::new("ipip");
+        (patient.host.routes, patient.health.rules) = (routes, rules);
+        let underlay = patient.fan.mapping.underlay();
+        patient.answer(|question| underlay.contains(question.to).then_some(Err(nix::libc::EINVAL)));
+        let finding = patient.only(Verdict::Failed);
+        assert_eq!((finding.check, finding.mend.as_deref()), ("routing", Some(command)));
+    }
+}
+
+#[test]
+fn what_lies_beyond_the_routers_is_no_failure() {
+    // The underlay is wider than the network of the interface, as with hosts in several routed networks.
+    let mut patient = Patient::new("ipip");
+    patient.host.links[0].addresses[0].address = "172.30.0.28/24".parse().unwrap();
+    patient.owned = crate::desire::with(&State::new(), &patient.fan, &patient.host);
+    let beyond = |to: std::net::Ipv4Addr| to.octets()[..2] == [172, 30] && to.octets()[2] != 0;
+    let with = |patient: &mut Patient, answer: crate::health::Answer| {
+        patient.answer(|question| beyond(question.to).then(|| answer.clone()));
+        let asked = patient.health.answers.keys().any(|question| beyond(question.to));
+        assert!(asked, "{:#?}", patient.health.answers);
+    };
+    // Nobody has said that hosts are there; and whatever this host does not know better goes out by another interface.
+    let other = |device: &str, table| Ok(by_vpn(device, table));
+    for answer in [Err(nix::libc::ENETUNREACH), other("eth1", 254)] {
+        with(&mut patient, answer.clone());
+        assert_eq!(patient.findings(Verdict::Warned), [], "{answer:?}");
+        assert_eq!(patient.findings(Verdict::Failed), [], "{answer:?}");
+    }
+    // A VPN that takes them takes them if they are there.
+    patient.health.rules = vec![Rule {
+        priority: 32765,
+        action: Action::Lookup(51820),
+        ..Rule::default()
+    }];
+    with(&mut patient, other("wg0", 51820));
+    assert_eq!(patient.only(Verdict::Warned).check, "routing");
+    patient.health.rules.clear();
+    patient.host.routes = vec![dead_end("172.30.77.0/24", 254)];
+    with(&mut patient, Err(nix::libc::EINVAL));
+    assert_eq!(patient.only(Verdict::Warned).check, "routing");
+    // And without the network of the interface itself there is nobody.
+    patient.host.routes.clear();
+    patient.answer(|question| (question.to.octets()[..3] == [172, 30, 0]).then_some(Err(nix::libc::ENETUNREACH)));
+    assert_eq!(patient.only(Verdict::Failed).check, "routing");
 }
 
 #[test]
 fn a_second_way_is_a_warning_until_something_came_by_it() {
     let mut patient = Patient::new("vxlan");
     patient.host.routes = vec![ForeignRoute {
+        is_throw: false,
         table: 254,
         destination: "172.30.0.27/32".parse().unwrap(),
         device: Some("eth1".parse().unwrap()),
@@ -84,6 +232,7 @@ fn beside(patient: &mut Patient, address: &str) -> ForeignRoute {
         global: true,
     }];
     let route = ForeignRoute {
+        is_throw: false,
         table: 254,
         destination: ipnetwork::Ipv4Network::new(address.network(), address.prefix()).unwrap(),
         device: Some(bridge.name.clone()),

@@ -3,7 +3,7 @@
 use ipnetwork::Ipv4Network;
 use serde_json::Value as Json;
 
-use crate::netfilter::{Field, Match, Rule, Value, Verdict};
+use crate::netfilter::{Arp, Entries, Entry, Field, Marking, Match, Rule, Value, Verdict};
 
 /// Adds what an expression says to its rule.
 pub fn read(expression: &Json, rule: &mut Rule) {
@@ -13,21 +13,34 @@ pub fn read(expression: &Json, rule: &mut Rule) {
     match kind.as_str() {
         "match" => rule.matches.push(condition(body)),
         "vmap" => rule.matches.push(map(body)),
+        "mangle" if body["key"]["meta"]["key"] == "mark" => rule.marking = Some(marking(&body["value"])),
         "counter" => rule.packets = body["packets"].as_u64(),
         // A limit lets the first packets by, and refuses those beyond it: no less and no more than a match.
-        "limit" | "quota" | "connlimit" | "ct count" => rule.matches.push(Match::Unknown),
+        kind if LIMITS.contains(&kind) => rule.matches.push(Match::Unknown),
+        // The same, kept of each element of a set.
+        "set" | "meter" if has_limit(&body["stmt"]) => rule.matches.push(Match::Unknown),
         "xt" => match (body["type"].as_str(), body["name"].as_str()) {
-            (Some("match"), Some("comment"))
-            | (Some("target"), Some("LOG" | "NFLOG" | "MARK" | "CONNMARK" | "TCPMSS")) => {}
+            (Some("match"), Some("comment")) | (Some("target"), Some("LOG" | "NFLOG" | "TCPMSS")) => {}
+            (Some("target"), Some("MARK" | "CONNMARK")) => rule.marking = Some(Marking::Unknown),
             (Some("target"), Some("REJECT")) => rule.verdict = Some(Verdict::Drop),
             (Some("target"), _) => rule.verdict = Some(Verdict::Unknown),
             _ => rule.matches.push(Match::Unknown),
         },
-        _ => rule.verdict = verdict(kind, body).or(rule.verdict.take()),
+        _ => rule.verdict = verdict_of(kind, body).or(rule.verdict.take()),
     }
 }
 
-fn verdict(kind: &str, body: &Json) -> Option<Verdict> {
+const LIMITS: [&str; 4] = ["limit", "quota", "connlimit", "ct count"];
+
+/// Whether there is a limit among statements, or in a single one.
+fn has_limit(statements: &Json) -> bool {
+    match statements {
+        Json::Array(list) => list.iter().any(has_limit),
+        statement => LIMITS.iter().any(|limit| statement.get(limit).is_some()),
+    }
+}
+
+fn verdict_of(kind: &str, body: &Json) -> Option<Verdict> {
     let target = || body["target"].as_str().unwrap_or_default().to_string();
     Some(match kind {
         "accept" => Verdict::Accept,
@@ -75,18 +88,87 @@ fn condition(body: &Json) -> Match {
 fn map(body: &Json) -> Match {
     let key = &body["key"];
     if other_family(key).is_some() {
-        return Match::Map(Field::Family, vec![]);
+        return Match::Map(vec![Field::Family], Entries::Own(vec![]));
     }
-    let entries = body["data"]["set"].as_array();
-    let (Some(field), Some(entries)) = (field(key), entries) else {
-        return Match::Map(Field::Family, vec![(Value::Unknown, Verdict::Unknown)]);
+    let keys = key["concat"]
+        .as_array()
+        .map_or(std::slice::from_ref(key), Vec::as_slice);
+    let is_named = body["data"].is_string();
+    let fields = keys.iter().map(|key| match field(key) {
+        // The values of a named map are not known to be families.
+        Some(Field::Family) if is_named => Field::Unknown,
+        found => found.unwrap_or(Field::Unknown),
+    });
+    let fields: Vec<Field> = fields.collect();
+    let found = match &body["data"] {
+        Json::String(name) => name.strip_prefix('@').map(|name| Entries::Named(name.into())),
+        data => data["set"].as_array().map(|list| {
+            let of_fields = |(values, verdict): Entry| {
+                let fields = fields.iter().zip(values);
+                let values = fields.map(|(field, value)| match (field, value) {
+                    (Field::Family, value) if value != Value::Any => family(value),
+                    (_, value) => value,
+                });
+                (values.collect(), verdict)
+            };
+            Entries::Own(entries(list).into_iter().map(of_fields).collect())
+        }),
     };
-    let of_key = if field == Field::Family { family } else { |value| value };
+    Match::Map(fields, found.unwrap_or(Entries::Unknown))
+}
+
+/// The elements of a verdict map, each a value, or several in a row, and a verdict.
+pub fn entries(list: &[Json]) -> Vec<Entry> {
     let entry = |entry: &Json| {
-        let (kind, body) = entry[1].as_object()?.iter().next()?;
-        Some((of_key(value(&entry[0])), verdict(kind, body)?))
+        let key = entry[0].get("elem").map_or(&entry[0], |element| &element["val"]);
+        let values = match key["concat"].as_array() {
+            Some(parts) => parts.iter().map(value).collect(),
+            None => vec![value(key)],
+        };
+        let verdict = entry[1].as_object().and_then(|object| object.iter().next());
+        let verdict = verdict.and_then(|(kind, body)| verdict_of(kind, body));
+        (values, verdict.unwrap_or(Verdict::Unknown))
     };
-    Match::Map(field, entries.iter().filter_map(entry).collect())
+    list.iter().map(entry).collect()
+}
+
+/// What becomes of a mark: a number, or its own bits with others.
+fn marking(value: &Json) -> Marking {
+    let number = |json: &Json| json.as_u64().and_then(|number| u32::try_from(number).ok());
+    if let Some(flip) = number(value) {
+        return Marking::Bits { keep: 0, flip };
+    }
+    let Some((kind, body)) = value.as_object().and_then(|object| object.iter().next()) else {
+        return Marking::Unknown;
+    };
+    match (kind.as_str(), body["key"].as_str()) {
+        ("meta", Some("mark")) => {
+            return Marking::Bits {
+                keep: u32::MAX,
+                flip: 0,
+            };
+        }
+        ("ct", Some("mark")) => return Marking::OfConnection { keep: 0 },
+        _ => {}
+    }
+    let Some(bits) = number(&body[1]) else {
+        return Marking::Unknown;
+    };
+    match (marking(&body[0]), kind.as_str()) {
+        (Marking::Bits { keep, flip }, "&") => Marking::Bits {
+            keep: keep & bits,
+            flip: flip & bits,
+        },
+        (Marking::Bits { keep, flip }, "|") => Marking::Bits {
+            keep: keep & !bits,
+            flip: flip & !bits | bits,
+        },
+        (Marking::Bits { keep, flip }, "^") => Marking::Bits {
+            keep,
+            flip: flip ^ bits,
+        },
+        _ => Marking::Unknown,
+    }
 }
 
 /// The family whose header an expression reads, if that is not IPv4's: nft asks for the family too, without saying so.
@@ -95,7 +177,6 @@ fn other_family(left: &Json) -> Option<&'static str> {
     match kind.as_str() {
         "payload" => match body["protocol"].as_str()? {
             "ip6" | "icmpv6" => Some("ipv6"),
-            "arp" => Some("arp"),
             _ => None,
         },
         // A part of a field, and several fields.
@@ -129,12 +210,11 @@ fn field(left: &Json) -> Option<Field> {
         ("meta", "oif" | "oifname") => Field::Out,
         ("meta", "ibrname" | "obrname") => Field::Bridge,
         ("meta", "l4proto") => Field::Protocol,
-        ("meta", "mark") => Field::Mark,
+        ("meta", "mark") => Field::Mark(u32::MAX),
         ("meta", "nfproto" | "protocol") => Field::Family,
         ("ct", "state") => Field::State,
         ("ct", "status") => Field::Status,
-        // The mark is 0 behind any mask.
-        ("&", _) if body[0]["meta"]["key"] == "mark" => Field::Mark,
+        ("&", _) if body[0]["meta"]["key"] == "mark" => Field::Mark(body[1].as_u64()?.try_into().ok()?),
         ("fib", _) if body["result"] == "type" && body["flags"] == "daddr" => Field::DestinationType,
         ("payload", _) => {
             let (protocol, field) = (body["protocol"].as_str()?, body["field"].as_str()?);
@@ -148,7 +228,13 @@ fn field(left: &Json) -> Option<Field> {
                 ("tcp", "sport") => Field::SourcePort(6),
                 ("udp", "sport") => Field::SourcePort(17),
                 ("th", "sport") => Field::SourcePort(0),
+                ("icmp", "type") => Field::IcmpType,
+                ("icmp", "code") => Field::IcmpCode,
                 ("ether", "type") => Field::Family,
+                ("arp", "operation") => Field::Arp(Arp::Operation),
+                ("arp", "saddr ip") => Field::Arp(Arp::Source),
+                ("arp", "daddr ip") => Field::Arp(Arp::Target),
+                ("arp", _) => Field::Arp(Arp::Other),
                 _ => return None,
             }
         }
@@ -198,6 +284,9 @@ pub fn value(json: &Json) -> Value {
 
 /// A value in words: an address, the name of a protocol or of anything else.
 pub fn text(word: &str) -> Value {
+    if word == "*" {
+        return Value::Any;
+    }
     if let Some(set) = word.strip_prefix('@') {
         return Value::Set(set.into());
     }
@@ -244,6 +333,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_limit_may_be_kept_of_each_element_of_a_set() {
+        let element = json!({"payload": {"protocol": "ip", "field": "saddr"}});
+        let limit = json!({"limit": {"rate": 10, "burst": 5, "per": "second", "inv": true}});
+        let count = json!({"ct count": {"val": 20, "inv": true}});
+        let matches = |expression: Json| {
+            let mut rule = Rule::default();
+            read(&expression, &mut rule);
+            rule.matches
+        };
+        for statement in [&limit, &count] {
+            let set = json!({"set": {"op": "add", "elem": element, "set": "@d", "stmt": [statement]}});
+            let meter = json!({"meter": {"key": element, "stmt": statement, "size": 65535, "name": "m"}});
+            assert_eq!(matches(set), [Match::Unknown], "{statement}");
+            assert_eq!(matches(meter), [Match::Unknown], "{statement}");
+        }
+        let only_kept = json!({"set": {"op": "add", "elem": element, "set": "@d", "stmt": [{"counter": null}]}});
+        assert_eq!(matches(only_kept), []);
+    }
+
+    #[test]
     fn what_is_about_ipv6_or_arp_is_about_the_family() {
         let family = |negated: bool, word: &str| Match::Field {
             field: Field::Family,
@@ -272,10 +381,12 @@ mod tests {
         let pair = json!({"concat": [payload("ip6", "saddr"), payload("tcp", "dport")]});
         let right = json!({"set": [{"concat": ["fe80::1", 22]}]});
         assert_eq!(matched("==", pair, right), family(false, "ipv6"));
-        assert_eq!(
-            matched("==", payload("arp", "operation"), json!("request")),
-            family(false, "arp")
-        );
+        let arp = Match::Field {
+            field: Field::Arp(Arp::Operation),
+            negated: false,
+            values: vec![Value::Word("request".into())],
+        };
+        assert_eq!(matched("==", payload("arp", "operation"), json!("request")), arp);
         let nfproto = json!({"meta": {"key": "nfproto"}});
         assert_eq!(matched("==", nfproto, json!("ipv6")), family(false, "ipv6"));
         for left in [json!({"meta": {"key": "protocol"}}), payload("ether", "type")] {
@@ -297,8 +408,55 @@ mod tests {
             let mut rule = Rule::default();
             read(&json!({"vmap": {"key": left, "data": data}}), &mut rule);
             let [accepted, dropped] = words;
-            let entries = vec![(accepted, Verdict::Accept), (dropped, Verdict::Drop)];
-            assert_eq!(rule.matches, [Match::Map(Field::Family, entries)]);
+            let entries = vec![(vec![accepted], Verdict::Accept), (vec![dropped], Verdict::Drop)];
+            let entries = Entries::Own(entries);
+            assert_eq!(rule.matches, [Match::Map(vec![Field::Family], entries)]);
+        }
+    }
+
+    #[test]
+    fn maps_are_read_with_their_names_and_all_their_fields() {
+        let map = |key: &Json, data: Json| {
+            let mut rule = Rule::default();
+            read(&json!({"vmap": {"key": key, "data": data}}), &mut rule);
+            rule.matches.remove(0)
+        };
+        let port = json!({"payload": {"protocol": "udp", "field": "dport"}});
+        let fields = vec![Field::DestinationPort(17)];
+        assert_eq!(
+            map(&port, json!("@m")),
+            Match::Map(fields.clone(), Entries::Named("m".into()))
+        );
+        assert_eq!(map(&port, json!({"odd": 1})), Match::Map(fields, Entries::Unknown));
+        let both = json!({"concat": [{"meta": {"key": "iifname"}}, port, {"meta": {"key": "cgroup"}}]});
+        let data = json!([[{"concat": ["eth0", 8472, 7]}, {"drop": null}], ["*", {"jump": {"target": "x"}}]]);
+        let own = vec![
+            (
+                vec![Value::Word("eth0".into()), Value::Range(8472, 8472), Value::Range(7, 7)],
+                Verdict::Drop,
+            ),
+            (vec![Value::Any], Verdict::Jump("x".into())),
+        ];
+        let fields = vec![Field::In, Field::DestinationPort(17), Field::Unknown];
+        assert_eq!(map(&both, json!({"set": data})), Match::Map(fields, Entries::Own(own)));
+        let counted = json!([[{"elem": {"val": "1.2.3.4", "counter": {"packets": 0}}}, {"drop": null}]]);
+        let address = Value::from(std::net::Ipv4Addr::new(1, 2, 3, 4));
+        assert_eq!(entries(counted.as_array().unwrap()), [(vec![address], Verdict::Drop)]);
+    }
+
+    #[test]
+    fn marks_are_set_kept_and_changed() {
+        let mark = json!({"meta": {"key": "mark"}});
+        let bits = |keep, flip| Marking::Bits { keep, flip };
+        for (value, expected) in [
+            (json!(0x8000), bits(0, 0x8000)),
+            (json!({"|": [mark, 16]}), bits(!16, 16)),
+            (json!({"&": [mark, 255]}), bits(255, 0)),
+            (json!({"^": [{"&": [mark, 255]}, 1]}), bits(255, 1)),
+            (json!({"ct": {"key": "mark"}}), Marking::OfConnection { keep: 0 }),
+            (json!({"map": {"key": mark, "data": "@m"}}), Marking::Unknown),
+        ] {
+            assert_eq!(marking(&value), expected, "{value}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::expression::{protocol, text};
-use crate::netfilter::{Backend, Base, Chain, Field, Match, Rule, Table, Value, Verdict};
+use crate::netfilter::{Backend, Base, Chain, Field, Marking, Match, Rule, Table, Value, Verdict};
 
 /// Reads the tables.
 pub fn read(saved: &str, backend: Backend) -> Vec<Table> {
@@ -16,6 +16,7 @@ pub fn read(saved: &str, backend: Backend) -> Vec<Table> {
                 name: name.into(),
                 chains: BTreeMap::new(),
                 sets: BTreeMap::new(),
+                maps: BTreeMap::new(),
             });
         }
         let Some(table) = tables.last_mut() else { continue };
@@ -71,7 +72,7 @@ fn rule(text: &str) -> Rule {
     let words = words(text);
     let mut words = words.iter().map(String::as_str).peekable();
     let mut rule = Rule::default();
-    let (mut negated, mut transport) = (false, 0);
+    let (mut negated, mut transport, mut module) = (false, 0, "");
     while let Some(word) = words.next() {
         if word == "!" {
             negated = true;
@@ -80,17 +81,40 @@ fn rule(text: &str) -> Rule {
         let mut take = || words.next().unwrap_or_default();
         match word {
             "-m" => {
-                take();
+                module = take();
                 negated = false;
                 continue;
             }
-            "-j" => rule.verdict = target(take()),
+            "-j" => {
+                module = take();
+                rule.verdict = target(module);
+            }
+            "--set-xmark" | "--set-mark" if module == "MARK" => rule.marking = Some(marking(take())),
+            // Behind masks of which is said below.
+            "--restore-mark" => rule.marking = Some(Marking::OfConnection { keep: 0 }),
+            "--nfmask" if rule.marking.is_some() => {
+                let keep = hexadecimal(take()).map_or(0, |mask| !mask);
+                rule.marking = Some(Marking::OfConnection { keep });
+            }
+            "--mark" => {
+                let words = take();
+                let (value, mask) = words.split_once('/').unwrap_or((words, "0xffffffff"));
+                let mask = hexadecimal(mask).unwrap_or(u32::MAX);
+                let of = if module == "connmark" {
+                    Field::ConnectionMark
+                } else {
+                    Field::Mark
+                };
+                rule.matches.push(field(of(mask), negated, [value]));
+            }
             "-g" => rule.verdict = Some(Verdict::Goto(take().into())),
             // What is said of a target says nothing of the packet.
             "--comment" | "--reject-with" | "--log-prefix" | "--log-level" | "--limit-burst" | "--nflog-prefix"
-            | "--nflog-group" | "--set-xmark" | "--set-mark" | "--to-destination" | "--to-source" => {
+            | "--nflog-group" | "--set-xmark" | "--set-mark" | "--nfmask" | "--ctmask" | "--to-destination"
+            | "--to-source" => {
                 take();
             }
+            "--save-mark" => {}
             "-p" => {
                 let name = take();
                 transport = protocol(name).or_else(|| name.parse().ok()).unwrap_or_default();
@@ -121,10 +145,10 @@ fn known(option: &str, transport: u8) -> Option<Field> {
         "-o" => Field::Out,
         "--ctstate" | "--state" => Field::State,
         "--ctstatus" => Field::Status,
-        "--mark" => Field::Mark,
         "--dst-type" => Field::DestinationType,
         "--dport" | "--dports" => Field::DestinationPort(transport),
         "--sport" | "--sports" => Field::SourcePort(transport),
+        "--icmp-type" => Field::IcmpType,
         _ => return None,
     })
 }
@@ -136,13 +160,19 @@ fn field<'a>(field: Field, negated: bool, values: impl IntoIterator<Item = &'a s
                 .map_or_else(|| word.to_string(), |start| format!("{start}*")),
         ),
         Field::State | Field::Status | Field::DestinationType => Value::Word(word.to_lowercase()),
-        Field::Mark => number(word.split('/').next().unwrap_or_default()),
+        Field::Mark(_) | Field::ConnectionMark(_) => number(word),
         Field::SourcePort(_) | Field::DestinationPort(_) => match word.split_once(':') {
             Some((first, last)) => match (number(first), number(last)) {
                 (Value::Range(first, _), Value::Range(last, _)) => Value::Range(first, last),
                 _ => Value::Unknown,
             },
             None => number(word),
+        },
+        // Of a type, a code is mostly left out, or is all (`xtables_parse_icmp`, libxt_icmp.h of iptables).
+        Field::IcmpType => match word {
+            "any" | "255" => Value::Range(0, 255),
+            "fragmentation-needed" | "3/4" => text("3"),
+            _ => text(word),
         },
         _ => text(word),
     };
@@ -153,11 +183,22 @@ fn field<'a>(field: Field, negated: bool, values: impl IntoIterator<Item = &'a s
     }
 }
 
+/// What a mark becomes: the bits of a mask are cleared, those of a value flipped (`mark_tg`, net/netfilter/xt_mark.c).
+fn marking(words: &str) -> Marking {
+    let (value, mask) = words.split_once('/').unwrap_or((words, "0xffffffff"));
+    match (hexadecimal(value), hexadecimal(mask)) {
+        (Some(flip), Some(mask)) => Marking::Bits { keep: !mask, flip },
+        _ => Marking::Unknown,
+    }
+}
+
+fn hexadecimal(word: &str) -> Option<u32> {
+    word.strip_prefix("0x")
+        .map_or_else(|| word.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok())
+}
+
 fn number(word: &str) -> Value {
-    let number = word
-        .strip_prefix("0x")
-        .map_or_else(|| word.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok());
-    number.map_or(Value::Unknown, |number| Value::Range(number, number))
+    hexadecimal(word).map_or(Value::Unknown, |number| Value::Range(number, number))
 }
 
 fn target(name: &str) -> Option<Verdict> {
@@ -165,8 +206,12 @@ fn target(name: &str) -> Option<Verdict> {
         "ACCEPT" => Verdict::Accept,
         "DROP" | "REJECT" => Verdict::Drop,
         "RETURN" => Verdict::Return,
-        "LOG" | "NFLOG" | "MARK" | "CONNMARK" | "TCPMSS" | "CT" | "TRACE" | "CHECKSUM" => return None,
+        // They change or note something, and the next rule decides.
+        "LOG" | "NFLOG" | "ULOG" | "MARK" | "CONNMARK" | "TCPMSS" | "TCPOPTSTRIP" | "CT" | "NOTRACK" | "TRACE"
+        | "CHECKSUM" | "CLASSIFY" | "DSCP" | "TOS" | "ECN" | "TTL" | "HL" | "SET" | "TEE" | "AUDIT" | "SECMARK"
+        | "CONNSECMARK" | "IDLETIMER" | "LED" | "RATEEST" => return None,
         "QUEUE" | "NFQUEUE" => Verdict::Unknown,
+        // Or a target that is not known.
         chain => Verdict::Jump(chain.into()),
     })
 }
@@ -189,6 +234,7 @@ mod tests {
             incoming: Some(incoming.into()),
             outgoing: Some("fan-ipip".into()),
             bridge: None,
+            is_arp: false,
             source: [250, 0, 28, 2].into(),
             destination: [250, 0, 27, 2].into(),
             is_local: false,
@@ -236,6 +282,64 @@ mod tests {
             panic!("it is dropped")
         };
         assert!(blame.rule.is_some_and(|rule| rule.asks_for_invalid()));
+    }
+
+    #[test]
+    fn types_of_icmp_are_read_with_their_codes() {
+        let values = |text: &str| match &rule(text).matches[..] {
+            [
+                _,
+                Match::Field {
+                    field: Field::IcmpType,
+                    values,
+                    ..
+                },
+            ] => values.clone(),
+            other => panic!("{other:?}"),
+        };
+        let unreachable = [Value::Range(3, 3)];
+        for text in ["3", "3/4", "fragmentation-needed"] {
+            let line = format!("-p icmp -m icmp --icmp-type {text} -j ACCEPT");
+            assert_eq!(values(&line), unreachable, "{text}");
+        }
+        assert_eq!(
+            values("-p icmp -m icmp --icmp-type any -j ACCEPT"),
+            [Value::Range(0, 255)]
+        );
+        for text in ["8", "3/1"] {
+            let line = format!("-p icmp -m icmp ! --icmp-type {text} -j DROP");
+            assert_ne!(values(&line), unreachable, "{text}");
+        }
+    }
+
+    #[test]
+    fn marks_are_read_with_their_masks_and_those_of_connections_apart() {
+        let bits = |keep, flip| Some(Marking::Bits { keep, flip });
+        for (text, marking) in [
+            ("-j MARK --set-xmark 0x8000/0xffffffff", bits(0, 0x8000)),
+            ("-j MARK --set-xmark 0x4000/0x4000", bits(!0x4000, 0x4000)),
+            ("-j CONNMARK --set-xmark 0x1/0xffffffff", None),
+            ("-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff", None),
+            (
+                "-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff",
+                Some(Marking::OfConnection { keep: !0xff }),
+            ),
+        ] {
+            let rule = rule(text);
+            assert_eq!(
+                (rule.marking, rule.verdict, &rule.matches[..]),
+                (marking, None, &[][..]),
+                "{text}"
+            );
+        }
+        for (text, expected) in [
+            ("-m mark --mark 0x8000 -j DROP", Field::Mark(u32::MAX)),
+            ("-m mark --mark 0x8000/0x8000 -j DROP", Field::Mark(0x8000)),
+            ("-m connmark --mark 0x8000 -j DROP", Field::ConnectionMark(u32::MAX)),
+        ] {
+            let condition = field(expected, false, ["0x8000"]);
+            assert_eq!(rule(text).matches, [condition], "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::Step;
-use super::{Steps, UP_AGAIN, narrow_advice, route_text, route_values, step};
+use super::{Steps, UP_AGAIN, narrow_advice, route_text, route_values, step, table_name};
+use crate::desire;
 use crate::encap::Encapsulation;
 use crate::host::Neighbour;
 use crate::object::{Direction, Filter, Object, Slot};
@@ -15,7 +16,7 @@ impl Steps<'_> {
     /// What the tunnel's program decides: the mapping says what it should, the kernel what it does.
     pub(super) fn program(&self) -> Step {
         let Target { fan, host, .. } = self.target;
-        let spec = fan.spec();
+        let spec = desire::spec(fan, self.host);
         let slot = Slot::Fan(fan.overlay());
         let link = self.host.link(&fan.tunnel());
         let id = |direction| {
@@ -98,15 +99,22 @@ impl Steps<'_> {
                 step("underlay", format!("none: {words}"), json!({ "error": words })).faulty(Some(fault))
             }
             Some(Ok(found)) => {
-                let is_ours = found.device == fan.bridge || found.device == fan.tunnel();
-                let fault = is_ours.then(|| {
+                let see = format!("see ip route get {host} from {}", fan.host);
+                let fault = if found.device == fan.bridge || found.device == fan.tunnel() {
                     let says = format!("the way to {host} leads back into the fan, by {}", found.device);
-                    (
-                        Cause::HereUnderlay,
-                        says,
-                        format!("see ip route get {host} from {}", fan.host),
-                    )
-                });
+                    Some((Cause::HereUnderlay, says, see))
+                } else if found.is_astray(fan, *host, self.host) {
+                    let says = format!(
+                        "the way to {host} leads by {} (table {}), and not by {}, which has the underlay address",
+                        found.device,
+                        table_name(found.table),
+                        fan.device
+                    );
+                    let advice = format!("{see}, and ip rule; fanctl doctor {} tells what mends it", fan.bridge);
+                    Some((Cause::HereUnderlay, says, advice))
+                } else {
+                    None
+                };
                 let says = format!("{host}: {} from {}", route_text(found), fan.host);
                 step("underlay", says, route_values(found)).faulty(fault)
             }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::encap::Encapsulation;
 use crate::host::Neighbour;
+use crate::name::InterfaceName;
 use crate::trace::cause::{Cause, THIS_HOST, Verdict};
 use crate::trace::packet::Complaint;
 use crate::trace::probe::{Aim, Evidence, Leg, Outcome};
@@ -23,6 +24,22 @@ impl Judge<'_> {
     /// Whether the other host's fan answers, where that is another address than the one asked for.
     fn gateway_answers(&self) -> bool {
         self.evidence.answered(Leg::Gateway, Aim::Small)
+    }
+
+    /// Nobody can have the address, and the programs refuse it.
+    pub(super) fn nobody(&self) -> Verdict {
+        let Target { asked, host, fan, .. } = self.target;
+        let why = format!("the broadcast address of the network of {}", fan.device);
+        let says = if asked == host {
+            format!("{host} is no host: it is {why}")
+        } else {
+            format!("{asked} belongs to no host: that would be {host}, {why}")
+        };
+        Verdict::new(Cause::AddressOfNobody, asked.to_string(), says).advise(format!(
+            "trace an address of a slice that is a host's; fanctl map {} {} ADDRESS tells whose it is",
+            fan.overlay(),
+            fan.mapping.underlay()
+        ))
     }
 
     /// Small packets are answered. What of others?
@@ -123,6 +140,11 @@ impl Judge<'_> {
         }
     }
 
+    /// The interface by which wrapped packets leave.
+    fn way_out(&self) -> &InterfaceName {
+        self.evidence.way_out.as_ref().unwrap_or(&self.target.fan.device)
+    }
+
     /// Somebody is there and answers no ping.
     fn silent(&self, because: &str) -> Verdict {
         let name = self.target.name();
@@ -195,7 +217,7 @@ impl Judge<'_> {
     /// Something is lost on this host itself, going or coming.
     fn lost_here(&self) -> Option<Verdict> {
         let Target { host, fan, .. } = self.target;
-        let (device, carrier) = (&fan.device, self.target.carrier());
+        let (device, carrier) = (self.way_out(), self.target.carrier());
         if self.evidence.left == Some(false) && self.evidence.next_hop != Some(Neighbour::Silent) {
             let says = format!("something on this host drops {carrier} before it leaves by {device}");
             return Some(Verdict::new(Cause::HereFirewallOut, THIS_HOST, says).advise(format!(
@@ -219,7 +241,10 @@ impl Judge<'_> {
             Verdict::new(Cause::HereRefused, THIS_HOST, says)
                 .advise(format!("run fanctl trace {} on {host}", fan.gateway()))
         } else {
-            let says = format!("answers of {host} come by {device}, and something on this host drops them");
+            let says = format!(
+                "answers of {host} come by {}, and something on this host drops them",
+                fan.device
+            );
             Verdict::new(Cause::HereFirewallIn, THIS_HOST, says).advise(format!(
                 "let {carrier} from {} pass, and ping: see nft list ruleset, hooks prerouting and input",
                 fan.mapping.underlay()
@@ -262,12 +287,19 @@ impl Judge<'_> {
     /// The other host is not on the network that it should be on, or the router on the way to it is not.
     fn gone(&self) -> Verdict {
         let Target { host, fan, .. } = self.target;
-        let says = format!(
-            "{host} is not there: nobody answers ARP for the way to it on {}",
-            fan.device
+        let device = self.way_out();
+        let says = format!("{host} is not there: nobody answers ARP for the way to it on {device}");
+        let advice = format!("see whether {host} runs and has this address");
+        let elsewhere = format!(
+            ", and why the way to it is not by {}: ip route get {host} from {}",
+            fan.device, fan.host
         );
-        Verdict::new(Cause::HostGone, host.to_string(), says)
-            .advise(format!("see whether {host} runs and has this address"))
+        let advice = if *device == fan.device {
+            advice
+        } else {
+            advice + &elsewhere
+        };
+        Verdict::new(Cause::HostGone, host.to_string(), says).advise(advice)
     }
 
     /// A router cannot reach the other host; or this one, which then has asked in vain for whoever is next.

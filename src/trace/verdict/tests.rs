@@ -268,3 +268,57 @@ fn what_is_wrong_here_comes_first_unless_it_does_not_matter() {
         Cause::HereRule
     );
 }
+
+#[test]
+fn an_address_that_no_host_can_have_is_nobodys() {
+    let steps = [Step {
+        name: "program",
+        says: String::new(),
+        values: serde_json::Map::new(),
+        fault: Some(Fault {
+            cause: Cause::HereProgram,
+            says: "the program refuses it".into(),
+            advice: "run fanctl up again".into(),
+        }),
+    }];
+    let judged = |asked: &str, is_of_nobody| {
+        let target = Target {
+            is_of_nobody,
+            ..Target::new(asked.parse().unwrap(), &announced(), 1480)
+        };
+        verdict(&target, &steps, &answered(&target, &[]))
+    };
+    for asked in ["250.255.255.5", "172.30.255.255"] {
+        let found = judged(asked, true);
+        assert_eq!(
+            (found.cause, found.hop.as_deref()),
+            (Cause::AddressOfNobody, Some(asked))
+        );
+        assert!(found.says.contains("172.30.255.255") && !found.works, "{found:?}");
+        assert!(found.advice.unwrap().contains("fanctl map 250.0.0.0/8 172.30.0.0/16"));
+    }
+    // Where the network of the interface is larger, it is a host's.
+    assert_eq!(judged("250.255.255.5", false).cause, Cause::HereProgram);
+}
+
+#[test]
+fn who_is_asked_for_by_another_interface_is_missed_there() {
+    let target = target(Encapsulation::Ipip);
+    let silent = |way_out: &str| Evidence {
+        left: Some(false),
+        way_out: Some(way_out.parse().unwrap()),
+        next_hop: Some(Neighbour::Silent),
+        ..answered(&target, &[])
+    };
+    let found = verdict(&target, &[], &silent("wg0"));
+    assert_eq!(found.cause, Cause::HostGone);
+    assert!(found.says.ends_with("on wg0"), "{found:?}");
+    assert!(
+        found
+            .advice
+            .unwrap()
+            .ends_with("not by eth0: ip route get 172.30.0.27 from 172.30.0.28")
+    );
+    let found = verdict(&target, &[], &silent("eth0"));
+    assert!(found.says.ends_with("on eth0") && !found.advice.unwrap().contains("eth0"));
+}

@@ -8,6 +8,8 @@ use crate::support::{Encap, INTERNET, Namespace};
 pub enum Lost {
     /// A ping from container to container.
     Containers,
+    /// The same from one that knows nobody's Ethernet address.
+    Strangers,
     /// A ping from a container to the internet.
     World,
     /// A ping from the host to a container of the other host.
@@ -28,10 +30,13 @@ impl Lost {
         }
     }
 
-    /// It arrives.
+    /// It arrives, now that something was put right.
     #[track_caller]
     pub fn assert_flows(self, pair: &Pair) {
         if let Some((from, line)) = self.probe(pair) {
+            for asking in [&*pair.ca, &*pair.a] {
+                asking.asks_anew();
+            }
             from.exec(&line.replace("-W 0.5", "-W 10")).ok();
         }
     }
@@ -40,6 +45,10 @@ impl Lost {
         let ping = |options: &str, to: &str| format!("ping -n -c 1 -W 0.5 {options} {to}");
         Some(match self {
             Self::Containers => (&pair.ca, ping("", "250.0.27.2")),
+            Self::Strangers => {
+                pair.ca.ip("neigh flush all");
+                (&pair.ca, ping("", "250.0.27.2"))
+            }
             Self::World => (&pair.ca, ping("", INTERNET)),
             Self::Host => (&pair.a, ping("", "250.0.27.2")),
             // The headers of IP and ICMP are 28 bytes.
@@ -180,20 +189,40 @@ pub fn routes() -> Vec<Row> {
             "routing",
             Host,
             "ip route add default dev eth0 table 77; ip rule add to 250.0.0.0/8 lookup 77 priority 500",
-        ),
-        row("routing", Host, "ip rule add to 250.0.0.0/8 prohibit priority 500"),
+        )
+        .then("ip rule del priority 499; ip rule del priority 500"),
+        row("routing", Host, "ip rule add to 250.0.0.0/8 prohibit priority 500")
+            .then("ip rule del priority 499; ip rule del priority 500"),
         row(
             "routing",
             Containers,
             "ip route replace default dev eth0 table 77; ip rule add from 250.0.28.0/24 lookup 77 priority 500",
         )
-        .of(IPIP),
+        .of(IPIP)
+        .then("ip rule del priority 499; ip rule del priority 500"),
+        // The way to other hosts.
+        row("routing", Containers, "ip route add blackhole 172.30.0.0/24"),
+        row("routing", Containers, "ip route add prohibit 172.30.0.27"),
+        row(
+            "routing",
+            Containers,
+            "ip rule add to 172.30.0.0/16 blackhole priority 500",
+        )
+        .then("ip rule del priority 499; ip rule del priority 500"),
     ]
 }
 
 pub fn firewalls() -> Vec<Row> {
     use Lost::{Containers, Nothing, World};
     vec![
+        // Docker, before it starts: its chain is there, or somebody has emptied it, and nothing is dropped.
+        row(
+            "firewall",
+            Nothing,
+            "iptables -w -N DOCKER-USER || iptables -w -F DOCKER-USER",
+        )
+        .warned()
+        .then("nft flush ruleset"),
         // Docker, as it starts.
         row("firewall", World, "iptables -w -P FORWARD DROP").then("iptables -w -P FORWARD ACCEPT"),
         row(
@@ -262,6 +291,108 @@ pub fn firewalls() -> Vec<Row> {
         )
         .warned()
         .then("nft delete table ip odd"),
+        // What is not ICMP has no type of it, not even another one.
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add chain ip odd input { type filter hook input priority 0; policy drop; }'; nft 'add \
+             rule ip odd input icmp type != redirect accept'",
+        )
+        .then("nft delete table ip odd"),
+    ]
+}
+
+/// In the words that a firewall is not written in every day.
+pub fn odd_firewalls() -> Vec<Row> {
+    use Lost::{Containers, Nothing, Strangers};
+    let gone = "nft delete table ip odd";
+    vec![
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add map ip odd m { type inet_proto : verdict; elements = { 4 : drop, 17 : drop } \
+             }'; nft 'add chain ip odd input { type filter hook input priority 0; }'; nft 'add rule ip odd input ip protocol vmap \
+             @m'",
+        )
+        .then(gone),
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft add chain ip odd end; nft add rule ip odd end drop; nft 'add chain ip odd input { type \
+             filter hook input priority 0; }'; nft 'add rule ip odd input iifname . ip protocol vmap { \"eth0\" . 4 : jump end, \
+             \"eth0\" . 17 : jump end }'",
+        )
+        .then(gone),
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add chain ip odd early { type filter hook prerouting priority 0; }'; nft 'add chain ip \
+             odd input { type filter hook input priority 0; }'; nft 'add rule ip odd early ip protocol { 4, 17 } meta mark set \
+             0x8000'; nft 'add rule ip odd input meta mark 0x8000 drop'",
+        )
+        .then(gone),
+        row(
+            "firewall",
+            Containers,
+            "iptables -w -t mangle -A PREROUTING WRAPPED -j MARK --set-mark 0x8000; iptables -w -A INPUT -m mark --mark \
+             0x8000/0x8000 -j DROP",
+        )
+        .then("nft delete table ip filter; nft delete table ip mangle"),
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add chain ip odd input { type filter hook input priority 0; }'; nft 'add rule ip odd \
+             input ip saddr 172.30.0.27 drop'",
+        )
+        .warned()
+        .then(gone),
+        // Of something that is not understood.
+        row(
+            "firewall",
+            Nothing,
+            "nft add table ip odd; nft 'add chain ip odd input { type filter hook input priority 0; }'; nft 'add rule ip odd \
+             input meta length vmap { 60000-65535 : drop }'",
+        )
+        .warned()
+        .then(gone),
+        row(
+            "firewall",
+            Strangers,
+            "ebtables -A FORWARD -p ARP -j DROP",
+        )
+        .of(VXLAN)
+        .then("nft delete table bridge filter"),
+        row(
+            "firewall",
+            Strangers,
+            "nft add table bridge odd; nft 'add chain bridge odd f { type filter hook forward priority 0; policy drop; }'; nft \
+             'add rule bridge odd f ether type ip accept'",
+        )
+        .of(VXLAN)
+        .then("nft delete table bridge odd"),
+    ]
+}
+
+/// Of a fan that is not tracked.
+pub fn errors() -> Vec<Row> {
+    let strict = "nft add table inet strict; nft 'add chain inet strict in { type filter hook input priority 0; policy drop; }'; \
+                  nft add rule inet strict in ct state established,related accept; nft add rule inet strict in ip protocol '{ \
+                  4, 17 }' accept";
+    let perhaps = "nft add table inet strict; nft 'add chain inet strict in { type filter hook input priority 0; policy drop; }'; \
+                   nft add rule inet strict in ct state established,related accept; nft add rule inet strict in ip protocol '{ \
+                   4, 17 }' meta length '<' 70000 accept";
+    let early = "nft add table netdev early; nft 'add chain netdev early in { type filter hook ingress device eth0 priority 0; \
+                 }'; nft add rule netdev early in icmp type destination-unreachable drop";
+    vec![
+        row("firewall", Lost::Nothing, strict)
+            .warned()
+            .then("nft delete table inet strict"),
+        row("firewall", Lost::Nothing, perhaps)
+            .warned()
+            .then("nft delete table inet strict"),
+        row("firewall", Lost::Nothing, early)
+            .warned()
+            .then("nft delete table netdev early"),
     ]
 }
 

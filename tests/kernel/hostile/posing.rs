@@ -51,16 +51,16 @@ fn a_container_cannot_pose_as_another_slice_to_its_neighbours(encap: Encap) {
 fn a_container_cannot_claim_by_arp_what_no_container_here_has(encap: Encap) {
     let stage = Stage::new(encap);
     for (claimed, deceived) in [(FOREIGN, &[VICTIM, GATEWAY][..]), (GATEWAY, &[VICTIM])] {
-        stage
-            .hostile
-            .ip(&format!("addr add {claimed}/32 dev eth0\n neigh flush dev eth0"));
+        stage.hostile.ip(&format!("addr add {claimed}/32 dev eth0"));
         let filter = format!("arp host {claimed} and ether src {}", stage.hostile.mac("eth0"));
         let devices = [(&*stage.victim, "eth0"), (&*stage.host, "fan-250-0-28")];
         let captures = devices.map(|(who, device)| Capture::on(who, device, &filter));
         for asked in deceived {
             let before = stage.counted("posing by arp");
-            stage.hostile.exec(&format!("ping -n -c 1 -W 0.5 -I {claimed} {asked}"));
             eventually("the rule counts the question", || {
+                // It asks for nobody whom it knows, which it does when it was asked itself in between.
+                stage.hostile.ip("neigh flush dev eth0");
+                stage.hostile.exec(&format!("ping -n -c 1 -W 0.5 -I {claimed} {asked}"));
                 (stage.counted("posing by arp") > before).then_some(())
             });
         }
@@ -123,17 +123,24 @@ fn a_stolen_mac_address_brings_no_packets() {
     };
     let thief = |mac: &str| stage.far.ip(&format!("link set eth0 address {mac}"));
     thief(&stolen);
-    stage.far.exec("ping -n -c 1 -W 0.5 250.0.28.1");
-    assert_eq!(port(&stolen).as_deref(), Some(Encap::Vxlan.tunnel()), "the theft");
+    // It is the owner's again as soon as that one asks whether a neighbour is still there.
+    eventually("the theft", || {
+        stage.far.exec("ping -n -c 1 -W 0.5 250.0.28.1");
+        (port(&stolen).as_deref() == Some(Encap::Vxlan.tunnel())).then_some(())
+    });
     let seen = Capture::on(&stage.far, "eth0", "host 250.0.28.2");
     let wire = Capture::on(&stage.host, "eth0", "udp port 8472 and src 172.30.0.28");
     inject_plain(&stage.hostile, Inner::new("250.0.28.3", VICTIM));
     inject_plain(&stage.host, Inner::new(GATEWAY, VICTIM));
     assert_eq!(seen.packets(), Vec::<String>::new());
-    assert_eq!(wire.packets_with("7777"), Vec::<String>::new());
+    assert_eq!(wire.packets_with(".7777 >"), Vec::<String>::new());
     // Its next packet brings it back.
     thief(&own);
     stage.victim.ping(GATEWAY).arrives();
     assert_ne!(port(&stolen).as_deref(), Some(Encap::Vxlan.tunnel()));
+    // Who had known the thief for longer than a second (`locktime`, arp(7)) took its question for news of its address.
+    for neighbour in [&*stage.victim, &*stage.hostile, &*stage.host] {
+        neighbour.ip("neigh flush all");
+    }
     stage.works();
 }

@@ -99,9 +99,18 @@ impl<'a> Capture<'a> {
 
     /// All packets up to now, once one of them says this.
     #[track_caller]
-    pub fn until(mut self, sign: &str) -> Vec<String> {
-        while !self.packets.iter().any(|packet| packet.contains(sign)) {
-            self.read_line();
+    pub fn until(self, sign: &str) -> Vec<String> {
+        self.until_all(&[sign.into()])
+    }
+
+    /// All packets up to now, once each of these is said by one of them. Those of two senders, or of one that went from
+    /// processor to processor, overtake each other.
+    #[track_caller]
+    pub fn until_all(mut self, signs: &[String]) -> Vec<String> {
+        for sign in signs {
+            while !self.packets.iter().any(|packet| packet.contains(sign)) {
+                self.read_line();
+            }
         }
         self.packets()
     }

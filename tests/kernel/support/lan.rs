@@ -1,6 +1,7 @@
 //! Underlays, hosts on them and containers on the hosts.
 
 use std::cell::Cell;
+use std::fs;
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 
@@ -9,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Encap, Namespace, Output};
+use super::{Encap, Namespace, Output, eventually};
 
 /// An address outside every overlay and underlay: whoever answers there is "the internet".
 pub const INTERNET: &str = "203.0.113.1";
@@ -18,7 +19,8 @@ pub const INTERNET: &str = "203.0.113.1";
 pub const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
 
 /// An underlay: a namespace with a bridge that hosts plug into. The bridge has the last address of the network, so
-/// that it can be a default gateway; it knows no route to any overlay.
+/// that it can be a default gateway; it knows no route to any overlay. It does not look for multicast groups: who does
+/// reports its own, at a time that nobody knows, into what a test listens to.
 pub struct Lan {
     namespace: Namespace,
     network: Ipv4Network,
@@ -45,7 +47,7 @@ impl Lan {
         let (gateway, len) = (lan.gateway(), network.prefix());
         lan.ip(&format!(
             "link set lo up
-             link add lan0 type bridge
+             link add lan0 type bridge mcast_snooping 0
              link set lan0 mtu {mtu} up
              addr add {gateway}/{len} dev lan0
              addr add {INTERNET}/32 dev lo"
@@ -75,17 +77,18 @@ impl Lan {
     /// Gives a namespace a device on this underlay, with an address.
     #[track_caller]
     pub fn plug(&self, namespace: &Namespace, device: &str, address: &str) {
-        self.wire(namespace, device);
+        let port = self.wire(namespace, device);
         namespace.ip(&format!(
             "link set lo up
              link set {device} up
              addr add {address} dev {device}"
         ));
+        self.forwards(&port);
     }
 
-    /// Gives a namespace a device on this underlay, down and without an address.
+    /// Gives a namespace a device on this underlay, down and without an address. Returns the name of its port.
     #[track_caller]
-    pub fn wire(&self, namespace: &Namespace, device: &str) {
+    pub fn wire(&self, namespace: &Namespace, device: &str) -> String {
         let port = format!("port{}", self.ports.get());
         self.ports.set(self.ports.get() + 1);
         let (id, mtu) = (namespace.id(), self.mtu);
@@ -93,6 +96,7 @@ impl Lan {
             "link add {port} mtu {mtu} type veth peer name {device} mtu {mtu} netns {id}
              link set {port} master lan0 up"
         ));
+        port
     }
 }
 
@@ -100,6 +104,22 @@ impl Deref for Lan {
     type Target = Namespace;
     fn deref(&self) -> &Namespace {
         &self.namespace
+    }
+}
+
+impl Namespace {
+    /// Waits until a bridge forwards what comes by this port, and to it. It does when the kernel has found the time to tell
+    /// it that the other end is up, until when it drops packets (`linkwatch_event`, net/core/link_watch.c, and
+    /// `br_port_carrier_check`, net/bridge/br_if.c at v6.12).
+    #[track_caller]
+    pub fn forwards(&self, port: &str) {
+        const FORWARDING: &str = "3\n"; // BR_STATE_FORWARDING, linux/if_bridge.h
+        let file = format!("/sys/class/net/{port}/brport/state");
+        eventually(&format!("port {port} forwards"), || {
+            let file = file.clone();
+            let state = self.run(|| fs::read_to_string(file)).expect("a port of a bridge");
+            (state == FORWARDING).then_some(())
+        });
     }
 }
 
@@ -184,6 +204,7 @@ impl Host {
              link set {port} master {bridge} up"
         ));
         namespace.ip(&format!("link set lo up\n link set eth0 up\n {addressing}"));
+        self.forwards(&port);
         Container { namespace, port }
     }
 
@@ -224,19 +245,8 @@ impl Host {
     /// like this.
     #[track_caller]
     pub fn counted_packets(&self, families: &[&str], rule: &str) -> u64 {
-        let list = |family: &&str| self.nft_json(&format!("list table {family} fan-250.0.0.0/8"));
-        let tables: Vec<Value> = families.iter().map(list).collect();
-        let objects = tables.iter().flat_map(|table| table.as_array().expect("objects"));
-        let rules = objects.filter_map(|object| object.get("rule"));
-        let meant = rules.filter(|found| {
-            found["comment"]
-                .as_str()
-                .is_some_and(|comment| comment.starts_with(rule))
-        });
-        let expressions = meant.flat_map(|found| found["expr"].as_array().expect("expressions"));
-        expressions
-            .filter_map(|expression| expression["counter"]["packets"].as_u64())
-            .sum()
+        let tables = families.iter().map(|family| format!("{family} fan-250.0.0.0/8"));
+        tables.flat_map(|table| self.counters_of(&table, rule)).sum()
     }
 
     /// The dnsmasqs that run here, by id and command line.

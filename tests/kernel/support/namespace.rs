@@ -165,6 +165,24 @@ impl Namespace {
         self.exec(&format!("nft -j {question}")).ok().json_or_empty()["nftables"].clone()
     }
 
+    /// How many packets each counting rule of a table has met, in the order of its rules.
+    #[track_caller]
+    pub fn counters(&self, table: &str) -> Vec<u64> {
+        self.counters_of(table, "")
+    }
+
+    /// The same of the rules whose comment begins like this.
+    #[track_caller]
+    pub fn counters_of(&self, table: &str, comment: &str) -> Vec<u64> {
+        let listed = self.nft_json(&format!("list table {table}"));
+        let rules = listed.as_array().expect("objects").iter().filter_map(|o| o.get("rule"));
+        let meant = rules.filter(|rule| rule["comment"].as_str().unwrap_or_default().starts_with(comment));
+        let expressions = meant.flat_map(|rule| rule["expr"].as_array().expect("expressions"));
+        expressions
+            .filter_map(|expression| expression["counter"]["packets"].as_u64())
+            .collect()
+    }
+
     /// A sysctl under /proc/sys/net, or `None` where the kernel has no such thing.
     pub fn sysctl(&self, key: &str) -> Option<String> {
         let path = format!("/proc/sys/net/{key}");

@@ -23,6 +23,8 @@ umount -l /mnt
 touch /held
 exec sleep infinity </dev/null >/dev/null 2>&1";
 
+const ENVIRONMENT: &str = "env PATH=/usr/sbin:/usr/bin HOME=/root PODMAN_IGNORE_CGROUPSV1_WARNING=1";
+
 /// A host's own Debian.
 pub struct Root<'a> {
     host: &'a Host,
@@ -89,10 +91,13 @@ impl<'a> Root<'a> {
 
     /// The words that run in it what follows them.
     pub fn enter(&self) -> String {
-        format!(
-            "nsenter --mount=/proc/{}/ns/mnt env PATH=/usr/sbin:/usr/bin HOME=/root PODMAN_IGNORE_CGROUPSV1_WARNING=1",
-            self.holder.id()
-        )
+        format!("nsenter --mount=/proc/{}/ns/mnt {ENVIRONMENT}", self.holder.id())
+    }
+
+    /// The words that run what follows them among the processes of a daemon, which are known there by the numbers that it knows.
+    pub fn enter_to(daemon: &Child) -> String {
+        let namespaces = format!("/proc/{}/ns", daemon.id());
+        format!("nsenter --mount={namespaces}/mnt --pid={namespaces}/pid_for_children {ENVIRONMENT}")
     }
 
     /// Runs a command in it.

@@ -28,6 +28,21 @@ impl Namespace {
         }
     }
 
+    /// Sends one ping after something was put right. Whoever is still being asked for, in vain, is asked for anew: what is sent
+    /// meanwhile is lost when the third question has got no answer, though all is well by then (`neigh_timer_handler`,
+    /// net/core/neighbour.c at v6.12).
+    #[track_caller]
+    pub fn ping_again(&self, address: &str) -> Ping {
+        self.asks_anew();
+        self.ping(address)
+    }
+
+    /// Forgets whom it asks for and has not heard of yet.
+    #[track_caller]
+    pub fn asks_anew(&self) {
+        self.ip("neigh flush nud incomplete");
+    }
+
     /// Sends one ping that nobody answers; does not wait long for an answer that must not come.
     #[track_caller]
     pub fn ping_in_vain(&self, address: &str) -> Output {

@@ -15,6 +15,7 @@ pub fn cases() -> Vec<Case> {
         .each(named![
             what_somebody_took_away_comes_back,
             what_somebody_took_away_is_told,
+            containers_that_lost_their_bridge_are_told_of,
             an_underlay_that_goes_down_is_told_and_comes_back,
             traffic_of_another_fan_goes_on,
             what_it_did_not_hear_of_it_sees,
@@ -45,6 +46,28 @@ fn what_somebody_took_away_comes_back(encap: Encap) {
     }
     let lines = watcher.lines();
     assert!(!lines.iter().any(|line| line.contains("cannot")), "{lines:#?}");
+}
+
+fn containers_that_lost_their_bridge_are_told_of(encap: Encap) {
+    let (host, _lan) = two_fans(encap);
+    let containers = ["250.0.28.2", "250.0.28.3"].map(|address| host.container(address));
+    let mut watcher = Watcher::start(&host, CONFIG);
+    host.ip("link del fan-250-0-28");
+    let [one, other] = [containers[0].port(), containers[1].port()];
+    watcher.says(&[
+        FAN,
+        "followed: fan-250-0-28 is up",
+        &format!("to be put back: {one}, {other}, like: ip link set {one} master fan-250-0-28"),
+    ]);
+    // What was put back is no news, nor is it off again when something else comes back.
+    for port in [one, other] {
+        host.ip(&format!("link set {port} master fan-250-0-28"));
+    }
+    watcher.rests();
+    containers[0].ping("250.0.28.1").arrives();
+    host.ip("route del unreachable 250.0.0.0/8 metric 4278198272");
+    let line = watcher.says(&[FAN, "followed: fan-250-0-28 is up"]);
+    assert!(!line.contains("put back"), "{line}");
 }
 
 fn what_somebody_took_away_is_told(encap: Encap) {

@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
             an_mtu_is_told_and_followed,
             a_new_address_renumbers_a_fan_without_containers,
             containers_keep_a_bridge_from_being_renumbered_unless_told,
+            an_underlay_of_another_name_is_moved_to,
             no_container_is_lost_by_who_is_killed_while_renumbering,
         ])
         .once(named![an_address_that_is_written_out_cannot_be_followed,])
@@ -148,6 +149,24 @@ fn containers_keep_a_bridge_from_being_renumbered_unless_told(encap: Encap) {
     assert_eq!(bridge_of(&host, &container), "lan0");
     assert_eq!(port_settings(&host, &container), settings);
     assert_eq!(mtu(&host, "lan0"), 1500 - encap.overhead());
+}
+
+/// Nothing that is made of the old tables on the way needs the device that is gone.
+fn an_underlay_of_another_name_is_moved_to(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let fan = "underlay = \"172.30.0.0/16\"\nfollow = \"renumber\"";
+    write(&host, encap, &[("250.0.0.0/8", fan)]);
+    host.fanctl(&format!("up -a {CONFIG}")).ok();
+    let container = host.container("250.0.28.2");
+    host.ip(
+        "link set eth0 down\n link set eth0 name lan0\n addr flush dev lan0\n addr add 172.30.0.99/16 dev lan0\n \
+         link set lan0 up",
+    );
+    host.fanctl(&format!("reload {CONFIG}")).ok();
+    assert_eq!(bridge_of(&host, &container), "fan-250-0-99");
+    let again = host.fanctl(&format!("reload {CONFIG}")).ok();
+    assert!(again.stdout.contains("nothing to do"), "{again}");
 }
 
 /// Whatever call fails, the host is as it was; wherever it is killed, the next one ends on the bridge that is wanted.

@@ -1,0 +1,40 @@
+//! Three-valued logic: what is not understood may hold or not.
+
+/// Whether a rule, or what it asks, fits a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Truth {
+    Yes,
+    No,
+    Maybe,
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Truth {
+    /// Of the contrary.
+    pub fn not(self) -> Self {
+        match self {
+            Self::Yes => Self::No,
+            Self::No => Self::Yes,
+            Self::Maybe => Self::Maybe,
+        }
+    }
+
+    /// Of both.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Maybe,
+        }
+    }
+
+    /// Of any of several.
+    pub fn any(truths: impl Iterator<Item = Self>) -> Self {
+        truths.fold(Self::No, |one, other| one.not().and(other.not()).not())
+    }
+}
