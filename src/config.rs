@@ -46,8 +46,6 @@ pub struct Config {
     pub nat: bool,
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass.
     pub flowtable: bool,
-    /// Whether what carries the fan between hosts is known to connection tracking.
-    pub conntrack: bool,
     /// Whether it is kept as configured while the host changes.
     pub follow: Follow,
     /// False for an entry that is kept but not brought up (`off`).
@@ -70,7 +68,6 @@ impl Config {
             table: None,
             nat: true,
             flowtable: true,
-            conntrack: true,
             follow: Follow::No,
             enabled: true,
         }

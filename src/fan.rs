@@ -45,8 +45,6 @@ pub struct Fan {
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
     /// meaningless with VXLAN, whose packets are not routed, and then true.
     pub flowtable: bool,
-    /// Whether what carries the fan between hosts is known to connection tracking.
-    pub conntrack: bool,
     /// Whether configuration brought it up, rather than a person.
     pub auto: bool,
 }
@@ -76,7 +74,6 @@ impl Fan {
             table: config.table,
             nat: config.nat,
             flowtable: config.flowtable,
-            conntrack: config.conntrack,
             auto: false,
         })
     }
@@ -98,7 +95,6 @@ impl Fan {
             table: self.table,
             nat: self.nat,
             flowtable: self.flowtable,
-            conntrack: self.conntrack,
             ..Config::new(self.overlay(), underlay)
         }
     }
@@ -307,7 +303,6 @@ pub(crate) mod tests {
             table: Some(4_294_967_295),
             nat: false,
             flowtable: false,
-            conntrack: false,
             auto: true,
             bridge: "fifteen-letters".parse().unwrap(),
             device: "fifteen-letterz".parse().unwrap(),
@@ -347,14 +342,10 @@ pub(crate) mod tests {
             bridge: "br7".parse().unwrap(),
             nat: false,
             flowtable: false,
-            conntrack: false,
             auto: true,
             ..plain
         };
-        assert_eq!(
-            other.flags(),
-            "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable no-conntrack"
-        );
+        assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable");
     }
 
     #[test]

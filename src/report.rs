@@ -108,10 +108,6 @@ pub fn entry(entry: &Entry) -> Value {
 
 /// A fan with everything that is known of it.
 #[derive(Debug, Serialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a value of its own, and printed as one"
-)]
 pub struct Report {
     bridge: InterfaceName,
     overlay: String,
@@ -128,7 +124,6 @@ pub struct Report {
     host_reserve: u8,
     nat: bool,
     flowtable: Option<bool>,
-    conntrack: bool,
     table: u32,
     /// Of the bridge, in bytes.
     mtu: u32,
@@ -191,7 +186,6 @@ impl Report {
             host_reserve: fan.host_reserve,
             nat: fan.nat,
             flowtable: (!vxlan).then_some(fan.flowtable),
-            conntrack: fan.conntrack,
             table: fan.routing_table(),
             mtu: bridge.mtu,
             tunnel: fan.tunnel(),

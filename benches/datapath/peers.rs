@@ -43,7 +43,7 @@ const FAN_VXLAN: Need = Need::Link("vxlan", "probe type vxlan external vnifilter
 const STATIC_VXLAN: Need = Need::Link("vxlan", "probe type vxlan id 1 dstport 8472");
 
 /// All of them, in the order in which they are shown.
-pub const PEERS: [Peer; 12] = [
+pub const PEERS: [Peer; 10] = [
     Peer {
         name: "routing",
         title: "plain routing",
@@ -55,12 +55,6 @@ pub const PEERS: [Peer; 12] = [
         title: "fan, IPIP",
         need: FAN_IPIP,
         connect: fan::ipip,
-    },
-    Peer {
-        name: "fan-ipip-untracked",
-        title: "fan, IPIP, --no-conntrack",
-        need: FAN_IPIP,
-        connect: fan::ipip_untracked,
     },
     Peer {
         name: "static-ipip",
@@ -79,12 +73,6 @@ pub const PEERS: [Peer; 12] = [
         title: "fan, VXLAN",
         need: FAN_VXLAN,
         connect: fan::vxlan,
-    },
-    Peer {
-        name: "fan-vxlan-untracked",
-        title: "fan, VXLAN, --no-conntrack",
-        need: FAN_VXLAN,
-        connect: fan::vxlan_untracked,
     },
     Peer {
         name: "static-vxlan",

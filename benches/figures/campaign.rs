@@ -64,12 +64,10 @@ pub struct NotRun {
 pub const REFERENCE: &str = "routing";
 
 /// The fan and the static tunnels of the kernel that do the same on the wire.
-pub const TWINS: [(&str, &str); 6] = [
+pub const TWINS: [(&str, &str); 4] = [
     ("fan-ipip", "static-ipip"),
-    ("fan-ipip-untracked", "static-ipip"),
     ("fan-ipip", "static-ipip-nat"),
     ("fan-vxlan", "static-vxlan"),
-    ("fan-vxlan-untracked", "static-vxlan"),
     ("fan-vxlan", "static-vxlan-nat"),
 ];
 

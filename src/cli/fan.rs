@@ -62,7 +62,6 @@ impl PairArgs {
 
 /// What a fan is like where it is not a plain one.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct FanArgs {
     /// Give out the slice by DHCP (needs dnsmasq)
     #[arg(long)]
@@ -91,9 +90,6 @@ pub struct FanArgs {
     /// Ask the host's own rules about every packet between slices, and not only about the first ones of a connection (ipip)
     #[arg(long)]
     no_flowtable: bool,
-    /// Keep what carries the fan between hosts out of connection tracking; faster, see fanctl(8)
-    #[arg(long)]
-    no_conntrack: bool,
 }
 
 impl FanArgs {
@@ -111,7 +107,6 @@ impl FanArgs {
         config.table = self.table.or(config.table);
         config.nat &= !self.no_nat;
         config.flowtable &= !self.no_flowtable;
-        config.conntrack &= !self.no_conntrack;
         Ok(())
     }
 }
@@ -187,7 +182,7 @@ pub struct UpAllArgs {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "no_flowtable", "no_conntrack"]
+        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "no_flowtable"]
     )]
     all: bool,
     /// With -a: only fans whose underlay address is on this interface

@@ -41,7 +41,7 @@ pub enum Kind {
 }
 
 /// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 14] = [
+pub static KEYS: [Key; 13] = [
     Key {
         name: "overlay",
         kind: Kind::Text,
@@ -118,13 +118,6 @@ pub static KEYS: [Key; 14] = [
         values: "true or false",
         set: |config, text| flag("flowtable", text).map(|value| config.flowtable = value),
         get: |config| Some(config.flowtable.to_string()),
-    },
-    Key {
-        name: "conntrack",
-        kind: Kind::Switch,
-        values: "true or false",
-        set: |config, text| flag("conntrack", text).map(|value| config.conntrack = value),
-        get: |config| Some(config.conntrack.to_string()),
     },
     Key {
         name: "follow",

@@ -175,7 +175,6 @@ fn any_config() -> impl Strategy<Value = Config> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
-        any::<bool>(),
         1_u8..=254,
         any::<bool>(),
         prop::option::of("[a-z][a-z0-9._-]{0,10}"),
@@ -190,8 +189,8 @@ fn any_config() -> impl Strategy<Value = Config> {
         let overlay: Overlay = octet.to_string().parse().ok()?;
         let underlay: UnderlaySource = place.parse().ok()?;
         let mut config = Config::new(overlay, underlay);
-        let (dhcp, nat, flowtable, conntrack, enabled, host_reserve, vxlan, bridge) = options;
-        (config.dhcp, config.nat, config.conntrack) = (dhcp, nat, conntrack);
+        let (dhcp, nat, flowtable, enabled, host_reserve, vxlan, bridge) = options;
+        (config.dhcp, config.nat) = (dhcp, nat);
         (config.enabled, config.host_reserve) = (enabled, host_reserve);
         (config.mtu, config.port, config.table, config.follow) = numbers;
         if vxlan {
@@ -222,7 +221,7 @@ fn line(config: &Config, later: bool) -> String {
         (name @ ("host-reserve" | "bridge"), false) => format!(" {name} {value}"),
         ("dhcp", true) => " --dhcp".to_string(),
         ("enabled", true) => " --disable".to_string(),
-        (name @ ("nat" | "flowtable" | "conntrack"), _) => format!(" --no-{name}"),
+        (name @ ("nat" | "flowtable"), _) => format!(" --no-{name}"),
         ("follow", _) => format!(" --follow={value}").replace("=true", ""),
         (name, true) => format!(" --{name}={value}"),
         (name, false) => format!(" --{name} {value}"),
@@ -273,7 +272,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "encap" => "vxlan",
             "bridge" => "fan0",
             "dhcp" => "true",
-            "nat" | "flowtable" | "conntrack" | "enabled" => "false",
+            "nat" | "flowtable" | "enabled" => "false",
             "follow" => "renumber",
             _ => "200",
         };

@@ -28,8 +28,6 @@ enum Kind {
     ToHost(Ipv4Addr),
     /// Who has which address, where the bridge and the tunnel are one network.
     Arp,
-    /// Errors about what is wrapped, where they are not tracked.
-    Errors,
     /// From containers that ask for an address.
     Dhcp,
 }
@@ -146,11 +144,7 @@ impl Culprit {
             blame.base, blame.backend, blame.family, blame.table
         );
         let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(fan));
-        // Errors are missed only where a path is narrower than the underlay, and all hosts but some are reached.
-        let is_failure = self
-            .certain
-            .iter()
-            .any(|kind| *kind != Kind::Errors && kind.general().is_none());
+        let is_failure = self.certain.iter().any(|kind| kind.general().is_none());
         let drops = if is_failure || self.certain == self.kinds {
             "drops"
         } else {
@@ -194,7 +188,6 @@ impl Kind {
             Self::FromHost(host) => format!("what host {host} sends ({wrapped})"),
             Self::ToHost(host) => format!("what goes to host {host} ({wrapped})"),
             Self::Arp => "what asks who has an address (ARP)".to_string(),
-            Self::Errors => "what routers say of packets too large for a path (ICMP)".to_string(),
             Self::Dhcp => "what asks for an address (DHCP)".to_string(),
         }
     }
@@ -232,7 +225,6 @@ impl Kind {
                         format!("ip daddr {hosts} udp dport {}", fan.port)
                     }
                     (Self::Arp, _) => return all_of([from, to].map(|way| insert(format!("ether type arp {way}")))),
-                    (Self::Errors, _) => format!("ip daddr {} icmp type destination-unreachable", fan.host),
                     (Self::Dhcp, _) => format!("{from} udp dport {BOOTPS}"),
                 };
                 insert(rule)
@@ -251,7 +243,6 @@ impl Kind {
                     }
                     // The older tables see nothing of ARP.
                     (Self::Arp, _) => String::new(),
-                    (Self::Errors, _) => format!("-d {} -p icmp --icmp-type destination-unreachable", fan.host),
                     (Self::Dhcp, _) => format!("-i {bridge} -p udp --dport {BOOTPS}"),
                 };
                 format!("iptables-legacy -t {} -I {} {rule} -j ACCEPT", blame.table, blame.base)

@@ -47,19 +47,8 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         Encapsulation::Vxlan => format!("udp dport {}", fan.port),
     };
     let wrapped = format!("{carrier} ip daddr {underlay} goto wrapped");
-    let mut guard = Vec::new();
-    if !fan.conntrack {
-        let host = fan.host;
-        guard.push((
-            "wrapped for us",
-            format!("{carrier} ip daddr {host} notrack goto wrapped"),
-        ));
-    }
-    guard.push(("wrapped for a host", wrapped.clone()));
+    let mut guard = vec![("wrapped for a host", wrapped.clone())];
     guard.extend(from_the_fan(fan));
-    if !fan.conntrack {
-        guard.push(("errors about it", errors(fan)));
-    }
     guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
     if fan.nat {
         guard.push(("foreign packets", format!("ip daddr {overlay} counter drop")));
@@ -79,11 +68,6 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
             ("wrapped by another", "fib saddr . iif oif 0 counter drop".into()),
         ],
     );
-    if !fan.conntrack {
-        let rule = format!("{carrier} ip saddr {} ip daddr {underlay} notrack", fan.host);
-        let hook = "type filter hook output priority -300; policy accept;";
-        chain(&mut script, "untracked", hook, &[("wrapped by us", rule)]);
-    }
     if !fan.nat {
         let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
         let mut answers = from_the_fan(fan);
@@ -144,25 +128,6 @@ fn from_namesake(names: &str) -> String {
 fn list(fan: &Fan) -> String {
     let quoted = devices(fan).map(|device| format!("\"{device}\""));
     quoted.collect::<Vec<_>>().join(", ")
-}
-
-/// Has errors about what this host has wrapped not tracked, and no others: one about a conversation that is masqueraded must
-/// be. Each quotes its header and 8 bytes more, behind 8 of its own (RFC 792): in bits, the protocol at 136, the source at 160,
-/// the destination at 192, and the port of UDP, the header having no options, at 240.
-fn errors(fan: &Fan) -> String {
-    let quoted = match fan.encapsulation {
-        Encapsulation::Ipip => "@th,136,8 4".to_string(),
-        Encapsulation::Vxlan => format!("@th,136,8 17 @th,240,16 {}", fan.port),
-    };
-    let underlay = fan.mapping.underlay().network();
-    let prefix = underlay.prefix();
-    let network = u32::from(underlay.network()) >> (32 - prefix);
-    format!(
-        "ip daddr {} icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} {quoted} @th,160,32 {:#x} \
-         @th,192,{prefix} {network:#x} notrack",
-        fan.host,
-        u32::from(fan.host)
-    )
 }
 
 /// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,

@@ -242,10 +242,6 @@ mod tests {
                 flowtable: false,
                 ..announced()
             },
-            Fan {
-                conntrack: false,
-                ..announced()
-            },
         ];
         for other in others {
             assert_ne!(ruleset(&other), ours);

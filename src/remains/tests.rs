@@ -70,7 +70,6 @@ fn fans_of_all_kinds() -> [Fan; 4] {
     };
     let asked = Fan {
         flowtable: false,
-        conntrack: false,
         ..plain.clone()
     };
     [plain, vxlan, full, asked]

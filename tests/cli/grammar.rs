@@ -41,9 +41,9 @@ fn all_ways_to_write_a_fan_mean_the_same() {
             "250 172.30.0.28 dhcp --dhcp host-reserve 4 --host-reserve 4 bridge fan0 --bridge fan0",
         ],
         &[
-            "250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat --no-conntrack",
-            "250 eth0 --encap=vxlan --no-nat -- --mtu=1400 --port 4789 --table=99 --no-conntrack",
-            "-- 250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat --no-conntrack",
+            "250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat",
+            "250 eth0 --encap=vxlan --no-nat -- --mtu=1400 --port 4789 --table=99",
+            "-- 250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat",
         ],
         &[
             "250 default/16 off",
@@ -60,9 +60,8 @@ fn all_ways_to_write_a_fan_mean_the_same() {
 #[test]
 fn each_word_and_option_is_heard() {
     let plain = asked("250 eth0/16");
-    assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.conntrack && plain.enabled);
+    assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.enabled);
     assert!(!asked("250 eth0/16 --no-flowtable").flowtable);
-    assert!(!asked("250 eth0/16 --no-conntrack").conntrack);
     assert_eq!((plain.host_reserve, plain.port), (1, None));
     assert_eq!((plain.mtu, plain.table, &plain.bridge), (None, None, &None));
     assert_eq!(plain.encapsulation.as_str(), "ipip");

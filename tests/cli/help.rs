@@ -57,7 +57,6 @@ fn up_tells_its_words_options_and_forms() {
             "--table <N>",
             "--no-nat",
             "--no-flowtable",
-            "--no-conntrack",
             "--dry-run",
             "--json",
             "-v, --verbose",

@@ -233,7 +233,6 @@ fn candidates() -> BTreeSet<(String, bool)> {
         "no-dhcp",
         "no-nat",
         "no-flowtable",
-        "no-conntrack",
         "debug",
     ]);
     let words = names.flat_map(|name| [name.to_string(), format!("--{name}")]);

@@ -26,7 +26,6 @@ pub fn cases() -> Vec<Case> {
             a_vpn_that_takes_packets_keeps_its_rule,
             firewalls_of_others_are_named_and_mended,
             firewalls_in_odd_words_are_named_and_mended,
-            errors_that_an_untracked_fan_misses_are_named_and_mended,
             an_underlay_that_changed_is_named_and_mended,
             containers_that_do_not_fit_are_named_and_mended,
             containers_that_take_less_are_named_and_mended,
@@ -225,32 +224,6 @@ fn firewalls_of_others_are_named_and_mended(encap: Encap) {
 
 fn firewalls_in_odd_words_are_named_and_mended(encap: Encap) {
     treat(&patients(encap), encap, table::odd_firewalls());
-}
-
-fn errors_that_an_untracked_fan_misses_are_named_and_mended(encap: Encap) {
-    let pair = patients(encap);
-    let untracked = || {
-        let words = format!("up 250.0.0.0/8 eth0/16 {} --no-conntrack", encap.words());
-        pair.a.fanctl(&words).ok();
-    };
-    untracked();
-    assert_well(&pair.a, "");
-    for row in table::errors() {
-        // Each ends with a fan that is tracked.
-        untracked();
-        treat(&pair, encap, vec![row]);
-    }
-    // What carries one fan carries the other.
-    untracked();
-    pair.a.fanctl(&format!("up 251.0.0.0/8 eth0/16 {}", encap.words())).ok();
-    let states = "nft add table inet states; nft 'add chain inet states in { type filter hook input priority 0; policy drop; }'; \
-                  nft add rule inet states in ct state new,established,related accept";
-    pair.a.sh(states).ok();
-    Lost::Containers.assert_lost(&pair);
-    diagnose(&pair.a, "251.0.0.0/8", "failed", "firewall");
-    pair.a.up(encap);
-    Lost::Containers.assert_flows(&pair);
-    assert_well(&pair.a, "251.0.0.0/8");
 }
 
 fn the_older_iptables_is_seen_and_mended(encap: Encap) {

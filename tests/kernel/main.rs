@@ -14,7 +14,6 @@ mod support;
 mod cni;
 mod concurrent;
 mod configured;
-mod conntrack;
 mod converge;
 mod dhcp;
 mod docker;
@@ -66,7 +65,6 @@ fn main() -> ExitCode {
         concurrent::cases,
         configured::cases,
         configured::files::cases,
-        conntrack::cases,
         converge::cases,
         dhcp::cases,
         docker::cases,

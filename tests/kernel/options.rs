@@ -133,7 +133,7 @@ fn options_change_in_place(encap: Encap) {
     let devices: Vec<Value> = [index("fan-250-0-28"), index(encap.tunnel())].into();
     let plain = pair.a.dump();
     let no_flowtable = (encap == Encap::Ipip).then_some("--no-flowtable");
-    for change in ["--no-nat", "--no-conntrack", "--mtu 1400", "--table 100"]
+    for change in ["--no-nat", "--mtu 1400", "--table 100"]
         .into_iter()
         .chain(no_flowtable)
     {

@@ -163,10 +163,7 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
 fn a_bridge_that_lost_its_label_gets_it_back(encap: Encap) {
     let configured = Configured::new();
     let host = &configured.host;
-    for options in [
-        "",
-        "host-reserve 3 --dhcp --no-nat --no-conntrack --mtu 1400 --table 77",
-    ] {
+    for options in ["", "host-reserve 3 --dhcp --no-nat --mtu 1400 --table 77"] {
         let up = format!("up 250.0.0.0/8 eth0/16 {} {options}", encap.words());
         host.fanctl(&up).ok();
         let whole = host.dump();

@@ -11,15 +11,6 @@ pub fn vxlan(site: Site) -> Connected {
     up(site, Encap::Vxlan, "")
 }
 
-/// What carries it not tracked, as it is with the static tunnels alone.
-pub fn ipip_untracked(site: Site) -> Connected {
-    up(site, Encap::Ipip, "--no-conntrack")
-}
-
-pub fn vxlan_untracked(site: Site) -> Connected {
-    up(site, Encap::Vxlan, "--no-conntrack")
-}
-
 /// With more options.
 pub fn up(site: Site, encap: Encap, options: &str) -> Connected {
     let containers = site.sides().map(|side| {

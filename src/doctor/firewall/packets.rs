@@ -10,7 +10,6 @@ use crate::name::InterfaceName;
 use crate::netfilter::{Packet, State};
 
 /// The protocol numbers (IANA).
-const ICMP: u8 = 1;
 const IPIP: u8 = 4;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -103,15 +102,8 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
     all
 }
 
-/// Whether what carries a fan is tracked: not if any fan that is wrapped alike asks for that.
-fn is_tracked(fan: &Fan, facts: Facts) -> bool {
-    let carrier = |fan: &Fan| (fan.host, fan.encapsulation, fan.port);
-    crate::object::fans(facts.owned).all(|other| other.conntrack || carrier(other) != carrier(fan))
-}
-
 /// What travels between hosts, and what asks for an address.
 fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
-    let is_tracked = is_tracked(fan, facts);
     let (protocol, port) = match fan.encapsulation {
         Encapsulation::Ipip => (IPIP, None),
         Encapsulation::Vxlan => (UDP, Some(fan.port)),
@@ -129,7 +121,7 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
         is_local: true,
         protocol,
         port,
-        state: if is_tracked { State::New } else { State::Untracked },
+        state: State::New,
     };
     let outgoing = Packet {
         incoming: None,
@@ -159,15 +151,6 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
         };
         all.push((Kind::FromHost(known), entering(&from)));
         all.push((Kind::ToHost(known), leaving(&to)));
-    }
-    if !is_tracked {
-        // Any router of the underlay may say it; the peer's address stands for it.
-        let error = Packet {
-            protocol: ICMP,
-            port: None,
-            ..incoming.clone()
-        };
-        all.push((Kind::Errors, entering(&error)));
     }
     if fan.dhcp {
         let asking = Packet {

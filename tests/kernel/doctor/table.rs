@@ -373,29 +373,6 @@ pub fn odd_firewalls() -> Vec<Row> {
     ]
 }
 
-/// Of a fan that is not tracked.
-pub fn errors() -> Vec<Row> {
-    let strict = "nft add table inet strict; nft 'add chain inet strict in { type filter hook input priority 0; policy drop; }'; \
-                  nft add rule inet strict in ct state established,related accept; nft add rule inet strict in ip protocol '{ \
-                  4, 17 }' accept";
-    let perhaps = "nft add table inet strict; nft 'add chain inet strict in { type filter hook input priority 0; policy drop; }'; \
-                   nft add rule inet strict in ct state established,related accept; nft add rule inet strict in ip protocol '{ \
-                   4, 17 }' meta length '<' 70000 accept";
-    let early = "nft add table netdev early; nft 'add chain netdev early in { type filter hook ingress device eth0 priority 0; \
-                 }'; nft add rule netdev early in icmp type destination-unreachable drop";
-    vec![
-        row("firewall", Lost::Nothing, strict)
-            .warned()
-            .then("nft delete table inet strict"),
-        row("firewall", Lost::Nothing, perhaps)
-            .warned()
-            .then("nft delete table inet strict"),
-        row("firewall", Lost::Nothing, early)
-            .warned()
-            .then("nft delete table netdev early"),
-    ]
-}
-
 pub fn legacy() -> Vec<Row> {
     use Lost::{Containers, World};
     vec![
