@@ -9,7 +9,7 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`mapping`] | the arithmetic, both ways |
-//! | [`name`], [`encap`], [`digest`] | interface names, the two encapsulations, short names for long texts |
+//! | [`name`], [`encap`], [`digest`], [`excerpt`] | interface names, the two encapsulations, short names for long texts, pieces of texts from outside |
 //! | [`bpf`], [`program`] | an assembler; the mapping as instructions |
 //! | [`config`], [`configuration`] | one fan as asked for; all that the administrator wrote down, in three grammars |
 //! | [`fan`] | a fan with nothing left open, and its label in the kernel |
@@ -52,6 +52,7 @@ pub mod digest;
 pub mod doctor;
 pub mod encap;
 pub mod error;
+pub mod excerpt;
 pub mod export;
 pub mod fan;
 pub mod firewall;

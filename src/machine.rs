@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod dnsmasq;
 mod examine;
+pub mod file;
 pub mod filter;
 mod held;
 pub mod link;
@@ -24,6 +25,7 @@ pub mod privilege;
 pub mod probe;
 mod process;
 pub mod route;
+pub mod socket;
 pub mod surroundings;
 pub mod sysctl;
 pub mod tool;

@@ -80,7 +80,10 @@ fn create(object: &Object) -> Vec<String> {
         Object::Accept(accept) => accept.insertion().map(|line| format!("nft '{line}'")).collect(),
         Object::Up(_, link) => vec![format!("ip link set {link} up")],
         Object::Route(route) => vec![format!("ip route add {}", self::route(route))],
-        Object::Dhcp(dhcp) => vec![format!("dnsmasq {}", dhcp.arguments.join(" "))],
+        Object::Dhcp(dhcp) => {
+            let line = |arguments: &Vec<String>| format!("dnsmasq {}", arguments.join(" "));
+            dhcp.arguments.iter().map(line).collect()
+        }
     }
 }
 
@@ -129,10 +132,10 @@ fn delete(object: &Object) -> String {
         Object::Accept(accept) => delete_rule(accept),
         Object::Up(_, link) => format!("ip link set {link} down"),
         Object::Route(route) => format!("ip route delete {}", self::route(route)),
-        // Only in this network namespace, only the one of this bridge, and not a shell that has this line.
+        // Only in these namespaces, only the one of this bridge, and not a shell that has this line.
         Object::Dhcp(dhcp) => {
             format!(
-                "pkill --ns $$ --nslist net -f '[d]nsmasq .*--interface={} '",
+                "pkill --ns $$ --nslist net,user -f '[d]nsmasq .*--interface={} '",
                 dhcp.bridge
             )
         }

@@ -36,7 +36,9 @@ impl Machine {
             self.filters(&links, &mut objects, &mut host)?;
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
             host.dnsmasq = tool::find("dnsmasq").is_some();
-            objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
+            let servers = dnsmasq::observe()?;
+            let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();
+            objects.extend(servers);
             if host.privileged {
                 let firewall = nft::observe(&fans(&objects))?;
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
@@ -179,6 +181,21 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// A server that was found, as an object. One that does not serve is none that was started as it should be.
+fn recognise(server: &dnsmasq::Server, objects: &[Object]) -> Object {
+    let bridges = objects.iter().filter_map(|object| match object {
+        Object::Bridge(bridge) => Some(bridge),
+        _ => None,
+    });
+    let arguments: &[String] = if server.serves { &server.arguments } else { &[] };
+    Object::Dhcp(desire::recognise_dhcp(
+        server.overlay,
+        &server.bridge,
+        arguments,
+        bridges,
+    ))
 }
 
 /// The fans that are up, by their bridges.

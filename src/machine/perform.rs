@@ -145,7 +145,7 @@ impl Machine {
             Object::Dhcp(dhcp) => {
                 for server in dnsmasq::observe()?
                     .iter()
-                    .filter(|server| server.dhcp.bridge == dhcp.bridge)
+                    .filter(|server| server.bridge == dhcp.bridge)
                 {
                     privilege::raised(&[Capability::CAP_KILL], || dnsmasq::stop(server))?;
                 }
