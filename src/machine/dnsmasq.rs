@@ -137,7 +137,9 @@ fn holders(gateway: Ipv4Addr) -> Vec<String> {
 fn writable(directory: &Path, file: &Path) -> Result<(), String> {
     let metadata = |path: &Path| match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => found.map(Some).map_err(|error| format!("'{}': {error}", path.display())),
+        found => found
+            .map(Some)
+            .map_err(|error| format!("'{}': {error}", path.display())),
     };
     if let Some(found) = metadata(directory)? {
         keeps(directory, &found, found.is_dir().then_some("directory"))?;
@@ -166,7 +168,9 @@ fn keeps(path: &Path, found: &Metadata, kind: Option<&str>) -> Result<(), String
         ));
     }
     if found.mode() & OTHERS != 0 {
-        return Err(format!("{kind} '{name}' may be written by everybody; first: chmod o-w {name}"));
+        return Err(format!(
+            "{kind} '{name}' may be written by everybody; first: chmod o-w {name}"
+        ));
     }
     Ok(())
 }
@@ -197,7 +201,10 @@ mod tests {
         let meant = |words: &str| meant(&words.split(' ').map(str::to_string).collect::<Vec<_>>());
         let file = "--dhcp-leasefile=/var/lib/fan/250.0.0.0-8_250.0.28.0-24.leases";
         let (overlay, bridge) = meant(&format!("--port=0 {file} --interface=fan-x")).expect("a fan's");
-        assert_eq!((overlay.to_string().as_str(), bridge.as_str()), ("250.0.0.0/8", "fan-x"));
+        assert_eq!(
+            (overlay.to_string().as_str(), bridge.as_str()),
+            ("250.0.0.0/8", "fan-x")
+        );
         assert!(meant(file).is_none());
         assert!(meant("--dhcp-leasefile=/var/lib/misc/dnsmasq.leases --interface=fan-x").is_none());
         assert!(meant(&format!("{file} --interface=fan/x")).is_none());

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use caps::Capability;
 
+use super::file::{self, FILE_LIMIT, KERNEL_LIMIT};
 use super::{Error, Machine, bpf, link, neighbour, netfilter, offload, peer, privilege, process, surroundings, tool};
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
 use crate::host::{Flow, Host};
@@ -33,7 +34,7 @@ impl Machine {
             rules: surroundings::rules(&self.netlink)?,
             managers: managers()?,
             offloads: offload::observe(fans(owned)),
-            bad_checksums: fs::read_to_string("/proc/net/snmp")
+            bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
                 .ok()
                 .and_then(|snmp| offload::bad_checksums(&snmp))
                 .unwrap_or_default(),
@@ -72,7 +73,7 @@ impl Machine {
 }
 
 fn number(setting: &str) -> Option<i64> {
-    let text = fs::read_to_string(format!("/proc/sys/{setting}")).ok()?;
+    let text = file::read_text(format!("/proc/sys/{setting}"), KERNEL_LIMIT).ok()?;
     text.trim().parse().ok()
 }
 
@@ -89,9 +90,9 @@ fn settings(host: &Host) -> BTreeMap<String, Settings> {
 }
 
 fn kernel(host: &Host) -> Kernel {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = file::read_text("/proc/sys/kernel/osrelease", KERNEL_LIMIT).unwrap_or_default();
     let release = release.trim().to_string();
-    let modules = |list: &str| fs::read_to_string(format!("/lib/modules/{release}/{list}")).ok();
+    let modules = |list: &str| file::read_text(format!("/lib/modules/{release}/{list}"), KERNEL_LIMIT).ok();
     let known = modules("modules.dep").map(|text| text + &modules("modules.builtin").unwrap_or_default());
     let has = |module: &str| {
         let is_loaded = Path::new("/sys/module").join(module).exists();
@@ -170,9 +171,12 @@ fn managers() -> Result<Vec<Manager>, Error> {
 
 /// Whether a file, or one in a directory, has one of these words.
 fn says(place: &Path, words: &[&str]) -> bool {
-    if let Ok(entries) = fs::read_dir(place) {
-        return entries.flatten().any(|entry| says(&entry.path(), words));
+    let says = |file: &Path| {
+        let text = file::read_text(file, FILE_LIMIT).unwrap_or_default();
+        words.iter().any(|word| text.contains(word))
+    };
+    match fs::read_dir(place) {
+        Ok(entries) => entries.flatten().any(|entry| says(&entry.path())),
+        Err(_) => says(place),
     }
-    let text = fs::read_to_string(place).unwrap_or_default();
-    words.iter().any(|word| text.contains(word))
 }

@@ -29,10 +29,7 @@ impl Found {
     /// # Errors
     /// When there is none, or it is no regular file. The null device is taken for an empty one.
     pub fn new(path: &Path) -> io::Result<Self> {
-        let place = File::options()
-            .read(true)
-            .custom_flags(O_PATH | O_CLOEXEC)
-            .open(path)?;
+        let place = File::options().read(true).custom_flags(O_PATH | O_CLOEXEC).open(path)?;
         let metadata = place.metadata()?;
         let kind = metadata.file_type();
         let what = match () {
@@ -150,7 +147,10 @@ mod tests {
         );
         assert_eq!(read("/dev/null", 4).unwrap(), b"");
         assert!(read("/", 4).unwrap_err().to_string().contains("directory"));
-        assert!(!read("/proc/self/stat", KERNEL_LIMIT).unwrap().is_empty(), "its size is 0");
+        assert!(
+            !read("/proc/self/stat", KERNEL_LIMIT).unwrap().is_empty(),
+            "its size is 0"
+        );
         assert!(read("/proc/self/stat", 4).is_err());
     }
 }

@@ -168,7 +168,12 @@ fn sockets(pid: i32) -> impl Iterator<Item = u64> {
     let entries = fs::read_dir(directory(pid).join("fd")).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
-        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        target
+            .to_str()?
+            .strip_prefix("socket:[")?
+            .strip_suffix(']')?
+            .parse()
+            .ok()
     })
 }
 
@@ -191,11 +196,15 @@ mod tests {
 
     #[test]
     fn only_who_may_configure_the_network_counts() {
-        let status = |caps: &str| format!("Name:\tdnsmasq\nUid:\t0\t0\t0\t0\nCapInh:\tffffffffffffffff\n{caps}\nCapBnd:\tff\n");
+        let status =
+            |caps: &str| format!("Name:\tdnsmasq\nUid:\t0\t0\t0\t0\nCapInh:\tffffffffffffffff\n{caps}\nCapBnd:\tff\n");
         assert!(may_configure(&status("CapPrm:\t0000000000003400")), "dnsmasq's own");
         assert!(may_configure(&status("CapPrm:\t000001ffffffffff")));
         assert!(!may_configure(&status("CapPrm:\t0000000000000000")));
-        assert!(!may_configure(&status("CapPrm:\t00000000a80425fb")), "a container's of Docker");
+        assert!(
+            !may_configure(&status("CapPrm:\t00000000a80425fb")),
+            "a container's of Docker"
+        );
         assert!(!may_configure(&status("CapPrm:\tmuch")));
         assert!(!may_configure(""));
     }

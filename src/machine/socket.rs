@@ -85,8 +85,16 @@ mod tests {
             Some(39694)
         );
         assert_eq!(inode(&line("00000000:0044", nobody), gateway, 67), None, "another port");
-        assert_eq!(inode(&line("0100007F:0035", nobody), gateway, 53), None, "another address");
-        assert_eq!(inode(&line("00000000:0043", "0100007F:0044"), gateway, 67), None, "connected");
+        assert_eq!(
+            inode(&line("0100007F:0035", nobody), gateway, 53),
+            None,
+            "another address"
+        );
+        assert_eq!(
+            inode(&line("00000000:0043", "0100007F:0044"), gateway, 67),
+            None,
+            "connected"
+        );
         assert_eq!(inode("  sl  local_address rem_address   st", gateway, 67), None);
     }
 }
