@@ -8,7 +8,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY, Output};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("refusals")
         .only_ipip_in_tier_3()
         .each(named![
