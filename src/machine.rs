@@ -24,6 +24,7 @@ pub mod privilege;
 pub mod probe;
 mod process;
 pub mod route;
+pub mod socket;
 pub mod surroundings;
 pub mod sysctl;
 pub mod tool;
