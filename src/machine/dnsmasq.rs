@@ -13,7 +13,7 @@ use nix::poll::PollTimeout;
 use rustix::process::Signal;
 
 use super::process::{self, Process};
-use super::socket::{self, Transport};
+use super::socket::{Holder, Sockets, Transport};
 use super::tool;
 use crate::desire::{LEASE_DIRECTORY, lease_file_overlay};
 use crate::mapping::Overlay;
@@ -57,15 +57,13 @@ pub fn observe() -> io::Result<Vec<Server>> {
         return Ok(Vec::new());
     }
     let programs = tool::places(PROGRAM);
-    // Its socket waits at every address of its bridge.
-    let sockets = socket::at(Transport::Udp, Ipv4Addr::UNSPECIFIED, DHCP_PORT);
+    let sockets = Sockets::on(Transport::Udp, DHCP_PORT, None)?;
     let servers = processes.into_iter().filter_map(|process| {
         if !process.runs_one_of(&programs) {
             return None;
         }
-        let arguments = process.arguments().ok()?;
-        let (overlay, bridge) = meant(&arguments)?;
-        let serves = process.has_socket(&sockets);
+        let (overlay, bridge, arguments) = decode(&process.command_line().ok()?)?;
+        let serves = u32::try_from(process.pid.as_raw()).is_ok_and(|pid| sockets.are_held_by(pid));
         // What was read is of the process that is held.
         process.is_alive().then_some(Server {
             process,
@@ -78,11 +76,15 @@ pub fn observe() -> io::Result<Vec<Server>> {
     Ok(servers.collect())
 }
 
-/// The overlay and the bridge of a server with these arguments, if it is a fan's.
-fn meant(arguments: &[String]) -> Option<(Overlay, InterfaceName)> {
+/// Overlay, bridge and arguments of the server that a command line as in /proc/PID/cmdline starts, if it is a fan's.
+#[must_use]
+pub fn decode(line: &[u8]) -> Option<(Overlay, InterfaceName, Vec<String>)> {
+    let words = line.split(|byte| *byte == 0).skip(1).filter(|word| !word.is_empty());
+    let arguments: Vec<String> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     let value = |option: &str| arguments.iter().find_map(|argument| argument.strip_prefix(option));
     let overlay = lease_file_overlay(value("--dhcp-leasefile=")?)?;
-    Some((overlay, value("--interface=")?.parse().ok()?))
+    let bridge = value("--interface=")?.parse().ok()?;
+    Some((overlay, bridge, arguments))
 }
 
 /// Starts a server, which goes to the background once it serves.
@@ -126,8 +128,13 @@ fn holders(gateway: Ipv4Addr) -> Vec<String> {
         ("TCP port 53", Transport::Tcp, DNS_PORT),
     ];
     let holder = |(name, transport, port)| {
-        let holders = socket::holders(&socket::at(transport, gateway, port))?;
-        Some(format!("{name} is held by {holders}"))
+        /// More would not fit a line.
+        const MOST: usize = 3;
+        let sockets = Sockets::on(transport, port, Some(gateway)).ok()?;
+        let holders = sockets.holders().ok().filter(|holders| !holders.is_empty())?;
+        let named: Vec<String> = holders.iter().take(MOST).map(Holder::to_string).collect();
+        let more = if holders.len() > MOST { " and others" } else { "" };
+        Some(format!("{name} is held by {}{more}", named.join(", ")))
     };
     ports.into_iter().filter_map(holder).collect()
 }
@@ -198,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_fans_server_is_known_by_its_lease_file_and_its_bridge() {
-        let meant = |words: &str| meant(&words.split(' ').map(str::to_string).collect::<Vec<_>>());
+        let meant = |words: &str| decode(format!("dnsmasq {words} ").replace(' ', "\0").as_bytes());
         let file = "--dhcp-leasefile=/var/lib/fan/250.0.0.0-8_250.0.28.0-24.leases";
-        let (overlay, bridge) = meant(&format!("--port=0 {file} --interface=fan-x")).expect("a fan's");
+        let (overlay, bridge, _) = meant(&format!("--port=0 {file} --interface=fan-x")).expect("a fan's");
         assert_eq!(
             (overlay.to_string().as_str(), bridge.as_str()),
             ("250.0.0.0/8", "fan-x")

@@ -4,7 +4,6 @@
 //! our user namespace, and the capability to configure this network. Of another nothing is read that its user can make us
 //! wait for (/proc/PID/cmdline is that process's memory, which may be backed by a file system of that user).
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -55,7 +54,7 @@ impl Namespaces {
 /// # Errors
 /// When /proc cannot be read.
 pub fn named(names: &[&str]) -> io::Result<Vec<Process>> {
-    let ours = Namespaces::of(Path::new("/proc/self"))?;
+    let ours = Namespaces::of(Path::new("/proc/thread-self"))?;
     Ok(numbers()?.filter_map(|pid| look(pid, names, &ours)).collect())
 }
 
@@ -129,20 +128,12 @@ impl Process {
         programs.iter().any(|one| one == program)
     }
 
-    /// Its arguments, the program's name not included.
+    /// Its command line, each word with a zero byte behind it.
     ///
     /// # Errors
-    /// When they cannot be read, or are too long for any that we start.
-    pub fn arguments(&self) -> io::Result<Vec<String>> {
-        let line = file::read(directory(self.pid.as_raw()).join("cmdline"), COMMAND_LIMIT)?;
-        let words = line.split(|byte| *byte == 0).skip(1).filter(|word| !word.is_empty());
-        Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
-    }
-
-    /// Whether it has one of these sockets, by their inodes.
-    #[must_use]
-    pub fn has_socket(&self, inodes: &BTreeSet<u64>) -> bool {
-        sockets(self.pid.as_raw()).any(|inode| inodes.contains(&inode))
+    /// When it cannot be read, or is too long for any that we start.
+    pub fn command_line(&self) -> io::Result<Vec<u8>> {
+        file::read(directory(self.pid.as_raw()).join("cmdline"), COMMAND_LIMIT)
     }
 
     /// Signals it, and none that has its number after it.
@@ -161,33 +152,6 @@ impl Process {
     pub fn into_handle(self) -> OwnedFd {
         self.handle
     }
-}
-
-/// The inodes of a process's sockets.
-fn sockets(pid: i32) -> impl Iterator<Item = u64> {
-    let entries = fs::read_dir(directory(pid).join("fd")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        target
-            .to_str()?
-            .strip_prefix("socket:[")?
-            .strip_suffix(']')?
-            .parse()
-            .ok()
-    })
-}
-
-/// Number and name of each process, of any user, that has one of these sockets. Names are as their users chose them.
-#[must_use]
-pub fn holders(inodes: &BTreeSet<u64>) -> Vec<(i32, String)> {
-    if inodes.is_empty() {
-        return Vec::new();
-    }
-    let all = numbers().into_iter().flatten();
-    let holders = all.filter(|pid| sockets(*pid).any(|inode| inodes.contains(&inode)));
-    holders
-        .map(|pid| (pid, comm(pid).unwrap_or_else(|| "?".to_string())))
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,14 +1,50 @@
-//! Who has a port of this network namespace: sockets by /proc/net, and the processes that hold them.
+//! Which processes hold a port.
+//!
+//! The kernel lists the sockets of the calling thread's network namespace in /proc/thread-self/net/udp, udp6 and so on (proc(5)).
+//! The processes that have one open are found by their descriptors in /proc/PID/fdinfo. Those of other users take
+//! `CAP_SYS_PTRACE` (`proc_fdinfo_permission`, fs/proc/fd.c at v6.12), while /proc/PID/fd takes `CAP_DAC_READ_SEARCH` too,
+//! which this program gives up.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 
-use super::process;
-use crate::excerpt::excerpt;
+/// A process that holds a socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Its number in the process table.
+    pub pid: u32,
+    /// The name of its program (`comm` in proc(5), at most 15 bytes), which the process itself chooses: escaped.
+    pub program: String,
+}
 
-/// Lists of sockets that a port of IPv4 may stand in.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ('{}')", self.pid, self.program)
+    }
+}
+
+/// The process that holds a UDP port of this network namespace; the one with the lowest number where there are several. None
+/// where no process is known to: the port is free, or the kernel's own, or the process cannot be seen.
+#[must_use]
+pub fn holder_of_udp(port: u16) -> Option<Holder> {
+    holders_of_udp(port).ok()?.into_iter().next()
+}
+
+/// The processes that hold a UDP port of this network namespace at any address, by rising number.
+///
+/// # Errors
+/// When the lists cannot be read.
+pub fn holders_of_udp(port: u16) -> io::Result<Vec<Holder>> {
+    Sockets::on(Transport::Udp, port, None)?.holders()
+}
+
+/// What a port is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Datagrams.
@@ -17,84 +53,191 @@ pub enum Transport {
     Tcp,
 }
 
-impl Transport {
-    fn files(self) -> [&'static str; 2] {
-        match self {
-            Self::Udp => ["/proc/net/udp", "/proc/net/udp6"],
-            Self::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+/// Sockets: the mount that they are on, and their inodes there.
+pub struct Sockets {
+    mount: u64,
+    inodes: BTreeSet<u64>,
+}
+
+impl Sockets {
+    /// Those of this network namespace that wait at a port: at any address, or at this one or all of them.
+    ///
+    /// # Errors
+    /// When the lists cannot be read.
+    pub fn on(transport: Transport, port: u16, address: Option<Ipv4Addr>) -> io::Result<Self> {
+        let [list, list6] = match transport {
+            Transport::Udp => ["udp", "udp6"],
+            Transport::Tcp => ["tcp", "tcp6"],
+        };
+        let mut inodes = inodes_of(list, port, address)?;
+        // A kernel without IPv6 has no such file.
+        inodes.extend(inodes_of(list6, port, address).unwrap_or_default());
+        let mount = socket_mount()?;
+        Ok(Self { mount, inodes })
+    }
+
+    /// The processes that hold one of them, by rising number.
+    ///
+    /// # Errors
+    /// When the process table cannot be read.
+    pub fn holders(&self) -> io::Result<Vec<Holder>> {
+        if self.inodes.is_empty() {
+            return Ok(Vec::new());
         }
+        let processes = fs::read_dir("/proc")?.filter_map(Result::ok);
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let holders = numbers.filter(|pid| self.are_held_by(*pid)).map(|pid| Holder {
+            pid,
+            program: program(&directory(pid).join("comm")),
+        });
+        let mut holders: Vec<Holder> = holders.collect();
+        holders.sort();
+        Ok(holders)
+    }
+
+    /// Whether a process has one of them open. One that ends meanwhile has none.
+    #[must_use]
+    pub fn are_held_by(&self, pid: u32) -> bool {
+        let Ok(descriptors) = fs::read_dir(directory(pid).join("fdinfo")) else {
+            return false;
+        };
+        descriptors.filter_map(Result::ok).any(|entry| {
+            descriptor(&beginning(&entry.path()))
+                .is_some_and(|(mount, inode)| mount == self.mount && self.inodes.contains(&inode))
+        })
     }
 }
 
-/// The inodes of the sockets that wait at a port, at this address or at every one.
-#[must_use]
-pub fn at(transport: Transport, address: Ipv4Addr, port: u16) -> BTreeSet<u64> {
+fn directory(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+/// The inodes of the sockets that wait at a port in a list of the kernel's.
+fn inodes_of(list: &str, port: u16, address: Option<Ipv4Addr>) -> io::Result<BTreeSet<u64>> {
     // Users decide how many sockets there are: one line at a time is in memory.
-    let lines = transport.files().into_iter().filter_map(|file| File::open(file).ok());
-    let lines = lines.flat_map(|file| BufReader::new(file).lines().map_while(Result::ok));
-    lines.filter_map(|line| inode(&line, address, port)).collect()
+    let lines = BufReader::new(File::open(Path::new("/proc/thread-self/net").join(list))?).lines();
+    let found = lines.map_while(Result::ok).filter_map(|line| socket(&line));
+    let is_meant = |found: &Socket| {
+        let is_there = address.is_none_or(|address| found.address.is_none_or(|own| own == address));
+        found.port == port && is_there
+    };
+    Ok(found.filter(is_meant).map(|found| found.inode).collect())
 }
 
-/// The inode of a line of /proc/net/udp and the like, if its socket waits there.
-fn inode(line: &str, address: Ipv4Addr, port: u16) -> Option<u64> {
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let (found, number) = fields.next()?.split_once(':')?;
-    let peer = fields.next()?;
-    let is_any = found.bytes().all(|digit| digit == b'0');
-    // The kernel prints the four bytes as a number of this machine (`udp4_format_sock`, net/ipv4/udp.c at v6.12).
-    let is_here = u32::from_str_radix(found, 16).is_ok_and(|number| number.to_ne_bytes() == address.octets());
-    let waits = peer.bytes().all(|digit| digit == b'0' || digit == b':');
-    if u16::from_str_radix(number, 16) != Ok(port) || !(is_any || is_here) || !waits {
-        return None;
-    }
-    fields.nth(6)?.parse().ok()
+/// A socket that waits for whoever sends to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Socket {
+    /// None for all addresses.
+    address: Option<Ipv4Addr>,
+    port: u16,
+    inode: u64,
 }
 
-/// Those that hold one of these sockets, in words: `process 4711 'named'`; none when they cannot be told.
-#[must_use]
-pub fn holders(inodes: &BTreeSet<u64>) -> Option<String> {
-    /// More would not fit a line.
-    const MOST: usize = 3;
-    let found = process::holders(inodes);
-    let words = found
-        .iter()
-        .take(MOST)
-        .map(|(pid, comm)| format!("process {pid} '{}'", excerpt(comm)));
-    let words: Vec<String> = words.collect();
-    let more = if found.len() > MOST { " and others" } else { "" };
-    (!found.is_empty()).then(|| words.join(", ") + more)
+/// The socket in a line: `NUMBER: ADDRESS:PORT ADDRESS:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE`
+/// (`udp4_format_sock`, net/ipv4/udp.c at v6.12). None where it has a peer, or an address of IPv6.
+fn socket(line: &str) -> Option<Socket> {
+    let mut words = line.split_ascii_whitespace();
+    let (address, port) = words.nth(1)?.rsplit_once(':')?;
+    let is_zero = |text: &str| text.bytes().all(|digit| matches!(digit, b'0' | b':'));
+    let peer = words.next()?;
+    let address = match address {
+        all if is_zero(all) => None,
+        // The four bytes as a number of this machine.
+        one => Some(u32::from_str_radix(one, 16).ok()?.to_ne_bytes().into()),
+    };
+    is_zero(peer).then_some(Socket {
+        address,
+        port: u16::from_str_radix(port, 16).ok()?,
+        inode: words.nth(6)?.parse().ok()?,
+    })
+}
+
+/// The mount and the inode of what a descriptor is open on, from its file in fdinfo (`seq_show`, fs/proc/fd.c at v5.14).
+fn descriptor(info: &[u8]) -> Option<(u64, u64)> {
+    let info = String::from_utf8_lossy(info);
+    let number = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    Some((number("mnt_id:")?, number("ino:")?))
+}
+
+/// The mount that all sockets are on, by one of our own.
+fn socket_mount() -> io::Result<u64> {
+    let socket = UnixDatagram::unbound()?;
+    let info = beginning(Path::new(&format!("/proc/thread-self/fdinfo/{}", socket.as_raw_fd())));
+    let (mount, _) = descriptor(&info).ok_or(io::ErrorKind::Unsupported)?;
+    Ok(mount)
+}
+
+fn program(comm: &Path) -> String {
+    let bytes = beginning(comm);
+    let name = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+    name.escape_debug().to_string()
+}
+
+/// The beginning of a file, as far as it could be read.
+fn beginning(file: &Path) -> Vec<u8> {
+    const MOST: u64 = 256;
+    let mut bytes = Vec::new();
+    let _ = File::open(file).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]
-    fn a_socket_is_found_by_where_it_waits() {
-        let gateway = Ipv4Addr::new(250, 0, 28, 1);
-        let local = format!("{:08X}", u32::from_ne_bytes(gateway.octets()));
-        let line = |local: &str, peer: &str| {
-            format!(" 2682: {local} {peer} 07 00000000:00000000 00:00000000 00000000     0        0 39694 2 0 0")
-        };
-        let nobody = "00000000:0000";
-        assert_eq!(inode(&line(&format!("{local}:0035"), nobody), gateway, 53), Some(39694));
-        assert_eq!(inode(&line("00000000:0043", nobody), gateway, 67), Some(39694));
-        let any6 = "0".repeat(32);
+    fn lines_of_the_kernels_lists_are_read() {
+        let v4 = "  402: 1C001EAC:2118 00000000:0000 07 00000000:00000000 00:00000000 00000000 65534        0 81234 2 0000000000000000 0";
+        let v6 = " 9110: 00000000000000000000000000000000:0043 00000000000000000000000000000000:0000 07 00000000:00000000 \
+                  00:00000000 00000000     0        0 5 2 0000000000000000 0";
+        let heading =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref";
+        let found = |address, port, inode| Some(Socket { address, port, inode });
+        let host = u32::from_str_radix("1C001EAC", 16).expect("a number").to_ne_bytes();
+        assert_eq!(socket(v4), found(Some(host.into()), 8472, 81234));
+        assert_eq!(socket(v6), found(None, 67, 5));
         assert_eq!(
-            inode(&line(&format!("{any6}:0043"), &format!("{any6}:0000")), gateway, 67),
-            Some(39694)
-        );
-        assert_eq!(inode(&line("00000000:0044", nobody), gateway, 67), None, "another port");
-        assert_eq!(
-            inode(&line("0100007F:0035", nobody), gateway, 53),
+            socket(&v4.replace("00000000:0000", "0100007F:0035")),
             None,
-            "another address"
+            "it has a peer"
         );
-        assert_eq!(
-            inode(&line("00000000:0043", "0100007F:0044"), gateway, 67),
-            None,
-            "connected"
-        );
-        assert_eq!(inode("  sl  local_address rem_address   st", gateway, 67), None);
+        assert_eq!(socket(heading), None);
+        assert_eq!(socket(""), None);
+    }
+
+    #[test]
+    fn the_process_that_holds_a_port_is_found() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine may have no IPv6.
+            let Ok(socket) = UdpSocket::bind(address) else { continue };
+            let port = socket.local_addr().unwrap().port();
+            let own = std::process::id();
+            assert!(
+                holders_of_udp(port).unwrap().iter().any(|holder| holder.pid == own),
+                "{address}"
+            );
+            assert!(holder_of_udp(port).is_some());
+        }
+    }
+
+    #[test]
+    fn what_a_descriptor_is_open_on_is_read() {
+        let info = b"pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t81234\nmore:\tino:\t7\n";
+        assert_eq!(descriptor(info), Some((9, 81234)));
+        assert_eq!(descriptor(b"pos:\t0\nflags:\t02\nmnt_id:\t9\n"), None);
+    }
+
+    #[test]
+    fn a_name_is_escaped() {
+        let file = std::env::temp_dir().join(format!("fanctl-comm-{}", std::process::id()));
+        fs::write(&file, b"a\x1b[2J\n'\xff\n").unwrap();
+        let name = program(&file);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(name, "a\\u{1b}[2J\\n\\'\u{fffd}");
     }
 }
