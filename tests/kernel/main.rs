@@ -39,6 +39,7 @@ mod nat;
 mod objects;
 mod options;
 mod podman;
+mod posed;
 mod privileges;
 mod program;
 mod refusals;
