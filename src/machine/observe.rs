@@ -10,7 +10,7 @@ use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
-use super::{Error, Machine, Scope, dnsmasq, filter, link, nft, privilege, route, sysctl, tool, vni};
+use super::{Error, Machine, Scope, dnsmasq, filter, kernel, link, nft, privilege, route, sysctl, tool, vni};
 use crate::desire;
 use crate::fan::Fan;
 use crate::host::{Host, LinkKind};
@@ -34,11 +34,14 @@ impl Machine {
             self.addresses(&links, &mut objects, &mut host)?;
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
+            host.linux = kernel::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
             host.dnsmasq = tool::find("dnsmasq").is_some();
             objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
             if host.privileged {
                 let firewall = nft::observe(&fans(&objects))?;
+                host.linux.has_nf_tables = Some(firewall.is_some());
+                let firewall = firewall.unwrap_or_default();
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
                 host.docker_user = firewall.forward.beside;
                 objects.extend(firewall.objects);
