@@ -7,6 +7,7 @@ use crate::firewall::{ESTABLISHED, OFFLOAD, table_name};
 use crate::host::LinkKind;
 use crate::netfilter::Table;
 use crate::object::fans;
+use crate::shell;
 
 /// The first version with VXLAN devices that filter network identifiers.
 const VNIFILTER: (u32, u32) = (5, 18);
@@ -32,7 +33,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
                 "kernel",
                 "the program 'nft' is not installed, and nothing guards the overlay without it",
             )
-            .mended_by("apt-get install nftables"),
+            .mended_by(shell!("apt-get install nftables")),
         );
     }
     if kernel.compiles_programs == Some(false) {
@@ -42,7 +43,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
                 "programs are interpreted, not compiled, which costs every packet time",
             )
             .because(["net.core.bpf_jit_enable is 0".into()])
-            .mended_by("sysctl -w net.core.bpf_jit_enable=1"),
+            .mended_by(shell!("sysctl -w net.core.bpf_jit_enable=1")),
         );
     }
     if findings.is_empty() {
@@ -56,7 +57,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
         findings.push(
             Finding::warned("privileges", "not root, so that much could not be looked at")
                 .because(facts.health.unseen.iter().cloned())
-                .mended_by("sudo fanctl doctor"),
+                .mended_by(shell!("sudo fanctl doctor")),
         );
     } else if !facts.health.unseen.is_empty() {
         findings.push(

@@ -54,14 +54,14 @@ impl Machine {
         let names = link::names(&messages);
         let mut decoded: Vec<_> = messages
             .iter()
-            .filter_map(|m| link::decode(m, &names, &BTreeMap::new()))
+            .map(|m| link::decode(m, &names, &BTreeMap::new()))
             .collect();
         if decoded
             .iter()
             .any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. }))
         {
             let vni = vni::list(&self.netlink)?;
-            decoded = messages.iter().filter_map(|m| link::decode(m, &names, &vni)).collect();
+            decoded = messages.iter().map(|m| link::decode(m, &names, &vni)).collect();
         }
         for (link, found) in decoded {
             host.links.push(link);
@@ -105,14 +105,11 @@ impl Machine {
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let bridges = fans(objects)
-            .into_iter()
-            .map(|fan| (fan.bridge.clone(), fan.overlay()))
-            .collect();
+        let devices = devices(objects, host);
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         for answer in self.netlink.dump(&Message::GetRoute(question))? {
             let Message::NewRoute(message) = answer else { continue };
-            match route::decode_route(&message, names, &bridges) {
+            match route::decode_route(&message, names, &devices) {
                 Some(route::Decoded::Own(object)) => objects.push(object),
                 Some(route::Decoded::Foreign(route)) => host.routes.push(route),
                 None => {}
@@ -178,6 +175,24 @@ impl Machine {
             }
         }
         Ok(())
+    }
+}
+
+/// The devices that routes of ours lead to.
+fn devices(objects: &[Object], host: &Host) -> route::Devices {
+    let fans = fans(objects).into_iter().map(|fan| (fan.bridge.clone(), fan.clone()));
+    let tunnels = objects.iter().filter_map(|object| match object {
+        Object::Tunnel(tunnel) => Some(tunnel.name.clone()),
+        _ => None,
+    });
+    let strays = host.links.iter().filter(|link| !link.ours).filter_map(|link| match link.kind {
+        LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
+        _ => None,
+    });
+    route::Devices {
+        fans: fans.collect(),
+        tunnels: tunnels.collect(),
+        strays: strays.collect(),
     }
 }
 

@@ -324,7 +324,7 @@ impl From<Failed> for Error {
 
 /// The index of an interface in this thread's network namespace.
 fn index(name: &InterfaceName) -> Result<u32, Refusal> {
-    nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| Refusal {
+    nix::net::if_::if_nametoindex(name.os().as_os_str()).map_err(|errno| Refusal {
         errno: errno as i32,
         sentence: Some(format!("interface '{name}'")),
     })

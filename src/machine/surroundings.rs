@@ -6,27 +6,21 @@ use std::net::IpAddr;
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
-use super::netlink::{Netlink, Refusal};
+use super::netlink::{Link, Netlink, Refusal};
+use super::route;
 use crate::fan::Mac;
 use crate::health::{Action, Rule};
 use crate::name::InterfaceName;
-use crate::object::PROTOCOL;
+use crate::text::escape;
 
 /// Ethernet addresses by interface.
 #[must_use]
-pub fn macs(messages: &[LinkMessage]) -> BTreeMap<InterfaceName, Mac> {
-    let entry = |message: &LinkMessage| {
-        let name = message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => name.parse().ok(),
-            _ => None,
-        });
-        Some((name?, mac(message)?))
-    };
-    messages.iter().filter_map(entry).collect()
+pub fn macs(links: &[Link]) -> BTreeMap<InterfaceName, Mac> {
+    let entry = |link: &Link| Some((link.name.clone(), mac(&link.message)?));
+    links.iter().filter_map(entry).collect()
 }
 
 /// The Ethernet address in a link message.
@@ -63,6 +57,9 @@ const ALL: u32 = u32::MAX;
 const PADDING: u16 = 18;
 
 fn rule(message: &RuleMessage) -> Option<Rule> {
+    if route::decode_rule(message).is_some() {
+        return None;
+    }
     let mut rule = Rule::default();
     let mut table = u32::from(message.header.table);
     let (mut mark, mut mask, mut goto) = (0, None, None);
@@ -77,12 +74,11 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
             RuleAttribute::Source(address) => rule.from = network(address, message.header.src_len),
             RuleAttribute::Priority(priority) => rule.priority = *priority,
             RuleAttribute::Table(number) => table = *number,
-            RuleAttribute::Iifname(name) => rule.incoming = Some(name.clone()),
+            RuleAttribute::Iifname(name) => rule.incoming = Some(escape(name.as_bytes())),
             RuleAttribute::FwMark(number) => mark = *number,
             RuleAttribute::FwMask(number) => mask = Some(*number),
             RuleAttribute::Goto(priority) => goto = Some(*priority),
             RuleAttribute::L3MDev(true) => is_of_device = true,
-            RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)) => return None,
             RuleAttribute::Protocol(_) | RuleAttribute::Realm(_) | RuleAttribute::L3MDev(false) => {}
             padding if padding.kind() == PADDING => {}
             RuleAttribute::SuppressPrefixLen(ALL) | RuleAttribute::SuppressIfGroup(ALL) => {}
@@ -127,7 +123,7 @@ fn asked(attribute: &RuleAttribute) -> String {
         port => format!("{port}-{}", range.end),
     };
     match attribute {
-        RuleAttribute::Oifname(name) => format!("oif {name}"),
+        RuleAttribute::Oifname(name) => format!("oif {}", escape(name.as_bytes())),
         RuleAttribute::UidRange(range) => format!("uidrange {}-{}", range.start, range.end),
         RuleAttribute::IpProtocol(protocol) => format!("ipproto {}", u8::from(*protocol)),
         RuleAttribute::SourcePortRange(range) => format!("sport {}", ports(range)),
@@ -195,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_kernels_own_rules_and_ours_are_left_out_and_none_that_only_has_their_place() {
-        use RuleAttribute::{FwMark, Priority, Protocol, Table};
+        use RuleAttribute::{FwMark, Priority, Table};
         let none = RuleFlags::default();
         for (priority, table) in KERNELS_OWN {
             let own = vec![Priority(priority), Table(table)];
@@ -203,7 +199,17 @@ mod tests {
             let marked = [own, vec![FwMark(1)]].concat();
             assert!(read(marked, RuleAction::ToTable, none).is_some(), "{priority}");
         }
-        let ours = vec![Priority(1000), Table(77), Protocol(RouteProtocol::Other(PROTOCOL))];
-        assert_eq!(read(ours, RuleAction::ToTable, none), None);
+        let ours = |priority| {
+            let mut ours = route::encode_rule("250".parse().unwrap(), crate::object::Table(77));
+            for attribute in &mut ours.attributes {
+                if let Priority(its) = attribute {
+                    *its = priority;
+                }
+            }
+            rule(&ours).map(|rule| rule.to_string())
+        };
+        assert_eq!(ours(1000), None);
+        let another = "priority 900 to 250.0.0.0/8 lookup 77";
+        assert_eq!(ours(900).as_deref(), Some(another), "the protocol alone makes no rule ours");
     }
 }
