@@ -254,7 +254,8 @@ pub fn decode(
         }
         // The alias alone makes no device ours: it may be that of a device of another kind.
         _ => {
-            let tunnel = match (Tunnel::owner_of_label(alias), &kind, facts.mac) {
+            let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
+            let tunnel = match (owner, &kind, facts.mac) {
                 (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
                 (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, shares_port: true }, Some(mac)) => {
                     let kind = TunnelKind::Vxlan {
