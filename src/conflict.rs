@@ -9,6 +9,7 @@ use crate::config::MIN_MTU;
 use crate::desire::mtu;
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
+use crate::firewall::table_name;
 use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
@@ -22,6 +23,7 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     let mut reasons = other_fans(fan, host, owned);
     let host = &without_strays(fan, host, owned);
     reasons.extend(names(fan, host, owned));
+    reasons.extend(tables(fan, host));
     reasons.extend(tunnels(fan, host));
     reasons.extend(nested(fan, host));
     reasons.extend(elsewhere(fan, host));
@@ -123,6 +125,17 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
         ));
     }
     reasons
+}
+
+/// Tables of nftables that have the name of the fan's.
+fn tables(fan: &Fan, host: &Host) -> impl Iterator<Item = String> {
+    let overlay = fan.overlay();
+    let its = host.namesakes.iter().filter(move |(_, other)| *other == overlay);
+    its.map(move |(family, _)| {
+        let name = table_name(overlay);
+        let look = shell!("nft list table {} {}", *family, name);
+        format!("table '{family} {name}' has the name of the fan's and none of its chains; see whose it is ({look}), and remove it")
+    })
 }
 
 fn tunnels(fan: &Fan, host: &Host) -> Vec<String> {

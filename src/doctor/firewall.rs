@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use super::{Facts, Finding};
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
-use crate::firewall::table_overlay;
+use crate::firewall::{is_chain_of_ours, table_overlay};
 use crate::netfilter::{Backend, Blame, Fate, Packet, State, Table, fate, fates};
 use crate::shell;
 use crate::shell::Line;
@@ -47,7 +47,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         .health
         .tables
         .iter()
-        .filter(|table| table_overlay(&table.name).is_none())
+        .filter(|table| !is_of_a_fan(table))
         .cloned()
         .collect();
     let mut culprits: Vec<Culprit> = Vec::new();
@@ -266,6 +266,12 @@ impl Kind {
             }
         }
     }
+}
+
+/// Whether a table is one of a fan's.
+fn is_of_a_fan(table: &Table) -> bool {
+    let mut chains = table.chains.keys();
+    table_overlay(&table.name).is_some() && chains.any(|chain| is_chain_of_ours(&table.family, chain))
 }
 
 /// Whether a name can be written in a rule of nft(8) as it is (`string`, src/scanner.l of nftables 1.0): others, which only its

@@ -14,6 +14,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::rule::RuleMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::name::InterfaceName;
@@ -125,13 +126,7 @@ pub fn read_link(payload: &[u8]) -> Result<Link, Refusal> {
             IFLA_IFNAME => name = Some(InterfaceName::from_kernel(text(value))),
             IFLA_IFALIAS => alias = text(value).to_vec(),
             IFLA_PROP_LIST => other_names.extend(attributes(value).map(|(_, name)| text(name).to_vec())),
-            kind if IFLA_READ.contains(&kind) => {
-                // An attribute's length is 16 bits (struct nlattr), and this one came in one.
-                readable.extend((value.len() as u16 + 4).to_ne_bytes());
-                readable.extend(kind.to_ne_bytes());
-                readable.extend(value);
-                readable.resize(readable.len().next_multiple_of(4), 0);
-            }
+            kind if IFLA_READ.contains(&kind) => attribute(&mut readable, kind, value),
             _ => {}
         }
     }
@@ -142,6 +137,35 @@ pub fn read_link(payload: &[u8]) -> Result<Link, Refusal> {
         alias,
         other_names,
     })
+}
+
+/// Bytes of a `struct fib_rule_hdr`, in front of a rule's attributes.
+const RULE_HEADER_LEN: usize = 12;
+
+/// Reads a rule message, with names of interfaces escaped; none when it cannot be read.
+#[must_use]
+pub fn read_rule(payload: &[u8]) -> Option<RuleMessage> {
+    const NAMES: [u16; 2] = [3, 17]; // FRA_IIFNAME, FRA_OIFNAME, linux/fib_rules.h
+    let (header, rest) = payload.split_at_checked(RULE_HEADER_LEN)?;
+    let mut readable = header.to_vec();
+    for (kind, value) in attributes(rest) {
+        if NAMES.contains(&kind) {
+            let name = [escape(text(value)).as_bytes(), &[0]].concat();
+            attribute(&mut readable, kind, &name);
+        } else {
+            attribute(&mut readable, kind, value);
+        }
+    }
+    RuleMessage::parse(&readable[..]).ok()
+}
+
+/// Adds an attribute to a message.
+fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    // What came in an attribute fits one (16 bits, struct nlattr); a longer one would not be read.
+    message.extend(u16::try_from(value.len() + 4).unwrap_or_default().to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
 }
 
 // Attributes of a link (linux/if_link.h).
@@ -237,6 +261,20 @@ impl Netlink {
             .iter()
             .map(|payload| read_link(payload))
             .collect()
+    }
+
+    /// Asks for all routing rules of IPv4. The names of interfaces in them may be any bytes, and stand
+    /// [escaped](crate::text::escape) in the messages.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn dump_rules(&self) -> Result<Vec<RuleMessage>, Refusal> {
+        const RTM_GETRULE: u16 = 34;
+        const AF_INET: u8 = 2;
+        let mut header = [0; RULE_HEADER_LEN];
+        header[0] = AF_INET;
+        let answers = self.raw(RTM_GETRULE, NLM_F_DUMP, &header)?;
+        Ok(answers.iter().filter_map(|payload| read_rule(payload)).collect())
     }
 
     fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
@@ -450,6 +488,19 @@ mod tests {
         assert_eq!(link.message.attributes.len(), 1, "the MTU");
         for len in 0..payload.len() {
             let _ = read_link(&payload[..len]);
+        }
+    }
+
+    #[test]
+    fn a_rule_about_an_interface_of_any_name_is_read() {
+        let mut payload = vec![0; RULE_HEADER_LEN];
+        payload[0] = 2;
+        payload.extend([9, 0, 3, 0, b'c', b'a', b'f', 0xe9, 0, 0, 0, 0]);
+        let rule = read_rule(&payload).unwrap();
+        let name = netlink_packet_route::rule::RuleAttribute::Iifname(r"caf\xe9".into());
+        assert_eq!(rule.attributes, [name]);
+        for len in 0..payload.len() {
+            let _ = read_rule(&payload[..len]);
         }
     }
 

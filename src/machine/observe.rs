@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
@@ -41,6 +40,7 @@ impl Machine {
                 let firewall = nft::observe(&fans(&objects))?;
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
                 host.docker_user = firewall.forward.beside;
+                host.namesakes = firewall.namesakes;
                 objects.extend(firewall.objects);
             }
         }
@@ -119,12 +119,7 @@ impl Machine {
     }
 
     fn rules(&self, objects: &mut Vec<Object>) -> Result<(), Error> {
-        let mut question = RuleMessage::default();
-        question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(&Message::GetRule(question))? {
-            let Message::NewRule(message) = answer else { continue };
-            objects.extend(route::decode_rule(&message));
-        }
+        objects.extend(self.netlink.dump_rules()?.iter().filter_map(route::decode_rule));
         Ok(())
     }
 

@@ -7,14 +7,12 @@ use ipnetwork::Ipv4Network;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::netlink::{Link, Netlink, Refusal};
 use super::route;
 use crate::fan::Mac;
 use crate::health::{Action, Rule};
 use crate::name::InterfaceName;
-use crate::text::escape;
 
 /// Ethernet addresses by interface.
 #[must_use]
@@ -37,14 +35,7 @@ pub fn mac(message: &LinkMessage) -> Option<Mac> {
 /// # Errors
 /// What the kernel said.
 pub fn rules(netlink: &Netlink) -> Result<Vec<Rule>, Refusal> {
-    let mut question = RuleMessage::default();
-    question.header.family = AddressFamily::Inet;
-    let answers = netlink.dump(&Message::GetRule(question))?;
-    let rules = answers.iter().filter_map(|answer| match answer {
-        Message::NewRule(message) => rule(message),
-        _ => None,
-    });
-    Ok(rules.collect())
+    Ok(netlink.dump_rules()?.iter().filter_map(rule).collect())
 }
 
 /// Priorities and tables of the rules that the kernel makes (`fib_default_rules_init`, net/ipv4/fib_rules.c).
@@ -74,7 +65,7 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
             RuleAttribute::Source(address) => rule.from = network(address, message.header.src_len),
             RuleAttribute::Priority(priority) => rule.priority = *priority,
             RuleAttribute::Table(number) => table = *number,
-            RuleAttribute::Iifname(name) => rule.incoming = Some(escape(name.as_bytes())),
+            RuleAttribute::Iifname(name) => rule.incoming = Some(name.clone()),
             RuleAttribute::FwMark(number) => mark = *number,
             RuleAttribute::FwMask(number) => mask = Some(*number),
             RuleAttribute::Goto(priority) => goto = Some(*priority),
@@ -123,7 +114,7 @@ fn asked(attribute: &RuleAttribute) -> String {
         port => format!("{port}-{}", range.end),
     };
     match attribute {
-        RuleAttribute::Oifname(name) => format!("oif {}", escape(name.as_bytes())),
+        RuleAttribute::Oifname(name) => format!("oif {name}"),
         RuleAttribute::UidRange(range) => format!("uidrange {}-{}", range.start, range.end),
         RuleAttribute::IpProtocol(protocol) => format!("ipproto {}", u8::from(*protocol)),
         RuleAttribute::SourcePortRange(range) => format!("sport {}", ports(range)),
@@ -136,6 +127,7 @@ fn asked(attribute: &RuleAttribute) -> String {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::AddressFamily;
     use netlink_packet_route::rule::RuleUidRange;
 
     use super::*;

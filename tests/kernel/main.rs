@@ -34,9 +34,11 @@ mod libvirt;
 mod lxc;
 mod lxd;
 mod mtu;
+mod names;
 mod nat;
 mod objects;
 mod options;
+mod owned;
 mod podman;
 mod privileges;
 mod program;
@@ -85,9 +87,11 @@ fn main() -> ExitCode {
         lxc::cases,
         lxd::cases,
         mtu::cases,
+        names::cases,
         nat::cases,
         objects::cases,
         options::cases,
+        owned::cases,
         podman::cases,
         privileges::cases,
         || Cases::of("program").under_their_names(program::all()).list(),
