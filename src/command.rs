@@ -24,6 +24,7 @@ use crate::lab;
 use crate::machine::kernel;
 use crate::machine::privilege::{self, Needs};
 use crate::mapping::Overlay;
+use crate::text;
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
@@ -82,7 +83,7 @@ fn needs(command: &Command) -> Needs {
 }
 
 fn json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Error> {
-    serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
+    text::write_json(value, out)?;
     Ok(writeln!(out)?)
 }
 
@@ -95,6 +96,6 @@ fn is_called(fan: &Fan, text: &str) -> bool {
 fn warn(sentences: &[String]) {
     for sentence in sentences {
         // That nobody listens changes nothing.
-        let _ = writeln!(std::io::stderr(), "fanctl: {sentence}");
+        let _ = writeln!(std::io::stderr(), "fanctl: {}", text::line(sentence));
     }
 }

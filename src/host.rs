@@ -6,7 +6,7 @@ use ipnetwork::Ipv4Network;
 
 use crate::fan::{Fan, MAIN_TABLE, Mac};
 use crate::firewall::{Beside, ForwardChain};
-use crate::mapping::broadcast;
+use crate::mapping::{Overlay, broadcast};
 use crate::name::InterfaceName;
 use crate::object::{Direction, Slot};
 
@@ -53,6 +53,8 @@ pub struct Host {
     pub forward_chains: Vec<ForwardChain>,
     /// What there is beside our rules in the one that is Docker's.
     pub docker_user: Beside,
+    /// Tables of nftables, by family, that have the name of a fan's and none of its chains.
+    pub namesakes: Vec<(&'static str, Overlay)>,
     /// Whether a dnsmasq program was found.
     pub dnsmasq: bool,
     /// Whether the firewall, programs and rules could be read, which takes root.

@@ -8,6 +8,7 @@ use crate::firewall::{ESTABLISHED, OFFLOAD, table_name};
 use crate::host::{LinkKind, SOURCE_SINCE};
 use crate::netfilter::Table;
 use crate::object::fans;
+use crate::shell;
 
 pub(super) fn check(facts: Facts) -> Vec<Finding> {
     let kernel = &facts.health.kernel;
@@ -33,7 +34,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
                 "kernel",
                 "the program 'nft' is not installed, and nothing guards the overlay without it",
             )
-            .mended_by("apt-get install nftables"),
+            .mended_by(shell!("apt-get install nftables")),
         );
     }
     if kernel.compiles_programs == Some(false) {
@@ -43,7 +44,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
                 "programs are interpreted, not compiled, which costs every packet time",
             )
             .because(["net.core.bpf_jit_enable is 0".into()])
-            .mended_by("sysctl -w net.core.bpf_jit_enable=1"),
+            .mended_by(shell!("sysctl -w net.core.bpf_jit_enable=1")),
         );
     }
     if findings.is_empty() {
@@ -60,7 +61,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
         findings.push(
             Finding::warned("privileges", "not root, so that much could not be looked at")
                 .because(facts.health.unseen.iter().cloned())
-                .mended_by("sudo fanctl doctor"),
+                .mended_by(shell!("sudo fanctl doctor")),
         );
     } else if !facts.health.unseen.is_empty() {
         findings.push(

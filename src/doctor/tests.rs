@@ -109,7 +109,7 @@ impl Patient {
             host: &self.host,
             health: &self.health,
             configured: None,
-            config_option: "",
+            config_option: &Line::default(),
         };
         let all = examine(facts, |_| true);
         all.into_iter().filter(|finding| finding.verdict == verdict).collect()
@@ -171,7 +171,7 @@ fn a_kernel_that_lacks_something_is_named() {
         host: &bare.host,
         health: &bare.health,
         configured: Some(&[config]),
-        config_option: "",
+        config_option: &Line::default(),
     };
     let untold = examine(facts, |_| false).remove(0);
     assert_eq!((untold.check, untold.verdict), ("kernel", Verdict::Warned), "{untold}");
@@ -228,11 +228,11 @@ fn each_firewall_is_mended_in_its_own_words() {
     let (command, reason) = mend(closed(Backend::Legacy, "filter", "FORWARD", "forward"));
     let [from, to] =
         ["-i", "-o"].map(|way| format!("iptables-legacy -t filter -I FORWARD {way} fan-250-0-28 -j ACCEPT"));
-    assert_eq!(command, format!("{from} && {to}"));
+    assert_eq!(*command, format!("{from} && {to}"));
     assert!(!reason.contains("to last"), "{reason}");
     let (command, reason) = mend(closed(Backend::Nftables, "firewalld", "filter_INPUT", "input"));
     assert_eq!(
-        command,
+        &*command,
         "nft 'insert rule ip firewalld filter_INPUT ip protocol 4 ip saddr 172.30.0.0/16 counter accept'"
     );
     assert!(reason.contains("firewall-cmd --permanent"), "{reason}");

@@ -16,6 +16,8 @@ use crate::plan::Step;
 pub struct Observed {
     /// Our tables and rules.
     pub objects: Vec<Object>,
+    /// Tables that have the name of a fan's and are none.
+    pub namesakes: Vec<(&'static str, Overlay)>,
     /// What iptables does with traffic that is forwarded.
     pub forward: Forward,
 }
@@ -78,7 +80,11 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
         has_docker_user: tables.forward.contains(&ForwardChain::DockerUser),
         asks_docker_user,
     };
-    Ok(Observed { objects, forward })
+    Ok(Observed {
+        objects,
+        namesakes: tables.namesakes,
+        forward,
+    })
 }
 
 /// What is known of a fan's tables without their text; none when there is more in them than is known so.
