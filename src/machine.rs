@@ -9,6 +9,7 @@ mod examine;
 pub mod file;
 pub mod filter;
 mod held;
+pub mod kernel;
 pub mod link;
 pub mod lookup;
 pub mod monitor;

@@ -13,6 +13,8 @@ use crate::fan::Fan;
 use crate::host::Host;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Identity, Key, Object, State};
+use crate::shell;
+use crate::shell::Line;
 
 #[cfg(test)]
 mod tests;
@@ -229,7 +231,8 @@ fn refusal(step: &Step, host: &Host) -> Option<String> {
     let (list, port) = containers(&ports)?;
     Some(format!(
         "host-reserve {addresses}, and which addresses are in use on bridge '{name}' is not known; it has {list}; stop what is \
-         attached, or take it out meanwhile: ip link set {port} nomaster"
+         attached, or take it out meanwhile: {}",
+        take_out(port)
     ))
 }
 
@@ -238,8 +241,13 @@ fn refusal(step: &Step, host: &Host) -> Option<String> {
 pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<String> {
     let (list, port) = containers(ports)?;
     Some(format!(
-        "bridge '{bridge}' still has {list}; stop what is attached, or take it out: ip link set {port} nomaster"
+        "bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}",
+        take_out(port)
     ))
+}
+
+fn take_out(port: &InterfaceName) -> Line {
+    shell!("ip link set dev {} nomaster", port)
 }
 
 /// The containers behind some ports in words, and the first port; none when there is none.
@@ -249,7 +257,7 @@ fn containers(ports: &[InterfaceName]) -> Option<(String, &InterfaceName)> {
         1 => "a container".to_string(),
         count => format!("{count} containers"),
     };
-    let names: Vec<&str> = ports.iter().map(InterfaceName::as_str).collect();
+    let names: Vec<String> = ports.iter().map(InterfaceName::to_string).collect();
     Some((format!("{count}: {}", names.join(", ")), first))
 }
 

@@ -24,6 +24,9 @@ pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (turn, configuration, files) = args.config.read_in_turn("reload", args.output);
     faultless(&configuration)?;
     let mut change = Change::begin(turn?, args.output)?;
+    if configuration.enabled().next().is_some() {
+        change.is_fit()?;
+    }
     let ends = follow(&mut change, &configuration);
     change.tell_all(ends, &files.no_fan(), out)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::excerpt::excerpt;
+use crate::text::excerpt;
 
 /// The longest word or value that can be one, in bytes: no name or network is longer.
 const WORD_LIMIT: usize = 255;

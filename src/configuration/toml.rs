@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
 use crate::config::{Config, KEYS, Key, Kind};
-use crate::excerpt::excerpt;
+use crate::text::excerpt;
 
 /// Said once of a file, at its first such line.
 const LEGACY: &str = "this is a line of /etc/network/fan; to have such a file as TOML: fanctl config convert FILE";

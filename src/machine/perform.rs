@@ -157,9 +157,7 @@ impl Machine {
     fn foreign_ports(&self, bridge: &InterfaceName) -> Result<Vec<InterfaceName>, Refusal> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
-        let links = messages
-            .iter()
-            .filter_map(|m| link::decode(m, &names, &BTreeMap::new()));
+        let links = messages.iter().map(|m| link::decode(m, &names, &BTreeMap::new()));
         let ports = links.filter(|(link, _)| !link.ours && link.master.as_ref() == Some(bridge));
         Ok(ports.map(|(link, _)| link.name).collect())
     }
@@ -281,9 +279,7 @@ impl Machine {
     fn udp_port(&self, name: &InterfaceName) -> Option<u16> {
         let messages = self.netlink.dump_links().ok()?;
         let (names, vni) = (link::names(&messages), BTreeMap::new());
-        let mut links = messages
-            .iter()
-            .filter_map(|message| link::decode(message, &names, &vni));
+        let mut links = messages.iter().map(|message| link::decode(message, &names, &vni));
         match links.find(|(link, _)| link.name == *name)?.0.kind {
             LinkKind::Vxlan { port, .. } => Some(port),
             _ => None,
@@ -361,7 +357,7 @@ impl From<Failed> for Error {
 
 /// The index of an interface in this thread's network namespace.
 fn index(name: &InterfaceName) -> Result<u32, Refusal> {
-    nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| Refusal {
+    nix::net::if_::if_nametoindex(name.os().as_os_str()).map_err(|errno| Refusal {
         errno: errno as i32,
         sentence: Some(format!("interface '{name}'")),
     })

@@ -325,8 +325,20 @@ fn of_a_long_line_a_piece_is_quoted() {
     let piece = "x\\x1b[2J".repeat(12);
     for (extension, text) in [
         (".toml", format!("{long}\n")),
-        (".toml", format!("[[fan]]\noverlay = \"250\"\nunderlay = '{}'\n", long.replace('\u{1b}', "y"))),
-        (".toml", format!("[[fan]]\noverlay = '{}'\nunderlay = \"eth0\"\n", "\u{202e}".repeat(9_000))),
+        (
+            ".toml",
+            format!(
+                "[[fan]]\noverlay = \"250\"\nunderlay = '{}'\n",
+                long.replace('\u{1b}', "y")
+            ),
+        ),
+        (
+            ".toml",
+            format!(
+                "[[fan]]\noverlay = '{}'\nunderlay = \"eth0\"\n",
+                "\u{202e}".repeat(9_000)
+            ),
+        ),
         (".toml", format!("[[fan]]\n{} = 1\n", "k".repeat(90_000))),
         (".toml", format!("{} = 1\n", "k".repeat(90_000))),
         (".toml", format!("[[fan]]\nmtu = \"{}\"\n", "k".repeat(90_000))),

@@ -122,7 +122,10 @@ fn a_lock_that_was_removed_is_nobodys() {
     let (second, inode) = new_lock(&host);
     drop(first);
     waits_for(inode);
-    assert!(!host.devices().contains(&"fan-250-0-28".to_string()), "it has not begun");
+    assert!(
+        !host.devices().contains(&"fan-250-0-28".to_string()),
+        "it has not begun"
+    );
     drop(second);
     Output::of("fanctl up".into(), fanctl).ok();
     assert!(host.devices().contains(&"fan-250-0-28".to_string()));

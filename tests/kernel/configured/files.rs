@@ -238,22 +238,38 @@ fn what_is_no_regular_file_is_refused_at_once() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     host.up(Encap::Vxlan);
-    host.sh("mkfifo /run/pipe.toml; truncate -s 100M /run/long.toml; mkdir /run/directory.toml").ok();
+    host.sh("mkfifo /run/pipe.toml; truncate -s 100M /run/long.toml; mkdir /run/directory.toml")
+        .ok();
     for (file, told) in [
         ("/run/pipe.toml", "it is a pipe; only a regular file is read"),
         ("/dev/zero", "it is a device; only a regular file is read"),
         ("/run/directory.toml", "it is a directory; only a regular file is read"),
         ("/run/long.toml", "it is longer than 4194304 bytes"),
     ] {
-        for verb in ["up -a", "reload", "status", "config check", "watch", "export docker 251"] {
+        for verb in [
+            "up -a",
+            "reload",
+            "status",
+            "config check",
+            "watch",
+            "export docker 251",
+        ] {
             let output = host.unchanged(|| host.fanctl(&format!("{verb} --config {file}")).exits(2));
-            assert_eq!(output.stderr, output.stderr.lines().next().expect("a line").to_string() + "\n");
+            assert_eq!(
+                output.stderr,
+                output.stderr.lines().next().expect("a line").to_string() + "\n"
+            );
             output.stderr_has(&[file, told]);
         }
-        let checked = host.fanctl(&format!("export docker fan-250-0-28 --check {file}")).exits(1);
+        let checked = host
+            .fanctl(&format!("export docker fan-250-0-28 --check {file}"))
+            .exits(1);
         checked.stderr_has(&[file, told]);
     }
     // What comes by a pipe that somebody asked for is read as far as it is sensible.
-    let long = format!("head -c 100M /dev/zero | {} export docker fan-250-0-28 --check -", Host::program());
+    let long = format!(
+        "head -c 100M /dev/zero | {} export docker fan-250-0-28 --check -",
+        Host::program()
+    );
     host.sh(&long).exits(1).stderr_has(&["it is longer than 4194304 bytes"]);
 }
