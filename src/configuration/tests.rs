@@ -302,14 +302,15 @@ fn reading_takes_time_that_grows_as_the_file_does() {
     };
     let files: [(&str, &dyn Fn(usize) -> String); 7] = [
         ("fans.toml", &|count| {
-            (0..count).map(|n| format!("[[fan]]\n{}", fan(n))).collect()
+            let fans = (0..count).map(|n| format!("[[fan]]\n{}", fan(n)));
+            fans.collect::<Vec<_>>().concat()
         }),
         ("off.toml", &|count| {
             format!("[[fan]]\n{}enabled = false\n", fan(7)).repeat(count)
         }),
         ("twice.toml", &|count| format!("[[fan]]\n{}", fan(7)).repeat(count)),
         ("keys.toml", &|count| {
-            let keys: String = (0..count).map(|n| format!("key{n} = 1\n")).collect();
+            let keys = (0..count).map(|n| format!("key{n} = 1\n")).collect::<Vec<_>>().concat();
             format!("[[fan]]\n{}{keys}", fan(7))
         }),
         ("line.toml", &|count| {

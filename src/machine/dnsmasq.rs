@@ -112,7 +112,8 @@ pub fn start(dhcp: &Dhcp) -> Result<(), String> {
         if holders.is_empty() && !said.to_lowercase().contains("in use") {
             return said;
         }
-        let named: String = holders.iter().map(|holder| format!("; {holder}")).collect();
+        let named = holders.iter().map(|holder| format!("; {holder}"));
+        let named = named.collect::<Vec<_>>().concat();
         format!(
             "{said}{named}; another server listens on all addresses: see ss -lnp 'sport = :53 or sport = :67', have it keep to \
              its own (bind-interfaces), or leave dhcp out"
