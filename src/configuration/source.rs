@@ -109,7 +109,7 @@ fn starts(bytes: &[u8]) -> usize {
 pub(super) fn too_long(word: &str) -> Option<String> {
     (word.len() > WORD_LIMIT).then(|| {
         format!(
-            "'{}' is {} bytes long, and no name or network is longer than {WORD_LIMIT}",
+            "no name or network is longer than {WORD_LIMIT} bytes, and '{}' has {}",
             excerpt(word),
             word.len()
         )

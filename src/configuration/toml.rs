@@ -121,7 +121,7 @@ impl Reader<'_> {
             spans.insert(key.name, value.span());
             if let Some(text) = text(key, value.get_ref()) {
                 if let Some(message) = too_long(&text) {
-                    self.fault(&value.span(), format!("{} {message}", key.name));
+                    self.fault(&value.span(), message);
                 } else {
                     values.insert(key.name, text);
                 }

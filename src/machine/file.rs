@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::libc::{O_CLOEXEC, O_NONBLOCK, O_PATH};
+use nix::libc::{EISDIR, O_CLOEXEC, O_NONBLOCK, O_PATH};
 use nix::sys::stat::makedev;
 
 /// The most that is read of a file that an administrator or a program wrote, in bytes: 60,000 fans.
@@ -34,7 +34,7 @@ impl Found {
         let kind = metadata.file_type();
         let what = match () {
             () if kind.is_file() || is_null(&metadata) => return Ok(Self { place, metadata }),
-            () if kind.is_dir() => "directory",
+            () if kind.is_dir() => return Err(io::Error::from_raw_os_error(EISDIR)),
             () if kind.is_fifo() => "pipe",
             () if kind.is_socket() => "socket",
             () => "device",
@@ -146,7 +146,7 @@ mod tests {
             "it is a device; only a regular file is read"
         );
         assert_eq!(read("/dev/null", 4).unwrap(), b"");
-        assert!(read("/", 4).unwrap_err().to_string().contains("directory"));
+        assert_eq!(read("/", 4).unwrap_err().kind(), ErrorKind::IsADirectory);
         assert!(
             !read("/proc/self/stat", KERNEL_LIMIT).unwrap().is_empty(),
             "its size is 0"

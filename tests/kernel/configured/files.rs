@@ -243,7 +243,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
     for (file, told) in [
         ("/run/pipe.toml", "it is a pipe; only a regular file is read"),
         ("/dev/zero", "it is a device; only a regular file is read"),
-        ("/run/directory.toml", "it is a directory; only a regular file is read"),
+        ("/run/directory.toml", "Is a directory"),
         ("/run/long.toml", "it is longer than 4194304 bytes"),
     ] {
         for verb in [
