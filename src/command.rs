@@ -21,6 +21,7 @@ use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::lab;
+use crate::machine::kernel;
 use crate::machine::privilege::{self, Needs};
 use crate::mapping::Overlay;
 use crate::text;
@@ -30,7 +31,11 @@ use crate::text;
 /// # Errors
 /// How it ended otherwise.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
-    privilege::drop_to(needs(&cli.command))
+    let needs = needs(&cli.command);
+    if needs != Needs::Nothing {
+        kernel::try_source();
+    }
+    privilege::drop_to(needs)
         .map_err(|error| Error::Failed(format!("capabilities that are not needed cannot be given up: {error}")))?;
     match &cli.command {
         Command::Up(args) => match args.all() {

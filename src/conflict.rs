@@ -1,6 +1,8 @@
 //! Why a fan cannot stand beside what the host already has. Each reason is a sentence that names the object and says
 //! what to do; all reasons are told at once, before anything is touched.
 
+mod unfit;
+
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -16,6 +18,8 @@ use crate::name::InterfaceName;
 use crate::object::{State, fans};
 use crate::remains::remains;
 use crate::shell;
+
+pub use unfit::Unfit;
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]

@@ -216,7 +216,9 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
 fn up(fan: &Fan, underlay: &str) -> Line {
     let begin = shell!("fanctl up {} {}", fan.overlay(), underlay);
     let options = fan.config().options();
-    options.fold(begin, |line, (_, words)| line.then(&shell!(" --{}", Line::words(&words))))
+    options.fold(begin, |line, (_, words)| {
+        line.then(&shell!(" --{}", Line::words(&words)))
+    })
 }
 
 /// `one thing`, `2 things`.

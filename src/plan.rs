@@ -232,9 +232,7 @@ fn refusal(step: &Step, host: &Host) -> Option<String> {
     let port = host.foreign_ports(name).next()?;
     let take_out = shell!("ip link set dev {} nomaster", port.name);
     Some(match reserves {
-        None => format!(
-            "bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: {take_out}"
-        ),
+        None => format!("bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: {take_out}"),
         Some(addresses) => format!(
             "host-reserve {addresses}, and which addresses are in use on bridge '{name}' is not known; it has {count}: {list}; \
              stop what is attached, or take it out meanwhile: {take_out}"

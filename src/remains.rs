@@ -14,9 +14,7 @@ use crate::firewall;
 use crate::host::{Host, LinkKind};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
-use crate::object::{
-    Direction, Filter, Object, Owner, ProgramRef, Slot, State, Table, Tunnel, TunnelKind, fans,
-};
+use crate::object::{Direction, Filter, Object, Owner, ProgramRef, Slot, State, Table, Tunnel, TunnelKind, fans};
 use crate::program;
 use crate::shell;
 use crate::shell::Line;

@@ -147,7 +147,13 @@ fn unreachable(overlay: Overlay, table: Table) -> Line {
 }
 
 fn rule(overlay: Overlay, Table(table): Table) -> Line {
-    shell!("to {} lookup {} priority {} protocol {}", overlay, table, RULE_PRIORITY, PROTOCOL)
+    shell!(
+        "to {} lookup {} priority {} protocol {}",
+        overlay,
+        table,
+        RULE_PRIORITY,
+        PROTOCOL
+    )
 }
 
 fn route(route: &Route) -> Line {
@@ -190,7 +196,11 @@ fn tunnel_settings(tunnel: &Tunnel) -> Vec<Line> {
     let name = &tunnel.name;
     let mut lines = settings(name, tunnel.forwarding, None);
     if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
-        lines.extend(bridge.iter().map(|bridge| shell!("ip link set {} master {}", name, bridge)));
+        lines.extend(
+            bridge
+                .iter()
+                .map(|bridge| shell!("ip link set {} master {}", name, bridge)),
+        );
         lines.extend(vni.iter().map(|vni| shell!("bridge vni add vni {} dev {}", vni, name)));
     }
     lines
@@ -243,7 +253,11 @@ fn delete_rule(accept: &Accept) -> Line {
     } = accept;
     let ours = format!("{} \"{bridge}\" .*\"fan {overlay}\"", way.as_str());
     let script = format!("\\|{ours}|s|.*#|delete rule ip filter {chain}|p");
-    shell!("nft -a list chain ip filter {} | sed -n {} | nft -f -", chain.to_string(), script)
+    shell!(
+        "nft -a list chain ip filter {} | sed -n {} | nft -f -",
+        chain.to_string(),
+        script
+    )
 }
 
 /// The line of what goes with the last rules of ours in Docker's chain, if these steps delete them: the chain, where nobody

@@ -14,9 +14,9 @@ use crate::host::{Counters, Host, Link};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{Owner, State};
-use crate::shell;
 use crate::plan::Step;
 use crate::report::verdict;
+use crate::shell;
 
 #[cfg(test)]
 mod tests;

@@ -169,8 +169,14 @@ fn devices() -> route::Devices {
     let stray: InterfaceName = "eth0".parse().expect("a name");
     route::Devices {
         fans: [
-            fan("fan-250-0-28", "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1"),
-            fan("fan-251-0-28", "fan 251.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1"),
+            fan(
+                "fan-250-0-28",
+                "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
+            ),
+            fan(
+                "fan-251-0-28",
+                "fan 251.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1",
+            ),
         ]
         .into(),
         tunnels: [InterfaceName::shared_tunnel()].into(),
@@ -250,7 +256,9 @@ pub fn links(data: &[u8]) {
 
 /// The payload of an `RTM_NEWADDR`.
 pub fn addresses(data: &[u8]) {
-    let Some(message) = netlink::read_address(data) else { return };
+    let Some(message) = netlink::read_address(data) else {
+        return;
+    };
     let Some((index, address)) = route::decode_address(&message) else {
         return;
     };
@@ -298,7 +306,9 @@ pub fn routes(data: &[u8]) {
 
 /// The payload of an `RTM_NEWRULE`.
 pub fn rules(data: &[u8]) {
-    let Some(message) = netlink::read_rule(data) else { return };
+    let Some(message) = netlink::read_rule(data) else {
+        return;
+    };
     let Some(Object::Rule(overlay, table)) = route::decode_rule(&message) else {
         return;
     };

@@ -262,7 +262,12 @@ impl Kind {
                 if blame.base.starts_with('-') {
                     return None;
                 }
-                Some(shell!("iptables-legacy -t {} -I {} {} -j ACCEPT", blame.table, blame.base, rule))
+                Some(shell!(
+                    "iptables-legacy -t {} -I {} {} -j ACCEPT",
+                    blame.table,
+                    blame.base,
+                    rule
+                ))
             }
         }
     }

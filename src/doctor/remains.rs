@@ -32,7 +32,10 @@ fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
         Some(_) => "nothing looks after the fan until it has it back".to_string(),
         None => stray.advice(),
     };
-    let reason = format!("the alias of bridge '{}', by which it was known, was changed; {then}", stray.name);
+    let reason = format!(
+        "the alias of bridge '{}', by which it was known, was changed; {then}",
+        stray.name
+    );
     let attached = facts.host.foreign_ports(&stray.name);
     let attached = attached.map(|port| format!("attached to it: {}", port.name));
     Finding {

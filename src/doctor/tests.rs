@@ -63,7 +63,7 @@ impl Patient {
             host,
             health: Health::default(),
         };
-        patient.health.kernel.release = "6.12.43".into();
+        patient.host.linux.release = "6.12.43".into();
         patient.health.kernel.has_nft = true;
         patient.answer(|_| None);
         patient
@@ -176,8 +176,23 @@ fn a_kernel_that_lacks_something_is_named() {
     let untold = examine(facts, |_| false).remove(0);
     assert_eq!((untold.check, untold.verdict), ("kernel", Verdict::Warned), "{untold}");
     assert!(untold.evidence[1].ends_with("fanctl lab --encap ipip"), "{untold}");
-    bare.health.kernel.release = "5.15.0-91".into();
-    assert!(bare.only(Verdict::Warned).reason.contains("5.18"));
+    bare.host.linux.release = "5.15.0-91".into();
+    assert!(bare.only(Verdict::Warned).reason.contains("older than Linux 5.19"));
+}
+
+#[test]
+fn of_a_kernel_that_carries_no_fan_no_other_encapsulation_is_advised() {
+    let mut bare = Patient::new("ipip");
+    (bare.owned, bare.health.kernel.has_vxlan) = (State::new(), Some(false));
+    bare.host.linux.release = "5.10.0-32-cloud-amd64".into();
+    bare.host.linux.takes_source = Some(false);
+    let finding = bare.only(Verdict::Failed);
+    assert!(
+        finding.reason.contains("5.19") && !finding.to_string().contains("--encap"),
+        "{finding}"
+    );
+    (bare.host.linux.takes_source, bare.host.linux.has_nf_tables) = (Some(true), Some(false));
+    assert!(bare.only(Verdict::Failed).reason.contains("nf_tables"));
 }
 
 /// A table whose chain at a hook drops everything.

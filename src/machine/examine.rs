@@ -92,8 +92,7 @@ fn settings(host: &Host) -> BTreeMap<String, Settings> {
 }
 
 fn kernel(host: &Host) -> Kernel {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim().to_string();
+    let release = &host.linux.release;
     let modules = |list: &str| fs::read_to_string(format!("/lib/modules/{release}/{list}")).ok();
     let known = modules("modules.dep").map(|text| text + &modules("modules.builtin").unwrap_or_default());
     let has = |module: &str| {
@@ -112,7 +111,6 @@ fn kernel(host: &Host) -> Kernel {
         loads_programs: host.privileged.then(load),
         has_nft: tool::find("nft").is_some(),
         compiles_programs: number("net/core/bpf_jit_enable").map(|mode| mode != 0),
-        release,
     }
 }
 

@@ -257,7 +257,14 @@ pub fn decode(
             let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
             let tunnel = match (owner, &kind, facts.mac) {
                 (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
-                (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, shares_port: true }, Some(mac)) => {
+                (
+                    Some(owner @ Owner::Fan(_)),
+                    LinkKind::Vxlan {
+                        port,
+                        shares_port: true,
+                    },
+                    Some(mac),
+                ) => {
                     let kind = TunnelKind::Vxlan {
                         port: *port,
                         vni: vni.get(&message.header.index).copied(),

@@ -131,7 +131,8 @@ pub fn read_link(payload: &[u8]) -> Result<Link, Refusal> {
             _ => {}
         }
     }
-    let message = LinkMessage::parse(&readable[..]).map_err(|error| unreadable(format!("a link cannot be read: {error}")))?;
+    let message =
+        LinkMessage::parse(&readable[..]).map_err(|error| unreadable(format!("a link cannot be read: {error}")))?;
     Ok(Link {
         message,
         name: name.ok_or_else(|| unreadable("a link has no name".into()))?,
@@ -514,7 +515,10 @@ mod tests {
         payload.extend([8, 0, 4, 0, 0xdc, 5, 0, 0]); // IFLA_MTU
         let link = read_link(&payload).unwrap();
         assert_eq!(link.name.to_string(), r"eth\xe9");
-        assert_eq!((&link.alias[..], &link.other_names[..]), (&b"caf\xe9 "[..], &[b"\n\xff".to_vec()][..]));
+        assert_eq!(
+            (&link.alias[..], &link.other_names[..]),
+            (&b"caf\xe9 "[..], &[b"\n\xff".to_vec()][..])
+        );
         assert_eq!(link.message.attributes.len(), 1, "the MTU");
         for len in 0..payload.len() {
             let _ = read_link(&payload[..len]);

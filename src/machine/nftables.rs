@@ -6,15 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::libc;
 
 use super::netlink::{Netlink, Refusal, attributes};
-use crate::firewall::{
-    Beside, FAMILIES, FLOWTABLE, ForwardChain, is_chain_of_ours, table_name, table_overlay,
-};
+use crate::firewall::{Beside, FAMILIES, FLOWTABLE, ForwardChain, is_chain_of_ours, table_name, table_overlay};
 use crate::mapping::Overlay;
 
 const SUBSYSTEM: u16 = 10 << 8; // NFNL_SUBSYS_NFTABLES, linux/netfilter/nfnetlink.h
@@ -336,16 +334,33 @@ fn text(value: &[u8]) -> Option<String> {
     Some(std::str::from_utf8(value).ok()?.to_string())
 }
 
+/// What is said of a part of the kernel that is not there.
+const ABSENT: [i32; 4] = [
+    libc::EINVAL,
+    libc::EPROTONOSUPPORT,
+    libc::ESOCKTNOSUPPORT,
+    libc::EAFNOSUPPORT,
+];
+
 /// A connection to nftables, in the network namespace of the thread that made it.
 pub struct Nftables(Netlink);
 
 impl Nftables {
-    /// Connects.
+    /// Connects, and asks a first question, for which the kernel loads nf_tables as a module; none where it has none. Then it
+    /// has no such socket, or nothing there that would read the question (`nfnetlink_rcv_msg`, net/netfilter/nfnetlink.c at
+    /// v6.12).
     ///
     /// # Errors
-    /// When the kernel gives no such socket.
-    pub fn connect() -> io::Result<Self> {
-        Netlink::connect_to(NETLINK_NETFILTER).map(Self)
+    /// What the kernel said.
+    pub fn connect() -> Result<Option<Self>, Refusal> {
+        let asked = Netlink::connect_to(NETLINK_NETFILTER)
+            .map_err(Refusal::from)
+            .map(Self)
+            .and_then(|nftables| nftables.generation().map(|_| nftables));
+        match asked {
+            Err(refusal) if ABSENT.contains(&refusal.errno) => Ok(None),
+            asked => asked.map(Some),
+        }
     }
 
     /// The number of what there is: another after each change of anybody's.

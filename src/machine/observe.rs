@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
-use super::{Error, Machine, Scope, dnsmasq, filter, link, nft, privilege, route, sysctl, tool, vni};
+use super::{Error, Machine, Scope, dnsmasq, filter, kernel, link, nft, privilege, route, sysctl, tool, vni};
 use crate::desire;
 use crate::fan::Fan;
 use crate::host::{Host, LinkKind};
@@ -31,11 +31,14 @@ impl Machine {
             self.addresses(&links, &mut objects, &mut host)?;
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
+            host.linux = kernel::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
             host.dnsmasq = tool::find("dnsmasq").is_some();
             objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
             if host.privileged {
                 let firewall = nft::observe(&fans(&objects))?;
+                host.linux.has_nf_tables = Some(firewall.is_some());
+                let firewall = firewall.unwrap_or_default();
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
                 host.docker_user = firewall.forward.beside;
                 host.namesakes = firewall.namesakes;
@@ -175,10 +178,14 @@ fn devices(objects: &[Object], host: &Host) -> route::Devices {
         Object::Tunnel(tunnel) => Some(tunnel.name.clone()),
         _ => None,
     });
-    let strays = host.links.iter().filter(|link| !link.ours).filter_map(|link| match link.kind {
-        LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
-        _ => None,
-    });
+    let strays = host
+        .links
+        .iter()
+        .filter(|link| !link.ours)
+        .filter_map(|link| match link.kind {
+            LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
+            _ => None,
+        });
     route::Devices {
         fans: fans.collect(),
         tunnels: tunnels.collect(),

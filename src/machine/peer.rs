@@ -35,9 +35,7 @@ pub fn observe(
     let (mut peers, mut hidden) = (BTreeMap::new(), BTreeSet::new());
     let mut processes = None;
     for (name, index, namespace) in ports {
-        let peer = link_elsewhere(netlink, index, namespace)
-            .ok()
-            .and_then(peer);
+        let peer = link_elsewhere(netlink, index, namespace).ok().and_then(peer);
         let Some(mut peer) = peer else {
             hidden.insert(name.clone());
             continue;

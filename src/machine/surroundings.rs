@@ -202,6 +202,10 @@ mod tests {
         };
         assert_eq!(ours(1000), None);
         let another = "priority 900 to 250.0.0.0/8 lookup 77";
-        assert_eq!(ours(900).as_deref(), Some(another), "the protocol alone makes no rule ours");
+        assert_eq!(
+            ours(900).as_deref(),
+            Some(another),
+            "the protocol alone makes no rule ours"
+        );
     }
 }

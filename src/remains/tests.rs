@@ -3,8 +3,8 @@
 use super::*;
 use crate::fan::Mac;
 use crate::fan::tests::announced;
-use crate::object::Identity;
 use crate::host::HostAddress;
+use crate::object::Identity;
 use crate::resolve::tests::link;
 
 /// A host that runs a fan, whose bridge somebody gave another alias.

@@ -6,7 +6,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Encap, Host, Lan, Output};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("names")
         .only_ipip_in_tier_3()
         .each(named![
@@ -41,9 +42,8 @@ const PLAIN: [&[u8]; 4] = [b"$(>pwned)", b"-rf", b"it's", "b\u{fc}ro0".as_bytes(
 /// What is said of an interface of a hostile name has no byte that a terminal obeys, and is text.
 #[track_caller]
 fn is_printable(output: &Output) {
-    let hostile = |c: char| {
-        (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{fffd}' | '\u{200b}' | '\u{202e}')
-    };
+    let hostile =
+        |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{fffd}' | '\u{200b}' | '\u{202e}');
     let all = format!("{}{}", output.stdout, output.stderr);
     assert!(!all.contains(hostile), "{:?}", all.chars().find(|c| hostile(*c)));
 }
@@ -75,7 +75,13 @@ fn a_port_of_any_name_counts(encap: Encap) {
         ))
         .ok();
         assert_eq!(ports(&host, "fan-250-0-28").len(), own.len() + 1, "{word}");
-        for verb in ["show", "show --json", "status --config /run/none.toml", "export cni", "doctor --config /run/none.toml"] {
+        for verb in [
+            "show",
+            "show --json",
+            "status --config /run/none.toml",
+            "export cni",
+            "doctor --config /run/none.toml",
+        ] {
             is_printable(&host.fanctl(verb).ok());
         }
         let doctor = host.fanctl("doctor --json --config /run/none.toml").ok();
@@ -90,8 +96,15 @@ fn a_port_of_any_name_counts(encap: Encap) {
         refusal.clone().stderr_has(&["still has a container"]);
 
         // What is told to be typed does that, and nothing else.
-        let (_, command) = refusal.stderr.trim_end().split_once("or take it out: ").expect("a command");
-        host.sh(&format!("cd /run/empty; {command}; ls -A > /run/made; test ! -s /run/made")).ok();
+        let (_, command) = refusal
+            .stderr
+            .trim_end()
+            .split_once("or take it out: ")
+            .expect("a command");
+        host.sh(&format!(
+            "cd /run/empty; {command}; ls -A > /run/made; test ! -s /run/made"
+        ))
+        .ok();
         assert_eq!(ports(&host, "fan-250-0-28"), own, "{command}");
         host.sh(&format!("ip link delete dev {word}")).ok();
     }
@@ -122,10 +135,16 @@ fn a_container_writes_no_command(encap: Encap) {
             .ok();
         let diagnosis = host.fanctl("doctor --config /run/none.toml").exits(1);
         is_printable(&diagnosis);
-        let mend = diagnosis.stdout.lines().find_map(|line| line.trim().strip_prefix("mend: "));
+        let mend = diagnosis
+            .stdout
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("mend: "));
         let mend = mend.unwrap_or_else(|| panic!("no command\n{diagnosis}"));
         assert!(mend.contains("nsenter "), "{mend}");
-        host.sh(&format!("cd /run/empty; {mend}; ls -A > /run/made; test ! -s /run/made")).ok();
+        host.sh(&format!(
+            "cd /run/empty; {mend}; ls -A > /run/made; test ! -s /run/made"
+        ))
+        .ok();
         let is = container.sh(&format!("cat /sys/class/net/{word}/mtu")).ok().stdout;
         assert_eq!(is.trim(), mtu.to_string(), "{mend}");
         before = word;
@@ -151,7 +170,9 @@ fn an_underlay_of_any_name_works_or_is_refused(encap: Encap) {
         is_printable(&done);
         let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"*\"\\".contains(byte);
         if !PLAIN.contains(&name) && !name.iter().all(is_plain) {
-            let refusal = done.refused().stderr_has(&["cannot be the underlay of a fan", "ip link set dev "]);
+            let refusal = done
+                .refused()
+                .stderr_has(&["cannot be the underlay of a fan", "ip link set dev "]);
             assert_eq!(refusal.stdout, "");
             assert_eq!(host.fanctl("show --json").ok().json().as_array().map(Vec::len), Some(0));
             continue;

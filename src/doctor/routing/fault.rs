@@ -132,7 +132,14 @@ fn by_rules(fan: &Fan, finding: Finding, culprits: &[&Rule], packets: &[&Asked])
     let commands = ways
         .into_iter()
         .filter(|(.., is_underlay)| is_meant(*is_underlay))
-        .map(|(network, table, _)| shell!("ip rule add to {} lookup {} priority {}", network, name_of(table), before));
+        .map(|(network, table, _)| {
+            shell!(
+                "ip rule add to {} lookup {} priority {}",
+                network,
+                name_of(table),
+                before
+            )
+        });
     let mut finding = finding.mended_by(Line::all_of(commands));
     if fan.table.is_none() && first > RULE_PRIORITY && is_meant(false) {
         let lasting = format!(
@@ -290,7 +297,9 @@ fn deletion(fan: &Fan, found: &Routing) -> Option<Line> {
         .iter()
         .any(|network| network.contains(found.route.network()) && network.prefix() <= found.route.prefix());
     (is_about_it && !is_of_an_address(found)).then(|| {
-        let by = found.gateway.map_or_else(Line::default, |gateway| shell!(" via {}", gateway));
+        let by = found
+            .gateway
+            .map_or_else(Line::default, |gateway| shell!(" via {}", gateway));
         let place = match found.table {
             MAIN_TABLE => Line::default(),
             table => shell!(" table {}", table),
