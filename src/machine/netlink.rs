@@ -494,7 +494,7 @@ mod tests {
         let mut header = Vec::new();
         header.extend(18_u32.to_ne_bytes()); // our request: 16 bytes of header and 2 of payload, padded to 20
         header.extend([0; 16]);
-        let sentence = b"Unknown device type\0";
+        let sentence = b"Unknown device type \x1b[2J\n\xff\0";
         header.extend((4 + u16::try_from(sentence.len()).unwrap()).to_ne_bytes());
         header.extend(1_u16.to_ne_bytes());
         header.extend(sentence);
@@ -503,7 +503,10 @@ mod tests {
         error.header = header;
         let refusal = refusal(&error).unwrap();
         assert_eq!(refusal.errno, nix::libc::EOPNOTSUPP);
-        assert!(refusal.to_string().ends_with("(Unknown device type)"), "{refusal}");
+        assert!(
+            refusal.to_string().ends_with(r"(Unknown device type \x1b[2J\x0a\xff)"),
+            "{refusal}"
+        );
     }
 
     #[test]
