@@ -250,8 +250,8 @@ fn filters_and_qdiscs_of_others_are_left_alone() {
     let tunnel = Encap::Vxlan.tunnel();
     host.sh(&format!(
         "tc qdisc add dev eth0 clsact
-         tc filter add dev eth0 ingress pref 7 handle 0x7 protocol all matchall action ok
-         tc filter add dev {tunnel} egress pref 60000 handle 0x7 protocol all matchall action ok"
+         tc filter add dev eth0 ingress pref 7 handle 0x7 protocol all bpf bytecode '1,6 0 0 0,' flowid 1:1
+         tc filter add dev {tunnel} egress pref 60000 handle 0x7 protocol all bpf bytecode '1,6 0 0 0,' flowid 1:1"
     ))
     .ok();
     let filters = |dev: &str| {
@@ -263,8 +263,7 @@ fn filters_and_qdiscs_of_others_are_left_alone() {
     let others = |dev: &str| {
         let all = filters(dev);
         let all = all.as_array().expect("filters").iter();
-        all.filter(|filter| filter["kind"] == "matchall" && filter["options"].is_object())
-            .count()
+        all.filter(|filter| filter["options"]["handle"] == "0x7").count()
     };
     assert_eq!((others("eth0"), others(tunnel)), (1, 1));
     host.up(Encap::Vxlan).stdout_has(&["nothing to do"]);
