@@ -1,11 +1,9 @@
 //! Every command, with every call by which it acts failing once, and once killed there. Of what failed nothing is left;
 //! what was killed is finished, or taken back, by the next command.
 
-use std::env;
-
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Encap, Host, Lan, assert_same, seed};
+use crate::support::{Encap, Host, Lan, assert_same, by_stride};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -80,8 +78,7 @@ impl Scenario {
         }
     }
 
-    /// Goes through every seventeenth call, from one that the seed chooses: in time all are tried. With FANCTL_EVERY_CALL=1 it
-    /// goes through every call, which takes minutes. With several fans reading is left out, which is the same for one.
+    /// Goes through calls by the stride. With several fans reading is left out, which is the same for one.
     #[track_caller]
     fn at_every_call(&self) {
         let nothing = self.look();
@@ -91,10 +88,8 @@ impl Scenario {
         let after = self.look();
         assert!(acts.len() > 10, "so few calls: {acts:?}");
         acts.retain(|act| self.fans == 1 || !act.is_reading());
-        let every = env::var("FANCTL_EVERY_CALL").is_ok_and(|value| value == "1");
-        let stride = if every { 1 } else { 17 };
         let mut begun = false;
-        for (number, act) in acts.iter().enumerate().skip(seed() % stride).step_by(stride) {
+        for (number, act) in by_stride(&acts) {
             if !begun {
                 self.begin();
             }

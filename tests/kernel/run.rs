@@ -171,17 +171,23 @@ fn sum_up(machine: &Machine, tally: &Tally, failed: u64, not_asked_for: u64) {
     for name in &tally.unsteady {
         println!("unsteady: {name}");
     }
-    let mut line = format!("{}: {} passed, {failed} failed", machine.title(), tally.passed);
+    let mut parts = vec![
+        format!("{}: {} passed", machine.title(), tally.passed),
+        format!("{failed} failed"),
+    ];
     if !tally.unsteady.is_empty() {
-        line += &format!(", {} unsteady", tally.unsteady.len());
+        parts.push(format!("{} unsteady", tally.unsteady.len()));
     }
     let not_run: u64 = tally.reasons.values().sum();
     if not_run > 0 {
         let reasons = tally.reasons.iter().map(|(reason, count)| format!("{count}: {reason}"));
-        line += &format!(", {not_run} not run ({})", reasons.collect::<Vec<_>>().join("; "));
+        parts.push(format!(
+            "{not_run} not run ({})",
+            reasons.collect::<Vec<_>>().join("; ")
+        ));
     }
     if not_asked_for > 0 {
-        line += &format!(", {not_asked_for} not asked for");
+        parts.push(format!("{not_asked_for} not asked for"));
     }
-    println!("{line}");
+    println!("{}", parts.join(", "));
 }

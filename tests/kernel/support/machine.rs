@@ -45,6 +45,14 @@ pub fn seed() -> usize {
     *SEED
 }
 
+/// Every seventeenth of many, from one that the seed chooses, with its number: in time all are tried. With
+/// `FANCTL_EVERY_CALL=1` all of them, which takes minutes.
+pub fn by_stride<T>(all: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    let every = env::var("FANCTL_EVERY_CALL").is_ok_and(|value| value == "1");
+    let stride = if every { 1 } else { 17 };
+    all.iter().enumerate().skip(seed() % stride).step_by(stride)
+}
+
 impl Machine {
     /// Finds out, in a namespace that is thrown away.
     pub fn probe() -> Self {
