@@ -194,7 +194,7 @@ mod tests {
     fn a_line_is_one_and_moves_no_cursor() {
         assert_eq!(line("a\x1b[2J\nb\tc\u{9b}m"), r"a\x1b[2J b c\xc2\x9bm");
         let mut out = Screen(Vec::new());
-        write!(out, "{}\n\t{}", "a\x1b[2J", "b\rc").unwrap();
+        out.write_all(b"a\x1b[2J\n\tb\rc").unwrap();
         assert_eq!(out.0, b"a\\x1b[2J\n\tb\\x0dc");
     }
 

@@ -256,7 +256,7 @@ pub fn links(data: &[u8]) {
 
 /// The payload of an `RTM_NEWADDR`.
 pub fn addresses(data: &[u8]) {
-    let Some(Message::NewAddress(message)) = received(20, data) else {
+    let Some(message) = netlink::read_address(data) else {
         return;
     };
     let Some((index, address)) = route::decode_address(&message) else {
@@ -306,7 +306,7 @@ pub fn routes(data: &[u8]) {
 
 /// The payload of an `RTM_NEWRULE`.
 pub fn rules(data: &[u8]) {
-    let Some(Message::NewRule(message)) = received(32, data) else {
+    let Some(message) = netlink::read_rule(data) else {
         return;
     };
     let Some(Object::Rule(overlay, table)) = route::decode_rule(&message) else {

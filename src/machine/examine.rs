@@ -82,7 +82,7 @@ fn settings(host: &Host) -> BTreeMap<String, Settings> {
     let all = ("all".to_string(), OsString::from("all"));
     let names = host.links.iter().map(|link| (link.name.to_string(), link.name.os()));
     let read = |name: &OsStr| {
-        let of = |setting| number(&Path::new("net/ipv4/conf").join(name).join(setting));
+        let of = |setting| number(Path::new("net/ipv4/conf").join(name).join(setting));
         Some(Settings {
             rp_filter: of("rp_filter").and_then(|mode| mode.try_into().ok())?,
             forwarding: of("forwarding")? != 0,

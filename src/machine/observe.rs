@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
@@ -81,10 +79,7 @@ impl Machine {
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let mut question = AddressMessage::default();
-        question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(&Message::GetAddress(question))? {
-            let Message::NewAddress(message) = answer else { continue };
+        for message in self.netlink.dump_addresses()? {
             let Some((index, address)) = route::decode_address(&message) else {
                 continue;
             };
