@@ -26,7 +26,8 @@ pub fn line(text: &str) -> String {
 /// The most characters of a text from outside that a message quotes.
 pub const EXCERPT: usize = 60;
 
-/// The beginning of a text, as a message quotes it: at most [`EXCERPT`] characters of one [`line()`], and `...` where there are more.
+/// The beginning of a text, as a message quotes it: at most [`EXCERPT`] characters of one [`line()`], and `...` where there
+/// are more.
 #[must_use]
 pub fn excerpt(text: &str) -> String {
     let end = text.char_indices().nth(EXCERPT).map(|(end, _)| end);
