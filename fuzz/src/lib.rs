@@ -395,7 +395,7 @@ pub fn firewall(data: &[u8]) {
 /// The command line of a dnsmasq.
 pub fn servers(data: &[u8]) {
     if let Some(server) = dnsmasq::decode(data) {
-        let line = format!("dnsmasq\0{}", server.arguments.join("\0"));
+        let line = format!("dnsmasq\0{}", server.2.join("\0"));
         assert_eq!(dnsmasq::decode(line.as_bytes()), Some(server));
     }
 }

@@ -36,6 +36,19 @@ pub fn find(program: &str) -> Option<PathBuf> {
         })
 }
 
+/// Where a program's file may be: in each directory of [`PATH`], and where a link there leads.
+#[must_use]
+pub fn places(program: &str) -> Vec<PathBuf> {
+    let directories = PATH.split(':').map(Path::new);
+    let places = directories.filter_map(|directory| {
+        let file = directory.join(program);
+        // One that was removed meanwhile has its place in the directory still.
+        let gone = || directory.canonicalize().map(|directory| directory.join(program));
+        file.canonicalize().or_else(|_| gone()).ok()
+    });
+    places.collect()
+}
+
 /// Runs a program with some input and returns what it wrote on standard output.
 ///
 /// # Errors
