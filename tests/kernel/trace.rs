@@ -48,7 +48,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// How long a trace waits: hosts of a busy machine are slow to answer.
-const WAIT: &str = "--wait 5";
+const WAIT: &str = "--wait 3";
 
 #[track_caller]
 fn run(host: &Host, words: &str) -> Output {
