@@ -15,6 +15,7 @@ mod cni;
 mod concurrent;
 mod configured;
 mod converge;
+mod cuts;
 mod dhcp;
 mod docker;
 mod doctor;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         configured::cases,
         configured::files::cases,
         converge::cases,
+        cuts::cases,
         dhcp::cases,
         docker::cases,
         doctor::cases,
