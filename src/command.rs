@@ -22,15 +22,21 @@ use crate::cli::{Cli, Command, ConfigAction};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::lab;
+use crate::machine::kernel;
 use crate::machine::privilege::{self, Needs};
 use crate::mapping::Overlay;
+use crate::text;
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
 /// # Errors
 /// How it ended otherwise.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
-    privilege::drop_to(needs(&cli.command))
+    let needs = needs(&cli.command);
+    if needs != Needs::Nothing {
+        kernel::try_source();
+    }
+    privilege::drop_to(needs)
         .map_err(|error| Error::Failed(format!("capabilities that are not needed cannot be given up: {error}")))?;
     match &cli.command {
         Command::Up(args) => match args.all() {
@@ -81,7 +87,7 @@ fn needs(command: &Command) -> Needs {
 }
 
 fn json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Error> {
-    serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
+    text::write_json(value, out)?;
     Ok(writeln!(out)?)
 }
 
@@ -93,8 +99,7 @@ fn is_called(fan: &Fan, text: &str) -> bool {
 /// Says what somebody has to see to, beside what was asked for.
 fn warn(sentences: &[String]) {
     for sentence in sentences {
-        let sentence: String = sentence.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         // That nobody listens changes nothing.
-        let _ = writeln!(std::io::stderr(), "fanctl: {sentence}");
+        let _ = writeln!(std::io::stderr(), "fanctl: {}", text::line(sentence));
     }
 }

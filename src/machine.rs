@@ -9,6 +9,7 @@ pub mod dnsmasq;
 mod examine;
 pub mod filter;
 mod held;
+pub mod kernel;
 pub mod link;
 pub mod lookup;
 pub mod monitor;

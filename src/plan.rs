@@ -13,6 +13,7 @@ use crate::fan::Fan;
 use crate::host::Host;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Identity, Key, Object, State};
+use crate::shell;
 
 #[cfg(test)]
 mod tests;
@@ -231,9 +232,10 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<String> {
                 [_] => "a container".to_string(),
                 _ => format!("{} containers", ports.len()),
             };
-            let (list, port) = (ports.join(", "), ports[0]);
+            let list = ports.join(", ");
+            let take_out = shell!("ip link set dev {} nomaster", host.foreign_ports(name).next()?.name);
             Some(format!(
-                "bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: ip link set {port} nomaster"
+                "bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: {take_out}"
             ))
         }
         Step::Change {

@@ -11,7 +11,7 @@ use crate::cli::OutputArgs;
 use crate::command::warn;
 use crate::config::{Config, Follow};
 use crate::configuration::Entry;
-use crate::conflict;
+use crate::conflict::{self, Unfit};
 use crate::desire;
 use crate::difference::Changes;
 use crate::error::Error;
@@ -165,11 +165,20 @@ impl Change {
         Self { force, ..self }
     }
 
+    /// Whether the kernel can carry a fan.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn is_fit(&self) -> Result<(), Error> {
+        Unfit::of(&self.host.linux).map_or(Ok(()), |unfit| Err(Error::Refused(vec![unfit.to_string()])))
+    }
+
     /// Looks for the way to a fan as asked for.
     ///
     /// # Errors
     /// That the host has no place for it.
     pub fn plan(&self, config: &Config, by: By) -> Result<Plan, Error> {
+        self.is_fit()?;
         let resolved = resolve(config, &self.host, &self.owned).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
         let (mut fan, by_file) = (resolved.fan, by != By::Person);

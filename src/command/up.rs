@@ -59,6 +59,7 @@ pub fn all(args: &UpAllArgs, force: bool, output: OutputArgs, out: &mut dyn Writ
     let told = if configuration.enabled().next().is_some() {
         turn.and_then(|turn| {
             let mut change = Change::begin(turn, output)?.forced(force);
+            change.is_fit()?;
             let dev = args.dev.as_ref();
             let on = |entry: &&Entry| dev.is_none_or(|dev| is_on(&entry.config, dev, &change.host));
             let wanted: Vec<&Entry> = configuration.enabled_entries().filter(on).collect();

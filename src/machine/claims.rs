@@ -41,10 +41,13 @@ impl Machine {
         let names = link::names(&messages);
         let mut claims = Vec::new();
         for message in &messages {
-            let Some(port) = names.get(&message.header.index).filter(|name| ports.contains(name)) else {
+            let Some(port) = names
+                .get(&message.message.header.index)
+                .filter(|name| ports.contains(name))
+            else {
                 continue;
             };
-            let namespace = message.attributes.iter().find_map(|attribute| match attribute {
+            let namespace = message.message.attributes.iter().find_map(|attribute| match attribute {
                 LinkAttribute::LinkNetNsId(number) => Some(*number),
                 _ => None,
             });

@@ -292,9 +292,7 @@ impl Machine {
     fn udp_port(&self, name: &InterfaceName) -> Option<u16> {
         let messages = self.netlink.dump_links().ok()?;
         let (names, vni) = (link::names(&messages), BTreeMap::new());
-        let mut links = messages
-            .iter()
-            .filter_map(|message| link::decode(message, &names, &vni));
+        let mut links = messages.iter().map(|message| link::decode(message, &names, &vni));
         match links.find(|(link, _)| link.name == *name)?.0.kind {
             LinkKind::Vxlan { port, .. } => Some(port),
             _ => None,
@@ -389,7 +387,7 @@ impl From<Failed> for Error {
 
 /// The index of an interface in this thread's network namespace.
 fn index(name: &InterfaceName) -> Result<u32, Refusal> {
-    nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| Refusal {
+    nix::net::if_::if_nametoindex(name.os().as_os_str()).map_err(|errno| Refusal {
         errno: errno as i32,
         sentence: Some(format!("interface '{name}'")),
     })

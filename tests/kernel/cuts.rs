@@ -10,7 +10,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{DEADLINE, Encap, Host, Lan, NOBODY, Namespace};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("cuts")
         .only_ipip_in_tier_3()
         .each(named![
