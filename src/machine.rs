@@ -7,6 +7,7 @@ pub mod bpf;
 mod claims;
 pub mod dnsmasq;
 mod examine;
+pub mod file;
 pub mod filter;
 mod held;
 pub mod kernel;

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Identity, Key, Object, State};
 use crate::shell;
+use crate::shell::Line;
 
 #[cfg(test)]
 mod tests;
@@ -226,17 +227,8 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<String> {
     match step {
         Step::Delete(Object::Bridge(bridge)) => {
             let name = &bridge.fan.bridge;
-            let ports: Vec<&str> = host.foreign_ports(name).map(|link| link.name.as_str()).collect();
-            let count = match ports[..] {
-                [] => return None,
-                [_] => "a container".to_string(),
-                _ => format!("{} containers", ports.len()),
-            };
-            let list = ports.join(", ");
-            let take_out = shell!("ip link set dev {} nomaster", host.foreign_ports(name).next()?.name);
-            Some(format!(
-                "bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: {take_out}"
-            ))
+            let ports: Vec<InterfaceName> = host.foreign_ports(name).map(|link| link.name.clone()).collect();
+            still_has(name, &ports)
         }
         Step::Change {
             from: Object::Bridge(from),
@@ -288,6 +280,31 @@ pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4
         }
         _ => None,
     })
+}
+
+/// Why a bridge with these foreign ports must stay; none when it has none.
+#[must_use]
+pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<String> {
+    let (list, port) = containers(ports)?;
+    Some(format!(
+        "bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}",
+        take_out(port)
+    ))
+}
+
+fn take_out(port: &InterfaceName) -> Line {
+    shell!("ip link set dev {} nomaster", port)
+}
+
+/// The containers behind some ports in words, and the first port; none when there is none.
+fn containers(ports: &[InterfaceName]) -> Option<(String, &InterfaceName)> {
+    let first = ports.first()?;
+    let count = match ports.len() {
+        1 => "a container".to_string(),
+        count => format!("{count} containers"),
+    };
+    let names: Vec<String> = ports.iter().map(InterfaceName::to_string).collect();
+    Some((format!("{count}: {}", names.join(", ")), first))
 }
 
 /// The addresses that a fan takes from its containers as it becomes another in its place.

@@ -42,6 +42,7 @@ mod objects;
 mod options;
 mod owned;
 mod podman;
+mod posed;
 mod privileges;
 mod program;
 mod refusals;
@@ -61,5 +62,7 @@ use libtest_mimic::Arguments;
 use support::Machine;
 
 fn main() -> ExitCode {
+    // The files that tests write are read by other users, too.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     run::run(&Arguments::from_args(), &Machine::probe())
 }
