@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 pub use doctor::DoctorArgs;
-pub use fan::{DownArgs, UpAllArgs, UpArgs};
+pub use fan::{DownArgs, ForceArgs, UpAllArgs, UpArgs};
 pub use trace::TraceArgs;
 pub use watch::WatchArgs;
 
@@ -106,6 +106,9 @@ pub struct ReloadArgs {
     /// Where the fans are written down.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Whether something may be taken away.
+    #[command(flatten)]
+    pub force: ForceArgs,
     /// What to print, and whether to act.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -152,6 +155,30 @@ pub struct ListArgs {
 pub struct ConvertArgs {
     /// The file [default: /etc/network/fan]
     pub file: Option<PathBuf>,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Where a text goes.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Write to FILE instead of standard output: whole, or not at all
+    #[arg(short, long, value_name = "FILE", value_parser = target)]
+    pub output: Option<PathBuf>,
+    /// With -o: replace a file that holds something else
+    #[arg(long, requires = "output")]
+    pub force: bool,
+}
+
+/// Reads the name of a file to be written.
+fn target(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "-" | "" => Err(format!(
+            "output '{text}' is no file; without -o, standard output is written"
+        )),
+        _ => Ok(text.into()),
+    }
 }
 
 /// `fanctl completions`
@@ -193,8 +220,11 @@ pub struct ExportArgs {
     pub name: Option<String>,
     /// With docker, podman and cni: print nothing for the runtime, but tell whether what it has (what `docker network
     /// inspect` or `podman network inspect` prints, daemon.json, a list of plugins) is for this fan; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "output"])]
     pub check: Option<String>,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// Where the fans are written down.
     #[command(flatten)]
     pub config: ConfigArgs,

@@ -8,6 +8,7 @@ mod export;
 mod map;
 mod reload;
 mod show;
+mod target;
 mod trace;
 mod up;
 mod watch;
@@ -17,7 +18,7 @@ use std::io::Write;
 use clap::CommandFactory;
 use serde::Serialize;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ConfigAction};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::lab;
@@ -39,7 +40,8 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         .map_err(|error| Error::Failed(format!("capabilities that are not needed cannot be given up: {error}")))?;
     match &cli.command {
         Command::Up(args) => match args.all() {
-            Some(all) => up::all(all, args.output, out),
+            Some(all) => up::all(all, args.force(), args.output, out)
+                .map_err(|error| if args.tempfail() { error.for_a_service() } else { error }),
             None => up::one(&args.config()?, args.output, out),
         },
         Command::Down(args) if args.everything => down::everything(args.output, out),
@@ -68,6 +70,8 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
 /// What a verb can need. Files are read as their owner, who is root.
 fn needs(command: &Command) -> Needs {
     match command {
+        Command::Config(ConfigAction::Convert(args)) if args.target.output.is_some() => Needs::Writing,
+        Command::Export(args) if args.target.output.is_some() => Needs::Writing,
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
         Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,

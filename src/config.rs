@@ -48,6 +48,8 @@ pub struct Config {
     pub flowtable: bool,
     /// Whether it is kept as configured while the host changes.
     pub follow: Follow,
+    /// Whether it comes up even where that takes addresses away that this host uses.
+    pub force: bool,
     /// False for an entry that is kept but not brought up (`off`).
     pub enabled: bool,
 }
@@ -69,6 +71,7 @@ impl Config {
             nat: true,
             flowtable: true,
             follow: Follow::No,
+            force: false,
             enabled: true,
         }
     }
@@ -248,7 +251,8 @@ fn named_by_option(option: &str) -> Option<Setting<'_>> {
     if let Some(key) = switched_off.filter(|key| key.kind == Kind::Switch) {
         return value.is_none().then_some((key, Some("false")));
     }
-    let key = Key::named(name).filter(|key| !key.is_required() && key.name != "enabled")?;
+    let is_word = |key: &&Key| !key.is_required() && !matches!(key.name, "enabled" | "force");
+    let key = Key::named(name).filter(is_word)?;
     match key.kind {
         Kind::Switch => None,
         Kind::Flag => Some((key, value.or(Some("true")))),

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::config::Config;
+use crate::mapping::Overlay;
 
 use clash::Known;
 pub use source::{Position, Source};
@@ -41,13 +42,30 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn place(&self, key: &str) -> &Position {
+    /// Where the value of a key stands; where it does not, where the fan begins.
+    #[must_use]
+    pub fn place(&self, key: &str) -> &Position {
         self.places.get(key).unwrap_or(&self.position)
+    }
+
+    /// Whether it is a line of /etc/network/fan, or of a file in its grammar.
+    #[must_use]
+    pub fn is_line(&self) -> bool {
+        !is_toml(&self.position.file)
     }
 
     fn is_beside(&self, other: &Self) -> bool {
         self.position.file == other.position.file
     }
+}
+
+/// Whether a file is read as TOML.
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "the manual says how the name ends"
+)]
+fn is_toml(file: &str) -> bool {
+    file.ends_with(".toml")
 }
 
 /// Something wrong with a file.
@@ -83,8 +101,7 @@ impl Configuration {
     pub fn read(sources: &[Source]) -> Self {
         let (mut whole, mut known) = (Self::default(), Known::default());
         for source in sources {
-            let is_toml = source.file().ends_with(".toml");
-            let part = if is_toml {
+            let part = if is_toml(source.file()) {
                 toml::read(source)
             } else {
                 legacy::read(source)
@@ -107,6 +124,17 @@ impl Configuration {
             .iter()
             .map(|entry| &entry.config)
             .filter(|config| config.enabled)
+    }
+
+    /// The same, with their places.
+    pub fn enabled_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.config.enabled)
+    }
+
+    /// The fan of an overlay that is to be brought up.
+    #[must_use]
+    pub fn enabled_entry(&self, overlay: Overlay) -> Option<&Entry> {
+        self.enabled_entries().find(|entry| entry.config.overlay == overlay)
     }
 }
 

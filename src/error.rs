@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The exit status that asks a service manager to try again (`EX_TEMPFAIL`, sysexits.h).
+const TEMPFAIL: u8 = 75;
+
 /// What went wrong. Each message is one line that names the object first and says what to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
@@ -13,6 +16,10 @@ pub enum Error {
     Faulty(Vec<String>),
     /// The machine is not in a state in which it could be done; nothing was touched. Every reason there is.
     Refused(Vec<String>),
+    /// It would take something away from this host, and that alone stands in its way; nothing was touched.
+    Takes(Vec<String>),
+    /// Some of it was refused, and may be possible later: for a service manager that tries again.
+    Later(Box<Error>),
     /// Of several things to do these were not done; the others were.
     Several(Vec<Error>),
     /// The machine is not as configured, which was all that was asked.
@@ -34,7 +41,8 @@ impl Error {
             Self::Unread => 0,
             Self::Failed(_) | Self::Found => 1,
             Self::Usage(_) | Self::Faulty(_) => 2,
-            Self::Refused(_) => 3,
+            Self::Refused(_) | Self::Takes(_) => 3,
+            Self::Later(_) => TEMPFAIL,
             Self::Differs => 4,
             Self::Interrupted(signal, _) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
             Self::Several(errors) => {
@@ -57,13 +65,29 @@ impl Error {
         }
     }
 
+    /// The same for a service manager: with the status of [`Self::Later`] where a fan was refused for another reason than
+    /// that it would take something away, which no later attempt changes.
+    #[must_use]
+    pub fn for_a_service(self) -> Self {
+        let is_refused = |error: &Self| matches!(error, Self::Refused(_));
+        let is_later = self.exit_status() == 3
+            && match &self {
+                Self::Several(errors) => errors.iter().any(is_refused),
+                error => is_refused(error),
+            };
+        if is_later { Self::Later(Box::new(self)) } else { self }
+    }
+
     /// The lines to print.
     #[must_use]
     pub fn lines(&self) -> Vec<&str> {
         match self {
             Self::Failed(line) | Self::Usage(line) | Self::Interrupted(_, line) => vec![line],
-            Self::Faulty(lines) | Self::Refused(lines) => lines.iter().map(String::as_str).collect(),
+            Self::Faulty(lines) | Self::Refused(lines) | Self::Takes(lines) => {
+                lines.iter().map(String::as_str).collect()
+            }
             Self::Several(errors) => errors.iter().flat_map(Self::lines).collect(),
+            Self::Later(error) => error.lines(),
             Self::Differs | Self::Found | Self::Unread => vec![],
         }
     }
@@ -78,6 +102,8 @@ impl Error {
             Self::Usage(line) => Self::Usage(about(line)),
             Self::Faulty(lines) => Self::Faulty(all(lines)),
             Self::Refused(lines) => Self::Refused(all(lines)),
+            Self::Takes(lines) => Self::Takes(all(lines)),
+            Self::Later(error) => Self::Later(Box::new(error.about(what))),
             Self::Interrupted(signal, line) => Self::Interrupted(signal, about(line)),
             Self::Several(errors) => Self::Several(errors.into_iter().map(|error| error.about(what)).collect()),
             Self::Differs | Self::Found | Self::Unread => self,

@@ -16,6 +16,7 @@ mod given;
 mod libvirt;
 mod lxd;
 mod podman;
+mod replace;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -30,6 +31,7 @@ use crate::fan::Fan;
 use crate::name::InterfaceName;
 
 pub use given::{Given, networks};
+pub use replace::may_replace;
 pub use text::network_name;
 
 /// A language that a fan can be told in.
@@ -92,6 +94,14 @@ impl Network {
     #[must_use]
     pub fn docker_daemon(&self) -> String {
         docker::daemon(self)
+    }
+
+    /// The same, with the other keys of the daemon.json that is there.
+    ///
+    /// # Errors
+    /// A sentence: that is none, or has a key that Docker does not take beside ours. With `force` it goes.
+    pub fn merged_docker_daemon(&self, there: &str, force: bool) -> Result<String, String> {
+        docker::merged_daemon(self, there, force)
     }
 
     fn bridge(&self) -> &InterfaceName {

@@ -24,6 +24,8 @@
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`watch`] | what happens to a fan, in sentences |
 //! | [`netfilter`], [`health`] | other people's firewalls, and one packet's walk through them; what only a diagnosis asks for |
+//! | [`difference`] | how a fan differs from the one that is up |
+//! | [`loss`] | what a fan that comes up takes away from this host |
 //! | [`doctor`] | what is wrong, and what mends it |
 //! | [`machine`] | the door to the kernel: observe, perform |
 //! | [`signals`], [`error`], [`lock`] | who asks a command to end; how it ends otherwise than well; whose turn it is |
@@ -50,6 +52,7 @@ pub mod config;
 pub mod configuration;
 pub mod conflict;
 pub mod desire;
+pub mod difference;
 pub mod digest;
 pub mod doctor;
 pub mod encap;
@@ -61,6 +64,7 @@ pub mod health;
 pub mod host;
 pub mod lab;
 pub mod lock;
+pub mod loss;
 pub mod machine;
 pub mod mapping;
 pub mod name;

@@ -4,6 +4,7 @@
 //! one kind of object into the kernel's messages and back, and only `observe` and `perform` send them.
 
 pub mod bpf;
+mod claims;
 pub mod dnsmasq;
 mod examine;
 pub mod file;
@@ -30,6 +31,7 @@ pub mod socket;
 pub mod surroundings;
 pub mod sysctl;
 pub mod tool;
+mod uses;
 pub mod vni;
 
 use std::cell::RefCell;

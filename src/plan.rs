@@ -207,33 +207,79 @@ pub fn replay(state: &mut State, step: &Step) {
     }
 }
 
-/// Why the steps must not be taken: they would pull the bridge from under somebody's containers, or take what may be the address
-/// of one.
-#[must_use]
-pub fn refusals(steps: &[Step], host: &Host) -> Vec<String> {
-    steps.iter().filter_map(|step| refusal(step, host)).collect()
+/// An address that a container answers for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port that it is behind; none where only the bridge is known.
+    pub port: Option<InterfaceName>,
 }
 
-fn refusal(step: &Step, host: &Host) -> Option<String> {
-    let (bridge, reserves) = match step {
-        Step::Delete(Object::Bridge(bridge)) => (bridge, None),
+/// Why the steps must not be taken: they would pull the bridge from under somebody's containers, or take the address that one
+/// of them claims.
+#[must_use]
+pub fn refusals(steps: &[Step], host: &Host, claims: &[Claim]) -> Vec<String> {
+    steps.iter().filter_map(|step| refusal(step, host, claims)).collect()
+}
+
+fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<String> {
+    match step {
+        Step::Delete(Object::Bridge(bridge)) => {
+            let name = &bridge.fan.bridge;
+            let ports: Vec<InterfaceName> = host.foreign_ports(name).map(|link| link.name.clone()).collect();
+            still_has(name, &ports)
+        }
         Step::Change {
             from: Object::Bridge(from),
             to: Object::Bridge(to),
-        } => (from, Some(growth(&from.fan, &to.fan)?)),
-        _ => return None,
-    };
-    let name = &bridge.fan.bridge;
-    let ports: Vec<InterfaceName> = host.foreign_ports(name).map(|link| link.name.clone()).collect();
-    let Some(addresses) = reserves else {
-        return still_has(name, &ports);
-    };
-    let (list, port) = containers(&ports)?;
-    Some(format!(
-        "host-reserve {addresses}, and which addresses are in use on bridge '{name}' is not known; it has {list}; stop what is \
-         attached, or take it out meanwhile: {}",
-        take_out(port)
-    ))
+        } => {
+            let taken = growth(&from.fan, &to.fan);
+            let (first, last) = (taken.first()?, taken.last()?);
+            let claim = |claim: &Claim| {
+                let port = claim
+                    .port
+                    .as_ref()
+                    .map_or(String::new(), |port| format!(" behind port '{port}'"));
+                format!("{}{port}", claim.address)
+            };
+            let claimed: Vec<String> = claims
+                .iter()
+                .filter(|claim| taken.contains(&claim.address))
+                .map(claim)
+                .collect();
+            let taken = if first == last {
+                first.to_string()
+            } else {
+                format!("{first} to {last}")
+            };
+            (!claimed.is_empty()).then(|| {
+                format!(
+                    "host-reserve {} takes more than {} did, {taken}, and a container of bridge '{}' answers for: {}; give it \
+                     another address, or stop it",
+                    to.fan.host_reserve,
+                    from.fan.host_reserve,
+                    to.fan.bridge,
+                    claimed.join(", ")
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The bridges that stay and take addresses which were containers' to have, with those.
+pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4Addr>)> {
+    steps.iter().filter_map(|step| match step {
+        Step::Change {
+            from: Object::Bridge(from),
+            to: Object::Bridge(to),
+        } => {
+            let taken = growth(&from.fan, &to.fan);
+            (!taken.is_empty()).then_some((&from.fan.bridge, taken))
+        }
+        _ => None,
+    })
 }
 
 /// Why a bridge with these foreign ports must stay; none when it has none.
@@ -261,23 +307,13 @@ fn containers(ports: &[InterfaceName]) -> Option<(String, &InterfaceName)> {
     Some((format!("{count}: {}", names.join(", ")), first))
 }
 
-/// The addresses that a fan takes from its containers, in words, as it becomes another in its place. Which of them somebody has
-/// cannot be told: a container that has been silent for a while is known to nobody.
-fn growth(from: &Fan, to: &Fan) -> Option<String> {
+/// The addresses that a fan takes from its containers as it becomes another in its place.
+fn growth(from: &Fan, to: &Fan) -> Vec<Ipv4Addr> {
     // In another slice all have another address anyway.
-    if from.slice() != to.slice() || to.host_reserve <= from.host_reserve {
-        return None;
+    if from.slice() != to.slice() {
+        return Vec::new();
     }
     let gateway = u32::from(from.gateway());
-    let [first, last] =
-        [from.host_reserve, to.host_reserve - 1].map(|offset| Ipv4Addr::from(gateway + u32::from(offset)));
-    let taken = if first == last {
-        first.to_string()
-    } else {
-        format!("{first} to {last}")
-    };
-    Some(format!(
-        "{} takes more than {} did, {taken}",
-        to.host_reserve, from.host_reserve
-    ))
+    let taken = u32::from(from.host_reserve)..u32::from(to.host_reserve);
+    taken.map(|offset| Ipv4Addr::from(gateway + offset)).collect()
 }

@@ -113,6 +113,14 @@ impl FanArgs {
     }
 }
 
+/// Whether something may be taken away.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ForceArgs {
+    /// Bring a fan up even where its routes take away addresses that this host uses, or its overlay is of public addresses
+    #[arg(long, overrides_with = "force")]
+    pub force: bool,
+}
+
 /// `fanctl up`
 #[derive(Debug, Args)]
 pub struct UpArgs {
@@ -122,6 +130,12 @@ pub struct UpArgs {
     all: UpAllArgs,
     #[command(flatten)]
     fan: FanArgs,
+    #[command(flatten)]
+    force: ForceArgs,
+    /// With -a: exit with status 75 instead of 3, for a service manager to try again later, unless the fans were refused
+    /// because they would take something away
+    #[arg(long)]
+    tempfail: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -134,6 +148,18 @@ impl UpArgs {
         self.all.all.then_some(&self.all)
     }
 
+    /// Whether fans may take away addresses that this host uses.
+    #[must_use]
+    pub fn force(&self) -> bool {
+        self.force.force
+    }
+
+    /// Whether a service manager is to try again after most refusals.
+    #[must_use]
+    pub fn tempfail(&self) -> bool {
+        self.tempfail
+    }
+
     /// The fan that is asked for.
     ///
     /// # Errors
@@ -142,12 +168,14 @@ impl UpArgs {
         let for_all = [
             ("--config", self.all.config.file.is_some()),
             ("--dev", self.all.dev.is_some()),
+            ("--tempfail", self.tempfail),
         ];
         only_for_all(&for_all)?;
         let (overlay, underlay, words) = self.pair.read("up")?;
         let mut config = Config::new(overlay, underlay);
         config.apply_words(words).map_err(|(_, reason)| Error::Usage(reason))?;
         self.fan.merge_into(&mut config)?;
+        config.force = self.force.force;
         match config.contradictions().pop() {
             Some((_, reason)) => Err(Error::Usage(reason)),
             None => Ok(config),

@@ -33,7 +33,8 @@ Examples:
   fanctl up -a
 
 Exit status: 0 done, 1 failed (all steps were taken back), 2 usage or configuration, 3 refused
-(nothing was touched). With -a each fan stands for itself: 1 if any failed, else 3, else 2.";
+(nothing was touched), as when an address that this host uses would go into the fan. With -a each
+fan stands for itself: 1 if any failed, else 3, else 2; with --tempfail 75 instead of most 3.";
 
 pub const DOWN_EXAMPLES: &str = "\
 OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl show prints.
@@ -50,7 +51,8 @@ Exit status: 0 done or nothing to do, 1 failed (all steps were taken back), 2 us
 pub const RELOAD_EXAMPLES: &str = "\
 Fans that are configured come up or become as configured; fans that configuration brought up and
 that it has no more, or has off, go; fans that somebody brought up by hand stay, and become the
-configuration's where it names them. With anything wrong in a file nothing is touched.
+configuration's where it names them. With anything wrong in a file nothing is touched, and by a file
+without a fan nothing goes: that is down -a.
 
 Examples:
   fanctl reload
@@ -86,7 +88,7 @@ be the same.
 Examples:
   fanctl config check
   fanctl config check --config new.toml
-  fanctl config convert > /etc/fan.toml
+  fanctl config convert -o /etc/fan.toml
 
 Exit status: 0 nothing is wrong, 1 failed, 2 usage, or something is wrong with a file.";
 
@@ -140,16 +142,17 @@ Exit status: 0 the address answers, 1 it does not or not as it should, or no fan
 
 pub const EXPORT_EXAMPLES: &str = "\
 With ipip a container's network is the slice; with vxlan it is the whole overlay, and addresses are
-given out from the slice. Reserved addresses are kept out.
+given out from the slice. Reserved addresses are kept out. A file is written whole or not at all; it
+keeps its mode and owner, and daemon.json its other keys. A file that holds something else stays.
 
 Examples:
   fanctl export docker | sudo sh
-  fanctl export docker --default-bridge > /etc/docker/daemon.json
+  fanctl export docker --default-bridge -o /etc/docker/daemon.json
   fanctl export podman | sudo sh
-  fanctl export cni > /etc/cni/net.d/10-fan.conflist
+  fanctl export cni -o /etc/cni/net.d/10-fan.conflist
   fanctl export lxd | lxc profile edit fan
-  fanctl export libvirt > fan.xml && virsh net-define fan.xml
-  fanctl export flannel-env > /run/flannel/subnet.env
+  fanctl export libvirt -o fan.xml && virsh net-define fan.xml
+  fanctl export flannel-env -o /run/flannel/subnet.env
   docker network inspect fan | fanctl export docker --check -
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage or configuration,

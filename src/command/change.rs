@@ -8,18 +8,22 @@ use std::slice::from_ref;
 
 use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
+use crate::command::warn;
 use crate::config::{Config, Follow};
+use crate::configuration::Entry;
 use crate::conflict::{self, Unfit};
 use crate::desire;
+use crate::difference::Changes;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::host::Host;
 use crate::lock::Lock;
+use crate::loss::{self, Loss};
 use crate::machine::{self, Machine, Scope, privilege};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{Object, Owner, State, fans};
-use crate::plan::{Step, diff, refusals, renumbering};
+use crate::plan::{Claim, Step, diff, growths, refusals, renumbering};
 use crate::remains::remains;
 use crate::resolve::resolve;
 use crate::signals;
@@ -35,6 +39,8 @@ pub struct Change {
     /// What is not.
     pub host: Host,
     output: OutputArgs,
+    /// Whether fans may take away what this host uses, whatever the configuration says of each.
+    force: bool,
     _turn: Option<Lock>,
 }
 
@@ -43,8 +49,29 @@ pub struct Change {
 pub enum By {
     /// Somebody at a command line, or a script; a fan that configuration brought up stays configuration's.
     Person,
-    /// A file.
+    /// A file whose fans have the key `force`.
     Configuration,
+    /// A line of /etc/network/fan, which has no word for it.
+    Line,
+}
+
+impl By {
+    /// Who asks for a fan of the configuration.
+    pub fn entry(entry: &Entry) -> Self {
+        if entry.is_line() {
+            Self::Line
+        } else {
+            Self::Configuration
+        }
+    }
+
+    /// What to do about something that a fan takes away.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Person => "choose another overlay, or bring it up all the same: --force",
+            Self::Configuration | Self::Line => "choose another overlay, or write: force = true",
+        }
+    }
 }
 
 /// A fan as it would be brought up, and the way there.
@@ -53,6 +80,8 @@ pub struct Plan {
     pub fan: Fan,
     /// Why it must not be done. Every reason there is.
     pub reasons: Vec<String>,
+    /// Whether the only reason is that something would be taken away.
+    only_takes: bool,
     /// Containers on a bridge that would have to go, or to become another.
     pub ports: Vec<InterfaceName>,
     /// What would be done.
@@ -74,6 +103,10 @@ pub struct Done {
     pub sentence: String,
     /// What was left as it is, and why, in sentences.
     pub kept: Vec<String>,
+    /// What it takes away from this host.
+    pub losses: Vec<Loss>,
+    /// How the fan differs from what it was.
+    pub changes: Changes,
 }
 
 impl Done {
@@ -107,7 +140,9 @@ impl Change {
     /// Looks, when it is this command's turn.
     pub fn begin(turn: Option<Lock>, output: OutputArgs) -> Result<Self, Error> {
         if !privilege::is_privileged() {
-            output.note("not root: the firewall cannot be read, and is taken to be empty");
+            let sentence =
+                "not root: firewall, DHCP server and programs cannot be looked at, and are taken not to be there";
+            warn(&[sentence.into()]);
         }
         let machine = Machine::connect()?;
         let (owned, host) = machine.observe(Scope::All)?;
@@ -119,8 +154,14 @@ impl Change {
             owned,
             host,
             output,
+            force: false,
             _turn: turn,
         })
+    }
+
+    /// The same, where fans may take away what this host uses.
+    pub fn forced(self, force: bool) -> Self {
+        Self { force, ..self }
     }
 
     /// Whether the kernel can carry a fan.
@@ -155,7 +196,16 @@ impl Change {
         if by_file && is_autos && config.follow == Follow::Renumber {
             steps = renumbering(&steps);
         }
-        reasons.extend(refusals(&steps, &self.host));
+        reasons.extend(refusals(&steps, &self.host, &self.claims(&steps)?));
+        let losses = self.losses(&fan, &steps)?;
+        let may_take = self.force || config.force || by == By::Line;
+        let only_takes = reasons.is_empty();
+        if !may_take {
+            let counts = |loss: &&Loss| by == By::Person || !matches!(loss, Loss::Public(_));
+            let refused = losses.iter().filter(counts);
+            reasons.extend(refused.map(|loss| format!("{loss}; {}", by.advice())));
+        }
+        let changes = Changes::of(&fan, &self.owned, &self.host);
         let mut done = Done {
             overlay: Some(fan.overlay()),
             emptied: transcript::emptied(&steps, &self.owned, &self.host),
@@ -163,6 +213,8 @@ impl Change {
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is up already: nothing to do", fan.bridge),
             kept,
+            losses,
+            changes,
         };
         if done.changed() {
             done.sentence = format!(
@@ -176,10 +228,32 @@ impl Change {
         Ok(Plan {
             fan,
             reasons,
+            only_takes,
             ports,
             done,
             desired,
         })
+    }
+
+    /// What the fan takes away from this host by these steps.
+    fn losses(&self, fan: &Fan, steps: &[Step]) -> Result<Vec<Loss>, Error> {
+        if !loss::takes_over(fan, steps) {
+            return Ok(Vec::new());
+        }
+        let (used, unseen) = self.machine.taken_by(fan, &self.host)?;
+        warn(&unseen);
+        let is_new = !fans(&self.owned).any(|up| up.overlay() == fan.overlay());
+        Ok(Loss::of(fan, used, is_new))
+    }
+
+    /// Which of the addresses that bridges take by these steps a container has. A plan that is only shown asks no container.
+    fn claims(&self, steps: &[Step]) -> Result<Vec<Claim>, Error> {
+        let mut claims = Vec::new();
+        for (bridge, addresses) in growths(steps) {
+            let ports: Vec<&InterfaceName> = self.host.foreign_ports(bridge).map(|link| &link.name).collect();
+            claims.extend(self.machine.claims(bridge, &ports, &addresses, !self.output.dry_run)?);
+        }
+        Ok(claims)
     }
 
     /// The desired set with this fan, and what it leaves as it is. Programs of another version that cannot be replaced here
@@ -204,7 +278,8 @@ impl Change {
     /// Does what was planned, if nothing stands in the way.
     pub fn follow(&mut self, plan: Plan) -> Result<Done, Error> {
         if !plan.reasons.is_empty() {
-            return Err(Error::Refused(plan.reasons));
+            let kind = if plan.only_takes { Error::Takes } else { Error::Refused };
+            return Err(kind(plan.reasons));
         }
         self.carry_out(&plan.done, plan.desired)?;
         Ok(plan.done)
@@ -212,27 +287,29 @@ impl Change {
 
     /// Brings up several fans. What one gives up, a bridge's name or a part of the overlay, another may be waiting for: those
     /// that were refused are asked again as long as that helps.
-    pub fn bring_up_all<'a>(&mut self, configs: impl IntoIterator<Item = &'a Config>) -> Vec<End> {
-        let mut waiting: Vec<&Config> = configs.into_iter().collect();
+    pub fn bring_up_all<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<End> {
+        let mut waiting: Vec<&Entry> = entries.into_iter().collect();
         let mut ends = Vec::new();
         loop {
             let mut refused = Vec::new();
             let mut changed = false;
-            for config in waiting {
-                match self.bring_up(config, By::Configuration) {
-                    Err(error @ Error::Refused(_)) => refused.push((config, error)),
+            for entry in waiting {
+                match self.bring_up(&entry.config, By::entry(entry)) {
+                    Err(error @ Error::Refused(_)) => refused.push((entry, error)),
                     end => {
                         changed |= end.as_ref().is_ok_and(Done::changed);
-                        ends.push((config.overlay, end));
+                        ends.push((entry.config.overlay, end));
                     }
                 }
             }
             if !changed {
-                let left = refused.into_iter().map(|(config, error)| (config.overlay, Err(error)));
+                let left = refused
+                    .into_iter()
+                    .map(|(entry, error)| (entry.config.overlay, Err(error)));
                 ends.extend(left);
                 return ends;
             }
-            waiting = refused.into_iter().map(|(config, _)| config).collect();
+            waiting = refused.into_iter().map(|(entry, _)| entry).collect();
         }
     }
 
@@ -240,7 +317,7 @@ impl Change {
     pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
         let (desired, kept) = self.desire(fan);
         let steps = diff(&self.owned, &desired);
-        let reasons = refusals(&steps, &self.host);
+        let reasons = refusals(&steps, &self.host, &self.claims(&steps)?);
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
@@ -251,6 +328,8 @@ impl Change {
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is mended", fan.bridge),
             kept,
+            losses: Vec::new(),
+            changes: Changes::default(),
         };
         self.carry_out(&done, desired)?;
         Ok(done)
@@ -267,7 +346,7 @@ impl Change {
             None => (State::new(), "every fan".to_string()),
         };
         let steps = diff(&self.owned, &desired);
-        let mut reasons = refusals(&steps, &self.host);
+        let mut reasons = refusals(&steps, &self.host, &[]);
         let left = remains(&self.owned, &self.host).into_iter();
         let going = left.filter(|left| overlay.is_none_or(|overlay| overlay == left.overlay));
         reasons.extend(going.filter_map(|left| left.refusal()));
@@ -286,6 +365,8 @@ impl Change {
             ip_forward: false,
             sentence: format!("{what} is {state}"),
             kept: Vec::new(),
+            losses: Vec::new(),
+            changes: Changes::default(),
         };
         self.carry_out(&done, desired)?;
         Ok(done)

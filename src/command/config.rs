@@ -12,11 +12,12 @@ use std::path::{Component, Path, PathBuf};
 use nix::unistd::{getegid, geteuid};
 
 use super::change::turn;
-use super::json;
-use crate::cli::{ConfigAction, ConfigArgs, OutputArgs};
-use crate::configuration::{Configuration, Fault, Source, convert};
+use super::{json, warn};
+use crate::cli::{ConfigAction, ConfigArgs, OutputArgs, TargetArgs};
+use crate::configuration::{Configuration, Entry, Fault, Source, convert};
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::loss::{Loss, is_public};
 use crate::machine::file::{self, FILE_LIMIT, Found};
 use crate::name::InterfaceName;
 use crate::report;
@@ -27,16 +28,31 @@ const FAN_TOML: &str = "/etc/fan.toml";
 const NETWORK_FAN: &str = "/etc/network/fan";
 
 /// The files that were looked for.
-pub struct Files(Vec<PathBuf>);
+pub struct Files {
+    names: Vec<PathBuf>,
+    /// Those that there are; /dev/null is none.
+    read: Vec<PathBuf>,
+}
 
 impl fmt::Display for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.0.iter().map(|file| file.display().to_string()).collect();
+        let names: Vec<_> = self.names.iter().map(|file| file.display().to_string()).collect();
         f.write_str(&names.join(" and "))
     }
 }
 
 impl Files {
+    /// What to do about files that are there and hold no fan; none where there is no file.
+    pub fn hollow(&self) -> Option<String> {
+        let names: Vec<_> = self.read.iter().map(|file| format!("'{}'", file.display())).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "{} holds no fan: write the fans there again, or take down those that it brought up: fanctl down -a",
+                names.join(" and ")
+            )
+        })
+    }
+
     /// That there is nothing to be done.
     pub fn no_fan(&self) -> String {
         format!("no fan is to be up by {self}: nothing to do")
@@ -71,17 +87,21 @@ impl ConfigArgs {
     #[must_use]
     pub fn read(&self) -> (Configuration, Files) {
         let files = self.files();
-        let (mut sources, mut faults) = (Vec::new(), Vec::new());
+        let (mut sources, mut faults, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for file in &files {
             match source(file) {
-                Ok(source) => sources.push(source),
+                Ok(source) => {
+                    sources.push(source);
+                    read.extend(file.is_file().then(|| file.clone()));
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() && !file.is_symlink() => {}
                 Err(error) => faults.push(unreadable(file, &error)),
             }
         }
         let mut configuration = Configuration::read(&sources);
         configuration.faults.splice(0..0, faults);
-        (configuration, Files(files))
+        let names = files;
+        (configuration, Files { names, read })
     }
 
     /// Reads the files, and waits for the turn of a command that changes something. Nothing is read while others wait for it;
@@ -247,7 +267,11 @@ pub fn config(action: &ConfigAction, out: &mut dyn Write) -> Result<(), Error> {
     match action {
         ConfigAction::Check(args) => check(args, out),
         ConfigAction::List(args) => list(&args.config, args.json, out),
-        ConfigAction::Convert(args) => convert(args.file.as_deref().unwrap_or(Path::new(NETWORK_FAN)), out),
+        ConfigAction::Convert(args) => convert(
+            args.file.as_deref().unwrap_or(Path::new(NETWORK_FAN)),
+            &args.target,
+            out,
+        ),
     }
 }
 
@@ -266,7 +290,28 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
     } else {
         format!(", {off} of them off")
     };
+    warn(&cautions(&configuration, &files));
     Ok(writeln!(out, "{files}: {fans}{off}, nothing wrong")?)
+}
+
+/// What is not wrong and may not be meant.
+fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
+    let public = |entry: &&Entry| !entry.config.force && is_public(entry.config.overlay);
+    let entries = configuration.enabled_entries().filter(public);
+    let about_overlays = entries.map(|entry| {
+        let hint = if entry.is_line() {
+            ""
+        } else {
+            "; if it is meant: force = true"
+        };
+        format!(
+            "{}: {}{hint}",
+            entry.place("overlay"),
+            Loss::Public(entry.config.overlay)
+        )
+    });
+    let hollow = configuration.entries.is_empty().then(|| files.hollow()).flatten();
+    hollow.into_iter().chain(about_overlays).collect()
 }
 
 /// Lists the fans that were written down, those that are off too.
@@ -283,11 +328,15 @@ fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Err
     faultless(&configuration)
 }
 
-/// Prints the legacy file as TOML.
-fn convert(file: &Path, out: &mut dyn Write) -> Result<(), Error> {
+/// Prints the legacy file as TOML, or writes it.
+fn convert(file: &Path, target: &TargetArgs, out: &mut dyn Write) -> Result<(), Error> {
     let source = source(file).map_err(|error| vec![unreadable(file, &error)]);
     match source.and_then(|source| convert::legacy_file(&source)) {
-        Ok(text) => Ok(write!(out, "{text}")?),
+        Ok(text) => target.write(
+            &text,
+            |there| convert::may_replace(there, &text).map(|()| text.clone()),
+            out,
+        ),
         Err(faults) => Err(faulty(&faults)),
     }
 }

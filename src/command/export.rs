@@ -28,15 +28,22 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
     if let Some(file) = &args.check {
         return check(&network, file, args, out);
     }
+    let name = args.name.as_deref().unwrap_or("fan");
     let text = if args.default_bridge {
         network.docker_daemon()
     } else {
-        let name = args.name.as_deref().unwrap_or("fan");
         network
             .render(args.runtime, name)
             .map_err(|reason| Error::Refused(vec![reason]))?
     };
-    Ok(out.write_all(text.as_bytes())?)
+    let replace = |there: &str| {
+        if args.default_bridge {
+            network.merged_docker_daemon(there, args.target.force)
+        } else {
+            export::may_replace(args.runtime, name, there).map(|()| text.clone())
+        }
+    };
+    args.target.write(&text, replace, out)
 }
 
 /// Compares what a runtime has with what it should have.

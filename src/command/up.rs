@@ -4,11 +4,16 @@ use std::io::Write;
 
 use super::change::{By, Change, Outcome, turn};
 use super::config::faultless;
-use super::json;
-use crate::cli::{OutputArgs, UpAllArgs};
+use super::{json, warn};
+use crate::cli::{ConfigArgs, OutputArgs, UpAllArgs};
 use crate::config::Config;
+use crate::configuration::{Entry, Position};
+use crate::desire::mtu;
+use crate::difference::{differences, list};
 use crate::error::Error;
-use crate::resolve::is_on;
+use crate::mapping::Overlay;
+use crate::object::bridges;
+use crate::resolve::{is_on, resolve};
 
 /// Brings a fan up, or makes one that is up as asked for.
 pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -22,21 +27,41 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
     }
     let mut change = Change::begin(turn("up", output)?, output)?;
     let done = change.bring_up(config, By::Person)?;
-    change.tell(&done, out)
+    change.tell(&done, out)?;
+    warn(differs_from_file(config.overlay, &change).as_slice());
+    Ok(())
+}
+
+/// That a fan is not as the files have it, which the next `reload` or boot makes of it.
+fn differs_from_file(overlay: Overlay, change: &Change) -> Option<String> {
+    let files = ConfigArgs { file: None };
+    // What is wrong with a file is told by the verbs that follow it.
+    let (configuration, _) = files.read();
+    let entry = configuration.enabled_entry(overlay)?;
+    let up = bridges(&change.owned).find(|bridge| bridge.fan.overlay() == overlay)?;
+    let there = resolve(&entry.config, &change.host, &change.owned).ok()?.fan;
+    let differing = differences((&up.fan, up.mtu), (&there, mtu(&there, &change.host)));
+    let Position { file, line, .. } = &entry.position;
+    (!differing.is_empty()).then(|| {
+        format!(
+            "fan {overlay} stands otherwise in {file}:{line}: {}; to have it as it stands there: fanctl reload",
+            list(&differing)
+        )
+    })
 }
 
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
-pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub fn all(args: &UpAllArgs, force: bool, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (turn, configuration, files) = args.config.read_in_turn("up", output);
     let faults = faultless(&configuration).err();
     let told = if configuration.enabled().next().is_some() {
         turn.and_then(|turn| {
-            let mut change = Change::begin(turn, output)?;
+            let mut change = Change::begin(turn, output)?.forced(force);
             change.is_fit()?;
             let dev = args.dev.as_ref();
-            let on = |config: &&Config| dev.is_none_or(|dev| is_on(config, dev, &change.host));
-            let wanted: Vec<&Config> = configuration.enabled().filter(on).collect();
+            let on = |entry: &&Entry| dev.is_none_or(|dev| is_on(&entry.config, dev, &change.host));
+            let wanted: Vec<&Entry> = configuration.enabled_entries().filter(on).collect();
             let ends = change.bring_up_all(wanted);
             change.tell_all(ends, &files.no_fan_on(dev), out)
         })

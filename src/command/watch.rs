@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 use super::change::{By, Change, Plan};
 use crate::cli::{OutputArgs, WatchArgs};
 use crate::config::{Config, Follow};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Entry};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::lock::{self, Lock};
@@ -229,8 +229,8 @@ impl<'a> Watcher<'a> {
 
     /// Says what is new of a fan, and makes it as configured if it is to follow.
     fn attend(&mut self, overlay: Overlay, change: &mut Change) {
-        let config = self.configuration.enabled().find(|config| config.overlay == overlay);
-        let config = config.cloned();
+        let entry = self.configuration.enabled_entry(overlay).cloned();
+        let config = entry.as_ref().map(|entry| entry.config.clone());
         let mut known = self.known.remove(&overlay).unwrap_or_default();
         let found = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
         if found.is_none() && !is_there(overlay, &change.owned) {
@@ -241,7 +241,7 @@ impl<'a> Watcher<'a> {
             known.fan = Some(fan);
         }
         let care = care(config.as_ref(), known.fan.as_ref());
-        let (sight, plan) = see(overlay, config.as_ref(), &known, change);
+        let (sight, plan) = see(overlay, entry.as_ref(), &known, change);
         let Some(sight) = sight else { return };
         let level = if sight.is_right() { Level::Info } else { Level::Notice };
         if let Some(line) = news(known.sight.as_ref(), &sight, care) {
@@ -249,8 +249,8 @@ impl<'a> Watcher<'a> {
         }
         let is_down = sight.down;
         known.sight = Some(sight);
-        if let (Some(config), Some(plan), Care::Followed, false) = (&config, plan, care, is_down) {
-            self.follow(config, plan, change, &mut known);
+        if let (Some(entry), Some(plan), Care::Followed, false) = (&entry, plan, care, is_down) {
+            self.follow(entry, plan, change, &mut known);
         }
         if config.is_some() || !is_down {
             self.known.insert(overlay, known);
@@ -258,7 +258,8 @@ impl<'a> Watcher<'a> {
     }
 
     /// Makes a fan as configured, unless that failed and nothing has changed since.
-    fn follow(&mut self, config: &Config, plan: Plan, change: &mut Change, known: &mut Known) {
+    fn follow(&mut self, entry: &Entry, plan: Plan, change: &mut Change, known: &mut Known) {
+        let config = &entry.config;
         let scene = Scene::new(&change.owned, &change.host);
         if !plan.reasons.is_empty() || !plan.done.changed() || known.failed.as_ref() == Some(&scene) {
             return;
@@ -277,8 +278,12 @@ impl<'a> Watcher<'a> {
         match end {
             Ok(done) => {
                 (known.failed, known.said) = (None, None);
+                for loss in &done.losses {
+                    self.journal
+                        .note(Level::Warning, &format_args!("fan {overlay}: {loss}"));
+                }
                 known.fan = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
-                (known.sight, _) = see(overlay, Some(config), known, change);
+                (known.sight, _) = see(overlay, Some(entry), known, change);
                 let bridge = known.fan.as_ref().map(|fan| &fan.bridge);
                 let off = bridge.and_then(|bridge| left_off(&known.ports, bridge, &change.host));
                 let off = off.unwrap_or_default();
@@ -375,10 +380,11 @@ fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
 }
 
 /// How a fan stands, and the way to what is configured. No sight is one of a fan that is nobody's concern any more.
-fn see(overlay: Overlay, config: Option<&Config>, known: &Known, change: &Change) -> (Option<Sight>, Option<Plan>) {
+fn see(overlay: Overlay, entry: Option<&Entry>, known: &Known, change: &Change) -> (Option<Sight>, Option<Plan>) {
     let was_there = known.sight.as_ref().is_some_and(|sight| !sight.down);
-    let planned = config.map(|config| {
-        let plan = change.plan(config, By::Configuration);
+    let planned = entry.map(|entry| {
+        let config = &entry.config;
+        let plan = change.plan(config, By::entry(entry));
         plan.map(|mut plan| {
             let has_ports = !plan.reasons.is_empty() && !plan.ports.is_empty();
             plan.reasons.extend(advice(config, has_ports, true));
@@ -396,7 +402,7 @@ fn see(overlay: Overlay, config: Option<&Config>, known: &Known, change: &Change
         })
     });
     if !is_there(overlay, &change.owned) {
-        let sight = (config.is_some() || was_there).then(Sight::down);
+        let sight = (entry.is_some() || was_there).then(Sight::down);
         return (sight, None);
     }
     let fan = known.fan.as_ref();

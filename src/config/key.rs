@@ -41,7 +41,7 @@ pub enum Kind {
 }
 
 /// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 13] = [
+pub static KEYS: [Key; 14] = [
     Key {
         name: "overlay",
         kind: Kind::Text,
@@ -125,6 +125,13 @@ pub static KEYS: [Key; 13] = [
         values: "true, false or \"renumber\"",
         set: |config, text| text.parse().map(|value| config.follow = value),
         get: |config| Some(config.follow.to_string()),
+    },
+    Key {
+        name: "force",
+        kind: Kind::Flag,
+        values: "true or false",
+        set: |config, text| flag("force", text).map(|value| config.force = value),
+        get: |config| Some(config.force.to_string()),
     },
     Key {
         name: "enabled",

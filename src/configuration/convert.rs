@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Fault, Source, legacy};
+use super::{Fault, Source, legacy, toml as own};
 use crate::config::{Config, Kind};
 
 /// A fan as its table.
@@ -19,6 +19,23 @@ pub fn table(config: &Config) -> String {
         let _ = writeln!(text, "{} = {value}", key.name);
     }
     text
+}
+
+/// Whether a TOML file may be replaced by another: it has no fan that the other lacks.
+///
+/// # Errors
+/// A sentence: it has, or cannot be read.
+pub fn may_replace(there: &str, text: &str) -> Result<(), String> {
+    let fans = |text: &str| own::read(&Source::new("", text));
+    let (before, after) = (fans(there), fans(text));
+    if !before.faults.is_empty() {
+        return Err("is no configuration that can be read".into());
+    }
+    let has = |config: &Config| after.entries.iter().any(|entry| entry.config == *config);
+    match before.entries.iter().find(|entry| !has(&entry.config)) {
+        Some(entry) => Err(format!("has a fan that would be lost, {}", entry.config.overlay)),
+        None => Ok(()),
+    }
 }
 
 /// The file as TOML: every fan, and every comment and blank line between them.

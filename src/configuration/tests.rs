@@ -271,7 +271,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "underlay" => "eth1/16",
             "encap" => "vxlan",
             "bridge" => "fan0",
-            "dhcp" => "true",
+            "dhcp" | "force" => "true",
             "nat" | "flowtable" | "enabled" => "false",
             "follow" => "renumber",
             _ => "200",

@@ -1,6 +1,6 @@
 //! Docker: a network of its `bridge` driver on the fan's bridge, or the fan's bridge in place of docker0.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Network;
 use super::text::command;
@@ -42,11 +42,39 @@ pub fn network(network: &Network, name: &str) -> String {
 
 /// daemon.json.
 pub fn daemon(network: &Network) -> String {
-    let daemon = json!({
+    format!("{:#}\n", daemon_keys(network))
+}
+
+fn daemon_keys(network: &Network) -> Value {
+    json!({
         "bridge": network.bridge().as_str(),
         "fixed-cidr": network.unreserved().to_string(),
         "ip-masq": false,
         "mtu": network.mtu,
-    });
-    format!("{daemon:#}\n")
+    })
+}
+
+/// daemon.json with the other keys of the one that is there.
+///
+/// # Errors
+/// A sentence: that is none, or names a bridge's address beside the bridge, with which Docker does not start ("bip" and
+/// "bridge" are mutually exclusive). With `force` it goes.
+pub fn merged_daemon(network: &Network, there: &str, force: bool) -> Result<String, String> {
+    const EXCLUDED: &str = "bip";
+    let mut daemon = match serde_json::from_str(there) {
+        Ok(Value::Object(daemon)) => daemon,
+        _ if force => Map::new(),
+        Ok(_) => return Err("is no daemon.json, which is an object".into()),
+        Err(error) => return Err(format!("is no daemon.json: {error}")),
+    };
+    if daemon.contains_key(EXCLUDED) && !force {
+        return Err(format!(
+            "has the key '{EXCLUDED}', which Docker does not take beside 'bridge'; remove it"
+        ));
+    }
+    daemon.remove(EXCLUDED);
+    if let Value::Object(keys) = daemon_keys(network) {
+        daemon.extend(keys);
+    }
+    Ok(format!("{:#}\n", Value::Object(daemon)))
 }

@@ -11,7 +11,7 @@ use netlink_packet_route::link::{
 };
 use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
-use super::netlink;
+use super::netlink::{self, LINK_HEADER_LEN, NLA_F_NESTED};
 use crate::fan::{Fan, Mac};
 use crate::host::{Counters, Link, LinkKind};
 use crate::name::InterfaceName;
@@ -302,4 +302,28 @@ pub fn decode(
         programs: Vec::new(),
     };
     (link, objects)
+}
+/// The request that changes a link (linux/rtnetlink.h).
+pub const RTM_SETLINK: u16 = 19;
+
+/// The payload that sets one of a link's own IPv4 settings, by its number (`IPV4_DEVCONF_*`, linux/ip.h).
+#[must_use]
+pub fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
+    const AF_SPEC: u16 = 26; // IFLA_AF_SPEC, linux/if_link.h
+    const AF_INET: u16 = 2;
+    const CONF: u16 = 1; // IFLA_INET_CONF
+    let mut attribute = u32::from(on).to_ne_bytes().to_vec();
+    for kind in [
+        setting,
+        CONF | NLA_F_NESTED,
+        AF_INET | NLA_F_NESTED,
+        AF_SPEC | NLA_F_NESTED,
+    ] {
+        let len = u16::try_from(attribute.len() + 4).expect("a few bytes");
+        attribute = [len.to_ne_bytes().to_vec(), kind.to_ne_bytes().to_vec(), attribute].concat();
+    }
+    let mut request = vec![0; LINK_HEADER_LEN];
+    request[4..8].copy_from_slice(&index.to_ne_bytes());
+    request.extend(attribute);
+    request
 }

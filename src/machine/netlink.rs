@@ -246,6 +246,15 @@ impl Netlink {
         })
     }
 
+    /// The same connection, whose requests the kernel checks strictly (`NETLINK_GET_STRICT_CHK`, netlink(7)).
+    ///
+    /// # Errors
+    /// When the kernel does not know of that.
+    pub fn strictly(self) -> io::Result<Self> {
+        self.socket.set_netlink_get_strict_chk(true)?;
+        Ok(self)
+    }
+
     /// Sends one request and waits for its acknowledgement. `flags` are those beyond `NLM_F_REQUEST | NLM_F_ACK`.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! One step, done: an object created, changed or deleted. A step happens whole or not at all.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
 use caps::Capability;
+use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
@@ -166,7 +168,8 @@ impl Machine {
     fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
         let name = &bridge.fan.bridge;
         self.create_device(name, link::encode_bridge(bridge))?;
-        bridge_settings(bridge).or_else(|error| self.remove_half_made(name, error))
+        self.bridge_settings(bridge)
+            .or_else(|error| self.remove_half_made(name, error))
     }
 
     /// Makes a bridge another one, with all that hangs on it, or leaves it as it was.
@@ -175,7 +178,7 @@ impl Machine {
         let device = index(&from.fan.bridge)?;
         let turn = |from: &Bridge, to: &Bridge| -> Result<(), Error> {
             self.netlink.send(&link::change_bridge(device, from, to), 0)?;
-            bridge_settings(to)
+            self.bridge_settings(to)
         };
         turn(from, to).inspect_err(|_| {
             // The error that left it half changed is the one to tell.
@@ -222,8 +225,32 @@ impl Machine {
         })
     }
 
+    fn bridge_settings(&self, bridge: &Bridge) -> Result<(), Error> {
+        let name = &bridge.fan.bridge;
+        self.set(name, Setting::Forwarding, bridge.forwarding)?;
+        self.set(name, Setting::SendRedirects, bridge.send_redirects)
+    }
+
+    /// Sets an interface's own IPv4 setting. Where /proc/sys may only be read, as in a container, netlink does it as well; it
+    /// tells nobody (`inet_set_link_af`, net/ipv4/devinet.c at v6.12), so that it comes second.
+    fn set(&self, name: &InterfaceName, setting: Setting, on: bool) -> Result<(), Error> {
+        match sysctl::write(&sysctl::of_interface(name, setting.name()), on) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+                ) =>
+            {
+                let request = link::ipv4_setting(index(name)?, setting as u16, on);
+                self.netlink.raw(link::RTM_SETLINK, NLM_F_ACK, &request)?;
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+
     fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
-        sysctl::write(&sysctl::of_interface(&tunnel.name, "forwarding"), tunnel.forwarding)?;
+        self.set(&tunnel.name, Setting::Forwarding, tunnel.forwarding)?;
         if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
             if let Some(bridge) = bridge {
                 self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
@@ -314,6 +341,23 @@ impl Machine {
     }
 }
 
+/// An interface's own IPv4 settings, by their numbers (`IPV4_DEVCONF_*`, linux/ip.h).
+#[derive(Clone, Copy)]
+enum Setting {
+    Forwarding = 1,
+    SendRedirects = 6,
+}
+
+impl Setting {
+    /// Its file under /proc/sys/net/ipv4/conf.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forwarding => "forwarding",
+            Self::SendRedirects => "send_redirects",
+        }
+    }
+}
+
 /// Why a deletion did not happen.
 enum Failed {
     /// There was nothing to delete.
@@ -361,11 +405,4 @@ fn index(name: &InterfaceName) -> Result<u32, Refusal> {
         errno: errno as i32,
         sentence: Some(format!("interface '{name}'")),
     })
-}
-
-fn bridge_settings(bridge: &Bridge) -> Result<(), Error> {
-    let name = &bridge.fan.bridge;
-    sysctl::write(&sysctl::of_interface(name, "forwarding"), bridge.forwarding)?;
-    sysctl::write(&sysctl::of_interface(name, "send_redirects"), bridge.send_redirects)?;
-    Ok(())
 }

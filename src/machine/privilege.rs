@@ -19,6 +19,8 @@ pub enum Needs {
     Nothing,
     /// To read what there is.
     Looking,
+    /// To read what there is, and to write a file with the owner that it had.
+    Writing,
     /// To read what there is, to ask a program that runs, and to send probes.
     Probing,
     /// To read what only a diagnosis asks for, and to try whether a program can be loaded.
@@ -40,6 +42,9 @@ const CHANGING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_KILL, Ca
 /// A program that runs is opened with `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id`, kernel/bpf/syscall.c at v6.12), which is
 /// given up before the first probe.
 const PROBING: [Capability; 2] = [Capability::CAP_NET_RAW, Capability::CAP_SYS_ADMIN];
+
+/// A file that is there may belong to somebody else than root: it is read, and its successor given to them.
+const WRITING: [Capability; 2] = [Capability::CAP_CHOWN, Capability::CAP_DAC_READ_SEARCH];
 
 /// For `nft`: what it has from us.
 pub const NFT: &[Capability] = &[Capability::CAP_NET_ADMIN];
@@ -63,6 +68,7 @@ impl Needs {
         match self {
             Self::Nothing => HashSet::new(),
             Self::Looking => looking.collect(),
+            Self::Writing => looking.chain(WRITING).collect(),
             Self::Examining => looking.chain([Capability::CAP_NET_RAW, Capability::CAP_BPF]).collect(),
             Self::Probing => looking.chain(PROBING).collect(),
             Self::Changing | Self::Namespaces => looking.chain(CHANGING).chain(DNSMASQ.iter().copied()).collect(),

@@ -1,11 +1,11 @@
-//! Which processes hold a port.
+//! Which processes hold a port, or a socket.
 //!
 //! The kernel lists the sockets of the calling thread's network namespace in /proc/thread-self/net/udp, udp6 and so on (proc(5)).
 //! The processes that have one open are found by their descriptors in /proc/PID/fdinfo. Those of other users take
 //! `CAP_SYS_PTRACE` (`proc_fdinfo_permission`, fs/proc/fd.c at v6.12), while /proc/PID/fd takes `CAP_DAC_READ_SEARCH` too,
 //! which this program gives up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -51,6 +51,44 @@ pub enum Transport {
     Udp,
     /// Streams.
     Tcp,
+}
+
+/// The process that has each of these sockets open, by the sockets' inodes; the one with the lowest number where there are
+/// several. A socket of the kernel's own, or of a process that cannot be seen, has none.
+#[must_use]
+pub fn holders_of(inodes: BTreeSet<u64>) -> BTreeMap<u64, Holder> {
+    let mut holders: BTreeMap<u64, Holder> = BTreeMap::new();
+    let (Ok(mount), Ok(processes)) = (socket_mount(), fs::read_dir("/proc")) else {
+        return holders;
+    };
+    let sockets = Sockets { mount, inodes };
+    let numbers = processes
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for pid in numbers {
+        for inode in held(pid, &sockets) {
+            let directory = Path::new("/proc").join(u32::to_string(&pid));
+            let found = Holder {
+                pid,
+                program: program(&directory.join("comm")),
+            };
+            let holder = holders.entry(inode).or_insert_with(|| found.clone());
+            if found < *holder {
+                *holder = found;
+            }
+        }
+    }
+    holders
+}
+
+/// Those of these sockets that a process has open. One that ends meanwhile has none.
+fn held(pid: u32, sockets: &Sockets) -> Vec<u64> {
+    let descriptors = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fdinfo"));
+    let open = descriptors.into_iter().flatten().filter_map(Result::ok);
+    open.filter_map(|entry| descriptor(&beginning(&entry.path())))
+        .filter(|(mount, inode)| *mount == sockets.mount && sockets.inodes.contains(inode))
+        .map(|(_, inode)| inode)
+        .collect()
 }
 
 /// Sockets: the mount that they are on, and their inodes there.

@@ -339,14 +339,14 @@ fn a_bridge_is_not_pulled_from_under_a_container() {
     let mut host = host(1500, vec![]);
     let up = desire::with(&State::new(), &announced(), &host);
     let down = diff(&up, &State::new());
-    assert_eq!(refusals(&down, &host), Vec::<String>::new());
+    assert_eq!(refusals(&down, &host, &[]), Vec::<String>::new());
     let port = Link {
         name: "veth1".parse().unwrap(),
         master: Some(announced().bridge),
         ..host.links[0].clone()
     };
     host.links.push(port);
-    let reasons = refusals(&down, &host);
+    let reasons = refusals(&down, &host, &[]);
     assert!(
         matches!(&reasons[..], [reason] if reason.contains("veth1") && reason.contains("fan-250-0-28")),
         "{reasons:?}"
@@ -354,30 +354,34 @@ fn a_bridge_is_not_pulled_from_under_a_container() {
 }
 
 #[test]
-fn what_may_be_a_containers_address_is_not_taken() {
-    let mut host = host(1500, vec![]);
+fn the_address_of_a_container_is_not_taken() {
+    let host = host(1500, vec![]);
     let state = |fan: &Fan, host: &Host| desire::with(&State::new(), fan, host);
     let plain = announced();
     let reserving = Fan {
         host_reserve: 4,
         ..plain.clone()
     };
-    let grow = |host: &Host| refusals(&diff(&state(&plain, host), &state(&reserving, host)), host);
-    assert_eq!(grow(&host), Vec::<String>::new(), "nothing is attached");
-    let port = Link {
-        name: "veth1".parse().unwrap(),
-        master: Some(plain.bridge.clone()),
-        ..host.links[0].clone()
+    let steps = diff(&state(&plain, &host), &state(&reserving, &host));
+    let taken: Vec<Vec<Ipv4Addr>> = growths(&steps).map(|(_, addresses)| addresses).collect();
+    assert_eq!(taken, [[2, 3, 4].map(|last| Ipv4Addr::new(250, 0, 28, last))]);
+    let claim = |last, port: Option<&str>| Claim {
+        address: [250, 0, 28, last].into(),
+        port: port.map(|port| port.parse().unwrap()),
     };
-    host.links.push(port);
     assert_eq!(
-        grow(&host),
+        refusals(&steps, &host, &[claim(9, Some("veth1"))]),
+        Vec::<String>::new(),
+        "it is not taken"
+    );
+    let claims = [claim(2, Some("veth1")), claim(4, None)];
+    assert_eq!(
+        refusals(&steps, &host, &claims),
         [
-            "host-reserve 4 takes more than 1 did, 250.0.28.2 to 250.0.28.4, and which addresses are in use on bridge \
-             'fan-250-0-28' is not known; it has a container: veth1; stop what is attached, or take it out meanwhile: ip link \
-             set dev veth1 nomaster"
+            "host-reserve 4 takes more than 1 did, 250.0.28.2 to 250.0.28.4, and a container of bridge 'fan-250-0-28' answers \
+             for: 250.0.28.2 behind port 'veth1', 250.0.28.4; give it another address, or stop it"
         ]
     );
     let shrink = diff(&state(&reserving, &host), &state(&plain, &host));
-    assert_eq!(refusals(&shrink, &host), Vec::<String>::new());
+    assert_eq!(refusals(&shrink, &host, &claims), Vec::<String>::new());
 }

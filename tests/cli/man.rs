@@ -30,6 +30,7 @@ const SYSTEM_PAGES: &[&str] = &[
     "ifdown 8",
     "ifup 8",
     "interfaces 5",
+    "resolv.conf 5",
     "ip 8",
     "ip-address 8",
     "ip-link 8",
@@ -303,6 +304,8 @@ fn exit_statuses_are_those_that_there_are() {
         | Error::Usage(_)
         | Error::Faulty(_)
         | Error::Refused(_)
+        | Error::Takes(_)
+        | Error::Later(_)
         | Error::Differs
         | Error::Found => true,
         Error::Several(_) | Error::Interrupted(..) => false,
@@ -314,6 +317,8 @@ fn exit_statuses_are_those_that_there_are() {
         Error::Usage(none()),
         Error::Faulty(vec![]),
         Error::Refused(vec![]),
+        Error::Takes(vec![]),
+        Error::Later(Box::new(Error::Refused(vec![]))),
         Error::Differs,
         Error::Found,
     ];

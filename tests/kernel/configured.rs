@@ -23,6 +23,7 @@ fn cases() -> Vec<Case> {
             down_a_leaves_what_configuration_did_not_bring_up,
             each_interface_has_its_fans,
             reload_adds_changes_and_removes,
+            reload_takes_nothing_down_for_a_file_without_a_fan,
             reload_hands_a_name_over,
             reload_moves_a_fan_to_another_underlay,
             reload_leaves_a_fan_with_a_container_and_goes_on,
@@ -219,9 +220,35 @@ fn reload_adds_changes_and_removes(encap: Encap) {
         "250.0.0.0/9 gives 172.30.0.28 the slice 250.0.14.0/25"
     );
     assert_eq!(host.ip_json("link show fan-251-0-28")[0]["mtu"], 1300);
-    configured.write(&[]);
+    configured.write(&[("252.0.0.0/8", "eth0/16", "enabled = false")]);
     configured.follow("reload").ok();
     assert_eq!(configured.bridges(), ["240.0.0.0/8 fan-240-0-28"]);
+}
+
+/// As a redirection leaves it that came to nothing: nobody wants every fan to go by that.
+fn reload_takes_nothing_down_for_a_file_without_a_fan(encap: Encap) {
+    let configured = Configured::new(encap);
+    let host = &configured.host;
+    configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/16", "")]);
+    configured.follow("reload").ok();
+    for text in ["", "# [[fan]]\n# overlay = \"250.0.0.0/8\"\n"] {
+        host.write(FILE, text);
+        for verb in ["reload", "reload --dry-run"] {
+            let output = host.unchanged(|| configured.follow(verb).exits(3));
+            output.stderr_has(&[
+                "fan 250.0.0.0/8: '/run/fan.toml' holds no fan",
+                "fan 251.0.0.0/8: ",
+                "fanctl down -a",
+            ]);
+        }
+        configured.follow("status").exits(4).stdout_has(&["holds no fan"]);
+        configured
+            .follow("config check")
+            .ok()
+            .stderr_has(&["'/run/fan.toml' holds no fan"]);
+    }
+    host.fanctl("down -a").ok();
+    configured.follow("reload").ok().stdout_has(&["nothing to do"]);
 }
 
 /// What one fan gives up another gets, also where the file has them in the other order.

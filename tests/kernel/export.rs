@@ -1,5 +1,7 @@
 //! `fanctl export`: from the kernel as it is, or as it would be.
 
+use serde_json::{Value, json};
+
 use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY};
@@ -13,6 +15,9 @@ fn cases() -> Vec<Case> {
             the_mtu_is_that_of_the_bridge,
             what_is_configured_is_exported_as_if_it_were_up,
             one_of_several_fans_is_named,
+            a_file_is_written_whole_or_not_at_all,
+            a_file_that_holds_something_else_stays,
+            the_other_keys_of_daemon_json_stay,
         ])
         .list()
 }
@@ -89,4 +94,147 @@ fn one_of_several_fans_is_named(encap: Encap) {
     host.fanctl("export docker red")
         .failed()
         .stderr_has(&["fan 'red' is neither up nor configured"]);
+}
+
+/// What `stat` says of a file: mode, owner and group.
+fn stat(host: &Host, file: &str) -> String {
+    host.exec(&format!("stat -c %a:%u:%g {file}"))
+        .ok()
+        .stdout
+        .trim()
+        .to_string()
+}
+
+fn text(host: &Host, file: &str) -> String {
+    host.exec(&format!("cat {file}")).ok().stdout
+}
+
+fn a_file_is_written_whole_or_not_at_all(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.exec("mkdir /run/net.d").ok();
+    let write = "export cni -o /run/net.d/10-fan.conflist";
+    // No fan, no file, and one that is there stays as it is.
+    host.write("/run/none.toml", "");
+    host.fanctl(&format!("{write} --config /run/none.toml")).failed();
+    let files = |host: &Host| host.exec("ls -A /run/net.d").ok().stdout;
+    assert_eq!(files(&host), "");
+    host.up(encap);
+    host.fanctl(write)
+        .ok()
+        .stdout_has(&["/run/net.d/10-fan.conflist is written"]);
+    let exported = host.fanctl("export cni").ok().stdout;
+    assert_eq!(text(&host, "/run/net.d/10-fan.conflist"), exported);
+    assert_eq!(stat(&host, "/run/net.d/10-fan.conflist"), "644:0:0");
+    // Another time, with another MTU: mode and owner stay, and nothing else is left there.
+    host.sh("chmod 640 /run/net.d/10-fan.conflist; chown 7:8 /run/net.d/10-fan.conflist")
+        .ok();
+    host.fanctl(write).ok().stdout_has(&["nothing to do"]);
+    host.ip("link set fan-250-0-28 mtu 1300");
+    host.fanctl(write).ok();
+    let exported = host.fanctl("export cni").ok().stdout;
+    assert!(exported.contains("1300"));
+    assert_eq!(text(&host, "/run/net.d/10-fan.conflist"), exported);
+    assert_eq!(stat(&host, "/run/net.d/10-fan.conflist"), "640:7:8");
+    assert_eq!(files(&host), "10-fan.conflist\n");
+    // A link leads on, and stays.
+    host.sh("ln -s net.d/10-fan.conflist /run/link; ln -s nowhere /run/dangling")
+        .ok();
+    host.ip("link set fan-250-0-28 mtu 1200");
+    host.fanctl("export cni -o /run/link").ok();
+    assert!(text(&host, "/run/net.d/10-fan.conflist").contains("1200"));
+    host.exec("test -L /run/link").ok();
+    // What is no file stays what it is, and is not waited for.
+    host.sh("mkfifo /run/fifo; ln -s /run/net.d /run/others; chown -h 7 /run/others")
+        .ok();
+    for place in ["/run/net.d", "/run/fifo", "/dev/null", "/run/dangling", "/run/others"] {
+        host.fanctl(&format!("export cni -o {place}"))
+            .refused()
+            .stderr_has(&[place]);
+    }
+    host.exec("test -p /run/fifo").ok();
+    host.sh("mkdir /run/ro; mount -t tmpfs -o ro tmpfs /run/ro").ok();
+    host.fanctl("export cni -o /run/ro/fan")
+        .failed()
+        .stderr_has(&["/run/ro/fan", "Read-only"]);
+    host.fanctl("export cni -o /run/none/fan")
+        .failed()
+        .stderr_has(&["/run/none/fan"]);
+    host.fanctl("export cni -o -").exits(2);
+}
+
+fn a_file_that_holds_something_else_stays(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(encap);
+    for runtime in ["docker", "podman", "cni", "lxd", "libvirt"] {
+        let write =
+            |name: &str, more: &str| host.fanctl(&format!("export {runtime} --name {name} -o /run/file {more}"));
+        write("blue", "").ok();
+        let blue = text(&host, "/run/file");
+        host.ip("link set fan-250-0-28 mtu 1300");
+        write("blue", "").ok();
+        if runtime != "libvirt" {
+            assert_ne!(
+                text(&host, "/run/file"),
+                blue,
+                "{runtime}: an export of before is replaced"
+            );
+        }
+        let before = text(&host, "/run/file");
+        write("green", "")
+            .refused()
+            .stderr_has(&["/run/file", "'green'", "--force"]);
+        assert_eq!(text(&host, "/run/file"), before);
+        host.write("/run/file", "precious\n");
+        write("blue", "").refused();
+        assert_eq!(text(&host, "/run/file"), "precious\n");
+        write("green", "--force").ok();
+        assert_eq!(
+            text(&host, "/run/file"),
+            host.fanctl(&format!("export {runtime} --name green")).ok().stdout
+        );
+        host.exec("rm /run/file").ok();
+        host.ip("link set fan-250-0-28 mtu 1400");
+    }
+    host.write("/run/subnet.env", "FLANNEL_NETWORK=10.0.0.0/8\nFLANNEL_MTU=1450\n");
+    host.fanctl("export flannel-env -o /run/subnet.env").ok();
+    host.write("/run/subnet.env", "PATH=/bin\n");
+    host.fanctl("export flannel-env -o /run/subnet.env").refused();
+}
+
+fn the_other_keys_of_daemon_json_stay(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let write = "export docker --default-bridge -o /run/daemon.json";
+    let own = "{\"log-driver\": \"local\", \"mtu\": 9000, \"dns\": [\"192.0.2.53\"]}";
+    host.write("/run/daemon.json", own);
+    host.write("/run/none.toml", "");
+    host.fanctl(&format!("{write} --config /run/none.toml")).failed();
+    assert_eq!(text(&host, "/run/daemon.json"), own, "no fan is up");
+    host.up(encap);
+    host.fanctl(write).ok();
+    let merged: Value = serde_json::from_str(&text(&host, "/run/daemon.json")).expect("JSON");
+    let mut expected = host.fanctl("export docker --default-bridge").ok().json();
+    expected["log-driver"] = "local".into();
+    expected["dns"] = json!(["192.0.2.53"]);
+    assert_eq!(merged, expected);
+    host.fanctl("export docker --default-bridge --check /run/daemon.json")
+        .ok();
+    host.fanctl(write).ok().stdout_has(&["nothing to do"]);
+    for wrong in ["[]", "{\"log-driver\": ", "{\"bip\": \"10.1.1.1/24\"}"] {
+        host.write("/run/daemon.json", wrong);
+        host.fanctl(write)
+            .refused()
+            .stderr_has(&["/run/daemon.json", "--force"]);
+        assert_eq!(text(&host, "/run/daemon.json"), wrong);
+        host.fanctl(&format!("{write} --force")).ok();
+        assert_eq!(
+            text(&host, "/run/daemon.json"),
+            host.fanctl("export docker --default-bridge").ok().stdout
+        );
+    }
+    // What a redirection that came to nothing has left.
+    host.write("/run/daemon.json", "");
+    host.fanctl(write).ok();
 }

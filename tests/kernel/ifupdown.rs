@@ -16,6 +16,8 @@ fn cases() -> Vec<Case> {
             with![$suite;
                 the_lines_of_the_announcement_leave_nothing,
                 the_options_of_a_stanza_leave_nothing,
+                a_stanza_only_warns_of_what_its_fan_takes,
+                the_lines_of_the_pages_never_fail_the_interface,
                 a_stanza_may_list_overlays_and_give_a_prefix,
                 two_hosts_are_connected_by_ifup,
                 the_words_of_a_stanza_stay_words,
@@ -100,6 +102,62 @@ fn the_options_of_a_stanza_leave_nothing(suite: Suite) {
     assert!(host.logged().contains(&"fan 250.0.0.0/8 is down".into()));
 }
 
+/// It has no word for it, so what a fan takes away is told, and the fan comes up; that of fan.toml has one.
+fn a_stanza_only_warns_of_what_its_fan_takes(suite: Suite) {
+    let lines = [
+        "up ip route add default via 172.30.0.1",
+        "fan-overlay 10.0.0.0/8",
+        "fan-options --encap vxlan",
+    ];
+    let (host, _lan) = station(suite, &lines);
+    host.write("/etc/resolv.conf", "nameserver 10.255.255.53\n");
+    host.ifup("eth0").ok();
+    host.has_fans(&["fan-10-0-28 10.0.28.1/8"]);
+    let logged = host.logged();
+    let is_told = |line: &String| line.starts_with("DNS server 10.255.255.53 is inside overlay '10.0.0.0/8'");
+    assert!(logged.iter().any(is_told), "{logged:#?}");
+    host.ifdown("eth0").ok();
+    host.has_fans(&[]);
+    let (host, _lan) = station(suite, &lines[..1]);
+    host.write("/etc/resolv.conf", "nameserver 10.255.255.53\n");
+    let fan =
+        |more: &str| format!("[[fan]]\noverlay = \"10.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n{more}");
+    host.write("/etc/fan.toml", &fan(""));
+    host.ifup("eth0").ok();
+    host.has_fans(&[]);
+    host.ifdown("eth0").ok();
+    host.write("/etc/fan.toml", &fan("force = true\n"));
+    host.ifup("eth0").ok();
+    host.has_fans(&["fan-10-0-28 10.0.28.1/8"]);
+}
+
+/// As the pages have them: what becomes of the fan is no matter of the interface.
+fn the_lines_of_the_pages_never_fail_the_interface(suite: Suite) {
+    let page = include_str!("../../README.md");
+    let lines: Vec<&str> = page
+        .lines()
+        .map(str::trim)
+        .filter(|line| {
+            ["up fanctl ", "down fanctl "]
+                .iter()
+                .any(|words| line.starts_with(words))
+        })
+        .collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let (host, _lan) = station(suite, &lines);
+    host.replace_fanctl("#!/bin/sh\nexit 3\n");
+    host.ifup("eth0").ok();
+    let state = || {
+        host.ip_json("addr show dev eth0")[0]["addr_info"]
+            .as_array()
+            .expect("addresses")
+            .len()
+    };
+    assert_eq!(state(), 1);
+    host.ifdown("eth0").ok();
+    assert_eq!(state(), 0);
+}
+
 fn a_stanza_may_list_overlays_and_give_a_prefix(suite: Suite) {
     let lines = [
         "fan-overlay 250.0.0.0/8 251.0.0.0/8",
@@ -158,7 +216,7 @@ fn the_words_of_a_stanza_stay_words(suite: Suite) {
     assert_eq!(
         host.logged(),
         [
-            format!("[up][250.0.0.0/8][eth0/16]{options}"),
+            format!("[up][250.0.0.0/8][eth0/16][--force]{options}"),
             "[up][--all][--dev][eth0]".to_string()
         ]
     );

@@ -28,6 +28,8 @@ fn the_daemon_set_brings_nodes_on_the_fan(encap: Encap) {
         let host = lan.host(address);
         host.ip(&format!("route add default via {}", lan.gateway()));
         host.exec("iptables -w -P FORWARD DROP").ok();
+        // A node forwards, or its kubelet's preflight checks fail.
+        host.set_sysctl("ipv4/ip_forward", "1");
         host
     });
     let [a, b] = hosts.each_ref().map(|host| {

@@ -16,6 +16,7 @@ mod cni;
 mod concurrent;
 mod configured;
 mod converge;
+mod cuts;
 mod dhcp;
 mod docker;
 mod doctor;

@@ -1,12 +1,12 @@
 //! What the words and options of `up` change.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::case::{Case, Cases, Need};
 use crate::firewall::{forward_drops, install_docker};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Capture, Encap, Host, Lan, assert_same, becomes, own_state, tcp_exchange};
+use crate::support::{Capture, Encap, Host, Lan, Namespace, assert_same, becomes, own_state, tcp_exchange};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -19,6 +19,9 @@ fn cases() -> Vec<Case> {
             a_table_of_its_own_leaves_the_main_table_alone,
             a_bridge_can_have_another_name,
             the_host_keeps_as_many_addresses_as_it_is_told,
+            a_change_tells_what_changes,
+            up_by_hand_tells_that_the_file_differs,
+            the_host_takes_addresses_that_no_container_has,
             the_host_takes_no_address_that_a_container_may_have,
             off_does_nothing,
             down_takes_away_what_options_made,
@@ -228,6 +231,97 @@ fn the_host_keeps_as_many_addresses_as_it_is_told(encap: Encap) {
     container.ping("250.0.28.4").arrives();
     up(&host, encap, "--host-reserve 2");
     assert_eq!(addresses(&host, "fan-250-0-28"), ["250.0.28.1", "250.0.28.2"]);
+}
+
+/// A change of a fan that is up says what was what, and who is to follow.
+fn a_change_tells_what_changes(encap: Encap) {
+    let (host, _lan) = a_host();
+    up(&host, encap, "");
+    let container = host.container("250.0.28.2");
+    let mtu = 1500 - encap.overhead();
+    let words = |more: &str| format!("up 250.0.0.0/8 eth0/16 {} {more}", encap.words());
+    let output = host.fanctl(&words("--no-nat --mtu 1400")).ok();
+    output.stdout_has(&[
+        &format!("changed: nat on -> off, mtu {mtu} -> 1400\n"),
+        &format!(
+            "mtu 1400 is to be set on these ports too, and on their containers' ends: {}\n",
+            container.port()
+        ),
+    ]);
+    host.ip(&format!("link set {} mtu 1400", container.port()));
+    // What is undone by a word that is not said again is told as well.
+    let output = host.unchanged(|| host.fanctl(&words("--mtu 1400 --dry-run")).ok());
+    output.stderr_has(&["changed: nat off -> on"]);
+    let output = host.fanctl(&words("--mtu 1400 --json")).ok();
+    assert_eq!(
+        output.json()["changes"]["options"],
+        json!([{ "option": "nat", "from": "off", "to": "on" }])
+    );
+    assert_eq!(output.json()["changes"]["ports"], Value::Null, "they have it");
+    let output = host.fanctl(&words("--mtu 1400")).ok();
+    assert!(!output.stdout.contains("changed"), "{output}");
+}
+
+fn up_by_hand_tells_that_the_file_differs(encap: Encap) {
+    let (host, _lan) = a_host();
+    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; rm -f /etc/fan.toml /etc/network/fan")
+        .ok();
+    let file = format!(
+        "\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\nbridge = \"blue\"\nmtu = 1400\n"
+    );
+    host.write("/etc/fan.toml", &file);
+    host.fanctl("up -a").ok();
+    let output = host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {}", encap.words())).ok();
+    let mtu = 1500 - encap.overhead();
+    let output = output.stdout_has(&["changed: bridge blue -> fan-250-0-28", &format!("mtu 1400 -> {mtu}")]);
+    output.stderr_has(&[
+        "/etc/fan.toml:2",
+        "bridge fan-250-0-28 -> blue",
+        &format!("mtu {mtu} -> 1400"),
+        "fanctl reload",
+    ]);
+    let output = host.fanctl("reload").ok();
+    assert_eq!(output.stderr, "", "{output}");
+    let output = host
+        .fanctl(&format!(
+            "up 250.0.0.0/8 eth0/16 bridge blue --mtu 1400 {}",
+            encap.words()
+        ))
+        .ok();
+    assert_eq!(output.stderr, "", "{output}");
+}
+
+/// A bridge takes no address that is in use behind a port, and every other one.
+fn the_host_takes_addresses_that_no_container_has(encap: Encap) {
+    let (host, _lan) = a_host();
+    up(&host, encap, "");
+    let words = |reserve: u8| format!("up 250.0.0.0/8 eth0/16 {} --host-reserve {reserve}", encap.words());
+    let container = host.container("250.0.28.5");
+    host.fanctl(&words(4)).ok();
+    container.ping("250.0.28.4").arrives();
+    host.unchanged(|| {
+        host.fanctl(&words(5))
+            .refused()
+            .stderr_has(&["250.0.28.5", container.port()])
+    });
+    // One in a container, whose own addresses say nothing of it, is asked for.
+    let machine = Namespace::new("in a container");
+    container.ip(&format!(
+        "addr flush dev eth0
+         link add br9 type bridge
+         link set br9 up
+         link set eth0 master br9
+         link add port0 type veth peer name eth0 netns {}
+         link set port0 master br9 up",
+        machine.id()
+    ));
+    machine.ip("link set eth0 up");
+    container.forwards("port0");
+    machine.ip(&format!("addr add 250.0.28.6/{} dev eth0", on_link(encap)));
+    host.fanctl(&words(5)).ok();
+    host.fanctl(&words(6)).refused().stderr_has(&["250.0.28.6"]);
+    machine.ip("addr flush dev eth0");
+    host.fanctl(&words(6)).ok();
 }
 
 fn the_host_takes_no_address_that_a_container_may_have(encap: Encap) {

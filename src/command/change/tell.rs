@@ -1,13 +1,16 @@
 //! What was done, told to a person, or to a script as JSON.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
 use super::{Change, Done};
 use crate::cli::OutputArgs;
 use crate::command::{json, warn};
+use crate::difference::Changes;
 use crate::error::Error;
+use crate::loss::Loss;
 use crate::mapping::Overlay;
 use crate::object::bridges;
 use crate::report::Report;
@@ -16,14 +19,23 @@ use crate::text;
 impl Change {
     /// Tells what was done.
     pub fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
-        warn(&done.kept);
+        self.warn_of(done);
         if self.output.dry_run {
             return self.tell_way(done.lines(), out);
         }
         if self.output.json {
             return json(&self.outcome(done), out);
         }
-        Ok(writeln!(out, "{}", done.sentence)?)
+        tell_end(done, out)
+    }
+
+    /// Says what is to be seen to. What a plan would change is beside its lines, which are a script.
+    fn warn_of(&self, done: &Done) {
+        warn(&done.kept);
+        warn(&done.losses.iter().map(Loss::to_string).collect::<Vec<_>>());
+        if self.output.dry_run {
+            warn(&done.changes.sentences());
+        }
     }
 
     /// Tells what was done of several fans; `nothing` is said when there was none.
@@ -35,7 +47,7 @@ impl Change {
         for (overlay, result) in ends {
             match result {
                 Ok(end) => {
-                    warn(&end.kept);
+                    self.warn_of(&end);
                     outcomes.push(self.outcome(&end));
                     done.push(end);
                 }
@@ -51,9 +63,7 @@ impl Change {
         } else if self.output.json {
             json(&outcomes, out)
         } else {
-            done.iter()
-                .try_for_each(|end| writeln!(out, "{}", end.sentence))
-                .map_err(Error::from)
+            done.iter().try_for_each(|end| tell_end(end, out))
         };
         Error::all(told.err().into_iter().chain(left).collect())
     }
@@ -90,6 +100,8 @@ impl Change {
             overlay: done.overlay,
             changed: done.changed(),
             fan: bridge.map(|bridge| Report::new(bridge, &self.owned, &self.host)),
+            changes: (!done.changes.is_empty()).then(|| done.changes.clone()),
+            losses: done.losses.iter().map(Told::from).collect(),
             error: None,
         }
     }
@@ -106,9 +118,39 @@ pub struct Outcome {
     changed: bool,
     /// The fan as it is up now.
     fan: Option<Report>,
+    /// How it differs from what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Changes>,
+    /// What it took away from this host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<Told>,
     /// Why it is not as asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+/// What a fan took away from this host.
+#[derive(Serialize)]
+struct Told {
+    code: &'static str,
+    address: Option<Ipv4Addr>,
+    sentence: String,
+}
+
+impl From<&Loss> for Told {
+    fn from(loss: &Loss) -> Self {
+        Self {
+            code: loss.code(),
+            address: loss.address(),
+            sentence: loss.to_string(),
+        }
+    }
+}
+
+fn tell_end(done: &Done, out: &mut dyn Write) -> Result<(), Error> {
+    let sentences = done.changes.sentences();
+    let mut lines = std::iter::once(&done.sentence).chain(&sentences);
+    Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
 }
 
 impl Outcome {

@@ -31,7 +31,7 @@ impl<'a> Kubelet<'a> {
         .ok();
         root.sh(&format!(
             "mkdir -p /etc/cni/net.d
-             tar -C /image -c . | podman import - localhost/fanctl:latest
+             tar -C /image -c . | podman import - localhost/fanctl:0.1.0
              podman tag {IMAGE} registry.k8s.io/pause:3.9"
         ))
         .ok();
@@ -42,7 +42,11 @@ impl<'a> Kubelet<'a> {
     #[track_caller]
     pub fn play(&self, daemon_set: &str) {
         self.host.write(&Root::path("/fan.yaml"), daemon_set);
-        self.root.exec("podman kube play --replace /fan.yaml").ok();
+        let output = self.root.exec("podman kube play --replace /fan.yaml");
+        if output.code != Some(0) {
+            let said = self.root.sh("for id in $(podman ps -aq); do podman logs $id; done");
+            panic!("{output}{said}");
+        }
     }
 
     /// Ends it, and waits until those that watched over its containers have ended, too.
