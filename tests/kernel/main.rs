@@ -41,6 +41,7 @@ mod objects;
 mod options;
 mod owned;
 mod podman;
+mod posed;
 mod privileges;
 mod program;
 mod refusals;

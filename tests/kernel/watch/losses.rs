@@ -58,7 +58,7 @@ fn containers_that_lost_their_bridge_are_told_of(encap: Encap) {
     watcher.says(&[
         FAN,
         "followed: fan-250-0-28 is up",
-        &format!("to be put back: {one}, {other}, like: ip link set {one} master fan-250-0-28"),
+        &format!("to be put back: {one}, {other}, like: ip link set dev {one} master fan-250-0-28"),
     ]);
     // What was put back is no news, nor is it off again when something else comes back.
     for port in [one, other] {
