@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -268,6 +268,25 @@ fn enter_new() {
         .filter(|path| Path::new(path).is_dir())
     {
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).expect(directory);
+    }
+    for (directory, file) in [("/etc", "fan.toml"), ("/etc/network", "fan")] {
+        if Path::new(directory).join(file).exists() {
+            hide(directory, file);
+        }
+    }
+}
+
+/// Takes a file of the machine's own configuration out of sight: the directory becomes one of links to all others in it.
+fn hide(directory: &str, file: &str) {
+    let (none, aside) = (None::<&str>, format!("/run/without-{file}"));
+    fs::create_dir(&aside).expect("a directory");
+    mount(Some(directory), aside.as_str(), none, MsFlags::MS_BIND, none).expect("the directory as it is");
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).expect(directory);
+    for entry in fs::read_dir(&aside).expect("its entries") {
+        let name = entry.expect("an entry").file_name();
+        if name != file {
+            symlink(Path::new(&aside).join(&name), Path::new(directory).join(&name)).expect("a link");
+        }
     }
 }
 

@@ -6,6 +6,15 @@ use crate::support::{Echo, Encap};
 
 pub fn a_connection_there_is_no_answer_to_ping() {
     let Pair { a, b, .. } = &Pair::new(Encap::Vxlan);
+    // Neither asks the other by ARP meanwhile, the answer to which a trace would see.
+    for (host, (own, peer), address) in [
+        (a, ("fan-250-0-28", b.mac("fan-250-0-27")), "250.0.27.1"),
+        (b, ("fan-250-0-27", a.mac("fan-250-0-28")), "250.0.28.1"),
+    ] {
+        host.ip(&format!(
+            "neigh replace {address} lladdr {peer} dev {own} nud permanent"
+        ));
+    }
     let echo = Echo::between(a, b, "250.0.27.1");
     firewall(b, "input", "iifname fan-250-0-27 icmp type echo-request counter drop");
     in_vain(a, "250.0.27.1");
