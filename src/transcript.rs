@@ -173,8 +173,13 @@ fn create_tunnel(tunnel: &Tunnel) -> Vec<String> {
     let Tunnel { name, mtu, .. } = tunnel;
     let mut lines = match &tunnel.kind {
         TunnelKind::Ipip => vec![format!("ip link add {name} type ipip external")],
-        TunnelKind::Vxlan { port, mac, .. } => vec![format!(
-            "ip link add {name} address {mac} type vxlan external vnifilter dstport {port} nolearning"
+        TunnelKind::Vxlan {
+            port,
+            sources: (first, last),
+            mac,
+            ..
+        } => vec![format!(
+            "ip link add {name} address {mac} type vxlan external vnifilter dstport {port} srcport {first} {last} nolearning"
         )],
     };
     lines.push(format!("ip link set {name} mtu {mtu} alias '{}'", tunnel.label()));

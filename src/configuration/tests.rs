@@ -274,6 +274,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "dhcp" => "true",
             "nat" | "flowtable" | "enabled" => "false",
             "follow" => "renumber",
+            "routed" => "10.8.0.0/24,10.9.0.0/16",
             _ => "200",
         };
         let good = if key.name == "mtu" { "1400" } else { good };

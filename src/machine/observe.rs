@@ -35,6 +35,7 @@ impl Machine {
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
+            host.unprivileged_ports = sysctl::unprivileged_ports();
             host.dnsmasq = tool::find("dnsmasq").is_some();
             objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
             if host.privileged {
