@@ -11,6 +11,7 @@ mod case;
 mod fixture;
 mod support;
 
+mod addresses;
 mod cni;
 mod concurrent;
 mod configured;
@@ -18,6 +19,7 @@ mod converge;
 mod dhcp;
 mod docker;
 mod doctor;
+mod encap;
 mod encrypted;
 mod export;
 mod faults;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machine = Machine::probe();
     let modules: &[fn() -> Vec<Case>] = &[
+        addresses::cases,
         cni::cases,
         concurrent::cases,
         configured::cases,
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         dhcp::cases,
         docker::cases,
         doctor::cases,
+        encap::cases,
         encrypted::cases,
         export::cases,
         faults::cases,

@@ -130,18 +130,22 @@ fn errors(fan: &Fan, script: &mut String) {
             "icmp type { source-quench, redirect } counter drop".into(),
         ),
         (
-            "errors about a small mtu",
-            format!("ip daddr != {overlay} {small} counter drop"),
-        ),
-        (
             "errors of other hosts",
             format!("{foreign} {} return", about(overlay.network())),
         ),
         ("errors of other hosts", format!("{foreign} counter drop")),
-        ("errors about the slice", format!("{} return", about(slice))),
     ];
+    let mut told = |what, network| {
+        let (about, outside) = (about(network), format!("ip daddr != {overlay}"));
+        rules.push((
+            "errors about a small mtu",
+            format!("{about} {outside} {small} counter drop"),
+        ));
+        rules.push((what, format!("{about} return")));
+    };
+    told("errors about the slice", slice);
     for subnet in fan.routed.subnets() {
-        rules.push(("errors about a routed subnet", format!("{} return", about(*subnet))));
+        told("errors about a routed subnet", *subnet);
     }
     rules.push(("errors about others", "counter drop".into()));
     chain(script, "errors", "", &rules);
