@@ -190,7 +190,7 @@ impl Config {
                 ),
             ));
         }
-        let underlay = self.underlay.underlay().map(|underlay| underlay.network());
+        let underlay = self.underlay.underlay().map(mapping::Underlay::network);
         let taken = [Some(self.overlay.network()), underlay].into_iter().flatten();
         found.extend(taken.filter_map(|network| Some(("routed", self.routed.overlap(network)?))));
         if let (Some(port), Encapsulation::Ipip) = (self.port, self.encapsulation) {

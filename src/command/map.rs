@@ -7,8 +7,9 @@ use ipnetwork::Ipv4Network;
 use serde::Serialize;
 
 use crate::cli::MapArgs;
+use crate::command::warn;
 use crate::error::Error;
-use crate::mapping::{Mapping, Overlay, Underlay};
+use crate::mapping::{self, Mapping, Overlay, Underlay};
 use crate::name::InterfaceName;
 
 /// What `map` tells of an address.
@@ -92,6 +93,13 @@ struct Answers<'a> {
 impl Answers<'_> {
     fn one(&mut self, text: &str) -> Result<(), Error> {
         let mapped = Mapped::new(self.mapping, text)?;
+        let underlay = self.mapping.underlay();
+        if mapping::of_no_host(underlay.network()).any(|address| address == mapped.host) {
+            let (address, host) = (mapped.address, mapped.host);
+            warn(&[format!(
+                "address '{address}' is of no fan: the host bits of {host} in {underlay} are all ones or all zeros"
+            )]);
+        }
         let first = std::mem::replace(&mut self.first, false);
         if self.json {
             self.out.write_all(if first { b"[\n" } else { b",\n" })?;
