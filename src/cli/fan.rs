@@ -89,7 +89,7 @@ pub struct FanArgs {
     no_nat: bool,
     /// Networks that are routed behind containers here, and that containers so may send from, with commas between them
     #[arg(long, value_name = "NETWORKS")]
-    routed: Option<Subnets>,
+    routed: Option<String>,
     /// Ask the host's own rules about every packet between slices, and not only about the first ones of a connection (ipip)
     #[arg(long)]
     no_flowtable: bool,
@@ -110,7 +110,9 @@ impl FanArgs {
         config.table = self.table.or(config.table);
         config.nat &= !self.no_nat;
         let routed = &mut config.routed;
-        merge(routed, self.routed.clone(), &plain.routed, "routed")?;
+        let listed = self.routed.as_deref().map(str::parse::<Subnets>);
+        let listed = listed.transpose().map_err(Error::Usage)?;
+        merge(routed, listed, &plain.routed, "routed")?;
         config.flowtable &= !self.no_flowtable;
         Ok(())
     }

@@ -7,7 +7,6 @@ use ipnetwork::Ipv4Network;
 use serde::Serialize;
 
 use crate::cli::MapArgs;
-use crate::command::warn;
 use crate::error::Error;
 use crate::mapping::{self, Mapping, Overlay, Underlay};
 use crate::name::InterfaceName;
@@ -23,6 +22,9 @@ struct Mapped {
     host: Ipv4Addr,
     gateway: Ipv4Addr,
     bridge: InterfaceName,
+    /// That the host's bits in the underlay are all ones or all zeros, as no host's are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_host: bool,
 }
 
 impl Mapped {
@@ -53,6 +55,7 @@ impl Mapped {
             host,
             gateway,
             bridge,
+            no_host: mapping::of_no_host(underlay.network()).any(|address| address == host),
         })
     }
 }
@@ -93,13 +96,6 @@ struct Answers<'a> {
 impl Answers<'_> {
     fn one(&mut self, text: &str) -> Result<(), Error> {
         let mapped = Mapped::new(self.mapping, text)?;
-        let underlay = self.mapping.underlay();
-        if mapping::of_no_host(underlay.network()).any(|address| address == mapped.host) {
-            let (address, host) = (mapped.address, mapped.host);
-            warn(&[format!(
-                "address '{address}' is of no fan: the host bits of {host} in {underlay} are all ones or all zeros"
-            )]);
-        }
         let first = std::mem::replace(&mut self.first, false);
         if self.json {
             self.out.write_all(if first { b"[\n" } else { b",\n" })?;
