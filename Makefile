@@ -65,7 +65,7 @@ DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples sha
 SCRIPTS = .ci/run benches/run benches/openvswitch fuzz/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
-	tests/boot/root/usr/local/lib/boot/wire tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
+	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
 .PHONY: help build demo test fuzz check bench campaign install uninstall deb rpm static clean

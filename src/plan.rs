@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use crate::fan::Fan;
 use crate::host::Host;
 use crate::object::{Bridge, Identity, Key, Object, State};
+use crate::shell;
 
 #[cfg(test)]
 mod tests;
@@ -228,14 +229,13 @@ fn refusal(step: &Step, host: &Host) -> Option<String> {
         _ => format!("{} containers", ports.len()),
     };
     let list = ports.join(", ");
-    let port = ports[0];
+    let port = host.foreign_ports(name).next()?;
+    let take_out = shell!("ip link set dev {} nomaster", port.name);
     Some(match reserves {
-        None => format!(
-            "bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: ip link set {port} nomaster"
-        ),
+        None => format!("bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: {take_out}"),
         Some(addresses) => format!(
             "host-reserve {addresses}, and which addresses are in use on bridge '{name}' is not known; it has {count}: {list}; \
-             stop what is attached, or take it out meanwhile: ip link set {port} nomaster"
+             stop what is attached, or take it out meanwhile: {take_out}"
         ),
     })
 }

@@ -9,7 +9,7 @@ use std::slice::from_ref;
 use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
 use crate::config::{Config, Follow};
-use crate::conflict;
+use crate::conflict::{self, Unfit};
 use crate::desire;
 use crate::error::Error;
 use crate::fan::Fan;
@@ -125,11 +125,20 @@ impl Change {
         })
     }
 
+    /// Whether the kernel can carry a fan.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn is_fit(&self) -> Result<(), Error> {
+        Unfit::of(&self.host.linux).map_or(Ok(()), |unfit| Err(Error::Refused(vec![unfit.to_string()])))
+    }
+
     /// Looks for the way to a fan as asked for.
     ///
     /// # Errors
     /// That the host has no place for it.
     pub fn plan(&self, config: &Config, by: By) -> Result<Plan, Error> {
+        self.is_fit()?;
         let resolved = resolve(config, &self.host, &self.owned).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
         let (mut fan, by_file) = (resolved.fan, by != By::Person);

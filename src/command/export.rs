@@ -13,6 +13,9 @@ use crate::host::Host;
 use crate::machine::{Machine, Scope};
 use crate::object::{State, bridges};
 use crate::resolve::resolve;
+use crate::shell;
+use crate::shell::Line;
+use crate::text::escape;
 
 /// Prints what a runtime has to be told.
 pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -48,12 +51,16 @@ fn check(network: &Network, file: &str, args: &ExportArgs, out: &mut dyn Write) 
         .map_err(|reason| Error::Failed(format!("file '{file}' {reason}")))?;
     let refusal = |given: &Given| {
         let wrong = network.disagreements(given).join("; ");
-        let again = if args.default_bridge { " --default-bridge" } else { "" };
+        let again = if args.default_bridge {
+            shell!(" --default-bridge")
+        } else {
+            Line::default()
+        };
         (!wrong.is_empty()).then(|| {
             format!(
-                "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: \
-                 fanctl export {runtime}{again} {bridge}",
-                given.name
+                "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: {}",
+                escape(given.name.as_bytes()),
+                shell!("fanctl export {}{} {}", runtime.to_string(), again, bridge)
             )
         })
     };
@@ -114,10 +121,9 @@ fn choose(mut networks: Vec<Network>, args: &ExportArgs) -> Result<Option<Networ
         return Ok(networks.pop());
     }
     let names: Vec<_> = networks.iter().map(|network| network.fan.bridge.as_str()).collect();
+    let one = shell!("fanctl export {} {}", args.runtime.to_string(), networks[0].fan.bridge);
     Err(Error::Usage(format!(
-        "several fans could be meant: {}; name one: fanctl export {} {}",
-        names.join(", "),
-        args.runtime,
-        names[0]
+        "several fans could be meant: {}; name one: {one}",
+        names.join(", ")
     )))
 }

@@ -25,6 +25,9 @@ pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (configuration, files) = args.config.read();
     faultless(&configuration)?;
     let mut change = Change::begin(turn?, args.output)?;
+    if configuration.enabled().next().is_some() {
+        change.is_fit()?;
+    }
     let ends = follow(&mut change, &configuration);
     change.tell_all(ends, &files.no_fan(), out)
 }

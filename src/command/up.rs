@@ -34,6 +34,7 @@ pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<
     let told = if configuration.enabled().next().is_some() {
         turn.and_then(|turn| {
             let mut change = Change::begin(turn, output)?;
+            change.is_fit()?;
             let dev = args.dev.as_ref();
             let on = |config: &&Config| dev.is_none_or(|dev| is_on(config, dev, &change.host));
             let wanted: Vec<&Config> = configuration.enabled().filter(on).collect();

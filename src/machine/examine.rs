@@ -1,6 +1,7 @@
 //! What is, beyond what a plan needs: the facts of a diagnosis.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -21,7 +22,7 @@ impl Machine {
     pub fn examine(&self, owned: &State, host: &Host) -> Result<Health, Error> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
-        let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, &names, host);
+        let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, host);
         let mut health = Health {
             kernel: kernel(host),
             settings: settings(host),
@@ -71,26 +72,27 @@ impl Machine {
     }
 }
 
-fn number(setting: &str) -> Option<i64> {
-    let text = fs::read_to_string(format!("/proc/sys/{setting}")).ok()?;
+fn number(setting: impl AsRef<Path>) -> Option<i64> {
+    let text = fs::read_to_string(Path::new("/proc/sys").join(setting)).ok()?;
     text.trim().parse().ok()
 }
 
 fn settings(host: &Host) -> BTreeMap<String, Settings> {
-    let names = host.links.iter().map(|link| link.name.as_str()).chain(["all"]);
-    let read = |name: &str| {
-        let of = |setting| number(&format!("net/ipv4/conf/{name}/{setting}"));
+    let all = ("all".to_string(), OsString::from("all"));
+    let names = host.links.iter().map(|link| (link.name.to_string(), link.name.os()));
+    let read = |name: &OsStr| {
+        let of = |setting| number(&Path::new("net/ipv4/conf").join(name).join(setting));
         Some(Settings {
             rp_filter: of("rp_filter").and_then(|mode| mode.try_into().ok())?,
             forwarding: of("forwarding")? != 0,
         })
     };
-    names.filter_map(|name| Some((name.to_string(), read(name)?))).collect()
+    let settings = names.chain([all]).filter_map(|(name, os)| Some((name, read(&os)?)));
+    settings.collect()
 }
 
 fn kernel(host: &Host) -> Kernel {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim().to_string();
+    let release = &host.linux.release;
     let modules = |list: &str| fs::read_to_string(format!("/lib/modules/{release}/{list}")).ok();
     let known = modules("modules.dep").map(|text| text + &modules("modules.builtin").unwrap_or_default());
     let has = |module: &str| {
@@ -109,7 +111,6 @@ fn kernel(host: &Host) -> Kernel {
         loads_programs: host.privileged.then(load),
         has_nft: tool::find("nft").is_some(),
         compiles_programs: number("net/core/bpf_jit_enable").map(|mode| mode != 0),
-        release,
     }
 }
 

@@ -6,11 +6,10 @@ use std::net::Ipv4Addr;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
-use super::{Error, Machine, Scope, dnsmasq, filter, link, nft, privilege, route, sysctl, tool, vni};
+use super::{Error, Machine, Scope, dnsmasq, filter, kernel, link, nft, privilege, route, sysctl, tool, vni};
 use crate::desire;
 use crate::fan::Fan;
 use crate::host::{Host, LinkKind};
@@ -34,14 +33,18 @@ impl Machine {
             self.addresses(&links, &mut objects, &mut host)?;
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
+            host.linux = kernel::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
             host.unprivileged_ports = sysctl::unprivileged_ports();
             host.dnsmasq = tool::find("dnsmasq").is_some();
             objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
             if host.privileged {
                 let firewall = nft::observe(&fans(&objects))?;
+                host.linux.has_nf_tables = Some(firewall.is_some());
+                let firewall = firewall.unwrap_or_default();
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
                 host.docker_user = firewall.forward.beside;
+                host.namesakes = firewall.namesakes;
                 objects.extend(firewall.objects);
             }
         }
@@ -55,14 +58,14 @@ impl Machine {
         let names = link::names(&messages);
         let mut decoded: Vec<_> = messages
             .iter()
-            .filter_map(|m| link::decode(m, &names, &BTreeMap::new()))
+            .map(|m| link::decode(m, &names, &BTreeMap::new()))
             .collect();
         if decoded
             .iter()
             .any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. }))
         {
             let vni = vni::list(&self.netlink)?;
-            decoded = messages.iter().filter_map(|m| link::decode(m, &names, &vni)).collect();
+            decoded = messages.iter().map(|m| link::decode(m, &names, &vni)).collect();
         }
         for (link, found) in decoded {
             host.links.push(link);
@@ -106,14 +109,11 @@ impl Machine {
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let bridges = fans(objects)
-            .into_iter()
-            .map(|fan| (fan.bridge.clone(), fan.overlay()))
-            .collect();
+        let devices = devices(objects, host);
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         for answer in self.netlink.dump(&Message::GetRoute(question))? {
             let Message::NewRoute(message) = answer else { continue };
-            match route::decode_route(&message, names, &bridges) {
+            match route::decode_route(&message, names, &devices) {
                 Some(route::Decoded::Own(object)) => objects.push(object),
                 Some(route::Decoded::Foreign(route)) => host.routes.push(route),
                 None => {}
@@ -123,12 +123,7 @@ impl Machine {
     }
 
     fn rules(&self, objects: &mut Vec<Object>) -> Result<(), Error> {
-        let mut question = RuleMessage::default();
-        question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(&Message::GetRule(question))? {
-            let Message::NewRule(message) = answer else { continue };
-            objects.extend(route::decode_rule(&message));
-        }
+        objects.extend(self.netlink.dump_rules()?.iter().filter_map(route::decode_rule));
         Ok(())
     }
 
@@ -179,6 +174,28 @@ impl Machine {
             }
         }
         Ok(())
+    }
+}
+
+/// The devices that routes of ours lead to.
+fn devices(objects: &[Object], host: &Host) -> route::Devices {
+    let fans = fans(objects).into_iter().map(|fan| (fan.bridge.clone(), fan.clone()));
+    let tunnels = objects.iter().filter_map(|object| match object {
+        Object::Tunnel(tunnel) => Some(tunnel.name.clone()),
+        _ => None,
+    });
+    let strays = host
+        .links
+        .iter()
+        .filter(|link| !link.ours)
+        .filter_map(|link| match link.kind {
+            LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
+            _ => None,
+        });
+    route::Devices {
+        fans: fans.collect(),
+        tunnels: tunnels.collect(),
+        strays: strays.collect(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One step, done: an object created, changed or deleted. A step happens whole or not at all.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use caps::Capability;
@@ -8,7 +9,8 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 
 use super::netlink::Refusal;
-use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, privilege, route, sysctl, vni};
+use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, privilege, route, socket, sysctl, vni};
+use crate::host::LinkKind;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Filter, Object, Tunnel, TunnelKind};
 use crate::plan::Step;
@@ -67,18 +69,10 @@ impl Machine {
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
             Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Create(object.clone())])?,
-            Object::Up(_, link) => self
-                .netlink
-                .send(&link::set_up(index(link)?, true), 0)
-                .map_err(|refusal| {
-                    let taken = refusal.errno == nix::libc::EADDRINUSE;
-                    let error = Error::from(refusal);
-                    if taken {
-                        error.advise("its UDP port is taken; choose another on all hosts: --port N")
-                    } else {
-                        error
-                    }
-                })?,
+            Object::Up(_, link) => {
+                let sent = self.netlink.send(&link::set_up(index(link)?, true), 0);
+                sent.map_err(|refusal| self.cannot_go_up(link, refusal))?;
+            }
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink.send(&Message::NewRoute(message), NEW)?;
@@ -253,6 +247,31 @@ impl Machine {
         Ok(())
     }
 
+    /// Why a link does not go up. A VXLAN device opens its UDP port only then (`vxlan_open`, drivers/net/vxlan/vxlan_core.c at
+    /// v6.12).
+    fn cannot_go_up(&self, name: &InterfaceName, refusal: Refusal) -> Error {
+        if refusal.errno != nix::libc::EADDRINUSE {
+            return refusal.into();
+        }
+        let port = self.udp_port(name);
+        let Some((port, holder)) = port.and_then(|port| Some((port, socket::holder_of_udp(port)?))) else {
+            return Error::from(refusal).advise("its UDP port is taken; choose another on all hosts: --port N");
+        };
+        format!("{refusal}: UDP port {port} is held by {holder}; end it, or choose another port on all hosts: --port N")
+            .into()
+    }
+
+    /// The UDP port of a VXLAN device.
+    fn udp_port(&self, name: &InterfaceName) -> Option<u16> {
+        let messages = self.netlink.dump_links().ok()?;
+        let (names, vni) = (link::names(&messages), BTreeMap::new());
+        let mut links = messages.iter().map(|message| link::decode(message, &names, &vni));
+        match links.find(|(link, _)| link.name == *name)?.0.kind {
+            LinkKind::Vxlan { port, .. } => Some(port),
+            _ => None,
+        }
+    }
+
     fn remove_half_made<E>(&self, name: &InterfaceName, error: E) -> Result<(), E> {
         // The error that made it half is the one to tell.
         let _ = index(name).map(|index| self.netlink.send(&link::delete(index), 0));
@@ -324,7 +343,7 @@ impl From<Failed> for Error {
 
 /// The index of an interface in this thread's network namespace.
 fn index(name: &InterfaceName) -> Result<u32, Refusal> {
-    nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| Refusal {
+    nix::net::if_::if_nametoindex(name.os().as_os_str()).map_err(|errno| Refusal {
         errno: errno as i32,
         sentence: Some(format!("interface '{name}'")),
     })

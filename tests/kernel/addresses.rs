@@ -5,7 +5,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Capture, Encap, Host, Inner, Lan, eventually, inject_plain};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("addresses")
         .each(named![
             a_container_cannot_send_from_an_address_of_the_underlay,

@@ -9,7 +9,8 @@ use crate::support::{
     Capture, Crafted, DEADLINE, Encap, Host, INTERNET, Inner, Namespace, eventually, inject_plain, octets, tcp_exchange,
 };
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("encap")
         .each(named![
             no_container_encapsulates_for_any_fan,

@@ -7,7 +7,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Encap, Host, Lan, assert_same, is_emulated};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("faults")
         .only_ipip_in_tier_3()
         .only_on("6.12")

@@ -10,7 +10,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Capture, Encap, Host, assert_same, eventually, tcp_exchange, udp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("flowtable")
         .once_with(
             &[Need::Ipip],

@@ -1,14 +1,17 @@
 //! What `fanctl` will not do: each refusal has its own sentence, and leaves the machine as it was.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::mount::{MsFlags, mount, umount};
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Encap, Host, Lan, NOBODY, Output};
+use crate::support::{Encap, Host, Lan, NOBODY, Output, eventually};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("refusals")
         .only_ipip_in_tier_3()
         .each(named![
@@ -20,6 +23,7 @@ pub fn cases() -> Vec<Case> {
             a_container_attached_on_down,
             dnsmasq_missing,
             nft_missing,
+            no_nf_tables_in_this_kernel,
             a_step_that_fails_is_undone,
             everything_wrong_is_told_at_once,
         ])
@@ -29,6 +33,7 @@ pub fn cases() -> Vec<Case> {
             no_address_in_the_underlay,
             two_candidate_addresses,
             a_udp_port_taken_by_another_vxlan_device,
+            a_udp_port_held_by_a_process,
             usage_errors_exit_2,
         ])
         .once_with(&[Need::NoIpip], named![no_ipip_in_this_kernel])
@@ -199,6 +204,24 @@ fn a_udp_port_taken_by_another_vxlan_device() {
     host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan --port 8473").ok();
 }
 
+/// Any user may hold a port above 1023. The message names the process.
+fn a_udp_port_held_by_a_process() {
+    let (host, _lan) = a_host();
+    let mut nc = Command::new("nc");
+    nc.args(["-u", "-l", "0.0.0.0", "8472"]).uid(65534).gid(65534);
+    let mut nc = host.spawn(nc);
+    eventually("the port is held", || {
+        let sockets = host.exec("ss -H -u -l -n sport = :8472").ok().stdout;
+        (!sockets.is_empty()).then_some(())
+    });
+    let output = host.unchanged(|| up(&host, Encap::Vxlan).failed());
+    let holder = format!("UDP port 8472 is held by process {} ('nc')", nc.id());
+    output.stderr_has(&[&holder, "--port N", "everything is as it was"]);
+    nc.kill().expect("it runs");
+    nc.wait().expect("it ends");
+    up(&host, Encap::Vxlan).ok();
+}
+
 fn a_container_attached_on_down(encap: Encap) {
     let (host, _lan) = a_host();
     host.up(encap);
@@ -267,6 +290,29 @@ fn nft_missing(encap: Encap) {
         let _hidden = Hidden::new(&host, "nft");
         host.fanctl(&words).failed().stderr_has(&["nft", "install"])
     });
+}
+
+/// The kernel as it is without nf_tables: it gives no socket of that family.
+fn no_nf_tables_in_this_kernel(encap: Encap) {
+    let (host, _lan) = a_host();
+    host.write(
+        "/etc/fan.toml",
+        &format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\n"),
+    );
+    let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
+    let fanctl = |words: &str| host.without_nf_tables(words);
+    for words in [&up[..], "up -a", "reload", "reload --dry-run"] {
+        host.unchanged(|| {
+            let output = fanctl(words).exits(3).stderr_has(&["no nf_tables", "CONFIG_NF_TABLES"]);
+            assert_eq!(output.stderr.lines().count(), 1, "one refusal\n{output}");
+            output
+        });
+    }
+    host.unchanged(|| fanctl("status").exits(4).stdout_has(&["no nf_tables"]));
+    host.unchanged(|| fanctl("doctor").exits(1).stdout_has(&["FAIL  kernel", "no nf_tables"]));
+    host.fanctl(&up).ok();
+    fanctl("show").ok().stdout_has(&["fan-250-0-28"]);
+    fanctl("show --json").ok().stdout_has(&["fan-250-0-28"]);
 }
 
 fn a_step_that_fails_is_undone(encap: Encap) {

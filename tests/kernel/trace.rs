@@ -11,7 +11,8 @@ use crate::fixture::{NarrowPath, Pair};
 use crate::named;
 use crate::support::{Capture, Encap, Host, Lan, Namespace, Output, is_emulated};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     use others::a_connection_there_is_no_answer_to_ping;
     use ways::{
         a_table_of_its_own_is_looked_into, a_way_that_works_is_proven_step_by_step, others_than_root_see_the_steps,

@@ -8,7 +8,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY, eventually};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("configured-files")
         .only_ipip_in_tier_3()
         .once(named![

@@ -5,7 +5,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Encap, Inner, eventually, inject_plain};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("hostile")
         .each(named![
             a_container_cannot_pose_as_another_slice_to_its_host,

@@ -5,10 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use libtest_mimic::Conclusion;
-
 use super::Namespace;
-use crate::case::{Need, Tally};
+use crate::case::Need;
 
 /// What this machine can run.
 pub struct Machine {
@@ -97,23 +95,10 @@ impl Machine {
         }
     }
 
-    /// The line that sums up a run.
-    pub fn sum_up(&self, conclusion: &Conclusion) {
-        let tally = Tally::get();
+    /// What the line that sums up a run begins with.
+    pub fn title(&self) -> String {
         let tier = if self.is_tier_3() { 3 } else { 2 };
-        let not_run = match conclusion.num_ignored {
-            0 => String::new(),
-            count => format!(", {count} not run ({})", tally.not_run()),
-        };
-        let not_asked_for = match conclusion.num_filtered_out {
-            0 => String::new(),
-            count => format!(", {count} not asked for"),
-        };
-        println!("slowest: {}", tally.slowest());
-        println!(
-            "tier {tier}, kernel {}: {} passed, {} failed{not_run}{not_asked_for}",
-            self.release, conclusion.num_passed, conclusion.num_failed
-        );
+        format!("tier {tier}, kernel {}", self.release)
     }
 
     /// Whether the run is a failure whatever its tests say, because it could not run what it had to.

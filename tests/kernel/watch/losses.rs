@@ -10,7 +10,8 @@ use crate::converge::losses;
 use crate::named;
 use crate::support::{Echo, Encap, Host, Lan, Output, Watcher, assert_same, is_emulated, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     super::none_yet()
         .each(named![
             what_somebody_took_away_comes_back,
@@ -302,7 +303,7 @@ fn what_cannot_be_put_right_is_told_once() {
     let taken = host.run(|| std::net::UdpSocket::bind(("0.0.0.0", 8472)).expect("the port"));
     watcher.signal(Signal::SIGCONT);
     watcher.says(&[FAN, "gone: link 'fan-vx16384000' up"]);
-    watcher.says(&[FAN, "cannot follow: ", "its UDP port is taken"]);
+    watcher.says(&[FAN, "cannot follow: ", "UDP port 8472 is held by process "]);
     watcher.says_no_more();
     let damaged = dump(&host);
     // It is tried again when something changes, and the same is not said again.

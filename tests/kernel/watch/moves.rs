@@ -10,7 +10,8 @@ use crate::case::Case;
 use crate::named;
 use crate::support::{Container, Encap, Host, Lan, Watcher, assert_same, is_emulated};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     super::none_yet()
         .each(named![
             an_mtu_is_told_and_followed,

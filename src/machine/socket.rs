@@ -1,0 +1,177 @@
+//! Which processes hold a UDP port.
+//!
+//! The kernel lists the sockets of the calling thread's network namespace in /proc/thread-self/net/udp and udp6 (proc(5)).
+//! The processes that have one open are found by their descriptors in /proc/PID/fdinfo. Those of other users take
+//! `CAP_SYS_PTRACE` (`proc_fdinfo_permission`, fs/proc/fd.c at v6.12), while /proc/PID/fd takes `CAP_DAC_READ_SEARCH` too,
+//! which this program gives up.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+/// A process that holds a socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Its number in the process table.
+    pub pid: u32,
+    /// The name of its program (`comm` in proc(5), at most 15 bytes), which the process itself chooses: escaped.
+    pub program: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ('{}')", self.pid, self.program)
+    }
+}
+
+/// The process that holds a UDP port of this network namespace; the one with the lowest number where there are several. None
+/// where no process is known to: the port is free, or the kernel's own, or the process cannot be seen.
+#[must_use]
+pub fn holder_of_udp(port: u16) -> Option<Holder> {
+    holders_of_udp(port).ok()?.into_iter().next()
+}
+
+/// The processes that hold a UDP port of this network namespace at any address, by rising number.
+///
+/// # Errors
+/// When the lists cannot be read.
+pub fn holders_of_udp(port: u16) -> io::Result<Vec<Holder>> {
+    let mut inodes = inodes_of("/proc/thread-self/net/udp", port)?;
+    // A kernel without IPv6 has no such file.
+    inodes.extend(inodes_of("/proc/thread-self/net/udp6", port).unwrap_or_default());
+    if inodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mount = socket_mount()?;
+    let sockets = Sockets { mount, inodes };
+    let processes = fs::read_dir("/proc")?.filter_map(Result::ok);
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut holders: Vec<Holder> = numbers.filter_map(|pid| holder(pid, &sockets)).collect();
+    holders.sort();
+    Ok(holders)
+}
+
+/// Sockets: the mount that they are on, and their inodes there.
+struct Sockets {
+    mount: u64,
+    inodes: BTreeSet<u64>,
+}
+
+/// The inodes of the sockets on a port in a list of the kernel's.
+fn inodes_of(list: &str, port: u16) -> io::Result<BTreeSet<u64>> {
+    let lines = BufReader::new(File::open(list)?).lines();
+    let found = lines.map_while(Result::ok).filter_map(|line| socket(&line));
+    Ok(found
+        .filter(|(found, _)| *found == port)
+        .map(|(_, inode)| inode)
+        .collect())
+}
+
+/// Port and inode of the socket in a line: `NUMBER: ADDRESS:PORT ADDRESS:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE`
+/// (`udp4_format_sock`, net/ipv4/udp.c at v6.12).
+fn socket(line: &str) -> Option<(u16, u64)> {
+    let mut words = line.split_ascii_whitespace();
+    let (_, port) = words.nth(1)?.rsplit_once(':')?;
+    Some((u16::from_str_radix(port, 16).ok()?, words.nth(7)?.parse().ok()?))
+}
+
+/// A process, if it has one of these sockets open. One that ends meanwhile has none.
+fn holder(pid: u32, sockets: &Sockets) -> Option<Holder> {
+    let directory = Path::new("/proc").join(pid.to_string());
+    let mut descriptors = fs::read_dir(directory.join("fdinfo")).ok()?.filter_map(Result::ok);
+    let holds = descriptors.any(|entry| {
+        descriptor(&beginning(&entry.path()))
+            .is_some_and(|(mount, inode)| mount == sockets.mount && sockets.inodes.contains(&inode))
+    });
+    holds.then(|| Holder {
+        pid,
+        program: program(&directory.join("comm")),
+    })
+}
+
+/// The mount and the inode of what a descriptor is open on, from its file in fdinfo (`seq_show`, fs/proc/fd.c at v5.14).
+fn descriptor(info: &[u8]) -> Option<(u64, u64)> {
+    let info = String::from_utf8_lossy(info);
+    let number = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    Some((number("mnt_id:")?, number("ino:")?))
+}
+
+/// The mount that all sockets are on, by one of our own.
+fn socket_mount() -> io::Result<u64> {
+    let socket = UnixDatagram::unbound()?;
+    let info = beginning(Path::new(&format!("/proc/thread-self/fdinfo/{}", socket.as_raw_fd())));
+    let (mount, _) = descriptor(&info).ok_or(io::ErrorKind::Unsupported)?;
+    Ok(mount)
+}
+
+fn program(comm: &Path) -> String {
+    let bytes = beginning(comm);
+    let name = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+    name.escape_debug().to_string()
+}
+
+/// The beginning of a file, as far as it could be read.
+fn beginning(file: &Path) -> Vec<u8> {
+    const MOST: u64 = 256;
+    let mut bytes = Vec::new();
+    let _ = File::open(file).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernels_lists_are_read() {
+        let v4 = "  402: 1C001EAC:2118 00000000:0000 07 00000000:00000000 00:00000000 00000000 65534        0 81234 2 0000000000000000 0";
+        let v6 = " 9110: 00000000000000000000000000000000:0043 00000000000000000000000000000000:0000 07 00000000:00000000 \
+                  00:00000000 00000000     0        0 5 2 0000000000000000 0";
+        let heading =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref";
+        assert_eq!(socket(v4), Some((8472, 81234)));
+        assert_eq!(socket(v6), Some((67, 5)));
+        assert_eq!(socket(heading), None);
+        assert_eq!(socket(""), None);
+    }
+
+    #[test]
+    fn the_process_that_holds_a_port_is_found() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine may have no IPv6.
+            let Ok(socket) = UdpSocket::bind(address) else { continue };
+            let port = socket.local_addr().unwrap().port();
+            let own = std::process::id();
+            assert!(
+                holders_of_udp(port).unwrap().iter().any(|holder| holder.pid == own),
+                "{address}"
+            );
+            assert!(holder_of_udp(port).is_some());
+        }
+    }
+
+    #[test]
+    fn what_a_descriptor_is_open_on_is_read() {
+        let info = b"pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t81234\nmore:\tino:\t7\n";
+        assert_eq!(descriptor(info), Some((9, 81234)));
+        assert_eq!(descriptor(b"pos:\t0\nflags:\t02\nmnt_id:\t9\n"), None);
+    }
+
+    #[test]
+    fn a_name_is_escaped() {
+        let file = std::env::temp_dir().join(format!("fanctl-comm-{}", std::process::id()));
+        fs::write(&file, b"a\x1b[2J\n'\xff\n").unwrap();
+        let name = program(&file);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(name, "a\\u{1b}[2J\\n\\'\u{fffd}");
+    }
+}
