@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::MapArgs;
 use crate::error::Error;
-use crate::mapping::{self, Mapping, Overlay, Underlay};
+use crate::mapping::{Mapping, Overlay, Underlay};
 use crate::name::InterfaceName;
 
 /// What `map` tells of an address.
@@ -22,9 +22,6 @@ struct Mapped {
     host: Ipv4Addr,
     gateway: Ipv4Addr,
     bridge: InterfaceName,
-    /// That the host's bits in the underlay are all ones or all zeros, as no host's are.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    no_host: bool,
 }
 
 impl Mapped {
@@ -55,7 +52,6 @@ impl Mapped {
             host,
             gateway,
             bridge,
-            no_host: mapping::of_no_host(underlay.network()).any(|address| address == host),
         })
     }
 }

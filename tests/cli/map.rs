@@ -239,20 +239,3 @@ fn an_address_that_is_none_is_quoted() {
             .saying(&[&format!("'{address}' is no IPv4 address"), "172.30.0.0/16"]);
     }
 }
-
-/// What goes there is refused by the programs, and `up` refuses such a host.
-#[test]
-fn json_tells_an_address_of_no_host() {
-    for (address, is_told) in [
-        ("250.0.0.9", true),
-        ("250.255.255.9", true),
-        ("172.30.255.255", true),
-        ("250.0.255.9", false),
-    ] {
-        let text = fanctl(&format!("map --json 250 172.30.0.0/16 {address}"))
-            .succeeds()
-            .stdout;
-        let told: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(told[0]["no_host"] == true, is_told, "{address}: {text}");
-    }
-}
