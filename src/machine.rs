@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod dnsmasq;
 mod examine;
+pub mod file;
 pub mod filter;
 mod held;
 pub mod kernel;

@@ -54,7 +54,7 @@ impl Line {
         let mut text = parts.next().unwrap_or_default().to_string();
         let mut words = words.iter();
         for part in parts {
-            text += &words.next().map_or_else(|| "{}".into(), |word| word.quoted());
+            text += &words.next().map_or_else(|| "{}".into(), Word::quoted);
             text += part;
         }
         Self(text)

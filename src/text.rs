@@ -23,6 +23,17 @@ pub fn line(text: &str) -> String {
     screen(text.replace(['\n', '\r', '\t'], " ").as_bytes())
 }
 
+/// The most characters of a text from outside that a message quotes.
+pub const EXCERPT: usize = 60;
+
+/// The beginning of a text, as a message quotes it: at most [`EXCERPT`] characters of one [`line()`], and `...` where there
+/// are more.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    let end = text.char_indices().nth(EXCERPT).map(|(end, _)| end);
+    end.map_or_else(|| line(text), |end| line(&text[..end]) + "...")
+}
+
 /// The same of several lines.
 fn screen(bytes: &[u8]) -> String {
     escape_but(bytes, |c| matches!(c, '\n' | '\t') || is_printable(c))
@@ -173,10 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_text_a_piece_is_quoted() {
+        assert_eq!(excerpt("eth0/16 'x' \"y\" \\ é"), "eth0/16 'x' \"y\" \\ é");
+        assert_eq!(excerpt("a\x1b[2Jb\nc\u{202e}"), r"a\x1b[2Jb c\xe2\x80\xae");
+        assert_eq!(excerpt(&"é".repeat(EXCERPT)), "é".repeat(EXCERPT));
+        assert_eq!(excerpt(&"é".repeat(100_000)), "é".repeat(EXCERPT) + "...");
+    }
+
+    #[test]
     fn a_line_is_one_and_moves_no_cursor() {
         assert_eq!(line("a\x1b[2J\nb\tc\u{9b}m"), r"a\x1b[2J b c\xc2\x9bm");
         let mut out = Screen(Vec::new());
-        write!(out, "{}\n\t{}", "a\x1b[2J", "b\rc").unwrap();
+        out.write_all(b"a\x1b[2J\n\tb\rc").unwrap();
         assert_eq!(out.0, b"a\\x1b[2J\n\tb\\x0dc");
     }
 

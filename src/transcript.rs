@@ -84,7 +84,10 @@ fn create(object: &Object) -> Vec<Line> {
         Object::Accept(accept) => accept.insertion().map(|line| shell!("nft {}", line)).collect(),
         Object::Up(_, link) => vec![shell!("ip link set {} up", link)],
         Object::Route(route) => vec![shell!("ip route add {}", self::route(route))],
-        Object::Dhcp(dhcp) => vec![Line::command("dnsmasq", &dhcp.arguments)],
+        Object::Dhcp(dhcp) => {
+            let line = |arguments: &Vec<String>| Line::command("dnsmasq", arguments);
+            dhcp.arguments.iter().map(line).collect()
+        }
     }
 }
 
@@ -133,10 +136,10 @@ fn delete(object: &Object) -> Line {
         Object::Accept(accept) => delete_rule(accept),
         Object::Up(_, link) => shell!("ip link set {} down", link),
         Object::Route(route) => shell!("ip route delete {}", self::route(route)),
-        // Only in this network namespace, only the one of this bridge, and not a shell that has this line.
+        // Only in these namespaces, only the one of this bridge, and not a shell that has this line.
         Object::Dhcp(dhcp) => {
             let pattern = format!("[d]nsmasq .*--interface={} ", dhcp.bridge);
-            shell!("pkill --ns $$ --nslist net -f {}", pattern)
+            shell!("pkill --ns $$ --nslist net,user -f {}", pattern)
         }
     }
 }

@@ -256,7 +256,7 @@ pub fn links(data: &[u8]) {
 
 /// The payload of an `RTM_NEWADDR`.
 pub fn addresses(data: &[u8]) {
-    let Some(Message::NewAddress(message)) = received(20, data) else {
+    let Some(message) = netlink::read_address(data) else {
         return;
     };
     let Some((index, address)) = route::decode_address(&message) else {
@@ -306,7 +306,7 @@ pub fn routes(data: &[u8]) {
 
 /// The payload of an `RTM_NEWRULE`.
 pub fn rules(data: &[u8]) {
-    let Some(Message::NewRule(message)) = received(32, data) else {
+    let Some(message) = netlink::read_rule(data) else {
         return;
     };
     let Some(Object::Rule(overlay, table)) = route::decode_rule(&message) else {
@@ -395,7 +395,7 @@ pub fn firewall(data: &[u8]) {
 /// The command line of a dnsmasq.
 pub fn servers(data: &[u8]) {
     if let Some(server) = dnsmasq::decode(data) {
-        let line = format!("dnsmasq\0{}", server.arguments.join("\0"));
+        let line = format!("dnsmasq\0{}", server.2.join("\0"));
         assert_eq!(dnsmasq::decode(line.as_bytes()), Some(server));
     }
 }

@@ -91,8 +91,7 @@ impl Done {
     }
 }
 
-/// Waits for the turn of a command that changes something; with `--dry-run` it is always. Files are read when it has come,
-/// so that of two commands the later one has the later file.
+/// Waits for the turn of a command that changes something; with `--dry-run` it is always.
 pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
     if output.dry_run {
         return Ok(None);

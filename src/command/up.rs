@@ -28,8 +28,7 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
 pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let turn = turn("up", output);
-    let (configuration, files) = args.config.read();
+    let (turn, configuration, files) = args.config.read_in_turn("up", output);
     let faults = faultless(&configuration).err();
     let told = if configuration.enabled().next().is_some() {
         turn.and_then(|turn| {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use caps::Capability;
 
+use super::file::{self, FILE_LIMIT, KERNEL_LIMIT};
 use super::{Error, Machine, bpf, link, neighbour, netfilter, offload, peer, privilege, process, surroundings, tool};
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
 use crate::host::{Flow, Host};
@@ -34,7 +35,7 @@ impl Machine {
             rules: surroundings::rules(&self.netlink)?,
             managers: managers()?,
             offloads: offload::observe(fans(owned)),
-            bad_checksums: fs::read_to_string("/proc/net/snmp")
+            bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
                 .ok()
                 .and_then(|snmp| offload::bad_checksums(&snmp))
                 .unwrap_or_default(),
@@ -73,7 +74,7 @@ impl Machine {
 }
 
 fn number(setting: impl AsRef<Path>) -> Option<i64> {
-    let text = fs::read_to_string(Path::new("/proc/sys").join(setting)).ok()?;
+    let text = file::read_text(Path::new("/proc/sys").join(setting), KERNEL_LIMIT).ok()?;
     text.trim().parse().ok()
 }
 
@@ -81,7 +82,7 @@ fn settings(host: &Host) -> BTreeMap<String, Settings> {
     let all = ("all".to_string(), OsString::from("all"));
     let names = host.links.iter().map(|link| (link.name.to_string(), link.name.os()));
     let read = |name: &OsStr| {
-        let of = |setting| number(&Path::new("net/ipv4/conf").join(name).join(setting));
+        let of = |setting| number(Path::new("net/ipv4/conf").join(name).join(setting));
         Some(Settings {
             rp_filter: of("rp_filter").and_then(|mode| mode.try_into().ok())?,
             forwarding: of("forwarding")? != 0,
@@ -93,7 +94,7 @@ fn settings(host: &Host) -> BTreeMap<String, Settings> {
 
 fn kernel(host: &Host) -> Kernel {
     let release = &host.linux.release;
-    let modules = |list: &str| fs::read_to_string(format!("/lib/modules/{release}/{list}")).ok();
+    let modules = |list: &str| file::read_text(format!("/lib/modules/{release}/{list}"), KERNEL_LIMIT).ok();
     let known = modules("modules.dep").map(|text| text + &modules("modules.builtin").unwrap_or_default());
     let has = |module: &str| {
         let is_loaded = Path::new("/sys/module").join(module).exists();
@@ -171,9 +172,12 @@ fn managers() -> Result<Vec<Manager>, Error> {
 
 /// Whether a file, or one in a directory, has one of these words.
 fn says(place: &Path, words: &[&str]) -> bool {
-    if let Ok(entries) = fs::read_dir(place) {
-        return entries.flatten().any(|entry| says(&entry.path(), words));
+    let says = |file: &Path| {
+        let text = file::read_text(file, FILE_LIMIT).unwrap_or_default();
+        words.iter().any(|word| text.contains(word))
+    };
+    match fs::read_dir(place) {
+        Ok(entries) => entries.flatten().any(|entry| says(&entry.path())),
+        Err(_) => says(place),
     }
-    let text = fs::read_to_string(place).unwrap_or_default();
-    words.iter().any(|word| text.contains(word))
 }

@@ -1,11 +1,11 @@
 //! The kernel itself: which it is, and whether it can carry a fan.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 
 use caps::Capability;
 
+use super::file::{self, KERNEL_LIMIT};
 use super::{bpf, privilege};
 use crate::encap::Encapsulation;
 use crate::host::{Linux, SOURCE_SINCE};
@@ -15,7 +15,7 @@ use crate::program::{self, ACCEPTED, Spec};
 /// Which kernel it is, and what [`try_source`] found if that was asked before.
 #[must_use]
 pub fn observe() -> Linux {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = file::read_text("/proc/sys/kernel/osrelease", KERNEL_LIMIT).unwrap_or_default();
     Linux {
         release: release.trim().into(),
         takes_source: TAKES_SOURCE.get().copied().flatten(),

@@ -252,54 +252,52 @@ pub fn decode(
     let kind = facts.kind(message.header.flags.contains(LinkFlags::Loopback));
     let master = facts.master.and_then(|index| names.get(&index).cloned());
     let conf = facts.conf.unwrap_or_default();
-    let mut objects = Vec::new();
-    match (&facts.kind, &kind) {
-        (Some(InfoKind::Bridge), _) => {
-            if let (Some(fan), Some(mac)) = (Fan::from_label(name, alias), facts.mac) {
-                objects.push(Object::Bridge(Bridge {
-                    fan,
-                    mac,
-                    mtu: facts.mtu,
-                    forwarding: conf.forwarding != 0,
-                    send_redirects: conf.send_redirects != 0,
-                }));
-            }
-        }
+    let device = if facts.kind == Some(InfoKind::Bridge) {
+        let both = Fan::from_label(name, alias).zip(facts.mac);
+        both.map(|(fan, mac)| {
+            Object::Bridge(Bridge {
+                fan,
+                mac,
+                mtu: facts.mtu,
+                forwarding: conf.forwarding != 0,
+                send_redirects: conf.send_redirects != 0,
+            })
+        })
+    } else {
         // The alias alone makes no device ours: it may be that of a device of another kind.
-        _ => {
-            let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
-            let tunnel = match (owner, &kind, facts.mac) {
-                (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
-                (
-                    Some(owner @ Owner::Fan(_)),
-                    LinkKind::Vxlan {
-                        port,
-                        shares_port: true,
-                    },
-                    Some(mac),
-                ) => {
-                    let kind = TunnelKind::Vxlan {
-                        port: *port,
-                        sources: facts.source_ports(),
-                        vni: vni.get(&message.header.index).copied(),
-                        mac,
-                        bridge: master.clone(),
-                    };
-                    Some((owner, kind))
-                }
-                _ => None,
-            };
-            objects.extend(tunnel.map(|(owner, kind)| {
-                Object::Tunnel(Tunnel {
-                    owner,
-                    name: name.clone(),
-                    mtu: facts.mtu,
-                    forwarding: conf.forwarding != 0,
-                    kind,
-                })
-            }));
-        }
-    }
+        let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
+        let tunnel = match (owner, &kind, facts.mac) {
+            (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
+            (
+                Some(owner @ Owner::Fan(_)),
+                LinkKind::Vxlan {
+                    port,
+                    shares_port: true,
+                },
+                Some(mac),
+            ) => {
+                let kind = TunnelKind::Vxlan {
+                    port: *port,
+                    sources: facts.source_ports(),
+                    vni: vni.get(&message.header.index).copied(),
+                    mac,
+                    bridge: master.clone(),
+                };
+                Some((owner, kind))
+            }
+            _ => None,
+        };
+        tunnel.map(|(owner, kind)| {
+            Object::Tunnel(Tunnel {
+                owner,
+                name: name.clone(),
+                mtu: facts.mtu,
+                forwarding: conf.forwarding != 0,
+                kind,
+            })
+        })
+    };
+    let mut objects: Vec<Object> = device.into_iter().collect();
     let ours = objects.first().map(Object::owner);
     if let (Some(owner), true) = (ours, up) {
         objects.push(Object::Up(owner, name.clone()));

@@ -13,6 +13,7 @@ use netlink_packet_core::{
     NetlinkPayload, NetlinkSerializable, Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::rule::RuleMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -138,6 +139,24 @@ pub fn read_link(payload: &[u8]) -> Result<Link, Refusal> {
         alias,
         other_names,
     })
+}
+
+const AF_INET: u8 = 2;
+
+/// Bytes of a `struct ifaddrmsg`, in front of an address's attributes.
+const ADDRESS_HEADER_LEN: usize = 8;
+
+/// Reads an address message without its label, which is the name of the interface and may be any bytes; none when it cannot be
+/// read.
+#[must_use]
+pub fn read_address(payload: &[u8]) -> Option<AddressMessage> {
+    const IFA_LABEL: u16 = 3; // linux/if_addr.h
+    let (header, rest) = payload.split_at_checked(ADDRESS_HEADER_LEN)?;
+    let mut readable = header.to_vec();
+    for (kind, value) in attributes(rest).filter(|(kind, _)| *kind != IFA_LABEL) {
+        attribute(&mut readable, kind, value);
+    }
+    AddressMessage::parse(&readable[..]).ok()
 }
 
 /// Bytes of a `struct fib_rule_hdr`, in front of a rule's attributes.
@@ -271,11 +290,22 @@ impl Netlink {
     /// What the kernel said.
     pub fn dump_rules(&self) -> Result<Vec<RuleMessage>, Refusal> {
         const RTM_GETRULE: u16 = 34;
-        const AF_INET: u8 = 2;
         let mut header = [0; RULE_HEADER_LEN];
         header[0] = AF_INET;
         let answers = self.raw(RTM_GETRULE, NLM_F_DUMP, &header)?;
         Ok(answers.iter().filter_map(|payload| read_rule(payload)).collect())
+    }
+
+    /// Asks for all addresses of IPv4.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn dump_addresses(&self) -> Result<Vec<AddressMessage>, Refusal> {
+        const RTM_GETADDR: u16 = 22;
+        let mut header = [0; ADDRESS_HEADER_LEN];
+        header[0] = AF_INET;
+        let answers = self.raw(RTM_GETADDR, NLM_F_DUMP, &header)?;
+        Ok(answers.iter().filter_map(|payload| read_address(payload)).collect())
     }
 
     fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
@@ -464,7 +494,7 @@ mod tests {
         let mut header = Vec::new();
         header.extend(18_u32.to_ne_bytes()); // our request: 16 bytes of header and 2 of payload, padded to 20
         header.extend([0; 16]);
-        let sentence = b"Unknown device type\0";
+        let sentence = b"Unknown device type \x1b[2J\n\xff\0";
         header.extend((4 + u16::try_from(sentence.len()).unwrap()).to_ne_bytes());
         header.extend(1_u16.to_ne_bytes());
         header.extend(sentence);
@@ -473,7 +503,10 @@ mod tests {
         error.header = header;
         let refusal = refusal(&error).unwrap();
         assert_eq!(refusal.errno, nix::libc::EOPNOTSUPP);
-        assert!(refusal.to_string().ends_with("(Unknown device type)"), "{refusal}");
+        assert!(
+            refusal.to_string().ends_with(r"(Unknown device type \x1b[2J\x0a\xff)"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
@@ -37,7 +35,9 @@ impl Machine {
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
             host.unprivileged_ports = sysctl::unprivileged_ports();
             host.dnsmasq = tool::find("dnsmasq").is_some();
-            objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
+            let servers = dnsmasq::observe()?;
+            let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();
+            objects.extend(servers);
             if host.privileged {
                 let firewall = nft::observe(&fans(&objects))?;
                 host.linux.has_nf_tables = Some(firewall.is_some());
@@ -80,10 +80,7 @@ impl Machine {
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let mut question = AddressMessage::default();
-        question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(&Message::GetAddress(question))? {
-            let Message::NewAddress(message) = answer else { continue };
+        for message in self.netlink.dump_addresses()? {
             let Some((index, address)) = route::decode_address(&message) else {
                 continue;
             };
@@ -175,6 +172,21 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// A server that was found, as an object. One that does not serve is none that was started as it should be.
+fn recognise(server: &dnsmasq::Server, objects: &[Object]) -> Object {
+    let bridges = objects.iter().filter_map(|object| match object {
+        Object::Bridge(bridge) => Some(bridge),
+        _ => None,
+    });
+    let arguments: &[String] = if server.serves { &server.arguments } else { &[] };
+    Object::Dhcp(desire::recognise_dhcp(
+        server.overlay,
+        &server.bridge,
+        arguments,
+        bridges,
+    ))
 }
 
 /// The devices that routes of ours lead to.

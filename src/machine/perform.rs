@@ -13,7 +13,7 @@ use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, privilege, route, s
 use crate::host::LinkKind;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Filter, Object, Tunnel, TunnelKind};
-use crate::plan::Step;
+use crate::plan::{Step, still_has};
 
 impl Machine {
     /// Does one step, or several that are [nftables'](Step::is_of_nftables), in one transaction. Deleting what is gone succeeds;
@@ -119,7 +119,15 @@ impl Machine {
                 self.netlink
                     .send(&Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
             }
-            Object::Bridge(Bridge { fan, .. }) => self.netlink.send(&link::delete(index(&fan.bridge)?), 0)?,
+            Object::Bridge(Bridge { fan, .. }) => {
+                // Somebody may have attached a container since the plan was made.
+                let index = index(&fan.bridge)?;
+                let ports = self.foreign_ports(&fan.bridge)?;
+                if let Some(sentence) = still_has(&fan.bridge, &ports) {
+                    return Err(Failed::from(sentence));
+                }
+                self.netlink.send(&link::delete(index), 0)?;
+            }
             Object::Tunnel(tunnel) => self.netlink.send(&link::delete(index(&tunnel.name)?), 0)?,
             Object::Address(address) => {
                 let message = route::encode_address(address, index(&address.link)?);
@@ -137,15 +145,21 @@ impl Machine {
                 self.netlink.send(&Message::DelRoute(message), 0)?;
             }
             Object::Dhcp(dhcp) => {
-                for server in dnsmasq::observe()?
-                    .iter()
-                    .filter(|server| server.dhcp.bridge == dhcp.bridge)
-                {
+                for server in dnsmasq::observe()?.iter().filter(|server| server.bridge == dhcp.bridge) {
                     privilege::raised(&[Capability::CAP_KILL], || dnsmasq::stop(server))?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The ports that a bridge has now, without our own.
+    fn foreign_ports(&self, bridge: &InterfaceName) -> Result<Vec<InterfaceName>, Refusal> {
+        let messages = self.netlink.dump_links()?;
+        let names = link::names(&messages);
+        let links = messages.iter().map(|m| link::decode(m, &names, &BTreeMap::new()));
+        let ports = links.filter(|(link, _)| !link.ours && link.master.as_ref() == Some(bridge));
+        Ok(ports.map(|(link, _)| link.name).collect())
     }
 
     /// Makes a bridge, or nothing at all.

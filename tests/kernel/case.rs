@@ -41,9 +41,11 @@ pub enum Need {
     Docker,
     /// The reference plugins of CNI, likewise.
     Cni,
-    /// To be in tier 2: what does not depend on the kernel's age is not repeated on emulated ones.
+    /// To be in tier 2: too slow where every instruction is emulated, or what a guest does not have.
     Tier2,
-    /// In tier 3, a kernel of this series: what is about the program more than about the kernel is shared out among them.
+    /// To be in tier 2, or in a guest that runs every case: it does not depend on the kernel's age.
+    Once,
+    /// In tier 3, a kernel of this series, or a guest that runs every case: it is about the program more than about the kernel.
     Series(&'static str),
     /// To be in tier 3: what counts all that a kernel holds needs one to itself.
     Tier3,
@@ -89,7 +91,7 @@ impl Cases {
 
     /// In tier 3 only what needs IPIP runs of the cases that follow: tier 2 has the others.
     pub fn only_ipip_in_tier_3(mut self) -> Self {
-        self.without_ipip = Some(Need::Tier2);
+        self.without_ipip = Some(Need::Once);
         self
     }
 

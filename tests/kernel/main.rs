@@ -43,6 +43,7 @@ mod objects;
 mod options;
 mod owned;
 mod podman;
+mod posed;
 mod privileges;
 mod program;
 mod refusals;
@@ -62,5 +63,7 @@ use libtest_mimic::Arguments;
 use support::Machine;
 
 fn main() -> ExitCode {
+    // The files that tests write are read by other users, too.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     run::run(&Arguments::from_args(), &Machine::probe())
 }

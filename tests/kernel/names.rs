@@ -15,7 +15,11 @@ fn cases() -> Vec<Case> {
             a_container_writes_no_command,
             an_underlay_of_any_name_works_or_is_refused,
         ])
-        .once(named![a_rule_about_an_interface_of_any_name_is_told])
+        .once(named![
+            a_rule_about_an_interface_of_any_name_is_told,
+            text_of_firewalls_is_neither_obeyed_nor_run,
+            what_a_program_says_is_one_line_without_sequences,
+        ])
         .list()
 }
 
@@ -23,7 +27,7 @@ fn cases() -> Vec<Case> {
 const HOSTILE: [&[u8]; 13] = [
     b"caf\xe9",
     b"\x1b[31m\x1b[2J",
-    b"x;>/run;y",
+    b"x;>pwned;y",
     b"$(>pwned)",
     b"`>pwned`",
     b"a&&>pwned",
@@ -65,7 +69,7 @@ fn a_port_of_any_name_counts(encap: Encap) {
     for name in HOSTILE {
         let word = quote(name);
         // The longest texts that the kernel takes, which may hold line feeds.
-        let alternative = quote(&[&b"\nFAIL \x1b[2J\xff"[..], &[b'x'; 110]].concat());
+        let alternative = quote(&[&b"-FAIL;\x1b[2J\xff$(x)"[..], &[b'x'; 110]].concat());
         let alias = quote(&[&b"fan \x1b]0;owned\x07\xfe\n"[..], &[b'y'; 230]].concat());
         host.sh(&format!(
             "ip link add name {word} mtu {mtu} type veth peer name inside mtu {mtu}
@@ -80,11 +84,11 @@ fn a_port_of_any_name_counts(encap: Encap) {
             "show --json",
             "status --config /run/none.toml",
             "export cni",
-            "doctor",
+            "doctor --config /run/none.toml",
         ] {
             is_printable(&host.fanctl(verb).ok());
         }
-        let doctor = host.fanctl("doctor --json").ok();
+        let doctor = host.fanctl("doctor --json --config /run/none.toml").ok();
         is_printable(&doctor);
         doctor.json();
         is_printable(&host.fanctl("up 251.0.0.0/8 eth0/16 --encap vxlan").ok());
@@ -118,6 +122,11 @@ fn a_container_writes_no_command(encap: Encap) {
     let container = host.container("250.0.28.2");
     let mtu = 1500 - encap.overhead();
     host.sh("mkdir /run/empty").ok();
+    host.write("/run/none.toml", "");
+    // The command goes by a process of the container's.
+    let mut sleep = std::process::Command::new("sleep");
+    sleep.arg("infinity");
+    let mut inhabitant = container.spawn(sleep);
     let mut before = quote(b"eth0");
     for name in HOSTILE {
         let word = quote(name);
@@ -128,7 +137,7 @@ fn a_container_writes_no_command(encap: Encap) {
                  ip link set dev {word} mtu 1600 up"
             ))
             .ok();
-        let diagnosis = host.fanctl("doctor");
+        let diagnosis = host.fanctl("doctor --config /run/none.toml").exits(1);
         is_printable(&diagnosis);
         let mend = diagnosis
             .stdout
@@ -144,6 +153,8 @@ fn a_container_writes_no_command(encap: Encap) {
         assert_eq!(is.trim(), mtu.to_string(), "{mend}");
         before = word;
     }
+    inhabitant.kill().expect("it lives");
+    inhabitant.wait().expect("it ends");
 }
 
 fn an_underlay_of_any_name_works_or_is_refused(encap: Encap) {
@@ -163,8 +174,8 @@ fn an_underlay_of_any_name_works_or_is_refused(encap: Encap) {
         let up = format!("up 250.0.0.0/8 172.30.0.28/16 {}", encap.words());
         let done = host.fanctl(&up);
         is_printable(&done);
-        // The name is escaped or a wildcard where nft would read it.
-        if name.contains(&b'*') || quote(name).contains(['\\', '"']) {
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"*\"\\".contains(byte);
+        if !PLAIN.contains(&name) && !name.iter().all(is_plain) {
             let refusal = done
                 .refused()
                 .stderr_has(&["cannot be the underlay of a fan", "ip link set dev "]);
@@ -194,4 +205,59 @@ fn a_rule_about_an_interface_of_any_name_is_told() {
     let diagnosis = host.fanctl("doctor").exits(1);
     is_printable(&diagnosis);
     diagnosis.stdout_has(&[r"iif caf\xe9\x1b"]);
+}
+
+/// Comments and names of tables, chains and rules that others wrote stand in evidence and beside commands.
+fn text_of_firewalls_is_neither_obeyed_nor_run() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(Encap::Vxlan);
+    host.write("/run/none.toml", "");
+    let comment = quote(b"\x1b[2J$(>pwned)`>pwned`;\xc2\x9b31m");
+    host.sh(&format!(
+        "mkdir /run/empty
+         nft 'add table inet evil; add chain inet evil c {{ type filter hook input priority 0; }}'
+         nft \"add rule inet evil c udp dport 8472 drop comment \\\"\"{comment}\"\\\"\""
+    ))
+    .ok();
+    let json = host.fanctl("doctor --json --config /run/none.toml").exits(1);
+    is_printable(&json);
+    json.json();
+    let diagnosis = host.fanctl("doctor --config /run/none.toml").exits(1);
+    is_printable(&diagnosis);
+    diagnosis
+        .clone()
+        .stdout_has(&[r"\x1b[2J$(>pwned)", "mend: nft 'insert rule inet evil c "]);
+    for mend in diagnosis
+        .stdout
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("mend: "))
+    {
+        host.sh(&format!(
+            "cd /run/empty; {mend}; ls -A > /run/made; test ! -s /run/made"
+        ))
+        .ok();
+    }
+    host.fanctl("doctor --config /run/none.toml").ok();
+}
+
+/// An `nft` that another put first says what a terminal would obey.
+fn what_a_program_says_is_one_line_without_sequences() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.sh("mount -t tmpfs tmpfs /usr/local/sbin").ok();
+    host.write(
+        "/usr/local/sbin/nft",
+        "#!/bin/sh\nprintf 'E\\033[2J\\033]0;owned\\007\\302\\233m\\377\\nok  all is well\\n' >&2\nexit 1\n",
+    );
+    host.sh("chmod 755 /usr/local/sbin/nft").ok();
+    let failure = host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan").failed();
+    failure
+        .clone()
+        .stderr_has(&[r"'nft' says: E\x1b[2J\x1b]0;owned\x07\xc2\x9bm\xff"]);
+    let hostile = |c: char| c.is_control() && c != '\n';
+    assert!(
+        !failure.stderr.contains(hostile) && !failure.stderr.contains("all is well"),
+        "{failure}"
+    );
 }

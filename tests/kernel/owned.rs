@@ -22,6 +22,7 @@ fn cases() -> Vec<Case> {
         .once(named![
             tables_of_others_with_our_name_are_left_alone,
             rules_of_others_with_our_comment_are_left_alone,
+            filters_and_qdiscs_of_others_are_left_alone,
         ])
         .list()
 }
@@ -65,17 +66,21 @@ fn routes_of_others_with_our_protocol_are_left_alone(encap: Encap) {
     host.ip("nexthop add id 77 via 172.30.0.1 dev eth0");
     // Some are there before the fan is, the others once it is up.
     let (early, late): (Vec<&str>, Vec<&str>) = FOREIGN_ROUTES.into_iter().partition(|route| !route.contains("fan-"));
-    early.iter().for_each(|route| host.ip(&format!("route add {route}")));
+    for route in &early {
+        host.ip(&format!("route add {route}"));
+    }
     host.up(encap);
-    late.iter()
-        .for_each(|route| host.ip(&format!("route add {route} onlink").replace("proto 250 onlink", "proto 250")));
+    for route in &late {
+        host.ip(&format!("route add {route}"));
+    }
     let foreign = routes(&host);
     assert_eq!(
         foreign.iter().filter(|line| !line.starts_with(['\t', ' '])).count(),
         FOREIGN_ROUTES.len()
     );
 
-    for verb in ["show", "show --json", "doctor"] {
+    host.write("/run/none.toml", "");
+    for verb in ["show", "show --json", "doctor --config /run/none.toml"] {
         let said = host.fanctl(verb).ok();
         for word in [
             "198.51.10",
@@ -103,7 +108,10 @@ fn routes_of_others_with_our_protocol_are_left_alone(encap: Encap) {
         .filter(|line| !line.contains("fan-250-0-28"))
         .collect();
     assert_eq!(routes(&host), left, "the kernel took those of the bridge with it");
-    host.ip("route flush proto 250\nnexthop flush");
+    for route in &early {
+        host.ip(&format!("route delete {route}"));
+    }
+    host.ip("nexthop delete id 77");
     crate::support::assert_same(&before, &host.dump(), "down -e");
 }
 
@@ -167,7 +175,8 @@ fn devices_of_others_with_our_alias_are_left_alone(encap: Encap) {
         assert!(!said.to_string().contains("251.0.0.0"), "{said}");
     }
     host.up(encap);
-    host.fanctl("doctor").ok();
+    host.write("/run/none.toml", "");
+    host.fanctl("doctor --config /run/none.toml").ok();
     assert!(is_complete(&host));
     host.fanctl("down -e").ok();
     crate::support::assert_same(&before, &host.dump(), "up, then down -e");
@@ -199,7 +208,8 @@ fn tables_of_others_with_our_name_are_left_alone() {
          nft 'add table ip fan-250.0.0.0/8; add chain ip fan-250.0.0.0/8 mine; add rule ip fan-250.0.0.0/8 mine counter'",
     )
     .ok();
-    for verb in ["show", "down -e", "doctor"] {
+    host.write("/run/none.toml", "");
+    for verb in ["show", "down -e", "doctor --config /run/none.toml"] {
         let said = host.unchanged(|| host.fanctl(verb).ok());
         assert!(!said.to_string().contains("lost its bridge"), "{said}");
     }
@@ -230,4 +240,36 @@ fn rules_of_others_with_our_comment_are_left_alone() {
     host.up(Encap::Vxlan);
     host.fanctl("down -e").ok();
     assert_eq!(rule(), before);
+}
+
+/// A clsact elsewhere is another's, and so is a filter that is no program of a fan's, be it on the fan's tunnel.
+fn filters_and_qdiscs_of_others_are_left_alone() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(Encap::Vxlan);
+    let tunnel = Encap::Vxlan.tunnel();
+    host.sh(&format!(
+        "tc qdisc add dev eth0 clsact
+         tc filter add dev eth0 ingress pref 7 handle 0x7 protocol all bpf bytecode '1,6 0 0 0,' flowid 1:1
+         tc filter add dev {tunnel} egress pref 60000 handle 0x7 protocol all bpf bytecode '1,6 0 0 0,' flowid 1:1"
+    ))
+    .ok();
+    let filters = |dev: &str| {
+        host.tc_json(&format!(
+            "filter show dev {dev} {}",
+            if dev == "eth0" { "ingress" } else { "egress" }
+        ))
+    };
+    let others = |dev: &str| {
+        let all = filters(dev);
+        let all = all.as_array().expect("filters").iter();
+        all.filter(|filter| filter["options"]["handle"] == "0x7").count()
+    };
+    assert_eq!((others("eth0"), others(tunnel)), (1, 1));
+    host.up(Encap::Vxlan).stdout_has(&["nothing to do"]);
+    assert!(is_complete(&host));
+    host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan --mtu 1400").ok();
+    assert_eq!((others("eth0"), others(tunnel)), (1, 1));
+    host.fanctl("down -e").ok();
+    assert_eq!(others("eth0"), 1, "the kernel takes those of the tunnel with it");
 }

@@ -111,7 +111,6 @@ fn again(case: &Case, tally: &Shared) -> Trial {
     let (case, tally) = (case.clone(), Arc::clone(tally));
     Trial::test(case.name.clone(), move || {
         watched(&case, &tally)?;
-        println!("unsteady: {}", case.name);
         let mut tally = lock(&tally);
         tally.passed += 1;
         tally.unsteady.push(case.name);
@@ -169,17 +168,26 @@ fn sum_up(machine: &Machine, tally: &Tally, failed: u64, not_asked_for: u64) {
         .take(10)
         .map(|(duration, name)| format!("{name} {:.1} s", duration.as_secs_f32()));
     println!("slowest: {}", slowest.collect::<Vec<_>>().join(", "));
-    let mut line = format!("{}: {} passed, {failed} failed", machine.title(), tally.passed);
+    for name in &tally.unsteady {
+        println!("unsteady: {name}");
+    }
+    let mut parts = vec![
+        format!("{}: {} passed", machine.title(), tally.passed),
+        format!("{failed} failed"),
+    ];
     if !tally.unsteady.is_empty() {
-        line += &format!(", {} unsteady ({})", tally.unsteady.len(), tally.unsteady.join(", "));
+        parts.push(format!("{} unsteady", tally.unsteady.len()));
     }
     let not_run: u64 = tally.reasons.values().sum();
     if not_run > 0 {
         let reasons = tally.reasons.iter().map(|(reason, count)| format!("{count}: {reason}"));
-        line += &format!(", {not_run} not run ({})", reasons.collect::<Vec<_>>().join("; "));
+        parts.push(format!(
+            "{not_run} not run ({})",
+            reasons.collect::<Vec<_>>().join("; ")
+        ));
     }
     if not_asked_for > 0 {
-        line += &format!(", {not_asked_for} not asked for");
+        parts.push(format!("{not_asked_for} not asked for"));
     }
-    println!("{line}");
+    println!("{}", parts.join(", "));
 }

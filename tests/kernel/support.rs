@@ -39,7 +39,7 @@ pub use lan::{Container, Host, INTERNET, Lan, NOBODY, own_state};
 pub use libvirt::Libvirt;
 pub use lxc::Lxc;
 pub use lxd::Lxd;
-pub use machine::{Machine, is_emulated};
+pub use machine::{Machine, by_stride, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
 pub use packet::{

@@ -8,7 +8,7 @@ use crate::fan::{Fan, MAIN_TABLE};
 use crate::health::{Action, Answer, Rule};
 use crate::host::Routing;
 use crate::name::InterfaceName;
-use crate::object::RULE_PRIORITY;
+use crate::object::{PROTOCOL, RULE_PRIORITY};
 use crate::shell;
 use crate::shell::Line;
 
@@ -290,13 +290,14 @@ fn evidence_of(found: &Routing) -> String {
     }
 }
 
-/// The command that deletes somebody's route, where that is about the fan and not for the whole world.
+/// The command that deletes a route of another's, where that is about the fan and not for the whole world. None for one that has
+/// the protocol of ours: whose it is is not certain.
 fn deletion(fan: &Fan, found: &Routing) -> Option<Line> {
     let networks = [fan.overlay().network(), fan.mapping.underlay().network()];
     let is_about_it = networks
         .iter()
         .any(|network| network.contains(found.route.network()) && network.prefix() <= found.route.prefix());
-    (is_about_it && !is_of_an_address(found)).then(|| {
+    (is_about_it && !is_of_an_address(found) && found.protocol != PROTOCOL).then(|| {
         let by = found
             .gateway
             .map_or_else(Line::default, |gateway| shell!(" via {}", gateway));
