@@ -5,6 +5,7 @@
 
 mod follow;
 mod key;
+mod subnets;
 mod underlay;
 
 use std::str::FromStr;
@@ -15,6 +16,7 @@ use crate::name::InterfaceName;
 
 pub use follow::Follow;
 pub use key::{KEYS, Key, Kind, MAX_MTU, MIN_MTU, bridge_name, host_reserve, mtu, number, port, table};
+pub use subnets::Subnets;
 pub use underlay::{DEFAULT_UNDERLAY_LEN, Place, UnderlaySource};
 
 /// One fan as asked for.
@@ -44,6 +46,8 @@ pub struct Config {
     pub table: Option<u32>,
     /// Whether traffic from the slice to outside the overlay is masqueraded.
     pub nat: bool,
+    /// Networks outside the overlay that are routed behind containers here.
+    pub routed: Subnets,
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass.
     pub flowtable: bool,
     /// Whether it is kept as configured while the host changes.
@@ -69,6 +73,7 @@ impl Config {
             port: None,
             table: None,
             nat: true,
+            routed: Subnets::default(),
             flowtable: true,
             follow: Follow::No,
             force: false,
@@ -164,7 +169,7 @@ impl Config {
                 (name, Kind::Switch) => format!("no-{name}"),
                 (name, Kind::Flag) => name.to_string(),
                 (name, Kind::FlagOrText) if value == "true" => name.to_string(),
-                (name, Kind::Text | Kind::Number | Kind::FlagOrText) => format!("{name} {value}"),
+                (name, Kind::Text | Kind::Number | Kind::FlagOrText | Kind::List) => format!("{name} {value}"),
             };
             (key, words)
         })
@@ -188,6 +193,9 @@ impl Config {
                 ),
             ));
         }
+        let underlay = self.underlay.underlay().map(mapping::Underlay::network);
+        let taken = [Some(self.overlay.network()), underlay].into_iter().flatten();
+        found.extend(taken.filter_map(|network| Some(("routed", self.routed.overlap(network)?))));
         if let (Some(port), Encapsulation::Ipip) = (self.port, self.encapsulation) {
             found.push((
                 "port",
@@ -256,7 +264,7 @@ fn named_by_option(option: &str) -> Option<Setting<'_>> {
     match key.kind {
         Kind::Switch => None,
         Kind::Flag => Some((key, value.or(Some("true")))),
-        Kind::Text | Kind::Number | Kind::FlagOrText => Some((key, value)),
+        Kind::Text | Kind::Number | Kind::FlagOrText | Kind::List => Some((key, value)),
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::config::{MAX_MTU, MIN_MTU};
-use crate::encap::Encapsulation;
+use crate::encap::{Encapsulation, SOURCE_PORTS};
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::firewall::{self, Accept, Way};
 use crate::host::{Host, Link};
-use crate::mapping::Overlay;
+use crate::mapping::{self, Overlay};
 use crate::name::InterfaceName;
 use crate::object::{
     Address, Bridge, Dhcp, Direction, Filter, Identity, Object, Owner, ProgramRef, Route, Slot, State, Table, Tunnel,
@@ -67,6 +67,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             forwarding: true,
             kind: TunnelKind::Vxlan {
                 port: fan.port,
+                sources: SOURCE_PORTS,
                 vni: Some(overlay.vni()),
                 mac: fan.tunnel_mac(),
                 bridge: Some(fan.bridge.clone()),
@@ -246,6 +247,7 @@ pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State
 #[must_use]
 pub fn spec(fan: &Fan, host: &Host) -> Spec {
     let heard_by_all = host.link(&fan.device).into_iter().flat_map(Link::broadcasts);
+    let heard_by_all = heard_by_all.chain(mapping::of_no_host(fan.mapping.underlay().network()));
     let is_another_host = |address: &Ipv4Addr| fan.mapping.underlay().contains(*address) && *address != fan.host;
     Spec {
         mapping: fan.mapping,

@@ -19,6 +19,10 @@ pub enum Encapsulation {
 /// `vxlan_port`), not IANA's 4789.
 pub const VXLAN_PORT: u16 = 8472;
 
+/// The first and the last UDP source port of what the kernel encapsulates in VXLAN. A process without `CAP_NET_BIND_SERVICE` gets
+/// none below `net.ipv4.ip_unprivileged_port_start`, 1024 unless the administrator says otherwise (ip-sysctl).
+pub const SOURCE_PORTS: (u16, u16) = (512, 1023);
+
 impl Encapsulation {
     /// Both, for messages and completions.
     pub const ALL: [Self; 2] = [Self::Ipip, Self::Vxlan];

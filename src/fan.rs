@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::config::{Config, Place, UnderlaySource};
+use crate::config::{Config, Place, Subnets, UnderlaySource};
 use crate::encap::{Encapsulation, VXLAN_PORT};
 use crate::mapping::{Mapping, Overlay, Underlay};
 use crate::name::InterfaceName;
@@ -42,6 +42,8 @@ pub struct Fan {
     pub table: Option<u32>,
     /// Whether traffic from the slice to outside the overlay is masqueraded.
     pub nat: bool,
+    /// Networks outside the overlay that are routed behind containers here.
+    pub routed: Subnets,
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
     /// meaningless with VXLAN, whose packets are not routed, and then true.
     pub flowtable: bool,
@@ -60,6 +62,9 @@ impl Fan {
     pub fn new(config: &Config, host: Ipv4Addr, device: InterfaceName) -> Result<Self, String> {
         let underlay = Underlay::containing(host, config.underlay.len)?;
         let mapping = Mapping::new(config.overlay, underlay)?;
+        if let Some(reason) = config.routed.overlap(underlay.network()) {
+            return Err(reason);
+        }
         let bridge = config.bridge.clone();
         Ok(Self {
             mapping,
@@ -73,6 +78,7 @@ impl Fan {
             mtu: config.mtu,
             table: config.table,
             nat: config.nat,
+            routed: config.routed.clone(),
             flowtable: config.flowtable,
             auto: false,
         })
@@ -94,6 +100,7 @@ impl Fan {
             port: (self.port != VXLAN_PORT).then_some(self.port),
             table: self.table,
             nat: self.nat,
+            routed: self.routed.clone(),
             flowtable: self.flowtable,
             ..Config::new(self.overlay(), underlay)
         }
@@ -304,6 +311,10 @@ pub(crate) mod tests {
             mtu: Some(1400),
             table: Some(4_294_967_295),
             nat: false,
+            routed: "255.100.100.0/24,255.100.200.0/24"
+                .replace("255", "198")
+                .parse()
+                .unwrap(),
             flowtable: false,
             auto: true,
             bridge: "fifteen-letters".parse().unwrap(),

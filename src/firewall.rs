@@ -50,6 +50,9 @@ pub const OFFLOAD: &str = "flow add @between ";
 /// How a rule begins that asks for a device's index, the device's name following. nft looks the index up as it reads the rule.
 const BY_INDEX: &str = "iif \"";
 
+/// The same of the device by which a packet leaves.
+const BY_INDEX_OUT: &str = "oif \"";
+
 /// How a rule of the bridge family begins that is for one bridge, whose name follows.
 const HERE: &str = "meta ibrname \"";
 

@@ -49,6 +49,9 @@ pub struct Host {
     pub routes: Vec<ForeignRoute>,
     /// `net.ipv4.ip_forward`
     pub ip_forward: bool,
+    /// `net.ipv4.ip_unprivileged_port_start`, the first port that a process without capabilities can have; none when it is not
+    /// known.
+    pub unprivileged_ports: Option<u16>,
     /// The chains of iptables that need rules to let the fan's traffic pass.
     pub forward_chains: Vec<ForwardChain>,
     /// What there is beside our rules in the one that is Docker's.

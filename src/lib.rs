@@ -73,6 +73,7 @@ pub mod object;
 pub mod plan;
 pub mod program;
 pub mod remains;
+pub mod remark;
 pub mod report;
 pub mod resolve;
 pub mod shell;

@@ -176,6 +176,14 @@ pub fn broadcast(network: Ipv4Network) -> Option<Ipv4Addr> {
     (network.prefix() <= 30).then(|| network.broadcast())
 }
 
+/// The addresses of a network that are no host's: the one whose host bits are all ones, and the one whose host bits are all zeros
+/// (RFC 1122, section 3.2.1.3); none where two addresses or one are all that it has.
+pub fn of_no_host(network: Ipv4Network) -> impl Iterator<Item = Ipv4Addr> {
+    broadcast(network)
+        .into_iter()
+        .flat_map(move |last| [network.network(), last])
+}
+
 impl Underlay {
     /// The underlay that an address lies in, given the underlay's prefix length (0 to 32).
     ///

@@ -184,6 +184,9 @@ pub enum TunnelKind {
     Vxlan {
         /// UDP port.
         port: u16,
+        /// The first and the last UDP port that packets are sent from; both 0 for the kernel's choice among those that any process
+        /// may have.
+        sources: (u16, u16),
         /// The one network identifier (24 bits) it receives; none when the entry is missing.
         vni: Option<u32>,
         /// Ethernet address.
@@ -332,9 +335,20 @@ impl Object {
             (Self::Bridge(now), Self::Bridge(then)) => now.mac == then.mac,
             (Self::Tunnel(now), Self::Tunnel(then)) => match (&now.kind, &then.kind) {
                 (TunnelKind::Ipip, TunnelKind::Ipip) => true,
-                (TunnelKind::Vxlan { port: a, mac: m, .. }, TunnelKind::Vxlan { port: b, mac: n, .. }) => {
-                    a == b && m == n
-                }
+                (
+                    TunnelKind::Vxlan {
+                        port: a,
+                        sources: s,
+                        mac: m,
+                        ..
+                    },
+                    TunnelKind::Vxlan {
+                        port: b,
+                        sources: t,
+                        mac: n,
+                        ..
+                    },
+                ) => (a, s, m) == (b, t, n),
                 _ => false,
             },
             (Self::Filter(_), Self::Filter(_))

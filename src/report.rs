@@ -86,6 +86,7 @@ pub fn entry(entry: &Entry) -> Value {
             Kind::Text => Value::String(text),
             // Numbers and flags are written alike in JSON.
             Kind::Number | Kind::Flag | Kind::Switch => text.parse().unwrap_or(Value::Null),
+            Kind::List => text.split(',').collect(),
             Kind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
         })
     };
@@ -93,6 +94,7 @@ pub fn entry(entry: &Entry) -> Value {
         let value = match key.name {
             "port" if over_vxlan => config.port.unwrap_or(VXLAN_PORT).into(),
             "flowtable" if over_vxlan => Value::Null,
+            "routed" => config.routed.subnets().map(ToString::to_string).collect(),
             "table" => config.table.unwrap_or(MAIN_TABLE).into(),
             _ => written(key),
         };
@@ -122,6 +124,7 @@ pub struct Report {
     dhcp: bool,
     host_reserve: u8,
     nat: bool,
+    routed: Vec<String>,
     flowtable: Option<bool>,
     table: u32,
     /// Of the bridge, in bytes.
@@ -184,6 +187,7 @@ impl Report {
             dhcp: fan.dhcp,
             host_reserve: fan.host_reserve,
             nat: fan.nat,
+            routed: fan.routed.subnets().map(ToString::to_string).collect(),
             flowtable: (!vxlan).then_some(fan.flowtable),
             table: fan.routing_table(),
             mtu: bridge.mtu,

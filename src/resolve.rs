@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::config::{Config, Place, UnderlaySource};
 use crate::fan::Fan;
 use crate::host::{Host, HostAddress, Link, LinkKind};
-use crate::mapping::{Underlay, broadcast};
+use crate::mapping::{self, Underlay, broadcast};
 use crate::name::InterfaceName;
 use crate::object::{State, fans};
 use crate::shell;
@@ -40,6 +40,13 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
         return Err(format!(
             "address '{address}' on '{name}' is the broadcast address of its network, which all hosts there hear; give the \
              interface another"
+        ));
+    }
+    if mapping::of_no_host(fan.mapping.underlay().network()).any(|address| address == fan.host) {
+        let (address, name, underlay) = (fan.host, &found.link.name, fan.mapping.underlay());
+        return Err(format!(
+            "address '{address}' on '{name}' cannot be part of a fan: its host bits in underlay '{underlay}' are all ones or all \
+             zeros, which no host has; give the interface another, or write a wider underlay"
         ));
     }
     let Found { link, address, choice } = found;

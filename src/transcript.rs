@@ -183,11 +183,18 @@ fn create_tunnel(tunnel: &Tunnel) -> Vec<Line> {
     let Tunnel { name, mtu, .. } = tunnel;
     let mut lines = match &tunnel.kind {
         TunnelKind::Ipip => vec![shell!("ip link add {} type ipip external", name)],
-        TunnelKind::Vxlan { port, mac, .. } => vec![shell!(
-            "ip link add {} address {} type vxlan external vnifilter dstport {} nolearning",
+        TunnelKind::Vxlan {
+            port,
+            sources: (first, last),
+            mac,
+            ..
+        } => vec![shell!(
+            "ip link add {} address {} type vxlan external vnifilter dstport {} srcport {} {} nolearning",
             name,
             mac,
-            port
+            port,
+            first,
+            last
         )],
     };
     lines.push(shell!("ip link set {} mtu {} alias {}", name, mtu, tunnel.label()));

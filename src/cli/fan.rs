@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{ConfigArgs, OutputArgs};
-use crate::config::{self, Config, UnderlaySource};
+use crate::config::{self, Config, Subnets, UnderlaySource};
 use crate::encap::Encapsulation;
 use crate::error::Error;
 use crate::mapping::Overlay;
@@ -89,6 +89,9 @@ pub struct FanArgs {
     /// Do not masquerade traffic from the slice to outside the overlay
     #[arg(long)]
     no_nat: bool,
+    /// Networks that are routed behind containers here, and that containers so may send from, with commas between them
+    #[arg(long, value_name = "NETWORKS")]
+    routed: Option<String>,
     /// Ask the host's own rules about every packet between slices, and not only about the first ones of a connection (ipip)
     #[arg(long)]
     no_flowtable: bool,
@@ -108,6 +111,10 @@ impl FanArgs {
         config.port = self.port.or(config.port);
         config.table = self.table.or(config.table);
         config.nat &= !self.no_nat;
+        let routed = &mut config.routed;
+        let listed = self.routed.as_deref().map(str::parse::<Subnets>);
+        let listed = listed.transpose().map_err(Error::Usage)?;
+        merge(routed, listed, &plain.routed, "routed")?;
         config.flowtable &= !self.no_flowtable;
         Ok(())
     }
@@ -212,7 +219,7 @@ pub struct UpAllArgs {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "no_flowtable"]
+        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "routed", "no_flowtable"]
     )]
     all: bool,
     /// With -a: only fans whose underlay address is on this interface

@@ -25,6 +25,7 @@ use crate::name::InterfaceName;
 use crate::object::{Object, Owner, State, fans};
 use crate::plan::{Claim, Step, diff, growths, refusals, renumbering};
 use crate::remains::remains;
+use crate::remark::remarks;
 use crate::resolve::resolve;
 use crate::signals;
 use crate::transcript::{self, describe};
@@ -101,7 +102,7 @@ pub struct Done {
     pub ip_forward: bool,
     /// How things are now, for a person.
     pub sentence: String,
-    /// What was left as it is, and why, in sentences.
+    /// What was left as it is, and what of the host matters to the fan, in sentences.
     pub kept: Vec<String>,
     /// What it takes away from this host.
     pub losses: Vec<Loss>,
@@ -187,7 +188,8 @@ impl Change {
         // Configuration may move what it brought up to another underlay; a person is asked to say so first.
         let others = (is_autos && by_file).then(|| desire::without(&self.owned, overlay));
         let mut reasons = conflict::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
-        let (desired, kept) = self.desire(&fan);
+        let (desired, mut kept) = self.desire(&fan);
+        kept.extend(remarks(&fan, &self.host).iter().map(ToString::to_string));
         let mut steps = diff(&self.owned, &desired);
         let ports = ports(&steps, &self.host);
         // Where the file has the fan follow its host wherever it goes, a bridge with containers that would have to go becomes,

@@ -38,10 +38,12 @@ pub enum Kind {
     Switch,
     /// Either of these, or a string.
     FlagOrText,
+    /// An array of strings; as an option, the strings with commas between them.
+    List,
 }
 
 /// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 14] = [
+pub static KEYS: [Key; 15] = [
     Key {
         name: "overlay",
         kind: Kind::Text,
@@ -111,6 +113,13 @@ pub static KEYS: [Key; 14] = [
         values: "true or false",
         set: |config, text| flag("nat", text).map(|value| config.nat = value),
         get: |config| Some(config.nat.to_string()),
+    },
+    Key {
+        name: "routed",
+        kind: Kind::List,
+        values: "a list of networks like [\"10.8.0.0/24\"]",
+        set: |config, text| text.parse().map(|value| config.routed = value),
+        get: |config| config.routed.given(),
     },
     Key {
         name: "flowtable",

@@ -12,6 +12,7 @@ pub fn table(config: &Config) -> String {
     for (key, value) in config.values() {
         let value = match key.kind {
             Kind::Text => toml::Value::String(value).to_string(),
+            Kind::List => toml::Value::from(value.split(',').collect::<Vec<_>>()).to_string(),
             Kind::FlagOrText if value.parse::<bool>().is_err() => toml::Value::String(value).to_string(),
             Kind::Number | Kind::Flag | Kind::Switch | Kind::FlagOrText => value,
         };

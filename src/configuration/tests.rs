@@ -179,7 +179,9 @@ fn any_config() -> impl Strategy<Value = Config> {
         any::<bool>(),
         prop::option::of("[a-z][a-z0-9._-]{0,10}"),
     );
+    let routed = prop::sample::select(vec!["", "198.18.0.0/24", "198.18.0.0/24,198.18.2.0/24"]);
     let numbers = (
+        routed,
         prop::option::of(576_u32..=65515),
         prop::option::of(1_u16..),
         prop::option::of(256_u32..),
@@ -192,7 +194,13 @@ fn any_config() -> impl Strategy<Value = Config> {
         let (dhcp, nat, flowtable, enabled, host_reserve, vxlan, bridge) = options;
         (config.dhcp, config.nat) = (dhcp, nat);
         (config.enabled, config.host_reserve) = (enabled, host_reserve);
-        (config.mtu, config.port, config.table, config.follow) = numbers;
+        let routed;
+        (routed, config.mtu, config.port, config.table, config.follow) = numbers;
+        config.routed = if routed.is_empty() {
+            crate::config::Subnets::default()
+        } else {
+            routed.parse().ok()?
+        };
         if vxlan {
             config.encapsulation = Encapsulation::Vxlan;
         } else {
@@ -274,6 +282,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "dhcp" | "force" => "true",
             "nat" | "flowtable" | "enabled" => "false",
             "follow" => "renumber",
+            "routed" => "10.8.0.0/24,10.9.0.0/16",
             _ => "200",
         };
         let good = if key.name == "mtu" { "1400" } else { good };

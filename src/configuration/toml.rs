@@ -183,6 +183,13 @@ fn text(key: &Key, value: &DeValue) -> Option<String> {
     match key.kind {
         Kind::Text => value.as_str().map(str::to_string),
         Kind::Flag | Kind::Switch => value.as_bool().map(|flag| flag.to_string()),
+        Kind::List => match value.as_array() {
+            Some(list) => {
+                let list: Option<Vec<&str>> = list.iter().map(|value| value.get_ref().as_str()).collect();
+                Some(list?.join(","))
+            }
+            None => value.as_str().map(str::to_string),
+        },
         // One in quotes is none of the two words.
         Kind::FlagOrText => match value.as_bool() {
             Some(flag) => Some(flag.to_string()),

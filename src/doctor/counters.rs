@@ -9,7 +9,7 @@ use crate::netfilter::{Rule, Table};
 use crate::shell;
 
 /// The fan's rules that refuse something, by their names in [`firewall`](crate::firewall), and whose packets they meet.
-const MEANINGS: [(&str, &str); 9] = [
+const MEANINGS: [(&str, &str); 23] = [
     (
         "wrapped by no host",
         "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
@@ -45,6 +45,65 @@ const MEANINGS: [(&str, &str); 9] = [
     (
         "foreign packets",
         "packets for the overlay from outside of it: another machine takes this host for its router",
+    ),
+    (
+        "foreign addresses",
+        "packets for the host or by it with an address outside of the slice, from a container: a network behind it is to be \
+         listed (--routed), or it has a wrong address",
+    ),
+    (
+        "foreign addresses by arp",
+        "questions or claims by ARP from an address outside of the slice, from a container: it has a wrong address",
+    ),
+    (
+        "foreign neighbours",
+        "packets between containers with an address outside of the slice: a network behind one is to be listed (--routed), \
+         or one has a wrong address",
+    ),
+    (
+        "for another host",
+        "frames for a container of another host that would have gone to one here: it has claimed an Ethernet address of theirs",
+    ),
+    (
+        "sent to another host",
+        "frames of this host for a container of another one that would have gone to one here: it has claimed an Ethernet \
+         address of theirs",
+    ),
+    (
+        "ethernet addresses of hosts",
+        "frames with the Ethernet address of a gateway or tunnel of the fan, from a container: it poses as a host",
+    ),
+    (
+        "encapsulated in ipip",
+        "IPIP packets for the underlay from a container: it tries to get past the checks",
+    ),
+    (
+        "encapsulated in vxlan",
+        "VXLAN packets for the underlay from a container: it tries to get past the checks",
+    ),
+    (
+        "encapsulated by a process",
+        "VXLAN packets from a process of this host: it tries to get past the checks, or another tunnel uses the fan's port",
+    ),
+    (
+        "errors that redirect",
+        "ICMP redirects or source quenches for the host from a container, which is no router for it",
+    ),
+    (
+        "errors about a small mtu",
+        "ICMP errors of containers that tell hosts of an MTU under 1280 bytes",
+    ),
+    (
+        "errors of other hosts",
+        "ICMP errors of containers of other hosts about packets that the fan never carried",
+    ),
+    (
+        "errors about others",
+        "ICMP errors of containers about packets that were for no container here",
+    ),
+    (
+        "dns of another slice",
+        "questions to the fan's DNS and DHCP server from containers of other hosts, which have one of their own",
     ),
 ];
 

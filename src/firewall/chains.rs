@@ -1,10 +1,12 @@
 //! The chains of a fan's tables, rule by rule.
 
+mod bridged;
+mod inside;
+
 use std::fmt::Write as _;
 use std::iter;
-use std::net::Ipv4Addr;
 
-use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, HERE, OFFLOAD, Ruleset, table_name};
+use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, OFFLOAD, Ruleset, table_name};
 use crate::digest::digest;
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
@@ -14,28 +16,26 @@ use crate::name::InterfaceName;
 ///
 /// `guard` keeps everybody else out. It stands in front of connection tracking (priority -300), where packets are still as
 /// they came: what has an address of the overlay there is for the fan itself, and may come only from it. Replies to what was
-/// masqueraded, and what somebody's destination NAT sends into the overlay, have the host's address yet. Where nobody
-/// masquerades, replies have the container's, and only connection tracking knows them: `answers` stands behind it and behind
-/// destination NAT (-100). There an ICMP error belongs to the conversation that it quotes, whoever sent it.
+/// masqueraded, and what a destination NAT sends into the overlay, have the host's address yet. Where the host does not
+/// masquerade, replies have the container's, and only connection tracking knows them: `answers` stands behind it and behind
+/// destination NAT (-100). There an ICMP error belongs to the conversation that it quotes, from any sender.
 ///
-/// `wrapped` is for what is wrapped already, for a host of the underlay: it must come from one, by the underlay's interface
-/// or a way that leads back to it. A container could write such a packet itself, and nobody would look inside before it had
+/// What comes by the fan's own devices goes to `containers` and `others`: see [`inside`].
+///
+/// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
+/// or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
 /// arrived.
 ///
-/// `routed` sees what destination NAT or a source route has turned behind the guard's back. `genuine` translates what goes to
-/// other slices into what it is: the kernel translates a connection once, so that nobody who comes later (priority 100)
-/// masquerades it. `nat` lets containers reach what the host reaches.
+/// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
+/// the host. `genuine` translates what goes to other slices into what it is: the kernel translates a connection once, so that no
+/// later chain (priority 100) masquerades it. `nat` lets containers reach what the host reaches; what connection tracking calls
+/// invalid passes no such chain, so `leaving` drops it.
 ///
 /// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
 /// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
 /// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
 ///
-/// `ports` is for what containers say to their host and to each other: what enters a bridge by a port, other than a tunnel
-/// of the fan, says neither that it comes from another slice nor that it comes from the host.
-///
-/// Where what carries the fan is not to be tracked, `guard` and `untracked` keep it from connection tracking (priority -200), and
-/// with it the errors that the underlay sends about it, which are related to nothing then: they are untracked and not invalid, so
-/// a firewall that drops what is invalid lets them pass.
+/// The table of family `bridge` is for what containers say to their host and to each other: see [`bridged`].
 ///
 /// Every packet passes these chains, so what most of them need stands first, and what is dear to ask last.
 #[must_use]
@@ -48,7 +48,7 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
     };
     let wrapped = format!("{carrier} ip daddr {underlay} goto wrapped");
     let mut guard = vec![("wrapped for a host", wrapped.clone())];
-    guard.extend(from_the_fan(fan));
+    guard.extend(inside::entry(fan));
     guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
     if fan.nat {
         guard.push(("foreign packets", format!("ip daddr {overlay} counter drop")));
@@ -68,6 +68,7 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
             ("wrapped by another", "fib saddr . iif oif 0 counter drop".into()),
         ],
     );
+    inside::chains(fan, &mut script);
     if !fan.nat {
         let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
         let mut answers = from_the_fan(fan);
@@ -91,11 +92,9 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
         let hook = "type nat hook postrouting priority 100; policy accept;";
         chain(&mut script, "nat", hook, &[("leaving", masquerade)]);
     }
-    let _ = write!(script, "}}\ntable bridge {} {{\n", table_name(overlay));
-    let hook = "type filter hook prerouting priority -200; policy accept;";
-    chain(&mut script, "ports", hook, &ports(fan));
     script.push_str("}\n");
-    Ruleset::new(script)
+    let fallbacks = bridged::table(fan, &mut script);
+    Ruleset::new(script).with_fallbacks(fallbacks)
 }
 
 /// The devices by which what is in the fan travels: the bridge, and the tunnel, except that what comes by VXLAN comes from the
@@ -134,21 +133,40 @@ fn list(fan: &Fan) -> String {
 /// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
 /// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
 ///
-/// What destination NAT has made for a host of the underlay is wrapped for it now, and was not when the guard saw it.
+/// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
+/// connection passes `input`, and no other does if that one was dropped.
 fn routed(fan: &Fan, wrapped: String, script: &mut String) {
+    let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
+    let mut leaving = vec![
+        ("wrapped by translation", wrapped),
+        (
+            "encapsulated by translation",
+            format!("iifname \"{bridge}\" ip daddr {underlay} jump encap"),
+        ),
+    ];
+    if fan.nat {
+        let (slice, invalid) = (fan.slice(), "ct state invalid");
+        let rule = format!("ip saddr {slice} oifname != \"{bridge}\" {invalid} drop");
+        leaving.push(("invalid", rule));
+    }
+    chain(script, "leaving", "", &leaving);
     let by_sender = |way| {
         let rule = format!("{way} {{ {} }} counter drop", list(fan));
         ("routed by its sender", rule)
     };
-    let rule = "ip hdrlength > 5 fib daddr type local goto by_sender".to_string();
-    let hook = "type filter hook forward priority -90; policy accept;";
-    chain(
-        script,
-        "routed",
-        hook,
-        &[("wrapped by translation", wrapped), ("by its sender", rule)],
-    );
     chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
+    let rules = [
+        ("leaving", format!("ip daddr != {overlay} jump leaving")),
+        (
+            "by its sender",
+            "ip hdrlength > 5 fib daddr type local goto by_sender".to_string(),
+        ),
+    ];
+    let hook = "type filter hook forward priority -90; policy accept;";
+    chain(script, "routed", hook, &rules);
+    let to_the_host = format!("iifname \"{bridge}\" jump encap");
+    let hook = "type nat hook input priority 100; policy accept;";
+    chain(script, "input", hook, &[("encapsulated for the host", to_the_host)]);
 }
 
 /// A packet in the direction of replies that comes as far as this has passed every chain, and so has one before it in the
@@ -169,46 +187,6 @@ fn established(fan: &Fan, script: &mut String) {
     chain(script, ESTABLISHED, hook, &[("between slices", between)]);
 }
 
-/// What may enter a bridge by its ports, IP and ARP: what says that it comes from the overlay has an address of our slice
-/// that the bridge does not hold. Docker gives out the slice's first and last address too where the whole overlay is on
-/// link. On a kernel without `meta ibrname` (`CONFIG_NFT_BRIDGE_META`) it holds for all bridges of the host: see
-/// [`Abilities::bridge_names`].
-///
-/// A tag of VLAN 0 is no tag to those who receive it, so the rules look at what is behind the first one, where the kernel
-/// keeps it (`meta protocol`); of two such tags both are taken off behind our back (`__netif_receive_skb_core`,
-/// net/core/dev.c at v6.12).
-fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
-    let (overlay, slice) = (fan.overlay(), fan.slice());
-    let first = fan.gateway();
-    let last = Ipv4Addr::from(u32::from(first) + u32::from(fan.host_reserve) - 1);
-    let held = if first == last {
-        first.to_string()
-    } else {
-        format!("{first}-{last}")
-    };
-    let here = format!("{HERE}{}\" ", fan.bridge);
-    let own = |source| format!("{source} {slice} {source} != {held} accept");
-    let posing = |source| format!("{source} {overlay} counter drop");
-    let (ip, arp) = ("ip saddr", "arp saddr ip");
-    // That it is ARP does not go without saying: nft would ask the frame's own type, which may be that of a tag.
-    let mut rules = vec![
-        ("our own", own(ip)),
-        ("our own by arp", format!("meta protocol arp {}", own(arp))),
-        ("posing", format!("{here}{}", posing(ip))),
-        ("posing by arp", format!("{here}meta protocol arp {}", posing(arp))),
-        (
-            "hidden by tags",
-            format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop"),
-        ),
-    ];
-    if fan.encapsulation == Encapsulation::Vxlan {
-        let tunnel = fan.tunnel();
-        rules.insert(0, ("from the tunnel", from(&tunnel)));
-        rules.insert(2, ("from the tunnel", from_namesake(&format!("\"{tunnel}\""))));
-    }
-    rules
-}
-
 /// Writes a chain; without a hook it is one that others lead to. A rule's digest covers the hook, which nft prints in ways
 /// that differ.
 fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) {
@@ -222,40 +200,4 @@ fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) 
         let _ = writeln!(script, "\t\t{} comment \"{what} {mark}\"", rule.trim_end());
     }
     script.push_str("\t}\n");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fan::tests::announced;
-
-    #[test]
-    fn what_enters_by_a_port_has_an_address_that_a_container_here_can_have() {
-        let rules = |fan: Fan| ports(&fan).into_iter().map(|(_, rule)| rule).collect::<Vec<_>>();
-        let over_ipip = rules(announced());
-        assert_eq!(
-            over_ipip[..4],
-            [
-                "ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1 accept",
-                "meta protocol arp arp saddr ip 250.0.28.0/24 arp saddr ip != 250.0.28.1 accept",
-                "meta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8 counter drop",
-                "meta ibrname \"fan-250-0-28\" meta protocol arp arp saddr ip 250.0.0.0/8 counter drop",
-            ]
-        );
-        let mut over_vxlan = rules(Fan {
-            encapsulation: Encapsulation::Vxlan,
-            ..announced()
-        });
-        assert_eq!(over_vxlan.remove(2), "iifname \"fan-vx16384000\" accept");
-        assert_eq!(over_vxlan.remove(0), "iif \"fan-vx16384000\" accept");
-        assert_eq!(over_vxlan, over_ipip);
-        let all_held = rules(Fan {
-            host_reserve: 254,
-            ..announced()
-        });
-        assert_eq!(
-            all_held[0],
-            "ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1-250.0.28.254 accept"
-        );
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{BY_INDEX, HERE, OFFLOAD};
+use super::{BY_INDEX, BY_INDEX_OUT, HERE, OFFLOAD};
 use crate::name::InterfaceName;
 
 /// A fan's tables as nft reads them. Two are equal when they have the same chains with the same rules in the same order, a
@@ -17,6 +17,8 @@ pub struct Ruleset {
     devices: Option<BTreeSet<String>>,
     /// The devices whose index a rule asks for: in quotes, or the index itself, as nft prints one that no device has.
     by_index: BTreeSet<String>,
+    /// What stands in the text, and what is to stand there for a kernel that cannot tell bridges apart.
+    fallbacks: Vec<(String, String)>,
 }
 
 impl Ruleset {
@@ -32,7 +34,10 @@ impl Ruleset {
         // nft prints no list where every device is gone.
         let has_flowtable = script.lines().any(|line| line.trim().starts_with("flowtable "));
         let devices = has_flowtable.then(|| names.collect());
-        let by_index = script.lines().filter_map(|line| line.trim().strip_prefix("iif "));
+        let by_index = script.lines().filter_map(|line| {
+            let line = line.trim();
+            line.strip_prefix("iif ").or_else(|| line.strip_prefix("oif "))
+        });
         let by_index = by_index
             .filter_map(|rest| rest.split(' ').next().map(String::from))
             .collect();
@@ -41,7 +46,14 @@ impl Ruleset {
             marks,
             devices,
             by_index,
+            fallbacks: Vec::new(),
         }
+    }
+
+    /// The same tables, with other text for rules that would touch other bridges where the kernel cannot tell them apart.
+    #[must_use]
+    pub fn with_fallbacks(self, fallbacks: Vec<(String, String)>) -> Self {
+        Self { fallbacks, ..self }
     }
 
     /// The text, for `nft -f`.
@@ -69,6 +81,8 @@ impl Ruleset {
             script = without_flowtable(&script);
         }
         if !abilities.bridge_names {
+            let fallbacks = self.fallbacks.iter();
+            script = fallbacks.fold(script, |script, (rule, instead)| script.replace(rule, instead));
             script = for_every_bridge(&script);
         }
         script
@@ -78,13 +92,17 @@ impl Ruleset {
     /// so it asks for the name. The rules keep their digests.
     #[must_use]
     pub fn with_links(&self, exists: impl Fn(&str) -> bool) -> Self {
-        let by_name = |line: &str| match line.split_once(BY_INDEX) {
-            Some((before, rest)) if !rest.split('"').next().is_some_and(&exists) => {
-                format!("{before}iifname \"{rest}\n")
+        let by_name = |line: &str| {
+            let asks = [(BY_INDEX, "iifname"), (BY_INDEX_OUT, "oifname")].into_iter();
+            let mut asks = asks.filter_map(|(index, name)| Some((line.split_once(index)?, name)));
+            match asks.next() {
+                Some(((before, rest), name)) if !rest.split('"').next().is_some_and(&exists) => {
+                    format!("{before}{name} \"{rest}\n")
+                }
+                _ => format!("{line}\n"),
             }
-            _ => format!("{line}\n"),
         };
-        Self::new(self.script.lines().map(by_name).collect())
+        Self::new(self.script.lines().map(by_name).collect()).with_fallbacks(self.fallbacks.clone())
     }
 }
 
@@ -255,8 +273,8 @@ mod tests {
             .script()
             .replace("\t\tdevices = { \"fan-250-0-28\", \"fan-ipip\" }\n", "");
         assert_ne!(Ruleset::new(all_lost), ours);
-        for stale in ["iif 3 accept", "iif \"veth1\" accept"] {
-            let stale = ours.script().replace("iif \"fan-250-0-28\" accept", stale);
+        for stale in ["iif 3 goto", "iif \"veth1\" goto"] {
+            let stale = ours.script().replace("iif \"fan-250-0-28\" goto", stale);
             assert_ne!(Ruleset::new(stale), ours);
         }
     }
@@ -267,7 +285,9 @@ mod tests {
         let there = |name: &str| name != "eth0";
         let without = ours.with_links(there);
         assert!(ours.script().contains("\t\tiif \"eth0\" accept comment"));
-        assert!(!without.script().contains("iif \"eth0\"") && without.script().contains("\t\tiif \"fan-ipip\" accept"));
+        assert!(
+            !without.script().contains("iif \"eth0\"") && without.script().contains("\t\tiif \"fan-ipip\" goto others")
+        );
         assert_eq!(
             without.script().matches("\t\tiifname \"eth0\" accept comment").count(),
             2

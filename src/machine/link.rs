@@ -49,13 +49,14 @@ pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkM
     let name = tunnel.name.as_str();
     let device = match &tunnel.kind {
         TunnelKind::Ipip => LinkIpIp::new(name).collect_metadata(true).mtu(MTU_AT_BIRTH).build(),
-        TunnelKind::Vxlan { port, mac, .. } => {
+        TunnelKind::Vxlan { port, sources, mac, .. } => {
             // The device's own forwarding table is never asked, so it need not learn.
             let device = LinkMessageBuilder::<LinkVxlan>::new(name)
                 .collect_metadata(true)
                 .vnifilter(true)
                 .learning(false)
                 .port(*port)
+                .port_range(sources.0, sources.1)
                 .address(mac.0.to_vec())
                 .mtu(MTU_AT_BIRTH);
             match bridge {
@@ -154,6 +155,18 @@ impl Facts {
             }
         }
         facts
+    }
+
+    /// The UDP ports that a VXLAN device sends from, the first and the last.
+    fn source_ports(&self) -> (u16, u16) {
+        let Some(InfoData::Vxlan(infos)) = &self.data else {
+            return (0, 0);
+        };
+        let range = infos.iter().find_map(|info| match info {
+            InfoVxlan::PortRange(range) => Some(*range),
+            _ => None,
+        });
+        range.unwrap_or_default()
     }
 
     fn kind(&self, loopback: bool) -> LinkKind {
@@ -265,6 +278,7 @@ pub fn decode(
             ) => {
                 let kind = TunnelKind::Vxlan {
                     port: *port,
+                    sources: facts.source_ports(),
                     vni: vni.get(&message.header.index).copied(),
                     mac,
                     bridge: master.clone(),

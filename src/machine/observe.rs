@@ -33,6 +33,7 @@ impl Machine {
             self.filters(&links, &mut objects, &mut host)?;
             host.linux = kernel::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
+            host.unprivileged_ports = sysctl::unprivileged_ports();
             host.dnsmasq = tool::find("dnsmasq").is_some();
             let servers = dnsmasq::observe()?;
             let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();

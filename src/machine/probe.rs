@@ -16,7 +16,7 @@ use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Error, Machine, bpf, privilege};
-use crate::encap::Encapsulation;
+use crate::encap::{Encapsulation, SOURCE_PORTS};
 use crate::trace::Target;
 use crate::trace::packet::{self, Complaint, Mark, News};
 use crate::trace::probe::{Aim, Hop, Leg, Outcome, Probe};
@@ -199,23 +199,22 @@ impl Prober {
     /// Sends what looks wrapped to whoever is on the way; returns what it is marked with.
     fn send_wrapped(&mut self, ttl: u8) -> io::Result<u16> {
         let (fan, mark) = (self.target.fan.clone(), self.mark());
-        let (socket, port, payload) = match fan.encapsulation {
+        let (socket, own, payload) = match fan.encapsulation {
             Encapsulation::Ipip => {
                 let inner = packet::ipv4(fan.gateway(), self.target.gateway, mark);
-                (raw(libc::IPPROTO_IPIP)?, 0, inner)
+                (raw(libc::IPPROTO_IPIP)?, mark.sequence, inner)
             }
-            // Without the flag for a network identifier, VXLAN there drops it (RFC 7348, section 5).
-            Encapsulation::Vxlan => (Socket::new(Domain::IPV4, Type::DGRAM, None)?, fan.port, vec![0; 64]),
+            Encapsulation::Vxlan => {
+                // The fan's own rules let no other port of this host's speak to that one.
+                let (first, last) = SOURCE_PORTS;
+                let own = first + mark.sequence % (last - first + 1);
+                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.port))
+            }
         };
         socket.bind(&any_port(fan.host))?;
         socket.set_ttl_v4(ttl.into())?;
-        let to = SocketAddrV4::new(self.target.host, port);
-        socket.send_to(&payload, &to.into())?;
-        let own_port = socket.local_addr()?.as_socket_ipv4().map(|own| own.port());
-        Ok(match fan.encapsulation {
-            Encapsulation::Ipip => mark.sequence,
-            Encapsulation::Vxlan => own_port.unwrap_or_default(),
-        })
+        socket.send_to(&payload, &any_port(self.target.host))?;
+        Ok(own)
     }
 
     fn mark(&mut self) -> Mark {

@@ -30,6 +30,13 @@ pub fn read(name: &str) -> io::Result<bool> {
     }
 }
 
+/// The first port that a process without capabilities can have; none when it cannot be read.
+#[must_use]
+pub fn unprivileged_ports() -> Option<u16> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok()?;
+    text.trim().parse().ok()
+}
+
 /// Switches a setting on or off.
 ///
 /// # Errors

@@ -99,7 +99,7 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
             (
                 Some(1),
                 Object::Tunnel(Tunnel {
-                    kind: TunnelKind::Vxlan { port, mac, .. },
+                    kind: TunnelKind::Vxlan { port, sources, mac, .. },
                     owner,
                     name,
                     mtu,
@@ -108,6 +108,7 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
             ) => {
                 let kind = TunnelKind::Vxlan {
                     port,
+                    sources,
                     vni: None,
                     mac,
                     bridge: None,

@@ -309,6 +309,16 @@ pub fn echo(mark: Mark, size: u32) -> Vec<u8> {
     message
 }
 
+/// A UDP datagram (RFC 768) from one port to another that looks like VXLAN to those on the way: without the flag for a network
+/// identifier, VXLAN at its end drops it (RFC 7348, section 5).
+#[must_use]
+pub fn no_vxlan(from: u16, to: u16) -> Vec<u8> {
+    const LEN: u16 = 8 + 64;
+    let mut datagram: Vec<u8> = [from, to, LEN, 0].into_iter().flat_map(u16::to_be_bytes).collect();
+    datagram.resize(LEN.into(), 0);
+    datagram
+}
+
 /// An IPv4 packet with an echo request, to be wrapped by hand: its identification is the mark's sequence.
 #[must_use]
 pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, mark: Mark) -> Vec<u8> {

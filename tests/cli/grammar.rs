@@ -62,6 +62,14 @@ fn each_word_and_option_is_heard() {
     let plain = asked("250 eth0/16");
     assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.enabled);
     assert!(!asked("250 eth0/16 --no-flowtable").flowtable);
+    assert_eq!(plain.routed.given(), None);
+    for way in [
+        "--routed 10.9.0.0/16,10.8.0.0/24",
+        "-- --routed=10.8.0.0/24,10.9.0.0/16",
+    ] {
+        let routed = asked(&format!("250 eth0/16 {way}")).routed;
+        assert_eq!(routed.given().as_deref(), Some("10.8.0.0/24,10.9.0.0/16"), "{way}");
+    }
     assert_eq!((plain.host_reserve, plain.port), (1, None));
     assert_eq!((plain.mtu, plain.table, &plain.bridge), (None, None, &None));
     assert_eq!(plain.encapsulation.as_str(), "ipip");

@@ -56,6 +56,7 @@ fn up_tells_its_words_options_and_forms() {
             "8472",
             "--table <N>",
             "--no-nat",
+            "--routed <NETWORKS>",
             "--no-flowtable",
             "--dry-run",
             "--json",

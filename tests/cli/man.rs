@@ -214,7 +214,7 @@ fn the_synopsis_has_every_verb_and_what_it_takes() {
 /// Whether a word or option can follow overlay and underlay, in a file or on a command line, with a value or without.
 fn is_read(word: &str, value: bool) -> bool {
     let mut config = Config::new("250".parse().unwrap(), "eth0".parse().unwrap());
-    let values = ["4", "600", "fan0", "vxlan"];
+    let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24"];
     if value {
         values.iter().any(|value| config.apply_words(&[word, value]).is_ok())
     } else {

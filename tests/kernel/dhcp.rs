@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::time::Duration;
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Container, Encap, Host, Lan, eventually};
+use crate::support::{Container, DEADLINE, Encap, Host, Lan, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -23,6 +24,7 @@ fn cases() -> Vec<Case> {
             a_killed_server_is_started_again_by_up,
             up_without_dhcp_stops_the_server,
             the_server_hears_signals,
+            containers_of_other_hosts_get_no_answer,
         ])
         .list()
 }
@@ -129,4 +131,30 @@ fn the_server_hears_signals(encap: Encap) {
     assert_eq!(blocked.map(str::trim), Some("0000000000000000"), "{status}");
     host.exec(&format!("kill -TERM {pid}")).ok();
     eventually("it ends by itself", || host.dnsmasqs().is_empty().then_some(()));
+}
+
+/// A question for the address of `fan.example`, and whether anything came back, be it a refusal.
+fn is_answered(from: &Container, patience: Duration) -> bool {
+    const QUESTION: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03fan\x07example\x00\x00\x01\x00\x01";
+    from.run(move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        socket.set_read_timeout(Some(patience)).expect("a time limit");
+        socket.send_to(QUESTION, "250.0.28.1:53").expect("sent");
+        socket.recv(&mut [0; 512]).is_ok()
+    })
+}
+
+fn containers_of_other_hosts_get_no_answer(encap: Encap) {
+    let (host, lan) = host_with_dhcp(encap, "");
+    let other = lan.host("172.30.0.27");
+    other.up(encap);
+    let (here, there) = (host.container("250.0.28.2"), other.container("250.0.27.2"));
+    there.ping("250.0.28.1").arrives();
+    let refused = || host.counted_packets(&["ip"], "dns of another slice");
+    assert!(is_answered(&here, DEADLINE));
+    assert_eq!(refused(), 0);
+    assert!(!is_answered(&there, Duration::from_millis(200)));
+    assert_eq!(refused(), 1);
+    there.sh("timeout 1 bash -c 'exec 3<>/dev/tcp/250.0.28.1/53'");
+    assert!(refused() > 1, "by TCP");
 }

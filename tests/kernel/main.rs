@@ -12,6 +12,7 @@ mod fixture;
 mod run;
 mod support;
 
+mod addresses;
 mod cni;
 mod concurrent;
 mod configured;
@@ -20,6 +21,7 @@ mod cuts;
 mod dhcp;
 mod docker;
 mod doctor;
+mod encap;
 mod encrypted;
 mod export;
 mod faults;
