@@ -4,10 +4,12 @@
 //! one kind of object into the kernel's messages and back, and only `observe` and `perform` send them.
 
 pub mod bpf;
+mod bridge;
 pub mod dnsmasq;
 mod examine;
 pub mod filter;
 mod held;
+mod ipv6;
 pub mod link;
 pub mod lookup;
 pub mod monitor;
@@ -131,5 +133,5 @@ impl Machine {
 /// # Errors
 /// When the setting may not be written.
 pub fn enable_ip_forward() -> Result<(), Error> {
-    Ok(sysctl::write(sysctl::IP_FORWARD, true)?)
+    Ok(sysctl::ensure(sysctl::IP_FORWARD, true)?)
 }

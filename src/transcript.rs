@@ -1,10 +1,14 @@
 //! Each step as the `ip`, `tc`, `nft` or `sysctl` line that a person would type: for `--dry-run`, `-v` and messages.
 
+use std::collections::BTreeSet;
+
 use crate::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::host::Host;
 use crate::mapping::Overlay;
+use crate::name::InterfaceName;
 use crate::object::{
-    Bridge, Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, State, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
+    Bridge, Filter, Ipv6, Object, PROTOCOL, RULE_PRIORITY, Route, Setting, Slot, State, Table, Tunnel, TunnelKind,
+    UNREACHABLE_METRIC,
 };
 use crate::plan::Step;
 
@@ -65,6 +69,8 @@ fn create(object: &Object) -> Vec<String> {
                 format!("ip link set {name} mtu {} alias '{}'", bridge.mtu, bridge.fan.label()),
             ];
             lines.extend(settings(name.as_str(), bridge.forwarding, Some(bridge.send_redirects)));
+            lines.extend(ipv6(name, bridge.ipv6));
+            lines.extend(altered(name, &BTreeSet::new(), &bridge.changed));
             lines
         }
         Object::Tunnel(tunnel) => create_tunnel(tunnel),
@@ -90,6 +96,9 @@ fn change(from: &Object, to: &Object) -> Vec<String> {
         Object::Tunnel(tunnel) => {
             let mut lines = vec![format!("ip link set {} mtu {}", tunnel.name, tunnel.mtu)];
             lines.extend(tunnel_settings(tunnel));
+            if let (Object::Tunnel(Tunnel { kind: from, .. }), to) = (from, &tunnel.kind) {
+                lines.extend(altered(&tunnel.name, port(from), port(to)));
+            }
             lines
         }
         Object::Filter(filter) => vec![attach("replace", filter)],
@@ -113,6 +122,10 @@ fn change_bridge(from: &Object, to: &Bridge) -> Vec<String> {
     }
     lines.push(format!("ip link set {name} mtu {} alias '{}'", to.mtu, to.fan.label()));
     lines.extend(settings(name.as_str(), to.forwarding, Some(to.send_redirects)));
+    lines.extend(ipv6(name, to.ipv6));
+    if let Object::Bridge(from) = from {
+        lines.extend(altered(name, &from.changed, &to.changed));
+    }
     lines
 }
 
@@ -184,7 +197,8 @@ fn create_tunnel(tunnel: &Tunnel) -> Vec<String> {
 
 fn tunnel_settings(tunnel: &Tunnel) -> Vec<String> {
     let name = tunnel.name.as_str();
-    let mut lines = settings(name, tunnel.forwarding, None);
+    let mut lines = ipv6(&tunnel.name, tunnel.ipv6);
+    lines.extend(settings(name, tunnel.forwarding, None));
     if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
         lines.extend(
             bridge
@@ -204,6 +218,36 @@ fn settings(link: &str, forwarding: bool, send_redirects: Option<bool>) -> Vec<S
     let mut lines = vec![line("forwarding", forwarding)];
     lines.extend(send_redirects.map(|on| line("send_redirects", on)));
     lines
+}
+
+/// The settings of a tunnel as a port of its bridge.
+fn port(kind: &TunnelKind) -> &BTreeSet<Setting> {
+    const NONE: &BTreeSet<Setting> = &BTreeSet::new();
+    match kind {
+        TunnelKind::Vxlan { changed, .. } => changed,
+        TunnelKind::Ipip => NONE,
+    }
+}
+
+fn ipv6(link: &InterfaceName, ipv6: Option<Ipv6>) -> Vec<String> {
+    let Some(ipv6) = ipv6 else { return Vec::new() };
+    let mode = if ipv6.automatic { "eui64" } else { "none" };
+    vec![
+        format!("ip link set {link} addrgenmode {mode}"),
+        format!("sysctl -w net/ipv6/conf/{link}/accept_ra={}", u8::from(ipv6.accept_ra)),
+        format!(
+            "sysctl -w net/ipv6/conf/{link}/accept_redirects={}",
+            u8::from(ipv6.accept_redirects)
+        ),
+    ]
+}
+
+/// What gives a device other settings, those to take back first.
+fn altered(link: &InterfaceName, from: &BTreeSet<Setting>, to: &BTreeSet<Setting>) -> Vec<String> {
+    let line = |setting: &Setting, changed| setting.line(link.as_str(), changed);
+    let gone = from.difference(to).map(|setting| line(setting, false));
+    gone.chain(to.difference(from).map(|setting| line(setting, true)))
+        .collect()
 }
 
 fn filter_place(filter: &Filter) -> String {

@@ -1,12 +1,12 @@
 //! The objects of a fan: what of them is not there or not right, by area. What went with another is told beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Facts, Finding, Verdict, firewall};
 use crate::desire;
 use crate::fan::Fan;
 use crate::firewall::ForwardChain;
-use crate::object::{Object, Owner, Route, Tunnel, TunnelKind};
+use crate::object::{Bridge, Ipv6, Object, Owner, Route, Setting, Tunnel, TunnelKind};
 use crate::plan::{Step, diff};
 use crate::report::is_hidden;
 use crate::transcript::describe;
@@ -151,9 +151,16 @@ fn difference(from: &Object, to: &Object) -> String {
     match (from, to) {
         (Object::Bridge(is), Object::Bridge(should)) if is.mtu != should.mtu => mtu(is.mtu, should.mtu),
         (Object::Tunnel(is), Object::Tunnel(should)) if is.mtu != should.mtu => mtu(is.mtu, should.mtu),
+        (Object::Bridge(Bridge { ipv6: Some(is), .. }), Object::Bridge(Bridge { ipv6: Some(should), .. }))
+        | (Object::Tunnel(Tunnel { ipv6: Some(is), .. }), Object::Tunnel(Tunnel { ipv6: Some(should), .. }))
+            if is != should =>
+        {
+            takes_part(*is)
+        }
         (Object::Bridge(is), _) if !is.forwarding => "forwards no packets".into(),
         (Object::Tunnel(is), _) if !is.forwarding => "forwards no packets".into(),
         (Object::Bridge(is), _) if is.send_redirects => "sends redirects".into(),
+        (Object::Bridge(is), _) if !is.changed.is_empty() => changed(&is.changed),
         (
             Object::Tunnel(Tunnel {
                 kind: TunnelKind::Vxlan { bridge: None, .. },
@@ -161,10 +168,34 @@ fn difference(from: &Object, to: &Object) -> String {
             }),
             _,
         ) => "is no port of its bridge".into(),
+        (
+            Object::Tunnel(Tunnel {
+                kind: TunnelKind::Vxlan { changed: is, .. },
+                ..
+            }),
+            _,
+        ) if !is.is_empty() => changed(is),
         (Object::Filter(is), _) => format!("runs another program ({})", is.program.digest),
         (Object::Firewall(..), _) => "has other rules than it should".into(),
         _ => "is not as it should be".into(),
     }
+}
+
+/// What a device takes part in of IPv6, in words.
+fn takes_part(ipv6: Ipv6) -> String {
+    let parts = [
+        (ipv6.accept_ra, "router advertisements (accept_ra)"),
+        (ipv6.accept_redirects, "redirects (accept_redirects)"),
+        (ipv6.automatic, "addresses of the kernel's choice (addrgenmode)"),
+    ];
+    let parts: Vec<&str> = parts.iter().filter(|(does, _)| *does).map(|(_, what)| *what).collect();
+    format!("takes IPv6 {}", parts.join(", "))
+}
+
+/// Settings in words: those that were changed.
+fn changed(settings: &BTreeSet<Setting>) -> String {
+    let words: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    format!("has been changed: {}", words.join(", "))
 }
 
 /// The area of a step.
@@ -189,6 +220,8 @@ fn area_of_change(from: &Object, to: &Object) -> &'static str {
     match (from, to) {
         (Object::Bridge(is), Object::Bridge(should)) if is.mtu != should.mtu => "mtu",
         (Object::Tunnel(is), Object::Tunnel(should)) if is.mtu != should.mtu => "mtu",
+        (Object::Bridge(is), Object::Bridge(should)) if is.ipv6 != should.ipv6 => "ipv6",
+        (Object::Tunnel(is), Object::Tunnel(should)) if is.ipv6 != should.ipv6 => "ipv6",
         (Object::Bridge(is), _) if !is.forwarding => "forwarding",
         (Object::Tunnel(is), _) if !is.forwarding => "forwarding",
         (Object::Bridge(is), _) if is.send_redirects => "redirects",

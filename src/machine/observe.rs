@@ -10,7 +10,7 @@ use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
-use super::{Error, Machine, Scope, dnsmasq, filter, link, nft, privilege, route, sysctl, tool, vni};
+use super::{Error, Machine, Scope, dnsmasq, filter, ipv6, link, nft, privilege, route, sysctl, tool, vni};
 use crate::desire;
 use crate::fan::Fan;
 use crate::host::{Host, LinkKind};
@@ -32,6 +32,7 @@ impl Machine {
         self.routes(&links, &mut objects, &mut host)?;
         if scope == Scope::All {
             self.addresses(&links, &mut objects, &mut host)?;
+            self.ipv6(&links, &mut objects, &mut host)?;
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
@@ -95,6 +96,36 @@ impl Machine {
                 _ => None,
             });
             objects.extend(fan.and_then(|fan| route::own_address(fan, address.address)));
+        }
+        Ok(())
+    }
+
+    /// Reads whether our devices have IPv6 addresses, and whose.
+    fn ipv6(&self, names: &BTreeMap<u32, InterfaceName>, objects: &mut [Object], host: &mut Host) -> Result<(), Error> {
+        if host.links.iter().all(|link| link.ipv6.is_none()) {
+            return Ok(());
+        }
+        host.ipv6 = Some(ipv6::host());
+        if !host.links.iter().any(|link| link.ours) {
+            return Ok(());
+        }
+        for message in ipv6::addresses(&self.netlink)? {
+            let Some(name) = names.get(&message.header.index) else {
+                continue;
+            };
+            let Some(link) = host.links.iter_mut().find(|link| link.ours && link.name == *name) else {
+                continue;
+            };
+            if !ipv6::is_automatic(&message) {
+                link.ipv6_addresses.extend(ipv6::address(&message));
+                continue;
+            }
+            let of_device = objects.iter_mut().filter_map(|object| match object {
+                Object::Bridge(bridge) if bridge.fan.bridge == *name => bridge.ipv6.as_mut(),
+                Object::Tunnel(tunnel) if tunnel.name == *name => tunnel.ipv6.as_mut(),
+                _ => None,
+            });
+            of_device.for_each(|ipv6| ipv6.automatic = true);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One step, done: an object created, changed or deleted. A step happens whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
 use caps::Capability;
@@ -9,10 +9,10 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 
 use super::netlink::Refusal;
-use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, privilege, route, socket, sysctl, vni};
+use super::{Error, Machine, bpf, bridge, dnsmasq, filter, ipv6, link, nft, privilege, route, socket, sysctl, vni};
 use crate::host::LinkKind;
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Filter, Object, Tunnel, TunnelKind};
+use crate::object::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind};
 use crate::plan::Step;
 
 impl Machine {
@@ -97,6 +97,7 @@ impl Machine {
                 if let Object::Tunnel(from) = from {
                     self.undo_settings(from, tunnel, index)?;
                 }
+                self.port_settings(from, tunnel, index)?;
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
             Object::Route(route) => {
@@ -152,7 +153,8 @@ impl Machine {
     fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
         let name = &bridge.fan.bridge;
         self.create_device(name, link::encode_bridge(bridge))?;
-        bridge_settings(bridge).or_else(|error| self.remove_half_made(name, error))
+        let set = || -> Result<(), Error> { self.bridge_settings(bridge, index(name)?, &BTreeSet::new()) };
+        set().or_else(|error| self.remove_half_made(name, error))
     }
 
     /// Makes a bridge another one, with all that hangs on it, or leaves it as it was.
@@ -161,7 +163,7 @@ impl Machine {
         let device = index(&from.fan.bridge)?;
         let turn = |from: &Bridge, to: &Bridge| -> Result<(), Error> {
             self.netlink.send(&link::change_bridge(device, from, to), 0)?;
-            bridge_settings(to)
+            self.bridge_settings(to, device, &from.changed)
         };
         turn(from, to).inspect_err(|_| {
             // The error that left it half changed is the one to tell.
@@ -192,7 +194,10 @@ impl Machine {
             })?;
         index(&tunnel.name)
             .map_err(Error::from)
-            .and_then(|index| self.tunnel_settings(tunnel, index))
+            .and_then(|index| {
+                self.tunnel_settings(tunnel, index)?;
+                self.new_port_settings(tunnel, index)
+            })
             .or_else(|error| self.remove_half_made(&tunnel.name, error))
     }
 
@@ -209,7 +214,8 @@ impl Machine {
     }
 
     fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
-        sysctl::write(&sysctl::of_interface(&tunnel.name, "forwarding"), tunnel.forwarding)?;
+        ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
+        sysctl::ensure(&sysctl::of_interface(&tunnel.name, "forwarding"), tunnel.forwarding)?;
         if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
             if let Some(bridge) = bridge {
                 self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
@@ -222,6 +228,49 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Gives a tunnel its settings as a port of its bridge, where it was one before. One that becomes a port has those of the
+    /// kernel.
+    fn port_settings(&self, from: &Object, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let Object::Tunnel(Tunnel {
+            kind:
+                TunnelKind::Vxlan {
+                    bridge: Some(_),
+                    changed: before,
+                    ..
+                },
+            ..
+        }) = from
+        else {
+            return self.new_port_settings(to, device);
+        };
+        self.turn_port(before, to, device)
+    }
+
+    fn new_port_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
+        self.turn_port(&BTreeSet::new(), tunnel, device)
+    }
+
+    fn turn_port(&self, before: &BTreeSet<Setting>, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let request = match &to.kind {
+            TunnelKind::Vxlan {
+                bridge: Some(_),
+                changed,
+                ..
+            } => bridge::encode_port(device, before, changed),
+            _ => None,
+        };
+        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
+    }
+
+    fn bridge_settings(&self, bridge: &Bridge, device: u32, before: &BTreeSet<Setting>) -> Result<(), Error> {
+        let name = &bridge.fan.bridge;
+        ipv6::change(&self.netlink, name, device, bridge.ipv6)?;
+        sysctl::ensure(&sysctl::of_interface(name, "forwarding"), bridge.forwarding)?;
+        sysctl::ensure(&sysctl::of_interface(name, "send_redirects"), bridge.send_redirects)?;
+        let request = bridge::encode_bridge(device, before, &bridge.changed);
+        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
     }
 
     /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
@@ -349,11 +398,4 @@ fn index(name: &InterfaceName) -> Result<u32, Refusal> {
         errno: errno as i32,
         sentence: Some(format!("interface '{name}'")),
     })
-}
-
-fn bridge_settings(bridge: &Bridge) -> Result<(), Error> {
-    let name = &bridge.fan.bridge;
-    sysctl::write(&sysctl::of_interface(name, "forwarding"), bridge.forwarding)?;
-    sysctl::write(&sysctl::of_interface(name, "send_redirects"), bridge.send_redirects)?;
-    Ok(())
 }
