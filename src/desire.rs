@@ -262,14 +262,17 @@ fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Opti
 
 /// Completes what was observed: the kernel does not give a program's instructions back, but where it has the digest of what
 /// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
-/// back. What another version made stays unknown, and so does that of a fan whose bridge is gone.
+/// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
+/// that of a fan whose bridge is gone has none.
 pub fn recognise(state: &mut State, host: &Host) {
     let specs = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {
         let Object::Filter(filter) = object else { continue };
         let made = program_at((filter.slot, filter.direction), &specs).map(ProgramRef::from);
-        if let Some(made) = made.filter(|made| *made == filter.program) {
-            filter.program = made;
+        match made {
+            Some(made) if made == filter.program => filter.program = made,
+            Some(made) => filter.program.successor = made.program,
+            None => {}
         }
     }
 }

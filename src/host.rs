@@ -6,6 +6,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use crate::fan::{Fan, MAIN_TABLE, Mac};
 use crate::firewall::{Beside, ForwardChain};
+use crate::foreign::Foreign;
 use crate::mapping::broadcast;
 use crate::name::InterfaceName;
 use crate::object::{Direction, Ipv6, Slot};
@@ -27,6 +28,8 @@ pub struct Host {
     pub docker_user: Beside,
     /// Whether a dnsmasq program was found.
     pub dnsmasq: bool,
+    /// What others put on our devices, but for IPv6 addresses.
+    pub foreign: Vec<Foreign>,
     /// Whether the firewall, programs and rules could be read, which takes root.
     pub privileged: bool,
 }

@@ -15,10 +15,12 @@
 //! | [`fan`] | a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables tables, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
+//! | [`foreign`] | what others put on a fan's devices |
 //! | [`resolve`], [`desire`], [`remains`], [`conflict`] | which fan is meant; its objects; what is left of one; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`trace`] | the way to an address, what proves it, and who is to blame |
+//! | [`difference`] | in what an object is not as it should be |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`watch`] | what happens to a fan, in sentences |
 //! | [`netfilter`], [`health`] | other people's firewalls, and one packet's walk through them; what only a diagnosis asks for |
@@ -48,6 +50,7 @@ pub mod config;
 pub mod configuration;
 pub mod conflict;
 pub mod desire;
+pub mod difference;
 pub mod digest;
 pub mod doctor;
 pub mod encap;
@@ -55,6 +58,7 @@ pub mod error;
 pub mod export;
 pub mod fan;
 pub mod firewall;
+pub mod foreign;
 pub mod health;
 pub mod host;
 pub mod lab;

@@ -8,6 +8,7 @@ mod bridge;
 pub mod dnsmasq;
 mod examine;
 pub mod filter;
+mod foreign;
 mod held;
 mod ipv6;
 pub mod link;

@@ -315,7 +315,7 @@ pub fn rules(data: &[u8]) {
 /// The payload of an `RTM_NEWQDISC` and of an `RTM_NEWTFILTER`.
 pub fn filters(data: &[u8]) {
     if let Some(Message::NewQueueDiscipline(message)) = received(36, data) {
-        let _ = filter::decode_clsact(&message);
+        let _ = filter::decode_hook(&message);
     }
     let Some(Message::NewTrafficFilter(message)) = received(44, data) else {
         return;

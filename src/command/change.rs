@@ -13,6 +13,7 @@ use crate::conflict;
 use crate::desire;
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::foreign;
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::machine::{self, Machine, Scope, privilege};
@@ -138,7 +139,7 @@ impl Change {
         // Configuration may move what it brought up to another underlay; a person is asked to say so first.
         let others = (is_autos && by_file).then(|| desire::without(&self.owned, overlay));
         let mut reasons = conflict::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
-        let (desired, kept) = self.desire(&fan);
+        let desired = desire::with(&self.owned, &fan, &self.host);
         let mut steps = diff(&self.owned, &desired);
         let ports = ports(&steps, &self.host);
         // Where the file has the fan follow its host wherever it goes, a bridge with containers that would have to go becomes,
@@ -148,13 +149,16 @@ impl Change {
             steps = renumbering(&steps);
         }
         reasons.extend(refusals(&steps, &self.host));
+        let foreign = foreign::on(&fan, &self.host).into_iter();
+        let foreign = foreign.filter(|foreign| foreign.is_harmful(&fan));
+        let kept = foreign.map(|foreign| format!("{foreign}, and stays; see: {}", foreign.look()));
         let mut done = Done {
             overlay: Some(fan.overlay()),
             emptied: transcript::emptied(&steps, &self.owned, &self.host),
             steps,
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is up already: nothing to do", fan.bridge),
-            kept,
+            kept: kept.collect(),
         };
         if done.changed() {
             done.sentence = format!(
@@ -172,19 +176,6 @@ impl Change {
             done,
             desired,
         })
-    }
-
-    /// The desired set with this fan, and what it leaves as it is. Programs of another version that cannot be replaced here
-    /// stay where they do what the new ones would; all else is put right beside them.
-    fn desire(&self, fan: &Fan) -> (State, Vec<String>) {
-        let mut desired = desire::with(&self.owned, fan, &self.host);
-        let serves = fans(&self.owned).any(|up| desire::spec(up, &self.host) == desire::spec(fan, &self.host));
-        let kept = if serves && !self.output.dry_run {
-            self.machine.spare(&mut desired, &self.owned)
-        } else {
-            Vec::new()
-        };
-        (desired, kept)
     }
 
     /// Brings a fan up, or makes one that is up as asked for.
@@ -230,7 +221,7 @@ impl Change {
 
     /// Makes the objects of a fan that is up what they should be, on the host as it is now.
     pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
-        let (desired, kept) = self.desire(fan);
+        let desired = desire::with(&self.owned, fan, &self.host);
         let steps = diff(&self.owned, &desired);
         let reasons = refusals(&steps, &self.host);
         if !reasons.is_empty() {
@@ -242,7 +233,7 @@ impl Change {
             steps,
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is mended", fan.bridge),
-            kept,
+            kept: Vec::new(),
         };
         self.carry_out(&done, desired)?;
         Ok(done)

@@ -1,14 +1,15 @@
 //! The objects of a fan: what of them is not there or not right, by area. What went with another is told beside it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Facts, Finding, Verdict, firewall};
 use crate::desire;
+use crate::difference;
 use crate::fan::Fan;
 use crate::firewall::ForwardChain;
-use crate::object::{Bridge, Ipv6, Object, Owner, Route, Setting, Tunnel, TunnelKind};
+use crate::object::{Object, Owner, Route};
 use crate::plan::{Step, diff};
-use crate::report::is_hidden;
+use crate::report::{self, is_hidden};
 use crate::transcript::describe;
 
 /// Areas that the others rest upon, in this order.
@@ -23,6 +24,11 @@ pub(super) fn are_foundations(findings: &[Finding]) -> bool {
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     let steps = steps(fan, facts);
+    if report::is_only_older(&steps) {
+        let reason =
+            "an earlier version made the fan, which goes on working; reload makes it anew without losing a packet";
+        return vec![Finding::warned("older", reason).fixable(fan)];
+    }
     let mut areas: BTreeMap<&'static str, (Vec<String>, Vec<String>)> = BTreeMap::new();
     for step in &steps {
         let (roots, consequences) = areas.entry(area(step, fan)).or_default();
@@ -136,66 +142,17 @@ fn line(step: &Step) -> String {
     let object = step.object();
     match step {
         Step::Create(_) => format!("{} is missing", describe(object)),
-        Step::Change { from, to } => format!("{} {}", describe(object), difference(from, to)),
+        Step::Change { from, to } => {
+            let differences = difference::between(from, to);
+            let words: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            words.join("; ")
+        }
         Step::Delete(_) | Step::Hold(_) | Step::Remake(_) => format!("{} is not as it should be", describe(object)),
     }
 }
 
 fn is_missing(lines: &[String]) -> bool {
     lines.iter().all(|line| line.ends_with("is missing"))
-}
-
-/// What of an object is not as it should be.
-fn difference(from: &Object, to: &Object) -> String {
-    let mtu = |is, should| format!("has mtu {is} and should have {should}");
-    match (from, to) {
-        (Object::Bridge(is), Object::Bridge(should)) if is.mtu != should.mtu => mtu(is.mtu, should.mtu),
-        (Object::Tunnel(is), Object::Tunnel(should)) if is.mtu != should.mtu => mtu(is.mtu, should.mtu),
-        (Object::Bridge(Bridge { ipv6: Some(is), .. }), Object::Bridge(Bridge { ipv6: Some(should), .. }))
-        | (Object::Tunnel(Tunnel { ipv6: Some(is), .. }), Object::Tunnel(Tunnel { ipv6: Some(should), .. }))
-            if is != should =>
-        {
-            takes_part(*is)
-        }
-        (Object::Bridge(is), _) if !is.forwarding => "forwards no packets".into(),
-        (Object::Tunnel(is), _) if !is.forwarding => "forwards no packets".into(),
-        (Object::Bridge(is), _) if is.send_redirects => "sends redirects".into(),
-        (Object::Bridge(is), _) if !is.changed.is_empty() => changed(&is.changed),
-        (
-            Object::Tunnel(Tunnel {
-                kind: TunnelKind::Vxlan { bridge: None, .. },
-                ..
-            }),
-            _,
-        ) => "is no port of its bridge".into(),
-        (
-            Object::Tunnel(Tunnel {
-                kind: TunnelKind::Vxlan { changed: is, .. },
-                ..
-            }),
-            _,
-        ) if !is.is_empty() => changed(is),
-        (Object::Filter(is), _) => format!("runs another program ({})", is.program.digest),
-        (Object::Firewall(..), _) => "has other rules than it should".into(),
-        _ => "is not as it should be".into(),
-    }
-}
-
-/// What a device takes part in of IPv6, in words.
-fn takes_part(ipv6: Ipv6) -> String {
-    let parts = [
-        (ipv6.accept_ra, "router advertisements (accept_ra)"),
-        (ipv6.accept_redirects, "redirects (accept_redirects)"),
-        (ipv6.automatic, "addresses of the kernel's choice (addrgenmode)"),
-    ];
-    let parts: Vec<&str> = parts.iter().filter(|(does, _)| *does).map(|(_, what)| *what).collect();
-    format!("takes IPv6 {}", parts.join(", "))
-}
-
-/// Settings in words: those that were changed.
-fn changed(settings: &BTreeSet<Setting>) -> String {
-    let words: Vec<String> = settings.iter().map(ToString::to_string).collect();
-    format!("has been changed: {}", words.join(", "))
 }
 
 /// The area of a step.

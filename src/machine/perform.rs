@@ -333,15 +333,18 @@ impl Machine {
     fn attach(&self, filter: &Filter, flags: u16) -> Result<(), Error> {
         let held = self.held.borrow();
         let loaded;
-        let program = match (&filter.program.program, held.get(&filter.program.digest)) {
-            (Some(program), _) => {
+        let wanted = &filter.program;
+        let mut filter = filter.clone();
+        let program = match (&wanted.program, held.get(&wanted.digest), &wanted.successor) {
+            (None, Some(held), _) => held.as_fd(),
+            (Some(program), ..) | (None, None, Some(program)) => {
+                filter.program = program.clone().into();
                 loaded = privilege::raised(&[Capability::CAP_BPF], || bpf::load(program))?;
                 loaded.as_fd()
             }
-            (None, Some(held)) => held.as_fd(),
-            (None, None) => return Err(format!("program {} is gone", filter.program.digest).into()),
+            (None, None, None) => return Err(format!("program {} is gone", wanted.digest).into()),
         };
-        let message = filter::encode(filter, index(&filter.link)?, Some(program));
+        let message = filter::encode(&filter, index(&filter.link)?, Some(program));
         Ok(self.netlink.send(&Message::NewTrafficFilter(message), flags)?)
     }
 

@@ -31,18 +31,6 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// Every setting of a port.
-    pub const OF_PORT: [Self; 8] = [
-        Self::Learning,
-        Self::Flood,
-        Self::MulticastFlood,
-        Self::BroadcastFlood,
-        Self::Hairpin,
-        Self::Isolated,
-        Self::NeighbourSuppression,
-        Self::Locked,
-    ];
-
     /// Whether the kernel makes it on.
     #[must_use]
     pub fn is_on_at_first(self) -> bool {
@@ -50,6 +38,24 @@ impl Setting {
             self,
             Self::Learning | Self::Flood | Self::MulticastFlood | Self::BroadcastFlood
         )
+    }
+
+    /// A stable word for its being changed.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Learning => "port-learning",
+            Self::Flood => "port-flood",
+            Self::MulticastFlood => "port-mcast-flood",
+            Self::BroadcastFlood => "port-bcast-flood",
+            Self::Hairpin => "port-hairpin",
+            Self::Isolated => "port-isolated",
+            Self::NeighbourSuppression => "port-neigh-suppress",
+            Self::Locked => "port-locked",
+            Self::VlanFiltering => "bridge-vlan-filtering",
+            Self::SpanningTree => "bridge-stp",
+            Self::GroupForwarding(_) => "bridge-group-forwarding",
+        }
     }
 
     /// The name that bridge(8) or ip-link(8) has for it.
