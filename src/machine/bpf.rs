@@ -220,10 +220,17 @@ pub fn load(program: &Program) -> Result<OwnedFd, LoadError> {
 
 /// One call of `BPF_PROG_LOAD`, with a log if there is room for one.
 fn attempt(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
-    let code = program.encode();
+    load_encoded(&program.name, &program.encode(), log)
+}
+
+/// Loads a program of instructions as the kernel takes them, eight bytes each.
+///
+/// # Errors
+/// What bpf(2) returned.
+pub fn load_encoded(name: &str, code: &[u8], log: &mut [u8]) -> Result<OwnedFd, Errno> {
     let mut prog_name = [0; 16];
     // The kernel wants a terminating zero: one byte stays. A longer name would only be cut.
-    for (to, from) in prog_name[..15].iter_mut().zip(program.name.bytes()) {
+    for (to, from) in prog_name[..15].iter_mut().zip(name.bytes()) {
         *to = from;
     }
     let (log_level, log_buf) = if log.is_empty() {
@@ -233,8 +240,8 @@ fn attempt(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
     };
     bpf_fd(&mut ProgLoad {
         prog_type: BPF_PROG_TYPE_SCHED_CLS,
-        insn_cnt: u32::try_from(program.instructions.len()).map_err(|_| Errno::E2BIG)?,
-        insns: address(&code),
+        insn_cnt: u32::try_from(code.len() / 8).map_err(|_| Errno::E2BIG)?,
+        insns: address(code),
         // None of the helpers we call is reserved for the GPL.
         license: address(c"Dual MIT/Apache-2.0".to_bytes_with_nul()),
         log_level,

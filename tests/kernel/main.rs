@@ -36,6 +36,7 @@ mod lxd;
 mod mtu;
 mod nat;
 mod objects;
+mod older;
 mod options;
 mod podman;
 mod privileges;
@@ -44,6 +45,7 @@ mod refusals;
 mod remains;
 mod several;
 mod show;
+mod sight;
 mod soak;
 mod trace;
 mod underlay;
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         mtu::cases,
         nat::cases,
         objects::cases,
+        older::cases,
         options::cases,
         podman::cases,
         privileges::cases,
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         refusals::cases,
         remains::cases,
         several::cases,
+        sight::cases,
         show::cases,
         trace::cases,
         soak::cases,
