@@ -42,6 +42,9 @@ impl Older {
         let host = lan.host("172.30.0.28");
         host.ip(&format!("route add default via {}", lan.gateway()));
         own_state(&host);
+        for which in ["all", "default"] {
+            host.set_sysctl(&format!("ipv6/conf/{which}/disable_ipv6"), "0");
+        }
         let script = match encap {
             Encap::Ipip => include_str!("../older/ipip.sh"),
             Encap::Vxlan => include_str!("../older/vxlan.sh"),
@@ -136,6 +139,8 @@ fn an_older_fan_is_told_and_made_anew_without_losing_a_packet(encap: Encap) {
     let (_other, here, there) = older.and_another();
     here.ping("250.0.27.2").arrives();
 
+    let addresses = host.ip_json("-6 addr show dev fan-250-0-28");
+    assert!(addresses.to_string().contains("fe80"), "{addresses:#}");
     let verdict = host.fanctl("show --json").ok().json()[0]["verdict"].clone();
     assert_eq!(verdict["older"], true, "{verdict:#}");
     assert_eq!(verdict["complete"], true, "{verdict:#}");

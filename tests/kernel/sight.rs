@@ -31,8 +31,17 @@ const BRIDGE: &str = "fan-250-0-28";
 fn up(encap: Encap) -> (Host, Lan) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
+    speaks_ipv6(&host);
     host.up(encap);
     (host, lan)
+}
+
+/// Namespaces of tests speak none.
+#[track_caller]
+fn speaks_ipv6(host: &Host) {
+    for which in ["all", "default"] {
+        host.set_sysctl(&format!("ipv6/conf/{which}/disable_ipv6"), "0");
+    }
 }
 
 fn verdict(host: &Host) -> Value {
@@ -108,6 +117,7 @@ fn an_address_that_somebody_configured_stays_and_is_told(encap: Encap) {
 fn settings_that_are_right_are_not_written(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
+    speaks_ipv6(&host);
     for setting in [
         "ipv4/ip_forward",
         "ipv4/conf/all/forwarding",
