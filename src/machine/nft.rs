@@ -61,7 +61,9 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
         let made =
             made.filter(|made| sketch(nftables, &tables, *overlay).is_ok_and(|found| found.as_ref() == Some(made)));
         let is_whole = families.len() == FAMILIES.len();
-        let deviations = nftables.content(*overlay)?.deviations(made.is_some() || !is_whole);
+        let deviations = nftables
+            .content(*overlay, families)?
+            .deviations(made.is_some() || !is_whole);
         let made = made.filter(|_| deviations.is_empty());
         let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, Error>)?;
         objects.push(Object::Firewall(*overlay, ruleset.deviating(deviations)));
@@ -170,7 +172,7 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
 fn record(steps: &[Step]) -> Result<(), Error> {
     let mut script = String::new();
     for overlay in steps.iter().filter_map(made) {
-        let Content { digest, record, .. } = Nftables::connect()?.content(overlay)?;
+        let Content { digest, record, .. } = Nftables::connect()?.content(overlay, &FAMILIES)?;
         if record.is_none() {
             let format = FORMAT;
             let record = Record { format, digest };

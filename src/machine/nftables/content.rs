@@ -11,7 +11,7 @@ use super::{
     SET_FLAGS, SET_NAME, TABLE, attribute, attributes, header, inside, messages, text,
 };
 use crate::digest::digest;
-use crate::firewall::{Deviation, FORMAT, Record, table_name};
+use crate::firewall::{Deviation, FAMILIES, FORMAT, Record, table_name};
 use crate::machine::netlink::Refusal;
 use crate::mapping::Overlay;
 use netlink_packet_core::NLM_F_DUMP;
@@ -90,12 +90,16 @@ pub fn read(tables: &[Parts]) -> Content {
         for rule in messages(rules) {
             put(rule.value(RULE_CHAIN).unwrap_or_default());
             put(rule.value(RULE_USERDATA).unwrap_or_default());
+            // A device that comes anew has another index, for which the tables are made anew: that is compared elsewhere.
+            let index = rule.index().map(u32::to_ne_bytes);
             for (_, expression) in attributes(rule.value(RULE_EXPRESSIONS).unwrap_or_default()) {
                 let name = inside(expression, EXPRESSION_NAME).unwrap_or_default();
                 put(name);
                 let is_stateful = text(name).is_some_and(|name| STATEFUL.contains(&name.as_str()));
-                let data = inside(expression, EXPRESSION_DATA).filter(|_| !is_stateful);
-                put(data.unwrap_or_default());
+                let data = inside(expression, EXPRESSION_DATA).unwrap_or_default();
+                let is_index =
+                    index.is_some_and(|index| text(name).as_deref() == Some("cmp") && data.ends_with(&index));
+                put(if is_stateful || is_index { &[] } else { data });
             }
         }
         for (name, payloads) in sets {
@@ -122,22 +126,25 @@ fn elements(message: &Message) -> Vec<Vec<u8>> {
 }
 
 impl Nftables {
-    /// What is in the tables of a fan.
+    /// What is in the tables of a fan, of which there is one in each of these families.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn content(&self, overlay: Overlay) -> Result<Content, Refusal> {
+    pub fn content(&self, overlay: Overlay, families: &[&str]) -> Result<Content, Refusal> {
         let name = table_name(overlay);
-        let tables: Result<Vec<Parts>, Refusal> = FAMILY_NUMBERS
+        let there = FAMILIES
             .iter()
-            .map(|family| {
+            .zip(FAMILY_NUMBERS)
+            .filter(|(family, _)| families.contains(family));
+        let tables: Result<Vec<Parts>, Refusal> = there
+            .map(|(_, family)| {
                 // The kernel tells the chains of all tables, and the rules and sets of one.
                 let of_table = |kind| {
-                    let mut question = header(*family);
+                    let mut question = header(family);
                     question.extend(attribute(TABLE, &name));
                     self.0.raw(kind, NLM_F_DUMP, &question)
                 };
-                let mut chains = self.0.raw(GETCHAIN, NLM_F_DUMP, &header(*family))?;
+                let mut chains = self.0.raw(GETCHAIN, NLM_F_DUMP, &header(family))?;
                 let is_here = |message: &Message| message.text(TABLE).is_some_and(|table| table == name);
                 chains.retain(|payload| Message::read(payload).is_some_and(|message| is_here(&message)));
                 let rules = of_table(GETRULE)?;
@@ -148,7 +155,7 @@ impl Nftables {
                     .filter_map(|set| set.text(SET_NAME));
                 let sets: Result<_, Refusal> = anonymous
                     .map(|set| {
-                        let mut question = header(*family);
+                        let mut question = header(family);
                         question.extend(attribute(ELEMENTS_TABLE, &name));
                         question.extend(attribute(ELEMENTS_SET, &set));
                         Ok((set, self.0.raw(GETSETELEM, NLM_F_DUMP, &question)?))
