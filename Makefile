@@ -9,16 +9,18 @@ DESTDIR =
 CARGO = cargo
 BENCH = target/bench
 TARGET = $(or $(CARGO_TARGET_DIR),target)
+# The build that is installed; `make test` looks at what would be, with BUILD=debug
+BUILD = release
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
-COMPLETIONS = $(TARGET)/release/completions
+COMPLETIONS = $(TARGET)/$(BUILD)/completions
 # Of `make campaign`
 PACKETS = 100000000
 SEED = 28
 
 # What is installed, MODE:FILE:PLACE, the place being under PREFIX unless it begins with /. The packages are made of it too.
 FILES = \
-	755:$(TARGET)/release/fanctl:bin/fanctl \
+	755:$(TARGET)/$(BUILD)/fanctl:bin/fanctl \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
 	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
 	644:man/fan.5:share/man/man5/fan.5 \
@@ -62,30 +64,41 @@ DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples sha
 	share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
-SCRIPTS = .ci/run benches/run benches/openvswitch fuzz/run tests/setup tests/all tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+SCRIPTS = .ci/run benches/run benches/openvswitch fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
-	tests/boot/root/usr/local/lib/boot/wire tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
+	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
-.PHONY: help build demo test fuzz check bench campaign install uninstall deb rpm static clean
+.PHONY: help build completions demo test test-all soak fuzz check bench campaign install uninstall deb rpm static clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 build: ## the release binary, and the completions it writes
 	$(CARGO) build --release --locked
+	@$(MAKE) -s completions
+
+completions:
 	@mkdir -p $(COMPLETIONS)
 	@for shell in bash zsh fish; do \
-		$(TARGET)/release/fanctl completions $$shell >$(COMPLETIONS)/fanctl.$$shell || exit; done
+		$(TARGET)/$(BUILD)/fanctl completions $$shell >$(COMPLETIONS)/fanctl.$$shell || exit; done
 
 demo: ## two hosts and their containers on this machine, connected by a fan (asks for root)
 	tests/setup demo
 	$(MAKE) build
 	$(SUDO) $(TARGET)/release/fanctl lab
 
-test: ## every tier of the tests, to the end; root also runs those that need namespaces
+test: ## what a change must pass, in ten minutes; root also runs those that need namespaces
+	CARGO="$(CARGO)" tests/quick
+
+test-all: ## every test there is, in an hour: each case, three kernels, runtimes, packages, a booted system, fuzzing (as root)
 	CARGO="$(CARGO)" tests/all
+
+soak: ## fans that come and go for hours, a hundred million packets, a long fuzzing: ROUNDS, PACKETS and SECONDS say how much
+	CARGO="$(CARGO)" tests/qemu/tier --on 6.12 --soak $(or $(ROUNDS),100)
+	$(MAKE) campaign
+	$(MAKE) fuzz SECONDS=$(or $(SECONDS),600)
 
 fuzz: ## every reader on inputs made up to break it, for $(SECONDS) seconds each (60)
 	CARGO="$(CARGO)" fuzz/run seconds $(or $(SECONDS),60)
@@ -105,8 +118,8 @@ campaign: ## a hundred million packets of an adversary against the programs, in 
 	CAMPAIGN_PACKETS=$(PACKETS) CAMPAIGN_SEED=$(SEED) $(CARGO) test --release --locked --lib program::campaign -- --nocapture
 
 install: ## everything, under $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR)
-	@test -x $(TARGET)/release/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }
-	@set -e; $(foreach file,$(FILES),$(call install_one,$(subst :, ,$(file)));)
+	@test -x $(TARGET)/$(BUILD)/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }
+	@set -e; umask 022; $(foreach file,$(FILES),$(call install_one,$(subst :, ,$(file)));)
 
 uninstall: ## what install put there
 	@rm -f $(foreach file,$(FILES),"$(call place,$(word 3,$(subst :, ,$(file))))")

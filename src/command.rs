@@ -21,15 +21,21 @@ use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::lab;
+use crate::machine::kernel;
 use crate::machine::privilege::{self, Needs};
 use crate::mapping::Overlay;
+use crate::text;
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
 /// # Errors
 /// How it ended otherwise.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
-    privilege::drop_to(needs(&cli.command))
+    let needs = needs(&cli.command);
+    if needs != Needs::Nothing {
+        kernel::try_source();
+    }
+    privilege::drop_to(needs)
         .map_err(|error| Error::Failed(format!("capabilities that are not needed cannot be given up: {error}")))?;
     match &cli.command {
         Command::Up(args) => match args.all() {
@@ -77,7 +83,7 @@ fn needs(command: &Command) -> Needs {
 }
 
 fn json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Error> {
-    serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
+    text::write_json(value, out)?;
     Ok(writeln!(out)?)
 }
 
@@ -90,6 +96,6 @@ fn is_called(fan: &Fan, text: &str) -> bool {
 fn warn(sentences: &[String]) {
     for sentence in sentences {
         // That nobody listens changes nothing.
-        let _ = writeln!(std::io::stderr(), "fanctl: {sentence}");
+        let _ = writeln!(std::io::stderr(), "fanctl: {}", text::line(sentence));
     }
 }

@@ -4,18 +4,21 @@
 //! with its place. The two files are read in [`toml`] and [`legacy`], the way from one to the other is
 //! [`convert`]; here is what a set of fans must be like.
 
+mod clash;
 pub mod convert;
 pub mod legacy;
+mod source;
 #[cfg(test)]
 mod tests;
 pub mod toml;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
 
-use crate::config::{Config, KEYS, Key};
-use crate::encap::Encapsulation;
+use crate::config::Config;
+
+use clash::Known;
+pub use source::{Position, Source};
 
 /// What the administrator wrote down.
 #[derive(Debug, Default)]
@@ -47,21 +50,6 @@ impl Entry {
     }
 }
 
-/// A place in a file. Lines and columns (in characters) count from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are what they are called")]
-pub struct Position {
-    pub file: Rc<str>,
-    pub line: usize,
-    pub column: usize,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
-
 /// Something wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -88,48 +76,14 @@ impl Fault {
     }
 }
 
-/// A file's name and text.
-#[derive(Clone, Debug)]
-pub struct Source {
-    file: Rc<str>,
-    text: String,
-}
-
-impl Source {
-    /// A text and where it is from. The mark that editors of other systems put in front of it is no part of it.
-    #[must_use]
-    pub fn new(file: &str, text: &str) -> Self {
-        Self {
-            file: file.into(),
-            text: text.strip_prefix('\u{feff}').unwrap_or(text).into(),
-        }
-    }
-
-    /// The text before an offset; all of it when there is no character's start.
-    fn before(&self, offset: usize) -> &str {
-        self.text.get(..offset).unwrap_or(&self.text)
-    }
-
-    /// The place of the byte at an offset.
-    fn position(&self, offset: usize) -> Position {
-        let before = self.before(offset);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Position {
-            file: self.file.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
-    }
-}
-
 impl Configuration {
     /// Reads files, each by the grammar that its name asks for: TOML where it ends in `.toml`, else that of
     /// /etc/network/fan.
     #[must_use]
     pub fn read(sources: &[Source]) -> Self {
-        let mut whole = Self::default();
+        let (mut whole, mut known) = (Self::default(), Known::default());
         for source in sources {
-            let is_toml = source.file.ends_with(".toml");
+            let is_toml = source.file().ends_with(".toml");
             let part = if is_toml {
                 toml::read(source)
             } else {
@@ -137,7 +91,11 @@ impl Configuration {
             };
             whole.faults.extend(part.faults);
             for entry in part.entries {
-                whole.add(entry);
+                match known.add(&whole.entries, &entry) {
+                    Ok(true) => whole.entries.push(entry),
+                    Ok(false) => {}
+                    Err(fault) => whole.faults.push(fault),
+                }
             }
         }
         whole
@@ -150,93 +108,18 @@ impl Configuration {
             .map(|entry| &entry.config)
             .filter(|config| config.enabled)
     }
-
-    /// Adds a fan, unless the other file has it already or one before it stands in its way.
-    fn add(&mut self, entry: Entry) {
-        let same = |earlier: &Entry| !earlier.is_beside(&entry) && earlier.config == entry.config;
-        if self.entries.iter().any(same) {
-            return;
-        }
-        match self.entries.iter().find_map(|earlier| clash(earlier, &entry)) {
-            Some(fault) => self.faults.push(fault),
-            None => self.entries.push(entry),
-        }
-    }
 }
 
-/// Why two fans cannot both be. One that is off is in nobody's way, unless the other file has it on.
-fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
-    let (one, two) = (&earlier.config, &entry.config);
-    let same_file = earlier.is_beside(entry);
-    let there = if same_file {
-        format!("line {}", earlier.position.line)
-    } else {
-        earlier.position.to_string()
-    };
-    let fault = |key: &str, message: String| Some(Fault::new(entry.place(key), message));
-    let both = one.enabled && two.enabled;
-    if one.overlay == two.overlay && !same_file && (one.enabled || two.enabled) {
-        return fault(
-            "overlay",
-            format!(
-                "fan {} is not as in {there}: {}; let both files agree, or remove it from one",
-                two.overlay,
-                differences(one, two)
-            ),
-        );
-    }
-    if !both {
-        return None;
-    }
-    if one.overlay == two.overlay {
-        return fault(
-            "overlay",
-            format!(
-                "overlay '{}' stands already in {there}, and a host has one slice of an overlay; remove one of the two, or \
-                 switch it off",
-                two.overlay
-            ),
-        );
-    }
-    if one.overlay.overlaps(two.overlay) {
-        return fault(
-            "overlay",
-            format!(
-                "overlay '{}' overlaps '{}' in {there}; choose another overlay",
-                two.overlay, one.overlay
-            ),
-        );
-    }
-    if one.encapsulation == Encapsulation::Vxlan && two.encapsulation == Encapsulation::Vxlan {
-        let vni = two.overlay.vni();
-        if one.overlay.vni() == vni {
-            return fault(
-                "overlay",
-                format!(
-                    "overlay '{}' would share the VXLAN identifier {vni} with '{}' in {there}; choose another overlay",
-                    two.overlay, one.overlay
-                ),
-            );
-        }
-    }
-    match &two.bridge {
-        Some(bridge) if one.bridge.as_ref() == Some(bridge) => fault(
-            "bridge",
-            format!("bridge '{bridge}' is that of the fan in {there} already; choose another name"),
-        ),
-        _ => None,
-    }
+/// Counts what the time that reading takes is made of, for a test: bytes and fans that were looked at.
+#[cfg(test)]
+fn work(amount: usize) {
+    WORK.set(WORK.get() + amount);
 }
 
-/// What two fans over one overlay say differently: `underlay 'eth1/16' here and 'eth0/16' there`.
-fn differences(there: &Config, here: &Config) -> String {
-    let value = |key: &Key, config| {
-        key.get(config)
-            .map_or("the default".into(), |value| format!("'{value}'"))
-    };
-    let differing = KEYS.iter().filter(|key| key.get(there) != key.get(here));
-    let list: Vec<String> = differing
-        .map(|key| format!("{} {} here and {} there", key.name, value(key, here), value(key, there)))
-        .collect();
-    list.join(", ")
+#[cfg(test)]
+thread_local! {
+    static WORK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
+
+#[cfg(not(test))]
+fn work(_: usize) {}

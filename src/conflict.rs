@@ -1,6 +1,8 @@
 //! Why a fan cannot stand beside what the host already has. Each reason is a sentence that names the object and says
 //! what to do; all reasons are told at once, before anything is touched.
 
+mod unfit;
+
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -9,11 +11,15 @@ use crate::config::MIN_MTU;
 use crate::desire::mtu;
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
+use crate::firewall::table_name;
 use crate::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::mapping::overlap;
 use crate::name::InterfaceName;
 use crate::object::{State, fans};
 use crate::remains::remains;
+use crate::shell;
+
+pub use unfit::Unfit;
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
@@ -21,6 +27,7 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     let mut reasons = other_fans(fan, host, owned);
     let host = &without_strays(fan, host, owned);
     reasons.extend(names(fan, host, owned));
+    reasons.extend(tables(fan, host));
     reasons.extend(tunnels(fan, host));
     reasons.extend(nested(fan, host));
     reasons.extend(elsewhere(fan, host));
@@ -36,7 +43,7 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
 fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     let mut reasons = Vec::new();
     for other in fans(owned) {
-        let down = format!("fanctl down {} {}", other.overlay(), other.underlay_address());
+        let down = shell!("fanctl down {} {}", other.overlay(), other.underlay_address());
         if other.overlay() == fan.overlay() {
             let stands = host
                 .links
@@ -116,11 +123,23 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     }
     if foreign(&fan.tunnel()) {
         reasons.push(format!(
-            "tunnel name '{0}' is taken by another interface; remove it: ip link delete {0}",
-            fan.tunnel()
+            "tunnel name '{0}' is taken by another interface; see which it is ({1}), and remove it or give it another name",
+            fan.tunnel(),
+            shell!("ip -details link show dev {}", fan.tunnel())
         ));
     }
     reasons
+}
+
+/// Tables of nftables that have the name of the fan's.
+fn tables(fan: &Fan, host: &Host) -> impl Iterator<Item = String> {
+    let overlay = fan.overlay();
+    let its = host.namesakes.iter().filter(move |(_, other)| *other == overlay);
+    its.map(move |(family, _)| {
+        let name = table_name(overlay);
+        let look = shell!("nft list table {} {}", *family, name);
+        format!("table '{family} {name}' has the name of the fan's and none of its chains; see whose it is ({look}), and remove it")
+    })
 }
 
 fn tunnels(fan: &Fan, host: &Host) -> Vec<String> {
@@ -135,15 +154,17 @@ fn tunnels(fan: &Fan, host: &Host) -> Vec<String> {
 fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
     match (fan.encapsulation, &link.kind) {
         (Encapsulation::Ipip, LinkKind::IpipExternal) => Some(format!(
-            "interface '{0}' is an 'ipip external' device and the kernel allows one; remove it (ip link delete {0}), or \
+            "interface '{0}' is an 'ipip external' device and the kernel allows one; remove it ({1}), or \
              use --encap vxlan on all hosts",
-            link.name
+            link.name,
+            shell!("ip link delete dev {}", link.name)
         )),
         (Encapsulation::Ipip, LinkKind::Ipip { .. }) => takes_from(fan, link).map(|peer| {
             format!(
                 "interface '{0}' is an ipip tunnel that would take the fan's packets from {peer} in front of its \
-                 checks; remove it (ip link delete {0}), or use --encap vxlan on all hosts",
-                link.name
+                 checks; remove it ({1}), or use --encap vxlan on all hosts",
+                link.name,
+                shell!("ip link delete dev {}", link.name)
             )
         }),
         (
@@ -233,14 +254,17 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
     let (way, remove) = match (&route.device, route.gateway) {
         (Some(device), Some(gateway)) => (
             format!("by {gateway} on {device}"),
-            format!("{destination} dev {device}"),
+            shell!("ip route delete {} dev {}", destination, device),
         ),
-        (Some(device), None) => (format!("to {device}"), format!("{destination} dev {device}")),
-        (None, _) => ("nowhere".to_string(), destination.to_string()),
+        (Some(device), None) => (
+            format!("to {device}"),
+            shell!("ip route delete {} dev {}", destination, device),
+        ),
+        (None, _) => ("nowhere".to_string(), shell!("ip route delete {}", destination)),
     };
     Some(format!(
         "overlay '{overlay}' is already routed elsewhere: {destination} {way}; choose another overlay, or remove the \
-         route: ip route delete {remove}"
+         route: {remove}"
     ))
 }
 

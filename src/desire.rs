@@ -167,8 +167,10 @@ pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
     name.split_once('_')?.0.replace('-', "/").parse().ok()
 }
 
-/// dnsmasq's whole configuration. It serves DNS too, on the bridge's address.
-fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
+/// The DHCP server of a fan whose bridge has this MTU, with dnsmasq's whole configuration. It serves DNS too, on the bridge's
+/// address.
+#[must_use]
+pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
     let (slice, gateway) = (fan.slice(), fan.gateway());
     let (first, last) = fan.container_range();
     let mask = fan.on_link().mask();
@@ -193,8 +195,28 @@ fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
     Dhcp {
         overlay: fan.overlay(),
         bridge: fan.bridge.clone(),
-        arguments,
+        arguments: Some(arguments),
     }
+}
+
+/// The object that a server is which runs with these arguments: the one computed for its fan, if that has just them, so that it
+/// can be started again when a step is taken back; else one that can only be stopped.
+#[must_use]
+pub fn recognise_dhcp<'a>(
+    overlay: Overlay,
+    bridge: &InterfaceName,
+    arguments: &[String],
+    mut bridges: impl Iterator<Item = &'a Bridge>,
+) -> Dhcp {
+    let own = bridges.find(|found| found.fan.overlay() == overlay && found.fan.bridge == *bridge);
+    let computed = own.map(|found| dhcp(&found.fan, found.mtu));
+    computed
+        .filter(|dhcp| dhcp.arguments.as_deref() == Some(arguments))
+        .unwrap_or_else(|| Dhcp {
+            overlay,
+            bridge: bridge.clone(),
+            arguments: None,
+        })
 }
 
 /// The objects that all IPIP fans of the host have in common; nothing when there is no such fan.

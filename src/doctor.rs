@@ -30,6 +30,8 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::mapping::Overlay;
 use crate::object::State;
+use crate::shell;
+use crate::shell::Line;
 
 pub use routing::questions;
 
@@ -59,7 +61,7 @@ pub struct Finding {
     /// What the kernel and others said, a line each.
     pub evidence: Vec<String>,
     /// The command that mends it.
-    pub mend: Option<String>,
+    pub mend: Option<Line>,
     /// Whether `--fix` mends it.
     pub fixable: bool,
 }
@@ -94,14 +96,14 @@ impl Finding {
         self
     }
 
-    fn mended_by(mut self, command: impl Into<String>) -> Self {
-        self.mend = Some(command.into());
+    fn mended_by(mut self, command: Line) -> Self {
+        self.mend = Some(command);
         self
     }
 
     /// Mended by `fanctl` itself.
     fn fixable(mut self, fan: &Fan) -> Self {
-        self.mend = Some(format!("fanctl doctor {} --fix", fan.bridge));
+        self.mend = Some(shell!("fanctl doctor {} --fix", fan.bridge));
         self.fixable = true;
         self
     }
@@ -114,7 +116,7 @@ impl Finding {
             "the configuration cannot be followed, and so was not compared",
         )
         .because(faults)
-        .mended_by("fanctl config check")
+        .mended_by(shell!("fanctl config check"))
     }
 
     /// What `--fix` could not do.
@@ -162,7 +164,7 @@ pub struct Facts<'a> {
     /// The fans that are to be up; none where no configuration is there or it could not be read.
     pub configured: Option<&'a [Config]>,
     /// What the command line said of where they are written down: ` --config FILE`, or nothing.
-    pub config_option: &'a str,
+    pub config_option: &'a Line,
 }
 
 /// Examines the host, then each of the fans that are up and are meant, and what is left of fans.
@@ -213,14 +215,12 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
 }
 
 /// The command that brings up a fan like this one from another source of its underlay address.
-fn up(fan: &Fan, underlay: &str) -> String {
-    let options = fan.config().options().map(|(_, words)| format!(" --{words}"));
-    format!("fanctl up {} {underlay}{}", fan.overlay(), options.collect::<String>())
-}
-
-/// Several commands in one line, each if those before it succeeded.
-fn all_of(commands: impl IntoIterator<Item = String>) -> String {
-    commands.into_iter().collect::<Vec<_>>().join(" && ")
+fn up(fan: &Fan, underlay: &str) -> Line {
+    let begin = shell!("fanctl up {} {}", fan.overlay(), underlay);
+    let options = fan.config().options();
+    options.fold(begin, |line, (_, words)| {
+        line.then(&shell!(" --{}", Line::words(&words)))
+    })
 }
 
 /// `one thing`, `2 things`.

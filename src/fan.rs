@@ -245,8 +245,10 @@ impl Fan {
         config.encapsulation = encapsulation.parse().ok()?;
         config.bridge = Some(bridge.clone());
         config.apply_options(options, &["encap", "bridge", "follow"]).ok()?;
-        let fan = Self::new(&config, host, device.parse().ok()?).ok()?;
-        Some(Self { auto, ..fan })
+        let device: InterfaceName = device.parse().ok()?;
+        let are_plain = bridge.is_plain() && device.is_plain();
+        let fan = Self::new(&config, host, device).ok()?;
+        are_plain.then_some(Self { auto, ..fan })
     }
 }
 

@@ -27,10 +27,17 @@ pub fn table_name(overlay: Overlay) -> String {
     format!("fan-{overlay}")
 }
 
-/// The overlay of a table with such a name; none when the table is not one of ours.
+/// The overlay of a table with exactly such a name. The name alone makes no table ours: see [`is_chain_of_ours`].
 #[must_use]
 pub fn table_overlay(name: &str) -> Option<Overlay> {
-    name.strip_prefix("fan-")?.parse().ok()
+    let overlay = name.strip_prefix("fan-")?.parse().ok()?;
+    (table_name(overlay) == name).then_some(overlay)
+}
+
+/// Whether a table that has the name of a fan's is one, because it is of this family and has this chain: each of ours has one.
+#[must_use]
+pub fn is_chain_of_ours(family: &str, chain: &str) -> bool {
+    [("ip", "guard"), ("bridge", "ports")].contains(&(family, chain))
 }
 
 /// The name of the flowtable.
@@ -58,6 +65,7 @@ mod tests {
         let overlay = announced().overlay();
         assert_eq!(table_name(overlay), "fan-250.0.0.0/8");
         assert_eq!(table_overlay("fan-250.0.0.0/8"), Some(overlay));
+        assert_eq!(table_overlay("fan-250"), None, "nft would not find it by the full name");
         assert_eq!(table_overlay("fan-club"), None);
         assert_eq!(table_overlay("filter"), None);
     }

@@ -9,6 +9,8 @@ use crate::fan::{Fan, Mac};
 use crate::host::Host;
 use crate::name::InterfaceName;
 use crate::object::{Direction, Ipv6, Slot};
+use crate::shell;
+use crate::shell::Line;
 
 /// Something of others on a device of a fan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,14 +117,14 @@ impl Foreign {
 
     /// The command that shows it.
     #[must_use]
-    pub fn look(&self) -> String {
+    pub fn look(&self) -> Line {
         let device = self.device();
         match self {
-            Self::Filter { direction, .. } => format!("tc filter show dev {device} {}", direction.as_str()),
-            Self::Tcx { .. } | Self::Xdp { .. } => format!("bpftool net show dev {device}"),
-            Self::Entry { bridge, .. } => format!("bridge fdb show br {bridge}"),
-            Self::Ipv6Address { .. } => format!("ip -6 address show dev {device}"),
-            Self::Ipv6Settings { .. } => format!("sysctl net/ipv6/conf/{device}"),
+            Self::Filter { direction, .. } => shell!("tc filter show dev {} {}", device, direction.as_str()),
+            Self::Tcx { .. } | Self::Xdp { .. } => shell!("bpftool net show dev {}", device),
+            Self::Entry { bridge, .. } => shell!("bridge fdb show br {}", bridge),
+            Self::Ipv6Address { .. } => shell!("ip -6 address show dev {}", device),
+            Self::Ipv6Settings { .. } => shell!("sysctl {}", device.ipv6_setting("accept_ra")),
         }
     }
 }
@@ -170,20 +172,15 @@ impl fmt::Display for Foreign {
                 write!(f, "'{device}' has the IPv6 address {address}, and a fan is IPv4 only")
             }
             Self::Ipv6Settings { device, ipv6 } => {
+                let (what, setting) = if ipv6.accept_ra {
+                    ("router advertisements", "accept_ra")
+                } else {
+                    ("redirects", "accept_redirects")
+                };
+                let line = shell!("sysctl -w {}=0", device.ipv6_setting(setting));
                 write!(
                     f,
-                    "'{device}' accepts IPv6 {}, and /proc/sys cannot be written; set it from elsewhere: sysctl -w \
-                     net/ipv6/conf/{device}/{}=0",
-                    if ipv6.accept_ra {
-                        "router advertisements"
-                    } else {
-                        "redirects"
-                    },
-                    if ipv6.accept_ra {
-                        "accept_ra"
-                    } else {
-                        "accept_redirects"
-                    },
+                    "'{device}' accepts IPv6 {what}, and /proc/sys cannot be written; set it from elsewhere: {line}"
                 )
             }
         }

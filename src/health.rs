@@ -49,8 +49,6 @@ pub struct Health {
 /// The kernel, and what this process may do.
 #[derive(Clone, Debug, Default)]
 pub struct Kernel {
-    /// As `uname -r` has it.
-    pub release: String,
     /// Whether it has devices of a kind, built in, loaded or as a module; none where that cannot be told.
     pub has_ipip: Option<bool>,
     /// Likewise.
@@ -61,15 +59,6 @@ pub struct Kernel {
     pub has_nft: bool,
     /// Whether programs are compiled (`net.core.bpf_jit_enable`); none where that cannot be seen.
     pub compiles_programs: Option<bool>,
-}
-
-impl Kernel {
-    /// The first two numbers of the release.
-    #[must_use]
-    pub fn version(&self) -> Option<(u32, u32)> {
-        let mut numbers = self.release.split(['.', '-']).map(str::parse);
-        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-    }
 }
 
 /// Settings of an interface under net.ipv4.conf.

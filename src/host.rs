@@ -7,13 +7,43 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use crate::fan::{Fan, MAIN_TABLE, Mac};
 use crate::firewall::{Beside, ForwardChain};
 use crate::foreign::Foreign;
-use crate::mapping::broadcast;
+use crate::mapping::{Overlay, broadcast};
 use crate::name::InterfaceName;
 use crate::object::{Direction, Ipv6, Slot};
+
+/// The first version whose tunnels take the outer source address from a program (`local_ipv4` in `struct bpf_tunnel_key`,
+/// linux/bpf.h), and whose nftables look up the way back in forward chains (`nft_fib_validate`, net/netfilter/nft_fib.c).
+pub const SOURCE_SINCE: (u32, u32) = (5, 19);
+
+/// The kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Linux {
+    /// As `uname -r` has it; empty where it was not looked at.
+    pub release: String,
+    /// Whether tunnels take the outer source address from a program; none where that was not tried: the version leaves no
+    /// doubt, or it may not be tried.
+    pub takes_source: Option<bool>,
+    /// Whether it has nf_tables; none where that was not asked, which takes root.
+    pub has_nf_tables: Option<bool>,
+}
+
+impl Linux {
+    /// The first two numbers of the release.
+    #[must_use]
+    pub fn version(&self) -> Option<(u32, u32)> {
+        let mut numbers = self
+            .release
+            .split(|other: char| !other.is_ascii_digit())
+            .map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    }
+}
 
 /// The machine, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Host {
+    /// Its kernel.
+    pub linux: Linux,
     /// Every network interface, ours included.
     pub links: Vec<Link>,
     /// IPv4 unicast routes that are not ours, in any table but the local one.
@@ -26,6 +56,8 @@ pub struct Host {
     pub forward_chains: Vec<ForwardChain>,
     /// What there is beside our rules in the one that is Docker's.
     pub docker_user: Beside,
+    /// Tables of nftables, by family, that have the name of a fan's and none of its chains.
+    pub namesakes: Vec<(&'static str, Overlay)>,
     /// Whether a dnsmasq program was found.
     pub dnsmasq: bool,
     /// What others put on our devices, but for IPv6 addresses.

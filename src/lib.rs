@@ -9,9 +9,11 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`mapping`] | the arithmetic, both ways |
+//! | [`text`] | the one escaping of what others wrote |
 //! | [`name`], [`encap`], [`digest`] | interface names, the two encapsulations, short names for long texts |
 //! | [`bpf`], [`program`] | an assembler; the mapping as instructions |
 //! | [`config`], [`configuration`] | one fan as asked for; all that the administrator wrote down, in three grammars |
+//! | [`shell`] | lines to type, in which each word from outside is quoted |
 //! | [`fan`] | a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables tables, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
@@ -73,7 +75,9 @@ pub mod program;
 pub mod remains;
 pub mod report;
 pub mod resolve;
+pub mod shell;
 pub mod signals;
+pub mod text;
 pub mod trace;
 pub mod transcript;
 pub mod usage;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::error::Error;
 
@@ -63,10 +64,12 @@ impl Unlocked {
         Ok(Self { path, file })
     }
 
-    /// Locks it, or gives it back while another `fanctl` has it.
+    /// Locks it, or gives it back while another `fanctl` has it. The lock is on a file, and others look for it by its path: one
+    /// that was removed or replaced meanwhile keeps none of them away, so the one that is there now is tried.
     fn lock(self) -> Result<Result<Lock, Self>, Error> {
         let Self { path, file } = self;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) if !is_at(&lock, &path) => Ok(Err(Self::open()?)),
             Ok(lock) => {
                 // Inherited by what we run. A dnsmasq, which stays, closes what it did not open (main, src/dnsmasq.c).
                 fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| failed(&path, &errno.desc()))?;
@@ -91,20 +94,32 @@ pub fn held_for_long(path: &str) -> Error {
     )
 }
 
-/// Nobody but root may open the file: whoever can, can hold the lock.
+/// Nobody but root may open the file: whoever can, can hold the lock. Nobody removes it: whoever waits for it would have the
+/// lock of a file that is not there, beside another `fanctl` with that of a new one.
 fn open(path: &str) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
-    File::options()
+    let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(path)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no regular file"))
 }
 
-/// Removes the lock's file of a network namespace that is about to be deleted, if there is one.
-pub fn forget(namespace: &Path) {
-    let _ = path(namespace).and_then(fs::remove_file);
+/// Whether an open file is the one at a path.
+fn is_at(file: &File, path: &str) -> bool {
+    let identity = |data: fs::Metadata| (data.dev(), data.ino());
+    let open = file.metadata().map(identity);
+    open.is_ok_and(|open| {
+        fs::symlink_metadata(path)
+            .map(identity)
+            .is_ok_and(|found| found == open)
+    })
 }
 
 /// The lock's file of a network namespace, which is known by its inode.

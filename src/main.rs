@@ -7,6 +7,7 @@ use clap::Parser;
 use fanctl::cli::Cli;
 use fanctl::command;
 use fanctl::error::Error;
+use fanctl::text::{self, Screen};
 use fanctl::usage;
 
 fn main() -> ExitCode {
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = Screen(BufWriter::new(std::io::stdout().lock()));
     let done = command::run(&cli, &mut out).and_then(|()| Ok(out.flush()?));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,9 +39,8 @@ fn main() -> ExitCode {
 fn complain(error: &Error) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
     for line in error.lines() {
-        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         // Nobody is left to be told that nobody listens.
-        let _ = writeln!(stderr, "fanctl: {line}");
+        let _ = writeln!(stderr, "fanctl: {}", text::line(line));
     }
     ExitCode::from(error.exit_status())
 }

@@ -2,13 +2,18 @@
 //!
 //! Knows nothing of fans but the one rule of 2015: a bridge is named after its slice.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::text::{escape, unescape};
+
 /// A name the kernel accepts for a network interface: 1 to 15 bytes without `/`, `:`, `%` or white space,
-/// and neither `.` nor `..` (`dev_valid_name`, net/core/dev.c at v6.12; `%` starts a name template there).
+/// and neither `.` nor `..` (`dev_valid_name`, net/core/dev.c at v6.12; `%` starts a name template there). The bytes need
+/// not be text: the name is kept, compared and printed [escaped](crate::text::escape), which no two names are alike.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceName(String);
 
@@ -16,10 +21,48 @@ pub struct InterfaceName(String);
 pub const MAX_LEN: usize = 15;
 
 impl InterfaceName {
-    /// The name as text.
+    /// The name of an interface that is there, as the kernel has it: any bytes.
+    #[must_use]
+    pub fn from_kernel(bytes: &[u8]) -> Self {
+        Self(escape(bytes))
+    }
+
+    /// The name as escaped text; of a [plain](Self::is_plain) one, the name itself.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name as the kernel has it.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        unescape(&self.0)
+    }
+
+    /// The name as a part of a path.
+    #[must_use]
+    pub fn os(&self) -> OsString {
+        OsString::from_vec(self.bytes())
+    }
+
+    /// The name of one of its IPv4 settings, as sysctl(8) takes it. It reads a slash as the separator too, which a dot in an
+    /// interface's name needs.
+    #[must_use]
+    pub fn setting(&self, setting: &str) -> Vec<u8> {
+        [b"net/ipv4/conf/", &self.bytes()[..], b"/", setting.as_bytes()].concat()
+    }
+
+    /// The name of a setting of the interface's for IPv6, as [`setting`](Self::setting) has those for IPv4.
+    #[must_use]
+    pub fn ipv6_setting(&self, setting: &str) -> Vec<u8> {
+        [b"net/ipv6/conf/", &self.bytes()[..], b"/", setting.as_bytes()].concat()
+    }
+
+    /// Whether the name is printable text that stands for itself between the quotes of nft(8), where `*` is a wildcard and
+    /// `"` cannot be written. A fan has no devices with other names.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.0.contains(['\\', '"', '*'])
     }
 
     /// The bridge of a slice: `fan-` and the octets of its network without trailing zeros, as `fanctl` named it
@@ -66,9 +109,9 @@ impl FromStr for InterfaceName {
         } else if text.contains(|c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control()) {
             "holds a '/', ':', '%', blank or control character"
         } else {
-            return Ok(Self(text.into()));
+            return Ok(Self(escape(text.as_bytes())));
         };
-        Err(format!("interface name '{text}' {complaint}"))
+        Err(format!("interface name '{}' {complaint}", escape(text.as_bytes())))
     }
 }
 
@@ -111,6 +154,24 @@ mod tests {
     #[test]
     fn a_name_that_would_not_fit_is_hexadecimal() {
         assert_eq!(bridge("250.255.255.240/28"), "fan-fafffff0");
+    }
+
+    #[test]
+    fn a_name_of_any_bytes_is_kept_and_printed_escaped() {
+        for (bytes, text, is_plain) in [
+            (&b"eth0"[..], "eth0", true),
+            (b"caf\xe9", r"caf\xe9", false),
+            (b"a\x1b[2J", r"a\x1b[2J", false),
+            (b"a\\b", r"a\x5cb", false),
+            (b"e*", "e*", false),
+            (b"a\"b", "a\"b", false),
+            (b"x;$(y)'z", "x;$(y)'z", true),
+        ] {
+            let name = InterfaceName::from_kernel(bytes);
+            assert_eq!((name.to_string(), name.bytes()), (text.to_string(), bytes.to_vec()));
+            assert_eq!(name.is_plain(), is_plain, "{name}");
+        }
+        assert_eq!("a\\b".parse::<InterfaceName>(), Ok(InterfaceName::from_kernel(b"a\\b")));
     }
 
     #[test]

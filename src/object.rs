@@ -233,15 +233,16 @@ pub struct Route {
     pub mtu: Option<u32>,
 }
 
-/// A DHCP server: dnsmasq with these arguments, which are its whole configuration.
+/// A DHCP server: dnsmasq with arguments that are its whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dhcp {
     /// The fan.
     pub overlay: Overlay,
     /// The bridge it serves.
     pub bridge: InterfaceName,
-    /// Its arguments, the program's name not included.
-    pub arguments: Vec<String>,
+    /// Its arguments, the program's name not included, as [computed](crate::desire::dhcp) for its fan. None for a server that
+    /// runs with others, or does not serve: it is only ever stopped. What was observed never stands here.
+    pub arguments: Option<Vec<String>>,
 }
 
 impl Object {

@@ -11,12 +11,19 @@ use std::net::Ipv4Addr;
 
 use crate::fan::Fan;
 use crate::host::Host;
+use crate::name::InterfaceName;
 use crate::object::{Bridge, Identity, Key, Object, State};
+use crate::shell;
+use crate::shell::Line;
 
 #[cfg(test)]
 mod tests;
 
 /// One thing to do to the kernel.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a plan is a few dozen of them, and each is walked once"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Make an object that is not there.
@@ -221,23 +228,41 @@ fn refusal(step: &Step, host: &Host) -> Option<String> {
         _ => return None,
     };
     let name = &bridge.fan.bridge;
-    let ports: Vec<&str> = host.foreign_ports(name).map(|link| link.name.as_str()).collect();
-    let count = match ports[..] {
-        [] => return None,
-        [_] => "a container".to_string(),
-        _ => format!("{} containers", ports.len()),
+    let ports: Vec<InterfaceName> = host.foreign_ports(name).map(|link| link.name.clone()).collect();
+    let Some(addresses) = reserves else {
+        return still_has(name, &ports);
     };
-    let list = ports.join(", ");
-    let port = ports[0];
-    Some(match reserves {
-        None => format!(
-            "bridge '{name}' still has {count}: {list}; stop what is attached, or take it out: ip link set {port} nomaster"
-        ),
-        Some(addresses) => format!(
-            "host-reserve {addresses}, and which addresses are in use on bridge '{name}' is not known; it has {count}: {list}; \
-             stop what is attached, or take it out meanwhile: ip link set {port} nomaster"
-        ),
-    })
+    let (list, port) = containers(&ports)?;
+    Some(format!(
+        "host-reserve {addresses}, and which addresses are in use on bridge '{name}' is not known; it has {list}; stop what is \
+         attached, or take it out meanwhile: {}",
+        take_out(port)
+    ))
+}
+
+/// Why a bridge with these foreign ports must stay; none when it has none.
+#[must_use]
+pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<String> {
+    let (list, port) = containers(ports)?;
+    Some(format!(
+        "bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}",
+        take_out(port)
+    ))
+}
+
+fn take_out(port: &InterfaceName) -> Line {
+    shell!("ip link set dev {} nomaster", port)
+}
+
+/// The containers behind some ports in words, and the first port; none when there is none.
+fn containers(ports: &[InterfaceName]) -> Option<(String, &InterfaceName)> {
+    let first = ports.first()?;
+    let count = match ports.len() {
+        1 => "a container".to_string(),
+        count => format!("{count} containers"),
+    };
+    let names: Vec<String> = ports.iter().map(InterfaceName::to_string).collect();
+    Some((format!("{count}: {}", names.join(", ")), first))
 }
 
 /// The addresses that a fan takes from its containers, in words, as it becomes another in its place. Which of them somebody has

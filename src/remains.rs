@@ -14,10 +14,10 @@ use crate::firewall;
 use crate::host::{Host, LinkKind};
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
-use crate::object::{
-    Direction, Filter, Identity, Object, Owner, ProgramRef, Slot, State, Table, Tunnel, TunnelKind, fans,
-};
+use crate::object::{Direction, Filter, Object, Owner, ProgramRef, Slot, State, Table, Tunnel, TunnelKind, fans};
 use crate::program;
+use crate::shell;
+use crate::shell::Line;
 
 #[cfg(test)]
 mod tests;
@@ -43,36 +43,42 @@ pub struct Stray {
 impl Remains {
     /// The command that takes it away. With the bridge the underlay is forgotten, so any will do.
     #[must_use]
-    pub fn removal(&self) -> String {
-        format!("fanctl down {} default/16", self.overlay)
+    pub fn removal(&self) -> Line {
+        shell!("fanctl down {} default/16", self.overlay)
     }
 
     /// Why nothing can be done about the fan before its bridge is known again; none where there is no such bridge.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let stray = self.bridge.as_ref()?;
+        let (name, overlay) = (&stray.name, self.overlay);
+        let what = match stray.mend() {
+            Some(mend) => format!("give it back: {mend}"),
+            None => stray.advice(),
+        };
         Some(format!(
-            "bridge '{}' is that of fan {}, and somebody changed its alias, by which it was known; {}: {}",
-            stray.name,
-            self.overlay,
-            match stray.alias {
-                Some(_) => "give it back",
-                None => "what that was is not known any more, so take out what is attached, and remove it",
-            },
-            stray.mend()
+            "bridge '{name}' is that of fan {overlay}, and its alias, by which it was known, was changed; {what}"
         ))
     }
 }
 
 impl Stray {
-    /// The command that makes a fan of it again, or where nothing tells which it was, the one that removes it.
+    /// The command that makes a fan of it again. None where nothing tells which fan it was: it may be another's bridge, and no
+    /// command that changes it is told.
     #[must_use]
-    pub fn mend(&self) -> String {
-        let Self { name, alias } = self;
-        match alias {
-            Some(alias) => format!("ip link set {name} alias '{alias}'"),
-            None => format!("ip link delete {name}"),
-        }
+    pub fn mend(&self) -> Option<Line> {
+        let alias = self.alias.as_ref()?;
+        Some(shell!("ip link set {} alias {}", self.name, alias))
+    }
+
+    /// What to do where there is no such command.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        let look = shell!("ip -details link show dev {}", self.name);
+        format!(
+            "what that was is not known any more: see whose bridge it is ({look}); if it is the fan's, take out what is attached \
+             and remove it"
+        )
     }
 }
 
@@ -108,26 +114,16 @@ pub fn loose_remains(state: &State, host: &Host) -> impl Iterator<Item = Overlay
     loose.map(|left| left.overlay)
 }
 
-/// The bridge of a fan without one: it has the Ethernet address that was made from the slice, or carries a route of ours. The
-/// kernel takes a route away with its bridge.
+/// The bridge of a fan without one: it has the Ethernet address that was made from the slice.
 fn stray(overlay: Overlay, state: &State, host: &Host) -> Option<Stray> {
-    let of_a_slice = host.links.iter().find(|link| {
+    let bridge = host.links.iter().find(|link| {
         let slice = match link.kind {
             LinkKind::Bridge { mac } => mac.slice_of_bridge(),
             _ => None,
         };
         !link.ours && slice.is_some_and(|slice| overlay.contains(slice))
-    });
-    let is_tunnel = |device: &InterfaceName| state.keys().any(|key| key.identity == Identity::Tunnel(device.clone()));
-    let routed = || {
-        state.values().find_map(|object| match object {
-            Object::Route(route) if overlay.contains(route.destination.network()) && !is_tunnel(&route.device) => {
-                Some(&route.device)
-            }
-            _ => None,
-        })
-    };
-    let name = of_a_slice.map(|link| &link.name).or_else(routed)?.clone();
+    })?;
+    let name = bridge.name.clone();
     let alias = fan(overlay, &name, state, host).map(|fan| fan.label());
     Some(Stray { name, alias })
 }

@@ -45,8 +45,7 @@ pub fn remains(left: &Remains) -> String {
     let overlay = left.overlay;
     if let Some(stray) = &left.bridge {
         format!(
-            "fan {overlay} has a bridge whose alias somebody changed, by which it was known: '{}'; what to do about it: \
-             fanctl doctor",
+            "fan {overlay} has a bridge whose alias, by which it was known, was changed: '{}'; what to do about it: fanctl doctor",
             stray.name
         )
     } else {

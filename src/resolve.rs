@@ -8,6 +8,7 @@ use crate::host::{Host, HostAddress, Link, LinkKind};
 use crate::mapping::{Underlay, broadcast};
 use crate::name::InterfaceName;
 use crate::object::{State, fans};
+use crate::shell;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -212,7 +213,8 @@ fn leads_to_others(link: &Link, host: &Host) -> Result<(), String> {
     }
     if !link.up {
         return Err(format!(
-            "interface '{name}' is down; bring it up first: ip link set {name} up"
+            "interface '{name}' is down; bring it up first: {}",
+            shell!("ip link set dev {} up", name)
         ));
     }
     let master = link.master.as_ref().and_then(|master| host.link(master));
@@ -221,6 +223,11 @@ fn leads_to_others(link: &Link, host: &Host) -> Result<(), String> {
             "interface '{name}' is in VRF '{}', and the fan's packets are routed by the main table; name an interface \
              outside of it",
             vrf.name
+        )),
+        _ if !name.is_plain() => Err(format!(
+            "interface '{name}' cannot be the underlay of a fan, whose firewall has to name it: {name} holds a '*', '\"', '\\' \
+             or what is not printable; give it another name: {}",
+            shell!("ip link set dev {} name NAME", name)
         )),
         _ => Ok(()),
     }

@@ -16,6 +16,7 @@ use crate::name::InterfaceName;
 use crate::object::{Owner, State};
 use crate::plan::Step;
 use crate::report::verdict;
+use crate::shell;
 
 #[cfg(test)]
 mod tests;
@@ -198,11 +199,10 @@ pub fn by_hand<'a>(fan: &'a Fan, host: &Host) -> Wanted<'a> {
     if addresses.any(|a| a.address.ip() == fan.host) {
         return Ok((fan, &[]));
     }
+    let down = shell!("fanctl down {} {}", fan.overlay(), fan.underlay_address());
     Err(format!(
-        "no interface has its address {}; take it down and bring it up from another: fanctl down {} {}",
-        fan.host,
-        fan.overlay(),
-        fan.underlay_address()
+        "no interface has its address {}; take it down and bring it up from another: {down}",
+        fan.host
     ))
 }
 
@@ -294,11 +294,12 @@ pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<String
 #[must_use]
 pub fn left_off(ports: &[InterfaceName], bridge: &InterfaceName, host: &Host) -> Option<String> {
     let is_off = |port: &&InterfaceName| host.link(port).is_some_and(|link| link.master.is_none());
+    let first = ports.iter().find(is_off)?;
     let off: Vec<&str> = ports.iter().filter(is_off).map(InterfaceName::as_str).collect();
-    let first = off.first()?;
     Some(format!(
-        "; off it since its bridge went, and to be put back: {}, like: ip link set {first} master {bridge}",
-        off.join(", ")
+        "; off it since its bridge went, and to be put back: {}, like: {}",
+        off.join(", "),
+        shell!("ip link set dev {} master {}", first, bridge)
     ))
 }
 

@@ -120,7 +120,6 @@ fn bench(plan: Plan, directory: Option<&Path>) -> Result<()> {
     }
     fanctl("down -e")?;
     rows.push(map(plan, &addresses(scratch, plan.addresses)?)?);
-    fanctl::lock::forget(Path::new("/proc/self/ns/net"));
 
     let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout;
     let commands = Commands {

@@ -17,7 +17,8 @@ pub use namespace::Namespace;
 pub use output::Output;
 pub use waiting::eventually;
 
-/// How long to wait for something that must happen.
+/// How often to look for something that must happen, and how long a program may take.
+const ATTEMPTS: u32 = 180_000;
 const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// The two encapsulations, which `Host::up` takes.

@@ -15,11 +15,10 @@ use fanctl::fan::Fan;
 use fanctl::firewall::{Accept, ForwardChain, Ruleset};
 use fanctl::machine::netlink::Raw;
 use fanctl::machine::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
-use fanctl::mapping::Overlay;
 use fanctl::name::InterfaceName;
 use fanctl::object::{Bridge, Direction, Ipv6, Object, Owner, Tunnel, TunnelKind};
 use fanctl::usage;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{Emitable, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
@@ -162,10 +161,28 @@ fn names() -> BTreeMap<u32, InterfaceName> {
     (1..).zip(names.map(|name| name.parse().expect("a name"))).collect()
 }
 
-fn bridges() -> BTreeMap<InterfaceName, Overlay> {
-    [("fan-250-0-28", "250"), ("fan-251-0-28", "251")]
-        .map(|(name, overlay)| (name.parse().expect("a name"), overlay.parse().expect("an overlay")))
-        .into()
+/// The devices that routes of ours lead to.
+fn devices() -> route::Devices {
+    let fan = |bridge: &str, label: &str| {
+        let bridge: InterfaceName = bridge.parse().expect("a name");
+        (bridge.clone(), Fan::from_label(&bridge, label).expect("a fan"))
+    };
+    let stray: InterfaceName = "eth0".parse().expect("a name");
+    route::Devices {
+        fans: [
+            fan(
+                "fan-250-0-28",
+                "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
+            ),
+            fan(
+                "fan-251-0-28",
+                "fan 251.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1",
+            ),
+        ]
+        .into(),
+        tunnels: [InterfaceName::shared_tunnel()].into(),
+        strays: [(stray, [252, 0, 28, 0].into())].into(),
+    }
 }
 
 /// A message of this type, as the kernel would send it.
@@ -190,11 +207,9 @@ fn sent_back(message: Message) -> Message {
 /// The payload of an `RTM_NEWLINK`.
 pub fn links(data: &[u8]) {
     let Ok(message) = netlink::read_link(data) else { return };
-    let (names, vni) = (names(), BTreeMap::from([(message.header.index, 16_449_536)]));
+    let (names, vni) = (names(), BTreeMap::from([(message.message.header.index, 16_449_536)]));
     let _ = link::names(std::slice::from_ref(&message));
-    let Some((found, objects)) = link::decode(&message, &names, &vni) else {
-        return;
-    };
+    let (found, objects) = link::decode(&message, &names, &vni);
     assert_eq!(found.ours, !objects.is_empty());
     for object in objects {
         let (requests, expected) = match object {
@@ -231,14 +246,17 @@ pub fn links(data: &[u8]) {
         };
         // What was asked for in two requests comes back in one message.
         let mut whole = LinkMessage::default();
-        whole.header.index = message.header.index;
+        whole.header.index = message.message.header.index;
         for (request, _) in requests {
             let (Message::NewLink(part) | Message::SetLink(part)) = sent_back(request) else {
                 panic!("no link")
             };
             whole.attributes.extend(part.attributes);
         }
-        let (_, again) = link::decode(&whole, &names, &vni).expect("a link");
+        let mut bytes = vec![0; whole.buffer_len()];
+        whole.emit(&mut bytes);
+        let whole = netlink::read_link(&bytes).expect("a link");
+        let (_, again) = link::decode(&whole, &names, &vni);
         assert_eq!(again, [expected]);
     }
 }
@@ -250,7 +268,7 @@ fn at_birth(ipv6: Option<Ipv6>) -> Option<Ipv6> {
 
 /// The payload of an `RTM_NEWADDR`.
 pub fn addresses(data: &[u8]) {
-    let Some(Message::NewAddress(message)) = received(20, data) else {
+    let Some(message) = netlink::read_address(data) else {
         return;
     };
     let Some((index, address)) = route::decode_address(&message) else {
@@ -274,8 +292,8 @@ pub fn routes(data: &[u8]) {
     let Some(Message::NewRoute(message)) = received(24, data) else {
         return;
     };
-    let (names, bridges) = (names(), bridges());
-    let Some(route::Decoded::Own(object)) = route::decode_route(&message, &names, &bridges) else {
+    let (names, devices) = (names(), devices());
+    let Some(route::Decoded::Own(object)) = route::decode_route(&message, &names, &devices) else {
         return;
     };
     let request = match &object {
@@ -292,7 +310,7 @@ pub fn routes(data: &[u8]) {
     let Message::NewRoute(again) = sent_back(Message::NewRoute(request)) else {
         panic!("no route")
     };
-    let Some(route::Decoded::Own(again)) = route::decode_route(&again, &names, &bridges) else {
+    let Some(route::Decoded::Own(again)) = route::decode_route(&again, &names, &devices) else {
         panic!("not ours: {again:?}")
     };
     assert_eq!(again, object);
@@ -300,7 +318,7 @@ pub fn routes(data: &[u8]) {
 
 /// The payload of an `RTM_NEWRULE`.
 pub fn rules(data: &[u8]) {
-    let Some(Message::NewRule(message)) = received(32, data) else {
+    let Some(message) = netlink::read_rule(data) else {
         return;
     };
     let Some(Object::Rule(overlay, table)) = route::decode_rule(&message) else {
@@ -389,7 +407,7 @@ pub fn firewall(data: &[u8]) {
 /// The command line of a dnsmasq.
 pub fn servers(data: &[u8]) {
     if let Some(server) = dnsmasq::decode(data) {
-        let line = format!("dnsmasq\0{}", server.arguments.join("\0"));
+        let line = format!("dnsmasq\0{}", server.2.join("\0"));
         assert_eq!(dnsmasq::decode(line.as_bytes()), Some(server));
     }
 }

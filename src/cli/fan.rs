@@ -8,6 +8,7 @@ use crate::encap::Encapsulation;
 use crate::error::Error;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
+use crate::shell;
 
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]
@@ -46,8 +47,9 @@ impl PairArgs {
                 .is_ok_and(|source| source.underlay().is_none())
         };
         if is_interface(&overlay) && underlay.parse::<Overlay>().is_ok() {
+            let turned = shell!("fanctl {} {} {}", verb, underlay, overlay);
             return Err(Error::Usage(format!(
-                "overlay '{overlay}' is no network; the overlay comes first: fanctl {verb} {underlay} {overlay}"
+                "overlay '{overlay}' is no network; the overlay comes first: {turned}"
             )));
         }
         let overlay = overlay.parse().map_err(Error::Usage)?;

@@ -9,7 +9,7 @@ use std::slice::from_ref;
 use crate::apply::{Failed, apply, take_back};
 use crate::cli::OutputArgs;
 use crate::config::{Config, Follow};
-use crate::conflict;
+use crate::conflict::{self, Unfit};
 use crate::desire;
 use crate::error::Error;
 use crate::fan::Fan;
@@ -91,8 +91,7 @@ impl Done {
     }
 }
 
-/// Waits for the turn of a command that changes something; with `--dry-run` it is always. Files are read when it has come,
-/// so that of two commands the later one has the later file.
+/// Waits for the turn of a command that changes something; with `--dry-run` it is always.
 pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
     if output.dry_run {
         return Ok(None);
@@ -125,11 +124,20 @@ impl Change {
         })
     }
 
+    /// Whether the kernel can carry a fan.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn is_fit(&self) -> Result<(), Error> {
+        Unfit::of(&self.host.linux).map_or(Ok(()), |unfit| Err(Error::Refused(vec![unfit.to_string()])))
+    }
+
     /// Looks for the way to a fan as asked for.
     ///
     /// # Errors
     /// That the host has no place for it.
     pub fn plan(&self, config: &Config, by: By) -> Result<Plan, Error> {
+        self.is_fit()?;
         let resolved = resolve(config, &self.host, &self.owned).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
         let (mut fan, by_file) = (resolved.fan, by != By::Person);

@@ -1,18 +1,23 @@
 //! The files that the administrator wrote: finding and reading them for every verb that follows them, and the verb
 //! `config`, which looks at them and at nothing else.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{getegid, geteuid};
 
+use super::change::turn;
 use super::json;
-use crate::cli::{ConfigAction, ConfigArgs};
+use crate::cli::{ConfigAction, ConfigArgs, OutputArgs};
 use crate::configuration::{Configuration, Fault, Source, convert};
 use crate::error::Error;
+use crate::lock::Lock;
+use crate::machine::file::{self, FILE_LIMIT, Found};
 use crate::name::InterfaceName;
 use crate::report;
 
@@ -65,10 +70,7 @@ impl ConfigArgs {
     /// Reads the file that was named, which must be there, or those of the two that are. What cannot be read is a fault.
     #[must_use]
     pub fn read(&self) -> (Configuration, Files) {
-        let files = match &self.file {
-            Some(file) => vec![file.clone()],
-            None => vec![FAN_TOML.into(), NETWORK_FAN.into()],
-        };
+        let files = self.files();
         let (mut sources, mut faults) = (Vec::new(), Vec::new());
         for file in &files {
             match source(file) {
@@ -80,6 +82,41 @@ impl ConfigArgs {
         let mut configuration = Configuration::read(&sources);
         configuration.faults.splice(0..0, faults);
         (configuration, Files(files))
+    }
+
+    /// Reads the files, and waits for the turn of a command that changes something. Nothing is read while others wait for it;
+    /// but of two commands the later one has the later file: when that changed meanwhile, it is read again.
+    pub fn read_in_turn(&self, verb: &str, output: OutputArgs) -> (Result<Option<Lock>, Error>, Configuration, Files) {
+        /// How often, at most: somebody may write without an end.
+        const READINGS: usize = 10;
+        let mut readings = 0;
+        loop {
+            readings += 1;
+            let before = self.stamps();
+            let (configuration, files) = self.read();
+            let turn = turn(verb, output);
+            let has_waited = matches!(turn, Ok(Some(_)));
+            if !has_waited || readings == READINGS || self.stamps() == before {
+                return (turn, configuration, files);
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        match &self.file {
+            Some(file) => vec![file.clone()],
+            None => vec![FAN_TOML.into(), NETWORK_FAN.into()],
+        }
+    }
+
+    /// What tells whether the files are still those that were read: device, inode, size, and when they were changed.
+    fn stamps(&self) -> Vec<Option<[i64; 5]>> {
+        let stamp = |file: &PathBuf| {
+            let data = fs::metadata(file).ok()?;
+            let numbers = [data.dev(), data.ino(), data.size()].map(u64::cast_signed);
+            Some([numbers[0], numbers[1], numbers[2], data.ctime(), data.ctime_nsec()])
+        };
+        self.files().iter().map(stamp).collect()
     }
 }
 
@@ -101,32 +138,39 @@ fn unreadable(file: &Path, error: &io::Error) -> Fault {
 
 /// A file's text. What others than root may change is no configuration: they would have root's network.
 fn source(file: &Path) -> io::Result<Source> {
-    let mut opened = File::open(file)?;
-    trust(file, &opened.metadata()?).map_err(io::Error::other)?;
-    let mut bytes = Vec::new();
-    opened.read_to_end(&mut bytes)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| io::Error::other(format!("byte {} is no UTF-8 text", error.utf8_error().valid_up_to())))?;
+    let found = Found::new(file)?;
+    trust(file, &found.metadata).map_err(io::Error::other)?;
+    let text = file::text(found.read(FILE_LIMIT)?)?;
     Ok(Source::new(&file.display().to_string(), &text))
 }
 
-/// Whether nobody can change a file but root and who runs this, with their groups, as ssh has it; the same goes for its
-/// directory and for that of a link to it, in which files can be exchanged. It does not go for a device such as /dev/null,
-/// nor for the owner of a pipe.
+/// Whether nobody can change a file but root and who runs this, with their groups, as ssh has it. The same goes for its
+/// directory, for each link on the way to it, and for the directory of each, in which files can be exchanged. It does not go
+/// for /dev/null.
 fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
-    if metadata.file_type().is_char_device() {
+    if !metadata.is_file() {
         return Ok(());
     }
     let links_to = fs::canonicalize(file).unwrap_or_default();
-    if let Some((who, first)) = stranger(metadata).filter(|_| metadata.is_file() || metadata.mode() & OTHERS_WRITE != 0)
-    {
+    if let Some((who, first)) = stranger(metadata) {
         // Of /dev/stdin it is the file behind it.
         let file = if links_to.is_file() { &links_to } else { file }.display();
         return Err(format!(
             "{who} may write to it, and so to this host's network; first: {first} {file}"
         ));
     }
-    for directory in [file, &links_to].into_iter().filter_map(Path::parent) {
+    let links = links(file);
+    for link in &links {
+        let owner = fs::symlink_metadata(link).map_or(0, |data| data.uid());
+        if is_strange(owner) {
+            let link = link.display();
+            return Err(format!(
+                "user {owner} may exchange it, and so this host's network, by the link '{link}'; first: chown -h root {link}"
+            ));
+        }
+    }
+    let places = [file].into_iter().chain(links.iter().map(PathBuf::as_path));
+    for directory in places.chain([links_to.as_path()]).filter_map(Path::parent) {
         let directory = if directory == Path::new("") {
             Path::new(".")
         } else {
@@ -143,10 +187,45 @@ fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
     Ok(())
 }
 
+/// The symbolic links that the kernel follows on the way to a file, directories among them. What it finds by other means than
+/// names, as in /proc/self/fd, ends the way.
+fn links(file: &Path) -> Vec<PathBuf> {
+    /// As many as the kernel follows (`MAXSYMLINKS`, linux/namei.h).
+    const MOST: usize = 40;
+    let words = |path: &Path| -> VecDeque<OsString> { path.components().map(|c| c.as_os_str().to_owned()).collect() };
+    let mut at = std::env::current_dir().unwrap_or_default();
+    let (mut rest, mut links) = (words(file), Vec::new());
+    while let Some(word) = rest.pop_front() {
+        match Path::new(&word).components().next() {
+            Some(Component::RootDir) => at = PathBuf::from("/"),
+            Some(Component::ParentDir) => drop(at.pop()),
+            Some(Component::Normal(name)) => {
+                let next = at.join(name);
+                match fs::read_link(&next) {
+                    Ok(target) if links.len() < MOST => {
+                        for word in words(&target).into_iter().rev() {
+                            rest.push_front(word);
+                        }
+                        links.push(next);
+                    }
+                    _ => at = next,
+                }
+            }
+            _ => {}
+        }
+    }
+    links
+}
+
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 /// In such a directory, like /tmp, only its owner can exchange a file.
 const STICKY: u32 = 0o1000;
+
+/// Whether a user is neither root nor who runs this.
+fn is_strange(user: u32) -> bool {
+    ![0, geteuid().as_raw()].contains(&user)
+}
 
 /// Who else may write, and what to do about it.
 fn stranger(metadata: &Metadata) -> Option<(String, &'static str)> {
@@ -154,7 +233,7 @@ fn stranger(metadata: &Metadata) -> Option<(String, &'static str)> {
     let (owner, group) = (metadata.uid(), metadata.gid());
     if writes(OTHERS_WRITE) {
         Some(("everybody".into(), "chmod o-w"))
-    } else if ![0, geteuid().as_raw()].contains(&owner) {
+    } else if is_strange(owner) {
         Some((format!("user {owner}"), "chown root"))
     } else if writes(GROUP_WRITES) && ![0, getegid().as_raw()].contains(&group) {
         Some((format!("group {group}"), "chmod g-w"))

@@ -18,6 +18,8 @@ use crate::host::Host;
 use crate::machine::{Machine, Scope, privilege};
 use crate::mapping::Overlay;
 use crate::object::{Owner, State, fans};
+use crate::shell;
+use crate::shell::Line;
 
 /// Examines the fans that are up, or one.
 pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -71,7 +73,7 @@ struct Patient<'a> {
     configuration: Configuration,
     configs: Vec<Config>,
     /// ` --config FILE`, or nothing.
-    option: String,
+    option: Line,
 }
 
 impl<'a> Patient<'a> {
@@ -82,7 +84,7 @@ impl<'a> Patient<'a> {
             args,
             configs: configuration.enabled().cloned().collect(),
             configuration,
-            option: option.map_or(String::new(), |file| format!(" --config '{}'", file.display())),
+            option: option.map_or_else(Line::default, |file| shell!(" --config {}", file.as_path())),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::fans;
 use crate::remains::loose_remains;
+use crate::shell;
 
 /// Takes one fan down.
 pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -65,9 +66,10 @@ fn is_meant(fan: &Fan, underlay: &UnderlaySource) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "fan {0} is over {1} on {2}, not over '{underlay}'; if it is meant: fanctl down {0} {1}",
+        "fan {0} is over {1} on {2}, not over '{underlay}'; if it is meant: {3}",
         fan.overlay(),
         fan.underlay_address(),
-        fan.device
+        fan.device,
+        shell!("fanctl down {} {}", fan.overlay(), fan.underlay_address())
     ))
 }

@@ -1,6 +1,5 @@
 //! `export`: a fan in the language of a container runtime, as the kernel has it; where it is not up, as it is configured.
 
-use std::fs;
 use std::io::{self, Write};
 
 use super::config::faultless;
@@ -10,9 +9,13 @@ use crate::desire;
 use crate::error::Error;
 use crate::export::{self, Given, Network};
 use crate::host::Host;
+use crate::machine::file::{self, FILE_LIMIT};
 use crate::machine::{Machine, Scope};
 use crate::object::{State, bridges};
 use crate::resolve::resolve;
+use crate::shell;
+use crate::shell::Line;
+use crate::text::escape;
 
 /// Prints what a runtime has to be told.
 pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
@@ -37,23 +40,27 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 /// Compares what a runtime has with what it should have.
-fn check(network: &Network, file: &str, args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let read = match file {
-        "-" => io::read_to_string(io::stdin()),
-        _ => fs::read_to_string(file),
+fn check(network: &Network, name: &str, args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let read = match name {
+        "-" => file::bounded(io::stdin(), FILE_LIMIT).and_then(file::text),
+        _ => file::read_text(name, FILE_LIMIT),
     };
-    let text = read.map_err(|error| Error::Failed(format!("file '{file}': {error}")))?;
+    let text = read.map_err(|error| Error::Failed(format!("file '{name}': {error}")))?;
     let (runtime, overlay, bridge) = (args.runtime, network.fan.overlay(), &network.fan.bridge);
     let given = export::networks(runtime, &text, args.default_bridge)
-        .map_err(|reason| Error::Failed(format!("file '{file}' {reason}")))?;
+        .map_err(|reason| Error::Failed(format!("file '{name}' {reason}")))?;
     let refusal = |given: &Given| {
         let wrong = network.disagreements(given).join("; ");
-        let again = if args.default_bridge { " --default-bridge" } else { "" };
+        let again = if args.default_bridge {
+            shell!(" --default-bridge")
+        } else {
+            Line::default()
+        };
         (!wrong.is_empty()).then(|| {
             format!(
-                "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: \
-                 fanctl export {runtime}{again} {bridge}",
-                given.name
+                "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: {}",
+                escape(given.name.as_bytes()),
+                shell!("fanctl export {}{} {}", runtime.to_string(), again, bridge)
             )
         })
     };
@@ -114,10 +121,9 @@ fn choose(mut networks: Vec<Network>, args: &ExportArgs) -> Result<Option<Networ
         return Ok(networks.pop());
     }
     let names: Vec<_> = networks.iter().map(|network| network.fan.bridge.as_str()).collect();
+    let one = shell!("fanctl export {} {}", args.runtime.to_string(), networks[0].fan.bridge);
     Err(Error::Usage(format!(
-        "several fans could be meant: {}; name one: fanctl export {} {}",
-        names.join(", "),
-        args.runtime,
-        names[0]
+        "several fans could be meant: {}; name one: {one}",
+        names.join(", ")
     )))
 }

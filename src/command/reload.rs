@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::change::{Change, End, turn};
+use super::change::{Change, End};
 use super::config::faultless;
 use super::json;
 use crate::cli::{OutputArgs, ReloadArgs, StatusArgs};
@@ -21,10 +21,12 @@ use crate::report;
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
 /// about would seem to be wanted no more.
 pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let turn = turn("reload", args.output);
-    let (configuration, files) = args.config.read();
+    let (turn, configuration, files) = args.config.read_in_turn("reload", args.output);
     faultless(&configuration)?;
     let mut change = Change::begin(turn?, args.output)?;
+    if configuration.enabled().next().is_some() {
+        change.is_fit()?;
+    }
     let ends = follow(&mut change, &configuration);
     change.tell_all(ends, &files.no_fan(), out)
 }

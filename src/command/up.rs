@@ -28,12 +28,12 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
 pub fn all(args: &UpAllArgs, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let turn = turn("up", output);
-    let (configuration, files) = args.config.read();
+    let (turn, configuration, files) = args.config.read_in_turn("up", output);
     let faults = faultless(&configuration).err();
     let told = if configuration.enabled().next().is_some() {
         turn.and_then(|turn| {
             let mut change = Change::begin(turn, output)?;
+            change.is_fit()?;
             let dev = args.dev.as_ref();
             let on = |config: &&Config| dev.is_none_or(|dev| is_on(config, dev, &change.host));
             let wanted: Vec<&Config> = configuration.enabled().filter(on).collect();

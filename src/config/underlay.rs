@@ -110,7 +110,8 @@ impl FromStr for UnderlaySource {
 impl fmt::Display for UnderlaySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Interface(name) => write!(f, "{name}/{}", self.len),
+            // As it was written, for a file is written of it too.
+            Place::Interface(name) => write!(f, "{}/{}", String::from_utf8_lossy(&name.bytes()), self.len),
             Place::Address(address) => write!(f, "{address}/{}", self.len),
             Place::Network(underlay) => write!(f, "{underlay}"),
             Place::Default => write!(f, "default/{}", self.len),

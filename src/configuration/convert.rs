@@ -34,7 +34,7 @@ pub fn legacy_file(source: &Source) -> Result<String, Vec<Fault>> {
         read.entries.into_iter()
     };
     let mut text = String::new();
-    for line in legacy::lines(&source.text) {
+    for line in legacy::lines(source.text()) {
         if let Some(comment) = line.comment {
             // TOML has no other control character than the tabulator, not even in a comment.
             let is_allowed = |c: char| c == '\t' || !c.is_control();

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
 use crate::config::{Config, UnderlaySource};
 use crate::mapping::{Mapping, Overlay};
@@ -17,7 +18,7 @@ const TOML: &str = "this looks like TOML, where a line like 250.0.0.0/8 eth0/16 
 pub fn read(source: &Source) -> Configuration {
     let mut configuration = Configuration::default();
     let mut seems_toml = false;
-    for line in lines(&source.text) {
+    for line in lines(source.text()) {
         match fan(&line.words) {
             None => {}
             Some(Ok(config)) => configuration.entries.push(Entry {
@@ -88,6 +89,10 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
 /// The fan of a line, if there is one, or the index of the word that is wrong, and why.
 fn fan(words: &[Word]) -> Option<Result<Config, (usize, String)>> {
     let (first, rest) = words.split_first()?;
+    let too_long = |(index, word): (usize, &Word)| Some((index, too_long(word.text)?));
+    if let Some(fault) = words.iter().enumerate().find_map(too_long) {
+        return Some(Err(fault));
+    }
     Some(match rest.split_first() {
         None if first.text.starts_with('[') || first.text.contains('=') => Err((0, TOML.to_string())),
         Some((equals, _)) if equals.text.starts_with('=') => Err((0, TOML.to_string())),

@@ -288,3 +288,81 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
         }
     }
 }
+
+/// Files of many fans, of many faults, and of one long line.
+#[test]
+fn reading_takes_time_that_grows_as_the_file_does() {
+    let fan = |n: usize| {
+        format!(
+            "overlay = \"{}.{}.{}.0/24\"\nunderlay = \"eth0/26\"\n",
+            11 + n / 65536,
+            n / 256 % 256,
+            n % 256
+        )
+    };
+    let files: [(&str, &dyn Fn(usize) -> String); 7] = [
+        ("fans.toml", &|count| {
+            let fans = (0..count).map(|n| format!("[[fan]]\n{}", fan(n)));
+            fans.collect::<Vec<_>>().concat()
+        }),
+        ("off.toml", &|count| {
+            format!("[[fan]]\n{}enabled = false\n", fan(7)).repeat(count)
+        }),
+        ("twice.toml", &|count| format!("[[fan]]\n{}", fan(7)).repeat(count)),
+        ("keys.toml", &|count| {
+            let keys = (0..count).map(|n| format!("key{n} = 1\n")).collect::<Vec<_>>().concat();
+            format!("[[fan]]\n{}{keys}", fan(7))
+        }),
+        ("line.toml", &|count| {
+            let fans: Vec<String> = (0..count)
+                .map(|n| format!("{{ {} }}", fan(n).trim().replace('\n', ", ")))
+                .collect();
+            format!("fan = [{}]\n", fans.join(", "))
+        }),
+        ("fans", &|count| {
+            let lines = (0..count).map(|n| format!("11.{}.{}.0/24 eth0/26\n", n / 256, n % 256));
+            lines.collect()
+        }),
+        ("words", &|count| "250.0.0.0/8 eth0/16 dchp # no\n".repeat(count)),
+    ];
+    for (name, text) in files {
+        let cost = |count: usize| {
+            let text = text(count);
+            super::WORK.set(0);
+            let read = of(&[(name, &text)]);
+            (super::WORK.get(), text.len(), read.entries.len() + read.faults.len())
+        };
+        let ((few, _, _), (many, len, found)) = (cost(500), cost(4000));
+        assert!(found > 0, "{name}");
+        assert!(few > 0 && many <= few * 9, "{name}: {few} for 500, {many} for 4000");
+        assert!(many <= len * 20, "{name}: {many} for {len} bytes");
+    }
+}
+
+/// What stands before a fan that clashes does not decide which of several is named: it is the first.
+#[test]
+fn the_first_fan_in_the_way_is_named() {
+    let line = |overlay: &str, rest: &str| format!("{overlay} eth0/26 {rest}\n");
+    let first = |text: String, file: &str| {
+        faults(&of(&[
+            ("a", &text),
+            (file, "11.0.0.0/8 eth0/16 --encap vxlan bridge b\n"),
+        ]))
+    };
+    let text = line("11.7.0.0/24", "") + &line("11.3.0.0/24", "") + &line("12.0.0.0/24", "bridge b");
+    assert!(
+        first(text, "b")[0].contains("overlaps '11.7.0.0/24' in a:1:1"),
+        "a wider one over two"
+    );
+    let text = line("12.0.0.0/24", "bridge b") + &line("11.7.0.0/24", "");
+    assert!(
+        first(text, "b")[0].contains("bridge 'b' is that of the fan in a:1:1"),
+        "the bridge comes first"
+    );
+    let text = line("12.0.0.0/24", "bridge b off") + &line("11.7.0.0/24", "off") + &line("11.0.0.0/8", "off");
+    let told = first(text, "b");
+    assert!(
+        told.len() == 1 && told[0].contains("fan 11.0.0.0/8 is not as in a:3:1"),
+        "{told:?}"
+    );
+}

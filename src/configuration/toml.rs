@@ -1,13 +1,15 @@
 //! /etc/fan.toml: an array of `[[fan]]` tables with the keys of [`KEYS`]. Everything wrong with it is found in one reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
 use crate::config::{Config, KEYS, Key, Kind};
+use crate::text::excerpt;
 
 /// Said once of a file, at its first such line.
 const LEGACY: &str = "this is a line of /etc/network/fan; to have such a file as TOML: fanctl config convert FILE";
@@ -15,11 +17,13 @@ const LEGACY: &str = "this is a line of /etc/network/fan; to have such a file as
 /// Reads the file. One that is no TOML has no fans.
 #[must_use]
 pub fn read(source: &Source) -> Configuration {
-    let (document, errors) = DeTable::parse_recoverable(&source.text);
+    let (document, errors) = DeTable::parse_recoverable(source.text());
     let mut reader = Reader {
         source,
         entries: Vec::new(),
         faults: Vec::new(),
+        broken_lines: BTreeSet::new(),
+        is_legacy: false,
     };
     for error in &errors {
         reader.slip(error.span().unwrap_or_default().start, error.message());
@@ -43,6 +47,10 @@ struct Reader<'a> {
     entries: Vec<Entry>,
     /// With their offset.
     faults: Vec<(usize, String)>,
+    /// Where the lines begin whose syntax has a slip.
+    broken_lines: BTreeSet<usize>,
+    /// Whether one of them is a line of the other file.
+    is_legacy: bool,
 }
 
 impl Reader<'_> {
@@ -52,20 +60,21 @@ impl Reader<'_> {
 
     /// A slip in the syntax; the first of its line, for the others follow from it.
     fn slip(&mut self, offset: usize, message: &str) {
-        let text = &self.source.text;
-        let start = self.source.before(offset).rfind('\n').map_or(0, |newline| newline + 1);
-        let line = text[start..].lines().next().unwrap_or_default();
+        let (start, line) = self.source.line(offset);
+        if !self.broken_lines.insert(start) {
+            return;
+        }
         let told = if super::legacy::is_fan(line) {
             LEGACY.to_string()
         } else {
             slip_of_value(line, offset.saturating_sub(start))
-                .unwrap_or_else(|| format!("this is no TOML: '{}': {message}", line.trim()))
+                .unwrap_or_else(|| format!("this is no TOML: '{}': {message}", excerpt(line.trim())))
         };
-        let is_in_line = |at: usize| (start..=start + line.len()).contains(&at);
-        let follows = |(at, before): &(usize, String)| is_in_line(*at) || (*before == LEGACY && told == LEGACY);
-        if !self.faults.iter().any(follows) {
+        let is_legacy = told == LEGACY;
+        if !is_legacy || !self.is_legacy {
             self.faults.push((offset, told));
         }
+        self.is_legacy |= is_legacy;
     }
 
     fn document(&mut self, document: &DeTable) {
@@ -73,7 +82,10 @@ impl Reader<'_> {
             if name.get_ref() == "fan" {
                 self.fans(value);
             } else {
-                let message = format!("'{}' is unknown; the file consists of [[fan]] tables", name.get_ref());
+                let message = format!(
+                    "'{}' is unknown; the file consists of [[fan]] tables",
+                    excerpt(name.get_ref())
+                );
                 self.fault(&name.span(), message);
             }
         }
@@ -108,7 +120,11 @@ impl Reader<'_> {
             };
             spans.insert(key.name, value.span());
             if let Some(text) = text(key, value.get_ref()) {
-                values.insert(key.name, text);
+                if let Some(message) = too_long(&text) {
+                    self.fault(&value.span(), message);
+                } else {
+                    values.insert(key.name, text);
+                }
             } else {
                 let message = format!("{} is {}, not {}", key.name, key.values, kind(value.get_ref()));
                 self.fault(&value.span(), message);
@@ -159,7 +175,7 @@ fn slip_of_value(line: &str, at: usize) -> Option<String> {
 
 fn unknown(key: &str) -> String {
     let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-    format!("key '{key}' is unknown; a fan has {}", names.join(", "))
+    format!("key '{}' is unknown; a fan has {}", excerpt(key), names.join(", "))
 }
 
 /// The value as text, if it is of the key's kind.
@@ -188,9 +204,9 @@ fn text(key: &Key, value: &DeValue) -> Option<String> {
 /// What a value is instead.
 fn kind(value: &DeValue) -> String {
     match value {
-        DeValue::String(text) => format!("the string '{text}'"),
-        DeValue::Integer(number) => format!("the number {}", number.as_str()),
-        DeValue::Float(number) => format!("the number {}", number.as_str()),
+        DeValue::String(text) => format!("the string '{}'", excerpt(text)),
+        DeValue::Integer(number) => format!("the number {}", excerpt(number.as_str())),
+        DeValue::Float(number) => format!("the number {}", excerpt(number.as_str())),
         DeValue::Boolean(flag) => flag.to_string(),
         DeValue::Datetime(time) => format!("the time {time}"),
         DeValue::Array(_) => "an array".into(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fan::tests::announced;
-use crate::object::Identity;
+use crate::object::{Identity, bridges};
 use crate::resolve::tests::{host, link};
 
 #[test]
@@ -64,7 +64,7 @@ fn dhcp_gives_out_what_the_host_does_not_keep() {
         (Identity::Dhcp(_), Object::Dhcp(dhcp)) => Some(dhcp),
         _ => None,
     });
-    let arguments = &server.unwrap().arguments;
+    let arguments = server.unwrap().arguments.as_ref().expect("computed");
     for wanted in [
         "--dhcp-range=250.0.28.5,250.0.28.254,255.255.255.0,12h",
         "--dhcp-option=option:mtu,1480",
@@ -81,6 +81,41 @@ fn dhcp_gives_out_what_the_host_does_not_keep() {
         .find_map(|argument| argument.strip_prefix("--dhcp-leasefile="));
     assert_eq!(lease_file_overlay(file.unwrap()), Some(fan.overlay()));
     assert_eq!(lease_file_overlay("/var/lib/misc/dnsmasq.leases"), None);
+}
+
+/// What was observed is compared, and what is started is computed.
+#[test]
+fn only_a_server_with_the_computed_arguments_can_be_started_again() {
+    let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
+    let fan = Fan {
+        dhcp: true,
+        ..announced()
+    };
+    let state = objects(&fan, &host);
+    let bridge = bridges(&state).next().expect("a bridge");
+    let (overlay, name) = (fan.overlay(), &fan.bridge);
+    let computed = dhcp(&fan, bridge.mtu);
+    let arguments = computed.arguments.clone().expect("computed");
+    assert_eq!(
+        recognise_dhcp(overlay, name, &arguments, bridges(&state)),
+        computed,
+        "the fan's own"
+    );
+    let mut others = vec![vec![], arguments[1..].to_vec()];
+    for index in 0..arguments.len() {
+        let mut other = arguments.clone();
+        other[index] = "--conf-script=/tmp/script".into();
+        others.push(other);
+        let mut longer = arguments.clone();
+        longer.insert(index, "--conf-script=/tmp/script".into());
+        others.push(longer);
+    }
+    for other in others {
+        let found = recognise_dhcp(overlay, name, &other, bridges(&state));
+        assert_eq!((found.arguments, &found.bridge), (None, name), "{other:?}");
+    }
+    let of_no_fan = recognise_dhcp(overlay, name, &arguments, std::iter::empty());
+    assert_eq!(of_no_fan.arguments, None, "its bridge is gone");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::mapping::Overlay;
 use crate::object::{Owner, fans};
 use crate::plan::diff;
 use crate::resolve::resolve;
+use crate::shell;
 use crate::transcript;
 
 pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding> {
@@ -29,7 +30,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
             }
             (None, Ok(_)) => {
                 let mut finding = Finding::failed("configuration", "the fan is configured and not up")
-                    .mended_by(format!("fanctl reload{}", facts.config_option));
+                    .mended_by(shell!("fanctl reload{}", facts.config_option));
                 finding.fixable = true;
                 finding
             }
@@ -48,7 +49,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
                 let steps = diff(&is, &desire::with(&is, &wanted, facts.host));
                 Finding::warned("configuration", "the fan is not as it is configured")
                     .because(steps.iter().flat_map(transcript::lines).take(8))
-                    .mended_by(format!("fanctl reload{}", facts.config_option))
+                    .mended_by(shell!("fanctl reload{}", facts.config_option))
             }
         };
         findings.push(Finding {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Finding, Verdict, all_of, count};
+use super::{Facts, Finding, Verdict, count};
 use crate::desire;
 use crate::encap::Encapsulation;
 use crate::fan::{Fan, Mac};
 use crate::health::Peer;
 use crate::host::Link;
+use crate::shell;
+use crate::shell::Line;
 
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let ports: Vec<Port> = facts
@@ -48,12 +50,13 @@ struct Port<'a> {
 
 impl Port<'_> {
     /// The command that sets something on the other end; none where nobody was found there.
-    fn in_container(&self, setting: &str) -> Option<String> {
+    fn in_container(&self, setting: &Line) -> Option<Line> {
         let peer = self.peer?;
-        let process = peer.process?;
-        Some(format!(
-            "nsenter --net=/proc/{process}/ns/net ip link set {} {setting}",
-            peer.name
+        Some(shell!(
+            "nsenter --net=/proc/{}/ns/net ip link set dev {} {}",
+            peer.process?,
+            peer.name,
+            setting
         ))
     }
 
@@ -103,7 +106,7 @@ fn mtu(fan: &Fan, facts: Facts) -> Option<u32> {
 /// Sizes that are wrong, and what would put them right.
 struct Sizes {
     evidence: Vec<String>,
-    commands: Vec<String>,
+    commands: Vec<Line>,
     is_complete: bool,
 }
 
@@ -114,13 +117,13 @@ impl Sizes {
         for port in ports {
             if let Some(peer) = port.peer.filter(|peer| is_wrong(peer.mtu)) {
                 evidence.push(format!("{} has mtu {}", port.describe_peer(), peer.mtu));
-                let command = port.in_container(&format!("mtu {mtu}"));
+                let command = port.in_container(&shell!("mtu {}", mtu));
                 is_complete &= command.is_some();
                 commands.extend(command);
             }
             if is_wrong(port.link.mtu) {
                 evidence.push(format!("port '{}' has mtu {}", port.link.name, port.link.mtu));
-                commands.push(format!("ip link set {} mtu {mtu}", port.link.name));
+                commands.push(shell!("ip link set dev {} mtu {}", port.link.name, mtu));
             }
         }
         (!evidence.is_empty()).then_some(Self {
@@ -140,7 +143,7 @@ impl Sizes {
         if self.commands.is_empty() {
             finding
         } else {
-            finding.mended_by(all_of(self.commands))
+            finding.mended_by(Line::all_of(self.commands))
         }
     }
 }
@@ -168,7 +171,7 @@ fn twice(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
         names.join(" and ")
     );
     let finding = Finding::failed("macs", reason);
-    Some(match last.in_container(&format!("address {other}")) {
+    Some(match last.in_container(&shell!("address {}", other)) {
         Some(command) => finding.mended_by(command),
         None => finding,
     })

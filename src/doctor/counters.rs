@@ -6,6 +6,7 @@ use crate::fan::Fan;
 use crate::firewall::table_name;
 use crate::host::LinkKind;
 use crate::netfilter::{Rule, Table};
+use crate::shell;
 
 /// The fan's rules that refuse something, by their names in [`firewall`](crate::firewall), and whose packets they meet.
 const MEANINGS: [(&str, &str); 9] = [
@@ -126,7 +127,7 @@ fn rule_name(text: &str) -> Option<&str> {
 /// VXLAN's packets with checksums that hardware got wrong, on the way out or in.
 fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
     let tunnel = fan.tunnel();
-    let off = format!("ethtool -K {tunnel} tx-checksum-ip-generic off");
+    let off = shell!("ethtool -K {} tx-checksum-ip-generic off", tunnel);
     if let Some(offload) = facts.health.offloads.get(&tunnel) {
         let reason = format!(
             "'{}' has the driver {}, which may spoil checksums of VXLAN",
@@ -163,7 +164,8 @@ fn spoilt(fan: &Fan, facts: Facts) -> Option<Finding> {
     let evidence = format!("Udp: InCsumErrors in /proc/net/snmp is {number}, for all UDP of this host since it began");
     Some(if is_like_others || has_no_answer {
         let reason = "UDP packets came with a wrong checksum: the hardware of another host may spoil those of VXLAN";
-        let elsewhere = format!("on that host: ethtool -K {tunnel} tx-checksum-ip-generic off");
+        let off = shell!("ethtool -K {} tx-checksum-ip-generic off", tunnel);
+        let elsewhere = format!("on that host: {off}");
         Finding::warned("checksums", reason).because([evidence, elsewhere])
     } else {
         Finding::passed("checksums", "nothing tells that hardware spoils those of VXLAN").because([evidence])

@@ -4,11 +4,13 @@ mod packets;
 
 use std::net::Ipv4Addr;
 
-use super::{Facts, Finding, all_of};
+use super::{Facts, Finding};
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
-use crate::firewall::table_overlay;
+use crate::firewall::{is_chain_of_ours, table_overlay};
 use crate::netfilter::{Backend, Blame, Fate, Packet, State, Table, fate, fates};
+use crate::shell;
+use crate::shell::Line;
 use packets::{BOOTPS, packets};
 
 /// A kind of packet that must pass.
@@ -45,7 +47,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         .health
         .tables
         .iter()
-        .filter(|table| table_overlay(&table.name).is_none())
+        .filter(|table| !is_of_a_fan(table))
         .cloned()
         .collect();
     let mut culprits: Vec<Culprit> = Vec::new();
@@ -161,7 +163,10 @@ impl Culprit {
         } else {
             Finding::warned("firewall", reason)
         };
-        finding.because(evidence).mended_by(all_of(mend))
+        Finding {
+            mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of),
+            ..finding.because(evidence)
+        }
     }
 }
 
@@ -192,8 +197,8 @@ impl Kind {
         }
     }
 
-    /// The command that accepts such packets at the head of a base chain.
-    fn acceptance(self, fan: &Fan, blame: &Blame) -> String {
+    /// The command that accepts such packets at the head of a base chain; none where the chain's name cannot be written in nft(8).
+    fn acceptance(self, fan: &Fan, blame: &Blame) -> Option<Line> {
         let bridge = &fan.bridge;
         let hosts = match self {
             Self::FromHost(host) | Self::ToHost(host) => host.to_string(),
@@ -210,7 +215,13 @@ impl Kind {
                 let Blame {
                     family, table, base, ..
                 } = blame;
-                let insert = |rule: String| format!("nft 'insert rule {family} {table} {base} {rule} counter accept'");
+                if [family, table, base].into_iter().any(|name| !is_identifier(name)) {
+                    return None;
+                }
+                let insert = |rule: String| {
+                    let text = format!("insert rule {family} {table} {base} {rule} counter accept");
+                    shell!("nft {}", text)
+                };
                 let rule = match (self, fan.encapsulation) {
                     (Self::FromContainers, _) => from,
                     (Self::ToContainers, _) => to,
@@ -224,31 +235,55 @@ impl Kind {
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
                         format!("ip daddr {hosts} udp dport {}", fan.port)
                     }
-                    (Self::Arp, _) => return all_of([from, to].map(|way| insert(format!("ether type arp {way}")))),
+                    (Self::Arp, _) => {
+                        let rules = [from, to].map(|way| insert(format!("ether type arp {way}")));
+                        return Some(Line::all_of(rules));
+                    }
                     (Self::Dhcp, _) => format!("{from} udp dport {BOOTPS}"),
                 };
-                insert(rule)
+                Some(insert(rule))
             }
             Backend::Legacy => {
                 let rule = match (self, fan.encapsulation) {
-                    (Self::FromContainers, _) => format!("-i {bridge}"),
-                    (Self::ToContainers, _) => format!("-o {bridge}"),
-                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => format!("-p 4 -s {hosts}"),
-                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => format!("-p 4 -d {hosts}"),
+                    (Self::FromContainers, _) => shell!("-i {}", bridge),
+                    (Self::ToContainers, _) => shell!("-o {}", bridge),
+                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => shell!("-p 4 -s {}", hosts),
+                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => shell!("-p 4 -d {}", hosts),
                     (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
-                        format!("-s {hosts} -p udp --dport {}", fan.port)
+                        shell!("-s {} -p udp --dport {}", hosts, fan.port)
                     }
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
-                        format!("-d {hosts} -p udp --dport {}", fan.port)
+                        shell!("-d {} -p udp --dport {}", hosts, fan.port)
                     }
                     // The older tables see nothing of ARP.
-                    (Self::Arp, _) => String::new(),
-                    (Self::Dhcp, _) => format!("-i {bridge} -p udp --dport {BOOTPS}"),
+                    (Self::Arp, _) => Line::default(),
+                    (Self::Dhcp, _) => shell!("-i {} -p udp --dport {}", bridge, BOOTPS),
                 };
-                format!("iptables-legacy -t {} -I {} {rule} -j ACCEPT", blame.table, blame.base)
+                if blame.base.starts_with('-') {
+                    return None;
+                }
+                Some(shell!(
+                    "iptables-legacy -t {} -I {} {} -j ACCEPT",
+                    blame.table,
+                    blame.base,
+                    rule
+                ))
             }
         }
     }
+}
+
+/// Whether a table is one of a fan's.
+fn is_of_a_fan(table: &Table) -> bool {
+    let mut chains = table.chains.keys();
+    table_overlay(&table.name).is_some() && chains.any(|chain| is_chain_of_ours(&table.family, chain))
+}
+
+/// Whether a name can be written in a rule of nft(8) as it is (`string`, src/scanner.l of nftables 1.0): others, which only its
+/// messages to the kernel can make, may be anything.
+fn is_identifier(name: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_inner)
 }
 
 /// Software that writes a firewall anew, and so forgets what it was not told.
@@ -281,11 +316,14 @@ impl Keeper {
         let (name, how) = match self {
             Self::Firewalld => (
                 "firewalld",
-                format!("firewall-cmd --permanent --zone=trusted --add-interface={bridge}"),
+                shell!("firewall-cmd --permanent --zone=trusted --add-interface={}", bridge).to_string(),
             ),
             Self::Ufw => (
                 "ufw",
-                format!("ufw route allow in on {bridge}; ufw route allow out on {bridge}; or /etc/ufw/before.rules"),
+                format!(
+                    "{}; or /etc/ufw/before.rules",
+                    shell!("ufw route allow in on {}; ufw route allow out on {}", bridge, bridge)
+                ),
             ),
             Self::Docker => ("Docker", format!("a rule for {bridge} in chain DOCKER-USER")),
             Self::Kubernetes => ("Kubernetes", format!("a rule for {bridge} in front of its chains")),
@@ -329,9 +367,9 @@ fn invalid(fan: &Fan, facts: Facts, others: &[Table]) -> Option<Finding> {
     let mend = [Kind::FromContainers, Kind::ToContainers]
         .into_iter()
         .map(|kind| kind.acceptance(fan, &blame));
-    Some(
-        Finding::warned("firewall", reason)
-            .because([format!("{}: {}", blame.chain, rule.text)])
-            .mended_by(all_of(mend)),
-    )
+    let finding = Finding::warned("firewall", reason).because([format!("{}: {}", blame.chain, rule.text)]);
+    Some(Finding {
+        mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of),
+        ..finding
+    })
 }

@@ -1,24 +1,26 @@
 //! What a fan needs of the kernel, and this diagnosis of its user.
 
 use super::{Facts, Finding};
+use crate::conflict::Unfit;
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
 use crate::firewall::{ESTABLISHED, OFFLOAD, table_name};
-use crate::host::LinkKind;
+use crate::host::{LinkKind, SOURCE_SINCE};
 use crate::netfilter::Table;
 use crate::object::fans;
-
-/// The first version with VXLAN devices that filter network identifiers.
-const VNIFILTER: (u32, u32) = (5, 18);
+use crate::shell;
 
 pub(super) fn check(facts: Facts) -> Vec<Finding> {
     let kernel = &facts.health.kernel;
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = fitness(facts).into_iter().collect();
     let mut unknown = Vec::new();
-    for encapsulation in wanted(facts) {
-        findings.extend(lacks(encapsulation, facts));
-        if is_unknown(encapsulation, facts) {
-            unknown.push(encapsulation);
+    // Of a kernel that carries no fan, what one encapsulation lacks is no matter: the other is no way out.
+    if findings.is_empty() {
+        for encapsulation in wanted(facts) {
+            findings.extend(lacks(encapsulation, facts));
+            if is_unknown(encapsulation, facts) {
+                unknown.push(encapsulation);
+            }
         }
     }
     if let Some(Err(words)) = &kernel.loads_programs {
@@ -32,7 +34,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
                 "kernel",
                 "the program 'nft' is not installed, and nothing guards the overlay without it",
             )
-            .mended_by("apt-get install nftables"),
+            .mended_by(shell!("apt-get install nftables")),
         );
     }
     if kernel.compiles_programs == Some(false) {
@@ -42,12 +44,15 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
                 "programs are interpreted, not compiled, which costs every packet time",
             )
             .because(["net.core.bpf_jit_enable is 0".into()])
-            .mended_by("sysctl -w net.core.bpf_jit_enable=1"),
+            .mended_by(shell!("sysctl -w net.core.bpf_jit_enable=1")),
         );
     }
     if findings.is_empty() {
         let finding = match &unknown[..] {
-            [] => Finding::passed("kernel", format!("Linux {} has all that a fan needs", kernel.release)),
+            [] => {
+                let release = &facts.host.linux.release;
+                Finding::passed("kernel", format!("Linux {release} has all that a fan needs"))
+            }
             unknown => untold(unknown, facts),
         };
         findings.push(finding.because(lacks_flowtables(facts)));
@@ -56,7 +61,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
         findings.push(
             Finding::warned("privileges", "not root, so that much could not be looked at")
                 .because(facts.health.unseen.iter().cloned())
-                .mended_by("sudo fanctl doctor"),
+                .mended_by(shell!("sudo fanctl doctor")),
         );
     } else if !facts.health.unseen.is_empty() {
         findings.push(
@@ -65,6 +70,23 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// That the kernel can carry no fan, or that its version leaves a doubt that only root can settle.
+fn fitness(facts: Facts) -> Option<Finding> {
+    let linux = &facts.host.linux;
+    if let Some(unfit) = Unfit::of(linux) {
+        return Some(Finding::failed("kernel", unfit.to_string()));
+    }
+    let is_old = linux.version().is_some_and(|version| version < SOURCE_SINCE);
+    (is_old && linux.takes_source.is_none()).then(|| {
+        let (major, minor) = SOURCE_SINCE;
+        let release = &linux.release;
+        Finding::warned(
+            "kernel",
+            format!("kernel {release} is older than Linux {major}.{minor}, which a fan needs; whether it can do the same was not tried"),
+        )
+    })
 }
 
 /// That a fan's tables were made without the flowtable that is asked for: nothing is lost by it but time.
@@ -108,7 +130,7 @@ fn is_unknown(encapsulation: Encapsulation, facts: Facts) -> bool {
 
 /// That something is not known, and how to find out. It is a warning where a fan is configured that would need it.
 fn untold(unknown: &[Encapsulation], facts: Facts) -> Finding {
-    let release = &facts.health.kernel.release;
+    let release = &facts.host.linux.release;
     let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
     let names = names.join(" and ");
     let configured = facts.configured.unwrap_or_default();
@@ -145,14 +167,11 @@ fn lacks(encapsulation: Encapsulation, facts: Facts) -> Option<Finding> {
         _ if has_device(encapsulation, facts) => return None,
         Encapsulation::Ipip if kernel.has_ipip == Some(false) => "the kernel has no ipip".to_string(),
         Encapsulation::Vxlan if kernel.has_vxlan == Some(false) => "the kernel has no vxlan".to_string(),
-        Encapsulation::Vxlan if kernel.version().is_some_and(|version| version < VNIFILTER) => {
-            "the kernel is older than 5.18, which brought vxlan with vnifilter".to_string()
-        }
         _ => return None,
     };
     let evidence = format!(
         "{} is neither loaded nor known to Linux {}",
-        encapsulation, kernel.release
+        encapsulation, facts.host.linux.release
     );
     let finding = if is_in_use {
         Finding::failed("kernel", reason)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Facts, Finding, count};
 use crate::fan::{Fan, Mac};
 use crate::health::Neighbour;
+use crate::shell;
 
 pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding> {
     let underlay = fan.mapping.underlay();
@@ -29,8 +30,10 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
                     "neighbour {} lladdr {} dev {}",
                     other.address, other.mac, fan.device
                 )])
-                .mended_by(format!(
-                    "ip link set {0} address {mac} && ip neighbour flush dev {0}",
+                .mended_by(shell!(
+                    "ip link set dev {} address {} && ip neighbour flush dev {}",
+                    fan.device,
+                    mac,
                     fan.device
                 )),
         ];

@@ -10,6 +10,7 @@ use crate::firewall::ForwardChain;
 use crate::object::{Object, Owner, Route};
 use crate::plan::{Step, diff};
 use crate::report::{self, is_hidden};
+use crate::shell;
 use crate::transcript::describe;
 
 /// Areas that the others rest upon, in this order.
@@ -97,7 +98,7 @@ fn way_out(fan: &Fan, facts: Facts) -> Option<Finding> {
         let reason = format!("'{device}', which leads to everybody else, forwards no packets, and NAT needs it");
         Finding::failed("forwarding", reason)
             .because([format!("{setting} is 0")])
-            .mended_by(format!("sysctl -w {setting}=1"))
+            .mended_by(shell!("sysctl -w {}=1", device.setting("forwarding")))
     })
 }
 

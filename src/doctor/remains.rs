@@ -9,6 +9,8 @@ use crate::firewall::table_name;
 use crate::mapping::Overlay;
 use crate::object::{Owner, fans};
 use crate::remains::{Stray, remains};
+use crate::shell;
+use crate::shell::Line;
 use crate::transcript::describe;
 
 pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding> {
@@ -25,23 +27,22 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
 
 /// A bridge that stands, and is nobody's to us.
 fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
-    let then = match stray.alias {
-        Some(_) => "nothing looks after the fan until it has it back",
-        None => {
-            "what that was is not known any more: take out what is attached, remove the bridge, and bring the fan up again"
-        }
+    let mend = stray.mend();
+    let then = match mend {
+        Some(_) => "nothing looks after the fan until it has it back".to_string(),
+        None => stray.advice(),
     };
     let reason = format!(
-        "somebody changed the alias of bridge '{}', by which it was known; {then}",
+        "the alias of bridge '{}', by which it was known, was changed; {then}",
         stray.name
     );
     let attached = facts.host.foreign_ports(&stray.name);
     let attached = attached.map(|port| format!("attached to it: {}", port.name));
-    let mut finding = Finding::failed("bridge", reason)
-        .because(attached)
-        .mended_by(stray.mend());
-    finding.fan = Some(overlay);
-    finding
+    Finding {
+        fan: Some(overlay),
+        mend,
+        ..Finding::failed("bridge", reason).because(attached)
+    }
 }
 
 fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
@@ -56,7 +57,7 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
     let what = format!("fan {overlay} has lost its bridge, and is down");
     let mut finding = if is_configured {
         let mut finding = Finding::failed("bridge", format!("{what}; its containers have to be attached anew"))
-            .mended_by(format!("fanctl reload{}", facts.config_option));
+            .mended_by(shell!("fanctl reload{}", facts.config_option));
         finding.fixable = true;
         finding
     } else {
@@ -64,7 +65,7 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
         let finding = Finding::failed("bridge", reason);
         match (guess(overlay, facts), up.is_empty()) {
             (Some(command), _) => finding.mended_by(command),
-            (None, true) => finding.mended_by("fanctl down -e"),
+            (None, true) => finding.mended_by(shell!("fanctl down -e")),
             (None, false) => finding,
         }
     };
@@ -73,7 +74,7 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
 }
 
 /// The command that brings it up again, as far as its table tells: the underlay, and for VXLAN the port.
-fn guess(overlay: Overlay, facts: Facts) -> Option<String> {
+fn guess(overlay: Overlay, facts: Facts) -> Option<Line> {
     let name = table_name(overlay);
     let tables = facts.health.tables.iter().filter(|table| table.name == name);
     let mut rules = tables
@@ -84,9 +85,9 @@ fn guess(overlay: Overlay, facts: Facts) -> Option<String> {
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
     let underlay = after("daddr")?;
     let options = match after("dport") {
-        Some("8472") => " --encap vxlan".to_string(),
-        Some(port) => format!(" --encap vxlan --port {port}"),
-        None => String::new(),
+        Some("8472") => shell!(" --encap vxlan"),
+        Some(port) => shell!(" --encap vxlan --port {}", port),
+        None => Line::default(),
     };
-    Some(format!("fanctl up {overlay} {underlay}{options}"))
+    Some(shell!("fanctl up {} {}{}", overlay, underlay, options))
 }

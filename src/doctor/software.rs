@@ -1,19 +1,28 @@
 //! Other software that manages interfaces, and what it has done to ours.
 
-use super::{Facts, Finding, all_of};
+use ipnetwork::Ipv4Network;
+
+use super::{Facts, Finding};
 use crate::fan::Fan;
 use crate::health::Manager;
+use crate::name::InterfaceName;
+use crate::shell;
+use crate::shell::Line;
 
 /// Programs that were not told to leave fans alone.
 pub(super) fn managers(facts: Facts) -> Vec<Finding> {
     let findings = facts.health.managers.iter().filter_map(|Manager { name, lacks }| {
         let file = (*lacks)?;
         let command = match *name {
-            "NetworkManager" => format!(
-                "printf '[device-fan]\\nmatch-device=interface-name:fan-*\\nmanaged=0\\n' > {file} && nmcli general reload"
+            "NetworkManager" => shell!(
+                "printf '[device-fan]\\nmatch-device=interface-name:fan-*\\nmanaged=0\\n' > {} && nmcli general reload",
+                file
             ),
-            "dhcpcd" => format!("echo 'denyinterfaces fan-*' >> {file}"),
-            _ => format!("printf '[Match]\\nName=fan-*\\n[Link]\\nUnmanaged=yes\\n' > {file} && networkctl reload"),
+            "dhcpcd" => shell!("echo 'denyinterfaces fan-*' >> {}", file),
+            _ => shell!(
+                "printf '[Match]\\nName=fan-*\\n[Link]\\nUnmanaged=yes\\n' > {} && networkctl reload",
+                file
+            ),
         };
         let reason = format!("{name} runs here, and was not told to leave the interfaces of fans alone");
         Some(
@@ -28,12 +37,11 @@ pub(super) fn managers(facts: Facts) -> Vec<Finding> {
 /// Addresses on a fan's devices that are not the fan's. One that lies in the overlay is an object of the fan too many.
 pub(super) fn addresses(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let devices = [fan.bridge.clone(), fan.tunnel()];
-    let foreign: Vec<(String, String)> = devices
+    let foreign: Vec<(Ipv4Network, &InterfaceName)> = devices
         .iter()
         .filter_map(|name| facts.host.link(name))
         .flat_map(|link| link.addresses.iter().map(move |a| (a.address, &link.name)))
         .filter(|(address, _)| !fan.overlay().contains(address.ip()))
-        .map(|(address, name)| (address.to_string(), name.to_string()))
         .collect();
     let Some((address, name)) = foreign.first() else {
         return Vec::new();
@@ -45,12 +53,12 @@ pub(super) fn addresses(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> 
     };
     let delete = foreign
         .iter()
-        .map(|(address, name)| format!("ip address delete {address} dev {name}"));
+        .map(|(address, name)| shell!("ip address delete {} dev {}", address, name));
     vec![
         Finding::warned(
             "software",
             format!("{who} has given '{name}' the address {address}, which is not the fan's"),
         )
-        .mended_by(all_of(delete)),
+        .mended_by(Line::all_of(delete)),
     ]
 }

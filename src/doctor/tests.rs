@@ -63,7 +63,7 @@ impl Patient {
             host,
             health: Health::default(),
         };
-        patient.health.kernel.release = "6.12.43".into();
+        patient.host.linux.release = "6.12.43".into();
         patient.health.kernel.has_nft = true;
         patient.answer(|_| None);
         patient
@@ -109,7 +109,7 @@ impl Patient {
             host: &self.host,
             health: &self.health,
             configured: None,
-            config_option: "",
+            config_option: &Line::default(),
         };
         let all = examine(facts, |_| true);
         all.into_iter().filter(|finding| finding.verdict == verdict).collect()
@@ -171,13 +171,28 @@ fn a_kernel_that_lacks_something_is_named() {
         host: &bare.host,
         health: &bare.health,
         configured: Some(&[config]),
-        config_option: "",
+        config_option: &Line::default(),
     };
     let untold = examine(facts, |_| false).remove(0);
     assert_eq!((untold.check, untold.verdict), ("kernel", Verdict::Warned), "{untold}");
     assert!(untold.evidence[1].ends_with("fanctl lab --encap ipip"), "{untold}");
-    bare.health.kernel.release = "5.15.0-91".into();
-    assert!(bare.only(Verdict::Warned).reason.contains("5.18"));
+    bare.host.linux.release = "5.15.0-91".into();
+    assert!(bare.only(Verdict::Warned).reason.contains("older than Linux 5.19"));
+}
+
+#[test]
+fn of_a_kernel_that_carries_no_fan_no_other_encapsulation_is_advised() {
+    let mut bare = Patient::new("ipip");
+    (bare.owned, bare.health.kernel.has_vxlan) = (State::new(), Some(false));
+    bare.host.linux.release = "5.10.0-32-cloud-amd64".into();
+    bare.host.linux.takes_source = Some(false);
+    let finding = bare.only(Verdict::Failed);
+    assert!(
+        finding.reason.contains("5.19") && !finding.to_string().contains("--encap"),
+        "{finding}"
+    );
+    (bare.host.linux.takes_source, bare.host.linux.has_nf_tables) = (Some(true), Some(false));
+    assert!(bare.only(Verdict::Failed).reason.contains("nf_tables"));
 }
 
 /// A table whose chain at a hook drops everything.
@@ -213,11 +228,11 @@ fn each_firewall_is_mended_in_its_own_words() {
     let (command, reason) = mend(closed(Backend::Legacy, "filter", "FORWARD", "forward"));
     let [from, to] =
         ["-i", "-o"].map(|way| format!("iptables-legacy -t filter -I FORWARD {way} fan-250-0-28 -j ACCEPT"));
-    assert_eq!(command, format!("{from} && {to}"));
+    assert_eq!(*command, format!("{from} && {to}"));
     assert!(!reason.contains("to last"), "{reason}");
     let (command, reason) = mend(closed(Backend::Nftables, "firewalld", "filter_INPUT", "input"));
     assert_eq!(
-        command,
+        &*command,
         "nft 'insert rule ip firewalld filter_INPUT ip protocol 4 ip saddr 172.30.0.0/16 counter accept'"
     );
     assert!(reason.contains("firewall-cmd --permanent"), "{reason}");

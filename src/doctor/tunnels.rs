@@ -5,13 +5,14 @@ use crate::conflict;
 use crate::encap::Encapsulation;
 use crate::fan::Fan;
 use crate::host::LinkKind;
+use crate::shell;
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     let others = facts.host.links.iter().filter(|link| !link.ours && link.up);
     let is_up = facts.host.link(&fan.tunnel()).is_some_and(|link| link.up);
     others
         .filter_map(|link| {
-            let delete = format!("ip link delete {}", link.name);
+            let delete = shell!("ip link delete dev {}", link.name);
             if let Some(peer) = conflict::takes_from(fan, link) {
                 let reason = format!(
                     "interface '{}' is an ipip tunnel that takes the fan's packets from {peer} in front of its checks",
@@ -28,7 +29,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
                     fan.port,
                     fan.tunnel()
                 );
-                let mend = format!("{delete} && fanctl doctor {} --fix", fan.bridge);
+                let mend = shell!("{} && fanctl doctor {} --fix", delete, fan.bridge);
                 Finding::failed("tunnels", reason).mended_by(mend)
             })
         })

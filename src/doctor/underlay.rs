@@ -5,6 +5,7 @@ use crate::config::MIN_MTU;
 use crate::desire;
 use crate::fan::Fan;
 use crate::host::Link;
+use crate::shell;
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
     let host = facts.host;
@@ -23,7 +24,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
         )
         .mended_by(up(fan, &fan.underlay_address())),
         Some(link) if !link.up => Finding::failed("underlay", format!("interface '{}' is down", link.name))
-            .mended_by(format!("ip link set {} up", link.name)),
+            .mended_by(shell!("ip link set dev {} up", link.name)),
         Some(link) if !link.carrier => Finding::failed(
             "underlay",
             format!(
@@ -62,7 +63,7 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
         let address = fan.underlay_address();
         return Finding::failed("underlay", format!("{gone} from '{}'", link.name))
             .because(evidence)
-            .mended_by(format!("ip address add {address} dev {}", link.name));
+            .mended_by(shell!("ip address add {} dev {}", address, link.name));
     };
     let ports = facts.host.foreign_ports(&fan.bridge).count();
     let first = match ports {
@@ -104,8 +105,8 @@ fn size(fan: &Fan, link: &Link, facts: Facts) -> Option<Finding> {
         link.name, link.mtu, fan.encapsulation
     );
     let mend = if room < MIN_MTU {
-        format!(
-            "ip link set {} mtu {}",
+        shell!(
+            "ip link set dev {} mtu {}",
             link.name,
             wanted + fan.encapsulation.overhead()
         )

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::Network;
-use super::text::{command, shell};
+use super::text::command;
 use crate::encap::Encapsulation;
+use crate::shell::quote;
 
 /// `docker network create`.
 pub fn network(network: &Network, name: &str) -> String {
@@ -25,7 +26,8 @@ pub fn network(network: &Network, name: &str) -> String {
     for (index, address) in network.reserved().enumerate() {
         options.push(format!("--aux-address reserved{}={address}", index + 1));
     }
-    let mut option = |key: &str, value: &str| options.push(format!("-o com.docker.network.{key}={}", shell(value)));
+    let mut option =
+        |key: &str, value: &str| options.push(format!("-o com.docker.network.{key}={}", quote(value.as_bytes())));
     option("bridge.name", network.bridge().as_str());
     option("bridge.enable_ip_masquerade", "false");
     if network.fan.encapsulation == Encapsulation::Ipip {

@@ -4,12 +4,13 @@
 //! managing the bridge (containers/common issue 2322).
 
 use super::Network;
-use super::text::{command, shell};
+use super::text::command;
+use crate::shell::quote;
 
 /// `podman network create`.
 pub fn network(network: &Network, name: &str) -> String {
     let mut options = vec![
-        format!("--interface-name {}", shell(network.bridge().as_str())),
+        format!("--interface-name {}", quote(&network.bridge().bytes())),
         format!("--subnet {}", network.subnet()),
         format!("--ip-range {}-{}", network.first(), network.last()),
         format!("--gateway {}", network.gateway()),

@@ -1,4 +1,4 @@
-//! Words in other languages: a shell's and XML's, and names that mean the same in all of them.
+//! Words in other languages: XML's and JSON's, and names that mean the same in all of them.
 
 /// Reads the name of a network: one that every runtime takes.
 ///
@@ -14,17 +14,9 @@ pub fn network_name(text: &str) -> Result<String, String> {
         return Ok(text.into());
     }
     Err(format!(
-        "name '{text}' is none for a network: a letter or digit, then 1 to 62 letters, digits, '_', '.' or '-'"
+        "name '{}' is none for a network: a letter or digit, then 1 to 62 letters, digits, '_', '.' or '-'",
+        crate::text::escape(text.as_bytes())
     ))
-}
-
-/// A text as one word of a shell.
-pub fn shell(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-/:=".contains(&byte);
-    if text.bytes().all(plain) {
-        return text.into();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// A text between single quotes of XML.

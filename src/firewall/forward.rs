@@ -142,11 +142,15 @@ impl Accept {
         let (comment, _) = comment.split_once('"')?;
         let overlay = comment.strip_prefix("fan ")?.parse().ok()?;
         let words: Vec<&str> = rule.split(' ').collect();
-        let (way, bridge) = match words[..] {
-            ["iifname", bridge, .., "accept"] => (Way::From, bridge),
-            ["oifname", bridge, .., "accept"] => (Way::To, bridge),
+        let (way, bridge, counter) = match &words[..] {
+            ["iifname", bridge, counter @ .., "accept"] => (Way::From, bridge, counter),
+            ["oifname", bridge, counter @ .., "accept"] => (Way::To, bridge, counter),
             _ => return None,
         };
+        // A rule that asks for more, or does more, is another's.
+        if !matches!(counter, [] | ["counter"] | ["counter", "packets", _, "bytes", _]) {
+            return None;
+        }
         let bridge = bridge.trim_matches('"').parse().ok()?;
         Some(Self {
             overlay,

@@ -1,6 +1,5 @@
 //! From nothing to a lab in which every container is reachable.
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use super::stage::Stage;
 use super::topology::{self, FanHost, Host, Line, Topology, UNDERLAY, ip};
 use crate::cli::LabArgs;
 use crate::encap::Encapsulation;
+use crate::machine::file::{self, KERNEL_LIMIT};
 
 /// How many hosts, and how many containers on each, if nobody says.
 const SIZE: u8 = 2;
@@ -48,7 +48,7 @@ pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<Setting, Error> {
             host.containers.len(),
         )?;
     }
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
+    let kernel = file::read_text("/proc/sys/kernel/osrelease", KERNEL_LIMIT)
         .unwrap_or_default()
         .trim()
         .into();

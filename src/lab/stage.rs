@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{self, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +14,6 @@ use nix::unistd::Pid;
 use super::interrupt::Interrupt;
 use super::topology::{Line, PREFIX, ip};
 use crate::error::Error;
-use crate::lock;
 use crate::machine::tool;
 
 /// Where `ip netns` keeps the names of namespaces.
@@ -100,7 +98,6 @@ impl Stage {
         while let Some(namespace) = self.namespaces.pop() {
             let line = ip!("netns delete {namespace}");
             self.show(&line);
-            lock::forget(Path::new(NETNS).join(&namespace).as_path());
             if let Err(error) = printed(&line, command(&line).output()) {
                 errors.push(error.to_string());
             }

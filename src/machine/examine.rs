@@ -1,12 +1,14 @@
 //! What is, beyond what a plan needs: the facts of a diagnosis.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use caps::Capability;
 
+use super::file::{self, FILE_LIMIT, KERNEL_LIMIT};
 use super::{Error, Machine, bpf, link, neighbour, netfilter, offload, peer, privilege, process, surroundings, tool};
 use crate::health::{Answer, Health, Kernel, Manager, Question, Settings};
 use crate::host::{Flow, Host};
@@ -21,7 +23,7 @@ impl Machine {
     pub fn examine(&self, owned: &State, host: &Host) -> Result<Health, Error> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
-        let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, &names, host);
+        let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, host);
         let mut health = Health {
             kernel: kernel(host),
             settings: settings(host),
@@ -33,7 +35,7 @@ impl Machine {
             rules: surroundings::rules(&self.netlink)?,
             managers: managers()?,
             offloads: offload::observe(fans(owned)),
-            bad_checksums: fs::read_to_string("/proc/net/snmp")
+            bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
                 .ok()
                 .and_then(|snmp| offload::bad_checksums(&snmp))
                 .unwrap_or_default(),
@@ -71,27 +73,28 @@ impl Machine {
     }
 }
 
-fn number(setting: &str) -> Option<i64> {
-    let text = fs::read_to_string(format!("/proc/sys/{setting}")).ok()?;
+fn number(setting: impl AsRef<Path>) -> Option<i64> {
+    let text = file::read_text(Path::new("/proc/sys").join(setting), KERNEL_LIMIT).ok()?;
     text.trim().parse().ok()
 }
 
 fn settings(host: &Host) -> BTreeMap<String, Settings> {
-    let names = host.links.iter().map(|link| link.name.as_str()).chain(["all"]);
-    let read = |name: &str| {
-        let of = |setting| number(&format!("net/ipv4/conf/{name}/{setting}"));
+    let all = ("all".to_string(), OsString::from("all"));
+    let names = host.links.iter().map(|link| (link.name.to_string(), link.name.os()));
+    let read = |name: &OsStr| {
+        let of = |setting| number(Path::new("net/ipv4/conf").join(name).join(setting));
         Some(Settings {
             rp_filter: of("rp_filter").and_then(|mode| mode.try_into().ok())?,
             forwarding: of("forwarding")? != 0,
         })
     };
-    names.filter_map(|name| Some((name.to_string(), read(name)?))).collect()
+    let settings = names.chain([all]).filter_map(|(name, os)| Some((name, read(&os)?)));
+    settings.collect()
 }
 
 fn kernel(host: &Host) -> Kernel {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim().to_string();
-    let modules = |list: &str| fs::read_to_string(format!("/lib/modules/{release}/{list}")).ok();
+    let release = &host.linux.release;
+    let modules = |list: &str| file::read_text(format!("/lib/modules/{release}/{list}"), KERNEL_LIMIT).ok();
     let known = modules("modules.dep").map(|text| text + &modules("modules.builtin").unwrap_or_default());
     let has = |module: &str| {
         let is_loaded = Path::new("/sys/module").join(module).exists();
@@ -109,7 +112,6 @@ fn kernel(host: &Host) -> Kernel {
         loads_programs: host.privileged.then(load),
         has_nft: tool::find("nft").is_some(),
         compiles_programs: number("net/core/bpf_jit_enable").map(|mode| mode != 0),
-        release,
     }
 }
 
@@ -170,9 +172,12 @@ fn managers() -> Result<Vec<Manager>, Error> {
 
 /// Whether a file, or one in a directory, has one of these words.
 fn says(place: &Path, words: &[&str]) -> bool {
-    if let Ok(entries) = fs::read_dir(place) {
-        return entries.flatten().any(|entry| says(&entry.path(), words));
+    let says = |file: &Path| {
+        let text = file::read_text(file, FILE_LIMIT).unwrap_or_default();
+        words.iter().any(|word| text.contains(word))
+    };
+    match fs::read_dir(place) {
+        Ok(entries) => entries.flatten().any(|entry| says(&entry.path())),
+        Err(_) => says(place),
     }
-    let text = fs::read_to_string(place).unwrap_or_default();
-    words.iter().any(|word| text.contains(word))
 }

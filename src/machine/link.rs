@@ -7,15 +7,16 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage, Prop,
+    LinkInfo, LinkMessage,
 };
 use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
-use super::{bridge, ipv6};
+use super::{bridge, ipv6, netlink};
 use crate::fan::{Fan, Mac};
 use crate::host::{Counters, Link, LinkKind};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Ipv6, Object, Setting, Tunnel, TunnelKind};
+use crate::object::{Bridge, Ipv6, Object, Owner, Setting, Tunnel, TunnelKind};
+use crate::text::escape;
 
 /// The MTU that a device is born with, the smallest that IPv4 allows (RFC 791).
 const MTU_AT_BIRTH: u32 = 68;
@@ -116,19 +117,14 @@ pub fn delete(index: u32) -> RouteNetlinkMessage {
 
 /// The names of devices by their index.
 #[must_use]
-pub fn names(messages: &[LinkMessage]) -> BTreeMap<u32, InterfaceName> {
-    messages
-        .iter()
-        .filter_map(|message| Some((message.header.index, Facts::read(message).name?)))
-        .collect()
+pub fn names(links: &[netlink::Link]) -> BTreeMap<u32, InterfaceName> {
+    let entries = links.iter().map(|link| (link.message.header.index, link.name.clone()));
+    entries.collect()
 }
 
 /// What a link message says that we care for.
 #[derive(Default)]
 struct Facts {
-    name: Option<InterfaceName>,
-    other_names: Vec<String>,
-    alias: String,
     mtu: u32,
     mac: Option<Mac>,
     master: Option<u32>,
@@ -140,21 +136,11 @@ struct Facts {
     counters: Counters,
 }
 
-fn other_name(property: &Prop) -> Option<String> {
-    match property {
-        Prop::AltIfName(name) => Some(name.clone()),
-        _ => None,
-    }
-}
-
 impl Facts {
     fn read(message: &LinkMessage) -> Self {
         let mut facts = Self::default();
         for attribute in &message.attributes {
             match attribute {
-                LinkAttribute::IfName(name) => facts.name = name.parse().ok(),
-                LinkAttribute::PropList(list) => facts.other_names.extend(list.iter().filter_map(other_name)),
-                LinkAttribute::IfAlias(alias) => facts.alias.clone_from(alias),
                 LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
                 LinkAttribute::Address(address) => facts.mac = address.as_slice().try_into().ok().map(Mac),
                 LinkAttribute::Controller(index) => facts.master = Some(*index),
@@ -252,63 +238,78 @@ fn device_configuration(family: &AfSpecUnspec) -> Option<InetDevConf> {
 /// `vni` tells the network identifier that a VXLAN device filters for, by the device's index.
 #[must_use]
 pub fn decode(
-    message: &LinkMessage,
+    netlink::Link {
+        message,
+        name,
+        alias,
+        other_names,
+    }: &netlink::Link,
     names: &BTreeMap<u32, InterfaceName>,
     vni: &BTreeMap<u32, u32>,
-) -> Option<(Link, Vec<Object>)> {
+) -> (Link, Vec<Object>) {
     let facts = Facts::read(message);
-    let name = facts.name.clone()?;
+    // What is no text is no label of ours.
+    let alias = std::str::from_utf8(alias).unwrap_or_default();
     let [up, carrier] = [LinkFlags::Up, LinkFlags::LowerUp].map(|flag| message.header.flags.contains(flag));
     let kind = facts.kind(message.header.flags.contains(LinkFlags::Loopback));
     let master = facts.master.and_then(|index| names.get(&index).cloned());
     let conf = facts.conf.unwrap_or_default();
-    let mut objects = Vec::new();
-    match (&facts.kind, &kind) {
-        (Some(InfoKind::Bridge), _) => {
-            if let (Some(fan), Some(mac)) = (Fan::from_label(&name, &facts.alias), facts.mac) {
-                objects.push(Object::Bridge(Bridge {
-                    fan,
+    let device = if facts.kind == Some(InfoKind::Bridge) {
+        let both = Fan::from_label(name, alias).zip(facts.mac);
+        both.map(|(fan, mac)| {
+            Object::Bridge(Bridge {
+                fan,
+                mac,
+                mtu: facts.mtu,
+                forwarding: conf.forwarding != 0,
+                send_redirects: conf.send_redirects != 0,
+                ipv6: facts.ipv6,
+                changed: facts.changed.clone(),
+            })
+        })
+    } else {
+        // The alias alone makes no device ours: it may be that of a device of another kind.
+        let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
+        let tunnel = match (owner, &kind, facts.mac) {
+            (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
+            (
+                Some(owner @ Owner::Fan(_)),
+                LinkKind::Vxlan {
+                    port,
+                    shares_port: true,
+                },
+                Some(mac),
+            ) => {
+                let kind = TunnelKind::Vxlan {
+                    port: *port,
+                    vni: vni.get(&message.header.index).copied(),
                     mac,
-                    mtu: facts.mtu,
-                    forwarding: conf.forwarding != 0,
-                    send_redirects: conf.send_redirects != 0,
-                    ipv6: facts.ipv6,
-                    changed: facts.changed,
-                }));
-            }
-        }
-        (_, LinkKind::IpipExternal | LinkKind::Vxlan { shares_port: true, .. }) => {
-            if let Some(owner) = Tunnel::owner_of_label(&facts.alias) {
-                let kind = match kind {
-                    LinkKind::Vxlan { port, .. } => TunnelKind::Vxlan {
-                        port,
-                        vni: vni.get(&message.header.index).copied(),
-                        mac: facts.mac?,
-                        bridge: master.clone(),
-                        changed: facts.changed,
-                    },
-                    _ => TunnelKind::Ipip,
+                    bridge: master.clone(),
+                    changed: facts.changed.clone(),
                 };
-                let (name, mtu) = (name.clone(), facts.mtu);
-                objects.push(Object::Tunnel(Tunnel {
-                    owner,
-                    name,
-                    mtu,
-                    forwarding: conf.forwarding != 0,
-                    ipv6: facts.ipv6,
-                    kind,
-                }));
+                Some((owner, kind))
             }
-        }
-        _ => {}
-    }
+            _ => None,
+        };
+        tunnel.map(|(owner, kind)| {
+            Object::Tunnel(Tunnel {
+                owner,
+                name: name.clone(),
+                mtu: facts.mtu,
+                forwarding: conf.forwarding != 0,
+                ipv6: facts.ipv6,
+                kind,
+            })
+        })
+    };
+    let mut objects: Vec<Object> = device.into_iter().collect();
     let ours = objects.first().map(Object::owner);
     if let (Some(owner), true) = (ours, up) {
         objects.push(Object::Up(owner, name.clone()));
     }
     let link = Link {
-        name,
-        other_names: facts.other_names,
+        name: name.clone(),
+        other_names: other_names.iter().map(|name| escape(name)).collect(),
         up,
         carrier,
         mtu: facts.mtu,
@@ -321,5 +322,5 @@ pub fn decode(
         counters: facts.counters,
         programs: Vec::new(),
     };
-    Some((link, objects))
+    (link, objects)
 }

@@ -14,7 +14,6 @@ use nix::libc::{ENOBUFS, MSG_DONTWAIT};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::dnsmasq;
 
@@ -102,12 +101,7 @@ impl Monitor {
     pub fn catch_up(&mut self) -> io::Result<()> {
         self.forget();
         let servers = dnsmasq::observe()?.into_iter();
-        // One that ends meanwhile is not seen by the look either.
-        let open = |server: dnsmasq::Server| {
-            let pid = rustix::process::Pid::from_raw(server.pid.as_raw())?;
-            pidfd_open(pid, PidfdFlags::empty()).ok()
-        };
-        self.servers = servers.filter_map(open).collect();
+        self.servers = servers.map(|server| server.process.into_handle()).collect();
         Ok(())
     }
 

@@ -5,10 +5,10 @@ mod expression;
 mod save;
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use serde_json::Value as Json;
 
+use super::file::{self, KERNEL_LIMIT};
 use super::{privilege, tool};
 use crate::netfilter::{Backend, Base, Rule, Table};
 
@@ -47,7 +47,7 @@ fn nftables() -> Result<Vec<Table>, String> {
 
 /// The rule set that nftables does not show: the kernel tells which of its tables are in use.
 fn legacy() -> Result<Vec<Table>, String> {
-    let names = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    let names = file::read_text("/proc/net/ip_tables_names", KERNEL_LIMIT).unwrap_or_default();
     if names.trim().is_empty() {
         return Ok(Vec::new());
     }

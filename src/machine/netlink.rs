@@ -13,8 +13,13 @@ use netlink_packet_core::{
     NetlinkPayload, NetlinkSerializable, Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::rule::RuleMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::name::InterfaceName;
+use crate::text::escape;
 
 /// What the kernel said to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +71,7 @@ pub fn refusal(error: &ErrorMessage) -> Option<Refusal> {
             break;
         };
         if kind == ATTRIBUTE_MESSAGE {
-            sentence = Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_string());
+            sentence = Some(escape(text(value)));
         }
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -92,37 +97,108 @@ pub const RTM_GETLINK: u16 = 18;
 /// Bytes of a `struct ifinfomsg`, in front of a link's attributes.
 pub const LINK_HEADER_LEN: usize = 16;
 
-/// Reads a link message; without the texts in it that are no UTF-8, if it cannot be read with them.
-///
-/// # Errors
-/// When it cannot be read even so.
-pub fn read_link(payload: &[u8]) -> Result<LinkMessage, Refusal> {
-    LinkMessage::parse(payload)
-        .or_else(|_| LinkMessage::parse(&without_texts(payload)[..]))
-        .map_err(|error| Refusal {
-            errno: nix::libc::EBADMSG,
-            sentence: Some(format!("a link cannot be read: {error}")),
-        })
+/// A link as the kernel tells of it.
+#[derive(Debug)]
+pub struct Link {
+    /// What is read of it, without its texts.
+    pub message: LinkMessage,
+    /// Its name.
+    pub name: InterfaceName,
+    /// Its alias: any bytes, none if it has none.
+    pub alias: Vec<u8>,
+    /// Its alternative names: any bytes, line feeds among them.
+    pub other_names: Vec<Vec<u8>>,
 }
 
-/// The message without its alias and alternative names.
-fn without_texts(payload: &[u8]) -> Vec<u8> {
-    const FREE_TEXTS: [u16; 2] = [20, 52]; // IFLA_IFALIAS, IFLA_PROP_LIST, linux/if_link.h
-    const KIND_MASK: u16 = 0x3fff;
-    let (header, mut rest) = payload.split_at(LINK_HEADER_LEN.min(payload.len()));
-    let mut readable = header.to_vec();
-    while let Some(&[a, b, c, d]) = rest.first_chunk::<4>() {
-        let len = usize::from(u16::from_ne_bytes([a, b]))
-            .max(4)
-            .next_multiple_of(4)
-            .min(rest.len());
-        let (attribute, others) = rest.split_at(len);
-        if !FREE_TEXTS.contains(&(u16::from_ne_bytes([c, d]) & KIND_MASK)) {
-            readable.extend(attribute);
+/// Reads a link message. Of attributes only those are read that somebody here asks for, so that no other can be one that the
+/// library does not understand; texts are taken as bytes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_link(payload: &[u8]) -> Result<Link, Refusal> {
+    let unreadable = |sentence| Refusal {
+        errno: nix::libc::EBADMSG,
+        sentence: Some(sentence),
+    };
+    let (header, rest) = payload.split_at(LINK_HEADER_LEN.min(payload.len()));
+    let (mut readable, mut name, mut alias, mut other_names) = (header.to_vec(), None, Vec::new(), Vec::new());
+    for (kind, value) in attributes(rest) {
+        match kind {
+            IFLA_IFNAME => name = Some(InterfaceName::from_kernel(text(value))),
+            IFLA_IFALIAS => alias = text(value).to_vec(),
+            IFLA_PROP_LIST => other_names.extend(attributes(value).map(|(_, name)| text(name).to_vec())),
+            kind if IFLA_READ.contains(&kind) => attribute(&mut readable, kind, value),
+            _ => {}
         }
-        rest = others;
     }
-    readable
+    let message =
+        LinkMessage::parse(&readable[..]).map_err(|error| unreadable(format!("a link cannot be read: {error}")))?;
+    Ok(Link {
+        message,
+        name: name.ok_or_else(|| unreadable("a link has no name".into()))?,
+        alias,
+        other_names,
+    })
+}
+
+const AF_INET: u8 = 2;
+
+/// Bytes of a `struct ifaddrmsg`, in front of an address's attributes.
+const ADDRESS_HEADER_LEN: usize = 8;
+
+/// Reads an address message without its label, which is the name of the interface and may be any bytes; none when it cannot be
+/// read.
+#[must_use]
+pub fn read_address(payload: &[u8]) -> Option<AddressMessage> {
+    const IFA_LABEL: u16 = 3; // linux/if_addr.h
+    let (header, rest) = payload.split_at_checked(ADDRESS_HEADER_LEN)?;
+    let mut readable = header.to_vec();
+    for (kind, value) in attributes(rest).filter(|(kind, _)| *kind != IFA_LABEL) {
+        attribute(&mut readable, kind, value);
+    }
+    AddressMessage::parse(&readable[..]).ok()
+}
+
+/// Bytes of a `struct fib_rule_hdr`, in front of a rule's attributes.
+const RULE_HEADER_LEN: usize = 12;
+
+/// Reads a rule message, with names of interfaces escaped; none when it cannot be read.
+#[must_use]
+pub fn read_rule(payload: &[u8]) -> Option<RuleMessage> {
+    const NAMES: [u16; 2] = [3, 17]; // FRA_IIFNAME, FRA_OIFNAME, linux/fib_rules.h
+    let (header, rest) = payload.split_at_checked(RULE_HEADER_LEN)?;
+    let mut readable = header.to_vec();
+    for (kind, value) in attributes(rest) {
+        if NAMES.contains(&kind) {
+            let name = [escape(text(value)).as_bytes(), &[0]].concat();
+            attribute(&mut readable, kind, &name);
+        } else {
+            attribute(&mut readable, kind, value);
+        }
+    }
+    RuleMessage::parse(&readable[..]).ok()
+}
+
+/// Adds an attribute to a message.
+fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    // What came in an attribute fits one (16 bits, struct nlattr); a longer one would not be read.
+    message.extend(u16::try_from(value.len() + 4).unwrap_or_default().to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
+}
+
+// Attributes of a link (linux/if_link.h).
+const IFLA_IFNAME: u16 = 3;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_PROP_LIST: u16 = 52;
+/// Those that are read by the library: address, MTU, the device below, controller, kind and its data, counters, settings, the
+/// namespace of the device below.
+const IFLA_READ: [u16; 8] = [1, 4, 5, 10, 18, 23, 26, 37];
+
+/// A text of the kernel's without the zero behind it.
+fn text(value: &[u8]) -> &[u8] {
+    value.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Set in the kind of an attribute that holds others (linux/netlink.h).
@@ -194,17 +270,42 @@ impl Netlink {
         self.exchange(message, NLM_F_DUMP)
     }
 
-    /// Asks for all links. An alias or alternative name may be any bytes, and one that is no UTF-8 must not hide the
-    /// interface that has it, so each message is read by itself, without what cannot be read.
+    /// Asks for all links. Names and aliases may be any bytes, and one that is no UTF-8 must not hide the interface that has
+    /// it, so each message is read by itself.
     ///
     /// # Errors
     /// What the kernel said, or that a link could not be read.
-    pub fn dump_links(&self) -> Result<Vec<LinkMessage>, Refusal> {
+    pub fn dump_links(&self) -> Result<Vec<Link>, Refusal> {
         const HEADER: [u8; LINK_HEADER_LEN] = [0; LINK_HEADER_LEN];
         self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?
             .iter()
             .map(|payload| read_link(payload))
             .collect()
+    }
+
+    /// Asks for all routing rules of IPv4. The names of interfaces in them may be any bytes, and stand
+    /// [escaped](crate::text::escape) in the messages.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn dump_rules(&self) -> Result<Vec<RuleMessage>, Refusal> {
+        const RTM_GETRULE: u16 = 34;
+        let mut header = [0; RULE_HEADER_LEN];
+        header[0] = AF_INET;
+        let answers = self.raw(RTM_GETRULE, NLM_F_DUMP, &header)?;
+        Ok(answers.iter().filter_map(|payload| read_rule(payload)).collect())
+    }
+
+    /// Asks for all addresses of IPv4.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn dump_addresses(&self) -> Result<Vec<AddressMessage>, Refusal> {
+        const RTM_GETADDR: u16 = 22;
+        let mut header = [0; ADDRESS_HEADER_LEN];
+        header[0] = AF_INET;
+        let answers = self.raw(RTM_GETADDR, NLM_F_DUMP, &header)?;
+        Ok(answers.iter().filter_map(|payload| read_address(payload)).collect())
     }
 
     fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
@@ -393,7 +494,7 @@ mod tests {
         let mut header = Vec::new();
         header.extend(18_u32.to_ne_bytes()); // our request: 16 bytes of header and 2 of payload, padded to 20
         header.extend([0; 16]);
-        let sentence = b"Unknown device type\0";
+        let sentence = b"Unknown device type \x1b[2J\n\xff\0";
         header.extend((4 + u16::try_from(sentence.len()).unwrap()).to_ne_bytes());
         header.extend(1_u16.to_ne_bytes());
         header.extend(sentence);
@@ -402,21 +503,41 @@ mod tests {
         error.header = header;
         let refusal = refusal(&error).unwrap();
         assert_eq!(refusal.errno, nix::libc::EOPNOTSUPP);
-        assert!(refusal.to_string().ends_with("(Unknown device type)"), "{refusal}");
+        assert!(
+            refusal.to_string().ends_with(r"(Unknown device type \x1b[2J\x0a\xff)"),
+            "{refusal}"
+        );
     }
 
     #[test]
-    fn an_alias_that_is_no_text_does_not_hide_its_interface() {
+    fn texts_that_are_no_text_hide_no_interface() {
         let mut payload = vec![0; LINK_HEADER_LEN];
         payload.extend([10, 0, 20, 0, b'c', b'a', b'f', 0xe9, b' ', 0, 0, 0]); // IFLA_IFALIAS
-        payload.extend([9, 0, 3, 0, b'e', b't', b'h', b'0', 0, 0, 0, 0]); // IFLA_IFNAME
+        payload.extend([9, 0, 3, 0, b'e', b't', b'h', 0xe9, 0, 0, 0, 0]); // IFLA_IFNAME
+        payload.extend([12, 0, 52, 128, 7, 0, 53, 0, b'\n', 0xff, 0, 0]); // IFLA_PROP_LIST, IFLA_ALT_IFNAME
+        payload.extend([8, 0, 4, 0, 0xdc, 5, 0, 0]); // IFLA_MTU
         let link = read_link(&payload).unwrap();
+        assert_eq!(link.name.to_string(), r"eth\xe9");
         assert_eq!(
-            link.attributes,
-            [netlink_packet_route::link::LinkAttribute::IfName("eth0".into())]
+            (&link.alias[..], &link.other_names[..]),
+            (&b"caf\xe9 "[..], &[b"\n\xff".to_vec()][..])
         );
+        assert_eq!(link.message.attributes.len(), 1, "the MTU");
         for len in 0..payload.len() {
             let _ = read_link(&payload[..len]);
+        }
+    }
+
+    #[test]
+    fn a_rule_about_an_interface_of_any_name_is_read() {
+        let mut payload = vec![0; RULE_HEADER_LEN];
+        payload[0] = 2;
+        payload.extend([9, 0, 3, 0, b'c', b'a', b'f', 0xe9, 0, 0, 0, 0]);
+        let rule = read_rule(&payload).unwrap();
+        let name = netlink_packet_route::rule::RuleAttribute::Iifname(r"caf\xe9".into());
+        assert_eq!(rule.attributes, [name]);
+        for len in 0..payload.len() {
+            let _ = read_rule(&payload[..len]);
         }
     }
 

@@ -19,6 +19,8 @@ use crate::plan::Step;
 pub struct Observed {
     /// Our tables and rules.
     pub objects: Vec<Object>,
+    /// Tables that have the name of a fan's and are none.
+    pub namesakes: Vec<(&'static str, Overlay)>,
     /// What iptables does with traffic that is forwarded.
     pub forward: Forward,
 }
@@ -32,14 +34,18 @@ pub struct Observed {
 /// A table or chain may come or go meanwhile, when another `fanctl` or an administrator has a hand in it; then all is read
 /// again, since only together the parts make a true picture.
 ///
+/// None on a kernel without nf_tables.
+///
 /// # Errors
 /// A sentence from `nft`, or what the kernel said.
-pub fn observe(fans: &[&Fan]) -> Result<Observed, Error> {
+pub fn observe(fans: &[&Fan]) -> Result<Option<Observed>, Error> {
     const ATTEMPTS: usize = 10;
+    let Some(nftables) = Nftables::connect()? else {
+        return Ok(None);
+    };
     if tool::find("nft").is_none() {
         return Err(tool::missing("nft").into());
     }
-    let nftables = Nftables::connect()?;
     let read = || {
         let before = nftables.generation()?;
         let observed = read(&nftables, fans)?;
@@ -47,7 +53,7 @@ pub fn observe(fans: &[&Fan]) -> Result<Observed, Error> {
     };
     let settled = (1..ATTEMPTS).find_map(|_| read().ok().filter(|(_, settled)| *settled));
     let (observed, _) = settled.map_or_else(read, Ok::<_, Error>)?;
-    Ok(observed)
+    Ok(Some(observed))
 }
 
 fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
@@ -82,7 +88,11 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
         has_docker_user: tables.forward.contains(&ForwardChain::DockerUser),
         asks_docker_user,
     };
-    Ok(Observed { objects, forward })
+    Ok(Observed {
+        objects,
+        namesakes: tables.namesakes,
+        forward,
+    })
 }
 
 /// What is known of a fan's tables without their text; none when there is more in them than is known so.
@@ -171,8 +181,11 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
 /// Keeps in the tables that were made what is in them now. Those of another version are put back as they were.
 fn record(steps: &[Step]) -> Result<(), Error> {
     let mut script = String::new();
+    let Some(nftables) = Nftables::connect()? else {
+        return Ok(());
+    };
     for overlay in steps.iter().filter_map(made) {
-        let Content { digest, record, .. } = Nftables::connect()?.content(overlay, &FAMILIES)?;
+        let Content { digest, record, .. } = nftables.content(overlay, &FAMILIES)?;
         if record.is_none() {
             let format = FORMAT;
             let record = Record { format, digest };
@@ -231,7 +244,8 @@ fn exists(link: &str) -> bool {
 /// iptables' table with the handles of what is in it; nothing when there is none.
 fn filter_table() -> Result<String, String> {
     tool::run("nft", &["-a", "list", "table", "ip", "filter"], "").or_else(|said| {
-        let tables = Nftables::connect().map_err(|error| error.to_string())?.tables();
+        let nftables = Nftables::connect().map_err(|refusal| refusal.to_string())?;
+        let tables = nftables.map_or_else(|| Ok(Tables::default()), |nftables| nftables.tables());
         let is_gone = tables.is_ok_and(|tables| tables.forward.is_empty());
         if is_gone { Ok(String::new()) } else { Err(said) }
     })

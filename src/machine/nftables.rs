@@ -6,15 +6,15 @@
 
 mod content;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::libc;
 
 use super::netlink::{Netlink, Refusal, attributes};
-use crate::firewall::{Beside, FAMILIES, FLOWTABLE, ForwardChain, Record, table_overlay};
+use crate::firewall::{Beside, FAMILIES, FLOWTABLE, ForwardChain, Record, is_chain_of_ours, table_name, table_overlay};
 use crate::mapping::Overlay;
 
 const SUBSYSTEM: u16 = 10 << 8; // NFNL_SUBSYS_NFTABLES, linux/netfilter/nfnetlink.h
@@ -71,6 +71,8 @@ pub type Place = (&'static str, String);
 pub struct Tables {
     /// The families in which there is a table of ours, in the order of [`FAMILIES`].
     pub ours: BTreeMap<Overlay, Vec<&'static str>>,
+    /// Tables that have the name of a fan's and none of its chains.
+    pub namesakes: Vec<(&'static str, Overlay)>,
     /// Chains of iptables that are there.
     pub forward: Vec<ForwardChain>,
     /// `FORWARD` drops what no rule accepts.
@@ -81,6 +83,8 @@ pub struct Tables {
     has_others: bool,
     /// What there is in each table of ours in which there is nothing but chains and our flowtable.
     plain: BTreeMap<Place, Plain>,
+    /// Tables in which there is a chain that each of ours has.
+    guarded: BTreeSet<Place>,
 }
 
 /// What there is in a table.
@@ -121,6 +125,7 @@ impl Tables {
         let mut all = Self::default();
         messages(tables).for_each(|table| all.table(&table));
         messages(chains).for_each(|chain| all.chain(&chain));
+        all.tell_namesakes();
         messages(flowtables).for_each(|flowtable| all.flowtable(&flowtable));
         // The sets that a rule spells out come and go with it.
         let named = messages(sets).filter(|set| set.number(SET_FLAGS).is_none_or(|flags| flags & SET_ANONYMOUS == 0));
@@ -172,6 +177,9 @@ impl Tables {
             self.forward.extend(known);
             self.forward_drops |= known == Some(ForwardChain::Forward) && chain.number(CHAIN_POLICY) == Some(DROP);
         }
+        if is_chain_of_ours(place.0, &name) {
+            self.guarded.insert(place.clone());
+        }
         if chain.comment(CHAIN_USERDATA).is_some() {
             self.plain.remove(&place);
         } else if let Some(plain) = self
@@ -181,6 +189,16 @@ impl Tables {
         {
             plain.chains.push(name);
         }
+    }
+
+    /// Leaves only those tables that have a chain of ours.
+    fn tell_namesakes(&mut self) {
+        for (overlay, families) in &mut self.ours {
+            let is_ours = |family: &&'static str| self.guarded.contains(&(*family, table_name(*overlay)));
+            let others = families.extract_if(.., |family| !is_ours(&&**family));
+            self.namesakes.extend(others.map(|family| (family, *overlay)));
+        }
+        self.ours.retain(|_, families| !families.is_empty());
     }
 
     fn flowtable(&mut self, flowtable: &Message) {
@@ -328,16 +346,33 @@ fn text(value: &[u8]) -> Option<String> {
     Some(std::str::from_utf8(value).ok()?.to_string())
 }
 
+/// What is said of a part of the kernel that is not there.
+const ABSENT: [i32; 4] = [
+    libc::EINVAL,
+    libc::EPROTONOSUPPORT,
+    libc::ESOCKTNOSUPPORT,
+    libc::EAFNOSUPPORT,
+];
+
 /// A connection to nftables, in the network namespace of the thread that made it.
 pub struct Nftables(Netlink);
 
 impl Nftables {
-    /// Connects.
+    /// Connects, and asks a first question, for which the kernel loads nf_tables as a module; none where it has none. Then it
+    /// has no such socket, or nothing there that would read the question (`nfnetlink_rcv_msg`, net/netfilter/nfnetlink.c at
+    /// v6.12).
     ///
     /// # Errors
-    /// When the kernel gives no such socket.
-    pub fn connect() -> io::Result<Self> {
-        Netlink::connect_to(NETLINK_NETFILTER).map(Self)
+    /// What the kernel said.
+    pub fn connect() -> Result<Option<Self>, Refusal> {
+        let asked = Netlink::connect_to(NETLINK_NETFILTER)
+            .map_err(Refusal::from)
+            .map(Self)
+            .and_then(|nftables| nftables.generation().map(|_| nftables));
+        match asked {
+            Err(refusal) if ABSENT.contains(&refusal.errno) => Ok(None),
+            asked => asked.map(Some),
+        }
     }
 
     /// The number of what there is: another after each change of anybody's.

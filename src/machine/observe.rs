@@ -5,15 +5,12 @@ use std::net::Ipv4Addr;
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
 use super::{
-    Error, Machine, Scope, dnsmasq, filter, foreign, ipv6, link, neighbour, nft, privilege, route, surroundings,
-    sysctl, tool, vni,
+    Error, Machine, Scope, dnsmasq, filter, foreign, ipv6, kernel, link, neighbour, netlink, nft, privilege, route,
+    surroundings, sysctl, tool, vni,
 };
 use crate::desire;
 use crate::fan::Fan;
@@ -42,13 +39,19 @@ impl Machine {
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
             self.foreign(&links, &messages, &mut host)?;
+            host.linux = kernel::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
             host.dnsmasq = tool::find("dnsmasq").is_some();
-            objects.extend(dnsmasq::observe()?.into_iter().map(|server| Object::Dhcp(server.dhcp)));
+            let servers = dnsmasq::observe()?;
+            let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();
+            objects.extend(servers);
             if host.privileged {
                 let firewall = nft::observe(&fans(&objects))?;
+                host.linux.has_nf_tables = Some(firewall.is_some());
+                let firewall = firewall.unwrap_or_default();
                 host.forward_chains = firewall.forward.chains(tool::find("dockerd").is_some());
                 host.docker_user = firewall.forward.beside;
+                host.namesakes = firewall.namesakes;
                 objects.extend(firewall.objects);
             }
         }
@@ -59,21 +62,21 @@ impl Machine {
 
     fn links(
         &self,
-        messages: &[LinkMessage],
+        messages: &[netlink::Link],
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<BTreeMap<u32, InterfaceName>, Error> {
         let names = link::names(messages);
         let mut decoded: Vec<_> = messages
             .iter()
-            .filter_map(|m| link::decode(m, &names, &BTreeMap::new()))
+            .map(|m| link::decode(m, &names, &BTreeMap::new()))
             .collect();
         if decoded
             .iter()
             .any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. }))
         {
             let vni = vni::list(&self.netlink)?;
-            decoded = messages.iter().filter_map(|m| link::decode(m, &names, &vni)).collect();
+            decoded = messages.iter().map(|m| link::decode(m, &names, &vni)).collect();
         }
         for (link, found) in decoded {
             host.links.push(link);
@@ -88,10 +91,7 @@ impl Machine {
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let mut question = AddressMessage::default();
-        question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(&Message::GetAddress(question))? {
-            let Message::NewAddress(message) = answer else { continue };
+        for message in self.netlink.dump_addresses()? {
             let Some((index, address)) = route::decode_address(&message) else {
                 continue;
             };
@@ -147,14 +147,11 @@ impl Machine {
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let bridges = fans(objects)
-            .into_iter()
-            .map(|fan| (fan.bridge.clone(), fan.overlay()))
-            .collect();
+        let devices = devices(objects, host);
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         for answer in self.netlink.dump(&Message::GetRoute(question))? {
             let Message::NewRoute(message) = answer else { continue };
-            match route::decode_route(&message, names, &bridges) {
+            match route::decode_route(&message, names, &devices) {
                 Some(route::Decoded::Own(object)) => objects.push(object),
                 Some(route::Decoded::Foreign(route)) => host.routes.push(route),
                 None => {}
@@ -164,12 +161,7 @@ impl Machine {
     }
 
     fn rules(&self, objects: &mut Vec<Object>) -> Result<(), Error> {
-        let mut question = RuleMessage::default();
-        question.header.family = AddressFamily::Inet;
-        for answer in self.netlink.dump(&Message::GetRule(question))? {
-            let Message::NewRule(message) = answer else { continue };
-            objects.extend(route::decode_rule(&message));
-        }
+        objects.extend(self.netlink.dump_rules()?.iter().filter_map(route::decode_rule));
         Ok(())
     }
 
@@ -237,22 +229,27 @@ impl Machine {
     fn foreign(
         &self,
         names: &BTreeMap<u32, InterfaceName>,
-        messages: &[LinkMessage],
+        messages: &[netlink::Link],
         host: &mut Host,
     ) -> Result<(), Error> {
         let ours = |name: &InterfaceName| host.links.iter().any(|link| link.ours && link.name == *name);
         let devices: Vec<_> = messages
             .iter()
-            .filter_map(|message| Some((message, names.get(&message.header.index).filter(|name| ours(name))?)))
+            .filter_map(|message| {
+                Some((
+                    message,
+                    names.get(&message.message.header.index).filter(|name| ours(name))?,
+                ))
+            })
             .collect();
         if devices.is_empty() {
             return Ok(());
         }
         let mut found = Vec::new();
         for (message, name) in devices {
-            found.extend(foreign::xdp(message, name));
+            found.extend(foreign::xdp(&message.message, name));
             if host.privileged {
-                found.extend(foreign::tcx(message.header.index, name));
+                found.extend(foreign::tcx(message.message.header.index, name));
             }
         }
         let macs = surroundings::macs(messages);
@@ -261,6 +258,43 @@ impl Machine {
         found.extend(entries.filter(|entry| matches!(entry, Foreign::Entry { bridge, .. } if ours(bridge))));
         host.foreign.extend(found);
         Ok(())
+    }
+}
+
+/// A server that was found, as an object. One that does not serve is none that was started as it should be.
+fn recognise(server: &dnsmasq::Server, objects: &[Object]) -> Object {
+    let bridges = objects.iter().filter_map(|object| match object {
+        Object::Bridge(bridge) => Some(bridge),
+        _ => None,
+    });
+    let arguments: &[String] = if server.serves { &server.arguments } else { &[] };
+    Object::Dhcp(desire::recognise_dhcp(
+        server.overlay,
+        &server.bridge,
+        arguments,
+        bridges,
+    ))
+}
+
+/// The devices that routes of ours lead to.
+fn devices(objects: &[Object], host: &Host) -> route::Devices {
+    let fans = fans(objects).into_iter().map(|fan| (fan.bridge.clone(), fan.clone()));
+    let tunnels = objects.iter().filter_map(|object| match object {
+        Object::Tunnel(tunnel) => Some(tunnel.name.clone()),
+        _ => None,
+    });
+    let strays = host
+        .links
+        .iter()
+        .filter(|link| !link.ours)
+        .filter_map(|link| match link.kind {
+            LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
+            _ => None,
+        });
+    route::Devices {
+        fans: fans.collect(),
+        tunnels: tunnels.collect(),
+        strays: strays.collect(),
     }
 }
 

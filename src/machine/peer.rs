@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use netlink_packet_core::NLM_F_ACK;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::LinkAttribute;
 
-use super::netlink::{LINK_HEADER_LEN, Netlink, RTM_GETLINK, Refusal, read_link};
+use super::netlink::{LINK_HEADER_LEN, Link, Netlink, RTM_GETLINK, Refusal, read_link};
 use super::surroundings;
 use crate::health::Peer;
 use crate::host::Host;
@@ -16,15 +16,14 @@ use crate::name::InterfaceName;
 /// The other ends of all ports, by the name of the port; and the ports whose other end may not be looked at.
 pub fn observe(
     netlink: &Netlink,
-    messages: &[LinkMessage],
-    names: &BTreeMap<u32, InterfaceName>,
+    links: &[Link],
     host: &Host,
 ) -> (BTreeMap<InterfaceName, Peer>, BTreeSet<InterfaceName>) {
     let is_port = |name: &InterfaceName| host.link(name).is_some_and(|link| link.master.is_some() && !link.ours);
-    let ports = messages.iter().filter_map(|message| {
-        let name = names.get(&message.header.index).filter(|name| is_port(name))?;
+    let ports = links.iter().filter(|link| is_port(&link.name)).filter_map(|link| {
+        let name = &link.name;
         let (mut index, mut namespace) = (None, None);
-        for attribute in &message.attributes {
+        for attribute in &link.message.attributes {
             match attribute {
                 LinkAttribute::Link(number) => index = Some(*number),
                 LinkAttribute::LinkNetNsId(number) => namespace = Some(*number),
@@ -36,9 +35,7 @@ pub fn observe(
     let (mut peers, mut hidden) = (BTreeMap::new(), BTreeSet::new());
     let mut processes = None;
     for (name, index, namespace) in ports {
-        let peer = link_elsewhere(netlink, index, namespace)
-            .ok()
-            .and_then(|message| peer(&message));
+        let peer = link_elsewhere(netlink, index, namespace).ok().and_then(peer);
         let Some(mut peer) = peer else {
             hidden.insert(name.clone());
             continue;
@@ -51,7 +48,7 @@ pub fn observe(
 }
 
 /// Asks for a link of another network namespace, by its index there and the number that this namespace has for that one.
-fn link_elsewhere(netlink: &Netlink, index: u32, namespace: i32) -> Result<LinkMessage, Refusal> {
+fn link_elsewhere(netlink: &Netlink, index: u32, namespace: i32) -> Result<Link, Refusal> {
     const TARGET_NETNSID: u16 = 46; // IFLA_TARGET_NETNSID, linux/if_link.h
     let mut request = vec![0; LINK_HEADER_LEN];
     request[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -86,19 +83,15 @@ fn namespace_of(netlink: &Netlink, process: u32) -> Result<Option<i32>, Refusal>
     Ok(id.filter(|id| *id >= 0))
 }
 
-fn peer(message: &LinkMessage) -> Option<Peer> {
-    let (mut name, mut mtu) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(text) => name = text.parse().ok(),
-            LinkAttribute::Mtu(bytes) => mtu = Some(*bytes),
-            _ => {}
-        }
-    }
+fn peer(link: Link) -> Option<Peer> {
+    let mtu = link.message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(bytes) => Some(*bytes),
+        _ => None,
+    });
     Some(Peer {
-        name: name?,
+        name: link.name,
         mtu: mtu?,
-        mac: surroundings::mac(message),
+        mac: surroundings::mac(&link.message),
         process: None,
     })
 }

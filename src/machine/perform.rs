@@ -13,7 +13,7 @@ use super::{Error, Machine, bpf, bridge, dnsmasq, filter, ipv6, link, nft, privi
 use crate::host::LinkKind;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind};
-use crate::plan::Step;
+use crate::plan::{Step, still_has};
 
 impl Machine {
     /// Does one step, or several that are [nftables'](Step::is_of_nftables), in one transaction. Deleting what is gone succeeds;
@@ -120,7 +120,15 @@ impl Machine {
                 self.netlink
                     .send(&Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
             }
-            Object::Bridge(Bridge { fan, .. }) => self.netlink.send(&link::delete(index(&fan.bridge)?), 0)?,
+            Object::Bridge(Bridge { fan, .. }) => {
+                // Somebody may have attached a container since the plan was made.
+                let index = index(&fan.bridge)?;
+                let ports = self.foreign_ports(&fan.bridge)?;
+                if let Some(sentence) = still_has(&fan.bridge, &ports) {
+                    return Err(Failed::from(sentence));
+                }
+                self.netlink.send(&link::delete(index), 0)?;
+            }
             Object::Tunnel(tunnel) => self.netlink.send(&link::delete(index(&tunnel.name)?), 0)?,
             Object::Address(address) => {
                 let message = route::encode_address(address, index(&address.link)?);
@@ -138,15 +146,21 @@ impl Machine {
                 self.netlink.send(&Message::DelRoute(message), 0)?;
             }
             Object::Dhcp(dhcp) => {
-                for server in dnsmasq::observe()?
-                    .iter()
-                    .filter(|server| server.dhcp.bridge == dhcp.bridge)
-                {
+                for server in dnsmasq::observe()?.iter().filter(|server| server.bridge == dhcp.bridge) {
                     privilege::raised(&[Capability::CAP_KILL], || dnsmasq::stop(server))?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The ports that a bridge has now, without our own.
+    fn foreign_ports(&self, bridge: &InterfaceName) -> Result<Vec<InterfaceName>, Refusal> {
+        let messages = self.netlink.dump_links()?;
+        let names = link::names(&messages);
+        let links = messages.iter().map(|m| link::decode(m, &names, &BTreeMap::new()));
+        let ports = links.filter(|(link, _)| !link.ours && link.master.as_ref() == Some(bridge));
+        Ok(ports.map(|(link, _)| link.name).collect())
     }
 
     /// Makes a bridge, or nothing at all.
@@ -314,9 +328,7 @@ impl Machine {
     fn udp_port(&self, name: &InterfaceName) -> Option<u16> {
         let messages = self.netlink.dump_links().ok()?;
         let (names, vni) = (link::names(&messages), BTreeMap::new());
-        let mut links = messages
-            .iter()
-            .filter_map(|message| link::decode(message, &names, &vni));
+        let mut links = messages.iter().map(|message| link::decode(message, &names, &vni));
         match links.find(|(link, _)| link.name == *name)?.0.kind {
             LinkKind::Vxlan { port, .. } => Some(port),
             _ => None,
@@ -397,7 +409,7 @@ impl From<Failed> for Error {
 
 /// The index of an interface in this thread's network namespace.
 fn index(name: &InterfaceName) -> Result<u32, Refusal> {
-    nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| Refusal {
+    nix::net::if_::if_nametoindex(name.os().as_os_str()).map_err(|errno| Refusal {
         errno: errno as i32,
         sentence: Some(format!("interface '{name}'")),
     })

@@ -1,6 +1,6 @@
-//! Which processes hold a UDP port.
+//! Which processes hold a port.
 //!
-//! The kernel lists the sockets of the calling thread's network namespace in /proc/thread-self/net/udp and udp6 (proc(5)).
+//! The kernel lists the sockets of the calling thread's network namespace in /proc/thread-self/net/udp, udp6 and so on (proc(5)).
 //! The processes that have one open are found by their descriptors in /proc/PID/fdinfo. Those of other users take
 //! `CAP_SYS_PTRACE` (`proc_fdinfo_permission`, fs/proc/fd.c at v6.12), while /proc/PID/fd takes `CAP_DAC_READ_SEARCH` too,
 //! which this program gives up.
@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,56 +41,114 @@ pub fn holder_of_udp(port: u16) -> Option<Holder> {
 /// # Errors
 /// When the lists cannot be read.
 pub fn holders_of_udp(port: u16) -> io::Result<Vec<Holder>> {
-    let mut inodes = inodes_of("/proc/thread-self/net/udp", port)?;
-    // A kernel without IPv6 has no such file.
-    inodes.extend(inodes_of("/proc/thread-self/net/udp6", port).unwrap_or_default());
-    if inodes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mount = socket_mount()?;
-    let sockets = Sockets { mount, inodes };
-    let processes = fs::read_dir("/proc")?.filter_map(Result::ok);
-    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut holders: Vec<Holder> = numbers.filter_map(|pid| holder(pid, &sockets)).collect();
-    holders.sort();
-    Ok(holders)
+    Sockets::on(Transport::Udp, port, None)?.holders()
+}
+
+/// What a port is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
 }
 
 /// Sockets: the mount that they are on, and their inodes there.
-struct Sockets {
+pub struct Sockets {
     mount: u64,
     inodes: BTreeSet<u64>,
 }
 
-/// The inodes of the sockets on a port in a list of the kernel's.
-fn inodes_of(list: &str, port: u16) -> io::Result<BTreeSet<u64>> {
-    let lines = BufReader::new(File::open(list)?).lines();
+impl Sockets {
+    /// Those of this network namespace that wait at a port: at any address, or at this one or all of them.
+    ///
+    /// # Errors
+    /// When the lists cannot be read.
+    pub fn on(transport: Transport, port: u16, address: Option<Ipv4Addr>) -> io::Result<Self> {
+        let [list, list6] = match transport {
+            Transport::Udp => ["udp", "udp6"],
+            Transport::Tcp => ["tcp", "tcp6"],
+        };
+        let mut inodes = inodes_of(list, port, address)?;
+        // A kernel without IPv6 has no such file.
+        inodes.extend(inodes_of(list6, port, address).unwrap_or_default());
+        let mount = socket_mount()?;
+        Ok(Self { mount, inodes })
+    }
+
+    /// The processes that hold one of them, by rising number.
+    ///
+    /// # Errors
+    /// When the process table cannot be read.
+    pub fn holders(&self) -> io::Result<Vec<Holder>> {
+        if self.inodes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let processes = fs::read_dir("/proc")?.filter_map(Result::ok);
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let holders = numbers.filter(|pid| self.are_held_by(*pid)).map(|pid| Holder {
+            pid,
+            program: program(&directory(pid).join("comm")),
+        });
+        let mut holders: Vec<Holder> = holders.collect();
+        holders.sort();
+        Ok(holders)
+    }
+
+    /// Whether a process has one of them open. One that ends meanwhile has none.
+    #[must_use]
+    pub fn are_held_by(&self, pid: u32) -> bool {
+        let Ok(descriptors) = fs::read_dir(directory(pid).join("fdinfo")) else {
+            return false;
+        };
+        descriptors.filter_map(Result::ok).any(|entry| {
+            descriptor(&beginning(&entry.path()))
+                .is_some_and(|(mount, inode)| mount == self.mount && self.inodes.contains(&inode))
+        })
+    }
+}
+
+fn directory(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+/// The inodes of the sockets that wait at a port in a list of the kernel's.
+fn inodes_of(list: &str, port: u16, address: Option<Ipv4Addr>) -> io::Result<BTreeSet<u64>> {
+    // Users decide how many sockets there are: one line at a time is in memory.
+    let lines = BufReader::new(File::open(Path::new("/proc/thread-self/net").join(list))?).lines();
     let found = lines.map_while(Result::ok).filter_map(|line| socket(&line));
-    Ok(found
-        .filter(|(found, _)| *found == port)
-        .map(|(_, inode)| inode)
-        .collect())
+    let is_meant = |found: &Socket| {
+        let is_there = address.is_none_or(|address| found.address.is_none_or(|own| own == address));
+        found.port == port && is_there
+    };
+    Ok(found.filter(is_meant).map(|found| found.inode).collect())
 }
 
-/// Port and inode of the socket in a line: `NUMBER: ADDRESS:PORT ADDRESS:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE`
-/// (`udp4_format_sock`, net/ipv4/udp.c at v6.12).
-fn socket(line: &str) -> Option<(u16, u64)> {
+/// A socket that waits for whoever sends to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Socket {
+    /// None for all addresses.
+    address: Option<Ipv4Addr>,
+    port: u16,
+    inode: u64,
+}
+
+/// The socket in a line: `NUMBER: ADDRESS:PORT ADDRESS:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE`
+/// (`udp4_format_sock`, net/ipv4/udp.c at v6.12). None where it has a peer, or an address of IPv6.
+fn socket(line: &str) -> Option<Socket> {
     let mut words = line.split_ascii_whitespace();
-    let (_, port) = words.nth(1)?.rsplit_once(':')?;
-    Some((u16::from_str_radix(port, 16).ok()?, words.nth(7)?.parse().ok()?))
-}
-
-/// A process, if it has one of these sockets open. One that ends meanwhile has none.
-fn holder(pid: u32, sockets: &Sockets) -> Option<Holder> {
-    let directory = Path::new("/proc").join(pid.to_string());
-    let mut descriptors = fs::read_dir(directory.join("fdinfo")).ok()?.filter_map(Result::ok);
-    let holds = descriptors.any(|entry| {
-        descriptor(&beginning(&entry.path()))
-            .is_some_and(|(mount, inode)| mount == sockets.mount && sockets.inodes.contains(&inode))
-    });
-    holds.then(|| Holder {
-        pid,
-        program: program(&directory.join("comm")),
+    let (address, port) = words.nth(1)?.rsplit_once(':')?;
+    let is_zero = |text: &str| text.bytes().all(|digit| matches!(digit, b'0' | b':'));
+    let peer = words.next()?;
+    let address = match address {
+        all if is_zero(all) => None,
+        // The four bytes as a number of this machine.
+        one => Some(u32::from_str_radix(one, 16).ok()?.to_ne_bytes().into()),
+    };
+    is_zero(peer).then_some(Socket {
+        address,
+        port: u16::from_str_radix(port, 16).ok()?,
+        inode: words.nth(6)?.parse().ok()?,
     })
 }
 
@@ -138,8 +197,15 @@ mod tests {
                   00:00000000 00000000     0        0 5 2 0000000000000000 0";
         let heading =
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref";
-        assert_eq!(socket(v4), Some((8472, 81234)));
-        assert_eq!(socket(v6), Some((67, 5)));
+        let found = |address, port, inode| Some(Socket { address, port, inode });
+        let host = u32::from_str_radix("1C001EAC", 16).expect("a number").to_ne_bytes();
+        assert_eq!(socket(v4), found(Some(host.into()), 8472, 81234));
+        assert_eq!(socket(v6), found(None, 67, 5));
+        assert_eq!(
+            socket(&v4.replace("00000000:0000", "0100007F:0035")),
+            None,
+            "it has a peer"
+        );
         assert_eq!(socket(heading), None);
         assert_eq!(socket(""), None);
     }

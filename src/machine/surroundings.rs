@@ -6,27 +6,19 @@ use std::net::IpAddr;
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
-use super::netlink::{Netlink, Refusal};
+use super::netlink::{Link, Netlink, Refusal};
+use super::route;
 use crate::fan::Mac;
 use crate::health::{Action, Rule};
 use crate::name::InterfaceName;
-use crate::object::PROTOCOL;
 
 /// Ethernet addresses by interface.
 #[must_use]
-pub fn macs(messages: &[LinkMessage]) -> BTreeMap<InterfaceName, Mac> {
-    let entry = |message: &LinkMessage| {
-        let name = message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => name.parse().ok(),
-            _ => None,
-        });
-        Some((name?, mac(message)?))
-    };
-    messages.iter().filter_map(entry).collect()
+pub fn macs(links: &[Link]) -> BTreeMap<InterfaceName, Mac> {
+    let entry = |link: &Link| Some((link.name.clone(), mac(&link.message)?));
+    links.iter().filter_map(entry).collect()
 }
 
 /// The Ethernet address in a link message.
@@ -43,14 +35,7 @@ pub fn mac(message: &LinkMessage) -> Option<Mac> {
 /// # Errors
 /// What the kernel said.
 pub fn rules(netlink: &Netlink) -> Result<Vec<Rule>, Refusal> {
-    let mut question = RuleMessage::default();
-    question.header.family = AddressFamily::Inet;
-    let answers = netlink.dump(&Message::GetRule(question))?;
-    let rules = answers.iter().filter_map(|answer| match answer {
-        Message::NewRule(message) => rule(message),
-        _ => None,
-    });
-    Ok(rules.collect())
+    Ok(netlink.dump_rules()?.iter().filter_map(rule).collect())
 }
 
 /// Priorities and tables of the rules that the kernel makes (`fib_default_rules_init`, net/ipv4/fib_rules.c).
@@ -63,6 +48,9 @@ const ALL: u32 = u32::MAX;
 const PADDING: u16 = 18;
 
 fn rule(message: &RuleMessage) -> Option<Rule> {
+    if route::decode_rule(message).is_some() {
+        return None;
+    }
     let mut rule = Rule::default();
     let mut table = u32::from(message.header.table);
     let (mut mark, mut mask, mut goto) = (0, None, None);
@@ -82,7 +70,6 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
             RuleAttribute::FwMask(number) => mask = Some(*number),
             RuleAttribute::Goto(priority) => goto = Some(*priority),
             RuleAttribute::L3MDev(true) => is_of_device = true,
-            RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)) => return None,
             RuleAttribute::Protocol(_) | RuleAttribute::Realm(_) | RuleAttribute::L3MDev(false) => {}
             padding if padding.kind() == PADDING => {}
             RuleAttribute::SuppressPrefixLen(ALL) | RuleAttribute::SuppressIfGroup(ALL) => {}
@@ -140,6 +127,7 @@ fn asked(attribute: &RuleAttribute) -> String {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::AddressFamily;
     use netlink_packet_route::rule::RuleUidRange;
 
     use super::*;
@@ -195,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_kernels_own_rules_and_ours_are_left_out_and_none_that_only_has_their_place() {
-        use RuleAttribute::{FwMark, Priority, Protocol, Table};
+        use RuleAttribute::{FwMark, Priority, Table};
         let none = RuleFlags::default();
         for (priority, table) in KERNELS_OWN {
             let own = vec![Priority(priority), Table(table)];
@@ -203,7 +191,21 @@ mod tests {
             let marked = [own, vec![FwMark(1)]].concat();
             assert!(read(marked, RuleAction::ToTable, none).is_some(), "{priority}");
         }
-        let ours = vec![Priority(1000), Table(77), Protocol(RouteProtocol::Other(PROTOCOL))];
-        assert_eq!(read(ours, RuleAction::ToTable, none), None);
+        let ours = |priority| {
+            let mut ours = route::encode_rule("250".parse().unwrap(), crate::object::Table(77));
+            for attribute in &mut ours.attributes {
+                if let Priority(its) = attribute {
+                    *its = priority;
+                }
+            }
+            rule(&ours).map(|rule| rule.to_string())
+        };
+        assert_eq!(ours(1000), None);
+        let another = "priority 900 to 250.0.0.0/8 lookup 77";
+        assert_eq!(
+            ours(900).as_deref(),
+            Some(another),
+            "the protocol alone makes no rule ours"
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use super::file::{self, KERNEL_LIMIT};
 use crate::name::InterfaceName;
 
 /// The global switch that lets packets pass from one interface to any other.
@@ -19,7 +20,7 @@ pub fn of_interface(link: &InterfaceName, setting: &str) -> String {
 /// # Errors
 /// When there is none of that name, or it is no number.
 pub fn read(name: &str) -> io::Result<bool> {
-    let text = fs::read_to_string(format!("/proc/sys/{name}"))?;
+    let text = file::read_text(format!("/proc/sys/{name}"), KERNEL_LIMIT)?;
     match text.trim().parse::<i64>() {
         Ok(number) => Ok(number != 0),
         Err(_) => Err(io::Error::new(

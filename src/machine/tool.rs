@@ -19,6 +19,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::pipe2;
 
 use super::privilege;
+use crate::text::escape;
 
 /// Where programs are looked for: where sudo looks (`secure_path`), and where NixOS and Guix have theirs.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin:\
@@ -33,6 +34,19 @@ pub fn find(program: &str) -> Option<PathBuf> {
             file.metadata()
                 .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
         })
+}
+
+/// Where a program's file may be: in each directory of [`PATH`], and where a link there leads.
+#[must_use]
+pub fn places(program: &str) -> Vec<PathBuf> {
+    let directories = PATH.split(':').map(Path::new);
+    let places = directories.filter_map(|directory| {
+        let file = directory.join(program);
+        // One that was removed meanwhile has its place in the directory still.
+        let gone = || directory.canonicalize().map(|directory| directory.join(program));
+        file.canonicalize().or_else(|_| gone()).ok()
+    });
+    places.collect()
 }
 
 /// Runs a program with some input and returns what it wrote on standard output.
@@ -75,7 +89,7 @@ pub fn run_with<S: AsRef<OsStr>>(
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     // A program that fails early closes its input; its own message says more than our broken pipe.
-    Err(complaint(program, &String::from_utf8_lossy(&output.stderr)))
+    Err(complaint(program, &output.stderr))
 }
 
 /// Does something in a thread that has these capabilities only, and so has the child that it makes.
@@ -103,7 +117,7 @@ pub fn run_daemon(program: &str, arguments: &[String]) -> Result<(), String> {
         .map_err(|error| format!("cannot run '{program}': {error}"))?;
     match ended {
         WaitStatus::Exited(_, 0) => Ok(()),
-        _ => Err(complaint(program, &said)),
+        _ => Err(complaint(program, said.as_bytes())),
     }
 }
 
@@ -137,9 +151,11 @@ fn spawn_daemon(file: &Path, arguments: &[String]) -> io::Result<(WaitStatus, St
 }
 
 /// The sentence for a program that failed: the first line of what it said.
-fn complaint(program: &str, said: &str) -> String {
-    let first = said.lines().map(str::trim).find(|line| !line.is_empty());
-    format!("'{program}' says: {}", first.unwrap_or("nothing, but it failed"))
+fn complaint(program: &str, said: &[u8]) -> String {
+    let mut lines = said.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.find(|line| !line.is_empty()).map(escape);
+    let first = first.unwrap_or_else(|| "nothing, but it failed".into());
+    format!("'{program}' says: {first}")
 }
 
 /// The sentence for a program that is not there.

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use crate::name::InterfaceName;
+use crate::shell;
+use crate::shell::Line;
+
 /// A setting of a bridge or of a port. Those of a fan stay as the kernel makes them (`br_dev_setup`, net/bridge/br_device.c,
 /// and `new_nbp`, net/bridge/br_if.c, at v6.12); a set of these names the ones that were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,21 +82,20 @@ impl Setting {
 
     /// The command that gives a device the setting: as changed, or as the kernel makes it.
     #[must_use]
-    pub fn line(self, device: &str, changed: bool) -> String {
+    pub fn line(self, device: &InterfaceName, changed: bool) -> Line {
         let name = self.name();
+        let of_bridge = |value: u16| shell!("ip link set {} type bridge {} {}", device, name, value);
         match self {
-            Self::VlanFiltering | Self::SpanningTree => {
-                format!("ip link set {device} type bridge {name} {}", u8::from(changed))
-            }
-            Self::GroupForwarding(mask) => {
-                format!(
-                    "ip link set {device} type bridge {name} {}",
-                    if changed { mask } else { 0 }
-                )
-            }
+            Self::VlanFiltering | Self::SpanningTree => of_bridge(u16::from(changed)),
+            Self::GroupForwarding(mask) => of_bridge(if changed { mask } else { 0 }),
             _ => {
                 let on = self.is_on_at_first() != changed;
-                format!("bridge link set dev {device} {name} {}", if on { "on" } else { "off" })
+                shell!(
+                    "bridge link set dev {} {} {}",
+                    device,
+                    name,
+                    if on { "on" } else { "off" }
+                )
             }
         }
     }

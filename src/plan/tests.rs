@@ -380,7 +380,7 @@ fn what_may_be_a_containers_address_is_not_taken() {
         [
             "host-reserve 4 takes more than 1 did, 250.0.28.2 to 250.0.28.4, and which addresses are in use on bridge \
              'fan-250-0-28' is not known; it has a container: veth1; stop what is attached, or take it out meanwhile: ip link \
-             set veth1 nomaster"
+             set dev veth1 nomaster"
         ]
     );
     let shrink = diff(&state(&reserving, &host), &state(&plain, &host));

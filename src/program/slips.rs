@@ -1,7 +1,7 @@
 //! Programs with one mistake each: whoever judges packets must notice all of them.
 
 use super::adversary::{self, Adversary, Random};
-use super::campaign::{Done, incoming, is_outrage, outgoing, put};
+use super::campaign::{Done, incoming, is_outrage, outgoing, put, setting};
 use super::oracle::{Frame, Outer};
 use super::tests::{announced, of};
 use super::*;
@@ -240,6 +240,10 @@ fn a_slip_in_any_instruction_that_decides_is_noticed() {
     for mut trial in specs().flat_map(|spec| Trial::both(&spec)) {
         let mutants = trial.mutants();
         assert!(mutants.len() > 300, "{}", mutants.len());
+        // Every eighth of them unless told otherwise, from one that the seed chooses: in time all are tried.
+        let (stride, seed) = (setting("MUTANT_STRIDE", 8), setting("FANCTL_SEED", 0));
+        let mutants = mutants.into_iter().skip(usize::try_from(seed % stride).unwrap());
+        let mutants = mutants.step_by(usize::try_from(stride).unwrap()).collect();
         let unnoticed = trial.unnoticed(mutants, |_, _, _, [expected, done]| done != expected);
         assert_eq!(unnoticed, Vec::<String>::new());
     }

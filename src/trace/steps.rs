@@ -11,6 +11,7 @@ use crate::fan::MAIN_TABLE;
 use crate::host::{Flow, Host, Neighbour, NoRoute, Routing};
 use crate::name::InterfaceName;
 use crate::object::{Object, PROTOCOL, RULE_PRIORITY, State, Table, Tunnel, TunnelKind};
+use crate::shell;
 
 /// The kernel's answer about a packet.
 pub type Way = Result<Routing, NoRoute>;
@@ -208,7 +209,7 @@ impl Steps<'_> {
             Some(link) if !link.up => Some((
                 Cause::HereDevice,
                 format!("interface {} of the underlay is down", link.name),
-                format!("bring it up: ip link set {} up", link.name),
+                format!("bring it up: {}", shell!("ip link set dev {} up", link.name)),
             )),
             Some(_) => None,
         };

@@ -125,7 +125,7 @@ fn another_address_is_told_with_the_slice_that_comes_of_it() {
 fn an_interface_comes_and_goes() {
     let (fan, owned, mut host) = whole();
     let whole = sight(&fan, &owned, &host);
-    let reason = "interface 'eth0' is down; bring it up first: ip link set eth0 up";
+    let reason = "interface 'eth0' is down; bring it up first: ip link set dev eth0 up";
     host.links[0].up = false;
     let down = Sight::new(&fan, &Err(reason.to_string()), &owned, &host);
     assert_eq!(

@@ -303,6 +303,59 @@ fn a_device_is_nobodys_file() {
 }
 
 #[test]
+fn what_is_no_regular_file_or_too_long_is_told_in_a_line() {
+    let long = File::new("long", ".toml", "");
+    fs::File::options()
+        .write(true)
+        .open(&long.0)
+        .and_then(|file| file.set_len(100 << 20))
+        .expect("a sparse file");
+    let told = long.complaints(&long.given_to(&["config", "check"]).finds_faults());
+    assert_eq!(
+        told,
+        "fanctl: FILE: it is longer than 4194304 bytes, the most that is read of such a file\n"
+    );
+    let told = with(["config", "check", "--config", "/dev/zero"]).finds_faults().stderr;
+    assert_eq!(told, "fanctl: /dev/zero: it is a device; only a regular file is read\n");
+}
+
+#[test]
+fn of_a_long_line_a_piece_is_quoted() {
+    let long = "x\u{1b}[2J".repeat(20_000);
+    let piece = "x\\x1b[2J".repeat(12);
+    for (extension, text) in [
+        (".toml", format!("{long}\n")),
+        (
+            ".toml",
+            format!(
+                "[[fan]]\noverlay = \"250\"\nunderlay = '{}'\n",
+                long.replace('\u{1b}', "y")
+            ),
+        ),
+        (
+            ".toml",
+            format!(
+                "[[fan]]\noverlay = '{}'\nunderlay = \"eth0\"\n",
+                "\u{202e}".repeat(9_000)
+            ),
+        ),
+        (".toml", format!("[[fan]]\n{} = 1\n", "k".repeat(90_000))),
+        (".toml", format!("{} = 1\n", "k".repeat(90_000))),
+        (".toml", format!("[[fan]]\nmtu = \"{}\"\n", "k".repeat(90_000))),
+        ("", format!("{long} eth0\n")),
+        ("", format!("250 eth0 {long}\n")),
+        ("", long.clone()),
+    ] {
+        let file = File::new("piece", extension, &text);
+        let output = file.given_to(&["config", "check"]).finds_faults();
+        let told = file.complaints(&output);
+        assert!(told.lines().all(|line| line.len() < 1000), "{} bytes", told.len());
+        assert!(!told.contains('\u{1b}') && !told.contains('\u{202e}'), "{told}");
+        assert!(!text.contains('\u{1b}') || told.contains(&piece[..20]), "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_text_is_a_fault() {
     let file = File::new("binary", ".toml", b"fan = \xff\n");
     let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());

@@ -1,57 +1,19 @@
 //! What a test is here: a name that reads as a sentence, what it needs of the machine, and a function.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use libtest_mimic::{Completion, Trial};
+use crate::support::Encap;
 
-use crate::support::{Encap, Machine};
+/// The list of a module's cases. It is registered by the line in front of it, `inventory::submit!(Module(cases));`, and
+/// nowhere else; a test that no list names is dead code, which the compiler reports.
+pub struct Module(pub fn() -> Vec<Case>);
+inventory::collect!(Module);
 
-/// What became of the cases so far, besides what the harness counts.
-static TALLY: Mutex<Tally> = Mutex::new(Tally {
-    durations: Vec::new(),
-    reasons: BTreeMap::new(),
-});
-
-/// How long each case took, and why others could not run.
-#[derive(Debug, Clone)]
-pub struct Tally {
-    durations: Vec<(Duration, String)>,
-    reasons: BTreeMap<String, usize>,
-}
-
-impl Tally {
-    /// The tally of this process up to now.
-    pub fn get() -> Self {
-        TALLY.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn update(change: impl FnOnce(&mut Self)) {
-        change(&mut TALLY.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Why cases did not run here, with their number: "3 of them: this".
-    pub fn not_run(&self) -> String {
-        let reasons: Vec<String> = self
-            .reasons
-            .iter()
-            .map(|(reason, count)| format!("{count}: {reason}"))
-            .collect();
-        reasons.join("; ")
-    }
-
-    /// The cases that took longest.
-    pub fn slowest(mut self) -> String {
-        self.durations.sort_by(|one, other| other.cmp(one));
-        let names: Vec<String> = self
-            .durations
-            .iter()
-            .take(10)
-            .map(|(duration, name)| format!("{name} {:.1} s", duration.as_secs_f32()))
-            .collect();
-        names.join(", ")
-    }
+/// All cases, sorted by name.
+pub fn all() -> Vec<Case> {
+    let mut cases: Vec<Case> = inventory::iter::<Module>().flat_map(|module| module.0()).collect();
+    cases.sort_by(|one, other| one.name.cmp(&other.name));
+    cases
 }
 
 /// Something a test needs and a machine may not have.
@@ -79,9 +41,11 @@ pub enum Need {
     Docker,
     /// The reference plugins of CNI, likewise.
     Cni,
-    /// To be in tier 2: what does not depend on the kernel's age is not repeated on emulated ones.
+    /// To be in tier 2: too slow where every instruction is emulated, or what a guest does not have.
     Tier2,
-    /// In tier 3, a kernel of this series: what is about the program more than about the kernel is shared out among them.
+    /// To be in tier 2, or in a guest that runs every case: it does not depend on the kernel's age.
+    Once,
+    /// In tier 3, a kernel of this series, or a guest that runs every case: it is about the program more than about the kernel.
     Series(&'static str),
     /// To be in tier 3: what counts all that a kernel holds needs one to itself.
     Tier3,
@@ -91,10 +55,11 @@ pub enum Need {
 type Named<F> = (&'static str, F);
 
 /// One test.
+#[derive(Clone)]
 pub struct Case {
-    name: String,
-    needs: Vec<Need>,
-    run: Box<dyn FnOnce() + Send>,
+    pub name: String,
+    pub needs: Vec<Need>,
+    pub run: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// A list of functions under their own names.
@@ -126,7 +91,7 @@ impl Cases {
 
     /// In tier 3 only what needs IPIP runs of the cases that follow: tier 2 has the others.
     pub fn only_ipip_in_tier_3(mut self) -> Self {
-        self.without_ipip = Some(Need::Tier2);
+        self.without_ipip = Some(Need::Once);
         self
     }
 
@@ -142,7 +107,7 @@ impl Cases {
         self
     }
 
-    fn push(&mut self, name: String, mut needs: Vec<Need>, run: Box<dyn FnOnce() + Send>) {
+    fn push(&mut self, name: String, mut needs: Vec<Need>, run: Arc<dyn Fn() + Send + Sync>) {
         if !needs.contains(&Need::Ipip) {
             needs.extend(self.without_ipip);
         }
@@ -161,7 +126,7 @@ impl Cases {
             let needs: Vec<Need> = needs.iter().copied().chain(encap.need()).collect();
             for &(name, test) in tests {
                 let name = format!("{encap}::{}::{name}", self.module);
-                self.push(name, needs.clone(), Box::new(move || test(encap)));
+                self.push(name, needs.clone(), Arc::new(move || test(encap)));
             }
         }
         self
@@ -177,7 +142,7 @@ impl Cases {
         for &(name, test) in tests {
             let tier = if needs.contains(&Need::Ipip) { "ipip::" } else { "" };
             let name = format!("{tier}{}::{name}", self.module);
-            self.push(name, needs.to_vec(), Box::new(test));
+            self.push(name, needs.to_vec(), Arc::new(test));
         }
         self
     }
@@ -185,7 +150,7 @@ impl Cases {
     /// Tests that run once and bring their full names.
     pub fn under_their_names(mut self, tests: Vec<Named<fn()>>) -> Self {
         for (name, test) in tests {
-            self.push(name.into(), Vec::new(), Box::new(test));
+            self.push(name.into(), Vec::new(), Arc::new(test));
         }
         self
     }
@@ -193,23 +158,5 @@ impl Cases {
     /// The list.
     pub fn list(self) -> Vec<Case> {
         self.list
-    }
-}
-
-impl Case {
-    /// The test as the harness wants it: ignored with the reason where the machine lacks something.
-    pub fn into_trial(self, machine: &Machine) -> Trial {
-        let missing = machine.missing(&self.needs);
-        let name = self.name.clone();
-        Trial::ignorable_test(self.name, move || {
-            if let Some(reason) = missing {
-                Tally::update(|tally| *tally.reasons.entry(reason.clone()).or_default() += 1);
-                return Ok(Completion::ignored_with(reason));
-            }
-            let begun = Instant::now();
-            (self.run)();
-            Tally::update(|tally| tally.durations.push((begun.elapsed(), name)));
-            Ok(Completion::Completed)
-        })
     }
 }

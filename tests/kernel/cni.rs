@@ -9,7 +9,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Cni, DEADLINE, Encap, Host, INTERNET, Lan, assert_same, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("runtime::cni")
         .each_with(
             &[Need::Cni],

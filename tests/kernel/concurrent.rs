@@ -1,16 +1,26 @@
 //! Run by many at once, commands take turns, and what comes out is right.
 
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Encap, Host, Lan, Output, assert_same, is_emulated};
+use crate::support::{Encap, Host, Lan, Output, assert_same, eventually, is_emulated, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("concurrent")
         .only_ipip_in_tier_3()
         .only_on("6.12")
         .each(named![many_at_once_end_in_a_right_state])
+        .once(named![
+            a_lock_that_was_removed_is_nobodys,
+            a_container_attached_meanwhile_keeps_its_bridge,
+        ])
         .list()
 }
 
@@ -75,4 +85,85 @@ fn many_at_once_end_in_a_right_state(encap: Encap) {
     }
     host.fanctl("down -e").ok();
     assert_same(&before, &host.dump(), "many at once, then down -e");
+}
+
+/// A new lock's file of the host, locked, by the device and the inode that it has.
+#[track_caller]
+fn new_lock(host: &Host) -> (Flock<File>, (u64, u64)) {
+    let file = host.run(|| {
+        fs::create_dir_all("/run/fan").expect("a directory");
+        let inode = fs::metadata("/proc/thread-self/ns/net").expect("a namespace").ino();
+        let path = format!("/run/fan/{inode}.lock");
+        let _ = fs::remove_file(&path);
+        File::create(path).expect("a lock")
+    });
+    let data = file.metadata().expect("a file");
+    let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
+    (lock.expect("it is free"), (data.dev(), data.ino()))
+}
+
+/// Who waits for a lock whose file is another one meanwhile waits for that.
+fn a_lock_that_was_removed_is_nobodys() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let (first, inode) = new_lock(&host);
+    let mut command = Command::new(Host::program());
+    command.args("up 250.0.0.0/8 eth0/16 --encap vxlan".split(' '));
+    let fanctl = host.spawn(command);
+    let files = format!("/proc/{}/fd", fanctl.id());
+    let waits_for = |inode: (u64, u64)| {
+        eventually("it waits for the lock", || {
+            let open = fs::read_dir(&files).ok()?.flatten();
+            let mut open = open.filter_map(|entry| fs::metadata(entry.path()).ok());
+            open.any(|file| (file.dev(), file.ino()) == inode).then_some(())
+        });
+    };
+    waits_for(inode);
+    let (second, inode) = new_lock(&host);
+    drop(first);
+    waits_for(inode);
+    assert!(
+        !host.devices().contains(&"fan-250-0-28".to_string()),
+        "it has not begun"
+    );
+    drop(second);
+    Output::of("fanctl up".into(), fanctl).ok();
+    assert!(host.devices().contains(&"fan-250-0-28".to_string()));
+    let locks = host.exec("find /run/fan -name *.lock").ok().stdout;
+    host.down();
+    assert_eq!(host.exec("find /run/fan -name *.lock").ok().stdout, locks, "it stays");
+}
+
+/// `down` looks at the ports again before the bridge goes, and puts everything back.
+fn a_container_attached_meanwhile_keeps_its_bridge() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    let up = "up 250.0.0.0/8 eth0/16 dhcp --encap vxlan";
+    host.fanctl(up).ok();
+    let (server, _) = host.dnsmasqs()[0].clone();
+    // The first step, to end the server, takes until it is killed.
+    kill(server, Signal::SIGSTOP).expect("to stop it");
+    let mut command = Command::new(Host::program());
+    command.args("down 250.0.0.0/8 eth0/16".split(' '));
+    let fanctl = host.spawn(command);
+    eventually("it ends the server", || {
+        let status = fs::read_to_string(format!("/proc/{server}/status")).ok()?;
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"))?;
+        let pending = u64::from_str_radix(pending.trim(), 16).ok()?;
+        (pending & (1 << (Signal::SIGTERM as u32 - 1)) != 0).then_some(())
+    });
+    host.ip("link add con9 type veth peer name other\n link set con9 master fan-250-0-28 up");
+    Output::of("fanctl down".into(), fanctl).failed().stderr_has(&[
+        "bridge 'fan-250-0-28' still has a container: con9",
+        "everything is as it was",
+    ]);
+    let links = host.ip_json("link show dev con9");
+    assert_eq!(links[0]["master"], "fan-250-0-28");
+    // All that was taken down by then stands again, the server as another process.
+    host.fanctl(up).ok().stdout_has(&["nothing to do"]);
+    assert_eq!(host.dnsmasqs().len(), 1);
+    host.fanctl("down 250.0.0.0/8 eth0/16").refused().stderr_has(&["con9"]);
+    host.ip("link del con9");
+    host.down();
 }

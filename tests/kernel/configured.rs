@@ -11,7 +11,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Encap, Host, Lan, Output, assert_same};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("configured")
         .only_ipip_in_tier_3()
         .only_on("6.1")

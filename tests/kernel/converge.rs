@@ -5,7 +5,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Encap, Lan, assert_same};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("converge")
         .only_ipip_in_tier_3()
         .each(named![

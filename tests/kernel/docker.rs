@@ -6,7 +6,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Docker, Encap, Host, Instance, Lan, Output};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("runtime::docker")
         .each_with(
             &[Need::Docker],

@@ -15,7 +15,8 @@ use crate::named;
 use crate::support::{Container, Encap, Host, Lan, Output, eventually, own_state};
 use table::{Lost, Row, spell};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("doctor")
         .only_ipip_in_tier_3()
         .only_on("6.1")

@@ -7,7 +7,8 @@ use crate::support::{
     Capture, Container, Encap, Host, Inner, Lan, inject_ipip, inject_vxlan_from, octets, tcp_exchange,
 };
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("encrypted")
         .each_with(&[Need::Wireguard], named![wireguard_carries_a_fan_that_nobody_reads])
         .each_with(

@@ -1,13 +1,12 @@
 //! Every command, with every call by which it acts failing once, and once killed there. Of what failed nothing is left;
 //! what was killed is finished, or taken back, by the next command.
 
-use std::env;
-
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Encap, Host, Lan, assert_same, is_emulated};
+use crate::support::{Encap, Host, Lan, assert_same, by_stride};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("faults")
         .only_ipip_in_tier_3()
         .only_on("6.12")
@@ -79,8 +78,7 @@ impl Scenario {
         }
     }
 
-    /// Goes through every call. With several fans reading is left out, which is the same for one, and it is every third
-    /// call unless FANCTL_EVERY_CALL is set, which takes minutes; in an emulated machine it is every seventh.
+    /// Goes through calls by the stride. With several fans reading is left out, which is the same for one.
     #[track_caller]
     fn at_every_call(&self) {
         let nothing = self.look();
@@ -90,13 +88,8 @@ impl Scenario {
         let after = self.look();
         assert!(acts.len() > 10, "so few calls: {acts:?}");
         acts.retain(|act| self.fans == 1 || !act.is_reading());
-        let stride = match self.fans {
-            _ if is_emulated() => 7,
-            2.. if env::var_os("FANCTL_EVERY_CALL").is_none() => 3,
-            _ => 1,
-        };
         let mut begun = false;
-        for (number, act) in acts.iter().enumerate().step_by(stride) {
+        for (number, act) in by_stride(&acts) {
             if !begun {
                 self.begin();
             }

@@ -10,7 +10,8 @@ use crate::support::{
     inject_vxlan_arp, octets,
 };
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("forged")
         .each(named![
             an_honest_packet_made_by_hand_arrives,

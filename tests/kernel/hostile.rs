@@ -8,19 +8,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::case::Case;
 use crate::support::{Capture, Container, Crafted, Encap, Host, INTERNET, Lan, Namespace};
 
 mod container;
 mod posing;
 mod underlay;
-
-pub fn cases() -> Vec<Case> {
-    [underlay::cases(), container::cases(), posing::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
-}
 
 /// Two hosts of a fan, one of them attacked.
 struct Stage {

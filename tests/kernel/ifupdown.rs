@@ -5,7 +5,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Lan, NOBODY, Station, Suite, assert_same};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     /// The tests by name, for one suite.
     macro_rules! with {
         ($suite:expr; $($test:ident),+ $(,)?) => { &[$((stringify!($test), (|| $test($suite)) as fn())),+] };

@@ -5,7 +5,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Capture, Encap, Lan, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("interop")
         .each(named![a_secondary_address_is_a_host_like_any_other])
         .once(named![a_plain_vxlan_device_with_static_entries_is_a_peer])

@@ -5,7 +5,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Cni, Encap, Kubelet, Lan, becomes};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("runtime::kubernetes")
         .each_with(&[Need::Tier2], named![the_daemon_set_brings_nodes_on_the_fan])
         .list()

@@ -9,7 +9,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Encap, Host, Lan, is_emulated};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("lab")
         .only_ipip_in_tier_3()
         .only_on("6.12")

@@ -5,7 +5,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Capture, Encap};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("leak")
         .each(named![
             nothing_leaves_by_the_default_route_when_the_tunnel_is_deleted,

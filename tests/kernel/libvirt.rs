@@ -6,7 +6,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Encap, Lan, Libvirt, becomes, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("runtime::libvirt")
         .each_with(&[Need::Tier2], named![guests_of_the_network_talk_and_leave_nothing])
         .list()

@@ -6,7 +6,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Encap, Host, Lan, Lxc, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("runtime::lxc")
         .each_with(&[Need::Tier2], named![containers_have_leases_of_their_hosts_and_talk])
         .list()

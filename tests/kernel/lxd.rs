@@ -6,7 +6,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Encap, Lan, Lxd, becomes, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("runtime::lxd")
         .each_with(&[Need::Tier2], named![containers_of_the_profile_talk_and_leave_nothing])
         .list()

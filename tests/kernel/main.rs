@@ -9,6 +9,7 @@
 
 mod case;
 mod fixture;
+mod run;
 mod support;
 
 mod cni;
@@ -34,11 +35,14 @@ mod libvirt;
 mod lxc;
 mod lxd;
 mod mtu;
+mod names;
 mod nat;
 mod objects;
 mod older;
 mod options;
+mod owned;
 mod podman;
+mod posed;
 mod privileges;
 mod program;
 mod refusals;
@@ -55,68 +59,11 @@ mod wrapped;
 
 use std::process::ExitCode;
 
-use case::{Case, Cases};
 use libtest_mimic::Arguments;
 use support::Machine;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let machine = Machine::probe();
-    let modules: &[fn() -> Vec<Case>] = &[
-        cni::cases,
-        concurrent::cases,
-        configured::cases,
-        configured::files::cases,
-        converge::cases,
-        dhcp::cases,
-        docker::cases,
-        doctor::cases,
-        encrypted::cases,
-        export::cases,
-        faults::cases,
-        firewall::cases,
-        flowtable::cases,
-        forged::cases,
-        hostile::cases,
-        ifupdown::cases,
-        interop::cases,
-        kubernetes::cases,
-        lab::cases,
-        leak::cases,
-        libvirt::cases,
-        lxc::cases,
-        lxd::cases,
-        mtu::cases,
-        nat::cases,
-        objects::cases,
-        older::cases,
-        options::cases,
-        podman::cases,
-        privileges::cases,
-        || Cases::of("program").under_their_names(program::all()).list(),
-        refusals::cases,
-        remains::cases,
-        several::cases,
-        sight::cases,
-        show::cases,
-        trace::cases,
-        soak::cases,
-        underlay::cases,
-        watch::cases,
-        wire::cases,
-        wrapped::cases,
-    ];
-    let cases = modules.iter().flat_map(|cases| cases());
-    if !arguments.list {
-        machine.announce();
-    }
-    let trials = cases.map(|case| case.into_trial(&machine)).collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if !arguments.list {
-        machine.sum_up(&conclusion);
-    }
-    if machine.is_incomplete() {
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+    // The files that tests write are read by other users, too.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    run::run(&Arguments::from_args(), &Machine::probe())
 }

@@ -7,7 +7,8 @@ use crate::fixture::{NarrowPath, Pair};
 use crate::named;
 use crate::support::{Encap, Host, Lan, eventually, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("mtu")
         .each(named![
             a_jumbo_underlay_carries_jumbo_packets,

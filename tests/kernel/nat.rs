@@ -5,7 +5,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Capture, Encap, INTERNET, Lan, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("nat")
         .only_ipip_in_tier_3()
         .each(named![

@@ -7,7 +7,8 @@ use crate::fixture::with_world;
 use crate::named;
 use crate::support::{Encap, Host, Lan, assert_same};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("objects")
         .each(named![down_leaves_the_host_as_it_was])
         .only_ipip_in_tier_3()

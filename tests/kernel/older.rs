@@ -14,7 +14,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Container, Echo, Encap, Host, Lan, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("older")
         .only_ipip_in_tier_3()
         .each(named![

@@ -8,7 +8,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Capture, Encap, Host, Lan, assert_same, becomes, own_state, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("options")
         .only_ipip_in_tier_3()
         .each(named![

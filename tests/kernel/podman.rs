@@ -5,7 +5,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Encap, Host, Lan, Podman, becomes, cni};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("runtime::podman")
         .each_with(
             &[Need::Tier2],

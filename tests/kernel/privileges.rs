@@ -24,7 +24,8 @@ use crate::named;
 use crate::support::{Encap, Host, Lan, Output, assert_same, eventually, own_state};
 use status::{Status, bit};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("privileges")
         .each(named![
             two_capabilities_suffice_for_root,
@@ -42,9 +43,6 @@ pub fn cases() -> Vec<Case> {
             named![a_command_keeps_what_its_verb_needs, a_step_has_what_it_takes,],
         )
         .list()
-        .into_iter()
-        .chain(started::cases())
-        .collect()
 }
 
 /// Runs what follows as root with two capabilities.

@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::case::{Case, Cases};
 use crate::support::is_emulated;
 
 #[path = "../../src/program/oracle.rs"]
@@ -27,7 +28,12 @@ mod oracle;
 
 use oracle::{ARP, Frame, IPV4, IPV6, Outer, Sent, Verdict, any_arrival, host_of};
 
-pub fn all() -> Vec<(&'static str, fn())> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
+    Cases::of("program").under_their_names(all()).list()
+}
+
+fn all() -> Vec<(&'static str, fn())> {
     vec![
         (
             "program::every_mapping_passes_the_verifier",

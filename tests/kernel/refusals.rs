@@ -10,7 +10,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY, Output, eventually};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("refusals")
         .only_ipip_in_tier_3()
         .each(named![
@@ -22,6 +23,7 @@ pub fn cases() -> Vec<Case> {
             a_container_attached_on_down,
             dnsmasq_missing,
             nft_missing,
+            no_nf_tables_in_this_kernel,
             a_step_that_fails_is_undone,
             everything_wrong_is_told_at_once,
         ])
@@ -288,6 +290,29 @@ fn nft_missing(encap: Encap) {
         let _hidden = Hidden::new(&host, "nft");
         host.fanctl(&words).failed().stderr_has(&["nft", "install"])
     });
+}
+
+/// The kernel as it is without nf_tables: it gives no socket of that family.
+fn no_nf_tables_in_this_kernel(encap: Encap) {
+    let (host, _lan) = a_host();
+    host.write(
+        "/etc/fan.toml",
+        &format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\n"),
+    );
+    let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
+    let fanctl = |words: &str| host.without_nf_tables(words);
+    for words in [&up[..], "up -a", "reload", "reload --dry-run"] {
+        host.unchanged(|| {
+            let output = fanctl(words).exits(3).stderr_has(&["no nf_tables", "CONFIG_NF_TABLES"]);
+            assert_eq!(output.stderr.lines().count(), 1, "one refusal\n{output}");
+            output
+        });
+    }
+    host.unchanged(|| fanctl("status").exits(4).stdout_has(&["no nf_tables"]));
+    host.unchanged(|| fanctl("doctor").exits(1).stdout_has(&["FAIL  kernel", "no nf_tables"]));
+    host.fanctl(&up).ok();
+    fanctl("show").ok().stdout_has(&["fan-250-0-28"]);
+    fanctl("show --json").ok().stdout_has(&["fan-250-0-28"]);
 }
 
 fn a_step_that_fails_is_undone(encap: Encap) {

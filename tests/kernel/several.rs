@@ -6,7 +6,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Echo, Encap, Host, Lan, assert_same, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("several")
         .only_ipip_in_tier_3()
         .each(named![

@@ -7,7 +7,8 @@ use crate::fixture::with_world;
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("show")
         .only_ipip_in_tier_3()
         .each(named![

@@ -14,7 +14,8 @@ use crate::fixture::Pair;
 use crate::named;
 use crate::support::{Container, Echo, Encap, Host, assert_same, eventually, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("soak")
         .each_with(&[Need::Tier3], named![fans_come_and_go_beside_one_that_stays])
         .list()

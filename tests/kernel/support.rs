@@ -39,7 +39,7 @@ pub use lan::{Container, Host, INTERNET, Lan, NOBODY, own_state};
 pub use libvirt::Libvirt;
 pub use lxc::Lxc;
 pub use lxd::Lxd;
-pub use machine::{Machine, is_emulated};
+pub use machine::{Machine, by_stride, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
 pub use packet::{
@@ -54,8 +54,12 @@ pub use watcher::Watcher;
 
 use crate::case::Need;
 
-/// How long to wait for something that must happen. Only a failing test waits that long.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one system call or program may take: a little less than the watchdog of a case waits (`crate::run`), so that
+/// the case can still say what it waited for. No verdict on `fanctl` depends on it.
+pub const DEADLINE: Duration = Duration::from_secs(540);
+
+/// How often is looked for something that must happen, 10 ms apart at least. Only a failing test looks that often.
+pub const ATTEMPTS: u32 = 6000;
 
 /// The two encapsulations, and what the tests know about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::case::{Case, Cases, Need};
 use crate::fixture::{NarrowPath, Pair};
 use crate::named;
-use crate::support::{Capture, Encap, Host, Lan, Namespace, Output, is_emulated};
+use crate::support::{Capture, Encap, Host, Lan, Namespace, Output};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     use others::a_connection_there_is_no_answer_to_ping;
     use ways::{
         a_table_of_its_own_is_looked_into, a_way_that_works_is_proven_step_by_step, others_than_root_see_the_steps,
@@ -46,14 +47,12 @@ pub fn cases() -> Vec<Case> {
         .list()
 }
 
-/// How long a trace waits: emulated hosts are slow to answer.
-fn wait() -> &'static str {
-    if is_emulated() { "--wait 2" } else { "" }
-}
+/// How long a trace waits: hosts of a busy machine are slow to answer.
+const WAIT: &str = "--wait 5";
 
 #[track_caller]
 fn run(host: &Host, words: &str) -> Output {
-    host.fanctl(&format!("trace {} {words}", wait()))
+    host.fanctl(&format!("trace {WAIT} {words}"))
 }
 
 /// What a trace of an address finds: the way works if and only if the exit status is 0.

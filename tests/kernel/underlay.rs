@@ -4,7 +4,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Encap, Host, Lan, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("underlay")
         .only_ipip_in_tier_3()
         .each(named![networks_of_any_legal_width_carry_packets])

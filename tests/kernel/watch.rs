@@ -8,15 +8,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::case::{Case, Cases};
+use crate::case::Cases;
 use crate::support::{Encap, Host, Lan};
-
-pub fn cases() -> Vec<Case> {
-    [moves::cases(), losses::cases(), conduct::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
-}
 
 /// None of them yet; in tier 3 it is more about the program than about the kernel.
 fn none_yet() -> Cases {

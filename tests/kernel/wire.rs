@@ -5,7 +5,8 @@ use crate::fixture::{Pair, with_world};
 use crate::named;
 use crate::support::{Capture, Encap, Inner, Lan, inject_plain, tcp_exchange};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("wire")
         .each(named![
             the_first_packet_between_containers_arrives,

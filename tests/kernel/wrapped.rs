@@ -5,7 +5,8 @@ use crate::fixture::with_world;
 use crate::named;
 use crate::support::{Capture, Encap, Inner, Namespace, eventually, inject_ipip, inject_vxlan_from};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("wrapped")
         .each(named![
             a_container_cannot_pose_as_a_host_to_its_own,

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::mapping::Overlay;
 use crate::object::bridges;
 use crate::report::Report;
+use crate::text;
 
 impl Change {
     /// Tells what was done.
@@ -143,7 +144,7 @@ impl OutputArgs {
     pub(in crate::command) fn note(self, line: &str) {
         if self.verbose {
             // That nobody listens is no reason to stop in the middle of a plan.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            let _ = writeln!(std::io::stderr(), "{}", text::line(line));
         }
     }
 }

@@ -7,6 +7,7 @@ use nix::sys::stat::fstat;
 use sd_notify::NotifyState;
 
 use crate::error::Error;
+use crate::text;
 
 /// Tells the service manager, if there is one that wants to know; it does not matter if it cannot be told.
 pub fn tell_systemd(state: &[NotifyState]) {
@@ -47,7 +48,7 @@ impl<'a> Journal<'a> {
 
     /// Keeps something to say, in one line: whoever is to read it may be slow, and must not keep others from the lock.
     pub fn note(&mut self, level: Level, line: &dyn fmt::Display) {
-        let line = line.to_string().replace(char::is_control, " ");
+        let line = text::line(&line.to_string());
         self.lines.push(if self.takes_levels {
             format!("<{}>{line}", level as u8)
         } else {

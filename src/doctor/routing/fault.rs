@@ -3,12 +3,14 @@
 use ipnetwork::Ipv4Network;
 
 use super::{Asked, Standing, Way};
-use crate::doctor::{Facts, Finding, Verdict, all_of, counters};
+use crate::doctor::{Facts, Finding, Verdict, counters};
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::health::{Action, Answer, Rule};
 use crate::host::Routing;
 use crate::name::InterfaceName;
-use crate::object::RULE_PRIORITY;
+use crate::object::{PROTOCOL, RULE_PRIORITY};
+use crate::shell;
+use crate::shell::Line;
 
 /// What is wrong with an answer.
 enum Fault<'a> {
@@ -130,8 +132,15 @@ fn by_rules(fan: &Fan, finding: Finding, culprits: &[&Rule], packets: &[&Asked])
     let commands = ways
         .into_iter()
         .filter(|(.., is_underlay)| is_meant(*is_underlay))
-        .map(|(network, table, _)| format!("ip rule add to {network} lookup {} priority {before}", name_of(table)));
-    let mut finding = finding.mended_by(all_of(commands));
+        .map(|(network, table, _)| {
+            shell!(
+                "ip rule add to {} lookup {} priority {}",
+                network,
+                name_of(table),
+                before
+            )
+        });
+    let mut finding = finding.mended_by(Line::all_of(commands));
     if fan.table.is_none() && first > RULE_PRIORITY && is_meant(false) {
         let lasting = format!(
             "for good: with its option table ('table = N', '--table N') the fan brings such a rule for {} itself",
@@ -207,7 +216,7 @@ fn blocked(fan: &Fan, finding: Finding, packets: &[&Asked], facts: Facts) -> Fin
     };
     finding
         .because([format!("route {words}, which leads nowhere")])
-        .mended_by(format!("ip route delete {words}"))
+        .mended_by(shell!("ip route delete {}", Line::words(&words)))
 }
 
 /// The effective mode of an interface's reverse path filter is the larger of its own and that of all.
@@ -224,15 +233,16 @@ fn strict(asked: &Asked, errno: i32, facts: Facts) -> Option<Finding> {
     if !is_strict || ![nix::libc::EXDEV, nix::libc::EINVAL].contains(&errno) {
         return None;
     }
-    let names = ["all", device.as_str()].into_iter();
-    let strict = names.filter(|name| facts.health.settings.get(*name).is_some_and(|s| s.rp_filter == 1));
-    let commands = strict.map(|name| format!("sysctl -w net/ipv4/conf/{name}/rp_filter=2"));
+    let all = ("all", b"net/ipv4/conf/all/rp_filter".to_vec());
+    let names = [all, (device.as_str(), device.setting("rp_filter"))].into_iter();
+    let strict = names.filter(|(name, _)| facts.health.settings.get(*name).is_some_and(|s| s.rp_filter == 1));
+    let commands = strict.map(|(_, setting)| shell!("sysctl -w {}=2", setting));
     let reason = format!("the strict reverse path filter of '{device}' drops {}", asked.what);
     let evidence = format!("the larger of net.ipv4.conf.all.rp_filter and net.ipv4.conf.{device}.rp_filter is 1");
     Some(
         Finding::failed("rp_filter", reason)
             .because([evidence])
-            .mended_by(all_of(commands)),
+            .mended_by(Line::all_of(commands)),
     )
 }
 
@@ -280,13 +290,23 @@ fn evidence_of(found: &Routing) -> String {
     }
 }
 
-/// The command that deletes somebody's route, where that is about the fan and not for the whole world.
-fn deletion(fan: &Fan, found: &Routing) -> Option<String> {
+/// The command that deletes a route of another's, where that is about the fan and not for the whole world. None for one that has
+/// the protocol of ours: whose it is is not certain.
+fn deletion(fan: &Fan, found: &Routing) -> Option<Line> {
     let networks = [fan.overlay().network(), fan.mapping.underlay().network()];
     let is_about_it = networks
         .iter()
         .any(|network| network.contains(found.route.network()) && network.prefix() <= found.route.prefix());
-    (is_about_it && !is_of_an_address(found)).then(|| format!("ip route delete {}", route(found)))
+    (is_about_it && !is_of_an_address(found) && found.protocol != PROTOCOL).then(|| {
+        let by = found
+            .gateway
+            .map_or_else(Line::default, |gateway| shell!(" via {}", gateway));
+        let place = match found.table {
+            MAIN_TABLE => Line::default(),
+            table => shell!(" table {}", table),
+        };
+        shell!("ip route delete {}{} dev {}{}", found.route, by, found.device, place)
+    })
 }
 
 /// A route in the words of `ip route`.

@@ -107,7 +107,9 @@ pub fn read(tables: &[Parts]) -> Content {
             let mut elements: Vec<Vec<u8>> = messages(payloads).flat_map(|message| elements(&message)).collect();
             // The kernel lists them in the order of a hash table.
             elements.sort();
-            elements.iter().for_each(|element| put(element));
+            for element in &elements {
+                put(element);
+            }
         }
     }
     content.digest = digest(&bytes);

@@ -9,6 +9,7 @@ use crate::encap::Encapsulation;
 use crate::host::Neighbour;
 use crate::object::{Direction, Filter, Object, Slot};
 use crate::program;
+use crate::shell;
 use crate::trace::cause::Cause;
 use crate::trace::{Place, Target};
 
@@ -110,7 +111,8 @@ impl Steps<'_> {
                         table_name(found.table),
                         fan.device
                     );
-                    let advice = format!("{see}, and ip rule; fanctl doctor {} tells what mends it", fan.bridge);
+                    let doctor = shell!("fanctl doctor {}", fan.bridge);
+                    let advice = format!("{see}, and ip rule; {doctor} tells what mends it");
                     Some((Cause::HereUnderlay, says, advice))
                 } else {
                     None

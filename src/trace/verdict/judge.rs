@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::encap::Encapsulation;
 use crate::host::Neighbour;
 use crate::name::InterfaceName;
+use crate::shell;
 use crate::trace::cause::{Cause, THIS_HOST, Verdict};
 use crate::trace::packet::Complaint;
 use crate::trace::probe::{Aim, Evidence, Leg, Outcome};
@@ -220,8 +221,9 @@ impl Judge<'_> {
         let (device, carrier) = (self.way_out(), self.target.carrier());
         if self.evidence.left == Some(false) && self.evidence.next_hop != Some(Neighbour::Silent) {
             let says = format!("something on this host drops {carrier} before it leaves by {device}");
+            let filters = shell!("tc filter show dev {} egress", device);
             return Some(Verdict::new(Cause::HereFirewallOut, THIS_HOST, says).advise(format!(
-                "see nft list ruleset, hooks output and postrouting, and tc filter show dev {device} egress"
+                "see nft list ruleset, hooks output and postrouting, and {filters}"
             )));
         }
         let lost = &self.evidence.lost;

@@ -8,7 +8,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY, eventually};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("configured-files")
         .only_ipip_in_tier_3()
         .once(named![
@@ -18,6 +19,7 @@ pub fn cases() -> Vec<Case> {
             a_reader_who_leaves_does_not_make_it_well,
             a_file_is_read_when_its_readers_turn_has_come,
             a_file_that_others_can_change_is_refused,
+            what_is_no_regular_file_is_refused_at_once,
         ])
         .list()
 }
@@ -192,6 +194,21 @@ fn a_file_that_others_can_change_is_refused() {
             "mkdir -m 777 /run/far; mv FILE /run/far; ln -s /run/far/fan.toml FILE",
             "everybody may exchange it, ",
         ),
+        (
+            "mkdir -m 755 /run/far; mv FILE /run/link.toml; ln -s /run/link.toml /run/far/over; ln -s /run/far/over FILE; \
+             chown 1000 /run/far",
+            "user 1000 may exchange it, ",
+        ),
+        (
+            "mkdir -m 755 /run/far /run/ours/real; mv FILE /run/ours/real; ln -s /run/ours/real /run/far/over; \
+             ln -s ../far/over/fan.toml FILE; chgrp 100 /run/far; chmod g+w /run/far",
+            "group 100 may exchange it, ",
+        ),
+        (
+            "mkdir -m 1777 /run/far; mv FILE /run/link.toml; ln -s /run/link.toml /run/far/over; ln -s /run/far/over FILE; \
+             chown -h 1000 /run/far/over",
+            "user 1000 may exchange it, ",
+        ),
     ] {
         host.sh("rm -rf /run/ours /run/far /run/link.toml; mkdir -m 755 /run/ours")
             .ok();
@@ -214,4 +231,45 @@ fn a_file_that_others_can_change_is_refused() {
     host.fanctl(&format!("config check --config {file}")).ok();
     host.sh(&format!("chown 65534 {file}")).ok();
     host.fanctl_by(NOBODY, &format!("config check --config {file}")).ok();
+}
+
+/// Nobody waits for the other end of a pipe, or reads a device to its end, least of all with the lock in hand.
+fn what_is_no_regular_file_is_refused_at_once() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(Encap::Vxlan);
+    host.sh("mkfifo /run/pipe.toml; truncate -s 100M /run/long.toml; mkdir /run/directory.toml")
+        .ok();
+    for (file, told) in [
+        ("/run/pipe.toml", "it is a pipe; only a regular file is read"),
+        ("/dev/zero", "it is a device; only a regular file is read"),
+        ("/run/directory.toml", "Is a directory"),
+        ("/run/long.toml", "it is longer than 4194304 bytes"),
+    ] {
+        for verb in [
+            "up -a",
+            "reload",
+            "status",
+            "config check",
+            "watch",
+            "export docker 251",
+        ] {
+            let output = host.unchanged(|| host.fanctl(&format!("{verb} --config {file}")).exits(2));
+            assert_eq!(
+                output.stderr,
+                output.stderr.lines().next().expect("a line").to_string() + "\n"
+            );
+            output.stderr_has(&[file, told]);
+        }
+        let checked = host
+            .fanctl(&format!("export docker fan-250-0-28 --check {file}"))
+            .exits(1);
+        checked.stderr_has(&[file, told]);
+    }
+    // What comes by a pipe that somebody asked for is read as far as it is sensible.
+    let long = format!(
+        "head -c 100M /dev/zero | {} export docker fan-250-0-28 --check -",
+        Host::program()
+    );
+    host.sh(&long).exits(1).stderr_has(&["it is longer than 4194304 bytes"]);
 }

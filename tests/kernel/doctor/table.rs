@@ -37,7 +37,7 @@ impl Lost {
             for asking in [&*pair.ca, &*pair.a] {
                 asking.asks_anew();
             }
-            from.exec(&line.replace("-W 0.5", "-W 10")).ok();
+            from.exec(&line.replace("-W 0.5", "-W 60")).ok();
         }
     }
 

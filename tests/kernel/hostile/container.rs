@@ -8,7 +8,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Crafted, Encap, INTERNET};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("hostile")
         .each(named![a_hostile_container_gets_nowhere])
         .list()

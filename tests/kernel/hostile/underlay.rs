@@ -8,7 +8,8 @@ use crate::case::{Case, Cases};
 use crate::named;
 use crate::support::{Crafted, Encap, INTERNET, Inner, inject_plain, octets};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("hostile")
         .each(named![an_attacker_on_the_underlay_gets_nowhere])
         .list()

@@ -10,7 +10,8 @@ use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Host, Lan, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     Cases::of("privileges")
         .once_with(
             &[Need::Tier2],

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 
-use super::{DEADLINE, Namespace};
+use super::{DEADLINE, Namespace, eventually};
 
 /// Packets to this port are ours: the last one seen ends a capture.
 const MARKER: u16 = 9;
@@ -128,9 +128,9 @@ impl<'a> Capture<'a> {
     /// The next line of tcpdump; what `-v` puts on lines of their own belongs to the packet before.
     #[track_caller]
     fn read_line(&mut self) {
-        let Ok(line) = self.lines.recv_timeout(DEADLINE) else {
-            panic!("tcpdump on {} saw nothing more: {:#?}", self.device, self.packets);
-        };
+        let (lines, packets) = (&self.lines, &self.packets);
+        let what = format!("tcpdump on {} sees one packet more than {packets:#?}", self.device);
+        let line = eventually(&what, || lines.try_recv().ok());
         match self.packets.last_mut() {
             Some(last) if line.starts_with(char::is_whitespace) || awaits_inner(last) => {
                 last.push(' ');

@@ -70,6 +70,15 @@ impl Host {
         assert_eq!(output.code, None, "it was killed\n{output}");
     }
 
+    /// Runs `fanctl` as on a kernel without nf_tables, which gives no socket of that family. The first socket is that of
+    /// route netlink.
+    pub fn without_nf_tables(&self, words: &str) -> Output {
+        self.fanctl_by(
+            &format!("strace -o {LOG} -e trace=socket -e inject=socket:error=EPROTONOSUPPORT:when=2+ --"),
+            words,
+        )
+    }
+
     #[track_caller]
     fn hit(&self, words: &str, act: &Act, how: &str) -> Output {
         let Act { call, number, .. } = act;

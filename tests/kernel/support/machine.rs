@@ -4,11 +4,11 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-use libtest_mimic::Conclusion;
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Namespace;
-use crate::case::{Need, Tally};
+use crate::case::Need;
 
 /// What this machine can run.
 pub struct Machine {
@@ -22,6 +22,35 @@ pub struct Machine {
 /// Whether this is tier 3, where every processor instruction is emulated.
 pub fn is_emulated() -> bool {
     env::var("FANCTL_TIER").is_ok_and(|tier| tier == "3")
+}
+
+/// Whether a guest is to run what need not depend on its kernel, too.
+fn runs_every_case() -> bool {
+    env::var("FANCTL_EVERY_CASE").is_ok_and(|value| value == "1")
+}
+
+/// The number that decides which of many like things are tried this time, from `FANCTL_SEED` or else the clock. It decides
+/// what is looked at, never what is right.
+pub fn seed() -> usize {
+    static SEED: LazyLock<usize> = LazyLock::new(|| {
+        let clock = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| time.as_secs())
+        };
+        let number =
+            env::var("FANCTL_SEED").map_or_else(|_| clock(), |text| text.parse().expect("FANCTL_SEED, a number"));
+        usize::try_from(number).expect("64 bits")
+    });
+    *SEED
+}
+
+/// Every seventeenth of many, from one that the seed chooses, with its number: in time all are tried. With
+/// `FANCTL_EVERY_CALL=1` all of them, which takes minutes.
+pub fn by_stride<T>(all: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    let every = env::var("FANCTL_EVERY_CALL").is_ok_and(|value| value == "1");
+    let stride = if every { 1 } else { 17 };
+    all.iter().enumerate().skip(seed() % stride).step_by(stride)
 }
 
 impl Machine {
@@ -83,11 +112,12 @@ impl Machine {
 
     /// Prints one line for each thing that cannot run here.
     pub fn announce(&self) {
+        println!("seed {}: repeat with FANCTL_SEED={}", seed(), seed());
         if !self.root {
             println!("tiers 2 and 3 cannot run: they need root");
         } else if self.is_tier_3() {
             println!(
-                "tier 3 repeats of tier 2 what needs IPIP or the path of packets; it kills at every sixth step only"
+                "tier 3 repeats of tier 2 what needs IPIP or the path of packets, and unless FANCTL_EVERY_CASE=1 no more"
             );
         } else if !self.has(Need::Ipip) {
             println!(
@@ -97,23 +127,10 @@ impl Machine {
         }
     }
 
-    /// The line that sums up a run.
-    pub fn sum_up(&self, conclusion: &Conclusion) {
-        let tally = Tally::get();
+    /// What the line that sums up a run begins with.
+    pub fn title(&self) -> String {
         let tier = if self.is_tier_3() { 3 } else { 2 };
-        let not_run = match conclusion.num_ignored {
-            0 => String::new(),
-            count => format!(", {count} not run ({})", tally.not_run()),
-        };
-        let not_asked_for = match conclusion.num_filtered_out {
-            0 => String::new(),
-            count => format!(", {count} not asked for"),
-        };
-        println!("slowest: {}", tally.slowest());
-        println!(
-            "tier {tier}, kernel {}: {} passed, {} failed{not_run}{not_asked_for}",
-            self.release, conclusion.num_passed, conclusion.num_failed
-        );
+        format!("tier {tier}, kernel {}", self.release)
     }
 
     /// Whether the run is a failure whatever its tests say, because it could not run what it had to.
@@ -139,7 +156,7 @@ impl Machine {
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),
             Need::Cni => "no CNI plugins in this guest".into(),
-            Need::Tier2 => "left to tier 2".into(),
+            Need::Tier2 | Need::Once => "left to tier 2".into(),
             Need::Series(series) => format!("left to kernel {series}"),
             Need::Tier3 => "left to tier 3: it needs a kernel to itself".into(),
             Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
@@ -150,7 +167,10 @@ impl Machine {
 
     fn has(&self, need: Need) -> bool {
         match need {
-            Need::Series(series) => !self.emulated || self.release.starts_with(&format!("{series}.")),
+            Need::Series(series) => {
+                !self.emulated || runs_every_case() || self.release.starts_with(&format!("{series}."))
+            }
+            Need::Once => !self.emulated || runs_every_case(),
             _ => self.needs_met.contains(&need),
         }
     }

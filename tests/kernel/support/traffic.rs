@@ -24,7 +24,7 @@ impl Namespace {
     #[track_caller]
     pub fn ping_with(&self, options: &str, address: &str) -> Ping {
         Ping {
-            output: self.exec(&format!("ping -n -c 1 -W 10 {options} {address}")),
+            output: self.exec(&format!("ping -n -c 1 -W 60 {options} {address}")),
         }
     }
 

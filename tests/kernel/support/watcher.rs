@@ -9,14 +9,14 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
-use super::{DEADLINE, Host, eventually};
+use super::{ATTEMPTS, Host, eventually};
 
 /// Where it tells that it is ready, in the host's own /run.
 const NOTIFY_SOCKET: &str = "/run/notify";
@@ -112,22 +112,17 @@ impl<'a> Watcher<'a> {
     /// It says a line with all these words, after the one that was waited for before.
     #[track_caller]
     pub fn says(&mut self, words: &[&str]) -> String {
-        let begun = Instant::now();
-        loop {
-            let lines = self.lines();
+        let mut lines = Vec::new();
+        for _ in 0..ATTEMPTS {
+            lines = self.lines();
             let mut unread = lines.iter().enumerate().skip(self.read);
             if let Some((at, line)) = unread.find(|(_, line)| words.iter().all(|word| line.contains(word))) {
                 self.read = at + 1;
                 return line.clone();
             }
-            let all = &lines[..];
-            assert!(
-                begun.elapsed() < DEADLINE,
-                "no line with {words:?} since line {} of {all:#?}",
-                self.read
-            );
             thread::sleep(Duration::from_millis(10));
         }
+        panic!("no line with {words:?} since line {} of {lines:#?}", self.read);
     }
 
     /// It has nothing more to do: it waits for the kernel, without a limit, and nothing has come that it has not read.

@@ -10,7 +10,8 @@ use crate::converge::losses;
 use crate::named;
 use crate::support::{Echo, Encap, Host, Lan, Output, Watcher, assert_same, is_emulated, own_state};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     super::none_yet()
         .each(named![
             what_somebody_took_away_comes_back,

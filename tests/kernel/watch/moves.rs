@@ -1,16 +1,15 @@
 //! The underlay of a host moves, and its fans with it: another MTU, another address.
 
-use std::env;
-
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{CONFIG, FAN, OTHER, dump, has, mtu, two_fans, write};
 use crate::case::Case;
 use crate::named;
-use crate::support::{Container, Encap, Host, Lan, Watcher, assert_same, is_emulated};
+use crate::support::{Container, Encap, Host, Lan, Watcher, assert_same, by_stride};
 
-pub fn cases() -> Vec<Case> {
+inventory::submit!(crate::case::Module(cases));
+fn cases() -> Vec<Case> {
     super::none_yet()
         .each(named![
             an_mtu_is_told_and_followed,
@@ -170,8 +169,7 @@ fn an_underlay_of_another_name_is_moved_to(encap: Encap) {
 }
 
 /// Whatever call fails, the host is as it was; wherever it is killed, the next one ends on the bridge that is wanted.
-/// Meanwhile the port is always on one of the two. It is every third call unless `FANCTL_EVERY_CALL` is set, and in an
-/// emulated machine every seventh.
+/// Meanwhile the port is always on one of the two. The calls go by the stride.
 fn no_container_is_lost_by_who_is_killed_while_renumbering(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -193,12 +191,7 @@ fn no_container_is_lost_by_who_is_killed_while_renumbering(encap: Encap) {
     acts.retain(|act| !act.is_reading());
     assert!(acts.len() > 10, "so few calls: {acts:?}");
     let mut place = 1;
-    let stride = match env::var_os("FANCTL_EVERY_CALL") {
-        _ if is_emulated() => 7,
-        None => 3,
-        Some(_) => 1,
-    };
-    for (number, act) in acts.iter().enumerate().step_by(stride) {
+    for (number, act) in by_stride(&acts) {
         let (from, to) = (places[place], places[1 - place]);
         place = 1 - place;
         go(from, to);
