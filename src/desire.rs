@@ -1,6 +1,6 @@
 //! What should be: the objects a [`Fan`] consists of on this [`Host`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::config::{MAX_MTU, MIN_MTU};
@@ -11,8 +11,8 @@ use crate::host::{Host, Link};
 use crate::mapping::{self, Overlay};
 use crate::name::InterfaceName;
 use crate::object::{
-    Address, Bridge, Dhcp, Direction, Filter, Identity, Object, Owner, ProgramRef, Route, Slot, State, Table, Tunnel,
-    TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, Owner, ProgramRef, Route, Slot,
+    State, Table, Tunnel, TunnelKind, fans,
 };
 use crate::program::{self, Program, Spec};
 
@@ -25,6 +25,19 @@ pub fn mtu(fan: &Fan, host: &Host) -> u32 {
     let underlay = host.link(&fan.device).map_or(1500, |link| link.mtu);
     let room = underlay.saturating_sub(fan.encapsulation.overhead());
     fan.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
+}
+
+/// What a device of this MTU in bytes takes part in of IPv6: nothing, but for what cannot be written.
+fn ipv6(device: &InterfaceName, mtu: u32, host: &Host) -> Option<Ipv6> {
+    let facts = host.ipv6.filter(|_| mtu >= IPV6_MIN_MTU)?;
+    if !facts.is_read_only {
+        return Some(Ipv6::default());
+    }
+    let now = host.link(device).and_then(|link| link.ipv6);
+    Some(Ipv6 {
+        automatic: false,
+        ..now.unwrap_or(facts.defaults)
+    })
 }
 
 /// The objects of a fan that are its alone.
@@ -51,6 +64,8 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         mtu,
         forwarding: true,
         send_redirects: false,
+        ipv6: ipv6(&fan.bridge, mtu, host),
+        changed: BTreeSet::new(),
     }));
     for address in fan.bridge_addresses() {
         add(Object::Address(Address {
@@ -65,12 +80,14 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             name: fan.tunnel(),
             mtu,
             forwarding: true,
+            ipv6: ipv6(&fan.tunnel(), mtu, host),
             kind: TunnelKind::Vxlan {
                 port: fan.port,
                 sources: SOURCE_PORTS,
                 vni: Some(overlay.vni()),
                 mac: fan.tunnel_mac(),
                 bridge: Some(fan.bridge.clone()),
+                changed: BTreeSet::new(),
             },
         }));
         add(Object::Clsact(owner, fan.tunnel()));
@@ -231,6 +248,7 @@ pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State
             name: name.clone(),
             mtu,
             forwarding: true,
+            ipv6: ipv6(&name, mtu, host),
             kind: TunnelKind::Ipip,
         }),
         Object::Clsact(owner, name.clone()),
@@ -268,14 +286,17 @@ fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Opti
 
 /// Completes what was observed: the kernel does not give a program's instructions back, but where it has the digest of what
 /// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
-/// back. What another version made stays unknown, and so does that of a fan whose bridge is gone.
+/// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
+/// that of a fan whose bridge is gone has none.
 pub fn recognise(state: &mut State, host: &Host) {
     let specs = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {
         let Object::Filter(filter) = object else { continue };
         let made = program_at((filter.slot, filter.direction), &specs).map(ProgramRef::from);
-        if let Some(made) = made.filter(|made| *made == filter.program) {
-            filter.program = made;
+        match made {
+            Some(made) if made == filter.program => filter.program = made,
+            Some(made) => filter.program.successor = made.program,
+            None => {}
         }
     }
 }

@@ -8,6 +8,7 @@ mod configuration;
 mod containers;
 mod counters;
 mod firewall;
+mod foreign;
 mod kernel;
 mod neighbours;
 mod objects;
@@ -195,6 +196,7 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
     let objects = objects::check(fan, facts);
     let is_rest_meaningless = objects::are_foundations(&objects);
     findings.extend(objects);
+    findings.extend(foreign::check(fan, facts));
     if is_rest_meaningless {
         return findings;
     }

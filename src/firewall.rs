@@ -8,12 +8,14 @@
 
 mod chains;
 mod forward;
+mod record;
 mod text;
 
 use crate::mapping::Overlay;
 
 pub use chains::ruleset;
 pub use forward::{Accept, Beside, Forward, ForwardChain, Way};
+pub use record::{Deviation, FORMAT, Record};
 pub use text::{Abilities, Ruleset};
 
 /// The families in which a fan has a table.

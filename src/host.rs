@@ -2,13 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use crate::fan::{Fan, MAIN_TABLE, Mac};
 use crate::firewall::{Beside, ForwardChain};
+use crate::foreign::Foreign;
 use crate::mapping::{Overlay, broadcast};
 use crate::name::InterfaceName;
-use crate::object::{Direction, Slot};
+use crate::object::{Direction, Ipv6, Slot};
 
 /// The first version whose tunnels take the outer source address from a program (`local_ipv4` in `struct bpf_tunnel_key`,
 /// linux/bpf.h), and whose nftables look up the way back in forward chains (`nft_fib_validate`, net/netfilter/nft_fib.c).
@@ -52,6 +53,8 @@ pub struct Host {
     /// `net.ipv4.ip_unprivileged_port_start`, the first port that a process without capabilities can have; none when it is not
     /// known.
     pub unprivileged_ports: Option<u16>,
+    /// How the kernel speaks IPv6; none where it does not.
+    pub ipv6: Option<HostIpv6>,
     /// The chains of iptables that need rules to let the fan's traffic pass.
     pub forward_chains: Vec<ForwardChain>,
     /// What there is beside our rules in the one that is Docker's.
@@ -60,8 +63,19 @@ pub struct Host {
     pub namesakes: Vec<(&'static str, Overlay)>,
     /// Whether a dnsmasq program was found.
     pub dnsmasq: bool,
+    /// What others put on our devices, but for IPv6 addresses.
+    pub foreign: Vec<Foreign>,
     /// Whether the firewall, programs and rules could be read, which takes root.
     pub privileged: bool,
+}
+
+/// How the kernel speaks IPv6 in this network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostIpv6 {
+    /// What a new device takes part in (`net.ipv6.conf.default`).
+    pub defaults: Ipv6,
+    /// Whether the settings cannot be written: they are in a file system that is mounted for reading only.
+    pub is_read_only: bool,
 }
 
 /// A network interface.
@@ -85,6 +99,10 @@ pub struct Link {
     pub kind: LinkKind,
     /// Its IPv4 addresses in the kernel's order.
     pub addresses: Vec<HostAddress>,
+    /// What it takes part in of IPv6; none where the kernel speaks none on it.
+    pub ipv6: Option<Ipv6>,
+    /// The IPv6 addresses that somebody configured; only of interfaces that are ours.
+    pub ipv6_addresses: Vec<Ipv6Network>,
     /// Traffic counters.
     pub counters: Counters,
     /// Programs attached to it, by direction and filter handle.

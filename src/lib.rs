@@ -17,14 +17,16 @@
 //! | [`fan`] | a fan with nothing left open, and its label in the kernel |
 //! | [`firewall`] | the fan's nftables tables, and its rules in other people's chains |
 //! | [`object`], [`host`] | the vocabulary: what we own or want; everything else on the machine that matters |
+//! | [`foreign`] | what others put on a fan's devices |
 //! | [`resolve`], [`desire`], [`remains`], [`conflict`] | which fan is meant; its objects; what is left of one; why it cannot be |
 //! | [`plan`], [`apply`] | the difference of two states, in order; walking it, and back |
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`trace`] | the way to an address, what proves it, and who is to blame |
+//! | [`difference`] | in what an object is not as it should be |
 //! | [`transcript`], [`report`] | a step as the line a person would type; fans as table and JSON |
 //! | [`watch`] | what happens to a fan, in sentences |
 //! | [`netfilter`], [`health`] | other people's firewalls, and one packet's walk through them; what only a diagnosis asks for |
-//! | [`difference`] | how a fan differs from the one that is up |
+//! | [`changes`] | how a fan differs from the one that is up |
 //! | [`loss`] | what a fan that comes up takes away from this host |
 //! | [`doctor`] | what is wrong, and what mends it |
 //! | [`machine`] | the door to the kernel: observe, perform |
@@ -46,6 +48,7 @@ extern crate self as fanctl;
 
 pub mod apply;
 pub mod bpf;
+pub mod changes;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -60,6 +63,7 @@ pub mod error;
 pub mod export;
 pub mod fan;
 pub mod firewall;
+pub mod foreign;
 pub mod health;
 pub mod host;
 pub mod lab;

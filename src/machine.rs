@@ -4,12 +4,15 @@
 //! one kind of object into the kernel's messages and back, and only `observe` and `perform` send them.
 
 pub mod bpf;
+mod bridge;
 mod claims;
 pub mod dnsmasq;
 mod examine;
 pub mod file;
 pub mod filter;
+mod foreign;
 mod held;
+mod ipv6;
 pub mod kernel;
 pub mod link;
 pub mod lookup;
@@ -135,5 +138,5 @@ impl Machine {
 /// # Errors
 /// When the setting may not be written.
 pub fn enable_ip_forward() -> Result<(), Error> {
-    Ok(sysctl::write(sysctl::IP_FORWARD, true)?)
+    Ok(sysctl::ensure(sysctl::IP_FORWARD, true)?)
 }

@@ -52,6 +52,12 @@ impl InterfaceName {
         [b"net/ipv4/conf/", &self.bytes()[..], b"/", setting.as_bytes()].concat()
     }
 
+    /// The name of a setting of the interface's for IPv6, as [`setting`](Self::setting) has those for IPv4.
+    #[must_use]
+    pub fn ipv6_setting(&self, setting: &str) -> Vec<u8> {
+        [b"net/ipv6/conf/", &self.bytes()[..], b"/", setting.as_bytes()].concat()
+    }
+
     /// Whether the name is printable text that stands for itself between the quotes of nft(8), where `*` is a wildcard and
     /// `"` cannot be written. A fan has no devices with other names.
     #[must_use]

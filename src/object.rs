@@ -4,8 +4,10 @@
 //! meaning of "it is right".
 
 mod filter;
+mod ipv6;
+mod setting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -16,6 +18,8 @@ use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 
 pub use filter::{Direction, Filter, ProgramRef, Slot};
+pub use ipv6::{IPV6_MIN_MTU, Ipv6};
+pub use setting::Setting;
 
 /// The protocol number of our routes and rules, by which they are known again (`rtm_protocol`; 250 is not taken in
 /// linux/rtnetlink.h or iproute2's rt_protos).
@@ -135,6 +139,10 @@ pub struct Bridge {
     pub forwarding: bool,
     /// `net.ipv4.conf.BRIDGE.send_redirects`
     pub send_redirects: bool,
+    /// None where the kernel speaks no IPv6 on it.
+    pub ipv6: Option<Ipv6>,
+    /// Settings of the bridge that are not as the kernel makes them.
+    pub changed: BTreeSet<Setting>,
 }
 
 /// A tunnel device in collect-metadata ("external") mode.
@@ -148,6 +156,8 @@ pub struct Tunnel {
     pub mtu: u32,
     /// `net.ipv4.conf.TUNNEL.forwarding`
     pub forwarding: bool,
+    /// None where the kernel speaks no IPv6 on it.
+    pub ipv6: Option<Ipv6>,
     /// What it is.
     pub kind: TunnelKind,
 }
@@ -193,6 +203,8 @@ pub enum TunnelKind {
         mac: Mac,
         /// The bridge it is a port of; none when it was taken out.
         bridge: Option<InterfaceName>,
+        /// Settings of the port that are not as the kernel makes them.
+        changed: BTreeSet<Setting>,
     },
 }
 

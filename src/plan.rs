@@ -20,6 +20,10 @@ use crate::shell::Line;
 mod tests;
 
 /// One thing to do to the kernel.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a plan is a few dozen of them, and each is walked once"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Make an object that is not there.

@@ -1,11 +1,14 @@
 //! Each step as the `ip`, `tc`, `nft` or `sysctl` line that a person would type: for `--dry-run`, `-v` and messages.
 
+use std::collections::BTreeSet;
+
 use crate::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::host::Host;
 use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{
-    Bridge, Filter, Object, PROTOCOL, RULE_PRIORITY, Route, Slot, State, Table, Tunnel, TunnelKind, UNREACHABLE_METRIC,
+    Bridge, Filter, Ipv6, Object, PROTOCOL, RULE_PRIORITY, Route, Setting, Slot, State, Table, Tunnel, TunnelKind,
+    UNREACHABLE_METRIC,
 };
 use crate::plan::Step;
 use crate::shell;
@@ -69,6 +72,8 @@ fn create(object: &Object) -> Vec<Line> {
                 shell!("ip link set {} mtu {} alias {}", name, bridge.mtu, bridge.fan.label()),
             ];
             lines.extend(settings(name, bridge.forwarding, Some(bridge.send_redirects)));
+            lines.extend(ipv6(name, bridge.ipv6));
+            lines.extend(altered(name, &BTreeSet::new(), &bridge.changed));
             lines
         }
         Object::Tunnel(tunnel) => create_tunnel(tunnel),
@@ -97,6 +102,9 @@ fn change(from: &Object, to: &Object) -> Vec<Line> {
         Object::Tunnel(tunnel) => {
             let mut lines = vec![shell!("ip link set {} mtu {}", tunnel.name, tunnel.mtu)];
             lines.extend(tunnel_settings(tunnel));
+            if let (Object::Tunnel(Tunnel { kind: from, .. }), to) = (from, &tunnel.kind) {
+                lines.extend(altered(&tunnel.name, port(from), port(to)));
+            }
             lines
         }
         Object::Filter(filter) => vec![attach(&shell!("replace"), filter)],
@@ -120,6 +128,10 @@ fn change_bridge(from: &Object, to: &Bridge) -> Vec<Line> {
     }
     lines.push(shell!("ip link set {} mtu {} alias {}", name, to.mtu, to.fan.label()));
     lines.extend(settings(name, to.forwarding, Some(to.send_redirects)));
+    lines.extend(ipv6(name, to.ipv6));
+    if let Object::Bridge(from) = from {
+        lines.extend(altered(name, &from.changed, &to.changed));
+    }
     lines
 }
 
@@ -204,7 +216,8 @@ fn create_tunnel(tunnel: &Tunnel) -> Vec<Line> {
 
 fn tunnel_settings(tunnel: &Tunnel) -> Vec<Line> {
     let name = &tunnel.name;
-    let mut lines = settings(name, tunnel.forwarding, None);
+    let mut lines = ipv6(name, tunnel.ipv6);
+    lines.extend(settings(name, tunnel.forwarding, None));
     if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
         lines.extend(
             bridge
@@ -221,6 +234,33 @@ fn settings(link: &InterfaceName, forwarding: bool, send_redirects: Option<bool>
     let mut lines = vec![line("forwarding", forwarding)];
     lines.extend(send_redirects.map(|on| line("send_redirects", on)));
     lines
+}
+
+/// The settings of a tunnel as a port of its bridge.
+fn port(kind: &TunnelKind) -> &BTreeSet<Setting> {
+    const NONE: &BTreeSet<Setting> = &BTreeSet::new();
+    match kind {
+        TunnelKind::Vxlan { changed, .. } => changed,
+        TunnelKind::Ipip => NONE,
+    }
+}
+
+fn ipv6(link: &InterfaceName, ipv6: Option<Ipv6>) -> Vec<Line> {
+    let Some(ipv6) = ipv6 else { return Vec::new() };
+    let mode = if ipv6.automatic { "eui64" } else { "none" };
+    let line = |setting, on| shell!("sysctl -w {}={}", link.ipv6_setting(setting), u8::from(on));
+    vec![
+        shell!("ip link set {} addrgenmode {}", link, mode),
+        line("accept_ra", ipv6.accept_ra),
+        line("accept_redirects", ipv6.accept_redirects),
+    ]
+}
+
+/// What gives a device other settings, those to take back first.
+fn altered(link: &InterfaceName, from: &BTreeSet<Setting>, to: &BTreeSet<Setting>) -> Vec<Line> {
+    let gone = from.difference(to).map(|setting| setting.line(link, false));
+    gone.chain(to.difference(from).map(|setting| setting.line(link, true)))
+        .collect()
 }
 
 fn filter_place(filter: &Filter) -> Line {

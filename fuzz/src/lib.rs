@@ -4,7 +4,7 @@
 //! Compiled twice: with a fuzzer for each target (`make fuzz`), and into tests/fuzz.rs, which feeds the seeds to them on any
 //! toolchain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
 use clap::Parser;
@@ -16,7 +16,7 @@ use fanctl::firewall::{Accept, ForwardChain, Ruleset};
 use fanctl::machine::netlink::Raw;
 use fanctl::machine::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
 use fanctl::name::InterfaceName;
-use fanctl::object::{Bridge, Direction, Object, Owner, Tunnel, TunnelKind};
+use fanctl::object::{Bridge, Direction, Ipv6, Object, Owner, Tunnel, TunnelKind};
 use fanctl::usage;
 use netlink_packet_core::{Emitable, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage as Message;
@@ -117,6 +117,7 @@ pub fn label(data: &[u8]) {
             name: InterfaceName::shared_tunnel(),
             mtu: 1480,
             forwarding: true,
+            ipv6: None,
             kind: TunnelKind::Ipip,
         };
         assert_eq!(Tunnel::owner_of_label(&tunnel.label()), Some(owner));
@@ -216,6 +217,8 @@ pub fn links(data: &[u8]) {
                 let expected = Bridge {
                     forwarding: false,
                     send_redirects: false,
+                    ipv6: at_birth(bridge.ipv6),
+                    changed: BTreeSet::new(),
                     ..bridge.clone()
                 };
                 (link::encode_bridge(&bridge), Object::Bridge(expected))
@@ -229,10 +232,14 @@ pub fn links(data: &[u8]) {
                     .iter()
                     .find(|(_, name)| Some(*name) == master)
                     .map(|(index, _)| *index);
-                let expected = Tunnel {
+                let mut expected = Tunnel {
                     forwarding: false,
+                    ipv6: at_birth(tunnel.ipv6),
                     ..tunnel.clone()
                 };
+                if let TunnelKind::Vxlan { changed, .. } = &mut expected.kind {
+                    changed.clear();
+                }
                 (link::encode_tunnel(&tunnel, master), Object::Tunnel(expected))
             }
             _ => continue,
@@ -252,6 +259,11 @@ pub fn links(data: &[u8]) {
         let (_, again) = link::decode(&whole, &names, &vni);
         assert_eq!(again, [expected]);
     }
+}
+
+/// What a device is asked to take part in of IPv6 as it is made.
+fn at_birth(ipv6: Option<Ipv6>) -> Option<Ipv6> {
+    ipv6.filter(|ipv6| !ipv6.automatic).map(|_| Ipv6::default())
 }
 
 /// The payload of an `RTM_NEWADDR`.
@@ -321,7 +333,7 @@ pub fn rules(data: &[u8]) {
 /// The payload of an `RTM_NEWQDISC` and of an `RTM_NEWTFILTER`.
 pub fn filters(data: &[u8]) {
     if let Some(Message::NewQueueDiscipline(message)) = received(36, data) {
-        let _ = filter::decode_clsact(&message);
+        let _ = filter::decode_hook(&message);
     }
     let Some(Message::NewTrafficFilter(message)) = received(44, data) else {
         return;

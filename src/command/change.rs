@@ -7,15 +7,16 @@ use std::collections::BTreeSet;
 use std::slice::from_ref;
 
 use crate::apply::{Failed, apply, take_back};
+use crate::changes::Changes;
 use crate::cli::OutputArgs;
 use crate::command::warn;
 use crate::config::{Config, Follow};
 use crate::configuration::Entry;
 use crate::conflict::{self, Unfit};
 use crate::desire;
-use crate::difference::Changes;
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::foreign;
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::loss::{self, Loss};
@@ -188,8 +189,7 @@ impl Change {
         // Configuration may move what it brought up to another underlay; a person is asked to say so first.
         let others = (is_autos && by_file).then(|| desire::without(&self.owned, overlay));
         let mut reasons = conflict::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
-        let (desired, mut kept) = self.desire(&fan);
-        kept.extend(remarks(&fan, &self.host).iter().map(ToString::to_string));
+        let desired = desire::with(&self.owned, &fan, &self.host);
         let mut steps = diff(&self.owned, &desired);
         let ports = ports(&steps, &self.host);
         // Where the file has the fan follow its host wherever it goes, a bridge with containers that would have to go becomes,
@@ -207,6 +207,11 @@ impl Change {
             let refused = losses.iter().filter(counts);
             reasons.extend(refused.map(|loss| format!("{loss}; {}", by.advice())));
         }
+        let foreign = foreign::on(&fan, &self.host).into_iter();
+        let foreign = foreign.filter(|foreign| foreign.is_harmful(&fan));
+        let foreign = foreign.map(|foreign| format!("{foreign}, and stays; see: {}", foreign.look()));
+        let remarks = remarks(&fan, &self.host);
+        let kept = remarks.iter().map(ToString::to_string).chain(foreign).collect();
         let changes = Changes::of(&fan, &self.owned, &self.host);
         let mut done = Done {
             overlay: Some(fan.overlay()),
@@ -258,19 +263,6 @@ impl Change {
         Ok(claims)
     }
 
-    /// The desired set with this fan, and what it leaves as it is. Programs of another version that cannot be replaced here
-    /// stay where they do what the new ones would; all else is put right beside them.
-    fn desire(&self, fan: &Fan) -> (State, Vec<String>) {
-        let mut desired = desire::with(&self.owned, fan, &self.host);
-        let serves = fans(&self.owned).any(|up| desire::spec(up, &self.host) == desire::spec(fan, &self.host));
-        let kept = if serves && !self.output.dry_run {
-            self.machine.spare(&mut desired, &self.owned)
-        } else {
-            Vec::new()
-        };
-        (desired, kept)
-    }
-
     /// Brings a fan up, or makes one that is up as asked for.
     pub fn bring_up(&mut self, config: &Config, by: By) -> Result<Done, Error> {
         let plan = self.plan(config, by)?;
@@ -317,7 +309,7 @@ impl Change {
 
     /// Makes the objects of a fan that is up what they should be, on the host as it is now.
     pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
-        let (desired, kept) = self.desire(fan);
+        let desired = desire::with(&self.owned, fan, &self.host);
         let steps = diff(&self.owned, &desired);
         let reasons = refusals(&steps, &self.host, &self.claims(&steps)?);
         if !reasons.is_empty() {
@@ -329,7 +321,7 @@ impl Change {
             steps,
             ip_forward: fan.nat && !self.host.ip_forward,
             sentence: format!("{} is mended", fan.bridge),
-            kept,
+            kept: Vec::new(),
             losses: Vec::new(),
             changes: Changes::default(),
         };

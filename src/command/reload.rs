@@ -107,7 +107,10 @@ struct FanStatus {
     overlay: Overlay,
     /// As configured; none for a fan that is wanted no more.
     underlay: Option<String>,
+    /// Also of a fan that an earlier version made, which goes on working.
     matches: bool,
+    /// Whether an earlier version made it, and nothing else differs.
+    older: bool,
     /// What `reload` would do, as lines to type.
     plan: Vec<String>,
     /// Why it cannot be done.
@@ -117,9 +120,11 @@ struct FanStatus {
 impl FanStatus {
     fn new((overlay, result): End, configuration: &Configuration, host: &Host) -> Self {
         let config = configuration.enabled().find(|config| config.overlay == overlay);
+        let mut older = false;
         let (plan, reasons): (Vec<String>, Vec<String>) = match result {
             Ok(mut done) => {
                 done.steps.retain(|step| !report::is_hidden(step.object(), host));
+                older = !done.ip_forward && report::is_only_older(&done.steps);
                 (done.lines().collect(), vec![])
             }
             Err(error) => (vec![], error.lines().into_iter().map(str::to_string).collect()),
@@ -127,7 +132,8 @@ impl FanStatus {
         Self {
             overlay,
             underlay: config.map(|config| config.underlay.to_string()),
-            matches: plan.is_empty() && reasons.is_empty(),
+            matches: older || plan.is_empty() && reasons.is_empty(),
+            older,
             plan,
             reasons,
         }
@@ -144,6 +150,14 @@ impl FanStatus {
         let over = underlay
             .as_ref()
             .map_or(String::new(), |underlay| format!(" over {underlay}"));
+        if self.older {
+            writeln!(
+                out,
+                "fan {overlay}{over}: as configured, made by an earlier version; to make it anew without losing a packet: fanctl \
+                 reload"
+            )?;
+            return Ok(());
+        }
         let state = match (underlay, self.matches) {
             (_, true) => "as configured",
             (Some(_), false) if reasons.is_empty() => "not as configured; fanctl reload would:",

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{Facts, Finding, Verdict, firewall};
 use crate::desire;
+use crate::difference;
 use crate::fan::Fan;
 use crate::firewall::ForwardChain;
-use crate::object::{Object, Owner, Route, Tunnel, TunnelKind};
+use crate::object::{Object, Owner, Route};
 use crate::plan::{Step, diff};
-use crate::report::is_hidden;
+use crate::report::{self, is_hidden};
 use crate::shell;
 use crate::transcript::describe;
 
@@ -24,6 +25,11 @@ pub(super) fn are_foundations(findings: &[Finding]) -> bool {
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     let steps = steps(fan, facts);
+    if report::is_only_older(&steps) {
+        let reason =
+            "an earlier version made the fan, which goes on working; reload makes it anew without losing a packet";
+        return vec![Finding::warned("older", reason).fixable(fan)];
+    }
     let mut areas: BTreeMap<&'static str, (Vec<String>, Vec<String>)> = BTreeMap::new();
     for step in &steps {
         let (roots, consequences) = areas.entry(area(step, fan)).or_default();
@@ -137,35 +143,17 @@ fn line(step: &Step) -> String {
     let object = step.object();
     match step {
         Step::Create(_) => format!("{} is missing", describe(object)),
-        Step::Change { from, to } => format!("{} {}", describe(object), difference(from, to)),
+        Step::Change { from, to } => {
+            let differences = difference::between(from, to);
+            let words: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            words.join("; ")
+        }
         Step::Delete(_) | Step::Hold(_) | Step::Remake(_) => format!("{} is not as it should be", describe(object)),
     }
 }
 
 fn is_missing(lines: &[String]) -> bool {
     lines.iter().all(|line| line.ends_with("is missing"))
-}
-
-/// What of an object is not as it should be.
-fn difference(from: &Object, to: &Object) -> String {
-    let mtu = |is, should| format!("has mtu {is} and should have {should}");
-    match (from, to) {
-        (Object::Bridge(is), Object::Bridge(should)) if is.mtu != should.mtu => mtu(is.mtu, should.mtu),
-        (Object::Tunnel(is), Object::Tunnel(should)) if is.mtu != should.mtu => mtu(is.mtu, should.mtu),
-        (Object::Bridge(is), _) if !is.forwarding => "forwards no packets".into(),
-        (Object::Tunnel(is), _) if !is.forwarding => "forwards no packets".into(),
-        (Object::Bridge(is), _) if is.send_redirects => "sends redirects".into(),
-        (
-            Object::Tunnel(Tunnel {
-                kind: TunnelKind::Vxlan { bridge: None, .. },
-                ..
-            }),
-            _,
-        ) => "is no port of its bridge".into(),
-        (Object::Filter(is), _) => format!("runs another program ({})", is.program.digest),
-        (Object::Firewall(..), _) => "has other rules than it should".into(),
-        _ => "is not as it should be".into(),
-    }
 }
 
 /// The area of a step.
@@ -190,6 +178,8 @@ fn area_of_change(from: &Object, to: &Object) -> &'static str {
     match (from, to) {
         (Object::Bridge(is), Object::Bridge(should)) if is.mtu != should.mtu => "mtu",
         (Object::Tunnel(is), Object::Tunnel(should)) if is.mtu != should.mtu => "mtu",
+        (Object::Bridge(is), Object::Bridge(should)) if is.ipv6 != should.ipv6 => "ipv6",
+        (Object::Tunnel(is), Object::Tunnel(should)) if is.ipv6 != should.ipv6 => "ipv6",
         (Object::Bridge(is), _) if !is.forwarding => "forwarding",
         (Object::Tunnel(is), _) if !is.forwarding => "forwarding",
         (Object::Bridge(is), _) if is.send_redirects => "redirects",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{BY_INDEX, BY_INDEX_OUT, HERE, OFFLOAD};
+use super::{BY_INDEX, BY_INDEX_OUT, Deviation, HERE, OFFLOAD, Record};
 use crate::name::InterfaceName;
 
 /// A fan's tables as nft reads them. Two are equal when they have the same chains with the same rules in the same order, a
@@ -19,6 +19,8 @@ pub struct Ruleset {
     by_index: BTreeSet<String>,
     /// What stands in the text, and what is to stand there for a kernel that cannot tell bridges apart.
     fallbacks: Vec<(String, String)>,
+    /// What is not to be seen in the text.
+    deviations: Vec<Deviation>,
 }
 
 impl Ruleset {
@@ -47,7 +49,28 @@ impl Ruleset {
             devices,
             by_index,
             fallbacks: Vec::new(),
+            deviations: Vec::new(),
         }
+    }
+
+    /// The same with what else is known of them.
+    #[must_use]
+    pub fn deviating(self, deviations: Vec<Deviation>) -> Self {
+        Self { deviations, ..self }
+    }
+
+    /// In what they are not as they were made, beside what the text tells.
+    #[must_use]
+    pub fn deviations(&self) -> &[Deviation] {
+        &self.deviations
+    }
+
+    /// Whether an earlier version made them.
+    #[must_use]
+    pub fn is_older(&self) -> bool {
+        self.deviations
+            .iter()
+            .any(|deviation| matches!(deviation, Deviation::Older(_)))
     }
 
     /// The same tables, with other text for rules that would touch other bridges where the kernel cannot tell them apart.
@@ -163,7 +186,15 @@ fn mark(line: &str) -> Option<String> {
         return Some(comment.split('"').next().unwrap_or(comment).to_string());
     }
     // nft prints a chain's priority as a number or by name, depending on its version.
-    let layout = line.is_empty() || line == "}" || line.starts_with("table ") || line.starts_with("type ");
+    let is_record = || {
+        let name = line.strip_prefix("chain ")?.strip_suffix(" {")?;
+        Record::from_chain(name)
+    };
+    let layout = is_record().is_some()
+        || line.is_empty()
+        || line == "}"
+        || line.starts_with("table ")
+        || line.starts_with("type ");
     (!layout).then(|| line.to_string())
 }
 
@@ -177,7 +208,7 @@ impl PartialEq for Ruleset {
         // One that was read where a link was not there asks for its name: see `Ruleset::with_links`.
         let (ours, theirs) = (&self.by_index, &other.by_index);
         let same_links = ours.is_subset(theirs) || theirs.is_subset(ours);
-        self.marks == other.marks && same_devices && same_links
+        self.marks == other.marks && same_devices && same_links && self.deviations == other.deviations
     }
 }
 impl Eq for Ruleset {}

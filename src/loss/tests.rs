@@ -83,6 +83,8 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
         master: None,
         kind: LinkKind::Other,
         addresses: Vec::new(),
+        ipv6: None,
+        ipv6_addresses: Vec::new(),
         counters: crate::host::Counters::default(),
         programs: Vec::new(),
     });

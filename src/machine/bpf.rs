@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::object::Direction;
 use crate::program::Program;
 
 /// Commands of bpf(2) (`enum bpf_cmd`, linux/bpf.h).
@@ -23,6 +24,7 @@ enum Command {
     ProgTestRun = 10,
     ProgGetFdById = 13,
     ObjGetInfoByFd = 15,
+    ProgQuery = 16,
 }
 
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
@@ -102,6 +104,23 @@ struct GetInfoByFd {
 // SAFETY: laid out as in linux/bpf.h; `id` points it at a structure it holds across the call.
 unsafe impl Attributes for GetInfoByFd {
     const COMMAND: Command = Command::ObjGetInfoByFd;
+}
+
+/// The arguments of `BPF_PROG_QUERY`. Every later field of the kernel's structure is zero.
+#[repr(C)]
+struct ProgQuery {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    padding: u32,
+}
+
+// SAFETY: laid out as in linux/bpf.h; `tcx` points it at a buffer that it holds across the call, and tells its length.
+unsafe impl Attributes for ProgQuery {
+    const COMMAND: Command = Command::ProgQuery;
 }
 
 /// The beginning of `struct bpf_prog_info`; the kernel writes no more than it is given room for.
@@ -201,10 +220,17 @@ pub fn load(program: &Program) -> Result<OwnedFd, LoadError> {
 
 /// One call of `BPF_PROG_LOAD`, with a log if there is room for one.
 fn attempt(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
-    let code = program.encode();
+    load_encoded(&program.name, &program.encode(), log)
+}
+
+/// Loads a program of instructions as the kernel takes them, eight bytes each.
+///
+/// # Errors
+/// What bpf(2) returned.
+pub fn load_encoded(name: &str, code: &[u8], log: &mut [u8]) -> Result<OwnedFd, Errno> {
     let mut prog_name = [0; 16];
     // The kernel wants a terminating zero: one byte stays. A longer name would only be cut.
-    for (to, from) in prog_name[..15].iter_mut().zip(program.name.bytes()) {
+    for (to, from) in prog_name[..15].iter_mut().zip(name.bytes()) {
         *to = from;
     }
     let (log_level, log_buf) = if log.is_empty() {
@@ -214,8 +240,8 @@ fn attempt(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
     };
     bpf_fd(&mut ProgLoad {
         prog_type: BPF_PROG_TYPE_SCHED_CLS,
-        insn_cnt: u32::try_from(program.instructions.len()).map_err(|_| Errno::E2BIG)?,
-        insns: address(&code),
+        insn_cnt: u32::try_from(code.len() / 8).map_err(|_| Errno::E2BIG)?,
+        insns: address(code),
         // None of the helpers we call is reserved for the GPL.
         license: address(c"Dual MIT/Apache-2.0".to_bytes_with_nul()),
         log_level,
@@ -251,6 +277,32 @@ pub fn id(program: impl AsFd) -> io::Result<u32> {
         info: std::ptr::from_mut(&mut info) as u64,
     })?;
     Ok(info.id)
+}
+
+/// The numbers of the programs in front of the filters of a device, by its index; of more than 64 the first.
+///
+/// # Errors
+/// `EINVAL` before Linux 6.6, `EPERM` without `CAP_NET_ADMIN`.
+pub fn tcx(index: u32, direction: Direction) -> io::Result<Vec<u32>> {
+    let mut numbers = [0_u32; 64];
+    let mut query = ProgQuery {
+        target_ifindex: index,
+        // BPF_TCX_INGRESS and BPF_TCX_EGRESS
+        attach_type: match direction {
+            Direction::Ingress => 46,
+            Direction::Egress => 47,
+        },
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: numbers.as_mut_ptr() as u64,
+        count: 64,
+        padding: 0,
+    };
+    match bpf(&mut query) {
+        // Of too many, as many as there is room for are told.
+        Ok(_) | Err(Errno::ENOSPC) => Ok(numbers.into_iter().take_while(|number| *number != 0).collect()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// What came of running a program on a packet.

@@ -118,7 +118,11 @@ pub fn decode(
         Slot::Fan(overlay) => Owner::Fan(overlay),
         Slot::Refuse => owner,
     };
-    let program = ProgramRef { digest, program: None };
+    let program = ProgramRef {
+        digest,
+        program: None,
+        successor: None,
+    };
     let filter = Filter {
         link: link.clone(),
         direction,
@@ -136,13 +140,24 @@ pub fn decode(
     ))
 }
 
-/// The device that a clsact stands on, and how many packets its filters refused.
+/// A queueing discipline that filters hang on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The device that it stands on.
+    pub index: u32,
+    /// Whether it is a clsact, with both directions; else `ingress`, which is never ours.
+    pub is_clsact: bool,
+    /// How many packets its filters refused.
+    pub refused: u64,
+}
+
+/// Reads a queueing discipline, if filters of packets that come in can hang on it.
 #[must_use]
-pub fn decode_clsact(message: &TcMessage) -> Option<(u32, u64)> {
-    let clsact = message
-        .attributes
-        .iter()
-        .any(|a| matches!(a, TcAttribute::Kind(kind) if kind == "clsact"));
+pub fn decode_hook(message: &TcMessage) -> Option<Hook> {
+    let kind = message.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Kind(kind) => Some(kind.as_str()),
+        _ => None,
+    })?;
     let refused = message.attributes.iter().find_map(|attribute| match attribute {
         TcAttribute::Stats2(stats) => stats.iter().find_map(|stat| match stat {
             TcStats2::Queue(queue) => Some(u64::from(queue.drops)),
@@ -150,7 +165,11 @@ pub fn decode_clsact(message: &TcMessage) -> Option<(u32, u64)> {
         }),
         _ => None,
     });
-    clsact.then_some((message.header.index.unsigned_abs(), refused.unwrap_or_default()))
+    ["clsact", "ingress"].contains(&kind).then(|| Hook {
+        index: message.header.index.unsigned_abs(),
+        is_clsact: kind == "clsact",
+        refused: refused.unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Programs whose instructions nobody here knows, another version's: held for as long as this process lives, so that a step
-//! that replaces or removes one can be taken back; or left alone, where they cannot be held.
+//! Programs of another version, whose instructions are not known here: held for as long as this process lives, so that a step
+//! that replaces or removes one can be taken back. Where they cannot be held, which takes `CAP_SYS_ADMIN`, the program that this
+//! version makes for the same fan comes in their place when a step is taken back.
 
 use caps::Capability;
 
@@ -28,24 +29,6 @@ impl Machine {
         Ok(privilege::give_up(Capability::CAP_SYS_ADMIN)?)
     }
 
-    /// Keeps the programs that would be replaced and could not be put back if a step failed; the fan's packets go on by them.
-    /// Gives a sentence about each. Right only where the new programs are for the same mapping and host.
-    pub fn spare(&self, desired: &mut State, owned: &State) -> Vec<String> {
-        let mut sentences = Vec::new();
-        for (key, object) in owned {
-            let Some((filter, wanted)) = self.cannot_be_put_back(object).zip(desired.get_mut(key)) else {
-                continue;
-            };
-            *wanted = object.clone();
-            sentences.push(format!(
-                "{}, and stays: without CAP_SYS_ADMIN it could not be put back if a step failed; to replace it run, as root \
-                 and not through a service: fanctl reload",
-                foreign(filter)
-            ));
-        }
-        sentences
-    }
-
     /// Why the steps must not be taken: what they replace or remove could not be put back if one of them failed.
     #[must_use]
     pub fn irretrievable(&self, steps: &[Step]) -> Vec<String> {
@@ -64,9 +47,10 @@ impl Machine {
             .collect()
     }
 
-    /// A filter whose program is not known and not held.
+    /// A filter whose program is not known and not held, and for which there is no other: that of a fan whose bridge is gone.
     fn cannot_be_put_back<'a>(&self, object: &'a Object) -> Option<&'a Filter> {
-        unknown(object).filter(|filter| !self.held.borrow().contains_key(&filter.program.digest))
+        let is_held = |filter: &&Filter| self.held.borrow().contains_key(&filter.program.digest);
+        unknown(object).filter(|filter| filter.program.successor.is_none() && !is_held(filter))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bridges and tunnels, to and from link messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -12,24 +12,34 @@ use netlink_packet_route::link::{
 use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use super::netlink::{self, LINK_HEADER_LEN, NLA_F_NESTED};
+use super::{bridge, ipv6};
 use crate::fan::{Fan, Mac};
 use crate::host::{Counters, Link, LinkKind};
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Object, Owner, Tunnel, TunnelKind};
+use crate::object::{Bridge, Ipv6, Object, Owner, Setting, Tunnel, TunnelKind};
 use crate::text::escape;
 
 /// The MTU that a device is born with, the smallest that IPv4 allows (RFC 791).
 const MTU_AT_BIRTH: u32 = 68;
 
-/// The requests that make a device, label it and set its MTU (in bytes), to be sent in one datagram: the kernel takes no
+/// The requests that make a device, label it, set its MTU (in bytes) and keep IPv6 from giving it addresses, to be sent in one datagram: the kernel takes no
 /// alias while creating (`rtnl_newlink_create`, net/core/rtnetlink.c at v6.1), and holds on to a bridge's MTU while
 /// ports come and go only if it was changed after creation (`br_change_mtu`, net/bridge/br_device.c at v6.1).
-fn create(name: &InterfaceName, device: LinkMessage, mtu: u32, label: &str) -> Vec<(RouteNetlinkMessage, u16)> {
+fn create(
+    name: &InterfaceName,
+    device: LinkMessage,
+    (mtu, ipv6): (u32, Option<Ipv6>),
+    label: &str,
+) -> Vec<(RouteNetlinkMessage, u16)> {
     let rest = LinkUnspec::new_with_name(name.as_str()).mtu(mtu).alias(label).build();
-    vec![
+    let mut requests = vec![
         (RouteNetlinkMessage::NewLink(device), NLM_F_CREATE | NLM_F_EXCL),
         (RouteNetlinkMessage::SetLink(rest), 0),
-    ]
+    ];
+    if ipv6.is_some_and(|ipv6| !ipv6.automatic) {
+        requests.push((ipv6::no_addresses(LinkUnspec::new_with_name(name.as_str())), 0));
+    }
+    requests
 }
 
 /// A new bridge.
@@ -40,7 +50,7 @@ pub fn encode_bridge(bridge: &Bridge) -> Vec<(RouteNetlinkMessage, u16)> {
         .address(bridge.mac.0.to_vec())
         .mtu(MTU_AT_BIRTH)
         .build();
-    create(name, device, bridge.mtu, &bridge.fan.label())
+    create(name, device, (bridge.mtu, bridge.ipv6), &bridge.fan.label())
 }
 
 /// A new tunnel. `bridge` is the index of the bridge that a VXLAN device is a port of.
@@ -65,7 +75,7 @@ pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkM
             }
         }
     };
-    create(&tunnel.name, device, tunnel.mtu, &tunnel.label())
+    create(&tunnel.name, device, (tunnel.mtu, tunnel.ipv6), &tunnel.label())
 }
 
 /// A request that changes MTU and label of a tunnel.
@@ -123,6 +133,8 @@ struct Facts {
     kind: Option<InfoKind>,
     data: Option<InfoData>,
     conf: Option<InetDevConf>,
+    ipv6: Option<Ipv6>,
+    changed: BTreeSet<Setting>,
     counters: Counters,
 }
 
@@ -135,6 +147,7 @@ impl Facts {
                 LinkAttribute::Address(address) => facts.mac = address.as_slice().try_into().ok().map(Mac),
                 LinkAttribute::Controller(index) => facts.master = Some(*index),
                 LinkAttribute::LinkInfo(infos) => {
+                    facts.changed = bridge::changed(infos);
                     for info in infos {
                         match info {
                             LinkInfo::Kind(kind) => facts.kind = Some(kind.clone()),
@@ -143,7 +156,10 @@ impl Facts {
                         }
                     }
                 }
-                LinkAttribute::AfSpecUnspec(families) => facts.conf = families.iter().find_map(device_configuration),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    facts.conf = families.iter().find_map(device_configuration);
+                    facts.ipv6 = ipv6::decode(families);
+                }
                 LinkAttribute::Stats64(stats) => {
                     facts.counters = Counters {
                         received: stats.rx_packets,
@@ -261,6 +277,8 @@ pub fn decode(
                 mtu: facts.mtu,
                 forwarding: conf.forwarding != 0,
                 send_redirects: conf.send_redirects != 0,
+                ipv6: facts.ipv6,
+                changed: facts.changed.clone(),
             })
         })
     } else {
@@ -282,6 +300,7 @@ pub fn decode(
                     vni: vni.get(&message.header.index).copied(),
                     mac,
                     bridge: master.clone(),
+                    changed: facts.changed.clone(),
                 };
                 Some((owner, kind))
             }
@@ -293,6 +312,7 @@ pub fn decode(
                 name: name.clone(),
                 mtu: facts.mtu,
                 forwarding: conf.forwarding != 0,
+                ipv6: facts.ipv6,
                 kind,
             })
         })
@@ -312,6 +332,8 @@ pub fn decode(
         master,
         kind,
         addresses: Vec::new(),
+        ipv6: facts.ipv6,
+        ipv6_addresses: Vec::new(),
         counters: facts.counters,
         programs: Vec::new(),
     };

@@ -58,7 +58,8 @@ impl Machine {
     }
 }
 
-fn entries(netlink: &Netlink, family: AddressFamily) -> Result<Vec<NeighbourMessage>, Refusal> {
+/// The entries of a family's table.
+pub(super) fn entries(netlink: &Netlink, family: AddressFamily) -> Result<Vec<NeighbourMessage>, Refusal> {
     let mut question = NeighbourMessage::default();
     question.header.family = family;
     let answers = netlink.dump(&Message::GetNeighbour(question))?.into_iter();
@@ -76,7 +77,8 @@ fn address(message: &NeighbourMessage) -> Option<Ipv4Addr> {
     })
 }
 
-fn mac(message: &NeighbourMessage) -> Option<Mac> {
+/// The Ethernet address in an entry.
+pub(super) fn mac(message: &NeighbourMessage) -> Option<Mac> {
     message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok().map(Mac),
         _ => None,

@@ -2,11 +2,14 @@
 //! what we made.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use super::nftables::{Nftables, Tables};
+use super::nftables::{Content, Nftables, Tables};
 use super::{Error, tool};
 use crate::fan::Fan;
-use crate::firewall::{Abilities, Accept, Beside, FAMILIES, Forward, ForwardChain, Ruleset, ruleset, table_name};
+use crate::firewall::{
+    Abilities, Accept, Beside, FAMILIES, FORMAT, Forward, ForwardChain, Record, Ruleset, ruleset, table_name,
+};
 use crate::mapping::Overlay;
 use crate::object::Object;
 use crate::plan::Step;
@@ -63,8 +66,13 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
             .map(|fan| ruleset(fan));
         let made =
             made.filter(|made| sketch(nftables, &tables, *overlay).is_ok_and(|found| found.as_ref() == Some(made)));
+        let is_whole = families.len() == FAMILIES.len();
+        let deviations = nftables
+            .content(*overlay, families)?
+            .deviations(made.is_some() || !is_whole);
+        let made = made.filter(|_| deviations.is_empty());
         let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, Error>)?;
-        objects.push(Object::Firewall(*overlay, ruleset));
+        objects.push(Object::Firewall(*overlay, ruleset.deviating(deviations)));
     }
     let mut asks_docker_user = false;
     for chain in &tables.forward {
@@ -164,7 +172,43 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
         }
         refused = script;
     }
-    done
+    done?;
+    // Tables without a record are as good; only what is changed under their comments is not seen then.
+    let _ = record(steps);
+    Ok(())
+}
+
+/// Keeps in the tables that were made what is in them now. Those of another version are put back as they were.
+fn record(steps: &[Step]) -> Result<(), Error> {
+    let mut script = String::new();
+    let Some(nftables) = Nftables::connect()? else {
+        return Ok(());
+    };
+    for overlay in steps.iter().filter_map(made) {
+        let Content { digest, record, .. } = nftables.content(overlay, &FAMILIES)?;
+        if record.is_none() {
+            let format = FORMAT;
+            let record = Record { format, digest };
+            let _ = writeln!(script, "add chain ip {} {record}", table_name(overlay));
+        }
+    }
+    if !script.is_empty() {
+        tool::run("nft", &["-f", "-"], &script)?;
+    }
+    Ok(())
+}
+
+/// The overlay whose tables a step makes as this version does.
+fn made(step: &Step) -> Option<Overlay> {
+    match step {
+        Step::Create(Object::Firewall(overlay, ruleset))
+        | Step::Remake(Object::Firewall(overlay, ruleset))
+        | Step::Change {
+            to: Object::Firewall(overlay, ruleset),
+            ..
+        } => ruleset.deviations().is_empty().then_some(*overlay),
+        _ => None,
+    }
 }
 
 /// What `nft` says of an expression or a flowtable that the kernel does not know (`ENOENT`, `EOPNOTSUPP`, in the words of glibc

@@ -4,6 +4,8 @@
 //! kernel tells in microseconds; the text of one that is not is for `nft` to read, as is what rules say (linux/netfilter/nf_tables.h,
 //! net/netfilter/nf_tables_api.c at v6.12).
 
+mod content;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -12,7 +14,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::libc;
 
 use super::netlink::{Netlink, Refusal, attributes};
-use crate::firewall::{Beside, FAMILIES, FLOWTABLE, ForwardChain, is_chain_of_ours, table_name, table_overlay};
+use crate::firewall::{Beside, FAMILIES, FLOWTABLE, ForwardChain, Record, is_chain_of_ours, table_name, table_overlay};
 use crate::mapping::Overlay;
 
 const SUBSYSTEM: u16 = 10 << 8; // NFNL_SUBSYS_NFTABLES, linux/netfilter/nfnetlink.h
@@ -20,6 +22,7 @@ const GETTABLE: u16 = SUBSYSTEM + 1;
 const GETCHAIN: u16 = SUBSYSTEM + 4;
 const GETRULE: u16 = SUBSYSTEM + 7;
 const GETSET: u16 = SUBSYSTEM + 10;
+const GETSETELEM: u16 = SUBSYSTEM + 13;
 const GETGEN: u16 = SUBSYSTEM + 16;
 const GETOBJ: u16 = SUBSYSTEM + 19;
 const GETFLOWTABLE: u16 = SUBSYSTEM + 23;
@@ -37,8 +40,10 @@ const RULE_CHAIN: u16 = 2;
 const TABLE_FLAGS: u16 = 2;
 const TABLE_USERDATA: u16 = 6;
 const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
 const CHAIN_USE: u16 = 6;
+const CHAIN_TYPE: u16 = 7;
 const CHAIN_USERDATA: u16 = 12;
 const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
@@ -48,12 +53,15 @@ const META_KEY: u16 = 2;
 const META_IIF: u32 = 4;
 const CMP_DATA: u16 = 3;
 const DATA_VALUE: u16 = 1;
+const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const FLOWTABLE_NAME: u16 = 2;
 const FLOWTABLE_HOOK: u16 = 3;
 const HOOK_DEVICES: u16 = 3;
 const SET_ANONYMOUS: u32 = 1;
 const DROP: u32 = 0; // NF_DROP
+
+pub use content::{Content, Parts};
 
 /// A table: its family and name.
 pub type Place = (&'static str, String);
@@ -174,7 +182,11 @@ impl Tables {
         }
         if chain.comment(CHAIN_USERDATA).is_some() {
             self.plain.remove(&place);
-        } else if let Some(plain) = self.plain.get_mut(&place) {
+        } else if let Some(plain) = self
+            .plain
+            .get_mut(&place)
+            .filter(|_| Record::from_chain(&name).is_none())
+        {
             plain.chains.push(name);
         }
     }

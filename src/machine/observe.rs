@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
-use super::{Error, Machine, Scope, dnsmasq, filter, kernel, link, nft, privilege, route, sysctl, tool, vni};
+use super::{
+    Error, Machine, Scope, dnsmasq, filter, foreign, ipv6, kernel, link, neighbour, netlink, nft, privilege, route,
+    surroundings, sysctl, tool, vni,
+};
 use crate::desire;
 use crate::fan::Fan;
+use crate::foreign::Foreign;
 use crate::host::{Host, LinkKind};
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Direction, Object, State, Tunnel};
@@ -25,12 +30,15 @@ impl Machine {
             privileged: privilege::is_privileged(),
             ..Host::default()
         };
-        let links = self.links(&mut objects, &mut host)?;
+        let messages = self.netlink.dump_links()?;
+        let links = self.links(&messages, &mut objects, &mut host)?;
         self.routes(&links, &mut objects, &mut host)?;
         if scope == Scope::All {
             self.addresses(&links, &mut objects, &mut host)?;
+            self.ipv6(&links, &mut objects, &mut host)?;
             self.rules(&mut objects)?;
             self.filters(&links, &mut objects, &mut host)?;
+            self.foreign(&links, &messages, &mut host)?;
             host.linux = kernel::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
             host.unprivileged_ports = sysctl::unprivileged_ports();
@@ -53,9 +61,13 @@ impl Machine {
         Ok((state, host))
     }
 
-    fn links(&self, objects: &mut Vec<Object>, host: &mut Host) -> Result<BTreeMap<u32, InterfaceName>, Error> {
-        let messages = self.netlink.dump_links()?;
-        let names = link::names(&messages);
+    fn links(
+        &self,
+        messages: &[netlink::Link],
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<BTreeMap<u32, InterfaceName>, Error> {
+        let names = link::names(messages);
         let mut decoded: Vec<_> = messages
             .iter()
             .map(|m| link::decode(m, &names, &BTreeMap::new()))
@@ -100,6 +112,36 @@ impl Machine {
         Ok(())
     }
 
+    /// Reads whether our devices have IPv6 addresses, and whose.
+    fn ipv6(&self, names: &BTreeMap<u32, InterfaceName>, objects: &mut [Object], host: &mut Host) -> Result<(), Error> {
+        if host.links.iter().all(|link| link.ipv6.is_none()) {
+            return Ok(());
+        }
+        host.ipv6 = Some(ipv6::host());
+        if !host.links.iter().any(|link| link.ours) {
+            return Ok(());
+        }
+        for message in ipv6::addresses(&self.netlink)? {
+            let Some(name) = names.get(&message.header.index) else {
+                continue;
+            };
+            let Some(link) = host.links.iter_mut().find(|link| link.ours && link.name == *name) else {
+                continue;
+            };
+            if !ipv6::is_automatic(&message) {
+                link.ipv6_addresses.extend(ipv6::address(&message));
+                continue;
+            }
+            let of_device = objects.iter_mut().filter_map(|object| match object {
+                Object::Bridge(bridge) if bridge.fan.bridge == *name => bridge.ipv6.as_mut(),
+                Object::Tunnel(tunnel) if tunnel.name == *name => tunnel.ipv6.as_mut(),
+                _ => None,
+            });
+            of_device.for_each(|ipv6| ipv6.automatic = true);
+        }
+        Ok(())
+    }
+
     fn routes(
         &self,
         names: &BTreeMap<u32, InterfaceName>,
@@ -124,52 +166,98 @@ impl Machine {
         Ok(())
     }
 
-    /// Reads clsact and filters of our tunnels.
+    /// Reads clsact and filters of our devices. All filters of ours are on tunnels.
     fn filters(
         &self,
         names: &BTreeMap<u32, InterfaceName>,
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let tunnels: Vec<_> = objects
+        let devices: Vec<_> = objects
             .iter()
             .filter_map(|object| match object {
-                Object::Tunnel(Tunnel { owner, name, .. }) => Some((name.clone(), *owner)),
+                Object::Tunnel(Tunnel { owner, name, .. }) => Some((name.clone(), Some(*owner))),
+                Object::Bridge(bridge) => Some((bridge.fan.bridge.clone(), None)),
                 _ => None,
             })
             .collect();
-        if tunnels.is_empty() {
+        if devices.is_empty() {
             return Ok(());
         }
         let qdiscs = self.netlink.dump(&Message::GetQueueDiscipline(TcMessage::default()))?;
-        let clsacts: Vec<_> = qdiscs
+        let hooks: Vec<_> = qdiscs
             .iter()
             .filter_map(|message| match message {
-                Message::NewQueueDiscipline(message) => filter::decode_clsact(message),
+                Message::NewQueueDiscipline(message) => filter::decode_hook(message),
                 _ => None,
             })
             .collect();
-        for (name, owner) in tunnels {
-            let clsact = clsacts.iter().find(|(index, _)| names.get(index) == Some(&name));
-            let Some((index, refused)) = clsact else { continue };
-            objects.push(Object::Clsact(owner, name.clone()));
+        for (name, owner) in devices {
+            let Some(hook) = hooks.iter().find(|hook| names.get(&hook.index) == Some(&name)) else {
+                continue;
+            };
+            if let Some(owner) = owner.filter(|_| hook.is_clsact) {
+                objects.push(Object::Clsact(owner, name.clone()));
+            }
             let Some(link) = host.links.iter_mut().find(|link| link.name == name) else {
                 continue;
             };
-            link.counters.refused = *refused;
+            link.counters.refused = hook.refused;
             for direction in [Direction::Ingress, Direction::Egress] {
-                let question = Message::GetTrafficFilter(filter::question(*index, direction));
+                if direction == Direction::Egress && !hook.is_clsact {
+                    continue;
+                }
+                let question = Message::GetTrafficFilter(filter::question(hook.index, direction));
                 for answer in self.netlink.dump(&question)? {
                     let Message::NewTrafficFilter(message) = answer else {
                         continue;
                     };
-                    if let Some((object, program)) = filter::decode(&message, &name, owner, direction) {
+                    let own = owner.and_then(|owner| filter::decode(&message, &name, owner, direction));
+                    if let Some((object, program)) = own {
                         objects.push(object);
                         link.programs.push(program);
+                    } else if u32::from(message.header.handle) != 0 {
+                        // The kernel tells of each preference too, without a handle.
+                        host.foreign.push(foreign::filter(&message, &name, direction));
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Reads what others put on our devices beside filters.
+    fn foreign(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        messages: &[netlink::Link],
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        let ours = |name: &InterfaceName| host.links.iter().any(|link| link.ours && link.name == *name);
+        let devices: Vec<_> = messages
+            .iter()
+            .filter_map(|message| {
+                Some((
+                    message,
+                    names.get(&message.message.header.index).filter(|name| ours(name))?,
+                ))
+            })
+            .collect();
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        for (message, name) in devices {
+            found.extend(foreign::xdp(&message.message, name));
+            if host.privileged {
+                found.extend(foreign::tcx(message.message.header.index, name));
+            }
+        }
+        let macs = surroundings::macs(messages);
+        let entries = neighbour::entries(&self.netlink, AddressFamily::Bridge)?;
+        let entries = entries.iter().filter_map(|entry| foreign::entry(entry, names, &macs));
+        found.extend(entries.filter(|entry| matches!(entry, Foreign::Entry { bridge, .. } if ours(bridge))));
+        host.foreign.extend(found);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! One step, done: an object created, changed or deleted. A step happens whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
@@ -11,10 +11,10 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 
 use super::netlink::Refusal;
-use super::{Error, Machine, bpf, dnsmasq, filter, link, nft, privilege, route, socket, sysctl, vni};
+use super::{Error, Machine, bpf, bridge, dnsmasq, filter, ipv6, link, nft, privilege, route, socket, sysctl, vni};
 use crate::host::LinkKind;
 use crate::name::InterfaceName;
-use crate::object::{Bridge, Filter, Object, Tunnel, TunnelKind};
+use crate::object::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind};
 use crate::plan::{Step, still_has};
 
 impl Machine {
@@ -99,6 +99,7 @@ impl Machine {
                 if let Object::Tunnel(from) = from {
                     self.undo_settings(from, tunnel, index)?;
                 }
+                self.port_settings(from, tunnel, index)?;
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
             Object::Route(route) => {
@@ -168,8 +169,8 @@ impl Machine {
     fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
         let name = &bridge.fan.bridge;
         self.create_device(name, link::encode_bridge(bridge))?;
-        self.bridge_settings(bridge)
-            .or_else(|error| self.remove_half_made(name, error))
+        let set = || -> Result<(), Error> { self.bridge_settings(bridge, index(name)?, &BTreeSet::new()) };
+        set().or_else(|error| self.remove_half_made(name, error))
     }
 
     /// Makes a bridge another one, with all that hangs on it, or leaves it as it was.
@@ -178,7 +179,7 @@ impl Machine {
         let device = index(&from.fan.bridge)?;
         let turn = |from: &Bridge, to: &Bridge| -> Result<(), Error> {
             self.netlink.send(&link::change_bridge(device, from, to), 0)?;
-            self.bridge_settings(to)
+            self.bridge_settings(to, device, &from.changed)
         };
         turn(from, to).inspect_err(|_| {
             // The error that left it half changed is the one to tell.
@@ -209,7 +210,10 @@ impl Machine {
             })?;
         index(&tunnel.name)
             .map_err(Error::from)
-            .and_then(|index| self.tunnel_settings(tunnel, index))
+            .and_then(|index| {
+                self.tunnel_settings(tunnel, index)?;
+                self.new_port_settings(tunnel, index)
+            })
             .or_else(|error| self.remove_half_made(&tunnel.name, error))
     }
 
@@ -225,16 +229,10 @@ impl Machine {
         })
     }
 
-    fn bridge_settings(&self, bridge: &Bridge) -> Result<(), Error> {
-        let name = &bridge.fan.bridge;
-        self.set(name, Setting::Forwarding, bridge.forwarding)?;
-        self.set(name, Setting::SendRedirects, bridge.send_redirects)
-    }
-
     /// Sets an interface's own IPv4 setting. Where /proc/sys may only be read, as in a container, netlink does it as well; it
     /// tells nobody (`inet_set_link_af`, net/ipv4/devinet.c at v6.12), so that it comes second.
-    fn set(&self, name: &InterfaceName, setting: Setting, on: bool) -> Result<(), Error> {
-        match sysctl::write(&sysctl::of_interface(name, setting.name()), on) {
+    fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), Error> {
+        match sysctl::ensure(&sysctl::of_interface(name, setting.name()), on) {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -250,7 +248,8 @@ impl Machine {
     }
 
     fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
-        self.set(&tunnel.name, Setting::Forwarding, tunnel.forwarding)?;
+        ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
+        self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding)?;
         if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
             if let Some(bridge) = bridge {
                 self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
@@ -263,6 +262,49 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Gives a tunnel its settings as a port of its bridge, where it was one before. One that becomes a port has those of the
+    /// kernel.
+    fn port_settings(&self, from: &Object, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let Object::Tunnel(Tunnel {
+            kind:
+                TunnelKind::Vxlan {
+                    bridge: Some(_),
+                    changed: before,
+                    ..
+                },
+            ..
+        }) = from
+        else {
+            return self.new_port_settings(to, device);
+        };
+        self.turn_port(before, to, device)
+    }
+
+    fn new_port_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
+        self.turn_port(&BTreeSet::new(), tunnel, device)
+    }
+
+    fn turn_port(&self, before: &BTreeSet<Setting>, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let request = match &to.kind {
+            TunnelKind::Vxlan {
+                bridge: Some(_),
+                changed,
+                ..
+            } => bridge::encode_port(device, before, changed),
+            _ => None,
+        };
+        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
+    }
+
+    fn bridge_settings(&self, bridge: &Bridge, device: u32, before: &BTreeSet<Setting>) -> Result<(), Error> {
+        let name = &bridge.fan.bridge;
+        ipv6::change(&self.netlink, name, device, bridge.ipv6)?;
+        self.set(name, Ipv4Setting::Forwarding, bridge.forwarding)?;
+        self.set(name, Ipv4Setting::SendRedirects, bridge.send_redirects)?;
+        let request = bridge::encode_bridge(device, before, &bridge.changed);
+        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
     }
 
     /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
@@ -323,15 +365,18 @@ impl Machine {
     fn attach(&self, filter: &Filter, flags: u16) -> Result<(), Error> {
         let held = self.held.borrow();
         let loaded;
-        let program = match (&filter.program.program, held.get(&filter.program.digest)) {
-            (Some(program), _) => {
+        let wanted = &filter.program;
+        let mut filter = filter.clone();
+        let program = match (&wanted.program, held.get(&wanted.digest), &wanted.successor) {
+            (None, Some(held), _) => held.as_fd(),
+            (Some(program), ..) | (None, None, Some(program)) => {
+                filter.program = program.clone().into();
                 loaded = privilege::raised(&[Capability::CAP_BPF], || bpf::load(program))?;
                 loaded.as_fd()
             }
-            (None, Some(held)) => held.as_fd(),
-            (None, None) => return Err(format!("program {} is gone", filter.program.digest).into()),
+            (None, None, None) => return Err(format!("program {} is gone", wanted.digest).into()),
         };
-        let message = filter::encode(filter, index(&filter.link)?, Some(program));
+        let message = filter::encode(&filter, index(&filter.link)?, Some(program));
         Ok(self.netlink.send(&Message::NewTrafficFilter(message), flags)?)
     }
 
@@ -343,12 +388,12 @@ impl Machine {
 
 /// An interface's own IPv4 settings, by their numbers (`IPV4_DEVCONF_*`, linux/ip.h).
 #[derive(Clone, Copy)]
-enum Setting {
+enum Ipv4Setting {
     Forwarding = 1,
     SendRedirects = 6,
 }
 
-impl Setting {
+impl Ipv4Setting {
     /// Its file under /proc/sys/net/ipv4/conf.
     fn name(self) -> &'static str {
         match self {

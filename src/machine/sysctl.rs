@@ -37,11 +37,31 @@ pub fn unprivileged_ports() -> Option<u16> {
     text.trim().parse().ok()
 }
 
-/// Switches a setting on or off.
+/// Switches a setting on or off, where it is not so already: /proc/sys may be mounted for reading only.
+///
+/// # Errors
+/// When there is none of that name, or it may not be written: then what to set.
+pub fn ensure(name: &str, on: bool) -> io::Result<()> {
+    if read(name).is_ok_and(|found| found == on) {
+        return Ok(());
+    }
+    let value = if on { "1" } else { "0" };
+    write_text(name, value).map_err(|error| {
+        let advice = match name.split('/').collect::<Vec<_>>()[..] {
+            // What a new interface starts with.
+            ["net", family, "conf", _, setting] => format!("net.{family}.conf.default.{setting}"),
+            _ => name.replace('/', "."),
+        };
+        let sentence = format!("{error}; set it from where /proc/sys can be written: sysctl -w {advice}={value}");
+        io::Error::new(error.kind(), sentence)
+    })
+}
+
+/// Writes a setting.
 ///
 /// # Errors
 /// When there is none of that name, or it may not be written.
-pub fn write(name: &str, on: bool) -> io::Result<()> {
-    fs::write(format!("/proc/sys/{name}"), if on { "1" } else { "0" })
+pub fn write_text(name: &str, value: &str) -> io::Result<()> {
+    fs::write(format!("/proc/sys/{name}"), value)
         .map_err(|error| io::Error::new(error.kind(), format!("/proc/sys/{name}: {error}")))
 }

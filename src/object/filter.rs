@@ -41,6 +41,9 @@ const FAN_PREFERENCE: u16 = 100;
 const REFUSE_PREFERENCE: u16 = 65535;
 
 impl Slot {
+    /// The preference of the first filter that is ours.
+    pub const FIRST_PREFERENCE: u16 = FAN_PREFERENCE;
+
     /// Preference and handle of the filter. A fan's handle is its overlay's network, which no other fan of the host
     /// shares, so that all fans stand in one chain and each is replaced by itself.
     #[must_use]
@@ -75,6 +78,8 @@ pub struct ProgramRef {
     pub digest: String,
     /// The program itself, when it is one that this version would make.
     pub program: Option<Program>,
+    /// What this version would make in its place, when it is not.
+    pub successor: Option<Program>,
 }
 
 impl PartialEq for ProgramRef {
@@ -89,6 +94,7 @@ impl From<Program> for ProgramRef {
         Self {
             digest: program.digest(),
             program: Some(program),
+            successor: None,
         }
     }
 }

@@ -28,6 +28,8 @@ fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
         master: None,
         kind: LinkKind::Other,
         addresses: Vec::new(),
+        ipv6: None,
+        ipv6_addresses: Vec::new(),
         counters: Counters::default(),
         programs: Vec::new(),
     };
@@ -99,10 +101,18 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
             (
                 Some(1),
                 Object::Tunnel(Tunnel {
-                    kind: TunnelKind::Vxlan { port, sources, mac, .. },
+                    kind:
+                        TunnelKind::Vxlan {
+                            port,
+                            sources,
+                            mac,
+                            changed,
+                            ..
+                        },
                     owner,
                     name,
                     mtu,
+                    ipv6,
                     ..
                 }),
             ) => {
@@ -112,12 +122,14 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
                     vni: None,
                     mac,
                     bridge: None,
+                    changed,
                 };
                 Some(Object::Tunnel(Tunnel {
                     owner,
                     name,
                     mtu,
                     forwarding: false,
+                    ipv6,
                     kind,
                 }))
             }

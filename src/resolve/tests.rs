@@ -24,6 +24,8 @@ pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
                 global: true,
             })
             .collect(),
+        ipv6: None,
+        ipv6_addresses: Vec::new(),
         counters: Counters::default(),
         programs: Vec::new(),
     }

@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::{Change, Done};
+use crate::changes::Changes;
 use crate::cli::OutputArgs;
 use crate::command::{json, warn};
-use crate::difference::Changes;
 use crate::error::Error;
 use crate::loss::Loss;
 use crate::mapping::Overlay;

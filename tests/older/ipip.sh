@@ -1,0 +1,77 @@
+#!/bin/sh
+# What `fanctl up -a` of 0.1.0 (format 1) made of the fan 250.0.0.0/8 over ipip on 172.30.0.28/16, but for its programs, which
+# are in ipip.ingress, ipip.egress and refuse: recorded by its --dry-run. On a kernel without `meta ibrname` leave that word out.
+set -e
+ip route add unreachable 250.0.0.0/8 metric 4278198272 proto 250
+ip link add fan-250-0-28 address 02:fa:fa:00:1c:00 type bridge
+ip link set fan-250-0-28 mtu 1480 alias 'fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1 auto'
+sysctl -qw net/ipv4/conf/fan-250-0-28/forwarding=1
+sysctl -qw net/ipv4/conf/fan-250-0-28/send_redirects=0
+ip link add fan-ipip type ipip external
+ip link set fan-ipip mtu 1480 alias 'fan tunnel of all ipip fans'
+sysctl -qw net/ipv4/conf/fan-ipip/forwarding=1
+ip address add 250.0.28.1/24 broadcast 250.0.28.255 dev fan-250-0-28 noprefixroute
+tc qdisc add dev fan-ipip clsact
+nft -f - <<'END'
+table ip fan-250.0.0.0/8 {
+	chain guard {
+		type filter hook prerouting priority -300; policy accept;
+		ip protocol 4 ip daddr 172.30.0.0/16 goto wrapped comment "wrapped for a host 0060e945bb7bfabf"
+		iifname { "lo", "fan-250-0-28", "fan-ipip" } accept comment "from the fan 75ec7c7366150f0c"
+		ip saddr 250.0.0.0/8 counter drop comment "foreign sources 1004e4ec6cd5a63f"
+		ip daddr 250.0.0.0/8 counter drop comment "foreign packets 956709d19baacfd4"
+	}
+	chain wrapped {
+		ip saddr != 172.30.0.0/16 counter drop comment "wrapped by no host b69ad237ac869322"
+		iifname "eth0" accept comment "from the underlay f049cdffc1dd71af"
+		fib saddr . iif oif 0 counter drop comment "wrapped by another edf73088db2bf13b"
+	}
+	chain routed {
+		type filter hook forward priority -90; policy accept;
+		ip protocol 4 ip daddr 172.30.0.0/16 goto wrapped comment "wrapped by translation c52434eb5b6a86ef"
+		ip hdrlength > 5 fib daddr type local goto by_sender comment "by its sender acaf599e5e9cb952"
+	}
+	chain by_sender {
+		iifname { "fan-250-0-28", "fan-ipip" } counter drop comment "routed by its sender af467ece6dd731bc"
+		oifname { "fan-250-0-28", "fan-ipip" } counter drop comment "routed by its sender 67ae5c64a255a98e"
+	}
+	flowtable between {
+		hook ingress priority 0
+		devices = { "fan-250-0-28", "fan-ipip" }
+	}
+	chain established {
+		type filter hook forward priority 300; policy accept;
+		ip saddr 250.0.0.0/8 ip daddr 250.0.0.0/8 ct direction reply flow add @between comment "between slices ef525905a8da64d4"
+	}
+	chain genuine {
+		type nat hook postrouting priority 90; policy accept;
+		ip saddr 250.0.28.0/24 ip daddr 250.0.0.0/8 ip daddr != 250.0.28.0/24 counter snat to ip saddr comment "between slices a661a696f25aedc7"
+	}
+	chain nat {
+		type nat hook postrouting priority 100; policy accept;
+		ip saddr 250.0.28.0/24 ip daddr != 250.0.0.0/8 oifname != "fan-250-0-28" counter masquerade comment "leaving 34c5cf3b9720f4c3"
+	}
+}
+table bridge fan-250.0.0.0/8 {
+	chain ports {
+		type filter hook prerouting priority -200; policy accept;
+		ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1 accept comment "our own 2a27f92e310f0f20"
+		meta protocol arp arp saddr ip 250.0.28.0/24 arp saddr ip != 250.0.28.1 accept comment "our own by arp 6a01aa18515291e0"
+		meta ibrname "fan-250-0-28" ip saddr 250.0.0.0/8 counter drop comment "posing d1258c67b2f9fe12"
+		meta ibrname "fan-250-0-28" meta protocol arp arp saddr ip 250.0.0.0/8 counter drop comment "posing by arp fe57ad682e443ea1"
+		meta ibrname "fan-250-0-28" meta protocol { 0x8100, 0x88a8 } @ll,112,16 & 0xfff == 0 counter drop comment "hidden by tags ad3bda7b9a9f6135"
+	}
+}
+END
+# Where Docker is installed.
+if command -v dockerd >/dev/null; then
+	nft add table ip filter
+	nft add chain ip filter DOCKER-USER
+	nft insert rule ip filter DOCKER-USER iifname '"fan-250-0-28"' counter accept comment '"fan 250.0.0.0/8"'
+	nft insert rule ip filter DOCKER-USER oifname '"fan-250-0-28"' counter accept comment '"fan 250.0.0.0/8"'
+fi
+ip link set fan-250-0-28 up
+ip link set fan-ipip up
+ip route add 250.0.0.0/8 dev fan-ipip src 250.0.28.1 proto 250 scope link mtu 1480
+ip route add 250.0.28.0/24 dev fan-250-0-28 src 250.0.28.1 proto 250 scope link
+sysctl -qw net.ipv4.ip_forward=1
