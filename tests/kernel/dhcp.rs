@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Container, DEADLINE, Encap, Host, Lan, eventually};
+use crate::support::{Container, DEADLINE, Encap, Host, Lan, Namespace, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -110,7 +110,7 @@ fn a_killed_server_is_started_again_by_up(encap: Encap) {
     let (host, _lan) = host_with_dhcp(encap, "");
     let (pid, _) = host.dnsmasqs()[0].clone();
     host.exec(&format!("kill -9 {pid}")).ok();
-    eventually("it is dead", || host.dnsmasqs().is_empty().then_some(()));
+    eventually("it is dead", || Namespace::has_ended(pid).then_some(()));
     host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
         .ok();
     assert_eq!(host.dnsmasqs().len(), 1);

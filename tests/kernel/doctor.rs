@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Container, Encap, Host, Lan, Output, eventually, own_state};
+use crate::support::{Container, Encap, Host, Lan, Namespace, Output, eventually, own_state};
 use table::{Lost, Row, spell};
 
 inventory::submit!(crate::case::Module(cases));
@@ -418,7 +418,7 @@ fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
         panic!("{:?}", host.dnsmasqs())
     };
     nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGKILL).expect("to kill it");
-    eventually("it has ended", || host.dnsmasqs().is_empty().then_some(()));
+    eventually("it has ended", || Namespace::has_ended(server).then_some(()));
     let finding = diagnose(&host, "", "failed", "dhcp");
     mend(&host, "", &finding);
     assert_eq!(host.dnsmasqs().len(), 1);

@@ -240,6 +240,15 @@ impl Namespace {
             .collect()
     }
 
+    /// Whether a process has ended and holds no socket any more: it is gone, or only its parent has not heard of it. Its
+    /// memory, and with it its command line, goes earlier (`do_exit`, kernel/exit.c at v6.12).
+    pub fn has_ended(pid: Pid) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ")
+            .next()
+            .is_none_or(|rest| rest.is_empty() || rest.starts_with(['Z', 'X']))
+    }
+
     /// The id that `ip link … netns ID` takes.
     pub fn id(&self) -> String {
         self.holder.to_string()
