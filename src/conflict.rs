@@ -172,6 +172,7 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
             LinkKind::Vxlan {
                 port,
                 shares_port: false,
+                ..
             },
         ) if *port == fan.port => Some(format!(
             "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::config::{MAX_MTU, MIN_MTU};
-use crate::encap::{Encapsulation, SOURCE_PORTS};
+use crate::encap::Encapsulation;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::firewall::{self, Accept, Way};
 use crate::host::{Host, Link};
@@ -83,7 +83,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             ipv6: ipv6(&fan.tunnel(), mtu, host),
             kind: TunnelKind::Vxlan {
                 port: fan.port,
-                sources: SOURCE_PORTS,
+                sources: host.source_ports(fan.port, Some(&fan.tunnel())).range(),
                 vni: Some(overlay.vni()),
                 mac: fan.tunnel_mac(),
                 bridge: Some(fan.bridge.clone()),
@@ -106,7 +106,10 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             program: program.into(),
         }));
     }
-    add(Object::Firewall(overlay, firewall::ruleset(fan)));
+    add(Object::Firewall(
+        overlay,
+        firewall::ruleset(fan, host.source_ports(fan.port, None)),
+    ));
     for &chain in &host.forward_chains {
         for way in [Way::From, Way::To] {
             add(Object::Accept(Accept {

@@ -23,6 +23,27 @@ pub const VXLAN_PORT: u16 = 8472;
 /// none below `net.ipv4.ip_unprivileged_port_start`, 1024 unless the administrator says otherwise (ip-sysctl).
 pub const SOURCE_PORTS: (u16, u16) = (512, 1023);
 
+/// Which UDP source ports the VXLAN devices of fans on one port have. The kernel changes them of no device that is there
+/// (`vxlan_nl2conf`, drivers/net/vxlan/vxlan_core.c at v6.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourcePorts {
+    /// [`SOURCE_PORTS`]: packets from others are those of a process.
+    Privileged,
+    /// Those of any process: version 0.1.0 made a device without a range, and it is kept, for to replace it loses packets.
+    Any,
+}
+
+impl SourcePorts {
+    /// The range as a device has it.
+    #[must_use]
+    pub fn range(self) -> (u16, u16) {
+        match self {
+            Self::Privileged => SOURCE_PORTS,
+            Self::Any => (0, 0),
+        }
+    }
+}
+
 impl Encapsulation {
     /// Both, for messages and completions.
     pub const ALL: [Self; 2] = [Self::Ipip, Self::Vxlan];

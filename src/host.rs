@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
+use crate::encap::SourcePorts;
 use crate::fan::{Fan, MAIN_TABLE, Mac};
 use crate::firewall::{Beside, ForwardChain};
 use crate::foreign::Foreign;
@@ -147,6 +148,8 @@ pub enum LinkKind {
     Vxlan {
         /// UDP port.
         port: u16,
+        /// The first and the last UDP source port; zeros where the device has no range of its own.
+        sources: (u16, u16),
         /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
         shares_port: bool,
     },
@@ -282,6 +285,25 @@ impl Host {
     #[must_use]
     pub fn link(&self, name: &InterfaceName) -> Option<&Link> {
         self.links.iter().find(|link| link.name == *name)
+    }
+
+    /// Which source ports our VXLAN devices on a UDP port have, or one of them.
+    #[must_use]
+    pub fn source_ports(&self, port: u16, device: Option<&InterfaceName>) -> SourcePorts {
+        let has_any = |link: &Link| {
+            let is_asked_about = device.is_none_or(|name| link.name == *name);
+            let kind = LinkKind::Vxlan {
+                port,
+                sources: SourcePorts::Any.range(),
+                shares_port: true,
+            };
+            is_asked_about && link.ours && link.kind == kind
+        };
+        if self.links.iter().any(has_any) {
+            SourcePorts::Any
+        } else {
+            SourcePorts::Privileged
+        }
     }
 
     /// The ports of a bridge that are not ours: somebody's containers.

@@ -160,7 +160,8 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
     let is_asked_for = (MIN_MTU..=MAX_MTU).contains(&mtu) && mtu != desire::mtu(&plain, host);
     plain.mtu = is_asked_for.then_some(mtu);
     // What is switched off shows in the tables.
-    let is_found = |fan: &Fan| ruleset.is_some_and(|found| *found == firewall::ruleset(fan));
+    let sources = host.source_ports(plain.port, None);
+    let is_found = |fan: &Fan| ruleset.is_some_and(|found| *found == firewall::ruleset(fan, sources));
     Some(switched(&plain).find(is_found).unwrap_or(plain))
 }
 

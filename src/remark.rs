@@ -4,9 +4,9 @@ use std::fmt;
 
 use ipnetwork::Ipv4Network;
 
-use crate::encap::{Encapsulation, SOURCE_PORTS};
+use crate::encap::{Encapsulation, SOURCE_PORTS, SourcePorts};
 use crate::fan::Fan;
-use crate::host::Host;
+use crate::host::{Host, Link};
 use crate::name::InterfaceName;
 
 /// Such a setting.
@@ -19,6 +19,8 @@ pub enum Remark {
         /// The bridge that the route leads to.
         bridge: InterfaceName,
     },
+    /// An earlier version made a VXLAN device on the fan's port, which sends from source ports that any process can have.
+    OlderTunnel(InterfaceName),
     /// `net.ipv4.ip_unprivileged_port_start` lets processes without capabilities have the source ports of VXLAN.
     PortsForAll(u16),
 }
@@ -29,6 +31,7 @@ impl Remark {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotListed { .. } => "route-not-listed",
+            Self::OlderTunnel(_) => "source-ports-older",
             Self::PortsForAll(_) => "source-ports-unprivileged",
         }
     }
@@ -41,6 +44,11 @@ impl fmt::Display for Remark {
                 f,
                 "network '{network}' is routed to '{bridge}', but packets from it are dropped there: list it with --routed \
                  {network}"
+            ),
+            Self::OlderTunnel(device) => write!(
+                f,
+                "interface '{device}' was made by an earlier version and is kept, so that no packet is lost; until it is \
+                 made anew, by down and up or at the next boot, any process can send in the name of this host's containers"
             ),
             Self::PortsForAll(start) => write!(
                 f,
@@ -70,6 +78,11 @@ pub fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
         })
         .collect();
     remarks.dedup();
+    if fan.encapsulation == Encapsulation::Vxlan {
+        let is_older = |link: &&Link| host.source_ports(fan.port, Some(&link.name)) == SourcePorts::Any;
+        let older = host.links.iter().find(is_older);
+        remarks.extend(older.map(|link| Remark::OlderTunnel(link.name.clone())));
+    }
     let start = host.unprivileged_ports.filter(|start| *start <= SOURCE_PORTS.1);
     if let (Encapsulation::Vxlan, Some(start)) = (fan.encapsulation, start) {
         remarks.push(Remark::PortsForAll(start));

@@ -1,10 +1,15 @@
-//! What others put on a fan's devices, and what of it changes which packets the fan's checks see.
+//! What others put on a fan's devices, what of it changes which packets the fan's checks see, and settings of the host that
+//! matter to them.
 
 use super::{Facts, Finding};
 use crate::fan::Fan;
 use crate::foreign;
+use crate::remark::remarks;
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
+    let remarks = remarks(fan, facts.host).into_iter();
+    let remarks =
+        remarks.map(|remark| Finding::warned("settings", remark.to_string()).because([remark.code().to_string()]));
     let found = foreign::on(fan, facts.host).into_iter();
     found
         .map(|foreign| {
@@ -15,5 +20,6 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
             };
             verdict("foreign", foreign.to_string()).because([format!("{}; see: {}", foreign.code(), foreign.look())])
         })
+        .chain(remarks)
         .collect()
 }

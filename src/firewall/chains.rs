@@ -8,7 +8,7 @@ use std::iter;
 
 use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, OFFLOAD, Ruleset, table_name};
 use crate::digest::digest;
-use crate::encap::Encapsulation;
+use crate::encap::{Encapsulation, SourcePorts};
 use crate::fan::Fan;
 use crate::name::InterfaceName;
 
@@ -39,7 +39,7 @@ use crate::name::InterfaceName;
 ///
 /// Every packet passes these chains, so what most of them need stands first, and what is dear to ask last.
 #[must_use]
-pub fn ruleset(fan: &Fan) -> Ruleset {
+pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
     let underlay = fan.mapping.underlay();
     let carrier = match fan.encapsulation {
@@ -68,7 +68,7 @@ pub fn ruleset(fan: &Fan) -> Ruleset {
             ("wrapped by another", "fib saddr . iif oif 0 counter drop".into()),
         ],
     );
-    inside::chains(fan, &mut script);
+    inside::chains(fan, sources, &mut script);
     if !fan.nat {
         let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
         let mut answers = from_the_fan(fan);

@@ -222,13 +222,14 @@ impl fmt::Debug for Ruleset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encap::SourcePorts;
     use crate::fan::Fan;
     use crate::fan::tests::announced;
     use crate::firewall::ruleset;
 
     #[test]
     fn a_table_is_the_same_however_nft_prints_it() {
-        let ours = ruleset(&announced());
+        let ours = ruleset(&announced(), SourcePorts::Privileged);
         let printed = ours
             .script()
             .replace("priority -300", "priority raw")
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn links_stand_in_it_as_themselves() {
         let links = |fan: Fan| {
-            ruleset(&fan)
+            ruleset(&fan, SourcePorts::Privileged)
                 .links()
                 .map(|link| link.to_string())
                 .collect::<BTreeSet<_>>()
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_table_that_somebody_changed_differs() {
-        let ours = ruleset(&announced());
+        let ours = ruleset(&announced(), SourcePorts::Privileged);
         let lines: Vec<&str> = ours.script().lines().collect();
         let without = |index: usize| {
             let mut lines = lines.clone();
@@ -293,7 +294,7 @@ mod tests {
             },
         ];
         for other in others {
-            assert_ne!(ruleset(&other), ours);
+            assert_ne!(ruleset(&other, SourcePorts::Privileged), ours);
         }
         // A device that is gone takes itself out of the flowtable.
         let lost = ours
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_link_that_is_not_there_is_asked_for_by_name() {
-        let ours = ruleset(&announced());
+        let ours = ruleset(&announced(), SourcePorts::Privileged);
         let there = |name: &str| name != "eth0";
         let without = ours.with_links(there);
         assert!(ours.script().contains("\t\tiif \"eth0\" accept comment"));

@@ -3,10 +3,10 @@
 //!
 //! What a command line says is compared with what is computed, and never started: see [`Dhcp::arguments`].
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use nix::poll::PollTimeout;
@@ -101,6 +101,7 @@ pub fn start(dhcp: &Dhcp) -> Result<(), String> {
         .mode(0o755)
         .create(LEASE_DIRECTORY)
         .map_err(|error| format!("cannot make '{LEASE_DIRECTORY}': {error}"))?;
+    close_to_others(Path::new(LEASE_DIRECTORY))?;
     let value = |option: &str| arguments.iter().find_map(|argument| argument.strip_prefix(option));
     if let Some(file) = value("--dhcp-leasefile=") {
         writable(Path::new(LEASE_DIRECTORY), Path::new(file))?;
@@ -158,10 +159,20 @@ fn writable(directory: &Path, file: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Takes the right to write to the directory of the lease files from all but its owner, if that is who runs this: a
+/// tmpfs is mounted open to everybody unless it is given a mode.
+fn close_to_others(directory: &Path) -> Result<(), String> {
+    let failed = |error: io::Error| format!("'{}': {error}", directory.display());
+    let found = fs::symlink_metadata(directory).map_err(failed)?;
+    let is_ours = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw();
+    if is_ours && found.mode() & 0o022 != 0 {
+        fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Whether only root and who runs this can write there.
 fn keeps(path: &Path, found: &Metadata, kind: Option<&str>) -> Result<(), String> {
-    /// Others may write.
-    const OTHERS: u32 = 0o002;
     let name = path.display();
     let Some(kind) = kind else {
         return Err(format!(
@@ -175,7 +186,7 @@ fn keeps(path: &Path, found: &Metadata, kind: Option<&str>) -> Result<(), String
             found.uid()
         ));
     }
-    if found.mode() & OTHERS != 0 {
+    if found.mode() & 0o002 != 0 {
         return Err(format!(
             "{kind} '{name}' may be written by everybody; first: chmod o-w {name}"
         ));

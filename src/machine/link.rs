@@ -214,6 +214,7 @@ impl Facts {
                 }
             }
             (Some(InfoKind::Vxlan), Some(InfoData::Vxlan(infos))) => LinkKind::Vxlan {
+                sources: self.source_ports(),
                 port: infos
                     .iter()
                     .find_map(|info| {
@@ -290,13 +291,14 @@ pub fn decode(
                 Some(owner @ Owner::Fan(_)),
                 LinkKind::Vxlan {
                     port,
+                    sources,
                     shares_port: true,
                 },
                 Some(mac),
             ) => {
                 let kind = TunnelKind::Vxlan {
                     port: *port,
-                    sources: facts.source_ports(),
+                    sources: *sources,
                     vni: vni.get(&message.header.index).copied(),
                     mac,
                     bridge: master.clone(),

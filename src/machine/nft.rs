@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::nftables::{Content, Nftables, Tables};
 use super::{Error, tool};
+use crate::encap::SourcePorts;
 use crate::fan::Fan;
 use crate::firewall::{
     Abilities, Accept, Beside, FAMILIES, FORMAT, Forward, ForwardChain, Record, Ruleset, ruleset, table_name,
@@ -60,12 +61,12 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
     let tables = nftables.tables()?;
     let mut objects = Vec::new();
     for (overlay, families) in &tables.ours {
-        let made = fans
-            .iter()
-            .find(|fan| fan.overlay() == *overlay)
-            .map(|fan| ruleset(fan));
-        let made =
-            made.filter(|made| sketch(nftables, &tables, *overlay).is_ok_and(|found| found.as_ref() == Some(made)));
+        let fan = fans.iter().find(|fan| fan.overlay() == *overlay);
+        let made = fan.and_then(|fan| {
+            let found = sketch(nftables, &tables, *overlay).ok()??;
+            let made = [SourcePorts::Privileged, SourcePorts::Any].map(|sources| ruleset(fan, sources));
+            made.into_iter().find(|made| *made == found)
+        });
         let is_whole = families.len() == FAMILIES.len();
         let deviations = nftables
             .content(*overlay, families)?

@@ -434,6 +434,7 @@ fn attribute(kind: u16, text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encap::SourcePorts;
     use crate::fan::tests::announced;
     use crate::firewall::{Ruleset, ruleset, table_name};
 
@@ -620,7 +621,7 @@ mod tests {
 
     #[test]
     fn a_sketch_is_the_ruleset_that_was_made_and_no_other() {
-        let made = ruleset(&announced());
+        let made = ruleset(&announced(), SourcePorts::Privileged);
         assert!(made.script().contains(&table_name(announced().overlay())));
         let (chains, rules) = as_made(made.script());
         let with = |chains: &[String], rules: &[Vec<u8>], devices: &[&str]| {

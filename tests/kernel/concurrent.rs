@@ -37,7 +37,7 @@ fn many_at_once_end_in_a_right_state(encap: Encap) {
     };
     host.write("/run/fan.toml", &table(""));
     host.write("/run/other.toml", &table("nat = false"));
-    host.write("/run/none.toml", "");
+    host.write("/run/none.toml", &table("enabled = false"));
 
     let before = host.dump();
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());

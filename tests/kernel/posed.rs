@@ -26,6 +26,7 @@ fn cases() -> Vec<Case> {
             watch_runs_nothing_of_a_users,
             who_holds_the_port_is_named,
             a_lease_file_that_cannot_be_kept_is_told_with_its_cure,
+            the_directory_of_lease_files_is_closed_to_other_users,
         ])
         .list()
 }
@@ -355,4 +356,12 @@ fn a_lease_file_that_cannot_be_kept_is_told_with_its_cure() {
         host.fanctl("down -e").ok();
         host.sh(&format!("rm -rf {LEASES} {LEASES}.odd")).ok();
     }
+}
+
+fn the_directory_of_lease_files_is_closed_to_other_users() {
+    let (host, _lan) = a_host();
+    host.sh("mkdir -p /var/lib/fan; chmod 1777 /var/lib/fan").ok();
+    host.fanctl(&up(Encap::Vxlan)).ok();
+    assert_eq!(host.sh("stat -c %a /var/lib/fan").ok().stdout.trim(), "755");
+    host.fanctl("down -e").ok();
 }

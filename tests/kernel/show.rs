@@ -125,7 +125,9 @@ fn show_as_json_has_everything(encap: Encap) {
         }
         assert_eq!(
             fan["verdict"],
-            json!({ "complete": true, "missing": [], "different": [], "unknown": [] })
+            json!({
+                "complete": true, "missing": [], "different": [], "unknown": [], "differences": [], "foreign": [], "older": false
+            })
         );
     });
 }

@@ -142,11 +142,19 @@ fn settings_that_are_right_are_not_written(encap: Encap) {
     // What can be written is written: no address comes by itself.
     assert_eq!(ipv6(&host, BRIDGE)[1], 0);
     host.fanctl("down -e").ok();
-    // What is not right, and cannot be written, is told with what to set.
+    // Netlink sets what a device starts with otherwise.
     host.set_sysctl("ipv4/conf/default/forwarding", "0");
+    run(&words).ok();
+    assert_eq!(
+        host.sysctl(&format!("ipv4/conf/{BRIDGE}/forwarding")).as_deref(),
+        Some("1")
+    );
+    host.fanctl("down -e").ok();
+    // What is not right, and cannot be written, is told with what to set.
+    host.set_sysctl("ipv4/ip_forward", "0");
     run(&words)
         .failed()
-        .stderr_has(&["net.ipv4.conf.default.forwarding=1", "everything is as it was"]);
+        .stderr_has(&["net.ipv4.ip_forward=1", "everything is as it was"]);
 }
 
 fn what_others_put_in_front_is_told_and_stays(encap: Encap) {

@@ -85,7 +85,7 @@ fn what_was_refused_is_told_whatever_table_counts_it() {
 fn whatever_rule_of_a_fan_drops_something_it_is_told() {
     for words in BOTH {
         let mut patient = Patient::new(words);
-        let ruleset = crate::firewall::ruleset(&patient.fan);
+        let ruleset = crate::firewall::ruleset(&patient.fan, crate::encap::SourcePorts::Privileged);
         let drops = ruleset.script().lines().filter(|line| line.contains("counter drop"));
         let mut told: Vec<String> = Vec::new();
         for rule in drops {

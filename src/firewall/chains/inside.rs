@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 
 use super::super::BY_INDEX;
 use super::chain;
-use crate::encap::{Encapsulation, SOURCE_PORTS, VXLAN_PORT};
+use crate::encap::{Encapsulation, SOURCE_PORTS, SourcePorts, VXLAN_PORT};
 use crate::fan::Fan;
 
 /// The port of VXLAN in RFC 7348, which other networks on the same hosts may use.
@@ -44,7 +44,7 @@ pub(super) fn entry(fan: &Fan) -> Vec<(&'static str, String)> {
 }
 
 /// The chains.
-pub(super) fn chains(fan: &Fan, script: &mut String) {
+pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     let (overlay, underlay, slice) = (fan.overlay(), fan.mapping.underlay(), fan.slice());
     encap(fan, script);
     errors(fan, script);
@@ -84,9 +84,10 @@ pub(super) fn chains(fan: &Fan, script: &mut String) {
         ("foreign addresses", "counter drop".into()),
     ]);
     chain(script, "containers", "", &containers);
-    match fan.encapsulation {
-        Encapsulation::Ipip => chain(script, "others", "", &others),
-        Encapsulation::Vxlan => {
+    match (fan.encapsulation, sources) {
+        (Encapsulation::Ipip, _) => chain(script, "others", "", &others),
+        (Encapsulation::Vxlan, SourcePorts::Any) => {}
+        (Encapsulation::Vxlan, SourcePorts::Privileged) => {
             let (first, port) = (SOURCE_PORTS.1 + 1, fan.port);
             let rule = format!("udp dport {port} udp sport >= {first} ip daddr {underlay} counter drop");
             let hook = "type filter hook output priority -90; policy accept;";
