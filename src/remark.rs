@@ -67,7 +67,7 @@ pub fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
     let leads_here = host
         .routes
         .iter()
-        .filter(|route| route.device.as_ref() == Some(&fan.bridge));
+        .filter(|route| route.device.as_ref() == Some(&fan.bridge) && route.gateway.is_some());
     let networks = leads_here.map(|route| route.destination);
     let networks =
         networks.filter(|network| network.prefix() > 0 && !network.overlaps(overlay) && !fan.routed.hold(*network));

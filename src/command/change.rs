@@ -405,6 +405,11 @@ impl Change {
         if !done.steps.is_empty() {
             self.verify(&done.steps, desired)?;
         }
+        let unrecorded = self.owned.values().filter_map(|object| match object {
+            Object::Firewall(overlay, ruleset) if ruleset.lacks_record() => Some(*overlay),
+            _ => None,
+        });
+        self.machine.record(&unrecorded.collect::<Vec<_>>());
         if done.ip_forward {
             // Last, because it is never taken back: a plan that fails must not leave it behind.
             self.output.note(&format!("# {}", transcript::IP_FORWARD));

@@ -4,10 +4,12 @@
 use super::{Facts, Finding};
 use crate::fan::Fan;
 use crate::foreign;
-use crate::remark::remarks;
+use crate::remark::{Remark, remarks};
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
+    // `up` tells of routes, and the counters of packets that were dropped.
     let remarks = remarks(fan, facts.host).into_iter();
+    let remarks = remarks.filter(|remark| !matches!(remark, Remark::NotListed { .. }));
     let remarks =
         remarks.map(|remark| Finding::warned("settings", remark.to_string()).because([remark.code().to_string()]));
     let found = foreign::on(fan, facts.host).into_iter();

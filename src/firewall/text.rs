@@ -21,6 +21,8 @@ pub struct Ruleset {
     fallbacks: Vec<(String, String)>,
     /// What is not to be seen in the text.
     deviations: Vec<Deviation>,
+    /// Whether a record of what is in the tables lies with them, or need not.
+    is_recorded: bool,
 }
 
 impl Ruleset {
@@ -50,6 +52,7 @@ impl Ruleset {
             by_index,
             fallbacks: Vec::new(),
             deviations: Vec::new(),
+            is_recorded: true,
         }
     }
 
@@ -63,6 +66,18 @@ impl Ruleset {
     #[must_use]
     pub fn deviations(&self) -> &[Deviation] {
         &self.deviations
+    }
+
+    /// The same, whether or not their record is there.
+    #[must_use]
+    pub fn recorded(self, is_recorded: bool) -> Self {
+        Self { is_recorded, ..self }
+    }
+
+    /// Whether the record of what is in them is to be made: a command was killed before it, or a person typed the tables.
+    #[must_use]
+    pub fn lacks_record(&self) -> bool {
+        !self.is_recorded
     }
 
     /// Whether an earlier version made them.

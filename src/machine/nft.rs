@@ -68,12 +68,15 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
             made.into_iter().find(|made| *made == found)
         });
         let is_whole = families.len() == FAMILIES.len();
-        let deviations = nftables
-            .content(*overlay, families)?
-            .deviations(made.is_some() || !is_whole);
+        let content = nftables.content(*overlay, families)?;
+        let deviations = content.deviations(made.is_some() || !is_whole);
+        let is_recorded = made.is_none() || content.record.is_some();
         let made = made.filter(|_| deviations.is_empty());
         let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, Error>)?;
-        objects.push(Object::Firewall(*overlay, ruleset.deviating(deviations)));
+        objects.push(Object::Firewall(
+            *overlay,
+            ruleset.deviating(deviations).recorded(is_recorded),
+        ));
     }
     let mut asks_docker_user = false;
     for chain in &tables.forward {
@@ -174,18 +177,23 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
         refused = script;
     }
     done?;
-    // Tables without a record are as good; only what is changed under their comments is not seen then.
-    let _ = record(steps);
+    let made: Vec<Overlay> = steps.iter().filter_map(made).collect();
+    // Tables without a record are as good; only rules changed under their comments are not seen until the next command
+    // records them.
+    let _ = record(&made).or_else(|_| record(&made));
     Ok(())
 }
 
-/// Keeps in the tables that were made what is in them now. Those of another version are put back as they were.
-fn record(steps: &[Step]) -> Result<(), Error> {
+/// Keeps in the tables of these fans what is in them now, where they have no record.
+///
+/// # Errors
+/// What the kernel or `nft` said.
+pub fn record(overlays: &[Overlay]) -> Result<(), Error> {
     let mut script = String::new();
     let Some(nftables) = Nftables::connect()? else {
         return Ok(());
     };
-    for overlay in steps.iter().filter_map(made) {
+    for &overlay in overlays {
         let Content { digest, record, .. } = nftables.content(overlay, &FAMILIES)?;
         if record.is_none() {
             let format = FORMAT;
@@ -199,7 +207,7 @@ fn record(steps: &[Step]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The overlay whose tables a step makes as this version does.
+/// The overlay whose tables a step makes as this version does; those of another version are put back as they were.
 fn made(step: &Step) -> Option<Overlay> {
     match step {
         Step::Create(Object::Firewall(overlay, ruleset))

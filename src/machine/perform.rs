@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use super::netlink::Refusal;
 use super::{Error, Machine, bpf, bridge, dnsmasq, filter, ipv6, link, nft, privilege, route, socket, sysctl, vni};
 use crate::host::LinkKind;
+use crate::mapping::Overlay;
 use crate::name::InterfaceName;
 use crate::object::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind};
 use crate::plan::{Step, still_has};
@@ -296,6 +297,13 @@ impl Machine {
             _ => None,
         };
         request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
+    }
+
+    /// Records what is in the tables of these fans. It is tried again by the next command.
+    pub fn record(&self, overlays: &[Overlay]) {
+        if !overlays.is_empty() {
+            let _ = nft::record(overlays);
+        }
     }
 
     fn bridge_settings(&self, bridge: &Bridge, device: u32, before: &BTreeSet<Setting>) -> Result<(), Error> {

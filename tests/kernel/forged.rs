@@ -105,7 +105,8 @@ fn a_container_cannot_send_from_another_slice(encap: Encap) {
             &format!("src 172.30.0.28 and ({} or {})", encap.outer(), Inner::FILTER),
         );
         // What has an address of the overlay is stopped where it enters the bridge, before the program sees it.
-        let refused = || world.a.refused_packets(encap.tunnel()) + world.guarded("posing");
+        let refused =
+            || world.a.refused_packets(encap.tunnel()) + world.guarded("posing") + world.guarded("foreign addresses");
         for source in ["250.0.27.9", "250.0.26.9", "10.9.9.9"] {
             let before = refused();
             for _ in 0..MANY {
