@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::fan::Mac;
-use crate::host::Routing;
+use crate::host::{NeighbourEntry, Routing};
 use crate::name::InterfaceName;
 use crate::netfilter::Table;
 
@@ -25,7 +25,7 @@ pub struct Health {
     /// Ethernet addresses of interfaces.
     pub macs: BTreeMap<InterfaceName, Mac>,
     /// Whom the kernel has talked to lately.
-    pub neighbours: Vec<Neighbour>,
+    pub neighbours: Vec<NeighbourEntry>,
     /// The other ends of ports that lead into other network namespaces, where those can be seen.
     pub peers: BTreeMap<InterfaceName, Peer>,
     /// Ports whose other end is in a network namespace that cannot be looked into.
@@ -68,17 +68,6 @@ pub struct Settings {
     pub rp_filter: u8,
     /// Whether packets that it receives may go on to another.
     pub forwarding: bool,
-}
-
-/// An entry of a neighbour table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Neighbour {
-    /// The interface.
-    pub device: InterfaceName,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Its Ethernet address.
-    pub mac: Mac,
 }
 
 /// The other end of a port, in a network namespace of its own.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{Facts, Finding, count};
 use crate::fan::{Fan, Mac};
-use crate::health::Neighbour;
+use crate::host::NeighbourEntry;
 use crate::shell;
 
 pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding> {
     let underlay = fan.mapping.underlay();
-    let neighbours: Vec<&Neighbour> = facts
+    let neighbours: Vec<&NeighbourEntry> = facts
         .health
         .neighbours
         .iter()

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::fan::tests::announced;
-use crate::health::{Action, Manager, Neighbour, Offload, Rule, Settings};
+use crate::health::{Action, Manager, Offload, Rule, Settings};
+use crate::host::NeighbourEntry;
 use crate::host::{ForeignRoute, HostAddress, Link, LinkKind, Routing};
 use crate::netfilter::{Backend, Base, Chain, Field, Match, Table, Value};
 use crate::object::{Object, fans};
@@ -253,7 +254,7 @@ fn rules_that_stand_ready_for_docker_are_a_warning_until_it_drops() {
 fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
     let mut patient = Patient::new("vxlan");
     patient.health.neighbours = [27, 26]
-        .map(|last| Neighbour {
+        .map(|last| NeighbourEntry {
             device: "eth0".parse().unwrap(),
             address: [172, 30, 0, last].into(),
             mac: crate::fan::Mac([2, 0, 0, 0, 0, last]),
@@ -348,7 +349,7 @@ fn neighbours_and_software_are_looked_at() {
     let mut patient = Patient::new("ipip");
     let mac = crate::fan::Mac([0, 1, 2, 3, 4, 5]);
     patient.health.neighbours = ["172.30.0.7", "172.30.0.8"]
-        .map(|address| Neighbour {
+        .map(|address| NeighbourEntry {
             device: "eth0".parse().unwrap(),
             address: address.parse().unwrap(),
             mac,

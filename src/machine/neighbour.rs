@@ -10,17 +10,16 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use super::netlink::{Netlink, Refusal};
 use super::{Error, Machine};
 use crate::fan::Mac;
-use crate::health;
-use crate::host::Neighbour;
+use crate::host::{Neighbour, NeighbourEntry};
 use crate::name::InterfaceName;
 
 /// The neighbours whose Ethernet address is known.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn observe(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<health::Neighbour>, Refusal> {
+pub fn observe(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<NeighbourEntry>, Refusal> {
     let neighbour = |message: &NeighbourMessage| {
-        Some(health::Neighbour {
+        Some(NeighbourEntry {
             device: names.get(&message.header.ifindex)?.clone(),
             address: address(message)?,
             mac: mac(message)?,
