@@ -5,9 +5,10 @@
 //! Only what a packet filter of ours needs is here: 32-bit comparisons, loads and stores, helper calls.
 
 mod assembler;
+mod disasm;
+pub mod program;
 #[cfg(test)]
 mod tests;
-mod text;
 
 pub use assembler::{Assembler, Code, Label};
 

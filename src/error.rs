@@ -128,9 +128,3 @@ impl From<std::io::Error> for Error {
         Self::Failed(format!("standard output: {error}"))
     }
 }
-
-impl From<crate::machine::Error> for Error {
-    fn from(error: crate::machine::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}

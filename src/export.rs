@@ -12,11 +12,11 @@ mod check;
 mod cni;
 mod docker;
 mod flannel;
-mod given;
 mod libvirt;
 mod lxd;
 mod podman;
 mod replace;
+mod runtime_network;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -28,10 +28,10 @@ use clap::ValueEnum;
 use ipnetwork::Ipv4Network;
 
 use crate::fan::Fan;
-use crate::name::InterfaceName;
+use crate::fan::name::InterfaceName;
 
-pub use given::{Given, networks};
 pub use replace::may_replace;
+pub use runtime_network::{Given, networks};
 pub use text::network_name;
 
 /// A language that a fan can be told in.

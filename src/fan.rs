@@ -3,15 +3,23 @@
 //! A fan is written on its bridge as a [label](Fan::label), so that the kernel is the only database:
 //! `fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1 dhcp`.
 
+pub mod digest;
+pub mod encap;
+pub mod mapping;
+pub mod name;
+pub mod request;
+pub mod shell;
+pub mod text;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::config::{Config, Place, Subnets, UnderlaySource};
-use crate::encap::{Encapsulation, VXLAN_PORT};
-use crate::mapping::{Mapping, Overlay, Underlay};
-use crate::name::InterfaceName;
+use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::mapping::{Mapping, Overlay, Underlay};
+use crate::fan::name::InterfaceName;
+use crate::fan::request::{Config, Place, Subnets, UnderlaySource};
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

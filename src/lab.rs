@@ -4,11 +4,12 @@
 //! every host runs `fanctl up` as it would anywhere. Then containers on different hosts ping, connect and send. All
 //! links are made inside the namespaces: the machine's own network is never touched.
 
+pub mod args;
 mod build;
 mod interrupt;
 mod measure;
+mod namespaces;
 mod report;
-mod stage;
 mod topology;
 
 use std::io::Write;
@@ -16,12 +17,12 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use crate::cli::{LabAction, LabArgs};
 use crate::error::Error;
-use crate::machine::tool;
+use crate::kernel::exec;
+use crate::lab::args::{LabAction, LabArgs};
 use interrupt::Interrupt;
+use namespaces::Stage;
 use report::{Results, Setting, Throughput};
-use stage::Stage;
 use topology::{FanHost, Place};
 
 /// How many times a stream is measured, each time next to one between the hosts.
@@ -42,7 +43,7 @@ pub fn command(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
 /// Builds the lab, measures, prints the account, and removes the lab unless it is to be kept.
 fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut reasons: Vec<String> = without_root().into_iter().chain(missing_programs()).collect();
-    let standing = stage::standing()?.len();
+    let standing = namespaces::standing()?.len();
     if standing > 0 {
         reasons.push(format!(
             "lab: one is standing already ({standing} namespaces); remove it with: sudo fanctl lab down"
@@ -103,7 +104,7 @@ fn missing_programs() -> impl Iterator<Item = String> {
     programs.into_iter().filter_map(|(program, suite, packages)| {
         let version = Command::new(program)
             .env_clear()
-            .env("PATH", tool::PATH)
+            .env("PATH", exec::PATH)
             .arg("-V")
             .output();
         let present = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(suite));

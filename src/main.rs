@@ -4,11 +4,11 @@ use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use fanctl::cli::Cli;
-use fanctl::command;
+use fanctl::cli;
+use fanctl::cli::args::Cli;
+use fanctl::cli::usage;
 use fanctl::error::Error;
-use fanctl::text::{self, Screen};
-use fanctl::usage;
+use fanctl::fan::text::{self, Screen};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Err(help) => help.exit(),
     };
     let mut out = Screen(BufWriter::new(std::io::stdout().lock()));
-    let done = command::run(&cli, &mut out).and_then(|()| Ok(out.flush()?));
+    let done = cli::run(&cli, &mut out).and_then(|()| Ok(out.flush()?));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

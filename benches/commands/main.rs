@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use fanctl::mapping::{Mapping, Overlay, Underlay};
+use fanctl::fan::mapping::{Mapping, Overlay, Underlay};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 

@@ -1,7 +1,7 @@
 //! A program as the object file that `tc` takes, as a compiler would have made it: what a script loads in place of what
 //! `fanctl` makes up (System V ABI, ELF-64; section names as libbpf knows them).
 
-use fanctl::program::Program;
+use fanctl::bpf::program::Program;
 
 /// The section with the program, which `tc` is told.
 pub const SECTION: &str = "classifier";

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use fanctl::bpf::program::{self, Spec};
 use fanctl::fan::Fan;
-use fanctl::program::{self, Spec};
 
 use crate::object;
 

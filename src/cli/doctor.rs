@@ -1,22 +1,193 @@
-//! `fanctl doctor`
+//! `doctor`: what is wrong, what mends it, and, if asked to, mending it.
 
-use clap::Args;
+use std::collections::BTreeSet;
+use std::io::Write;
 
-use super::ConfigArgs;
+use serde::Serialize;
 
-/// `fanctl doctor`
-#[derive(Debug, Args)]
-pub struct DoctorArgs {
-    /// Only this fan, by its bridge or its overlay
-    #[arg(value_name = "BRIDGE|OVERLAY")]
-    pub fan: Option<String>,
-    /// Mend what can be mended without harm: the objects of the fans; then examine again
-    #[arg(long)]
-    pub fix: bool,
-    /// Print an object with every finding, and with what was mended
-    #[arg(long)]
-    pub json: bool,
-    /// Where the fans are written down.
-    #[command(flatten)]
-    pub config: ConfigArgs,
+use super::change::{By, Change, turn};
+use super::{is_called, json};
+use crate::cli::args::{DoctorArgs, OutputArgs};
+use crate::config::Configuration;
+use crate::diagnose::doctor::{self, Facts, Finding, Verdict};
+use crate::diagnose::facts::Health;
+use crate::error::Error;
+use crate::fan::Fan;
+use crate::fan::mapping::Overlay;
+use crate::fan::request::Config;
+use crate::fan::shell::Line;
+use crate::kernel::{Machine, Scope, capabilities};
+use crate::plan::host::Host;
+use crate::plan::state::{Owner, State, fans};
+use crate::shell;
+
+/// Examines the fans that are up, or one.
+pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let patient = Patient::new(args);
+    let (mut findings, chosen) = patient.examine()?;
+    let mut fixed = Vec::new();
+    if args.fix {
+        let (lines, failures) = patient.fix(&findings, &chosen)?;
+        fixed = lines;
+        (findings, _) = patient.examine()?;
+        findings.extend(failures);
+    }
+    let told = if args.json {
+        json(
+            &Diagnosis {
+                fixed: &fixed,
+                findings: &findings,
+            },
+            out,
+        )
+    } else {
+        print(&fixed, &findings, &patient, out)
+    };
+    let failed: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Failed)
+        .collect();
+    let verdict = (!failed.is_empty()).then(|| {
+        let checks = doctor::count(failed.len(), "check", "checks");
+        let advice = if failed.iter().any(|finding| finding.mend.is_some()) {
+            "; what mends it stands below it, and --fix does what is safe"
+        } else {
+            ""
+        };
+        Error::Failed(format!("{checks} failed{advice}"))
+    });
+    Error::all(told.err().into_iter().chain(verdict).collect())
+}
+
+/// What `--json` tells.
+#[derive(Serialize)]
+struct Diagnosis<'a> {
+    /// What `--fix` did, as lines to type.
+    fixed: &'a [String],
+    findings: &'a [Finding],
+}
+
+/// Who is examined.
+struct Patient<'a> {
+    args: &'a DoctorArgs,
+    configuration: Configuration,
+    configs: Vec<Config>,
+    /// ` --config FILE`, or nothing.
+    option: Line,
+}
+
+impl<'a> Patient<'a> {
+    fn new(args: &'a DoctorArgs) -> Self {
+        let (configuration, _) = args.config.read();
+        let option = args.config.file.as_ref();
+        Self {
+            args,
+            configs: configuration.enabled().cloned().collect(),
+            configuration,
+            option: option.map_or_else(Line::default, |file| shell!(" --config {}", file.as_path())),
+        }
+    }
+
+    /// Looks at everything, and tells what it found and of which fans.
+    fn examine(&self) -> Result<(Vec<Finding>, BTreeSet<Overlay>), Error> {
+        let machine = Machine::connect()?;
+        let (owned, host) = machine.observe(Scope::All)?;
+        let mut health = machine.examine(&owned, &host)?;
+        health.answers = machine.answer(doctor::questions(&owned, &host, &health));
+        let chosen = self.chosen(&owned)?;
+        let mut findings = self.findings(&owned, &host, &health, &chosen);
+        let faults = &self.configuration.faults;
+        if !faults.is_empty() {
+            findings.push(Finding::of_faults(faults.iter().map(ToString::to_string)));
+        }
+        Ok((findings, chosen))
+    }
+
+    fn findings(&self, owned: &State, host: &Host, health: &Health, chosen: &BTreeSet<Overlay>) -> Vec<Finding> {
+        let facts = Facts {
+            owned,
+            host,
+            health,
+            configured: self.configuration.faults.is_empty().then_some(&self.configs),
+            config_option: &self.option,
+        };
+        doctor::examine(facts, |overlay| chosen.contains(&overlay))
+    }
+
+    /// The fans that are meant: the one that was named, or all that are up, configured or left over.
+    fn chosen(&self, owned: &State) -> Result<BTreeSet<Overlay>, Error> {
+        let known = owned.keys().filter_map(|key| match key.owner {
+            Owner::Fan(overlay) => Some(overlay),
+            Owner::Shared => None,
+        });
+        let known = known.chain(self.configs.iter().map(|config| config.overlay));
+        let Some(text) = &self.args.fan else {
+            return Ok(known.collect());
+        };
+        let is_meant = |overlay: Overlay| {
+            let fan = fans(owned).find(|fan| fan.overlay() == overlay);
+            fan.is_some_and(|fan| is_called(fan, text)) || text.parse().is_ok_and(|named: Overlay| named == overlay)
+        };
+        known.into_iter().find(|overlay| is_meant(*overlay)).map_or_else(
+            || {
+                Err(Error::Failed(format!(
+                    "fan '{text}' is neither up nor configured; see which are: fanctl show, fanctl config list"
+                )))
+            },
+            |overlay| Ok([overlay].into()),
+        )
+    }
+
+    /// Mends what can be mended without harm: objects of the fans. Returns what was done, and what could not be.
+    fn fix(&self, findings: &[Finding], chosen: &BTreeSet<Overlay>) -> Result<(Vec<String>, Vec<Finding>), Error> {
+        if !capabilities::is_privileged() {
+            return Err(Error::Failed(
+                "option '--fix' changes the network, which takes root; try: sudo fanctl doctor --fix".into(),
+            ));
+        }
+        let (mut lines, mut failures) = (Vec::new(), Vec::new());
+        let is_to_fix = |overlay: Overlay| {
+            let mut own = findings.iter().filter(|finding| finding.fan == Some(overlay));
+            own.any(|finding| finding.fixable && finding.verdict != Verdict::Passed)
+        };
+        let ill: Vec<Overlay> = chosen.iter().copied().filter(|overlay| is_to_fix(*overlay)).collect();
+        if ill.is_empty() {
+            return Ok((lines, failures));
+        }
+        let output = OutputArgs::default();
+        let mut change = Change::begin(turn("doctor", output)?, output)?;
+        for overlay in ill {
+            let up: Option<Fan> = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
+            let config = self.configs.iter().find(|config| config.overlay == overlay);
+            let done = match (up, config) {
+                (Some(fan), _) => change.repair(&fan),
+                (None, Some(config)) => change.bring_up(config, By::Configuration),
+                (None, None) => continue,
+            };
+            match done {
+                Ok(done) => lines.extend(done.lines()),
+                Err(error) => failures.push(Finding::of_failure(overlay, &error.lines())),
+            }
+        }
+        Ok((lines, failures))
+    }
+}
+
+fn print(fixed: &[String], findings: &[Finding], patient: &Patient, out: &mut dyn Write) -> Result<(), Error> {
+    for line in fixed {
+        writeln!(out, "fixed {line}")?;
+    }
+    for finding in findings {
+        writeln!(out, "{finding}")?;
+    }
+    let has_fan = findings.iter().any(|finding| finding.fan.is_some());
+    if !has_fan && patient.configs.is_empty() {
+        writeln!(
+            out,
+            "no fan is up and none is configured, so this is all there is to examine; begin with: fanctl up --help"
+        )?;
+    } else if findings.iter().all(|finding| finding.verdict != Verdict::Failed) {
+        writeln!(out, "to prove the way to another host: fanctl trace ADDRESS")?;
+    }
+    Ok(())
 }

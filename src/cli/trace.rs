@@ -1,35 +1,174 @@
-//! `fanctl trace`: which address, and how patiently.
+//! `trace`: asks the kernel about the way to an address, sends probes, and tells what they prove.
 
-use std::net::Ipv4Addr;
+use std::io::Write;
 use std::time::Duration;
 
-use clap::Args;
+use super::json;
+use crate::cli::args::TraceArgs;
+use crate::diagnose::gather::prober::Prober;
+use crate::diagnose::trace::hops::{Facts, steps};
+use crate::diagnose::trace::probe::{Aim, Evidence, Leg, Outcome, Search};
+use crate::diagnose::trace::report::Trace;
+use crate::diagnose::trace::verdict::verdict;
+use crate::diagnose::trace::{Place, Target, packet};
+use crate::error::Error;
+use crate::kernel::{Machine, Scope};
+use crate::plan::host::{Host, Neighbour};
+use crate::plan::state::{Direction, Slot};
 
-use crate::config;
-
-/// `fanctl trace`
-#[derive(Debug, Args)]
-pub struct TraceArgs {
-    /// An address of a fan that is up; a host of its underlay stands for that host's gateway
-    #[arg(value_parser = address)]
-    pub address: Ipv4Addr,
-    /// How long to wait for answers, 1 to 60
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = |text: &str| config::number("wait", text, 1..=60_u8))]
-    wait: u8,
-    /// Print an object with steps, proof and verdict
-    #[arg(long)]
-    pub json: bool,
+/// Traces an address.
+pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let machine = Machine::connect()?;
+    let (owned, host) = machine.observe(Scope::All)?;
+    let target = Target::find(args.address, &owned, &host).map_err(Error::Failed)?;
+    let mut facts = ask(&machine, &target, &host)?;
+    let mut evidence = prove(&machine, &target, &facts, args.wait())?;
+    let (_, after) = machine.observe(Scope::All)?;
+    evidence.refused = refused(&target, &after).saturating_sub(refused(&target, &host));
+    if target.place == Place::Here {
+        // Whoever has the address was asked for it by now.
+        facts.neighbour = machine.neighbour(&target.fan.bridge, target.address)?;
+        if let Some(Neighbour::Known(mac)) = facts.neighbour {
+            facts.port = machine.port(&target.fan.bridge, mac)?;
+        }
+    }
+    let steps = steps(&target, &facts, (&owned, &host));
+    let trace = Trace {
+        verdict: verdict(&target, &steps, &evidence),
+        target,
+        steps,
+        evidence,
+    };
+    if args.json {
+        json(&trace.json(), out)?;
+    } else {
+        write!(out, "{}", trace.text())?;
+    }
+    if trace.verdict.works { Ok(()) } else { Err(Error::Found) }
 }
 
-impl TraceArgs {
-    /// How long to wait for answers.
-    #[must_use]
-    pub fn wait(&self) -> Duration {
-        Duration::from_secs(self.wait.into())
+/// Asks which way packets go, and what the program on the tunnel says.
+fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> {
+    let slot = Slot::Fan(target.fan.overlay());
+    let tunnel = host.link(&target.fan.tunnel());
+    let egress = tunnel.and_then(|tunnel| tunnel.program(Direction::Egress, slot));
+    let frame = packet::frame(target.fan.gateway(), target.address);
+    Ok(Facts {
+        own: machine.route(&target.own_flow())?,
+        containers: match target.container_flow() {
+            Some(flow) => Some(machine.route(&flow)?),
+            None => None,
+        },
+        outer: match target.outer_flow() {
+            Some(flow) => Some(machine.route(&flow)?),
+            None => None,
+        },
+        program: egress.map(|program| {
+            let answer = machine.ask_program(program.id, &frame);
+            answer.map_err(|_| "only root may ask the program itself".into())
+        }),
+        neighbour: None,
+        port: None,
+    })
+}
+
+/// How long the kernel takes to find out that nobody has an address: three questions, a second apart (`mcast_solicit`,
+/// `retrans_time_ms`, arp(7)).
+const UNANSWERED: Duration = Duration::from_millis(3500);
+
+/// Sends probes, and what more it takes to understand what came of them.
+fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> Result<Evidence, Error> {
+    let mut evidence = Evidence::default();
+    let mut prober = match Prober::open(target) {
+        Ok(prober) => prober,
+        Err(error) => {
+            evidence.unproven = Some(error.to_string());
+            return Ok(evidence);
+        }
+    };
+    let probes = target.probes();
+    let outcomes = prober.run(&probes, wait);
+    evidence.probes = probes.into_iter().zip(outcomes).collect();
+    if target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Small) {
+        wait_for_an_error(&mut prober, &mut evidence, UNANSWERED);
+    }
+    if target.place == Place::There && !prober.seen().left() && !evidence.arrives() {
+        // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
+        let again: Vec<_> = target
+            .probes()
+            .into_iter()
+            .filter(|probe| probe.aim == Aim::Small)
+            .collect();
+        prober.run(&again, wait);
+    }
+    measure(&mut prober, target, &mut evidence, wait / 2);
+    evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
+    let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
+    let is_known = [evidence.on_bridge, gateway]
+        .iter()
+        .any(|found| matches!(found, Some(Neighbour::Known(_))));
+    // Whoever was known a moment ago may not be heard from any more.
+    evidence.knows = is_known && !prober.seen().arp_came().is_empty();
+    evidence.knew = is_known && !evidence.knows;
+    if let Some(Ok(outer)) = &facts.outer {
+        let seen = prober.seen();
+        evidence.left = Some(seen.left());
+        evidence.came.extend(seen.came());
+        evidence.lost = seen.lost();
+        // Answers of ARP that nobody heeded are lost here as well.
+        if !is_known {
+            evidence.came.extend(seen.arp_came());
+            evidence.lost.extend(seen.arp_came());
+        }
+        evidence.way_out = Some(outer.device.clone());
+        evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
+        let is_unexplained = evidence.is_lost() && !evidence.knows && seen.complaints().is_empty();
+        if is_unexplained && outer.gateway.is_some() {
+            evidence.hops = prober.hops(wait);
+        }
+    }
+    evidence.complaints = prober.seen().complaints().to_vec();
+    Ok(evidence)
+}
+
+/// How many packets the programs on the tunnel have refused.
+fn refused(target: &Target, host: &Host) -> u64 {
+    host.link(&target.fan.tunnel()).map_or(0, |link| link.counters.refused)
+}
+
+/// Asks for the address once more, if it is silent, and gives whoever is in charge of it the time to say that nobody has
+/// it.
+fn wait_for_an_error(prober: &mut Prober, evidence: &mut Evidence, wait: Duration) {
+    let asked = evidence
+        .probes
+        .iter_mut()
+        .find(|(probe, outcome)| (probe.leg, probe.aim) == (Leg::Address, Aim::Small) && *outcome == Outcome::Silence);
+    if let Some((probe, outcome)) = asked {
+        *outcome = prober.run(&[*probe], wait).remove(0);
     }
 }
 
-fn address(text: &str) -> Result<Ipv4Addr, String> {
-    text.parse()
-        .map_err(|_| format!("address '{text}' is no IPv4 address; write one like 250.0.27.2"))
+/// Finds out how large packets may be where full ones do not arrive.
+fn measure(prober: &mut Prober, target: &Target, evidence: &mut Evidence, wait: Duration) {
+    let mut searches = evidence.searches();
+    while searches.iter().any(|search| !search.sizes().is_empty()) {
+        let probes = |search: &Search| {
+            let leg = search.leg;
+            let sizes = search.sizes().into_iter();
+            sizes.map(move |size| target.probe(leg, Aim::Measure, size))
+        };
+        let probes: Vec<_> = searches.iter().flat_map(probes).collect();
+        let outcomes = prober.run(&probes, wait);
+        let arrived = |leg| -> Vec<u32> {
+            let answers = probes.iter().zip(&outcomes);
+            let arrived =
+                answers.filter(|(probe, outcome)| probe.leg == leg && matches!(outcome, Outcome::Answered(_)));
+            arrived.map(|(probe, _)| probe.size).collect()
+        };
+        searches = searches
+            .into_iter()
+            .map(|search| search.narrowed(&arrived(search.leg)))
+            .collect();
+    }
+    evidence.measured = searches.iter().map(|search| (search.leg, search.fits)).collect();
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::Network;
-use super::given::Given;
+use super::runtime_network::Given;
 
 /// The MTU of a container where a runtime was told none.
 const DEFAULT_MTU: u32 = 1500;

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::Network;
 use super::text::command;
-use crate::encap::Encapsulation;
-use crate::shell::quote;
+use crate::fan::encap::Encapsulation;
+use crate::fan::shell::quote;
 
 /// `docker network create`.
 pub fn network(network: &Network, name: &str) -> String {

@@ -5,7 +5,7 @@
 
 use super::Network;
 use super::text::command;
-use crate::shell::quote;
+use crate::fan::shell::quote;
 
 /// `podman network create`.
 pub fn network(network: &Network, name: &str) -> String {

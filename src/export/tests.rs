@@ -2,9 +2,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::encap::Encapsulation;
+use crate::fan::encap::Encapsulation;
+use crate::fan::mapping::tests::any_mapping;
 use crate::fan::tests::announced;
-use crate::mapping::tests::any_mapping;
 
 pub(super) fn ipip() -> Network {
     Network::new(announced(), 1480)

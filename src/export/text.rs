@@ -15,7 +15,7 @@ pub fn network_name(text: &str) -> Result<String, String> {
     }
     Err(format!(
         "name '{}' is none for a network: a letter or digit, then 1 to 62 letters, digits, '_', '.' or '-'",
-        crate::text::escape(text.as_bytes())
+        crate::fan::text::escape(text.as_bytes())
     ))
 }
 

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::namespaces::Stage;
 use super::report::Setting;
-use super::stage::Stage;
 use super::topology::{self, FanHost, Host, Line, Topology, UNDERLAY, ip};
-use crate::cli::LabArgs;
-use crate::encap::Encapsulation;
-use crate::machine::file::{self, KERNEL_LIMIT};
+use crate::fan::encap::Encapsulation;
+use crate::kernel::file::{self, KERNEL_LIMIT};
+use crate::lab::args::LabArgs;
 
 /// How many hosts, and how many containers on each, if nobody says.
 const SIZE: u8 = 2;

@@ -8,7 +8,7 @@ use std::thread;
 use nix::sys::signal::SigSet;
 
 use crate::error::Error;
-use crate::signals::ENDING;
+use crate::kernel::signals::ENDING;
 
 /// The number of the signal that came first; 0 for none.
 #[derive(Clone, Default)]

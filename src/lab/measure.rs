@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns};
 use serde::Serialize;
 
 use super::interrupt::Interrupt;
-use super::stage::{NETNS, Stage};
+use super::namespaces::{NETNS, Stage};
 use super::topology::{Line, Place};
 use crate::error::Error;
 

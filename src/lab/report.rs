@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::measure::{Connection, Ping};
 use super::topology::{FanHost, Place};
-use crate::encap::Encapsulation;
-use crate::mapping::{Overlay, Underlay};
+use crate::fan::encap::Encapsulation;
+use crate::fan::mapping::{Overlay, Underlay};
 
 /// The width of a host in the picture: odd, so that it has a middle.
 const COLUMN: usize = 41;

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::encap::Encapsulation;
-use crate::mapping::{Mapping, Underlay};
-use crate::name::InterfaceName;
+use crate::fan::encap::Encapsulation;
+use crate::fan::mapping::{Mapping, Underlay};
+use crate::fan::name::InterfaceName;
 
 /// Every namespace of a lab begins with this, and nothing else of ours does.
 pub const PREFIX: &str = "fanlab-";

@@ -391,7 +391,7 @@ fn the_example_is_right_and_shows_every_key() {
         "{output:?}"
     );
     let text = fs::read_to_string(example).expect("the example");
-    for key in &fanctl::config::KEYS {
+    for key in &fanctl::fan::request::KEYS {
         let shown = text
             .lines()
             .any(|line| line.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use fanctl::cli::Cli;
+use fanctl::cli::args::Cli;
 
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()

@@ -1,8 +1,8 @@
 //! The grammar of 2015, the later one with dashes, and every mixture of the two ask for the same fan.
 
 use clap::Parser;
-use fanctl::cli::{Cli, Command};
-use fanctl::config::Config;
+use fanctl::cli::args::{Cli, Command};
+use fanctl::fan::request::Config;
 
 use crate::program::fanctl;
 

@@ -12,4 +12,5 @@ mod man;
 mod map;
 mod mistakes;
 mod program;
+mod rooms;
 mod streams;

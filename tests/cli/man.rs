@@ -13,9 +13,9 @@ use std::process::Command;
 
 use clap::builder::PossibleValue;
 use clap::{Arg, CommandFactory};
-use fanctl::cli::Cli;
-use fanctl::config::{Config, KEYS};
+use fanctl::cli::args::Cli;
 use fanctl::error::Error;
+use fanctl::fan::request::{Config, KEYS};
 
 use page::{Call, Item, Page, directory};
 

@@ -1,8 +1,8 @@
 //! What a tired administrator types: exit status 2, and one line that quotes it and says what to do.
 
 use clap::{Arg, CommandFactory};
-use fanctl::cli::Cli;
-use fanctl::config::{KEYS, Kind};
+use fanctl::cli::args::Cli;
+use fanctl::fan::request::{KEYS, Kind};
 
 use crate::program::{fanctl, with};
 

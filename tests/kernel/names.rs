@@ -1,6 +1,6 @@
 //! Names of interfaces that others chose: any bytes are a link, a port and a conflict, none moves a cursor, and none is run.
 
-use fanctl::shell::quote;
+use fanctl::fan::shell::quote;
 
 use crate::case::{Case, Cases};
 use crate::named;

@@ -3,9 +3,9 @@
 
 use std::os::fd::AsFd;
 
-use fanctl::machine::netlink::Netlink;
-use fanctl::machine::{bpf, filter};
-use fanctl::object::{Direction, Filter, Owner, ProgramRef, Slot};
+use fanctl::kernel::netlink::Netlink;
+use fanctl::kernel::{bpf, filter};
+use fanctl::plan::state::{Direction, Filter, Owner, ProgramRef, Slot};
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::RouteNetlinkMessage;
 use serde_json::json;
@@ -85,7 +85,7 @@ impl Older {
                 (shared, Direction::Egress, refuse),
             ]);
         }
-        let link: fanctl::name::InterfaceName = self.encap.tunnel().parse().expect("a name");
+        let link: fanctl::fan::name::InterfaceName = self.encap.tunnel().parse().expect("a name");
         self.host.run(move || {
             let index = nix::net::if_::if_nametoindex(link.as_str()).expect("the tunnel");
             let netlink = Netlink::connect().expect("netlink");

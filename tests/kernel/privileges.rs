@@ -9,10 +9,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use fanctl::machine::netlink::Netlink;
-use fanctl::machine::{bpf, filter};
-use fanctl::object::{Direction, Filter, Owner, ProgramRef, Slot};
-use fanctl::program;
+use fanctl::bpf::program;
+use fanctl::kernel::netlink::Netlink;
+use fanctl::kernel::{bpf, filter};
+use fanctl::plan::state::{Direction, Filter, Owner, ProgramRef, Slot};
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::fcntl::{Flock, FlockArg};
@@ -109,7 +109,7 @@ fn a_host_of_another_version(encap: Encap) -> (Host, Lan) {
     let host = lan.host("172.30.0.28");
     host.up(encap);
     let overlay = "250.0.0.0/8".parse().expect("an overlay");
-    let link: fanctl::name::InterfaceName = encap.tunnel().parse().expect("a name");
+    let link: fanctl::fan::name::InterfaceName = encap.tunnel().parse().expect("a name");
     host.run(move || {
         let program = bpf::load(&program::refuse()).expect("a program");
         let index = nix::net::if_::if_nametoindex(link.as_str()).expect("the tunnel");

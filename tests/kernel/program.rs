@@ -11,11 +11,11 @@ use std::os::fd::OwnedFd;
 
 use fanctl::bpf::Operation::{Add, Move};
 use fanctl::bpf::Register::{R0, R1, R2, R3, R4, R5, R6, R10};
+use fanctl::bpf::program::{Program, Spec, egress, ingress, refuse};
 use fanctl::bpf::{Assembler, Helper, Insn, Size};
-use fanctl::encap::Encapsulation;
-use fanctl::machine::bpf::{TestRun, fd_by_id, id, load, test_run};
-use fanctl::mapping::{Mapping, Underlay};
-use fanctl::program::{Program, Spec, egress, ingress, refuse};
+use fanctl::fan::encap::Encapsulation;
+use fanctl::fan::mapping::{Mapping, Underlay};
+use fanctl::kernel::bpf::{TestRun, fd_by_id, id, load, test_run};
 use nix::errno::Errno;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -23,7 +23,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::case::{Case, Cases};
 use crate::support::is_emulated;
 
-#[path = "../../src/program/oracle.rs"]
+#[path = "../../src/bpf/program/oracle.rs"]
 mod oracle;
 
 use oracle::{ARP, Frame, IPV4, IPV6, Outer, Sent, Verdict, any_arrival, host_of};

@@ -84,7 +84,7 @@ exec /run/real \"$@\"\\n' >/run/wrapper
             .iter()
             .filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL="));
         assert!(
-            ours.eq([&format!("PATH={}", fanctl::machine::tool::PATH)]),
+            ours.eq([&format!("PATH={}", fanctl::kernel::exec::PATH)]),
             "{variables:?}"
         );
     }

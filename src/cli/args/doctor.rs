@@ -1,0 +1,22 @@
+//! `fanctl doctor`
+
+use clap::Args;
+
+use super::ConfigArgs;
+
+/// `fanctl doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Only this fan, by its bridge or its overlay
+    #[arg(value_name = "BRIDGE|OVERLAY")]
+    pub fan: Option<String>,
+    /// Mend what can be mended without harm: the objects of the fans; then examine again
+    #[arg(long)]
+    pub fix: bool,
+    /// Print an object with every finding, and with what was mended
+    #[arg(long)]
+    pub json: bool,
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}

@@ -1,0 +1,342 @@
+//! The files that the administrator wrote: finding and reading them for every verb that follows them, and the verb
+//! `config`, which looks at them and at nothing else.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::unistd::{getegid, geteuid};
+
+use super::change::turn;
+use super::{json, warn};
+use crate::cli::args::{ConfigAction, ConfigArgs, OutputArgs, TargetArgs};
+use crate::cli::report;
+use crate::config::{Configuration, Entry, Fault, Source, convert};
+use crate::error::Error;
+use crate::fan::name::InterfaceName;
+use crate::kernel::file::{self, FILE_LIMIT, Found};
+use crate::kernel::lock::Lock;
+use crate::plan::losses::{Loss, is_public};
+
+/// Our own file.
+const FAN_TOML: &str = "/etc/fan.toml";
+/// The file of the original.
+const NETWORK_FAN: &str = "/etc/network/fan";
+
+/// The files that were looked for.
+pub struct Files {
+    names: Vec<PathBuf>,
+    /// Those that there are; /dev/null is none.
+    read: Vec<PathBuf>,
+}
+
+impl fmt::Display for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.names.iter().map(|file| file.display().to_string()).collect();
+        f.write_str(&names.join(" and "))
+    }
+}
+
+impl Files {
+    /// What to do about files that are there and hold no fan; none where there is no file.
+    pub fn hollow(&self) -> Option<String> {
+        let names: Vec<_> = self.read.iter().map(|file| format!("'{}'", file.display())).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "{} holds no fan: write the fans there again, or take down those that it brought up: fanctl down -a",
+                names.join(" and ")
+            )
+        })
+    }
+
+    /// That there is nothing to be done.
+    pub fn no_fan(&self) -> String {
+        format!("no fan is to be up by {self}: nothing to do")
+    }
+
+    /// That there is nothing to be done, on this interface if one was named.
+    pub fn no_fan_on(&self, interface: Option<&InterfaceName>) -> String {
+        interface.map_or_else(
+            || self.no_fan(),
+            |interface| format!("no fan of {self} is over interface '{interface}': nothing to do"),
+        )
+    }
+}
+
+/// Whether there is no fault.
+///
+/// # Errors
+/// All of them.
+pub fn faultless(configuration: &Configuration) -> Result<(), Error> {
+    if configuration.faults.is_empty() {
+        return Ok(());
+    }
+    Err(faulty(&configuration.faults))
+}
+
+fn faulty(faults: &[Fault]) -> Error {
+    Error::Faulty(faults.iter().map(Fault::to_string).collect())
+}
+
+impl ConfigArgs {
+    /// Reads the file that was named, which must be there, or those of the two that are. What cannot be read is a fault.
+    #[must_use]
+    pub fn read(&self) -> (Configuration, Files) {
+        let files = self.files();
+        let (mut sources, mut faults, mut read) = (Vec::new(), Vec::new(), Vec::new());
+        for file in &files {
+            match source(file) {
+                Ok(source) => {
+                    sources.push(source);
+                    read.extend(file.is_file().then(|| file.clone()));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() && !file.is_symlink() => {}
+                Err(error) => faults.push(unreadable(file, &error)),
+            }
+        }
+        let mut configuration = Configuration::read(&sources);
+        configuration.faults.splice(0..0, faults);
+        let names = files;
+        (configuration, Files { names, read })
+    }
+
+    /// Reads the files, and waits for the turn of a command that changes something. Nothing is read while others wait for it;
+    /// but of two commands the later one has the later file: when that changed meanwhile, it is read again.
+    pub fn read_in_turn(&self, verb: &str, output: OutputArgs) -> (Result<Option<Lock>, Error>, Configuration, Files) {
+        /// How often, at most: somebody may write without an end.
+        const READINGS: usize = 10;
+        let mut readings = 0;
+        loop {
+            readings += 1;
+            let before = self.stamps();
+            let (configuration, files) = self.read();
+            let turn = turn(verb, output);
+            let has_waited = matches!(turn, Ok(Some(_)));
+            if !has_waited || readings == READINGS || self.stamps() == before {
+                return (turn, configuration, files);
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        match &self.file {
+            Some(file) => vec![file.clone()],
+            None => vec![FAN_TOML.into(), NETWORK_FAN.into()],
+        }
+    }
+
+    /// What tells whether the files are still those that were read: device, inode, size, and when they were changed.
+    fn stamps(&self) -> Vec<Option<[i64; 5]>> {
+        let stamp = |file: &PathBuf| {
+            let data = fs::metadata(file).ok()?;
+            let numbers = [data.dev(), data.ino(), data.size()].map(u64::cast_signed);
+            Some([numbers[0], numbers[1], numbers[2], data.ctime(), data.ctime_nsec()])
+        };
+        self.files().iter().map(stamp).collect()
+    }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Fault {
+    let message = match fs::read_link(file) {
+        // On the way to where it leads, perhaps: a file system that is not mounted yet.
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
+            format!("it is a link to '{}', which does not exist", target.display())
+        }
+        _ if error.kind() == ErrorKind::PermissionDenied && geteuid().is_root() => {
+            "only its owner, who is not root, may come there; a configuration belongs where root's files are"
+                .to_string()
+        }
+        _ => error.to_string(),
+    };
+    let words = message.split(" (os error").next().unwrap_or(&message);
+    Fault::new(&file.display(), words)
+}
+
+/// A file's text. What others than root may change is no configuration: they would have root's network.
+fn source(file: &Path) -> io::Result<Source> {
+    let found = Found::new(file)?;
+    trust(file, &found.metadata).map_err(io::Error::other)?;
+    let text = file::text(found.read(FILE_LIMIT)?)?;
+    Ok(Source::new(&file.display().to_string(), &text))
+}
+
+/// Whether nobody can change a file but root and who runs this, with their groups, as ssh has it. The same goes for its
+/// directory, for each link on the way to it, and for the directory of each, in which files can be exchanged. It does not go
+/// for /dev/null.
+fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
+    if !metadata.is_file() {
+        return Ok(());
+    }
+    let links_to = fs::canonicalize(file).unwrap_or_default();
+    if let Some((who, first)) = stranger(metadata) {
+        // Of /dev/stdin it is the file behind it.
+        let file = if links_to.is_file() { &links_to } else { file }.display();
+        return Err(format!(
+            "{who} may write to it, and so to this host's network; first: {first} {file}"
+        ));
+    }
+    let links = links(file);
+    for link in &links {
+        let owner = fs::symlink_metadata(link).map_or(0, |data| data.uid());
+        if is_strange(owner) {
+            let link = link.display();
+            return Err(format!(
+                "user {owner} may exchange it, and so this host's network, by the link '{link}'; first: chown -h root {link}"
+            ));
+        }
+    }
+    let places = [file].into_iter().chain(links.iter().map(PathBuf::as_path));
+    for directory in places.chain([links_to.as_path()]).filter_map(Path::parent) {
+        let directory = if directory == Path::new("") {
+            Path::new(".")
+        } else {
+            directory
+        };
+        let found = fs::metadata(directory).ok();
+        if let Some((who, first)) = found.as_ref().and_then(stranger) {
+            let directory = directory.display();
+            return Err(format!(
+                "{who} may exchange it, and so this host's network, for its directory is open; first: {first} {directory}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The symbolic links that the kernel follows on the way to a file, directories among them. What it finds by other means than
+/// names, as in /proc/self/fd, ends the way.
+fn links(file: &Path) -> Vec<PathBuf> {
+    /// As many as the kernel follows (`MAXSYMLINKS`, linux/namei.h).
+    const MOST: usize = 40;
+    let words = |path: &Path| -> VecDeque<OsString> { path.components().map(|c| c.as_os_str().to_owned()).collect() };
+    let mut at = std::env::current_dir().unwrap_or_default();
+    let (mut rest, mut links) = (words(file), Vec::new());
+    while let Some(word) = rest.pop_front() {
+        match Path::new(&word).components().next() {
+            Some(Component::RootDir) => at = PathBuf::from("/"),
+            Some(Component::ParentDir) => drop(at.pop()),
+            Some(Component::Normal(name)) => {
+                let next = at.join(name);
+                match fs::read_link(&next) {
+                    Ok(target) if links.len() < MOST => {
+                        for word in words(&target).into_iter().rev() {
+                            rest.push_front(word);
+                        }
+                        links.push(next);
+                    }
+                    _ => at = next,
+                }
+            }
+            _ => {}
+        }
+    }
+    links
+}
+
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+/// In such a directory, like /tmp, only its owner can exchange a file.
+const STICKY: u32 = 0o1000;
+
+/// Whether a user is neither root nor who runs this.
+fn is_strange(user: u32) -> bool {
+    ![0, geteuid().as_raw()].contains(&user)
+}
+
+/// Who else may write, and what to do about it.
+fn stranger(metadata: &Metadata) -> Option<(String, &'static str)> {
+    let writes = |bit| metadata.mode() & bit != 0 && !(metadata.is_dir() && metadata.mode() & STICKY != 0);
+    let (owner, group) = (metadata.uid(), metadata.gid());
+    if writes(OTHERS_WRITE) {
+        Some(("everybody".into(), "chmod o-w"))
+    } else if is_strange(owner) {
+        Some((format!("user {owner}"), "chown root"))
+    } else if writes(GROUP_WRITES) && ![0, getegid().as_raw()].contains(&group) {
+        Some((format!("group {group}"), "chmod g-w"))
+    } else {
+        None
+    }
+}
+
+/// Looks at the files.
+pub fn config(action: &ConfigAction, out: &mut dyn Write) -> Result<(), Error> {
+    match action {
+        ConfigAction::Check(args) => check(args, out),
+        ConfigAction::List(args) => list(&args.config, args.json, out),
+        ConfigAction::Convert(args) => convert(
+            args.file.as_deref().unwrap_or(Path::new(NETWORK_FAN)),
+            &args.target,
+            out,
+        ),
+    }
+}
+
+/// Says that all is well, or everything that is wrong.
+fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let (configuration, files) = args.read();
+    faultless(&configuration)?;
+    let off = configuration.entries.len() - configuration.enabled().count();
+    let fans = match configuration.entries.len() {
+        0 => "no fan".to_string(),
+        1 => "1 fan".to_string(),
+        count => format!("{count} fans"),
+    };
+    let off = if off == 0 {
+        String::new()
+    } else {
+        format!(", {off} of them off")
+    };
+    warn(&cautions(&configuration, &files));
+    Ok(writeln!(out, "{files}: {fans}{off}, nothing wrong")?)
+}
+
+/// What is not wrong and may not be meant.
+fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
+    let public = |entry: &&Entry| !entry.config.force && is_public(entry.config.overlay);
+    let entries = configuration.enabled_entries().filter(public);
+    let about_overlays = entries.map(|entry| {
+        let hint = if entry.is_line() {
+            ""
+        } else {
+            "; if it is meant: force = true"
+        };
+        format!(
+            "{}: {}{hint}",
+            entry.place("overlay"),
+            Loss::Public(entry.config.overlay)
+        )
+    });
+    let hollow = configuration.entries.is_empty().then(|| files.hollow()).flatten();
+    hollow.into_iter().chain(about_overlays).collect()
+}
+
+/// Lists the fans that were written down, those that are off too.
+fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Error> {
+    let (configuration, _) = args.read();
+    if as_json {
+        json(
+            &configuration.entries.iter().map(report::entry).collect::<Vec<_>>(),
+            out,
+        )?;
+    } else {
+        write!(out, "{}", report::entries(&configuration.entries))?;
+    }
+    faultless(&configuration)
+}
+
+/// Prints the legacy file as TOML, or writes it.
+fn convert(file: &Path, target: &TargetArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let source = source(file).map_err(|error| vec![unreadable(file, &error)]);
+    match source.and_then(|source| convert::legacy_file(&source)) {
+        Ok(text) => target.write(
+            &text,
+            |there| convert::may_replace(there, &text).map(|()| text.clone()),
+            out,
+        ),
+        Err(faults) => Err(faulty(&faults)),
+    }
+}

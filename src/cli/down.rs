@@ -1,0 +1,75 @@
+//! `down`: what we own without one fan, without those that configuration brought up, or nothing.
+
+use std::io::Write;
+
+use super::change::{Change, turn};
+use crate::cli::args::OutputArgs;
+use crate::error::Error;
+use crate::fan::Fan;
+use crate::fan::mapping::Overlay;
+use crate::fan::name::InterfaceName;
+use crate::fan::request::{Place, UnderlaySource};
+use crate::plan::leftovers::loose_remains;
+use crate::plan::state::fans;
+use crate::shell;
+
+/// Takes one fan down.
+pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut change = Change::begin(turn("down", output)?, output)?;
+    if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == overlay) {
+        is_meant(fan, underlay).map_err(|reason| Error::Refused(vec![reason]))?;
+    }
+    let done = change.take_down(Some(overlay))?;
+    change.tell(&done, out)
+}
+
+/// Takes down every fan that configuration brought up and what remains of others, or those of one interface. One that
+/// cannot go does not keep the others up.
+pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut change = Change::begin(turn("down", output)?, output)?;
+    let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
+    // Which interface remains were over is not known any more.
+    let remains = loose_remains(&change.owned, &change.host).filter(|_| interface.is_none());
+    let overlays: Vec<Overlay> = fans(&change.owned)
+        .filter(chosen)
+        .map(Fan::overlay)
+        .chain(remains)
+        .collect();
+    let ends = overlays
+        .into_iter()
+        .map(|overlay| (overlay, change.take_down(Some(overlay))))
+        .collect();
+    let over = interface.map_or(String::new(), |interface| format!(" over interface '{interface}'"));
+    let nothing = format!("no fan{over} that configuration brought up is up: nothing to do");
+    change.tell_all(ends, &nothing, out)
+}
+
+/// Takes every fan down, whoever brought it up.
+pub fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut change = Change::begin(turn("down", output)?, output)?;
+    let up = fans(&change.owned).map(Fan::overlay);
+    let there: Vec<Overlay> = up.chain(loose_remains(&change.owned, &change.host)).collect();
+    let done = change.take_down(None)?;
+    change.tell_everything(&done, &there, out)
+}
+
+/// Whether the underlay that was written can be that of a fan. Nothing is looked up: a fan must go down also when its
+/// interface or address is gone.
+fn is_meant(fan: &Fan, underlay: &UnderlaySource) -> Result<(), String> {
+    let place = match &underlay.place {
+        Place::Default => true,
+        Place::Interface(name) => *name == fan.device,
+        Place::Address(address) => *address == fan.host,
+        Place::Network(network) => *network == fan.mapping.underlay(),
+    };
+    if place && underlay.len == fan.mapping.underlay().network().prefix() {
+        return Ok(());
+    }
+    Err(format!(
+        "fan {0} is over {1} on {2}, not over '{underlay}'; if it is meant: {3}",
+        fan.overlay(),
+        fan.underlay_address(),
+        fan.device,
+        shell!("fanctl down {} {}", fan.overlay(), fan.underlay_address())
+    ))
+}

@@ -1,0 +1,243 @@
+//! What the user sees of fans: the table of 2015, and JSON with everything.
+
+use crate::plan::verdict::{Verdict, verdict};
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::bpf::program;
+use crate::config::Entry;
+use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::name::InterfaceName;
+use crate::fan::request::{KEYS, Key, Kind};
+use crate::fan::{Fan, MAIN_TABLE};
+use crate::plan::desired;
+use crate::plan::host::{AttachedProgram, Counters, Host, Link};
+use crate::plan::leftovers::Remains;
+use crate::plan::state::{Bridge, Direction, Object, Slot, State};
+
+/// The table that `show` prints, with its header.
+#[must_use]
+pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
+    let mut text = row("Bridge", "Overlay", "Underlay", "Flags");
+    for fan in fans {
+        text += &row(
+            fan.bridge.as_str(),
+            &fan.overlay().to_string(),
+            &fan.underlay_address(),
+            &fan.flags(),
+        );
+    }
+    text
+}
+
+fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
+    format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
+}
+
+/// What `show` says of a fan that is not known by a bridge.
+#[must_use]
+pub fn remains(left: &Remains) -> String {
+    let overlay = left.overlay;
+    if let Some(stray) = &left.bridge {
+        format!(
+            "fan {overlay} has a bridge whose alias, by which it was known, was changed: '{}'; what to do about it: fanctl doctor",
+            stray.name
+        )
+    } else {
+        let removal = left.removal();
+        format!("fan {overlay} has lost its bridge; bring it up again, or take away what remains: {removal}")
+    }
+}
+
+/// The table that `config list` prints, with its header.
+#[must_use]
+pub fn entries(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let mut row = |overlay: &str, underlay: &str, options: &str, place: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{overlay:20} {underlay:20} {options:32} {place}");
+    };
+    row("Overlay", "Underlay", "Options", "Place");
+    for Entry { config, position, .. } in entries {
+        let options: Vec<String> = config.options().map(|(_, words)| words).collect();
+        let options = if options.is_empty() { "-" } else { &options.join(" ") };
+        row(
+            &config.overlay.to_string(),
+            &config.underlay.to_string(),
+            options,
+            &format!("{}:{}", position.file, position.line),
+        );
+    }
+    text
+}
+
+/// A fan that is written down, and where, with every default filled in that is known without looking at the host, as
+/// [`Report`] has them: what is none over the fan's encapsulation is null there too.
+#[must_use]
+pub fn entry(entry: &Entry) -> Value {
+    let config = &entry.config;
+    let over_vxlan = config.encapsulation == Encapsulation::Vxlan;
+    let written = |key: &Key| {
+        let text = key.get(config);
+        text.map_or(Value::Null, |text| match key.kind {
+            Kind::Text => Value::String(text),
+            // Numbers and flags are written alike in JSON.
+            Kind::Number | Kind::Flag | Kind::Switch => text.parse().unwrap_or(Value::Null),
+            Kind::List => text.split(',').collect(),
+            Kind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
+        })
+    };
+    let keys = KEYS.iter().map(|key| {
+        let value = match key.name {
+            "port" if over_vxlan => config.port.unwrap_or(VXLAN_PORT).into(),
+            "flowtable" if over_vxlan => Value::Null,
+            "routed" => config.routed.subnets().map(ToString::to_string).collect(),
+            "table" => config.table.unwrap_or(MAIN_TABLE).into(),
+            _ => written(key),
+        };
+        (key.name.replace('-', "_"), value)
+    });
+    let place = [
+        ("file".to_string(), entry.position.file.as_ref().into()),
+        ("line".to_string(), entry.position.line.into()),
+    ];
+    keys.chain(place).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// A fan with everything that is known of it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    bridge: InterfaceName,
+    overlay: String,
+    underlay: String,
+    flags: String,
+    slice: String,
+    gateway: std::net::Ipv4Addr,
+    host: std::net::Ipv4Addr,
+    device: InterfaceName,
+    encap: Encapsulation,
+    port: Option<u16>,
+    vni: Option<u32>,
+    dhcp: bool,
+    host_reserve: u8,
+    nat: bool,
+    routed: Vec<String>,
+    flowtable: Option<bool>,
+    table: u32,
+    /// Of the bridge, in bytes.
+    mtu: u32,
+    tunnel: InterfaceName,
+    /// Whether other fans use the tunnel too; then its counters are theirs as well.
+    tunnel_shared: bool,
+    containers: Vec<InterfaceName>,
+    programs: Vec<ProgramReport>,
+    counters: TrafficReport,
+    verdict: Verdict,
+}
+
+/// A program that the kernel runs for a fan.
+#[derive(Debug, Serialize)]
+struct ProgramReport {
+    direction: &'static str,
+    id: u32,
+}
+
+/// Packets through bridge and tunnel.
+#[derive(Debug, Serialize)]
+struct TrafficReport {
+    bridge: Counters,
+    tunnel: Counters,
+}
+
+impl Report {
+    /// Puts together what is known of a fan.
+    #[must_use]
+    pub fn new(bridge: &Bridge, owned: &State, host: &Host) -> Self {
+        let fan = &bridge.fan;
+        let counters = |name: &InterfaceName| host.link(name).map(|link| link.counters).unwrap_or_default();
+        let vxlan = fan.encapsulation == Encapsulation::Vxlan;
+        Self {
+            bridge: fan.bridge.clone(),
+            overlay: fan.overlay().to_string(),
+            underlay: fan.underlay_address(),
+            flags: fan.flags(),
+            slice: fan.slice().to_string(),
+            gateway: fan.gateway(),
+            host: fan.host,
+            device: fan.device.clone(),
+            encap: fan.encapsulation,
+            port: vxlan.then_some(fan.port),
+            vni: vxlan.then(|| fan.overlay().vni()),
+            dhcp: fan.dhcp,
+            host_reserve: fan.host_reserve,
+            nat: fan.nat,
+            routed: fan.routed.subnets().map(ToString::to_string).collect(),
+            flowtable: (!vxlan).then_some(fan.flowtable),
+            table: fan.routing_table(),
+            mtu: bridge.mtu,
+            tunnel: fan.tunnel(),
+            tunnel_shared: !vxlan,
+            containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
+            programs: attached(fan, host)
+                .map(|program| ProgramReport {
+                    direction: program.direction.as_str(),
+                    id: program.id,
+                })
+                .collect(),
+            counters: TrafficReport {
+                bridge: counters(&fan.bridge),
+                tunnel: counters(&fan.tunnel()),
+            },
+            verdict: verdict(fan, owned, host),
+        }
+    }
+}
+
+fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a AttachedProgram> + 'a {
+    let programs = host
+        .link(&fan.tunnel())
+        .map(|link: &Link| link.programs.as_slice())
+        .unwrap_or_default();
+    programs
+        .iter()
+        .filter(|program| program.slot == Slot::Fan(fan.overlay()))
+}
+
+/// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
+#[must_use]
+pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
+    let spec = desired::spec(fan, host);
+    let mut text = String::new();
+    for (direction, program) in [
+        (Direction::Egress, program::egress(&spec)),
+        (Direction::Ingress, program::ingress(&spec)),
+    ] {
+        let runs = owned.values().any(|object| {
+            matches!(object, Object::Filter(filter)
+                if filter.link == fan.tunnel() && filter.direction == direction && filter.slot == Slot::Fan(fan.overlay())
+                    && filter.program.digest == program.digest())
+        });
+        let id = attached(fan, host)
+            .find(|found| found.direction == direction)
+            .map(|found| found.id);
+        let state = match (runs, id) {
+            (true, Some(id)) => format!("running as program {id}"),
+            (false, Some(id)) => format!("NOT what runs there as program {id}; run fanctl up again"),
+            (_, None) => "not attached; run fanctl up again".to_string(),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{} of {}: {} over {}, host {}, slice {} ({state})\n{program}",
+            direction.as_str(),
+            fan.tunnel(),
+            fan.overlay(),
+            fan.mapping.underlay(),
+            fan.host,
+            fan.slice()
+        );
+    }
+    text
+}

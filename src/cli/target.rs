@@ -1,0 +1,148 @@
+//! Where a text goes: to standard output, or into a file that is at every moment whole, the old one or the new.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use nix::unistd::geteuid;
+
+use crate::cli::args::TargetArgs;
+use crate::error::Error;
+
+/// Bytes of a file that are read to see whether it may be replaced.
+const MOST: u64 = 1 << 20;
+
+impl TargetArgs {
+    /// Writes a text to where it is to go. `replace` gives what comes in the place of a file that holds something, or a
+    /// sentence why nothing may; with `--force` all of the file goes then.
+    pub(in crate::cli) fn write(
+        &self,
+        text: &str,
+        replace: impl Fn(&str) -> Result<String, String>,
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let Some(file) = &self.output else {
+            return Ok(out.write_all(text.as_bytes())?);
+        };
+        let name = file.display();
+        let failed = |error: io::Error| {
+            let words = error.to_string();
+            Error::Failed(format!(
+                "file '{name}': {}",
+                words.split(" (os error").next().unwrap_or(&words)
+            ))
+        };
+        let refused = |reason: &str| Error::Refused(vec![format!("file '{name}' {reason}")]);
+        let target = followed(file).map_err(|reason| refused(&reason))?;
+        let Some((there, bytes)) = read(&target).map_err(|end| match end {
+            Unread::NoFile(what) => refused(&format!("is {what}, and only a regular file can be written whole")),
+            Unread::Failed(error) => failed(error),
+        })?
+        else {
+            write_new(&target, None, text).map_err(failed)?;
+            return Ok(writeln!(out, "{name} is written")?);
+        };
+        let is_whole = (bytes.len() as u64) < MOST;
+        let old = std::str::from_utf8(&bytes).ok().filter(|_| is_whole);
+        let new = match old {
+            Some(old) if old.trim().is_empty() => Ok(text.to_string()),
+            Some(old) => replace(old),
+            None => Err("is no text of at most 1 MiB".into()),
+        };
+        let new = match new {
+            Err(_) if self.force => text.to_string(),
+            Err(reason) => {
+                return Err(refused(&format!(
+                    "{reason}; write another file, or replace it: --force"
+                )));
+            }
+            Ok(new) => new,
+        };
+        if old == Some(&new) {
+            return Ok(writeln!(out, "{name} is as it should be: nothing to do")?);
+        }
+        write_new(&target, Some(&there), &new).map_err(failed)?;
+        Ok(writeln!(out, "{name} is written")?)
+    }
+}
+
+/// The file that a name leads to. A link of another user may lead anywhere.
+fn followed(file: &Path) -> Result<PathBuf, String> {
+    match fs::symlink_metadata(file) {
+        Ok(metadata) if metadata.is_symlink() => {
+            if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
+                return Err(format!("is a link of user {}, which is not followed", metadata.uid()));
+            }
+            fs::canonicalize(file).map_err(|_| "is a link that leads to no file".into())
+        }
+        _ => Ok(file.to_path_buf()),
+    }
+}
+
+/// Why a file was not read.
+enum Unread {
+    /// It is this.
+    NoFile(&'static str),
+    Failed(io::Error),
+}
+
+/// What is there; none where there is no such file.
+fn read(file: &Path) -> Result<Option<(fs::Metadata, Vec<u8>)>, Unread> {
+    let metadata = match fs::symlink_metadata(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(Unread::Failed)?,
+    };
+    if metadata.is_dir() {
+        return Err(Unread::NoFile("a directory"));
+    }
+    if !metadata.is_file() {
+        return Err(Unread::NoFile("a device, a pipe or a socket"));
+    }
+    let mut options = File::options();
+    // Should it have become something else meanwhile.
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW);
+    let opened = options.open(file).map_err(Unread::Failed)?;
+    let metadata = opened.metadata().map_err(Unread::Failed)?;
+    if !metadata.is_file() {
+        return Err(Unread::NoFile("no regular file"));
+    }
+    let mut bytes = Vec::new();
+    opened.take(MOST).read_to_end(&mut bytes).map_err(Unread::Failed)?;
+    Ok(Some((metadata, bytes)))
+}
+
+/// Puts a file in its place, with the owner and mode of the one that was there.
+fn write_new(file: &Path, there: Option<&fs::Metadata>, text: &str) -> io::Result<()> {
+    let directory = match file.parent() {
+        Some(directory) if directory != Path::new("") => directory,
+        _ => Path::new("."),
+    };
+    let name = file.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let draft = directory.join(format!(".{}.{}.new", name.display(), std::process::id()));
+    let mut options = File::options();
+    // What was secret stays so meanwhile.
+    let mode = if there.is_some() { 0o600 } else { 0o644 };
+    options.write(true).create_new(true).mode(mode);
+    let mut new = options.open(&draft)?;
+    let finished = (|| {
+        new.write_all(text.as_bytes())?;
+        if let Some(there) = there {
+            // In this order: the mode of another's file is not for us to change.
+            new.set_permissions(fs::Permissions::from_mode(there.mode() & 0o777))?;
+            let own = new.metadata()?;
+            if (own.uid(), own.gid()) != (there.uid(), there.gid()) {
+                fchown(&new, Some(there.uid()), Some(there.gid()))?;
+            }
+        }
+        new.sync_all()?;
+        fs::rename(&draft, file)
+    })();
+    if finished.is_err() {
+        // The error is the one to tell.
+        let _ = fs::remove_file(&draft);
+        return finished;
+    }
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,144 @@
+//! /etc/network/fan, a fan a line, in both grammars that existed: `OVERLAY UNDERLAY WORD...` of 2015, which cloud-init
+//! still writes, and `UNDERLAY OVERLAY --OPTION...` of later. Which one a line is in, the line tells: just one order of
+//! its two networks makes a fan.
+
+use std::collections::BTreeMap;
+
+use super::source::too_long;
+use super::{Configuration, Entry, Fault, Source};
+use crate::fan::mapping::{Mapping, Overlay};
+use crate::fan::request::{Config, UnderlaySource};
+
+/// Said once of a file, at its first such line.
+const TOML: &str = "this looks like TOML, where a line like 250.0.0.0/8 eth0/16 should be; TOML belongs into a file whose name \
+                    ends in .toml";
+
+/// Reads the file.
+#[must_use]
+pub fn read(source: &Source) -> Configuration {
+    let mut configuration = Configuration::default();
+    let mut seems_toml = false;
+    for line in lines(source.text()) {
+        match fan(&line.words) {
+            None => {}
+            Some(Ok(config)) => configuration.entries.push(Entry {
+                config,
+                position: source.position(line.words[0].offset),
+                places: BTreeMap::new(),
+            }),
+            Some(Err((_, message))) if message == TOML && seems_toml => {}
+            Some(Err((word, message))) => {
+                seems_toml |= message == TOML;
+                let offset = line.words[word].offset;
+                configuration.faults.push(Fault::new(&source.position(offset), message));
+            }
+        }
+    }
+    configuration
+}
+
+/// Whether a line is a fan.
+#[must_use]
+pub fn is_fan(line: &str) -> bool {
+    lines(line).any(|line| matches!(fan(&line.words), Some(Ok(_))))
+}
+
+/// A line of the file.
+pub(super) struct Line<'a> {
+    /// The fan's; none on a line that has none.
+    pub words: Vec<Word<'a>>,
+    /// From its `#` to the end of the line.
+    pub comment: Option<&'a str>,
+}
+
+/// A word and its place.
+pub(super) struct Word<'a> {
+    text: &'a str,
+    /// In bytes, from the start of the file.
+    offset: usize,
+}
+
+impl AsRef<str> for Word<'_> {
+    fn as_ref(&self) -> &str {
+        self.text
+    }
+}
+
+/// The file, line by line.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+    let offset = move |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+    text.lines().map(move |line| {
+        // A comment begins a line or follows a blank; interface names may hold a '#'.
+        let begins = |at: usize| at == 0 || line[..at].ends_with([' ', '\t']);
+        let comment = line.match_indices('#').map(|(at, _)| at).find(|at| begins(*at));
+        let (fan, comment) = match comment {
+            Some(at) => (&line[..at], Some(line[at..].trim_end())),
+            None => (line, None),
+        };
+        let words = fan.split_whitespace().map(|word| Word {
+            text: word,
+            offset: offset(word),
+        });
+        Line {
+            words: words.collect(),
+            comment,
+        }
+    })
+}
+
+/// The fan of a line, if there is one, or the index of the word that is wrong, and why.
+fn fan(words: &[Word]) -> Option<Result<Config, (usize, String)>> {
+    let (first, rest) = words.split_first()?;
+    let too_long = |(index, word): (usize, &Word)| Some((index, too_long(word.text)?));
+    if let Some(fault) = words.iter().enumerate().find_map(too_long) {
+        return Some(Err(fault));
+    }
+    Some(match rest.split_first() {
+        None if first.text.starts_with('[') || first.text.contains('=') => Err((0, TOML.to_string())),
+        Some((equals, _)) if equals.text.starts_with('=') => Err((0, TOML.to_string())),
+        None => Err((
+            0,
+            format!(
+                "'{}' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16",
+                first.text
+            ),
+        )),
+        Some((second, options)) => pair(first.text, second.text).and_then(|mut config| {
+            match config.apply_words(options) {
+                Ok(()) => {}
+                Err((index, reason)) => return Err((index + 2, reason)),
+            }
+            match config.contradictions().into_iter().next() {
+                Some((_, reason)) => Err((0, reason)),
+                None => Ok(config),
+            }
+        }),
+    })
+}
+
+/// Overlay and underlay, in whichever order.
+fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
+    let in_order = |overlay: &str, underlay: &str| -> Option<Config> {
+        let overlay: Overlay = overlay.parse().ok()?;
+        let underlay: UnderlaySource = underlay.parse().ok()?;
+        let legal = underlay
+            .underlay()
+            .is_none_or(|network| Mapping::new(overlay, network).is_ok());
+        legal.then(|| Config::new(overlay, underlay))
+    };
+    if let Some(config) = in_order(first, second).or_else(|| in_order(second, first)) {
+        return Ok(config);
+    }
+    // Neither: say what is wrong with the order that is nearer to being one.
+    let later = first.parse::<Overlay>().is_err() && second.parse::<Overlay>().is_ok();
+    let ((overlay, overlay_at), (underlay, underlay_at)) = if later {
+        ((second, 1), (first, 0))
+    } else {
+        ((first, 0), (second, 1))
+    };
+    let overlay: Overlay = overlay.parse().map_err(|reason| (overlay_at, reason))?;
+    let underlay: UnderlaySource = underlay.parse().map_err(|reason| (underlay_at, reason))?;
+    let reasons = Config::new(overlay, underlay).contradictions();
+    let reason = reasons.into_iter().next().map(|(_, reason)| reason);
+    Err((underlay_at, reason.unwrap_or_default()))
+}

@@ -1,0 +1,233 @@
+//! What is wrong with a fan, why, and what mends it: facts in, findings out.
+//!
+//! Each file below knows one area. A cause has consequences all over: a tunnel that is gone has taken its filters and
+//! routes with it, an address that is gone makes every route a wrong one. So the areas are asked in the order in which one
+//! rests upon another, and what follows from a finding is part of it, and no finding of its own.
+
+mod configuration;
+mod containers;
+mod counters;
+mod firewall;
+mod foreign;
+mod kernel;
+mod leftovers;
+mod managers;
+mod neighbours;
+mod objects;
+mod routing;
+#[cfg(test)]
+mod tests;
+mod tunnels;
+mod underlay;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::diagnose::facts::Health;
+use crate::fan::Fan;
+use crate::fan::mapping::Overlay;
+use crate::fan::request::Config;
+use crate::fan::shell::Line;
+use crate::plan::host::Host;
+use crate::plan::state::State;
+use crate::shell;
+
+pub use routing::questions;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All is well.
+    Passed,
+    /// Nothing is lost by it, yet.
+    Warned,
+    /// Packets are lost, or would be.
+    Failed,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The area, one word.
+    pub check: &'static str,
+    /// The fan; none where it is about the host.
+    pub fan: Option<Overlay>,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// A sentence.
+    pub reason: String,
+    /// What the kernel and others said, a line each.
+    pub evidence: Vec<String>,
+    /// The command that mends it.
+    pub mend: Option<Line>,
+    /// Whether `--fix` mends it.
+    pub fixable: bool,
+}
+
+impl Finding {
+    fn new(check: &'static str, verdict: Verdict, reason: impl Into<String>) -> Self {
+        Self {
+            check,
+            fan: None,
+            verdict,
+            reason: reason.into(),
+            evidence: Vec::new(),
+            mend: None,
+            fixable: false,
+        }
+    }
+
+    fn passed(check: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Passed, reason)
+    }
+
+    fn warned(check: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Warned, reason)
+    }
+
+    fn failed(check: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Failed, reason)
+    }
+
+    fn because(mut self, evidence: impl IntoIterator<Item = String>) -> Self {
+        self.evidence.extend(evidence);
+        self
+    }
+
+    fn mended_by(mut self, command: Line) -> Self {
+        self.mend = Some(command);
+        self
+    }
+
+    /// Mended by `fanctl` itself.
+    fn fixable(mut self, fan: &Fan) -> Self {
+        self.mend = Some(shell!("fanctl doctor {} --fix", fan.bridge));
+        self.fixable = true;
+        self
+    }
+
+    /// Files that cannot be followed.
+    #[must_use]
+    pub fn of_faults(faults: impl Iterator<Item = String>) -> Self {
+        Self::failed(
+            "configuration",
+            "the configuration cannot be followed, and so was not compared",
+        )
+        .because(faults)
+        .mended_by(shell!("fanctl config check"))
+    }
+
+    /// What `--fix` could not do.
+    #[must_use]
+    pub fn of_failure(overlay: Overlay, lines: &[&str]) -> Self {
+        let mut finding =
+            Self::failed("fix", "the fan could not be mended").because(lines.iter().map(ToString::to_string));
+        finding.fan = Some(overlay);
+        finding
+    }
+
+    fn of(mut self, fan: &Fan) -> Self {
+        self.fan = Some(fan.overlay());
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Passed => "ok",
+            Verdict::Warned => "warn",
+            Verdict::Failed => "FAIL",
+        };
+        let fan = self.fan.map_or(String::new(), |fan| format!(" of {fan}"));
+        write!(f, "{verdict:5} {}{fan}: {}", self.check, self.reason)?;
+        for line in &self.evidence {
+            write!(f, "\n        {line}")?;
+        }
+        self.mend
+            .as_ref()
+            .map_or(Ok(()), |mend| write!(f, "\n      mend: {mend}"))
+    }
+}
+
+/// Everything that is known.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// What we own.
+    pub owned: &'a State,
+    /// What planning knows of the machine.
+    pub host: &'a Host,
+    /// What else is known of it.
+    pub health: &'a Health,
+    /// The fans that are to be up; none where no configuration is there or it could not be read.
+    pub configured: Option<&'a [Config]>,
+    /// What the command line said of where they are written down: ` --config FILE`, or nothing.
+    pub config_option: &'a Line,
+}
+
+/// Examines the host, then each of the fans that are up and are meant, and what is left of fans.
+#[must_use]
+pub fn examine(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding> {
+    let mut findings = kernel::check(facts);
+    let fans: Vec<&Fan> = crate::plan::state::fans(facts.owned).collect();
+    for fan in fans.iter().copied().filter(|fan| is_meant(fan.overlay())) {
+        let own = self::fan(fan, facts);
+        findings.extend(own.into_iter().map(|finding| finding.of(fan)));
+    }
+    findings.extend(leftovers::check(facts, &is_meant));
+    findings.extend(configuration::check(facts, &is_meant));
+    findings.extend(managers::managers(facts));
+    findings
+}
+
+/// The checks of one fan. One that makes the rest meaningless is the last.
+fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
+    let failed = |findings: &[Finding]| findings.iter().any(|finding| finding.verdict == Verdict::Failed);
+    let mut findings = vec![underlay::check(fan, facts)];
+    if failed(&findings) {
+        return findings;
+    }
+    findings.extend(tunnels::check(fan, facts));
+    if failed(&findings) {
+        return findings;
+    }
+    let objects = objects::check(fan, facts);
+    let is_rest_meaningless = objects::are_foundations(&objects);
+    findings.extend(objects);
+    findings.extend(foreign::check(fan, facts));
+    if is_rest_meaningless {
+        return findings;
+    }
+    for check in [
+        routing::check,
+        firewall::check,
+        containers::check,
+        neighbours::check,
+        managers::addresses,
+        counters::check,
+    ] {
+        let more = check(fan, facts, &findings);
+        findings.extend(more);
+    }
+    findings
+}
+
+/// The command that brings up a fan like this one from another source of its underlay address.
+fn up(fan: &Fan, underlay: &str) -> Line {
+    let begin = shell!("fanctl up {} {}", fan.overlay(), underlay);
+    let options = fan.config().options();
+    options.fold(begin, |line, (_, words)| {
+        line.then(&shell!(" --{}", Line::words(&words)))
+    })
+}
+
+/// `one thing`, `2 things`.
+pub(crate) fn count(number: usize, one: &str, more: &str) -> String {
+    if number == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{number} {more}")
+    }
+}

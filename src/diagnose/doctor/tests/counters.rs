@@ -1,0 +1,132 @@
+//! What a fan has refused, and checksums.
+
+use super::*;
+
+#[test]
+fn hardware_that_spoils_checksums_is_told_to_leave_them_alone() {
+    let mut patient = Patient::new("vxlan");
+    let mut offload = |checksums| {
+        let driver = "vmxnet3".to_string();
+        patient.health.offloads = [(patient.fan.tunnel(), Offload { driver, checksums })].into();
+        patient.findings(Verdict::Warned)
+    };
+    assert_eq!(offload(Some(false)), []);
+    assert!(offload(None)[0].reason.contains("ethtool"));
+    let finding = &offload(Some(true))[0];
+    assert_eq!(finding.check, "checksums");
+    let command = "ethtool -K fan-vx16384000 tx-checksum-ip-generic off";
+    assert_eq!(finding.mend.as_deref(), Some(command));
+}
+
+#[test]
+fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the_fans() {
+    let mut patient = Patient::new("vxlan");
+    let tunnel = patient.fan.tunnel();
+    patient.health.bad_checksums = 7;
+    let told = |patient: &Patient, verdict| {
+        let findings = patient.findings(verdict);
+        let told = findings.into_iter().find(|finding| finding.check == "checksums");
+        told.map(|finding| finding.reason + &finding.evidence.join("\n"))
+    };
+    assert_eq!(told(&patient, Verdict::Warned), None);
+    let passed = told(&patient, Verdict::Passed).unwrap();
+    assert!(passed.contains('7') && passed.contains("all UDP"), "{passed}");
+    // Others answer, or nobody was asked: it is not the fan's packets that are spoilt.
+    let mut with = |received, sent| {
+        let of_tunnel = patient.host.links.iter_mut().find(|link| link.name == tunnel);
+        of_tunnel.unwrap().counters = crate::plan::host::Counters {
+            received,
+            sent,
+            refused: 0,
+        };
+        told(&patient, Verdict::Warned).is_some()
+    };
+    assert!(!with(5, 5) && !with(5, 0) && !with(0, 0) && with(0, 5));
+    // Where this host's hardware is of a kind that spoils them, that of others may be too.
+    let offload = Offload {
+        driver: "vmxnet3".into(),
+        checksums: Some(false),
+    };
+    patient.health.offloads = [(tunnel, offload)].into();
+    assert!(told(&patient, Verdict::Warned).unwrap().contains("all UDP"));
+    let mut over_ipip = Patient::new("ipip");
+    over_ipip.health.bad_checksums = 7;
+    assert_eq!(
+        told(&over_ipip, Verdict::Warned).or(told(&over_ipip, Verdict::Passed)),
+        None
+    );
+}
+
+/// A table of the fan's own, in which a rule has met packets.
+pub(super) fn own(family: &str, chain: &str, text: &str) -> Table {
+    let rule = crate::diagnose::netfilter::Rule {
+        text: text.into(),
+        packets: Some(3),
+        ..crate::diagnose::netfilter::Rule::default()
+    };
+    let mut table = closed(Backend::Nftables, "fan-250.0.0.0/8", chain, "prerouting");
+    table.family = family.into();
+    table.chains.get_mut(chain).unwrap().rules = vec![rule];
+    table
+}
+
+#[test]
+fn what_was_refused_is_told_whatever_table_counts_it() {
+    let mut patient = Patient::new("vxlan");
+    patient.health.tables = vec![
+        own("bridge", "ports", "counter drop comment \"posing 1f\""),
+        own("ip", "guard", "counter drop comment \"foreign packets 83\""),
+    ];
+    let finding = patient.only(Verdict::Warned);
+    assert_eq!((finding.check, finding.evidence.len()), ("refused", 2), "{finding:#?}");
+}
+
+#[test]
+fn whatever_rule_of_a_fan_drops_something_it_is_told() {
+    for words in BOTH {
+        let mut patient = Patient::new(words);
+        let ruleset = crate::plan::firewall::ruleset(&patient.fan, crate::fan::encap::SourcePorts::Privileged);
+        let drops = ruleset.script().lines().filter(|line| line.contains("counter drop"));
+        let mut told: Vec<String> = Vec::new();
+        for rule in drops {
+            let (_, name) = rule.split_once("comment").unwrap();
+            patient.health.tables = vec![own("ip", "guard", rule.trim())];
+            let finding = patient.only(Verdict::Warned);
+            assert_eq!(finding.check, "refused", "{name}");
+            let [line] = &finding.evidence[..] else {
+                panic!("{name}: {finding:#?}")
+            };
+            assert!(line.starts_with("3 "), "{name}: {line}");
+            told.push(line.clone());
+        }
+        // The two ways of what is routed by its sender are one, and no others are.
+        let rules = told.len();
+        told.sort();
+        told.dedup();
+        assert_eq!(told.len() + 1, rules, "{told:#?}");
+    }
+}
+
+#[test]
+fn a_bridge_that_is_not_the_fans_may_be_meant_by_what_holds_for_all() {
+    let mut patient = Patient::new("vxlan");
+    patient.health.tables = vec![
+        own("bridge", "ports", "counter drop comment \"posing 1f\""),
+        own("ip", "guard", "counter drop comment \"foreign packets 83\""),
+    ];
+    let names_another = |patient: &Patient| {
+        let evidence = patient.only(Verdict::Warned).evidence;
+        evidence
+            .iter()
+            .map(|line| line.contains("'docker0'"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names_another(&patient), [false, false]);
+    patient.host.links.push(link(
+        "docker0",
+        LinkKind::Bridge {
+            mac: crate::fan::Mac([2; 6]),
+        },
+    ));
+    assert_eq!(names_another(&patient), [true, false]);
+}

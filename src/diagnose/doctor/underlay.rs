@@ -1,0 +1,117 @@
+//! The underlay address that a fan was built from: whether it is still this host's, where it was.
+
+use super::{Facts, Finding, up};
+use crate::fan::Fan;
+use crate::fan::request::MIN_MTU;
+use crate::plan::desired;
+use crate::plan::host::Link;
+use crate::shell;
+
+pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
+    let host = facts.host;
+    let holder = host
+        .links
+        .iter()
+        .find(|link| !link.ours && link.addresses.iter().any(|a| a.address.ip() == fan.host));
+    match holder {
+        None => address_is_gone(fan, facts),
+        Some(link) if link.name != fan.device => Finding::failed(
+            "underlay",
+            format!(
+                "the underlay address {} has moved from '{}' to '{}'",
+                fan.host, fan.device, link.name
+            ),
+        )
+        .mended_by(up(fan, &fan.underlay_address())),
+        Some(link) if !link.up => Finding::failed("underlay", format!("interface '{}' is down", link.name))
+            .mended_by(shell!("ip link set dev {} up", link.name)),
+        Some(link) if !link.carrier => Finding::failed(
+            "underlay",
+            format!(
+                "interface '{}' has no carrier: look at its cable, or at what it is a part of",
+                link.name
+            ),
+        ),
+        Some(link) => size(fan, link, facts).unwrap_or_else(|| {
+            Finding::passed(
+                "underlay",
+                format!("{} is on {}, mtu {}", fan.host, link.name, link.mtu),
+            )
+        }),
+    }
+}
+
+/// Other hosts send to an address that this host no longer has. If it has another one, its slice is another one too.
+fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
+    let underlay = fan.mapping.underlay();
+    let device = facts.host.link(&fan.device);
+    let addresses = device.map(|link| link.addresses.as_slice()).unwrap_or_default();
+    let evidence: Vec<String> = addresses
+        .iter()
+        .map(|a| format!("{} has the address {}", fan.device, a.address))
+        .collect();
+    let gone = format!("the underlay address {} is gone", fan.host);
+    let Some(link) = device else {
+        let reason = format!("{gone}, and so is interface '{}'", fan.device);
+        return Finding::failed("underlay", reason);
+    };
+    let Some(now) = addresses
+        .iter()
+        .map(|a| a.address.ip())
+        .find(|ip| underlay.contains(*ip))
+    else {
+        let address = fan.underlay_address();
+        return Finding::failed("underlay", format!("{gone} from '{}'", link.name))
+            .because(evidence)
+            .mended_by(shell!("ip address add {} dev {}", address, link.name));
+    };
+    let ports = facts.host.foreign_ports(&fan.bridge).count();
+    let first = match ports {
+        0 => "",
+        _ => "; first stop its containers, which need addresses of the new slice",
+    };
+    let slice = fan.mapping.slice(now);
+    let renamed = Fan {
+        bridge: if fan.bridge == fan.default_bridge() {
+            crate::fan::name::InterfaceName::of_slice(slice)
+        } else {
+            fan.bridge.clone()
+        },
+        host: now,
+        ..fan.clone()
+    };
+    let len = underlay.network().prefix();
+    Finding::failed(
+        "underlay",
+        format!("{gone}: it is {now} now, and this host's slice would be {slice}{first}"),
+    )
+    .because(evidence)
+    .mended_by(up(&renamed, &format!("{now}/{len}")))
+}
+
+/// An MTU that somebody asked for, and that fits no more.
+fn size(fan: &Fan, link: &Link, facts: Facts) -> Option<Finding> {
+    let room = link.mtu.saturating_sub(fan.encapsulation.overhead());
+    let wanted = desired::mtu(fan, facts.host);
+    if wanted <= room {
+        return None;
+    }
+    let follow = Fan {
+        mtu: None,
+        ..fan.clone()
+    };
+    let reason = format!(
+        "packets of {wanted} bytes do not fit interface '{}': its mtu {} leaves {room} for {}",
+        link.name, link.mtu, fan.encapsulation
+    );
+    let mend = if room < MIN_MTU {
+        shell!(
+            "ip link set dev {} mtu {}",
+            link.name,
+            wanted + fan.encapsulation.overhead()
+        )
+    } else {
+        up(&follow, &fan.underlay_address())
+    };
+    Some(Finding::failed("mtu", reason).mended_by(mend))
+}

@@ -1,0 +1,104 @@
+//! Facts that only a diagnosis asks for: settings, neighbours, what containers have on their side, other people's rules, and
+//! where the kernel says that packets go.
+
+use crate::plan::lookup::{Answer, Question};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diagnose::netfilter::Table;
+use crate::fan::Mac;
+use crate::fan::name::InterfaceName;
+use crate::plan::host::NeighbourEntry;
+
+use crate::plan::rule::Rule;
+
+/// What a diagnosis knows beyond [`Host`](crate::plan::host::Host).
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// The kernel, and what this process may do.
+    pub kernel: Kernel,
+    /// Settings of interfaces, those of `all` under that name.
+    pub settings: BTreeMap<String, Settings>,
+    /// `net.bridge.bridge-nf-call-iptables`: bridged packets pass through iptables too.
+    pub bridged_packets_are_filtered: bool,
+    /// Ethernet addresses of interfaces.
+    pub macs: BTreeMap<InterfaceName, Mac>,
+    /// Whom the kernel has talked to lately.
+    pub neighbours: Vec<NeighbourEntry>,
+    /// The other ends of ports that lead into other network namespaces, where those can be seen.
+    pub peers: BTreeMap<InterfaceName, Peer>,
+    /// Ports whose other end is in a network namespace that cannot be looked into.
+    pub hidden_peers: BTreeSet<InterfaceName>,
+    /// Every firewall's tables, ours included.
+    pub tables: Vec<Table>,
+    /// Routing rules that are neither the kernel's nor ours.
+    pub rules: Vec<Rule>,
+    /// Where packets go.
+    pub answers: BTreeMap<Question, Answer>,
+    /// Programs in this network namespace that configure interfaces.
+    pub managers: Vec<Manager>,
+    /// What VXLAN tunnels leave to hardware that is known to get it wrong, by tunnel.
+    pub offloads: BTreeMap<InterfaceName, Offload>,
+    /// UDP packets that came with a wrong checksum since the host began (`Udp: InCsumErrors`).
+    pub bad_checksums: u64,
+    /// What could not be looked at, and why.
+    pub unseen: Vec<String>,
+}
+
+/// The kernel, and what this process may do.
+#[derive(Clone, Debug, Default)]
+pub struct Kernel {
+    /// Whether it has devices of a kind, built in, loaded or as a module; none where that cannot be told.
+    pub has_ipip: Option<bool>,
+    /// Likewise.
+    pub has_vxlan: Option<bool>,
+    /// What the kernel said to a program that was loaded and thrown away; none when that was not tried.
+    pub loads_programs: Option<Result<(), String>>,
+    /// Whether `nft` was found.
+    pub has_nft: bool,
+    /// Whether programs are compiled (`net.core.bpf_jit_enable`); none where that cannot be seen.
+    pub compiles_programs: Option<bool>,
+}
+
+/// Settings of an interface under net.ipv4.conf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// 0 off, 1 strict, 2 loose.
+    pub rp_filter: u8,
+    /// Whether packets that it receives may go on to another.
+    pub forwarding: bool,
+}
+
+/// The other end of a port, in a network namespace of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name there.
+    pub name: InterfaceName,
+    /// In bytes.
+    pub mtu: u32,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// A process in that namespace; none where none was found.
+    pub process: Option<u32>,
+}
+
+/// A program that configures interfaces, and may take ours for its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// What it is called.
+    pub name: &'static str,
+    /// The file that would tell it to leave fans alone; none where it is told.
+    pub lacks: Option<&'static str>,
+}
+
+/// Drivers of underlays that are known to spoil the checksums of packets that a VXLAN device left to the hardware
+/// (flannel-io/flannel#2152, replicatedhq/kURL#5041).
+pub const FAULTY_DRIVERS: [&str; 1] = ["vmxnet3"];
+
+/// What a VXLAN tunnel leaves to the hardware below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offload {
+    /// The driver of the underlay's interface, one of [`FAULTY_DRIVERS`].
+    pub driver: String,
+    /// Whether that is checksums (`tx-checksum-ip-generic`); none where it could not be read.
+    pub checksums: Option<bool>,
+}

@@ -1,0 +1,462 @@
+//! One expression of a rule in `nft -j`'s words (libnftables-json(5)).
+
+use ipnetwork::Ipv4Network;
+use serde_json::Value as Json;
+
+use crate::diagnose::netfilter::{Arp, Entries, Entry, Field, Marking, Match, Rule, Value, Verdict};
+
+/// Adds what an expression says to its rule.
+pub fn read(expression: &Json, rule: &mut Rule) {
+    let Some((kind, body)) = expression.as_object().and_then(|object| object.iter().next()) else {
+        return;
+    };
+    match kind.as_str() {
+        "match" => rule.matches.push(condition(body)),
+        "vmap" => rule.matches.push(map(body)),
+        "mangle" if body["key"]["meta"]["key"] == "mark" => rule.marking = Some(marking(&body["value"])),
+        "counter" => rule.packets = body["packets"].as_u64(),
+        // A limit lets the first packets by, and refuses those beyond it: no less and no more than a match.
+        kind if LIMITS.contains(&kind) => rule.matches.push(Match::Unknown),
+        // The same, kept of each element of a set.
+        "set" | "meter" if has_limit(&body["stmt"]) => rule.matches.push(Match::Unknown),
+        "xt" => match (body["type"].as_str(), body["name"].as_str()) {
+            (Some("match"), Some("comment")) | (Some("target"), Some("LOG" | "NFLOG" | "TCPMSS")) => {}
+            (Some("target"), Some("MARK" | "CONNMARK")) => rule.marking = Some(Marking::Unknown),
+            (Some("target"), Some("REJECT")) => rule.verdict = Some(Verdict::Drop),
+            (Some("target"), _) => rule.verdict = Some(Verdict::Unknown),
+            _ => rule.matches.push(Match::Unknown),
+        },
+        _ => rule.verdict = verdict_of(kind, body).or(rule.verdict.take()),
+    }
+}
+
+const LIMITS: [&str; 4] = ["limit", "quota", "connlimit", "ct count"];
+
+/// Whether there is a limit among statements, or in a single one.
+fn has_limit(statements: &Json) -> bool {
+    match statements {
+        Json::Array(list) => list.iter().any(has_limit),
+        statement => LIMITS.iter().any(|limit| statement.get(limit).is_some()),
+    }
+}
+
+fn verdict_of(kind: &str, body: &Json) -> Option<Verdict> {
+    let target = || body["target"].as_str().unwrap_or_default().to_string();
+    Some(match kind {
+        "accept" => Verdict::Accept,
+        "drop" | "reject" => Verdict::Drop,
+        "jump" => Verdict::Jump(target()),
+        "goto" => Verdict::Goto(target()),
+        "return" => Verdict::Return,
+        "queue" | "tproxy" | "synproxy" | "fwd" => Verdict::Unknown,
+        _ => return None,
+    })
+}
+
+fn condition(body: &Json) -> Match {
+    let left = &body["left"];
+    if let Some(family) = other_family(left) {
+        // Whatever is asked of a field that IPv4 has not: it is asked of no packet of IPv4.
+        return Match::Field {
+            field: Field::Family,
+            negated: false,
+            values: vec![Value::Word(family.into())],
+        };
+    }
+    let Some(field) = field(left) else {
+        return Match::Unknown;
+    };
+    let mut values = values(&body["right"]);
+    if field == Field::Family {
+        values = values.into_iter().map(family).collect();
+    }
+    match body["op"].as_str() {
+        Some("==" | "in") => Match::Field {
+            field,
+            negated: false,
+            values,
+        },
+        Some("!=") => Match::Field {
+            field,
+            negated: true,
+            values,
+        },
+        _ => Match::Unknown,
+    }
+}
+
+fn map(body: &Json) -> Match {
+    let key = &body["key"];
+    if other_family(key).is_some() {
+        return Match::Map(vec![Field::Family], Entries::Own(vec![]));
+    }
+    let keys = key["concat"]
+        .as_array()
+        .map_or(std::slice::from_ref(key), Vec::as_slice);
+    let is_named = body["data"].is_string();
+    let fields = keys.iter().map(|key| match field(key) {
+        // The values of a named map are not known to be families.
+        Some(Field::Family) if is_named => Field::Unknown,
+        found => found.unwrap_or(Field::Unknown),
+    });
+    let fields: Vec<Field> = fields.collect();
+    let found = match &body["data"] {
+        Json::String(name) => name.strip_prefix('@').map(|name| Entries::Named(name.into())),
+        data => data["set"].as_array().map(|list| {
+            let of_fields = |(values, verdict): Entry| {
+                let fields = fields.iter().zip(values);
+                let values = fields.map(|(field, value)| match (field, value) {
+                    (Field::Family, value) if value != Value::Any => family(value),
+                    (_, value) => value,
+                });
+                (values.collect(), verdict)
+            };
+            Entries::Own(entries(list).into_iter().map(of_fields).collect())
+        }),
+    };
+    Match::Map(fields, found.unwrap_or(Entries::Unknown))
+}
+
+/// The elements of a verdict map, each a value, or several in a row, and a verdict.
+pub fn entries(list: &[Json]) -> Vec<Entry> {
+    let entry = |entry: &Json| {
+        let key = entry[0].get("elem").map_or(&entry[0], |element| &element["val"]);
+        let values = match key["concat"].as_array() {
+            Some(parts) => parts.iter().map(value).collect(),
+            None => vec![value(key)],
+        };
+        let verdict = entry[1].as_object().and_then(|object| object.iter().next());
+        let verdict = verdict.and_then(|(kind, body)| verdict_of(kind, body));
+        (values, verdict.unwrap_or(Verdict::Unknown))
+    };
+    list.iter().map(entry).collect()
+}
+
+/// What becomes of a mark: a number, or its own bits with others.
+fn marking(value: &Json) -> Marking {
+    let number = |json: &Json| json.as_u64().and_then(|number| u32::try_from(number).ok());
+    if let Some(flip) = number(value) {
+        return Marking::Bits { keep: 0, flip };
+    }
+    let Some((kind, body)) = value.as_object().and_then(|object| object.iter().next()) else {
+        return Marking::Unknown;
+    };
+    match (kind.as_str(), body["key"].as_str()) {
+        ("meta", Some("mark")) => {
+            return Marking::Bits {
+                keep: u32::MAX,
+                flip: 0,
+            };
+        }
+        ("ct", Some("mark")) => return Marking::OfConnection { keep: 0 },
+        _ => {}
+    }
+    let Some(bits) = number(&body[1]) else {
+        return Marking::Unknown;
+    };
+    match (marking(&body[0]), kind.as_str()) {
+        (Marking::Bits { keep, flip }, "&") => Marking::Bits {
+            keep: keep & bits,
+            flip: flip & bits,
+        },
+        (Marking::Bits { keep, flip }, "|") => Marking::Bits {
+            keep: keep & !bits,
+            flip: flip & !bits | bits,
+        },
+        (Marking::Bits { keep, flip }, "^") => Marking::Bits {
+            keep,
+            flip: flip ^ bits,
+        },
+        _ => Marking::Unknown,
+    }
+}
+
+/// The family whose header an expression reads, if that is not IPv4's: nft asks for the family too, without saying so.
+fn other_family(left: &Json) -> Option<&'static str> {
+    let (kind, body) = left.as_object()?.iter().next()?;
+    match kind.as_str() {
+        "payload" => match body["protocol"].as_str()? {
+            "ip6" | "icmpv6" => Some("ipv6"),
+            _ => None,
+        },
+        // A part of a field, and several fields.
+        "&" | "concat" => body.as_array()?.iter().find_map(other_family),
+        _ => None,
+    }
+}
+
+/// The family that is meant by its name, or by that of a protocol in an Ethernet header or its number (linux/if_ether.h,
+/// `ETH_P_*`).
+fn family(value: Value) -> Value {
+    let name = match value {
+        // The name is one of a protocol too.
+        Value::Range(41, 41) => "ipv6".into(),
+        Value::Word(name) => name,
+        Value::Range(number, last) if number == last => format!("{number:#06x}"),
+        _ => return Value::Unknown,
+    };
+    Value::Word(match name.as_str() {
+        "ip" | "0x0800" => "ipv4".into(),
+        "ip6" | "0x86dd" => "ipv6".into(),
+        _ => name,
+    })
+}
+
+fn field(left: &Json) -> Option<Field> {
+    let (kind, body) = left.as_object()?.iter().next()?;
+    let key = body["key"].as_str().unwrap_or_default();
+    Some(match (kind.as_str(), key) {
+        ("meta", "iif" | "iifname") => Field::In,
+        ("meta", "oif" | "oifname") => Field::Out,
+        ("meta", "ibrname" | "obrname") => Field::Bridge,
+        ("meta", "l4proto") => Field::Protocol,
+        ("meta", "mark") => Field::Mark(u32::MAX),
+        ("meta", "nfproto" | "protocol") => Field::Family,
+        ("ct", "state") => Field::State,
+        ("ct", "status") => Field::Status,
+        ("&", _) if body[0]["meta"]["key"] == "mark" => Field::Mark(body[1].as_u64()?.try_into().ok()?),
+        ("fib", _) if body["result"] == "type" && body["flags"] == "daddr" => Field::DestinationType,
+        ("payload", _) => {
+            let (protocol, field) = (body["protocol"].as_str()?, body["field"].as_str()?);
+            match (protocol, field) {
+                ("ip", "saddr") => Field::Source,
+                ("ip", "daddr") => Field::Destination,
+                ("ip", "protocol") => Field::Protocol,
+                ("tcp", "dport") => Field::DestinationPort(6),
+                ("udp", "dport") => Field::DestinationPort(17),
+                ("th", "dport") => Field::DestinationPort(0),
+                ("tcp", "sport") => Field::SourcePort(6),
+                ("udp", "sport") => Field::SourcePort(17),
+                ("th", "sport") => Field::SourcePort(0),
+                ("icmp", "type") => Field::IcmpType,
+                ("icmp", "code") => Field::IcmpCode,
+                ("ether", "type") => Field::Family,
+                ("arp", "operation") => Field::Arp(Arp::Operation),
+                ("arp", "saddr ip") => Field::Arp(Arp::Source),
+                ("arp", "daddr ip") => Field::Arp(Arp::Target),
+                ("arp", _) => Field::Arp(Arp::Other),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn values(right: &Json) -> Vec<Value> {
+    match right {
+        Json::Array(list) => list.iter().map(value).collect(),
+        Json::Object(object) if object.contains_key("set") => match &object["set"] {
+            Json::Array(list) => list.iter().map(value).collect(),
+            one => vec![value(one)],
+        },
+        one => vec![value(one)],
+    }
+}
+
+/// A number, an address, a network, a word, or a range of these.
+pub fn value(json: &Json) -> Value {
+    match json {
+        Json::Number(number) => number
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .map_or(Value::Unknown, |number| Value::Range(number, number)),
+        Json::String(word) => text(word),
+        Json::Object(object) => {
+            if let Some(prefix) = object.get("prefix") {
+                let len = prefix["len"].as_u64().and_then(|len| u8::try_from(len).ok());
+                let network = prefix["addr"].as_str().and_then(|a| a.parse().ok());
+                let network = network.zip(len).and_then(|(a, len)| Ipv4Network::new(a, len).ok());
+                network.map_or(Value::Unknown, Value::from)
+            } else if let Some([first, last]) = object.get("range").and_then(Json::as_array).map(Vec::as_slice) {
+                match (value(first), value(last)) {
+                    (Value::Range(first, _), Value::Range(_, last)) => Value::Range(first, last),
+                    _ => Value::Unknown,
+                }
+            } else if let Some(element) = object.get("elem") {
+                value(&element["val"])
+            } else {
+                Value::Unknown
+            }
+        }
+        _ => Value::Unknown,
+    }
+}
+
+/// A value in words: an address, the name of a protocol or of anything else.
+pub fn text(word: &str) -> Value {
+    if word == "*" {
+        return Value::Any;
+    }
+    if let Some(set) = word.strip_prefix('@') {
+        return Value::Set(set.into());
+    }
+    if let Ok(address) = word.parse::<std::net::Ipv4Addr>() {
+        return address.into();
+    }
+    if let Ok(network) = word.parse::<Ipv4Network>() {
+        return network.into();
+    }
+    if let Ok(number) = word.parse::<u32>() {
+        return Value::Range(number, number);
+    }
+    protocol(word).map_or_else(
+        || Value::Word(word.to_string()),
+        |number| Value::Range(number.into(), number.into()),
+    )
+}
+
+/// The number of a protocol by its name in /etc/protocols, of those that firewalls speak of.
+pub fn protocol(word: &str) -> Option<u8> {
+    Some(match word {
+        "icmp" => 1,
+        "igmp" => 2,
+        "ipencap" | "ipip" => 4,
+        "tcp" => 6,
+        "udp" => 17,
+        "dccp" => 33,
+        "ipv6" => 41,
+        "gre" => 47,
+        "esp" => 50,
+        "ah" => 51,
+        "icmpv6" | "ipv6-icmp" => 58,
+        "vrrp" => 112,
+        "sctp" => 132,
+        "udplite" => 136,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_may_be_kept_of_each_element_of_a_set() {
+        let element = json!({"payload": {"protocol": "ip", "field": "saddr"}});
+        let limit = json!({"limit": {"rate": 10, "burst": 5, "per": "second", "inv": true}});
+        let count = json!({"ct count": {"val": 20, "inv": true}});
+        let matches = |expression: Json| {
+            let mut rule = Rule::default();
+            read(&expression, &mut rule);
+            rule.matches
+        };
+        for statement in [&limit, &count] {
+            let set = json!({"set": {"op": "add", "elem": element, "set": "@d", "stmt": [statement]}});
+            let meter = json!({"meter": {"key": element, "stmt": statement, "size": 65535, "name": "m"}});
+            assert_eq!(matches(set), [Match::Unknown], "{statement}");
+            assert_eq!(matches(meter), [Match::Unknown], "{statement}");
+        }
+        let only_kept = json!({"set": {"op": "add", "elem": element, "set": "@d", "stmt": [{"counter": null}]}});
+        assert_eq!(matches(only_kept), []);
+    }
+
+    #[test]
+    fn what_is_about_ipv6_or_arp_is_about_the_family() {
+        let family = |negated: bool, word: &str| Match::Field {
+            field: Field::Family,
+            negated,
+            values: vec![Value::Word(word.into())],
+        };
+        let payload = |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
+        let matched = |op: &str, left: Json, right: Json| {
+            let mut rule = Rule::default();
+            read(&json!({"match": {"op": op, "left": left, "right": right}}), &mut rule);
+            let [condition] = <[Match; 1]>::try_from(rule.matches).unwrap();
+            condition
+        };
+        // As firewalld has it in filter_OUTPUT and filter_FORWARD.
+        let nets = json!({"set": [{"prefix": {"addr": "::", "len": 96}}, {"prefix": {"addr": "2002::", "len": 24}}]});
+        assert_eq!(
+            matched("==", payload("ip6", "daddr"), nets.clone()),
+            family(false, "ipv6")
+        );
+        // A rule that asks for any other address asks for IPv6 too.
+        assert_eq!(matched("!=", payload("ip6", "daddr"), nets), family(false, "ipv6"));
+        let kind = payload("icmpv6", "type");
+        assert_eq!(matched("==", kind, json!("nd-redirect")), family(false, "ipv6"));
+        let prefix = json!({"&": [payload("ip6", "saddr"), "ffff::"]});
+        assert_eq!(matched("==", prefix, json!("fe80::")), family(false, "ipv6"));
+        let pair = json!({"concat": [payload("ip6", "saddr"), payload("tcp", "dport")]});
+        let right = json!({"set": [{"concat": ["fe80::1", 22]}]});
+        assert_eq!(matched("==", pair, right), family(false, "ipv6"));
+        let arp = Match::Field {
+            field: Field::Arp(Arp::Operation),
+            negated: false,
+            values: vec![Value::Word("request".into())],
+        };
+        assert_eq!(matched("==", payload("arp", "operation"), json!("request")), arp);
+        let nfproto = json!({"meta": {"key": "nfproto"}});
+        assert_eq!(matched("==", nfproto, json!("ipv6")), family(false, "ipv6"));
+        for left in [json!({"meta": {"key": "protocol"}}), payload("ether", "type")] {
+            for (right, word) in [("ip6", "ipv6"), ("ip", "ipv4"), ("arp", "arp"), ("8021q", "8021q")] {
+                assert_eq!(matched("==", left.clone(), json!(right)), family(false, word));
+                assert_eq!(matched("!=", left.clone(), json!(right)), family(true, word));
+            }
+            // nft shows the numbers of protocols that it has no names for.
+            assert_eq!(matched("==", left.clone(), json!(0x800)), family(false, "ipv4"));
+            assert_eq!(matched("==", left.clone(), json!(0x88cc)), family(false, "0x88cc"));
+            let some = json!({"set": ["ip", "ip6", "@others"]});
+            let condition = matched("==", left.clone(), some);
+            let Match::Field { values, .. } = condition else {
+                panic!("{condition:?}")
+            };
+            let words = ["ipv4", "ipv6"].map(|word| Value::Word(word.into()));
+            assert_eq!(values, [&words[..], &[Value::Unknown]].concat());
+            let data = json!({"set": [["ip", {"accept": null}], ["ip6", {"drop": null}]]});
+            let mut rule = Rule::default();
+            read(&json!({"vmap": {"key": left, "data": data}}), &mut rule);
+            let [accepted, dropped] = words;
+            let entries = vec![(vec![accepted], Verdict::Accept), (vec![dropped], Verdict::Drop)];
+            let entries = Entries::Own(entries);
+            assert_eq!(rule.matches, [Match::Map(vec![Field::Family], entries)]);
+        }
+    }
+
+    #[test]
+    fn maps_are_read_with_their_names_and_all_their_fields() {
+        let map = |key: &Json, data: Json| {
+            let mut rule = Rule::default();
+            read(&json!({"vmap": {"key": key, "data": data}}), &mut rule);
+            rule.matches.remove(0)
+        };
+        let port = json!({"payload": {"protocol": "udp", "field": "dport"}});
+        let fields = vec![Field::DestinationPort(17)];
+        assert_eq!(
+            map(&port, json!("@m")),
+            Match::Map(fields.clone(), Entries::Named("m".into()))
+        );
+        assert_eq!(map(&port, json!({"odd": 1})), Match::Map(fields, Entries::Unknown));
+        let both = json!({"concat": [{"meta": {"key": "iifname"}}, port, {"meta": {"key": "cgroup"}}]});
+        let data = json!([[{"concat": ["eth0", 8472, 7]}, {"drop": null}], ["*", {"jump": {"target": "x"}}]]);
+        let own = vec![
+            (
+                vec![Value::Word("eth0".into()), Value::Range(8472, 8472), Value::Range(7, 7)],
+                Verdict::Drop,
+            ),
+            (vec![Value::Any], Verdict::Jump("x".into())),
+        ];
+        let fields = vec![Field::In, Field::DestinationPort(17), Field::Unknown];
+        assert_eq!(map(&both, json!({"set": data})), Match::Map(fields, Entries::Own(own)));
+        let counted = json!([[{"elem": {"val": "1.2.3.4", "counter": {"packets": 0}}}, {"drop": null}]]);
+        let address = Value::from(std::net::Ipv4Addr::new(1, 2, 3, 4));
+        assert_eq!(entries(counted.as_array().unwrap()), [(vec![address], Verdict::Drop)]);
+    }
+
+    #[test]
+    fn marks_are_set_kept_and_changed() {
+        let mark = json!({"meta": {"key": "mark"}});
+        let bits = |keep, flip| Marking::Bits { keep, flip };
+        for (value, expected) in [
+            (json!(0x8000), bits(0, 0x8000)),
+            (json!({"|": [mark, 16]}), bits(!16, 16)),
+            (json!({"&": [mark, 255]}), bits(255, 0)),
+            (json!({"^": [{"&": [mark, 255]}, 1]}), bits(255, 1)),
+            (json!({"ct": {"key": "mark"}}), Marking::OfConnection { keep: 0 }),
+            (json!({"map": {"key": mark, "data": "@m"}}), Marking::Unknown),
+        ] {
+            assert_eq!(marking(&value), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! What each step of the way decides, and what is wrong with it on this host.
+
+mod wire;
+
+use serde_json::{Map, Value, json};
+
+use super::cause::Cause;
+use super::{Place, Target, over};
+use crate::fan::MAIN_TABLE;
+use crate::fan::encap::Encapsulation;
+use crate::fan::name::InterfaceName;
+use crate::plan::host::{Flow, Host, Neighbour, NoRoute, Routing};
+use crate::plan::state::{Object, PROTOCOL, RULE_PRIORITY, State, Table, Tunnel, TunnelKind};
+use crate::shell;
+
+/// The kernel's answer about a packet.
+pub type Way = Result<Routing, NoRoute>;
+
+/// What the kernel answered.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The way of this host's own packets to the address.
+    pub own: Way,
+    /// That of packets from a container, where it is not the bridge's business alone.
+    pub containers: Option<Way>,
+    /// The way of wrapped packets to the other host.
+    pub outer: Option<Way>,
+    /// What the program on the tunnel says to a packet for the address (`TC_ACT_*`), or why it was not asked.
+    pub program: Option<Result<i32, String>>,
+    /// Who has the address, of an address behind this host.
+    pub neighbour: Option<Neighbour>,
+    /// The port of the bridge behind which it was last heard.
+    pub port: Option<InterfaceName>,
+}
+
+impl Target {
+    /// The packet of this host's own that is asked about.
+    #[must_use]
+    pub fn own_flow(&self) -> Flow {
+        Flow {
+            source: self.fan.gateway(),
+            destination: self.address,
+            forwarded_from: None,
+        }
+    }
+
+    /// The packet of a container, which is routed here where the fan is.
+    #[must_use]
+    pub fn container_flow(&self) -> Option<Flow> {
+        let is_routed = self.place == Place::There && self.fan.encapsulation == Encapsulation::Ipip;
+        is_routed.then(|| Flow {
+            source: self.fan.container_range().0,
+            destination: self.address,
+            forwarded_from: Some(self.fan.bridge.clone()),
+        })
+    }
+
+    /// The wrapped packet, for an address behind another host.
+    #[must_use]
+    pub fn outer_flow(&self) -> Option<Flow> {
+        (self.place == Place::There).then_some(Flow {
+            source: self.fan.host,
+            destination: self.host,
+            forwarded_from: None,
+        })
+    }
+}
+
+/// What is wrong with a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind of thing it is.
+    pub cause: Cause,
+    /// A sentence.
+    pub says: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// One step of the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What decides here.
+    pub name: &'static str,
+    /// What it decides, for people.
+    pub says: String,
+    /// The same, for scripts.
+    pub values: Map<String, Value>,
+    /// What is wrong with it.
+    pub fault: Option<Fault>,
+}
+
+/// What puts right most of what is missing.
+const UP_AGAIN: &str = "run fanctl up again";
+
+/// The steps of the way to an address, in their order.
+#[must_use]
+pub fn steps(target: &Target, facts: &Facts, (owned, host): (&State, &Host)) -> Vec<Step> {
+    let way = Steps {
+        target,
+        facts,
+        owned,
+        host,
+    };
+    let mut steps = vec![way.fan(), way.slice(), way.host(), way.devices()];
+    if target.place != Place::Own {
+        steps.push(way.rule());
+    }
+    steps.push(way.route());
+    steps.extend(way.containers());
+    if target.place == Place::There {
+        steps.extend([way.program(), way.wrap(), way.outer()]);
+    }
+    if target.place == Place::Here {
+        steps.push(way.port());
+    }
+    if target.place != Place::Own {
+        steps.push(way.mtu());
+    }
+    steps
+}
+
+/// A step that has nothing wrong.
+fn step(name: &'static str, says: String, values: Value) -> Step {
+    let values = match values {
+        Value::Object(values) => values,
+        _ => Map::new(),
+    };
+    Step {
+        name,
+        says,
+        values,
+        fault: None,
+    }
+}
+
+impl Step {
+    fn faulty(mut self, fault: Option<(Cause, String, String)>) -> Self {
+        self.fault = fault.map(|(cause, says, advice)| Fault { cause, says, advice });
+        self
+    }
+}
+
+/// A routing table as ip(8) calls it.
+fn table_name(table: u32) -> String {
+    match table {
+        MAIN_TABLE => "main".into(),
+        255 => "local".into(),
+        253 => "default".into(),
+        table => table.to_string(),
+    }
+}
+
+/// The maker of a route as ip(8) calls it (linux/rtnetlink.h, `RTPROT_*`).
+fn protocol_name(protocol: u8) -> String {
+    match protocol {
+        PROTOCOL => "fanctl".into(),
+        2 => "kernel".into(),
+        3 => "boot".into(),
+        4 => "static".into(),
+        12 => "bird".into(),
+        16 => "dhcp".into(),
+        186 => "bgp".into(),
+        188 => "ospf".into(),
+        other => other.to_string(),
+    }
+}
+
+/// A route in the words of ip(8).
+fn route_text(routing: &Routing) -> String {
+    let via = routing
+        .gateway
+        .map(|gateway| format!("via {gateway} "))
+        .unwrap_or_default();
+    let mtu = routing.mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
+    format!("{} {via}dev {}{mtu}", routing.route, routing.device)
+}
+
+fn route_values(routing: &Routing) -> Value {
+    json!({
+        "route": routing.route.to_string(), "device": routing.device, "gateway": routing.gateway,
+        "table": routing.table, "protocol": routing.protocol, "mtu": routing.mtu,
+    })
+}
+
+struct Steps<'a> {
+    target: &'a Target,
+    facts: &'a Facts,
+    owned: &'a State,
+    host: &'a Host,
+}
+
+impl Steps<'_> {
+    fn fan(&self) -> Step {
+        let fan = &self.target.fan;
+        let held = self.host.links.iter().find(|link| {
+            let mut addresses = link.addresses.iter();
+            addresses.any(|own| own.address.ip() == fan.host)
+        });
+        let fault = match held {
+            None => Some((
+                Cause::HereAddress,
+                format!("this host has lost the address {} that its slice comes from", fan.host),
+                format!(
+                    "give it back to {}, or run fanctl down and up with the new one",
+                    fan.device
+                ),
+            )),
+            Some(link) if !link.up => Some((
+                Cause::HereDevice,
+                format!("interface {} of the underlay is down", link.name),
+                format!("bring it up: {}", shell!("ip link set dev {} up", link.name)),
+            )),
+            Some(_) => None,
+        };
+        let says = format!(
+            "{} on {}, {}, bridge {}",
+            over(fan),
+            fan.device,
+            fan.encapsulation,
+            fan.bridge
+        );
+        let values = json!({
+            "overlay": fan.overlay(), "underlay": fan.underlay_address(), "device": fan.device,
+            "encap": fan.encapsulation, "bridge": fan.bridge,
+        });
+        step("fan", says, values).faulty(fault)
+    }
+
+    fn slice(&self) -> Step {
+        let Target { fan, host, gateway, .. } = self.target;
+        let slice = fan.mapping.slice(*host);
+        let values = json!({ "slice": slice.to_string(), "gateway": gateway });
+        step("slice", format!("{slice}, gateway {gateway}"), values)
+    }
+
+    fn host(&self) -> Step {
+        let host = self.target.host;
+        let says = match self.target.place {
+            Place::There if self.target.is_of_nobody => format!("none: {host} is for all neighbours"),
+            Place::There => host.to_string(),
+            Place::Here | Place::Own => format!("{host}, this one"),
+        };
+        step("host", says, json!({ "host": host }))
+    }
+
+    /// Bridge and tunnel.
+    fn devices(&self) -> Step {
+        let fan = &self.target.fan;
+        let mut names = vec![fan.bridge.clone()];
+        if self.target.place == Place::There {
+            names.push(fan.tunnel());
+        }
+        let is_up = |name: &InterfaceName| self.host.link(name).is_some_and(|link| link.up);
+        let fault = names.iter().find(|name| !is_up(name)).map(|name| {
+            let what = if self.host.link(name).is_some() {
+                "is down"
+            } else {
+                "is gone"
+            };
+            (Cause::HereDevice, format!("{name} {what}"), UP_AGAIN.into())
+        });
+        let text: Vec<&str> = names.iter().map(InterfaceName::as_str).collect();
+        let says = match &fault {
+            None => format!("{} up, mtu {}", text.join(" and "), self.target.mtu),
+            Some((_, says, _)) => says.clone(),
+        };
+        let values = json!({ "devices": names, "mtu": self.target.mtu });
+        step("devices", says, values).faulty(fault.or_else(|| self.outside_the_bridge()))
+    }
+
+    /// With VXLAN the tunnel must be a port of the bridge.
+    fn outside_the_bridge(&self) -> Option<(Cause, String, String)> {
+        let fan = &self.target.fan;
+        let is_outside = self.owned.values().any(|object| {
+            matches!(object, Object::Tunnel(Tunnel { name, kind: TunnelKind::Vxlan { bridge, .. }, .. })
+                if *name == fan.tunnel() && bridge.as_ref() != Some(&fan.bridge))
+        });
+        is_outside.then(|| {
+            let says = format!("{} is no port of {}", fan.tunnel(), fan.bridge);
+            (Cause::HereDevice, says, UP_AGAIN.into())
+        })
+    }
+
+    fn rule(&self) -> Step {
+        let fan = &self.target.fan;
+        let (overlay, table) = (fan.overlay(), fan.routing_table());
+        let rule = format!("to {overlay} lookup {}", table_name(table));
+        let is_missing = fan.table.is_some()
+            && !self
+                .owned
+                .values()
+                .any(|object| matches!(object, Object::Rule(of, Table(to)) if (*of, *to) == (overlay, table)));
+        let elsewhere = self
+            .facts
+            .own
+            .as_ref()
+            .ok()
+            .filter(|found| !found.local && found.table != table);
+        let fault = if is_missing {
+            Some((
+                Cause::HereRule,
+                format!("the rule '{rule}' is missing"),
+                UP_AGAIN.into(),
+            ))
+        } else {
+            elsewhere.map(|found| {
+                (
+                    Cause::HereRule,
+                    format!(
+                        "a rule of somebody else's sends it to table {}",
+                        table_name(found.table)
+                    ),
+                    format!(
+                        "see ip rule; it must come after the fan's way, which is table {}",
+                        table_name(table)
+                    ),
+                )
+            })
+        };
+        let says = match fan.table {
+            None => "no rule of the fan's, table main".into(),
+            Some(_) => format!("{RULE_PRIORITY}: {rule}"),
+        };
+        step("rule", says, json!({ "table": table })).faulty(fault)
+    }
+
+    fn route(&self) -> Step {
+        let fan = &self.target.fan;
+        let expected = if self.target.place == Place::There && fan.encapsulation == Encapsulation::Ipip {
+            fan.tunnel()
+        } else {
+            fan.bridge.clone()
+        };
+        let is_own = self.target.place == Place::Own;
+        match &self.facts.own {
+            Err(none) => step("route", format!("none: {}", none.words), json!({ "error": none.words })).faulty(Some((
+                Cause::HereRoute,
+                format!("this host has no way to {}: {}", self.target.address, none.words),
+                UP_AGAIN.into(),
+            ))),
+            Ok(found) => {
+                let fault = if is_own { !found.local } else { found.device != expected };
+                let fault = fault.then(|| {
+                    (
+                        Cause::HereRoute,
+                        format!(
+                            "the route {} (table {}, protocol {}) takes it away from {expected}",
+                            route_text(found),
+                            table_name(found.table),
+                            protocol_name(found.protocol)
+                        ),
+                        "remove that route, or keep the fan's apart: fanctl up with --table".into(),
+                    )
+                });
+                let says = if found.local {
+                    "delivered here".into()
+                } else {
+                    format!("{} from {}", route_text(found), fan.gateway())
+                };
+                step("route", says, route_values(found)).faulty(fault)
+            }
+        }
+    }
+
+    /// The same for what a container sends.
+    fn containers(&self) -> Option<Step> {
+        let fan = &self.target.fan;
+        let way = self.facts.containers.as_ref()?;
+        let from = fan.container_range().0;
+        let name = "forward";
+        Some(match way {
+            Err(none) => {
+                let words = format!("from containers none: {}", none.words);
+                step(name, words, json!({ "from": from, "error": none.words })).faulty(Some((
+                    Cause::HereForward,
+                    format!(
+                        "this host forwards nothing from {} to {}: {}",
+                        fan.bridge,
+                        fan.tunnel(),
+                        none.words
+                    ),
+                    format!("{UP_AGAIN}; see fanctl show --json for what is different"),
+                )))
+            }
+            Ok(found) => {
+                let fault = (found.device != fan.tunnel()).then(|| {
+                    let says = format!("what containers send is routed elsewhere: {}", route_text(found));
+                    let advice = "see ip rule and ip route for what is of another program".into();
+                    (Cause::HereForward, says, advice)
+                });
+                let says = format!("from containers ({from} on {}): {}", fan.bridge, route_text(found));
+                let Value::Object(mut values) = route_values(found) else {
+                    unreachable!("an object is written above")
+                };
+                values.insert("from".into(), json!(from));
+                step(name, says, Value::Object(values)).faulty(fault)
+            }
+        })
+    }
+}
+
+/// What to do about a way that is narrower than the fan.
+#[must_use]
+pub fn narrow_advice(mtu: u32) -> String {
+    format!("give the fan what fits, on all hosts: fanctl up with --mtu {mtu}")
+}

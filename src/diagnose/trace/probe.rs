@@ -1,0 +1,306 @@
+//! Which packets are sent to prove the way, and what came of them.
+
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+
+use super::packet::Complaint;
+use super::{Place, Target};
+use crate::fan::name::InterfaceName;
+use crate::plan::host::Neighbour;
+
+/// A part of the way that is proven by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leg {
+    /// To the other host, not wrapped.
+    Underlay,
+    /// To the other host's gateway.
+    Gateway,
+    /// To the address itself.
+    Address,
+}
+
+impl Leg {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Underlay => "underlay",
+            Self::Gateway => "gateway",
+            Self::Address => "address",
+        }
+    }
+}
+
+/// What a probe is to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aim {
+    /// Whether anything arrives at all.
+    Small,
+    /// Whether the largest packet of the fan arrives whole.
+    Full,
+    /// Whether it arrives where routers may cut it up.
+    FullMayFragment,
+    /// Whether what is cut up here arrives, and an answer that must be cut up there.
+    Fragments,
+    /// How large a packet arrives whole.
+    Measure,
+}
+
+impl Aim {
+    /// Whether no one may cut the packet up (DF).
+    #[must_use]
+    pub fn dont_fragment(self) -> bool {
+        matches!(self, Self::Full | Self::Measure)
+    }
+}
+
+/// An echo request to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Which part of the way.
+    pub leg: Leg,
+    /// What for.
+    pub aim: Aim,
+    /// One of this host's addresses.
+    pub source: Ipv4Addr,
+    /// Whose answer is wanted.
+    pub destination: Ipv4Addr,
+    /// Of the IPv4 packet, in bytes.
+    pub size: u32,
+}
+
+/// What came of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered after this many microseconds.
+    Answered(u64),
+    /// Somebody sent an error.
+    Complaint(Ipv4Addr, Complaint),
+    /// Nothing came.
+    Silence,
+    /// It could not be sent: the kernel's words, and whether a firewall of this host forbade it (`EPERM`).
+    NotSent {
+        /// The kernel's words.
+        words: String,
+        /// Whether a firewall of this host forbade it.
+        forbidden: bool,
+    },
+}
+
+/// The size of a small probe, that of ping(8) without options.
+const SMALL: u32 = 84;
+
+impl Target {
+    /// The probes that are sent at first, all at once.
+    #[must_use]
+    pub fn probes(&self) -> Vec<Probe> {
+        let sizes = [
+            (Aim::Small, SMALL),
+            (Aim::Full, self.mtu),
+            (Aim::FullMayFragment, self.mtu),
+            (Aim::Fragments, self.fragmented_size()),
+        ];
+        let mut probes = Vec::new();
+        for leg in self.legs() {
+            for (aim, size) in sizes {
+                let is_asked = match leg {
+                    Leg::Underlay => matches!(aim, Aim::Small | Aim::Full),
+                    Leg::Gateway | Leg::Address => true,
+                };
+                let size = if leg == Leg::Underlay && aim == Aim::Full {
+                    self.wrapped_mtu()
+                } else {
+                    size
+                };
+                if is_asked {
+                    probes.push(self.probe(leg, aim, size));
+                }
+            }
+        }
+        probes
+    }
+
+    /// A probe of a size in bytes.
+    #[must_use]
+    pub fn probe(&self, leg: Leg, aim: Aim, size: u32) -> Probe {
+        let (source, destination) = match leg {
+            Leg::Underlay => (self.fan.host, self.host),
+            Leg::Gateway => (self.fan.gateway(), self.gateway),
+            Leg::Address => (self.fan.gateway(), self.address),
+        };
+        Probe {
+            leg,
+            aim,
+            source,
+            destination,
+            size,
+        }
+    }
+
+    fn legs(&self) -> Vec<Leg> {
+        match self.place {
+            Place::There if self.address == self.gateway => vec![Leg::Underlay, Leg::Address],
+            Place::There => vec![Leg::Underlay, Leg::Gateway, Leg::Address],
+            Place::Here | Place::Own => vec![Leg::Address],
+        }
+    }
+}
+
+/// A search for the largest packet that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// On which part of the way.
+    pub leg: Leg,
+    /// Bytes that arrived.
+    pub fits: u32,
+    /// Bytes that did not.
+    pub fails: u32,
+}
+
+/// How many sizes are tried at once.
+const AT_ONCE: u32 = 32;
+
+impl Search {
+    /// The sizes to try next, in bytes; none when the largest that arrives is known.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<u32> {
+        let open = self.fails.saturating_sub(self.fits);
+        let parts = open.min(AT_ONCE + 1);
+        (1..parts).map(|part| self.fits + open * part / parts).collect()
+    }
+
+    /// The same search when these sizes arrived, of those that were tried.
+    #[must_use]
+    pub fn narrowed(self, arrived: &[u32]) -> Self {
+        let fits = arrived.iter().copied().max().unwrap_or(self.fits).max(self.fits);
+        let fails = self.sizes().into_iter().find(|size| *size > fits).unwrap_or(self.fails);
+        Self { fits, fails, ..self }
+    }
+}
+
+/// How far packets get that may pass so many routers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Hop {
+    /// So many.
+    pub ttl: u8,
+    /// The router that said so when they were not wrapped.
+    pub plain: Option<Ipv4Addr>,
+    /// The router that said so when they were.
+    pub wrapped: Option<Ipv4Addr>,
+}
+
+/// All that came of probing.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Each probe and what came of it.
+    pub probes: Vec<(Probe, Outcome)>,
+    /// Why no probe could be sent at all.
+    pub unproven: Option<String>,
+    /// Whether a wrapped probe was seen leaving; none where none has to.
+    pub left: Option<bool>,
+    /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
+    pub knows: bool,
+    /// Whether one of them is known from before, when it could not be heard this time.
+    pub knew: bool,
+    /// The outer sources of wrapped answers that were seen coming.
+    pub came: Vec<Ipv4Addr>,
+    /// Errors about what was wrapped, and who sent them.
+    pub complaints: Vec<(Ipv4Addr, Complaint)>,
+    /// The outer sources of the answers that came and did not come out of the fan, one for each.
+    pub lost: Vec<Ipv4Addr>,
+    /// How many packets this host's programs refused meanwhile, whosever they were.
+    pub refused: u64,
+    /// The interface by which the kernel sends what is wrapped.
+    pub way_out: Option<InterfaceName>,
+    /// What is known of the next hop on the underlay.
+    pub next_hop: Option<Neighbour>,
+    /// What is known of the address on the fan's bridge.
+    pub on_bridge: Option<Neighbour>,
+    /// The largest packets that arrive whole, where that had to be measured, in bytes.
+    pub measured: Vec<(Leg, u32)>,
+    /// Where packets stay, where that had to be looked for.
+    pub hops: Vec<Hop>,
+}
+
+impl Evidence {
+    fn probe(&self, leg: Leg, aim: Aim) -> Option<&(Probe, Outcome)> {
+        let mut probes = self.probes.iter();
+        probes.find(|(probe, _)| (probe.leg, probe.aim) == (leg, aim))
+    }
+
+    /// What came of a probe; none where there was none.
+    #[must_use]
+    pub fn outcome(&self, leg: Leg, aim: Aim) -> Option<&Outcome> {
+        self.probe(leg, aim).map(|(_, outcome)| outcome)
+    }
+
+    /// Whether a probe was answered.
+    #[must_use]
+    pub fn answered(&self, leg: Leg, aim: Aim) -> bool {
+        matches!(self.outcome(leg, aim), Some(Outcome::Answered(_)))
+    }
+
+    /// Whether the other host answers, and nothing comes from its fan.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.answered(Leg::Underlay, Aim::Small) && !self.arrives() && self.came.is_empty()
+    }
+
+    /// Whether anything is answered on the fan.
+    #[must_use]
+    pub fn arrives(&self) -> bool {
+        self.answered(Leg::Gateway, Aim::Small) || self.answered(Leg::Address, Aim::Small)
+    }
+
+    /// The largest packet that arrives whole, in bytes, where it was measured.
+    #[must_use]
+    pub fn measured(&self, leg: Leg) -> Option<u32> {
+        let found = self.measured.iter().find(|(measured, _)| *measured == leg);
+        found.map(|(_, size)| *size)
+    }
+
+    /// What is to be measured: the legs that small packets pass and full ones do not.
+    #[must_use]
+    pub fn searches(&self) -> Vec<Search> {
+        let size = |leg, aim| self.probe(leg, aim).map(|(probe, _)| probe.size);
+        [Leg::Underlay, Leg::Gateway, Leg::Address]
+            .into_iter()
+            .filter(|&leg| self.answered(leg, Aim::Small) && !self.answered(leg, Aim::Full))
+            .filter_map(|leg| {
+                Some(Search {
+                    leg,
+                    fits: size(leg, Aim::Small)?,
+                    fails: size(leg, Aim::Full)?,
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_search_finds_the_largest_that_arrives(fits in 68_u32..500, room in 1_u32..65000, found in 0_u32..65000) {
+            let limit = fits + found.min(room - 1);
+            let mut search = Search { leg: Leg::Underlay, fits, fails: fits + room };
+            let mut rounds = 0;
+            while !search.sizes().is_empty() {
+                let sizes = search.sizes();
+                prop_assert!(sizes.len() <= 32 && sizes.iter().all(|size| (search.fits + 1..search.fails).contains(size)));
+                let arrived: Vec<u32> = sizes.into_iter().filter(|size| *size <= limit).collect();
+                search = search.narrowed(&arrived);
+                rounds += 1;
+            }
+            prop_assert_eq!(search.fits, limit);
+            prop_assert!(rounds <= 4, "{} rounds", rounds);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The kernel, as it is: [`observe`](Machine::observe) what is there, [`perform`](Machine::perform) one step.
+//!
+//! Nothing in the rooms above knows netlink, bpf(2), files or processes; nothing here decides. Each file turns one kind of
+//! object into the kernel's messages and back, and only `observe` and `perform` send them.
+
+pub mod bpf;
+mod bridge;
+pub mod capabilities;
+mod claims;
+pub mod dnsmasq;
+pub mod exec;
+pub mod features;
+pub mod file;
+pub mod filter;
+mod foreign;
+mod held;
+mod ipv6;
+pub mod link;
+pub mod lock;
+pub mod lookup;
+pub mod monitor;
+pub mod neighbour;
+pub mod netlink;
+pub mod nft;
+pub mod nftables;
+mod observe;
+mod perform;
+pub mod process;
+pub mod route;
+pub mod rules;
+pub mod signals;
+pub mod socket;
+pub mod sysctl;
+mod uses;
+pub mod vni;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use netlink::{Netlink, Refusal};
+
+use crate::fan::name::InterfaceName;
+
+/// Why observing or a step failed: the kernel's or the program's own words, and what to do where we know.
+#[derive(Debug)]
+pub struct Error {
+    words: String,
+    advice: Option<&'static str>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)?;
+        self.advice.map_or(Ok(()), |advice| write!(f, "; {advice}"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let advice = (refusal.errno == nix::libc::EPERM).then_some("run it as root");
+        Self {
+            words: refusal.to_string(),
+            advice,
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        error.to_string().into()
+    }
+}
+
+impl From<String> for Error {
+    fn from(words: String) -> Self {
+        Self { words, advice: None }
+    }
+}
+
+impl From<bpf::LoadError> for Error {
+    fn from(error: bpf::LoadError) -> Self {
+        error.to_string().into()
+    }
+}
+
+impl From<Error> for crate::error::Error {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Error {
+    fn advise(self, advice: &'static str) -> Self {
+        Self {
+            advice: Some(advice),
+            ..self
+        }
+    }
+}
+
+/// How much of the machine to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Interfaces and routes: enough to name the fans, and those of which something remains.
+    Fans,
+    /// Everything a plan needs.
+    All,
+}
+
+/// A connection to the kernel, in the network namespace of the thread that made it.
+pub struct Machine {
+    pub(crate) netlink: Netlink,
+    /// Programs whose instructions are not known, by digest, so that a step that replaces or removes one can be taken back.
+    held: RefCell<HashMap<String, OwnedFd>>,
+}
+
+impl Machine {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When there is no netlink.
+    pub fn connect() -> Result<Self, Error> {
+        Ok(Self {
+            netlink: Netlink::connect()?,
+            held: RefCell::default(),
+        })
+    }
+
+    /// The names of all interfaces by index.
+    pub(crate) fn names(&self) -> Result<BTreeMap<u32, InterfaceName>, Refusal> {
+        Ok(link::names(&self.netlink.dump_links()?))
+    }
+}
+
+/// Lets packets pass between any two interfaces of the host: asked for by NAT, and never taken back.
+///
+/// # Errors
+/// When the setting may not be written.
+pub fn enable_ip_forward() -> Result<(), Error> {
+    Ok(sysctl::ensure(sysctl::IP_FORWARD, true)?)
+}

@@ -1,0 +1,373 @@
+//! The fans' nftables tables, and our rules in iptables' forward chain, written by `nft`, and read by it where they are not
+//! what we made.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::nftables::{Content, Nftables, Tables};
+use super::{Error, exec};
+use crate::fan::Fan;
+use crate::fan::encap::SourcePorts;
+use crate::fan::mapping::Overlay;
+use crate::plan::diff::Step;
+use crate::plan::firewall::{
+    Abilities, Accept, Beside, FAMILIES, FORMAT, Forward, ForwardChain, Record, Ruleset, ruleset, table_name,
+};
+use crate::plan::state::Object;
+
+/// What nftables holds that matters to us.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Our tables and rules.
+    pub objects: Vec<Object>,
+    /// Tables that have the name of a fan's and are none.
+    pub namesakes: Vec<(&'static str, Overlay)>,
+    /// What iptables does with traffic that is forwarded.
+    pub forward: Forward,
+}
+
+/// Reads our tables, and our rules in iptables' chains. `fans` are those that are up: the kernel itself tells which of their
+/// tables are as this version makes them, and what others say is asked of `nft`.
+///
+/// That takes a run of `nft` for each table or chain: given two tables to list in one run, nft 1.0.6 reads only the last
+/// into its cache and then misses the first.
+///
+/// A table or chain may come or go meanwhile, when another `fanctl` or an administrator has a hand in it; then all is read
+/// again, since only together the parts make a true picture.
+///
+/// None on a kernel without nf_tables.
+///
+/// # Errors
+/// A sentence from `nft`, or what the kernel said.
+pub fn observe(fans: &[&Fan]) -> Result<Option<Observed>, Error> {
+    const ATTEMPTS: usize = 10;
+    let Some(nftables) = Nftables::connect()? else {
+        return Ok(None);
+    };
+    if exec::find("nft").is_none() {
+        return Err(exec::missing("nft").into());
+    }
+    let read = || {
+        let before = nftables.generation()?;
+        let observed = read(&nftables, fans)?;
+        Ok((observed, before == nftables.generation()?))
+    };
+    let settled = (1..ATTEMPTS).find_map(|_| read().ok().filter(|(_, settled)| *settled));
+    let (observed, _) = settled.map_or_else(read, Ok::<_, Error>)?;
+    Ok(Some(observed))
+}
+
+fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
+    let tables = nftables.tables()?;
+    let mut objects = Vec::new();
+    for (overlay, families) in &tables.ours {
+        let fan = fans.iter().find(|fan| fan.overlay() == *overlay);
+        let made = fan.and_then(|fan| {
+            let found = sketch(nftables, &tables, *overlay).ok()??;
+            let made = [SourcePorts::Privileged, SourcePorts::Any].map(|sources| ruleset(fan, sources));
+            made.into_iter().find(|made| *made == found)
+        });
+        let is_whole = families.len() == FAMILIES.len();
+        let content = nftables.content(*overlay, families)?;
+        let deviations = content.deviations(made.is_some() || !is_whole);
+        let is_recorded = made.is_none() || content.record.is_some();
+        let made = made.filter(|_| deviations.is_empty());
+        let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, Error>)?;
+        objects.push(Object::Firewall(
+            *overlay,
+            ruleset.deviating(deviations).recorded(is_recorded),
+        ));
+    }
+    let mut asks_docker_user = false;
+    for chain in &tables.forward {
+        let listing = exec::run("nft", &["list", "chain", "ip", "filter", &chain.to_string()], "")?;
+        asks_docker_user |= asks(&listing, ForwardChain::DockerUser);
+        objects.extend(accepts(&listing).map(|(accept, _)| Object::Accept(accept)));
+    }
+    let is_in_dockers =
+        |object: &&Object| matches!(object, Object::Accept(accept) if accept.chain == ForwardChain::DockerUser);
+    let forward = Forward {
+        beside: tables.beside(objects.iter().filter(is_in_dockers).count()),
+        drops: tables.forward_drops,
+        has_docker_user: tables.forward.contains(&ForwardChain::DockerUser),
+        asks_docker_user,
+    };
+    Ok(Observed {
+        objects,
+        namesakes: tables.namesakes,
+        forward,
+    })
+}
+
+/// What is known of a fan's tables without their text; none when there is more in them than is known so.
+fn sketch(nftables: &Nftables, tables: &Tables, overlay: Overlay) -> Result<Option<Ruleset>, Error> {
+    let mut text = String::new();
+    for family in FAMILIES {
+        let Some(sketch) = nftables.sketch(tables, family, &table_name(overlay))? else {
+            return Ok(None);
+        };
+        text += &sketch;
+    }
+    Ok(Some(Ruleset::new(text)))
+}
+
+/// The text of a fan's tables.
+fn list(overlay: Overlay, families: &[&str]) -> Result<Ruleset, Error> {
+    let mut listing = String::new();
+    for family in families {
+        listing += &exec::run("nft", &["list", "table", family, &table_name(overlay)], "")?;
+    }
+    Ok(Ruleset::new(listing))
+}
+
+/// Whether a chain is jumped to in a listing.
+fn asks(listing: &str, chain: ForwardChain) -> bool {
+    let [jump, goto] = ["jump", "goto"].map(|verdict| format!("{verdict} {chain}"));
+    let mut rules = listing.lines().map(str::trim_end);
+    rules.any(|rule| rule.ends_with(&jump) || rule.ends_with(&goto))
+}
+
+/// Our rules in the chains of a listing, with their handles where it has them.
+pub fn accepts(listing: &str) -> impl Iterator<Item = (Accept, Option<u64>)> {
+    let mut chain = None;
+    listing.lines().filter_map(move |line| {
+        if let Some(name) = line.trim().strip_prefix("chain ") {
+            let name = name.split(' ').next().unwrap_or_default();
+            chain = ForwardChain::ALL.into_iter().find(|chain| chain.to_string() == name);
+        }
+        Some((Accept::from_rule(chain?, line)?, handle(line)))
+    })
+}
+
+/// Removes a fan's tables, whichever of them there are.
+fn removal_of(overlay: Overlay) -> String {
+    let name = table_name(overlay);
+    let lines = FAMILIES.map(|family| format!("add table {family} {name}\ndelete table {family} {name}\n"));
+    lines.concat()
+}
+
+/// Makes and removes tables of fans and rules in iptables' chains, all in one transaction: it happens whole or not at all.
+/// Tables come in place of those that may be there; that there is nothing to remove is as good. A kernel takes nothing of a
+/// script of which it cannot do all, and is then asked for less.
+///
+/// # Errors
+/// A sentence from `nft`.
+pub fn carry_out(steps: &[Step]) -> Result<(), String> {
+    let gone: Vec<&Accept> = steps.iter().filter_map(deleted).collect();
+    let deletion = match &gone[..] {
+        [] => String::new(),
+        gone => deletion(gone, &filter_table()?),
+    };
+    let (mut refused, mut done) = (String::new(), Ok(()));
+    for abilities in Abilities::ALL {
+        let parts = steps.iter().map(|step| part(step, abilities));
+        let script: String = std::iter::once(deletion.clone()).chain(parts).collect();
+        // What is empty, or the same as what was refused, is not worth a process.
+        if script == refused {
+            continue;
+        }
+        done = exec::run("nft", &["-f", "-"], &script).map(drop);
+        let lacks_one = |said: &String| {
+            let said = said.to_lowercase();
+            LACKS.iter().any(|reason| said.contains(reason))
+        };
+        if !done.as_ref().is_err_and(lacks_one) {
+            break;
+        }
+        refused = script;
+    }
+    done?;
+    let made: Vec<Overlay> = steps.iter().filter_map(made).collect();
+    // Tables without a record are as good; only rules changed under their comments are not seen until the next command
+    // records them.
+    let _ = record(&made).or_else(|_| record(&made));
+    Ok(())
+}
+
+/// Keeps in the tables of these fans what is in them now, where they have no record.
+///
+/// # Errors
+/// What the kernel or `nft` said.
+pub fn record(overlays: &[Overlay]) -> Result<(), Error> {
+    let mut script = String::new();
+    let Some(nftables) = Nftables::connect()? else {
+        return Ok(());
+    };
+    for &overlay in overlays {
+        let Content { digest, record, .. } = nftables.content(overlay, &FAMILIES)?;
+        if record.is_none() {
+            let format = FORMAT;
+            let record = Record { format, digest };
+            let _ = writeln!(script, "add chain ip {} {record}", table_name(overlay));
+        }
+    }
+    if !script.is_empty() {
+        exec::run("nft", &["-f", "-"], &script)?;
+    }
+    Ok(())
+}
+
+/// The overlay whose tables a step makes as this version does; those of another version are put back as they were.
+fn made(step: &Step) -> Option<Overlay> {
+    match step {
+        Step::Create(Object::Firewall(overlay, ruleset))
+        | Step::Remake(Object::Firewall(overlay, ruleset))
+        | Step::Change {
+            to: Object::Firewall(overlay, ruleset),
+            ..
+        } => ruleset.deviations().is_empty().then_some(*overlay),
+        _ => None,
+    }
+}
+
+/// What `nft` says of an expression or a flowtable that the kernel does not know (`ENOENT`, `EOPNOTSUPP`, in the words of glibc
+/// and of musl), in small letters.
+const LACKS: [&str; 2] = ["no such file or directory", "not supported"];
+
+fn deleted(step: &Step) -> Option<&Accept> {
+    match step {
+        Step::Delete(Object::Accept(accept)) => Some(accept),
+        _ => None,
+    }
+}
+
+/// What a step is to `nft`, but for the removal of rules, which takes their handles.
+fn part(step: &Step, abilities: Abilities) -> String {
+    match step {
+        Step::Create(Object::Firewall(overlay, ruleset))
+        | Step::Remake(Object::Firewall(overlay, ruleset))
+        | Step::Change {
+            to: Object::Firewall(overlay, ruleset),
+            ..
+        } => removal_of(*overlay) + &ruleset.with_links(exists).script_for(abilities),
+        Step::Delete(Object::Firewall(overlay, _)) => removal_of(*overlay),
+        Step::Create(Object::Accept(accept)) => accept.insertion().map(|line| line + "\n").collect(),
+        _ => String::new(),
+    }
+}
+
+fn exists(link: &str) -> bool {
+    nix::net::if_::if_nametoindex(link).is_ok()
+}
+
+/// iptables' table with the handles of what is in it; nothing when there is none.
+fn filter_table() -> Result<String, String> {
+    exec::run("nft", &["-a", "list", "table", "ip", "filter"], "").or_else(|said| {
+        let nftables = Nftables::connect().map_err(|refusal| refusal.to_string())?;
+        let tables = nftables.map_or_else(|| Ok(Tables::default()), |nftables| nftables.tables());
+        let is_gone = tables.is_ok_and(|tables| tables.forward.is_empty());
+        if is_gone { Ok(String::new()) } else { Err(said) }
+    })
+}
+
+/// What takes rules of ours out of the table that is listed with handles, and Docker's chain with them where they were the
+/// last. All of it goes at once or nothing does; by their handles, so that nothing goes that was not listed.
+#[must_use]
+pub fn deletion(gone: &[&Accept], listing: &str) -> String {
+    let handles: BTreeMap<u64, ForwardChain> = accepts(listing)
+        .filter(|(found, _)| gone.contains(&found))
+        .filter_map(|(found, handle)| Some((handle?, found.chain)))
+        .collect();
+    let delete = |(handle, chain)| format!("delete rule ip filter {chain} handle {handle}\n");
+    let mut script: String = handles.iter().map(delete).collect();
+    if gone.iter().any(|accept| accept.chain == ForwardChain::DockerUser) {
+        let is_left = |line: &&str| handle(line).is_none_or(|handle| !handles.contains_key(&handle));
+        let rest: Vec<&str> = listing
+            .lines()
+            .filter(is_left)
+            .map(|line| line.split(" # handle ").next().unwrap_or(line))
+            .collect();
+        script.extend(beside(&rest.join("\n")).removal().map(|line| format!("{line}\n")));
+    }
+    script
+}
+
+/// The number under which nft knows the rule of a line. Tables and chains have numbers of their own, which may be the same.
+fn handle(line: &str) -> Option<u64> {
+    let (rule, handle) = line.split_once(" # handle ")?;
+    handle.trim().parse().ok().filter(|_| !rule.ends_with('{'))
+}
+
+/// What there is in a table from which our rules are gone already.
+fn beside(listing: &str) -> Beside {
+    let text = listing.lines().map(str::trim);
+    let lines: Vec<&str> = text.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let chain = ["chain DOCKER-USER {", "}"];
+    let is_empty = lines.windows(2).any(|lines| lines == chain);
+    if !is_empty || asks(listing, ForwardChain::DockerUser) {
+        return Beside::Use;
+    }
+    if lines == ["table ip filter {", chain[0], "}", "}"] {
+        Beside::Nothing
+    } else {
+        Beside::Others
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::firewall::Way;
+
+    #[test]
+    fn dockers_chain_is_taken_away_where_it_is_nobodys() {
+        let alone = "table ip filter {\n\tchain DOCKER-USER {\n\t}\n}\n";
+        let forward = "\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
+        let others = alone.replace("\n}\n", forward);
+        let asked = others.replace("drop;\n", "drop;\n\t\tcounter packets 0 bytes 0 jump DOCKER-USER\n");
+        let used = alone.replace("USER {\n", "USER {\n\t\tcounter packets 7 bytes 420 return\n");
+        assert_eq!(beside(alone), Beside::Nothing);
+        assert_eq!(beside(&others), Beside::Others);
+        for text in [&asked, &used, ""] {
+            assert_eq!(beside(text), Beside::Use, "{text}");
+        }
+        assert!(asks(&asked, ForwardChain::DockerUser) && !asks(&others, ForwardChain::DockerUser));
+    }
+
+    #[test]
+    fn our_rule_goes_with_the_chain_that_it_was_alone_in() {
+        let accept = |overlay: &str, way| Accept {
+            overlay: overlay.parse().unwrap(),
+            chain: ForwardChain::DockerUser,
+            bridge: "fan-250-0-28".parse().unwrap(),
+            way,
+        };
+        let line = |accept: &Accept, number| {
+            format!(
+                "\t\t{} # handle {number}\n",
+                accept.rule().replace("ip filter DOCKER-USER ", "")
+            )
+        };
+        let (ours, theirs) = (accept("250", Way::From), accept("251", Way::From));
+        let listing = |rules: &str| {
+            format!("table ip filter {{ # handle 1\n\tchain DOCKER-USER {{ # handle 14\n{rules}\t}}\n}}\n")
+        };
+        let alone = listing(&line(&ours, 4));
+        let gone = "delete rule ip filter DOCKER-USER handle 4\n";
+        assert_eq!(deletion(&[&ours], &alone), format!("{gone}delete table ip filter\n"));
+        let beside = listing(&(line(&theirs, 14) + &line(&ours, 4)));
+        assert_eq!(deletion(&[&ours], &beside), gone);
+        let both = format!("{gone}delete rule ip filter DOCKER-USER handle 14\ndelete table ip filter\n");
+        assert_eq!(deletion(&[&theirs, &ours], &beside), both);
+        assert_eq!(deletion(&[&accept("250", Way::To)], &alone), "");
+    }
+
+    #[test]
+    fn our_rules_are_read_back_and_others_are_not() {
+        let accept = |way| Accept {
+            overlay: "250".parse().unwrap(),
+            chain: ForwardChain::Forward,
+            bridge: "fan-250-0-28".parse().unwrap(),
+            way,
+        };
+        let printed = |way| accept(way).rule().replace("ip filter FORWARD ", "");
+        let listing = format!(
+            "table ip filter {{\n\tchain FORWARD {{\n\t\t{} # handle 4\n\t\t{} # handle 5\n\t\tiifname \"docker0\" accept \
+             comment \"fan of docker\" # handle 6\n\t}}\n}}\n",
+            printed(Way::From).replace("counter", "counter packets 3 bytes 252"),
+            printed(Way::To),
+        );
+        let found: Vec<_> = accepts(&listing).collect();
+        assert_eq!(found, [(accept(Way::From), Some(4)), (accept(Way::To), Some(5))]);
+    }
+}

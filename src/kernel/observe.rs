@@ -1,0 +1,311 @@
+//! What is: our objects, and the facts that planning needs.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::tc::TcMessage;
+use rtnetlink::RouteMessageBuilder;
+
+use super::{
+    Error, Machine, Scope, capabilities, dnsmasq, exec, features, filter, foreign, ipv6, link, neighbour, netlink, nft,
+    route, rules, sysctl, vni,
+};
+use crate::fan::Fan;
+use crate::fan::name::InterfaceName;
+use crate::plan::desired;
+use crate::plan::foreign::Foreign;
+use crate::plan::host::{Host, LinkKind};
+use crate::plan::state::{Bridge, Direction, Object, State, Tunnel};
+
+impl Machine {
+    /// Reads what we own, and the facts that planning needs.
+    ///
+    /// # Errors
+    /// What the kernel or a program said.
+    pub fn observe(&self, scope: Scope) -> Result<(State, Host), Error> {
+        let mut objects = Vec::new();
+        let mut host = Host {
+            privileged: capabilities::is_privileged(),
+            ..Host::default()
+        };
+        let messages = self.netlink.dump_links()?;
+        let links = self.links(&messages, &mut objects, &mut host)?;
+        self.routes(&links, &mut objects, &mut host)?;
+        if scope == Scope::All {
+            self.addresses(&links, &mut objects, &mut host)?;
+            self.ipv6(&links, &mut objects, &mut host)?;
+            self.rules(&mut objects)?;
+            self.filters(&links, &mut objects, &mut host)?;
+            self.foreign(&links, &messages, &mut host)?;
+            host.linux = features::observe();
+            host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
+            host.unprivileged_ports = sysctl::unprivileged_ports();
+            host.dnsmasq = exec::find("dnsmasq").is_some();
+            let servers = dnsmasq::observe()?;
+            let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();
+            objects.extend(servers);
+            if host.privileged {
+                let firewall = nft::observe(&fans(&objects))?;
+                host.linux.has_nf_tables = Some(firewall.is_some());
+                let firewall = firewall.unwrap_or_default();
+                host.forward_chains = firewall.forward.chains(exec::find("dockerd").is_some());
+                host.docker_user = firewall.forward.beside;
+                host.namesakes = firewall.namesakes;
+                objects.extend(firewall.objects);
+            }
+        }
+        let mut state = objects.into_iter().map(|object| (object.key(), object)).collect();
+        desired::recognise(&mut state, &host);
+        Ok((state, host))
+    }
+
+    fn links(
+        &self,
+        messages: &[netlink::Link],
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<BTreeMap<u32, InterfaceName>, Error> {
+        let names = link::names(messages);
+        let mut decoded: Vec<_> = messages
+            .iter()
+            .map(|m| link::decode(m, &names, &BTreeMap::new()))
+            .collect();
+        if decoded
+            .iter()
+            .any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. }))
+        {
+            let vni = vni::list(&self.netlink)?;
+            decoded = messages.iter().map(|m| link::decode(m, &names, &vni)).collect();
+        }
+        for (link, found) in decoded {
+            host.links.push(link);
+            objects.extend(found);
+        }
+        Ok(names)
+    }
+
+    fn addresses(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        for message in self.netlink.dump_addresses()? {
+            let Some((index, address)) = route::decode_address(&message) else {
+                continue;
+            };
+            let Some(link) = names
+                .get(&index)
+                .and_then(|name| host.links.iter_mut().find(|link| link.name == *name))
+            else {
+                continue;
+            };
+            link.addresses.push(address);
+            let fan = objects.iter().find_map(|object| match object {
+                Object::Bridge(bridge) if bridge.fan.bridge == link.name => Some(&bridge.fan),
+                _ => None,
+            });
+            objects.extend(fan.and_then(|fan| route::own_address(fan, address.address)));
+        }
+        Ok(())
+    }
+
+    /// Reads whether our devices have IPv6 addresses, and whose.
+    fn ipv6(&self, names: &BTreeMap<u32, InterfaceName>, objects: &mut [Object], host: &mut Host) -> Result<(), Error> {
+        if host.links.iter().all(|link| link.ipv6.is_none()) {
+            return Ok(());
+        }
+        host.ipv6 = Some(ipv6::host());
+        if !host.links.iter().any(|link| link.ours) {
+            return Ok(());
+        }
+        for message in ipv6::addresses(&self.netlink)? {
+            let Some(name) = names.get(&message.header.index) else {
+                continue;
+            };
+            let Some(link) = host.links.iter_mut().find(|link| link.ours && link.name == *name) else {
+                continue;
+            };
+            if !ipv6::is_automatic(&message) {
+                link.ipv6_addresses.extend(ipv6::address(&message));
+                continue;
+            }
+            let of_device = objects.iter_mut().filter_map(|object| match object {
+                Object::Bridge(bridge) if bridge.fan.bridge == *name => bridge.ipv6.as_mut(),
+                Object::Tunnel(tunnel) if tunnel.name == *name => tunnel.ipv6.as_mut(),
+                _ => None,
+            });
+            of_device.for_each(|ipv6| ipv6.automatic = true);
+        }
+        Ok(())
+    }
+
+    fn routes(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        let devices = devices(objects, host);
+        let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        for answer in self.netlink.dump(&Message::GetRoute(question))? {
+            let Message::NewRoute(message) = answer else { continue };
+            match route::decode_route(&message, names, &devices) {
+                Some(route::Decoded::Own(object)) => objects.push(object),
+                Some(route::Decoded::Foreign(route)) => host.routes.push(route),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&self, objects: &mut Vec<Object>) -> Result<(), Error> {
+        objects.extend(self.netlink.dump_rules()?.iter().filter_map(route::decode_rule));
+        Ok(())
+    }
+
+    /// Reads clsact and filters of our devices. All filters of ours are on tunnels.
+    fn filters(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        objects: &mut Vec<Object>,
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        let devices: Vec<_> = objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Tunnel(Tunnel { owner, name, .. }) => Some((name.clone(), Some(*owner))),
+                Object::Bridge(bridge) => Some((bridge.fan.bridge.clone(), None)),
+                _ => None,
+            })
+            .collect();
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let qdiscs = self.netlink.dump(&Message::GetQueueDiscipline(TcMessage::default()))?;
+        let hooks: Vec<_> = qdiscs
+            .iter()
+            .filter_map(|message| match message {
+                Message::NewQueueDiscipline(message) => filter::decode_hook(message),
+                _ => None,
+            })
+            .collect();
+        for (name, owner) in devices {
+            let Some(hook) = hooks.iter().find(|hook| names.get(&hook.index) == Some(&name)) else {
+                continue;
+            };
+            if let Some(owner) = owner.filter(|_| hook.is_clsact) {
+                objects.push(Object::Clsact(owner, name.clone()));
+            }
+            let Some(link) = host.links.iter_mut().find(|link| link.name == name) else {
+                continue;
+            };
+            link.counters.refused = hook.refused;
+            for direction in [Direction::Ingress, Direction::Egress] {
+                if direction == Direction::Egress && !hook.is_clsact {
+                    continue;
+                }
+                let question = Message::GetTrafficFilter(filter::question(hook.index, direction));
+                for answer in self.netlink.dump(&question)? {
+                    let Message::NewTrafficFilter(message) = answer else {
+                        continue;
+                    };
+                    let own = owner.and_then(|owner| filter::decode(&message, &name, owner, direction));
+                    if let Some((object, program)) = own {
+                        objects.push(object);
+                        link.programs.push(program);
+                    } else if u32::from(message.header.handle) != 0 {
+                        // The kernel tells of each preference too, without a handle.
+                        host.foreign.push(foreign::filter(&message, &name, direction));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what others put on our devices beside filters.
+    fn foreign(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        messages: &[netlink::Link],
+        host: &mut Host,
+    ) -> Result<(), Error> {
+        let ours = |name: &InterfaceName| host.links.iter().any(|link| link.ours && link.name == *name);
+        let devices: Vec<_> = messages
+            .iter()
+            .filter_map(|message| {
+                Some((
+                    message,
+                    names.get(&message.message.header.index).filter(|name| ours(name))?,
+                ))
+            })
+            .collect();
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        for (message, name) in devices {
+            found.extend(foreign::xdp(&message.message, name));
+            if host.privileged {
+                found.extend(foreign::tcx(message.message.header.index, name));
+            }
+        }
+        let macs = rules::macs(messages);
+        let entries = neighbour::entries(&self.netlink, AddressFamily::Bridge)?;
+        let entries = entries.iter().filter_map(|entry| foreign::entry(entry, names, &macs));
+        found.extend(entries.filter(|entry| matches!(entry, Foreign::Entry { bridge, .. } if ours(bridge))));
+        host.foreign.extend(found);
+        Ok(())
+    }
+}
+
+/// A server that was found, as an object. One that does not serve is none that was started as it should be.
+fn recognise(server: &dnsmasq::Server, objects: &[Object]) -> Object {
+    let bridges = objects.iter().filter_map(|object| match object {
+        Object::Bridge(bridge) => Some(bridge),
+        _ => None,
+    });
+    let arguments: &[String] = if server.serves { &server.arguments } else { &[] };
+    Object::Dhcp(desired::recognise_dhcp(
+        server.overlay,
+        &server.bridge,
+        arguments,
+        bridges,
+    ))
+}
+
+/// The devices that routes of ours lead to.
+fn devices(objects: &[Object], host: &Host) -> route::Devices {
+    let fans = fans(objects).into_iter().map(|fan| (fan.bridge.clone(), fan.clone()));
+    let tunnels = objects.iter().filter_map(|object| match object {
+        Object::Tunnel(tunnel) => Some(tunnel.name.clone()),
+        _ => None,
+    });
+    let strays = host
+        .links
+        .iter()
+        .filter(|link| !link.ours)
+        .filter_map(|link| match link.kind {
+            LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
+            _ => None,
+        });
+    route::Devices {
+        fans: fans.collect(),
+        tunnels: tunnels.collect(),
+        strays: strays.collect(),
+    }
+}
+
+/// The fans that are up, by their bridges.
+fn fans(objects: &[Object]) -> Vec<&Fan> {
+    objects
+        .iter()
+        .filter_map(|object| match object {
+            Object::Bridge(Bridge { fan, .. }) => Some(fan),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,461 @@
+//! One step, done: an object created, changed or deleted. A step happens whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+
+use caps::Capability;
+use netlink_packet_core::NLM_F_ACK;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use nix::errno::Errno;
+
+use super::netlink::Refusal;
+use super::{Error, Machine, bpf, bridge, capabilities, dnsmasq, filter, ipv6, link, nft, route, socket, sysctl, vni};
+use crate::fan::mapping::Overlay;
+use crate::fan::name::InterfaceName;
+use crate::plan::diff::{Step, still_has};
+use crate::plan::host::LinkKind;
+use crate::plan::state::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind};
+
+impl Machine {
+    /// Does one step, or several that are [nftables'](Step::is_of_nftables), in one transaction. Deleting what is gone succeeds;
+    /// creating what is there fails, since the plan saw none.
+    ///
+    /// # Errors
+    /// What the kernel or a program said.
+    pub fn perform(&self, steps: &[Step]) -> Result<(), Error> {
+        if steps.iter().all(Step::is_of_nftables) {
+            return Ok(nft::carry_out(steps)?);
+        }
+        steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn step(&self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::Create(object) => self.create(object),
+            Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
+                // The error that left it half changed is the one to tell.
+                if matches!(to, Object::Tunnel(_)) {
+                    let _ = self.change(to, from);
+                }
+            }),
+            Step::Delete(object) => match self.delete(object) {
+                Err(Failed::Gone) => Ok(()),
+                other => other.map_err(Error::from),
+            },
+            Step::Hold(_) => Ok(()),
+            Step::Remake(object) => self.change(object, object),
+        }
+    }
+
+    fn create(&self, object: &Object) -> Result<(), Error> {
+        const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+        match object {
+            Object::Unreachable(overlay, table) => {
+                self.netlink
+                    .send(&Message::NewRoute(route::encode_unreachable(*overlay, *table)), NEW)?;
+            }
+            Object::Rule(overlay, table) => {
+                self.netlink
+                    .send(&Message::NewRule(route::encode_rule(*overlay, *table)), NEW)?;
+            }
+            Object::Bridge(bridge) => self.create_bridge(bridge)?,
+            Object::Tunnel(tunnel) => self.create_tunnel(tunnel)?,
+            Object::Address(address) => {
+                let message = route::encode_address(address, index(&address.link)?);
+                self.netlink.send(&Message::NewAddress(message), NEW)?;
+            }
+            Object::Clsact(_, link) => {
+                self.netlink
+                    .send(&Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
+            }
+            Object::Filter(filter) => self.attach(filter, NEW)?,
+            Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Create(object.clone())])?,
+            Object::Up(_, link) => {
+                let sent = self.netlink.send(&link::set_up(index(link)?, true), 0);
+                sent.map_err(|refusal| self.cannot_go_up(link, refusal))?;
+            }
+            Object::Route(route) => {
+                let message = route::encode_route(route, index(&route.device)?);
+                self.netlink.send(&Message::NewRoute(message), NEW)?;
+            }
+            Object::Dhcp(dhcp) => dnsmasq::start(dhcp)?,
+        }
+        Ok(())
+    }
+
+    fn change(&self, from: &Object, to: &Object) -> Result<(), Error> {
+        match to {
+            Object::Bridge(bridge) => {
+                if let Object::Bridge(from) = from {
+                    self.change_bridge(from, bridge)?;
+                }
+            }
+            Object::Tunnel(tunnel) => {
+                let index = index(&tunnel.name)?;
+                self.netlink
+                    .send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
+                self.tunnel_settings(tunnel, index)?;
+                if let Object::Tunnel(from) = from {
+                    self.undo_settings(from, tunnel, index)?;
+                }
+                self.port_settings(from, tunnel, index)?;
+            }
+            Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
+            Object::Route(route) => {
+                let message = route::encode_route(route, index(&route.device)?);
+                self.netlink
+                    .send(&Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
+            }
+            other => return Err(format!("{:?} cannot be changed in place", other.key().identity).into()),
+        }
+        Ok(())
+    }
+
+    fn delete(&self, object: &Object) -> Result<(), Failed> {
+        match object {
+            Object::Unreachable(overlay, table) => {
+                self.netlink
+                    .send(&Message::DelRoute(route::encode_unreachable(*overlay, *table)), 0)?;
+            }
+            Object::Rule(overlay, table) => {
+                self.netlink
+                    .send(&Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
+            }
+            Object::Bridge(Bridge { fan, .. }) => {
+                // Somebody may have attached a container since the plan was made.
+                let index = index(&fan.bridge)?;
+                let ports = self.foreign_ports(&fan.bridge)?;
+                if let Some(sentence) = still_has(&fan.bridge, &ports) {
+                    return Err(Failed::from(sentence));
+                }
+                self.netlink.send(&link::delete(index), 0)?;
+            }
+            Object::Tunnel(tunnel) => self.netlink.send(&link::delete(index(&tunnel.name)?), 0)?,
+            Object::Address(address) => {
+                let message = route::encode_address(address, index(&address.link)?);
+                self.netlink.send(&Message::DelAddress(message), 0)?;
+            }
+            Object::Clsact(_, link) => {
+                self.netlink
+                    .send(&Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
+            }
+            Object::Filter(filter) => self.detach(filter)?,
+            Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Delete(object.clone())])?,
+            Object::Up(_, link) => self.netlink.send(&link::set_up(index(link)?, false), 0)?,
+            Object::Route(route) => {
+                let message = route::encode_route(route, index(&route.device)?);
+                self.netlink.send(&Message::DelRoute(message), 0)?;
+            }
+            Object::Dhcp(dhcp) => {
+                for server in dnsmasq::observe()?.iter().filter(|server| server.bridge == dhcp.bridge) {
+                    capabilities::raised(&[Capability::CAP_KILL], || dnsmasq::stop(server))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The ports that a bridge has now, without our own.
+    fn foreign_ports(&self, bridge: &InterfaceName) -> Result<Vec<InterfaceName>, Refusal> {
+        let messages = self.netlink.dump_links()?;
+        let names = link::names(&messages);
+        let links = messages.iter().map(|m| link::decode(m, &names, &BTreeMap::new()));
+        let ports = links.filter(|(link, _)| !link.ours && link.master.as_ref() == Some(bridge));
+        Ok(ports.map(|(link, _)| link.name).collect())
+    }
+
+    /// Makes a bridge, or nothing at all.
+    fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
+        let name = &bridge.fan.bridge;
+        self.create_device(name, link::encode_bridge(bridge))?;
+        let set = || -> Result<(), Error> { self.bridge_settings(bridge, index(name)?, &BTreeSet::new()) };
+        set().or_else(|error| self.remove_half_made(name, error))
+    }
+
+    /// Makes a bridge another one, with all that hangs on it, or leaves it as it was.
+    fn change_bridge(&self, from: &Bridge, to: &Bridge) -> Result<(), Error> {
+        // The number stays what it is when the name is another.
+        let device = index(&from.fan.bridge)?;
+        let turn = |from: &Bridge, to: &Bridge| -> Result<(), Error> {
+            self.netlink.send(&link::change_bridge(device, from, to), 0)?;
+            self.bridge_settings(to, device, &from.changed)
+        };
+        turn(from, to).inspect_err(|_| {
+            // The error that left it half changed is the one to tell.
+            let _ = turn(to, from);
+        })
+    }
+
+    /// Makes a tunnel, or nothing at all.
+    fn create_tunnel(&self, tunnel: &Tunnel) -> Result<(), Error> {
+        let bridge = match &tunnel.kind {
+            TunnelKind::Vxlan {
+                bridge: Some(bridge), ..
+            } => Some(index(bridge)?),
+            _ => None,
+        };
+        self.create_device(&tunnel.name, link::encode_tunnel(tunnel, bridge))
+            .map_err(|refusal| {
+                let unknown = refusal.errno == nix::libc::EOPNOTSUPP;
+                match tunnel.kind {
+                    TunnelKind::Ipip if unknown => {
+                        Error::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
+                    }
+                    TunnelKind::Vxlan { .. } if unknown => {
+                        Error::from(refusal).advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought")
+                    }
+                    _ => refusal.into(),
+                }
+            })?;
+        index(&tunnel.name)
+            .map_err(Error::from)
+            .and_then(|index| {
+                self.tunnel_settings(tunnel, index)?;
+                self.new_port_settings(tunnel, index)
+            })
+            .or_else(|error| self.remove_half_made(&tunnel.name, error))
+    }
+
+    /// Makes a device and labels it. A device that was made and then refused its label or MTU is removed again; one that
+    /// could not be made may be somebody else's.
+    fn create_device(&self, name: &InterfaceName, requests: Vec<(Message, u16)>) -> Result<(), Refusal> {
+        self.netlink.batch(requests).or_else(|(place, refusal)| {
+            if place == 0 {
+                Err(refusal)
+            } else {
+                self.remove_half_made(name, refusal)
+            }
+        })
+    }
+
+    /// Sets an interface's own IPv4 setting. Where /proc/sys may only be read, as in a container, netlink does it as well; it
+    /// tells nobody (`inet_set_link_af`, net/ipv4/devinet.c at v6.12), so that it comes second.
+    fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), Error> {
+        match sysctl::ensure(&sysctl::of_interface(name, setting.name()), on) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+                ) =>
+            {
+                let request = link::ipv4_setting(index(name)?, setting as u16, on);
+                self.netlink.raw(link::RTM_SETLINK, NLM_F_ACK, &request)?;
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+
+    fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
+        ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
+        self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding)?;
+        if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
+            if let Some(bridge) = bridge {
+                self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
+            }
+            if let Some(vni) = vni {
+                match vni::add(&self.netlink, device, *vni) {
+                    Err(refusal) if refusal.errno != nix::libc::EEXIST => return Err(refusal.into()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a tunnel its settings as a port of its bridge, where it was one before. One that becomes a port has those of the
+    /// kernel.
+    fn port_settings(&self, from: &Object, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let Object::Tunnel(Tunnel {
+            kind:
+                TunnelKind::Vxlan {
+                    bridge: Some(_),
+                    changed: before,
+                    ..
+                },
+            ..
+        }) = from
+        else {
+            return self.new_port_settings(to, device);
+        };
+        self.turn_port(before, to, device)
+    }
+
+    fn new_port_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
+        self.turn_port(&BTreeSet::new(), tunnel, device)
+    }
+
+    fn turn_port(&self, before: &BTreeSet<Setting>, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let request = match &to.kind {
+            TunnelKind::Vxlan {
+                bridge: Some(_),
+                changed,
+                ..
+            } => bridge::encode_port(device, before, changed),
+            _ => None,
+        };
+        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
+    }
+
+    /// Records what is in the tables of these fans. It is tried again by the next command.
+    pub fn record(&self, overlays: &[Overlay]) {
+        if !overlays.is_empty() {
+            let _ = nft::record(overlays);
+        }
+    }
+
+    fn bridge_settings(&self, bridge: &Bridge, device: u32, before: &BTreeSet<Setting>) -> Result<(), Error> {
+        let name = &bridge.fan.bridge;
+        ipv6::change(&self.netlink, name, device, bridge.ipv6)?;
+        self.set(name, Ipv4Setting::Forwarding, bridge.forwarding)?;
+        self.set(name, Ipv4Setting::SendRedirects, bridge.send_redirects)?;
+        let request = bridge::encode_bridge(device, before, &bridge.changed);
+        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
+    }
+
+    /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
+    fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), Error> {
+        let (
+            TunnelKind::Vxlan { vni, bridge, .. },
+            TunnelKind::Vxlan {
+                vni: then, bridge: to, ..
+            },
+        ) = (&from.kind, &to.kind)
+        else {
+            return Ok(());
+        };
+        if bridge.is_some() && to.is_none() {
+            self.netlink.send(&link::enslave(device, 0), 0)?;
+        }
+        if let Some(vni) = vni.filter(|_| vni != then) {
+            match vni::delete(&self.netlink, device, vni) {
+                Err(refusal) if refusal.errno != nix::libc::ENOENT => return Err(refusal.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a link does not go up. A VXLAN device opens its UDP port only then (`vxlan_open`, drivers/net/vxlan/vxlan_core.c at
+    /// v6.12).
+    fn cannot_go_up(&self, name: &InterfaceName, refusal: Refusal) -> Error {
+        if refusal.errno != nix::libc::EADDRINUSE {
+            return refusal.into();
+        }
+        let port = self.udp_port(name);
+        let Some((port, holder)) = port.and_then(|port| Some((port, socket::holder_of_udp(port)?))) else {
+            return Error::from(refusal).advise("its UDP port is taken; choose another on all hosts: --port N");
+        };
+        format!("{refusal}: UDP port {port} is held by {holder}; end it, or choose another port on all hosts: --port N")
+            .into()
+    }
+
+    /// The UDP port of a VXLAN device.
+    fn udp_port(&self, name: &InterfaceName) -> Option<u16> {
+        let messages = self.netlink.dump_links().ok()?;
+        let (names, vni) = (link::names(&messages), BTreeMap::new());
+        let mut links = messages.iter().map(|message| link::decode(message, &names, &vni));
+        match links.find(|(link, _)| link.name == *name)?.0.kind {
+            LinkKind::Vxlan { port, .. } => Some(port),
+            _ => None,
+        }
+    }
+
+    fn remove_half_made<E>(&self, name: &InterfaceName, error: E) -> Result<(), E> {
+        // The error that made it half is the one to tell.
+        let _ = index(name).map(|index| self.netlink.send(&link::delete(index), 0));
+        Err(error)
+    }
+
+    /// Puts a program in its place, new or in place of another at once.
+    fn attach(&self, filter: &Filter, flags: u16) -> Result<(), Error> {
+        let held = self.held.borrow();
+        let loaded;
+        let wanted = &filter.program;
+        let mut filter = filter.clone();
+        let program = match (&wanted.program, held.get(&wanted.digest), &wanted.successor) {
+            (None, Some(held), _) => held.as_fd(),
+            (Some(program), ..) | (None, None, Some(program)) => {
+                filter.program = program.clone().into();
+                loaded = capabilities::raised(&[Capability::CAP_BPF], || bpf::load(program))?;
+                loaded.as_fd()
+            }
+            (None, None, None) => return Err(format!("program {} is gone", wanted.digest).into()),
+        };
+        let message = filter::encode(&filter, index(&filter.link)?, Some(program));
+        Ok(self.netlink.send(&Message::NewTrafficFilter(message), flags)?)
+    }
+
+    fn detach(&self, filter: &Filter) -> Result<(), Failed> {
+        let message = filter::encode(filter, index(&filter.link)?, None);
+        Ok(self.netlink.send(&Message::DelTrafficFilter(message), 0)?)
+    }
+}
+
+/// An interface's own IPv4 settings, by their numbers (`IPV4_DEVCONF_*`, linux/ip.h).
+#[derive(Clone, Copy)]
+enum Ipv4Setting {
+    Forwarding = 1,
+    SendRedirects = 6,
+}
+
+impl Ipv4Setting {
+    /// Its file under /proc/sys/net/ipv4/conf.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forwarding => "forwarding",
+            Self::SendRedirects => "send_redirects",
+        }
+    }
+}
+
+/// Why a deletion did not happen.
+enum Failed {
+    /// There was nothing to delete.
+    Gone,
+    Other(Error),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        match Errno::from_raw(refusal.errno) {
+            // Devices, addresses, routes (ESRCH), rules and filters, each in its own words.
+            Errno::ENODEV | Errno::ENXIO | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT => Self::Gone,
+            _ => Self::Other(refusal.into()),
+        }
+    }
+}
+
+impl From<String> for Failed {
+    fn from(words: String) -> Self {
+        Self::Other(words.into())
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Gone => Self {
+                words: "it is gone".into(),
+                advice: None,
+            },
+            Failed::Other(error) => error,
+        }
+    }
+}
+
+/// The index of an interface in this thread's network namespace.
+fn index(name: &InterfaceName) -> Result<u32, Refusal> {
+    nix::net::if_::if_nametoindex(name.os().as_os_str()).map_err(|errno| Refusal {
+        errno: errno as i32,
+        sentence: Some(format!("interface '{name}'")),
+    })
+}

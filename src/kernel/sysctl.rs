@@ -1,0 +1,67 @@
+//! Kernel settings under /proc/sys.
+
+use std::fs;
+use std::io;
+
+use super::file::{self, KERNEL_LIMIT};
+use crate::fan::name::InterfaceName;
+
+/// The global switch that lets packets pass from one interface to any other.
+pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
+
+/// The name of an interface's own IPv4 setting. Slashes, not dots: an interface's name may hold dots.
+#[must_use]
+pub fn of_interface(link: &InterfaceName, setting: &str) -> String {
+    format!("net/ipv4/conf/{link}/{setting}")
+}
+
+/// Reads a switch: on is anything but zero, as the kernel takes it.
+///
+/// # Errors
+/// When there is none of that name, or it is no number.
+pub fn read(name: &str) -> io::Result<bool> {
+    let text = file::read_text(format!("/proc/sys/{name}"), KERNEL_LIMIT)?;
+    match text.trim().parse::<i64>() {
+        Ok(number) => Ok(number != 0),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{name} is '{}'", text.trim()),
+        )),
+    }
+}
+
+/// The first port that a process without capabilities can have; none when it cannot be read.
+#[must_use]
+pub fn unprivileged_ports() -> Option<u16> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok()?;
+    text.trim().parse().ok()
+}
+
+/// Switches a setting on or off, where it is not so already: /proc/sys may be mounted for reading only.
+///
+/// # Errors
+/// When there is none of that name, or it may not be written: then what to set.
+pub fn ensure(name: &str, on: bool) -> io::Result<()> {
+    if read(name).is_ok_and(|found| found == on) {
+        return Ok(());
+    }
+    let value = if on { "1" } else { "0" };
+    write_text(name, value).map_err(|error| {
+        let advice = match name.split('/').collect::<Vec<_>>()[..] {
+            // What a new interface starts with.
+            ["net", family, "conf", _, setting] => format!("net.{family}.conf.default.{setting}"),
+            _ => name.replace('/', "."),
+        };
+        let sentence = format!("{error}; set it from where /proc/sys can be written: sysctl -w {advice}={value}");
+        io::Error::new(error.kind(), sentence)
+    })
+}
+
+/// Writes a setting.
+///
+/// # Errors
+/// When there is none of that name, or it may not be written.
+pub fn write_text(name: &str, value: &str) -> io::Result<()> {
+    fs::write(format!("/proc/sys/{name}"), value)
+        .map_err(|error| io::Error::new(error.kind(), format!("/proc/sys/{name}: {error}")))
+}

@@ -1,0 +1,65 @@
+//! The words of `fanctl lab`.
+
+use clap::{Args, ValueEnum};
+
+use crate::error::Error;
+use crate::fan::encap::Encapsulation;
+use crate::fan::request;
+
+/// What `lab` does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LabAction {
+    /// Build, try, and clean up
+    #[default]
+    Run,
+    /// Remove a lab that was kept
+    Down,
+}
+
+/// `fanctl lab`
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// Build and try a lab, or remove one that was kept
+    #[arg(value_enum, default_value_t)]
+    pub action: LabAction,
+    /// How many hosts, 2 to 16 [default: 2]
+    #[arg(long, value_name = "N", value_parser = |text: &str| request::number("hosts", text, 2..=16_u8))]
+    pub hosts: Option<u8>,
+    /// How many containers on each host, 1 to 100 [default: 2]
+    #[arg(long, value_name = "M", value_parser = |text: &str| request::number("containers", text, 1..=100_u8))]
+    pub containers: Option<u8>,
+    /// How packets travel [default: ipip where the kernel has it, else vxlan]
+    #[arg(long, value_name = "ENCAP")]
+    pub encap: Option<Encapsulation>,
+    /// Leave the lab standing, and tell how to enter it
+    #[arg(long)]
+    pub keep: bool,
+    /// Print the measurements, or with down what was removed, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print every command that is run
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl LabArgs {
+    /// Whether every option is for what is to be done.
+    ///
+    /// # Errors
+    /// Usage: one is about building a lab, and one is to be removed.
+    pub fn says_nothing_idle(&self) -> Result<(), Error> {
+        let about_building = [
+            ("--hosts", self.hosts.is_some()),
+            ("--containers", self.containers.is_some()),
+            ("--encap", self.encap.is_some()),
+            ("--keep", self.keep),
+        ];
+        let idle = about_building.iter().find(|(_, is_given)| *is_given);
+        match idle.filter(|_| self.action == LabAction::Down) {
+            None => Ok(()),
+            Some((option, _)) => Err(Error::Usage(format!(
+                "option '{option}' is about a lab that is to be built; leave it out, or: fanctl lab run"
+            ))),
+        }
+    }
+}

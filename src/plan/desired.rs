@@ -1,0 +1,346 @@
+//! What should be: the objects a [`Fan`] consists of on this [`Host`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use crate::bpf::program::{self, Program, Spec};
+use crate::fan::encap::Encapsulation;
+use crate::fan::mapping::{self, Overlay};
+use crate::fan::name::InterfaceName;
+use crate::fan::request::{MAX_MTU, MIN_MTU};
+use crate::fan::{Fan, MAIN_TABLE};
+use crate::plan::firewall::{self, Accept, Way};
+use crate::plan::host::{Host, Link};
+use crate::plan::state::{
+    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, Owner, ProgramRef, Route, Slot,
+    State, Table, Tunnel, TunnelKind, fans,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
+#[must_use]
+pub fn mtu(fan: &Fan, host: &Host) -> u32 {
+    let underlay = host.link(&fan.device).map_or(1500, |link| link.mtu);
+    let room = underlay.saturating_sub(fan.encapsulation.overhead());
+    fan.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
+}
+
+/// What a device of this MTU in bytes takes part in of IPv6: nothing, but for what cannot be written.
+fn ipv6(device: &InterfaceName, mtu: u32, host: &Host) -> Option<Ipv6> {
+    let facts = host.ipv6.filter(|_| mtu >= IPV6_MIN_MTU)?;
+    if !facts.is_read_only {
+        return Some(Ipv6::default());
+    }
+    let now = host.link(device).and_then(|link| link.ipv6);
+    Some(Ipv6 {
+        automatic: false,
+        ..now.unwrap_or(facts.defaults)
+    })
+}
+
+/// The objects of a fan that are its alone.
+#[must_use]
+pub fn objects(fan: &Fan, host: &Host) -> State {
+    let overlay = fan.overlay();
+    let owner = Owner::Fan(overlay);
+    let table = Table(fan.routing_table());
+    let mtu = mtu(fan, host);
+    let mut state = State::new();
+    let mut add = |object: Object| {
+        state.insert(object.key(), object);
+    };
+
+    // In the main table too when the fan has its own: should the rule go, the overlay must still lead nowhere.
+    add(Object::Unreachable(overlay, Table(MAIN_TABLE)));
+    if fan.table.is_some() {
+        add(Object::Unreachable(overlay, table));
+        add(Object::Rule(overlay, table));
+    }
+    add(Object::Bridge(Bridge {
+        fan: fan.clone(),
+        mac: fan.bridge_mac(),
+        mtu,
+        forwarding: true,
+        send_redirects: false,
+        ipv6: ipv6(&fan.bridge, mtu, host),
+        changed: BTreeSet::new(),
+    }));
+    for address in fan.bridge_addresses() {
+        add(Object::Address(Address {
+            overlay,
+            link: fan.bridge.clone(),
+            address,
+        }));
+    }
+    if fan.encapsulation == Encapsulation::Vxlan {
+        add(Object::Tunnel(Tunnel {
+            owner,
+            name: fan.tunnel(),
+            mtu,
+            forwarding: true,
+            ipv6: ipv6(&fan.tunnel(), mtu, host),
+            kind: TunnelKind::Vxlan {
+                port: fan.port,
+                sources: host.source_ports(fan.port, Some(&fan.tunnel())).range(),
+                vni: Some(overlay.vni()),
+                mac: fan.tunnel_mac(),
+                bridge: Some(fan.bridge.clone()),
+                changed: BTreeSet::new(),
+            },
+        }));
+        add(Object::Clsact(owner, fan.tunnel()));
+        add(Object::Up(owner, fan.tunnel()));
+    }
+    let spec = spec(fan, host);
+    for (direction, program) in [
+        (Direction::Ingress, program::ingress(&spec)),
+        (Direction::Egress, program::egress(&spec)),
+    ] {
+        add(Object::Filter(Filter {
+            link: fan.tunnel(),
+            direction,
+            slot: Slot::Fan(overlay),
+            owner,
+            program: program.into(),
+        }));
+    }
+    add(Object::Firewall(
+        overlay,
+        firewall::ruleset(fan, host.source_ports(fan.port, None)),
+    ));
+    for &chain in &host.forward_chains {
+        for way in [Way::From, Way::To] {
+            add(Object::Accept(Accept {
+                overlay,
+                chain,
+                bridge: fan.bridge.clone(),
+                way,
+            }));
+        }
+    }
+    add(Object::Up(owner, fan.bridge.clone()));
+    for route in routes(fan, mtu) {
+        add(Object::Route(route));
+    }
+    if fan.dhcp {
+        add(Object::Dhcp(dhcp(fan, mtu)));
+    }
+    state
+}
+
+/// With IPIP the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
+/// bridge.
+fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
+    let overlay = fan.overlay();
+    let route = |destination, device, mtu| Route {
+        overlay,
+        table: Table(fan.routing_table()),
+        destination,
+        device,
+        source: fan.gateway(),
+        mtu,
+    };
+    match fan.encapsulation {
+        Encapsulation::Ipip => vec![
+            route(fan.slice(), fan.bridge.clone(), None),
+            route(overlay.network(), fan.tunnel(), Some(mtu)),
+        ],
+        Encapsulation::Vxlan => vec![route(overlay.network(), fan.bridge.clone(), None)],
+    }
+}
+
+/// Where leases are kept: they outlive the fan, so that a container finds its address again.
+pub const LEASE_DIRECTORY: &str = "/var/lib/fan";
+
+/// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
+fn lease_file(fan: &Fan) -> String {
+    let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
+    format!(
+        "{LEASE_DIRECTORY}/{}_{}.leases",
+        name(fan.overlay().network()),
+        name(fan.slice())
+    )
+}
+
+/// The overlay of a lease file; none when the file is not one of ours.
+#[must_use]
+pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
+    let name = file.strip_prefix(LEASE_DIRECTORY)?.strip_prefix('/')?;
+    name.split_once('_')?.0.replace('-', "/").parse().ok()
+}
+
+/// The DHCP server of a fan whose bridge has this MTU, with dnsmasq's whole configuration. It serves DNS too, on the bridge's
+/// address.
+#[must_use]
+pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
+    let (slice, gateway) = (fan.slice(), fan.gateway());
+    let (first, last) = fan.container_range();
+    let mask = fan.on_link().mask();
+    // dnsmasq reserves memory for this many leases only as they are given.
+    let leases = slice.size().min(1 << 16);
+    let arguments = vec![
+        "--conf-file=/dev/null".into(),
+        "--pid-file".into(),
+        "--strict-order".into(),
+        "--bind-interfaces".into(),
+        "--except-interface=lo".into(),
+        format!("--interface={}", fan.bridge),
+        format!("--listen-address={gateway}"),
+        format!("--dhcp-range={first},{last},{mask},12h"),
+        format!("--dhcp-option=option:router,{gateway}"),
+        format!("--dhcp-option=option:mtu,{mtu}"),
+        format!("--dhcp-leasefile={}", lease_file(fan)),
+        format!("--dhcp-lease-max={leases}"),
+        "--dhcp-no-override".into(),
+        "--dhcp-authoritative".into(),
+    ];
+    Dhcp {
+        overlay: fan.overlay(),
+        bridge: fan.bridge.clone(),
+        arguments: Some(arguments),
+    }
+}
+
+/// The object that a server is which runs with these arguments: the one computed for its fan, if that has just them, so that it
+/// can be started again when a step is taken back; else one that can only be stopped.
+#[must_use]
+pub fn recognise_dhcp<'a>(
+    overlay: Overlay,
+    bridge: &InterfaceName,
+    arguments: &[String],
+    mut bridges: impl Iterator<Item = &'a Bridge>,
+) -> Dhcp {
+    let own = bridges.find(|found| found.fan.overlay() == overlay && found.fan.bridge == *bridge);
+    let computed = own.map(|found| dhcp(&found.fan, found.mtu));
+    computed
+        .filter(|dhcp| dhcp.arguments.as_deref() == Some(arguments))
+        .unwrap_or_else(|| Dhcp {
+            overlay,
+            bridge: bridge.clone(),
+            arguments: None,
+        })
+}
+
+/// The objects that all IPIP fans of the host have in common; nothing when there is no such fan.
+#[must_use]
+pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
+    let largest = fans
+        .into_iter()
+        .filter(|fan| fan.encapsulation == Encapsulation::Ipip)
+        .map(|fan| mtu(fan, host))
+        .max();
+    let Some(mtu) = largest else {
+        return State::new();
+    };
+    let (owner, name) = (Owner::Shared, InterfaceName::shared_tunnel());
+    let refuse = |direction| {
+        let program = program::refuse().into();
+        Object::Filter(Filter {
+            link: name.clone(),
+            direction,
+            slot: Slot::Refuse,
+            owner,
+            program,
+        })
+    };
+    [
+        Object::Tunnel(Tunnel {
+            owner,
+            name: name.clone(),
+            mtu,
+            forwarding: true,
+            ipv6: ipv6(&name, mtu, host),
+            kind: TunnelKind::Ipip,
+        }),
+        Object::Clsact(owner, name.clone()),
+        refuse(Direction::Ingress),
+        refuse(Direction::Egress),
+        Object::Up(owner, name.clone()),
+    ]
+    .into_iter()
+    .map(|object| (object.key(), object))
+    .collect()
+}
+
+/// What a fan's programs are made for on this host.
+#[must_use]
+pub fn spec(fan: &Fan, host: &Host) -> Spec {
+    let heard_by_all = host.link(&fan.device).into_iter().flat_map(Link::broadcasts);
+    let heard_by_all = heard_by_all.chain(mapping::of_no_host(fan.mapping.underlay().network()));
+    let is_another_host = |address: &Ipv4Addr| fan.mapping.underlay().contains(*address) && *address != fan.host;
+    Spec {
+        mapping: fan.mapping,
+        host: fan.host,
+        broadcasts: heard_by_all.filter(is_another_host).collect(),
+        encapsulation: fan.encapsulation,
+    }
+}
+
+/// The program of a place, as this version makes it: a fan's own, or the refusal, which is the same for all.
+fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Option<Program> {
+    match place {
+        (Slot::Refuse, _) => Some(program::refuse()),
+        (Slot::Fan(overlay), Direction::Ingress) => Some(program::ingress(specs.get(&overlay)?)),
+        (Slot::Fan(overlay), Direction::Egress) => Some(program::egress(specs.get(&overlay)?)),
+    }
+}
+
+/// Completes what was observed: the kernel does not give a program's instructions back, but where it has the digest of what
+/// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
+/// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
+/// that of a fan whose bridge is gone has none.
+pub fn recognise(state: &mut State, host: &Host) {
+    let specs = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
+    for object in state.values_mut() {
+        let Object::Filter(filter) = object else { continue };
+        let made = program_at((filter.slot, filter.direction), &specs).map(ProgramRef::from);
+        match made {
+            Some(made) if made == filter.program => filter.program = made,
+            Some(made) => filter.program.successor = made.program,
+            None => {}
+        }
+    }
+}
+
+/// What we own, without one fan.
+#[must_use]
+pub fn without(owned: &State, owner: Owner) -> State {
+    owned
+        .iter()
+        .filter(|(key, _)| key.owner != owner)
+        .map(|(key, object)| (key.clone(), object.clone()))
+        .collect()
+}
+
+/// What we own, with a fan's objects as they should be.
+#[must_use]
+pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
+    let mut state = without(owned, Owner::Fan(fan.overlay()));
+    state.extend(objects(fan, host));
+    with_shared(state, host)
+}
+
+/// The same state with the shared objects that its fans need, and no others. Where somebody removed or renamed the shared
+/// tunnel, what stood on it is made anew.
+#[must_use]
+pub fn with_shared(mut state: State, host: &Host) -> State {
+    let shared = shared(fans(&state), host);
+    if !shared
+        .keys()
+        .any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key))
+    {
+        let homeless: Vec<Fan> = fans(&state)
+            .filter(|fan| fan.encapsulation == Encapsulation::Ipip)
+            .cloned()
+            .collect();
+        for fan in homeless {
+            state.retain(|key, _| key.owner != Owner::Fan(fan.overlay()));
+            state.extend(objects(&fan, host));
+        }
+    }
+    state.retain(|key, _| key.owner != Owner::Shared);
+    state.extend(shared);
+    state
+}

@@ -1,0 +1,203 @@
+//! The chains of a fan's tables, rule by rule.
+
+mod bridged;
+mod inside;
+
+use std::fmt::Write as _;
+use std::iter;
+
+use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, OFFLOAD, Ruleset, table_name};
+use crate::fan::Fan;
+use crate::fan::digest::digest;
+use crate::fan::encap::{Encapsulation, SourcePorts};
+use crate::fan::name::InterfaceName;
+
+/// The tables of a fan.
+///
+/// `guard` keeps everybody else out. It stands in front of connection tracking (priority -300), where packets are still as
+/// they came: what has an address of the overlay there is for the fan itself, and may come only from it. Replies to what was
+/// masqueraded, and what a destination NAT sends into the overlay, have the host's address yet. Where the host does not
+/// masquerade, replies have the container's, and only connection tracking knows them: `answers` stands behind it and behind
+/// destination NAT (-100). There an ICMP error belongs to the conversation that it quotes, from any sender.
+///
+/// What comes by the fan's own devices goes to `containers` and `others`: see [`inside`].
+///
+/// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
+/// or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
+/// arrived.
+///
+/// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
+/// the host. `genuine` translates what goes to other slices into what it is: the kernel translates a connection once, so that no
+/// later chain (priority 100) masquerades it. `nat` lets containers reach what the host reaches; what connection tracking calls
+/// invalid passes no such chain, so `leaving` drops it.
+///
+/// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
+/// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
+/// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
+///
+/// The table of family `bridge` is for what containers say to their host and to each other: see [`bridged`].
+///
+/// Every packet passes these chains, so what most of them need stands first, and what is dear to ask last.
+#[must_use]
+pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
+    let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
+    let underlay = fan.mapping.underlay();
+    let carrier = match fan.encapsulation {
+        Encapsulation::Ipip => "ip protocol 4".to_string(),
+        Encapsulation::Vxlan => format!("udp dport {}", fan.port),
+    };
+    let wrapped = format!("{carrier} ip daddr {underlay} goto wrapped");
+    let mut guard = vec![("wrapped for a host", wrapped.clone())];
+    guard.extend(inside::entry(fan));
+    guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
+    if fan.nat {
+        guard.push(("foreign packets", format!("ip daddr {overlay} counter drop")));
+    }
+
+    let mut script = format!("table ip {} {{\n", table_name(overlay));
+    let raw = "type filter hook prerouting priority -300; policy accept;";
+    chain(&mut script, "guard", raw, &guard);
+    chain(
+        &mut script,
+        "wrapped",
+        "",
+        &[
+            ("wrapped by no host", format!("ip saddr != {underlay} counter drop")),
+            ("from the underlay", from(&fan.device)),
+            ("from the underlay", from_namesake(&format!("\"{}\"", fan.device))),
+            ("wrapped by another", "fib saddr . iif oif 0 counter drop".into()),
+        ],
+    );
+    inside::chains(fan, sources, &mut script);
+    if !fan.nat {
+        let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
+        let mut answers = from_the_fan(fan);
+        answers.extend([
+            ("not ours", format!("ip daddr != {overlay} accept")),
+            ("about our own", among_ourselves),
+            ("replies", "ct state established,related accept".into()),
+            ("published ports", "ct status dnat accept".into()),
+            ("foreign packets", "counter drop".into()),
+        ]);
+        let hook = "type filter hook prerouting priority -90; policy accept;";
+        chain(&mut script, "answers", hook, &answers);
+    }
+    routed(fan, wrapped, &mut script);
+    established(fan, &mut script);
+    let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
+    let hook = "type nat hook postrouting priority 90; policy accept;";
+    chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
+    if fan.nat {
+        let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
+        let hook = "type nat hook postrouting priority 100; policy accept;";
+        chain(&mut script, "nat", hook, &[("leaving", masquerade)]);
+    }
+    script.push_str("}\n");
+    let fallbacks = bridged::table(fan, &mut script);
+    Ruleset::new(script).with_fallbacks(fallbacks)
+}
+
+/// The devices by which what is in the fan travels: the bridge, and the tunnel, except that what comes by VXLAN comes from the
+/// bridge too.
+fn devices(fan: &Fan) -> impl Iterator<Item = InterfaceName> {
+    let tunnel = (fan.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel());
+    iter::once(fan.bridge.clone()).chain(tunnel)
+}
+
+/// What those devices and the host itself send.
+fn from_the_fan(fan: &Fan) -> Vec<(&'static str, String)> {
+    let by_name = from_namesake(&format!("{{ \"lo\", {} }}", list(fan)));
+    let rules = devices(fan).map(|device| from(&device)).chain([by_name]);
+    rules.map(|rule| ("from the fan", rule)).collect()
+}
+
+/// Lets pass what comes by a device, asking for its index, which is ten times as fast as asking for its name
+/// (docs/bench/notes.md). A device that was made anew since has another, and its packets pass by [`from_namesake`]. The old one
+/// goes to no device but one that is made with it or brings it from another namespace (`dev_index_reserve`,
+/// `__dev_change_net_namespace`, net/core/dev.c at v6.12): the tables then differ from ours (see [`Ruleset`]).
+fn from(device: &InterfaceName) -> String {
+    format!("{BY_INDEX}{device}\" accept")
+}
+
+/// Lets pass what comes by a device of this name, or of one in a set.
+fn from_namesake(names: &str) -> String {
+    format!("iifname {names} accept")
+}
+
+fn list(fan: &Fan) -> String {
+    let quoted = devices(fan).map(|device| format!("\"{device}\""));
+    quoted.collect::<Vec<_>>().join(", ")
+}
+
+/// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
+/// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
+/// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
+///
+/// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
+/// connection passes `input`, and no other does if that one was dropped.
+fn routed(fan: &Fan, wrapped: String, script: &mut String) {
+    let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
+    let mut leaving = vec![
+        ("wrapped by translation", wrapped),
+        (
+            "encapsulated by translation",
+            format!("iifname \"{bridge}\" ip daddr {underlay} jump encap"),
+        ),
+    ];
+    if fan.nat {
+        let (slice, invalid) = (fan.slice(), "ct state invalid");
+        let rule = format!("ip saddr {slice} oifname != \"{bridge}\" {invalid} drop");
+        leaving.push(("invalid", rule));
+    }
+    chain(script, "leaving", "", &leaving);
+    let by_sender = |way| {
+        let rule = format!("{way} {{ {} }} counter drop", list(fan));
+        ("routed by its sender", rule)
+    };
+    chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
+    let rules = [
+        ("leaving", format!("ip daddr != {overlay} jump leaving")),
+        (
+            "by its sender",
+            "ip hdrlength > 5 fib daddr type local goto by_sender".to_string(),
+        ),
+    ];
+    let hook = "type filter hook forward priority -90; policy accept;";
+    chain(script, "routed", hook, &rules);
+    let to_the_host = format!("iifname \"{bridge}\" jump encap");
+    let hook = "type nat hook input priority 100; policy accept;";
+    chain(script, "input", hook, &[("encapsulated for the host", to_the_host)]);
+}
+
+/// A packet in the direction of replies that comes as far as this has passed every chain, and so has one before it in the
+/// other: a flowtable opens both at once, and asks of UDP no more than a first packet. What destination NAT has translated
+/// the flowtable translates as well.
+fn established(fan: &Fan, script: &mut String) {
+    if fan.encapsulation != Encapsulation::Ipip || !fan.flowtable {
+        return;
+    }
+    let overlay = fan.overlay();
+    let _ = write!(
+        script,
+        "\tflowtable {FLOWTABLE} {{\n\t\thook ingress priority 0\n\t\tdevices = {{ {} }}\n\t}}\n",
+        list(fan)
+    );
+    let between = format!("ct direction reply ip saddr {overlay} ip daddr {overlay} {OFFLOAD}");
+    let hook = "type filter hook forward priority 300; policy accept;";
+    chain(script, ESTABLISHED, hook, &[("between slices", between)]);
+}
+
+/// Writes a chain; without a hook it is one that others lead to. A rule's digest covers the hook, which nft prints in ways
+/// that differ.
+fn chain(script: &mut String, name: &str, hook: &str, rules: &[(&str, String)]) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(script, "\tchain {name} {{");
+    if !hook.is_empty() {
+        let _ = writeln!(script, "\t\t{hook}");
+    }
+    for (what, rule) in rules {
+        let mark = digest(format!("{hook} {rule}").as_bytes());
+        let _ = writeln!(script, "\t\t{} comment \"{what} {mark}\"", rule.trim_end());
+    }
+    script.push_str("\t}\n");
+}

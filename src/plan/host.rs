@@ -1,0 +1,337 @@
+//! Facts about the machine that planning needs and no plan changes: interfaces, addresses, other people's routes.
+
+use std::net::Ipv4Addr;
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+
+use crate::fan::encap::SourcePorts;
+use crate::fan::mapping::{Overlay, broadcast};
+use crate::fan::name::InterfaceName;
+use crate::fan::{Fan, MAIN_TABLE, Mac};
+use crate::plan::firewall::{Beside, ForwardChain};
+use crate::plan::foreign::Foreign;
+use crate::plan::state::{Direction, Ipv6, Slot};
+
+/// The first version whose tunnels take the outer source address from a program (`local_ipv4` in `struct bpf_tunnel_key`,
+/// linux/bpf.h), and whose nftables look up the way back in forward chains (`nft_fib_validate`, net/netfilter/nft_fib.c).
+pub const SOURCE_SINCE: (u32, u32) = (5, 19);
+
+/// The kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Linux {
+    /// As `uname -r` has it; empty where it was not looked at.
+    pub release: String,
+    /// Whether tunnels take the outer source address from a program; none where that was not tried: the version leaves no
+    /// doubt, or it may not be tried.
+    pub takes_source: Option<bool>,
+    /// Whether it has nf_tables; none where that was not asked, which takes root.
+    pub has_nf_tables: Option<bool>,
+}
+
+impl Linux {
+    /// The first two numbers of the release.
+    #[must_use]
+    pub fn version(&self) -> Option<(u32, u32)> {
+        let mut numbers = self
+            .release
+            .split(|other: char| !other.is_ascii_digit())
+            .map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    }
+}
+
+/// The machine, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Host {
+    /// Its kernel.
+    pub linux: Linux,
+    /// Every network interface, ours included.
+    pub links: Vec<Link>,
+    /// IPv4 unicast routes that are not ours, in any table but the local one.
+    pub routes: Vec<ForeignRoute>,
+    /// `net.ipv4.ip_forward`
+    pub ip_forward: bool,
+    /// `net.ipv4.ip_unprivileged_port_start`, the first port that a process without capabilities can have; none when it is not
+    /// known.
+    pub unprivileged_ports: Option<u16>,
+    /// How the kernel speaks IPv6; none where it does not.
+    pub ipv6: Option<HostIpv6>,
+    /// The chains of iptables that need rules to let the fan's traffic pass.
+    pub forward_chains: Vec<ForwardChain>,
+    /// What there is beside our rules in the one that is Docker's.
+    pub docker_user: Beside,
+    /// Tables of nftables, by family, that have the name of a fan's and none of its chains.
+    pub namesakes: Vec<(&'static str, Overlay)>,
+    /// Whether a dnsmasq program was found.
+    pub dnsmasq: bool,
+    /// What others put on our devices, but for IPv6 addresses.
+    pub foreign: Vec<Foreign>,
+    /// Whether the firewall, programs and rules could be read, which takes root.
+    pub privileged: bool,
+}
+
+/// How the kernel speaks IPv6 in this network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostIpv6 {
+    /// What a new device takes part in (`net.ipv6.conf.default`).
+    pub defaults: Ipv6,
+    /// Whether the settings cannot be written: they are in a file system that is mounted for reading only.
+    pub is_read_only: bool,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: InterfaceName,
+    /// Other names that `ip` takes for it (`IFLA_ALT_IFNAME`, linux/if_link.h).
+    pub other_names: Vec<String>,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Whether there is somebody at the other end of its wire, if it has one (`IFF_LOWER_UP`, netdevice(7)); never while down.
+    pub carrier: bool,
+    /// In bytes.
+    pub mtu: u32,
+    /// Whether its alias says that it is ours.
+    pub ours: bool,
+    /// The bridge or bond it is a port of.
+    pub master: Option<InterfaceName>,
+    /// What it is, where that matters here.
+    pub kind: LinkKind,
+    /// Its IPv4 addresses in the kernel's order.
+    pub addresses: Vec<HostAddress>,
+    /// What it takes part in of IPv6; none where the kernel speaks none on it.
+    pub ipv6: Option<Ipv6>,
+    /// The IPv6 addresses that somebody configured; only of interfaces that are ours.
+    pub ipv6_addresses: Vec<Ipv6Network>,
+    /// Traffic counters.
+    pub counters: Counters,
+    /// Programs attached to it, by direction and filter handle.
+    pub programs: Vec<AttachedProgram>,
+}
+
+/// An IPv4 address of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// Address and prefix length.
+    pub address: Ipv4Network,
+    /// Added after another address of the same network (`IFA_F_SECONDARY`).
+    pub secondary: bool,
+    /// Valid beyond the host itself (scope `global` or `site`).
+    pub global: bool,
+}
+
+/// What an interface is, where that decides whether a fan can stand beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Nothing that matters here.
+    Other,
+    /// The loopback interface.
+    Loopback,
+    /// A bridge, ours or somebody else's.
+    Bridge {
+        /// Ethernet address.
+        mac: Mac,
+    },
+    /// A routing domain of its own, whose ports are routed by another table.
+    Vrf,
+    /// IP in IP in collect-metadata mode.
+    IpipExternal,
+    /// IP in IP between these addresses; unspecified stands for any.
+    Ipip {
+        /// Local endpoint.
+        local: Ipv4Addr,
+        /// Remote endpoint.
+        remote: Ipv4Addr,
+    },
+    /// VXLAN on a UDP port.
+    Vxlan {
+        /// UDP port.
+        port: u16,
+        /// The first and the last UDP source port; zeros where the device has no range of its own.
+        sources: (u16, u16),
+        /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
+        shares_port: bool,
+    },
+}
+
+/// Packets since the interface was made, and those its clsact refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Packets received.
+    pub received: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that a program refused, both ways.
+    pub refused: u64,
+}
+
+/// A program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedProgram {
+    /// Received or sent packets.
+    pub direction: Direction,
+    /// Its place.
+    pub slot: Slot,
+    /// The kernel's number for it, as in `bpftool prog show id N`.
+    pub id: u32,
+}
+
+/// A route that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignRoute {
+    /// The routing table.
+    pub table: u32,
+    /// The destination; 0.0.0.0/0 for a default route.
+    pub destination: Ipv4Network,
+    /// The interface it leads to; none for `unreachable`, `blackhole` and the like.
+    pub device: Option<InterfaceName>,
+    /// Whether it leads on to the next rule (`throw`).
+    pub is_throw: bool,
+    /// The gateway, if it has one.
+    pub gateway: Option<Ipv4Addr>,
+    /// Lower wins.
+    pub metric: u32,
+}
+
+/// A packet whose way is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Where it comes from.
+    pub source: Ipv4Addr,
+    /// Where it goes.
+    pub destination: Ipv4Addr,
+    /// The interface it has come in by, where it is not this host's own.
+    pub forwarded_from: Option<InterfaceName>,
+}
+
+/// What the kernel's routing decides about a [`Flow`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Delivered on this host.
+    pub local: bool,
+    /// The interface it leaves by.
+    pub device: InterfaceName,
+    /// The router it is handed to; none when the destination is on link.
+    pub gateway: Option<Ipv4Addr>,
+    /// The table that had the route.
+    pub table: u32,
+    /// The route's destination.
+    pub route: Ipv4Network,
+    /// Who made the route (`rtm_protocol`, rtnetlink(7)).
+    pub protocol: u8,
+    /// The largest packet in bytes that the route takes, where it knows: written on it, or learned from a router.
+    pub mtu: Option<u32>,
+}
+
+impl Routing {
+    /// Whether a wrapped packet to another host goes where that host is not: to this host itself, back into the fan, or, by
+    /// somebody's rule, wherever that one sends what it knows nothing better for. A route of another interface that is about
+    /// a part of the underlay may be a second way to it, and so may an interface that is in the other host's network.
+    #[must_use]
+    pub fn is_astray(&self, fan: &Fan, to: Ipv4Addr, host: &Host) -> bool {
+        let is_by_rule = self.table != MAIN_TABLE && self.route.prefix() < fan.mapping.underlay().network().prefix();
+        let is_there = || host.link(&self.device).is_some_and(|link| link.is_beside(to));
+        self.local
+            || self.device == fan.bridge
+            || self.device == fan.tunnel()
+            || (self.device != fan.device && is_by_rule && !is_there())
+    }
+}
+
+/// Why the kernel routes a packet nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRoute {
+    /// errno(3): `ENETUNREACH` without a route, `EHOSTUNREACH` at an unreachable one, `EINVAL` for a source that is not ours,
+    /// `EXDEV` for one that came in by the wrong interface.
+    pub errno: i32,
+    /// The kernel's words.
+    pub words: String,
+}
+
+/// An entry of a neighbour table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeighbourEntry {
+    /// The interface.
+    pub device: InterfaceName,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its Ethernet address.
+    pub mac: Mac,
+}
+
+/// What the kernel knows of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    /// Its Ethernet address.
+    Known(Mac),
+    /// It is asked for, or was, and has not answered.
+    Silent,
+}
+
+impl Link {
+    /// The program in a place.
+    #[must_use]
+    pub fn program(&self, direction: Direction, slot: Slot) -> Option<&AttachedProgram> {
+        let mut programs = self.programs.iter();
+        programs.find(|program| (program.direction, program.slot) == (direction, slot))
+    }
+
+    /// Whether it is in the network of an address, which then is a neighbour's.
+    #[must_use]
+    pub fn is_beside(&self, address: Ipv4Addr) -> bool {
+        let mut networks = self.addresses.iter().map(|own| own.address);
+        networks.any(|network| network.contains(address) && network.prefix() < 31)
+    }
+
+    /// The broadcast addresses of its networks: what the kernel sends there goes to all neighbours (`fib_add_ifaddr`,
+    /// net/ipv4/fib_frontend.c at v6.12).
+    pub fn broadcasts(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.addresses.iter().filter_map(|own| broadcast(own.address))
+    }
+}
+
+impl Host {
+    /// The interface of a name.
+    #[must_use]
+    pub fn link(&self, name: &InterfaceName) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == *name)
+    }
+
+    /// Which source ports our VXLAN devices on a UDP port have, or one of them.
+    #[must_use]
+    pub fn source_ports(&self, port: u16, device: Option<&InterfaceName>) -> SourcePorts {
+        let has_any = |link: &Link| {
+            let is_asked_about = device.is_none_or(|name| link.name == *name);
+            let kind = LinkKind::Vxlan {
+                port,
+                sources: SourcePorts::Any.range(),
+                shares_port: true,
+            };
+            is_asked_about && link.ours && link.kind == kind
+        };
+        if self.links.iter().any(has_any) {
+            SourcePorts::Any
+        } else {
+            SourcePorts::Privileged
+        }
+    }
+
+    /// The ports of a bridge that are not ours: somebody's containers.
+    pub fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
+        self.links
+            .iter()
+            .filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
+    }
+
+    /// The interface of the best default route in the main table.
+    #[must_use]
+    pub fn default_device(&self) -> Option<&InterfaceName> {
+        self.routes
+            .iter()
+            .filter(|route| route.table == MAIN_TABLE && route.destination.prefix() == 0)
+            .filter_map(|route| Some((route.metric, route.device.as_ref()?)))
+            .min_by_key(|(metric, _)| *metric)
+            .map(|(_, device)| device)
+    }
+}

@@ -1,0 +1,110 @@
+//! Whether the kernel holds all that belongs to a fan.
+
+use serde::Serialize;
+
+use crate::fan::Fan;
+use crate::plan::commands::describe;
+use crate::plan::desired;
+use crate::plan::diff::{Step, diff};
+use crate::plan::difference::{self, Difference};
+use crate::plan::foreign::{self, Foreign};
+use crate::plan::host::Host;
+use crate::plan::state::{Object, State};
+
+/// Whether the kernel holds all that belongs to a fan.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    /// True when nothing is known to be missing or different, but for what is [older](Self::older).
+    pub complete: bool,
+    /// What is not there.
+    pub missing: Vec<String>,
+    /// What is there but not as it should be, or should not be.
+    pub different: Vec<String>,
+    /// In what the objects that are there differ, each with a code.
+    pub differences: Vec<Difference>,
+    /// Whether an earlier version made the fan, and nothing else is known to be missing or different: it goes on working, and
+    /// `reload` makes it anew.
+    pub older: bool,
+    /// What others put on the fan's devices.
+    pub foreign: Vec<Foreign>,
+    /// What could not be looked at, and why.
+    pub unknown: Vec<String>,
+}
+
+/// What a plan would have to do to make the fan right.
+#[must_use]
+pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
+    let mut steps = diff(owned, &desired::with(owned, fan, host));
+    steps.retain(|step| !is_hidden(step.object(), host));
+    let older = is_only_older(&steps);
+    let (mut missing, mut different, mut differences) = (Vec::new(), Vec::new(), Vec::new());
+    for step in &steps {
+        if let Step::Change { from, to } = step {
+            differences.extend(difference::between(from, to));
+        }
+        match step {
+            _ if older => {}
+            Step::Hold(_) | Step::Remake(_) => {}
+            Step::Create(object) => missing.push(describe(object)),
+            Step::Change { to: object, .. } | Step::Delete(object) => different.push(describe(object)),
+        }
+    }
+    if fan.nat && !host.ip_forward {
+        different.push("net.ipv4.ip_forward, which NAT needs".to_string());
+    }
+    let foreign = foreign::on(fan, host);
+    let unknown = unknown(host);
+    let is_harmed = foreign.iter().any(|foreign| foreign.is_harmful(fan));
+    Verdict {
+        complete: missing.is_empty() && different.is_empty() && !is_harmed,
+        missing,
+        different,
+        differences,
+        older,
+        foreign,
+        unknown,
+    }
+}
+
+/// Whether all that these steps are about is that an earlier version made a fan: its tables, programs and settings are others,
+/// and every object is there for the same fan with the same MTU.
+#[must_use]
+pub fn is_only_older(steps: &[Step]) -> bool {
+    let is_older =
+        |step: &Step| matches!(step, Step::Change { from: Object::Firewall(_, from), .. } if from.is_older());
+    let is_of_version = |step: &Step| match step {
+        Step::Hold(_) | Step::Remake(_) => true,
+        Step::Change {
+            from: Object::Bridge(from),
+            to: Object::Bridge(to),
+        } => from.fan == to.fan && from.mtu == to.mtu && from.changed.is_empty(),
+        Step::Change {
+            from: Object::Tunnel(from),
+            to: Object::Tunnel(to),
+        } => from.mtu == to.mtu,
+        Step::Change { to, .. } => matches!(to, Object::Filter(_) | Object::Firewall(..)),
+        // What cannot become what it should be goes, and comes again.
+        Step::Delete(object) => steps
+            .iter()
+            .any(|step| matches!(step, Step::Create(made) if made.key() == object.key())),
+        Step::Create(object) => steps
+            .iter()
+            .any(|step| matches!(step, Step::Delete(gone) if gone.key() == object.key())),
+    };
+    steps.iter().any(is_older) && steps.iter().all(is_of_version)
+}
+
+/// Whether an object could not be seen even if it is there, so that its absence means nothing.
+#[must_use]
+pub fn is_hidden(object: &Object, host: &Host) -> bool {
+    !host.privileged && matches!(object, Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_))
+}
+
+/// What could not be looked at, and why.
+#[must_use]
+pub fn unknown(host: &Host) -> Vec<String> {
+    if host.privileged {
+        return Vec::new();
+    }
+    vec!["firewall and dhcp server: only root may look at them".to_string()]
+}
