@@ -115,7 +115,7 @@ bench: ## what the fan costs beside what else there is, here and on Debian's ker
 	CARGO="$(CARGO)" benches/run --out $(BENCH)
 
 campaign: ## a hundred million packets of an adversary against the programs, in the interpreter; takes minutes
-	CAMPAIGN_PACKETS=$(PACKETS) CAMPAIGN_SEED=$(SEED) $(CARGO) test --release --locked --lib bpf::program::campaign -- --nocapture
+	CAMPAIGN_PACKETS=$(PACKETS) CAMPAIGN_SEED=$(SEED) $(CARGO) test --release --locked --test program campaign -- --nocapture
 
 install: ## everything, under $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR)
 	@test -x $(TARGET)/$(BUILD)/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }

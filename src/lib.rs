@@ -27,10 +27,6 @@
 //! state it means, and [`plan::diff`] the steps there. [`plan::apply`] takes them by [`kernel::Machine::perform`], and back if
 //! one fails.
 
-// The oracle of the programs is one file, compiled into the unit tests here and into tests/kernel.
-#[cfg(test)]
-extern crate self as fanctl;
-
 pub mod bpf;
 pub mod cli;
 pub mod config;

@@ -37,17 +37,6 @@ use crate::fan::digest::digest;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Mapping;
 
-#[cfg(test)]
-mod adversary;
-#[cfg(test)]
-mod campaign;
-#[cfg(test)]
-mod mutants;
-#[cfg(test)]
-mod oracle;
-#[cfg(test)]
-mod tests;
-
 /// What a pair of programs is made for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Spec {
@@ -110,7 +99,7 @@ pub fn ingress(spec: &Spec) -> Program {
 const TC_ACT_UNSPEC: i32 = -1;
 /// The packet goes on its way; no further filter is asked.
 const TC_ACT_OK: i32 = 0;
-/// What a program says of a packet that it lets pass.
+/// What a program says of a packet that it lets pass: `TC_ACT_OK`.
 pub const ACCEPTED: i32 = TC_ACT_OK;
 /// The packet is dropped, and counted by the clsact qdisc.
 const TC_ACT_SHOT: i32 = 2;
@@ -504,5 +493,37 @@ impl fmt::Display for Program {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fan::mapping::Underlay;
+
+    fn announced(encapsulation: Encapsulation) -> Spec {
+        let host = Ipv4Addr::new(172, 30, 0, 28);
+        let underlay = Underlay::containing(host, 16).unwrap();
+        Spec {
+            mapping: Mapping::new("250".parse().unwrap(), underlay).unwrap(),
+            host,
+            broadcasts: BTreeSet::new(),
+            encapsulation,
+        }
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_digest_is_fnv_1a_of_the_instructions_alone() {
+        // By an independent implementation, over the bytes b4 00 00 00 02 00 00 00 95 00 00 00 00 00 00 00.
+        assert_eq!(refuse().digest(), "b5b8b7671db63d06");
+        let program = egress(&announced(Encapsulation::Ipip));
+        let renoted = Program {
+            notes: Vec::new(),
+            ..program.clone()
+        };
+        assert_eq!(program, renoted);
+        assert_eq!(program.digest(), renoted.digest());
+        assert_ne!(program.digest(), egress(&announced(Encapsulation::Vxlan)).digest());
     }
 }

@@ -23,7 +23,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::case::{Case, Cases};
 use crate::support::is_emulated;
 
-#[path = "../../src/bpf/program/oracle.rs"]
+#[path = "../program/oracle.rs"]
 mod oracle;
 
 use oracle::{ARP, Frame, IPV4, IPV6, Outer, Sent, Verdict, any_arrival, host_of};

@@ -1,15 +1,30 @@
 //! Programs with one mistake each: whoever judges packets must notice all of them.
 
-use super::adversary::{self, Adversary, Random};
-use super::campaign::{Done, incoming, is_outrage, outgoing, put, setting};
-use super::oracle::{Frame, Outer};
-use super::tests::{announced, of};
-use super::*;
-use crate::bpf::{Comparison, Operand, Width};
-use crate::kernel::bpf::interpreter::interpreter;
+use fanctl::bpf::Operation::{self, And, Move, Or, ShiftRight};
+use fanctl::bpf::Register::{self, R0, R1, R7, R8};
+use fanctl::bpf::program::{Program, Spec, egress, ingress};
+use fanctl::bpf::{Comparison, Insn, Operand, Width};
+use fanctl::fan::encap::Encapsulation;
+use fanctl::fan::mapping::Mapping;
+
+use crate::adversary::{self, Adversary, Random};
+use crate::campaign::{Done, incoming, is_outrage, outgoing, put, setting};
+use crate::interpreter::interpreter;
+use crate::oracle::{Frame, Outer};
+use crate::{announced, of};
 
 /// Packets to try a mistaken program on.
 const TRIED: usize = 40_000;
+
+/// Where the programs keep the inner source and destination.
+const SOURCE: Register = R7;
+const DESTINATION: Register = R8;
+
+#[derive(Clone, Copy)]
+enum Direction {
+    In,
+    Out,
+}
 
 const NOTHING: Insn = Insn::Goto { offset: 0 };
 
@@ -204,7 +219,7 @@ enum Change {
 }
 
 /// The changes of an operation's number that must show.
-fn wrong_numbers(operation: crate::bpf::Operation, target: Register, mapping: Mapping) -> Vec<Change> {
+fn wrong_numbers(operation: Operation, target: Register, mapping: Mapping) -> Vec<Change> {
     match (operation, target) {
         // Verdicts: 0, 2 and -1.
         (Move, R0) => vec![Change::Add(1), Change::Add(2), Change::Add(-2)],

@@ -8,10 +8,10 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use super::Spec;
-use super::oracle::{ARP, Frame, IPV4, IPV6, Outer, id};
-use crate::fan::encap::Encapsulation;
-use crate::fan::mapping::{Mapping, Overlay, Underlay};
+use crate::oracle::{ARP, Frame, IPV4, IPV6, Outer, id};
+use fanctl::bpf::program::Spec;
+use fanctl::fan::encap::Encapsulation;
+use fanctl::fan::mapping::{Mapping, Overlay, Underlay};
 
 /// Random numbers (SplitMix64).
 pub struct Random(Cell<u64>);

@@ -2,21 +2,25 @@
 //!
 //! Two witnesses judge every packet. The oracle says which verdict it must get. The law says less, in arithmetic of its
 //! own, and is what the project promises: nobody's packet is accepted whose source does not map to its sender. A short
-//! campaign is among the unit tests; `make campaign` runs one of a hundred million packets and tells what it did. That it
-//! finds mistakes is tested in [`slips`](super::mutants), by making them.
+//! campaign is among the tests; `make campaign` runs one of a hundred million packets and tells what it did. That it
+//! finds mistakes is tested in [`mutants`](crate::mutants), by making them.
 
+use std::fmt;
 use std::mem;
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use fanctl::bpf::program::{Spec, egress, ingress};
+use fanctl::fan::encap::Encapsulation;
+use fanctl::fan::mapping::Mapping;
 use ipnetwork::Ipv4Network;
 
-use super::adversary::{self, Adversary, Kind, Random};
-use super::oracle::{self, ARP, Frame, IPV4, Outer, Verdict};
-use super::tests::{context, received, wanted};
-use super::*;
-use crate::kernel::bpf::interpreter::{Key, Packet, interpreter, run};
+use crate::adversary::{self, Adversary, Kind, Random};
+use crate::interpreter::{Key, Packet, interpreter, run};
+use crate::oracle::{self, ARP, Frame, IPV4, Outer, Verdict};
+use crate::{TC_ACT_OK, context, received, wanted};
 
 /// Packets with the same mapping.
 const ROUND: u64 = 2_000;

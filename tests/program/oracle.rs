@@ -1,6 +1,6 @@
 //! What the programs must do, said without programs: packets of every kind, and the verdict each must get.
 //!
-//! Shared by the tests in the interpreter and, as `#[path]`, those in the kernel.
+//! Shared, as `#[path]`, with the tests in the kernel.
 
 use std::net::Ipv4Addr;
 
