@@ -19,7 +19,7 @@ use ipnetwork::Ipv4Network;
 use crate::fan::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Place, Subnets, UnderlaySource};
+use crate::fan::request::{Config, Subnets, UnderlayPlace, UnderlaySource};
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ impl Fan {
     #[must_use]
     pub fn config(&self) -> Config {
         let underlay = UnderlaySource {
-            place: Place::Address(self.host),
+            place: UnderlayPlace::Address(self.host),
             len: self.mapping.underlay().network().prefix(),
         };
         Config {
@@ -255,7 +255,7 @@ impl Fan {
         };
         let (host, len) = underlay.split_once('/')?;
         let (host, len) = (host.parse().ok()?, len.parse().ok()?);
-        let place = Place::Address(host);
+        let place = UnderlayPlace::Address(host);
         let mut config = Config::new(overlay.parse().ok()?, UnderlaySource { place, len });
         config.encapsulation = encapsulation.parse().ok()?;
         config.bridge = Some(bridge.clone());

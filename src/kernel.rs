@@ -45,21 +45,21 @@ use crate::fan::name::InterfaceName;
 
 /// Why observing or a step failed: the kernel's or the program's own words, and what to do where we know.
 #[derive(Debug)]
-pub struct Error {
+pub struct KernelError {
     words: String,
     advice: Option<&'static str>,
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words)?;
         self.advice.map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for KernelError {}
 
-impl From<Refusal> for Error {
+impl From<Refusal> for KernelError {
     fn from(refusal: Refusal) -> Self {
         let advice = (refusal.errno == nix::libc::EPERM).then_some("run it as root");
         Self {
@@ -69,31 +69,31 @@ impl From<Refusal> for Error {
     }
 }
 
-impl From<std::io::Error> for Error {
+impl From<std::io::Error> for KernelError {
     fn from(error: std::io::Error) -> Self {
         error.to_string().into()
     }
 }
 
-impl From<String> for Error {
+impl From<String> for KernelError {
     fn from(words: String) -> Self {
         Self { words, advice: None }
     }
 }
 
-impl From<bpf::LoadError> for Error {
+impl From<bpf::LoadError> for KernelError {
     fn from(error: bpf::LoadError) -> Self {
         error.to_string().into()
     }
 }
 
-impl From<Error> for crate::error::Error {
-    fn from(error: Error) -> Self {
+impl From<KernelError> for crate::error::Error {
+    fn from(error: KernelError) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
-impl Error {
+impl KernelError {
     fn advise(self, advice: &'static str) -> Self {
         Self {
             advice: Some(advice),
@@ -123,7 +123,7 @@ impl Machine {
     ///
     /// # Errors
     /// When there is no netlink.
-    pub fn connect() -> Result<Self, Error> {
+    pub fn connect() -> Result<Self, KernelError> {
         Ok(Self {
             netlink: Netlink::connect()?,
             held: RefCell::default(),
@@ -140,6 +140,6 @@ impl Machine {
 ///
 /// # Errors
 /// When the setting may not be written.
-pub fn enable_ip_forward() -> Result<(), Error> {
+pub fn enable_ip_forward() -> Result<(), KernelError> {
     Ok(sysctl::ensure(sysctl::IP_FORWARD, true)?)
 }

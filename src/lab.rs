@@ -22,8 +22,8 @@ use crate::kernel::exec;
 use crate::lab::args::{LabAction, LabArgs};
 use interrupt::Interrupt;
 use namespaces::Stage;
-use report::{Results, Setting, Throughput};
-use topology::{FanHost, Place};
+use report::{LabSetting, Results, Throughput};
+use topology::{FanHost, Node};
 
 /// How many times a stream is measured, each time next to one between the hosts.
 const TURNS: u8 = 12;
@@ -125,7 +125,7 @@ fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(),
         #[derive(Serialize)]
         struct Everything<'a> {
             #[serde(flatten)]
-            setting: &'a Setting,
+            setting: &'a LabSetting,
             #[serde(flatten)]
             results: &'a Results,
         }
@@ -191,8 +191,8 @@ fn throughput(stage: &Stage, from: &FanHost, to: &FanHost) -> Result<Throughput,
 }
 
 /// The first containers of all hosts, each with each, both ways.
-fn first_pairs(hosts: &[FanHost]) -> Vec<(&Place, &Place)> {
-    let firsts: Vec<&Place> = hosts.iter().filter_map(|host| host.host.containers.first()).collect();
+fn first_pairs(hosts: &[FanHost]) -> Vec<(&Node, &Node)> {
+    let firsts: Vec<&Node> = hosts.iter().filter_map(|host| host.host.containers.first()).collect();
     let mut pairs = Vec::new();
     for (index, one) in firsts.iter().enumerate() {
         for two in &firsts[index + 1..] {
@@ -203,7 +203,7 @@ fn first_pairs(hosts: &[FanHost]) -> Vec<(&Place, &Place)> {
 }
 
 /// Who pings whom, and how often: the first containers each with each, every other with its namesake on the next host.
-fn ping_pairs(hosts: &[FanHost]) -> Vec<(&Place, &Place, u32)> {
+fn ping_pairs(hosts: &[FanHost]) -> Vec<(&Node, &Node, u32)> {
     let firsts = first_pairs(hosts).into_iter().enumerate();
     let mut pairs: Vec<_> = firsts
         .map(|(index, (from, to))| (from, to, if index < 2 { 10 } else { 1 }))

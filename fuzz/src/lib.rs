@@ -360,7 +360,7 @@ pub fn filters(data: &[u8]) {
 /// The payload of a table, a chain, a set or a rule of nftables.
 pub fn tables(data: &[u8]) {
     let all = [data.to_vec()];
-    let tables = nftables::Tables::read(&nftables::Answers {
+    let tables = nftables::Tables::read(&nftables::Replies {
         tables: all.to_vec(),
         chains: all.to_vec(),
         sets: all.to_vec(),

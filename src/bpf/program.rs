@@ -74,7 +74,7 @@ pub fn refuse() -> Program {
 #[must_use]
 pub fn egress(spec: &Spec) -> Program {
     let mut generator = Generator::new(spec.clone());
-    generator.read_addresses(Direction::Out);
+    generator.read_addresses(PacketDirection::Out);
     generator.check_overlay(DESTINATION);
     generator.check_slice(SOURCE);
     generator.find_host(DESTINATION);
@@ -87,7 +87,7 @@ pub fn egress(spec: &Spec) -> Program {
 #[must_use]
 pub fn ingress(spec: &Spec) -> Program {
     let mut generator = Generator::new(spec.clone());
-    generator.read_addresses(Direction::In);
+    generator.read_addresses(PacketDirection::In);
     generator.check_overlay(SOURCE);
     generator.check_slice(DESTINATION);
     generator.find_host(SOURCE);
@@ -181,7 +181,7 @@ const DESTINATION: Register = R8;
 const PROTOCOL: Register = R9;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+enum PacketDirection {
     In,
     Out,
 }
@@ -212,7 +212,7 @@ impl Generator {
 
     /// Fills [`SOURCE`] and [`DESTINATION`], and leaves what the outer header takes over at [`stack::TOS`] and
     /// [`stack::FRAGMENT`].
-    fn read_addresses(&mut self, direction: Direction) {
+    fn read_addresses(&mut self, direction: PacketDirection) {
         self.asm.note("the packet").alu64(Move, SKB, R1);
         match self.spec.encapsulation {
             Encapsulation::Ipip => self.read_ipv4(),
@@ -240,7 +240,7 @@ impl Generator {
         self.load_ipv4_addresses();
     }
 
-    fn read_ipv4_or_arp(&mut self, direction: Direction) {
+    fn read_ipv4_or_arp(&mut self, direction: PacketDirection) {
         let (length_known, arp, done) = (self.asm.label(), self.asm.label(), self.asm.label());
         self.asm
             .load(Size::U32, R1, (SKB, SKB_VLAN_PRESENT))
@@ -275,7 +275,7 @@ impl Generator {
             .alu64(ShiftRight, SOURCE, 16)
             .note("the target")
             .load(Size::U32, DESTINATION, (R10, stack::ARP_TARGET));
-        if direction == Direction::Out {
+        if direction == PacketDirection::Out {
             self.asm
                 .note("ARP has no TOS and no DF")
                 .store(Size::U8, (R10, stack::TOS), 0)

@@ -17,7 +17,7 @@ use crate::fan::request::{Config, Follow};
 use crate::kernel::lock::Lock;
 use crate::kernel::signals;
 use crate::kernel::{self, Machine, Scope, capabilities};
-use crate::plan::apply::{Failed, apply, take_back};
+use crate::plan::apply::{FailedStep, apply, take_back};
 use crate::plan::changes::Changes;
 use crate::plan::commands::{self, describe};
 use crate::plan::conflicts::{self, Unfit};
@@ -31,7 +31,7 @@ use crate::plan::remarks::remarks;
 use crate::plan::resolve::resolve;
 use crate::plan::state::{Object, Owner, State, fans};
 
-pub use output::{End, Outcome};
+pub use output::{End, FanOutcome};
 
 /// A change in the making: the machine, locked, and what it was like when last looked at.
 pub struct Change {
@@ -457,12 +457,12 @@ fn ports(steps: &[Step], host: &Host) -> Vec<InterfaceName> {
 }
 
 /// What was tried and why it failed: `cannot create tunnel 'fan-ipip': Operation not permitted`.
-fn sentence((step, cause): &Failed<kernel::Error>) -> String {
+fn sentence((step, cause): &FailedStep<kernel::KernelError>) -> String {
     format!("cannot {} {}: {cause}", commands::verb(step), describe(step.object()))
 }
 
 /// How things stand after steps were taken back, but for some.
-fn outcome(left: &[Failed<kernel::Error>]) -> String {
+fn outcome(left: &[FailedStep<kernel::KernelError>]) -> String {
     if left.is_empty() {
         return "everything is as it was".to_string();
     }

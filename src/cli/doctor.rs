@@ -9,7 +9,7 @@ use super::change::{By, Change, turn};
 use super::{is_called, json};
 use crate::cli::args::{DoctorArgs, OutputArgs};
 use crate::config::Configuration;
-use crate::diagnose::doctor::{self, Facts, Finding, Verdict};
+use crate::diagnose::doctor::{self, CheckResult, Facts, Finding};
 use crate::diagnose::facts::Health;
 use crate::error::Error;
 use crate::fan::Fan;
@@ -45,7 +45,7 @@ pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
     };
     let failed: Vec<&Finding> = findings
         .iter()
-        .filter(|finding| finding.verdict == Verdict::Failed)
+        .filter(|finding| finding.verdict == CheckResult::Failed)
         .collect();
     let verdict = (!failed.is_empty()).then(|| {
         let checks = doctor::count(failed.len(), "check", "checks");
@@ -148,7 +148,7 @@ impl<'a> Patient<'a> {
         let (mut lines, mut failures) = (Vec::new(), Vec::new());
         let is_to_fix = |overlay: Overlay| {
             let mut own = findings.iter().filter(|finding| finding.fan == Some(overlay));
-            own.any(|finding| finding.fixable && finding.verdict != Verdict::Passed)
+            own.any(|finding| finding.fixable && finding.verdict != CheckResult::Passed)
         };
         let ill: Vec<Overlay> = chosen.iter().copied().filter(|overlay| is_to_fix(*overlay)).collect();
         if ill.is_empty() {
@@ -186,7 +186,7 @@ fn print(fixed: &[String], findings: &[Finding], patient: &Patient, out: &mut dy
             out,
             "no fan is up and none is configured, so this is all there is to examine; begin with: fanctl up --help"
         )?;
-    } else if findings.iter().all(|finding| finding.verdict != Verdict::Failed) {
+    } else if findings.iter().all(|finding| finding.verdict != CheckResult::Failed) {
         writeln!(out, "to prove the way to another host: fanctl trace ADDRESS")?;
     }
     Ok(())

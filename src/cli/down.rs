@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Place, UnderlaySource};
+use crate::fan::request::{UnderlayPlace, UnderlaySource};
 use crate::plan::leftovers::loose_remains;
 use crate::plan::state::fans;
 use crate::shell;
@@ -57,10 +57,10 @@ pub fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> 
 /// interface or address is gone.
 fn is_meant(fan: &Fan, underlay: &UnderlaySource) -> Result<(), String> {
     let place = match &underlay.place {
-        Place::Default => true,
-        Place::Interface(name) => *name == fan.device,
-        Place::Address(address) => *address == fan.host,
-        Place::Network(network) => *network == fan.mapping.underlay(),
+        UnderlayPlace::Default => true,
+        UnderlayPlace::Interface(name) => *name == fan.device,
+        UnderlayPlace::Address(address) => *address == fan.host,
+        UnderlayPlace::Network(network) => *network == fan.mapping.underlay(),
     };
     if place && underlay.len == fan.mapping.underlay().network().prefix() {
         return Ok(());

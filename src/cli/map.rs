@@ -67,7 +67,7 @@ pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
             args.underlay
         ))
     })?;
-    let mut answers = Answers {
+    let mut answers = MapOutput {
         mapping: Mapping::new(args.overlay, underlay).map_err(Error::Usage)?,
         json: args.json,
         first: true,
@@ -82,14 +82,14 @@ pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 /// The table or array that answers become, one after the other.
-struct Answers<'a> {
+struct MapOutput<'a> {
     mapping: Mapping,
     json: bool,
     first: bool,
     out: &'a mut dyn Write,
 }
 
-impl Answers<'_> {
+impl MapOutput<'_> {
     fn one(&mut self, text: &str) -> Result<(), Error> {
         let mapped = Mapped::new(self.mapping, text)?;
         let first = std::mem::replace(&mut self.first, false);

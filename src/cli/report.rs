@@ -1,6 +1,6 @@
 //! What the user sees of fans: the table of 2015, and JSON with everything.
 
-use crate::plan::verdict::{Verdict, verdict};
+use crate::plan::verdict::{Completeness, verdict};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::bpf::program;
 use crate::config::Entry;
 use crate::fan::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{KEYS, Key, Kind};
+use crate::fan::request::{KEYS, OptionKey, OptionKind};
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::plan::desired;
 use crate::plan::host::{AttachedProgram, Counters, Host, Link};
@@ -79,14 +79,14 @@ pub fn entries(entries: &[Entry]) -> String {
 pub fn entry(entry: &Entry) -> Value {
     let config = &entry.config;
     let over_vxlan = config.encapsulation == Encapsulation::Vxlan;
-    let written = |key: &Key| {
+    let written = |key: &OptionKey| {
         let text = key.get(config);
         text.map_or(Value::Null, |text| match key.kind {
-            Kind::Text => Value::String(text),
+            OptionKind::Text => Value::String(text),
             // Numbers and flags are written alike in JSON.
-            Kind::Number | Kind::Flag | Kind::Switch => text.parse().unwrap_or(Value::Null),
-            Kind::List => text.split(',').collect(),
-            Kind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
+            OptionKind::Number | OptionKind::Flag | OptionKind::Switch => text.parse().unwrap_or(Value::Null),
+            OptionKind::List => text.split(',').collect(),
+            OptionKind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
         })
     };
     let keys = KEYS.iter().map(|key| {
@@ -134,7 +134,7 @@ pub struct Report {
     containers: Vec<InterfaceName>,
     programs: Vec<ProgramReport>,
     counters: TrafficReport,
-    verdict: Verdict,
+    verdict: Completeness,
 }
 
 /// A program that the kernel runs for a fan.

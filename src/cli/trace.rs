@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::json;
 use crate::cli::args::TraceArgs;
 use crate::diagnose::gather::prober::Prober;
-use crate::diagnose::trace::hops::{Facts, steps};
-use crate::diagnose::trace::probe::{Aim, Evidence, Leg, Outcome, Search};
+use crate::diagnose::trace::hops::{HopFacts, steps};
+use crate::diagnose::trace::probe::{Aim, Evidence, Leg, ProbeOutcome, Search};
 use crate::diagnose::trace::report::Trace;
 use crate::diagnose::trace::verdict::verdict;
-use crate::diagnose::trace::{Place, Target, packet};
+use crate::diagnose::trace::{Location, Target, packet};
 use crate::error::Error;
 use crate::kernel::{Machine, Scope};
-use crate::plan::host::{Host, Neighbour};
+use crate::plan::host::{Host, Reachability};
 use crate::plan::state::{Direction, Slot};
 
 /// Traces an address.
@@ -25,10 +25,10 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut evidence = prove(&machine, &target, &facts, args.wait())?;
     let (_, after) = machine.observe(Scope::All)?;
     evidence.refused = refused(&target, &after).saturating_sub(refused(&target, &host));
-    if target.place == Place::Here {
+    if target.place == Location::Here {
         // Whoever has the address was asked for it by now.
         facts.neighbour = machine.neighbour(&target.fan.bridge, target.address)?;
-        if let Some(Neighbour::Known(mac)) = facts.neighbour {
+        if let Some(Reachability::Known(mac)) = facts.neighbour {
             facts.port = machine.port(&target.fan.bridge, mac)?;
         }
     }
@@ -48,12 +48,12 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 /// Asks which way packets go, and what the program on the tunnel says.
-fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> {
+fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<HopFacts, Error> {
     let slot = Slot::Fan(target.fan.overlay());
     let tunnel = host.link(&target.fan.tunnel());
     let egress = tunnel.and_then(|tunnel| tunnel.program(Direction::Egress, slot));
     let frame = packet::frame(target.fan.gateway(), target.address);
-    Ok(Facts {
+    Ok(HopFacts {
         own: machine.route(&target.own_flow())?,
         containers: match target.container_flow() {
             Some(flow) => Some(machine.route(&flow)?),
@@ -77,7 +77,7 @@ fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<Facts, Error> 
 const UNANSWERED: Duration = Duration::from_millis(3500);
 
 /// Sends probes, and what more it takes to understand what came of them.
-fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> Result<Evidence, Error> {
+fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -> Result<Evidence, Error> {
     let mut evidence = Evidence::default();
     let mut prober = match Prober::open(target) {
         Ok(prober) => prober,
@@ -89,10 +89,10 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
     let probes = target.probes();
     let outcomes = prober.run(&probes, wait);
     evidence.probes = probes.into_iter().zip(outcomes).collect();
-    if target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Small) {
+    if target.place != Location::There || evidence.answered(Leg::Gateway, Aim::Small) {
         wait_for_an_error(&mut prober, &mut evidence, UNANSWERED);
     }
-    if target.place == Place::There && !prober.seen().left() && !evidence.arrives() {
+    if target.place == Location::There && !prober.seen().left() && !evidence.arrives() {
         // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
         let again: Vec<_> = target
             .probes()
@@ -106,7 +106,7 @@ fn prove(machine: &Machine, target: &Target, facts: &Facts, wait: Duration) -> R
     let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
     let is_known = [evidence.on_bridge, gateway]
         .iter()
-        .any(|found| matches!(found, Some(Neighbour::Known(_))));
+        .any(|found| matches!(found, Some(Reachability::Known(_))));
     // Whoever was known a moment ago may not be heard from any more.
     evidence.knows = is_known && !prober.seen().arp_came().is_empty();
     evidence.knew = is_known && !evidence.knows;
@@ -139,10 +139,9 @@ fn refused(target: &Target, host: &Host) -> u64 {
 /// Asks for the address once more, if it is silent, and gives whoever is in charge of it the time to say that nobody has
 /// it.
 fn wait_for_an_error(prober: &mut Prober, evidence: &mut Evidence, wait: Duration) {
-    let asked = evidence
-        .probes
-        .iter_mut()
-        .find(|(probe, outcome)| (probe.leg, probe.aim) == (Leg::Address, Aim::Small) && *outcome == Outcome::Silence);
+    let asked = evidence.probes.iter_mut().find(|(probe, outcome)| {
+        (probe.leg, probe.aim) == (Leg::Address, Aim::Small) && *outcome == ProbeOutcome::Silence
+    });
     if let Some((probe, outcome)) = asked {
         *outcome = prober.run(&[*probe], wait).remove(0);
     }
@@ -162,7 +161,7 @@ fn measure(prober: &mut Prober, target: &Target, evidence: &mut Evidence, wait: 
         let arrived = |leg| -> Vec<u32> {
             let answers = probes.iter().zip(&outcomes);
             let arrived =
-                answers.filter(|(probe, outcome)| probe.leg == leg && matches!(outcome, Outcome::Answered(_)));
+                answers.filter(|(probe, outcome)| probe.leg == leg && matches!(outcome, ProbeOutcome::Answered(_)));
             arrived.map(|(probe, _)| probe.size).collect()
         };
         searches = searches

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::change::{By, Change, Outcome, turn};
+use super::change::{By, Change, FanOutcome, turn};
 use super::config::faultless;
 use super::{json, warn};
 use crate::cli::args::{ConfigArgs, OutputArgs, UpAllArgs};
@@ -22,7 +22,7 @@ pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(
         return match output {
             OutputArgs { json: false, .. } => Ok(()),
             OutputArgs { dry_run: true, .. } => json(&[(); 0], out),
-            OutputArgs { dry_run: false, .. } => json(&Outcome::untouched(config.overlay), out),
+            OutputArgs { dry_run: false, .. } => json(&FanOutcome::untouched(config.overlay), out),
         };
     }
     let mut change = Change::begin(turn("up", output)?, output)?;

@@ -79,7 +79,7 @@ pub fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
 
 /// What is remembered of a fan between two looks.
 #[derive(Default)]
-struct Known {
+struct KnownFan {
     sight: Option<Sight>,
     /// As its bridge said.
     fan: Option<Fan>,
@@ -97,7 +97,7 @@ struct Watcher<'a> {
     /// The last that had no fault.
     configuration: Configuration,
     journal: Journal<'a>,
-    known: BTreeMap<Overlay, Known>,
+    known: BTreeMap<Overlay, KnownFan>,
     begun: Instant,
     /// When to look next; none while nothing happens.
     due: Option<Instant>,
@@ -259,7 +259,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Makes a fan as configured, unless that failed and nothing has changed since.
-    fn follow(&mut self, entry: &Entry, plan: Plan, change: &mut Change, known: &mut Known) {
+    fn follow(&mut self, entry: &Entry, plan: Plan, change: &mut Change, known: &mut KnownFan) {
         let config = &entry.config;
         let scene = Scene::new(&change.owned, &change.host);
         if !plan.reasons.is_empty() || !plan.done.changed() || known.failed.as_ref() == Some(&scene) {
@@ -299,7 +299,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Says why a fan is not put right, once.
-    fn lament(&mut self, overlay: Overlay, known: &mut Known, line: String) {
+    fn lament(&mut self, overlay: Overlay, known: &mut KnownFan, line: String) {
         if known.said.as_ref() != Some(&line) {
             self.journal
                 .note(Level::Warning, &format_args!("fan {overlay}: {line}"));
@@ -324,7 +324,7 @@ impl<'a> Watcher<'a> {
 
     /// How things stand.
     fn state(&self) -> String {
-        let is_wrong = |known: &Known| known.sight.as_ref().is_some_and(|sight| !sight.is_right());
+        let is_wrong = |known: &KnownFan| known.sight.as_ref().is_some_and(|sight| !sight.is_right());
         let wrong = self.known.iter().filter(|(_, known)| is_wrong(known));
         let wrong: Vec<&Overlay> = wrong.map(|(overlay, _)| overlay).collect();
         if wrong.is_empty() {
@@ -381,7 +381,7 @@ fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
 }
 
 /// How a fan stands, and the way to what is configured. No sight is one of a fan that is nobody's concern any more.
-fn see(overlay: Overlay, entry: Option<&Entry>, known: &Known, change: &Change) -> (Option<Sight>, Option<Plan>) {
+fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Change) -> (Option<Sight>, Option<Plan>) {
     let was_there = known.sight.as_ref().is_some_and(|sight| !sight.down);
     let planned = entry.map(|entry| {
         let config = &entry.config;

@@ -10,7 +10,7 @@ use super::{Entry, Fault};
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, KEYS, Key};
+use crate::fan::request::{Config, KEYS, OptionKey};
 
 /// Where what each fan has stands first, by its index among the entries.
 #[derive(Default)]
@@ -175,7 +175,7 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
 
 /// What two fans over one overlay say differently: `underlay 'eth1/16' here and 'eth0/16' there`.
 fn differences(there: &Config, here: &Config) -> String {
-    let value = |key: &Key, config| {
+    let value = |key: &OptionKey, config| {
         key.get(config)
             .map_or("the default".into(), |value| format!("'{value}'"))
     };

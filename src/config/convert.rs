@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Fault, Source, legacy, toml as own};
-use crate::fan::request::{Config, Kind};
+use crate::fan::request::{Config, OptionKind};
 
 /// A fan as its table.
 #[must_use]
@@ -11,10 +11,10 @@ pub fn table(config: &Config) -> String {
     let mut text = String::from("[[fan]]\n");
     for (key, value) in config.values() {
         let value = match key.kind {
-            Kind::Text => toml::Value::String(value).to_string(),
-            Kind::List => toml::Value::from(value.split(',').collect::<Vec<_>>()).to_string(),
-            Kind::FlagOrText if value.parse::<bool>().is_err() => toml::Value::String(value).to_string(),
-            Kind::Number | Kind::Flag | Kind::Switch | Kind::FlagOrText => value,
+            OptionKind::Text => toml::Value::String(value).to_string(),
+            OptionKind::List => toml::Value::from(value.split(',').collect::<Vec<_>>()).to_string(),
+            OptionKind::FlagOrText if value.parse::<bool>().is_err() => toml::Value::String(value).to_string(),
+            OptionKind::Number | OptionKind::Flag | OptionKind::Switch | OptionKind::FlagOrText => value,
         };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{} = {value}", key.name);

@@ -44,28 +44,28 @@ pub fn is_fan(line: &str) -> bool {
 }
 
 /// A line of the file.
-pub(super) struct Line<'a> {
+pub(super) struct LegacyLine<'a> {
     /// The fan's; none on a line that has none.
-    pub words: Vec<Word<'a>>,
+    pub words: Vec<LegacyWord<'a>>,
     /// From its `#` to the end of the line.
     pub comment: Option<&'a str>,
 }
 
 /// A word and its place.
-pub(super) struct Word<'a> {
+pub(super) struct LegacyWord<'a> {
     text: &'a str,
     /// In bytes, from the start of the file.
     offset: usize,
 }
 
-impl AsRef<str> for Word<'_> {
+impl AsRef<str> for LegacyWord<'_> {
     fn as_ref(&self) -> &str {
         self.text
     }
 }
 
 /// The file, line by line.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+pub(super) fn lines(text: &str) -> impl Iterator<Item = LegacyLine<'_>> {
     let offset = move |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
     text.lines().map(move |line| {
         // A comment begins a line or follows a blank; interface names may hold a '#'.
@@ -75,11 +75,11 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
             Some(at) => (&line[..at], Some(line[at..].trim_end())),
             None => (line, None),
         };
-        let words = fan.split_whitespace().map(|word| Word {
+        let words = fan.split_whitespace().map(|word| LegacyWord {
             text: word,
             offset: offset(word),
         });
-        Line {
+        LegacyLine {
             words: words.collect(),
             comment,
         }
@@ -87,9 +87,9 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
 }
 
 /// The fan of a line, if there is one, or the index of the word that is wrong, and why.
-fn fan(words: &[Word]) -> Option<Result<Config, (usize, String)>> {
+fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, String)>> {
     let (first, rest) = words.split_first()?;
-    let too_long = |(index, word): (usize, &Word)| Some((index, too_long(word.text)?));
+    let too_long = |(index, word): (usize, &LegacyWord)| Some((index, too_long(word.text)?));
     if let Some(fault) = words.iter().enumerate().find_map(too_long) {
         return Some(Err(fault));
     }

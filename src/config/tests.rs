@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Configuration, Source, convert, legacy, toml};
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
-use crate::fan::request::{Config, Follow, KEYS, Kind, Place, UnderlaySource};
+use crate::fan::request::{Config, Follow, KEYS, OptionKind, UnderlayPlace, UnderlaySource};
 
 fn of(files: &[(&str, &str)]) -> Configuration {
     let sources: Vec<Source> = files.iter().map(|(name, text)| Source::new(name, text)).collect();
@@ -271,7 +271,7 @@ proptest! {
 #[test]
 fn every_key_has_a_value_it_takes_and_one_it_does_not() {
     let config = Config::new("250".parse().unwrap(), "eth0".parse().unwrap());
-    assert!(matches!(config.underlay.place, Place::Interface(_)));
+    assert!(matches!(config.underlay.place, UnderlayPlace::Interface(_)));
     for key in &KEYS {
         let mut config = config.clone();
         let good = match key.name {
@@ -291,7 +291,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
         assert!(config.values().iter().any(|(differing, _)| differing.name == key.name));
         let reason = config.set(key, "?/?").unwrap_err();
         assert!(reason.contains("?/?"), "{reason}");
-        if key.kind == Kind::Number {
+        if key.kind == OptionKind::Number {
             let range = key.values.strip_prefix("a ").unwrap();
             assert!(reason.ends_with(range), "{reason}: {range}");
         }

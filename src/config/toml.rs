@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
-use crate::fan::request::{Config, KEYS, Key, Kind};
+use crate::fan::request::{Config, KEYS, OptionKey, OptionKind};
 use crate::fan::text::excerpt;
 
 /// Said once of a file, at its first such line.
@@ -114,7 +114,7 @@ impl Reader<'_> {
         let mut values = BTreeMap::new();
         let mut spans = BTreeMap::new();
         for (name, value) in table {
-            let Some(key) = Key::named(name.get_ref()) else {
+            let Some(key) = OptionKey::named(name.get_ref()) else {
                 self.fault(&name.span(), unknown(name.get_ref()));
                 continue;
             };
@@ -163,8 +163,8 @@ fn slip_of_value(line: &str, at: usize) -> Option<String> {
     if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphanumeric() || "./-_@:".contains(c)) {
         return None;
     }
-    let takes = |key: &Key| key.kind == Kind::Text || key.values.ends_with(&format!("or \"{word}\""));
-    Some(match Key::named(name) {
+    let takes = |key: &OptionKey| key.kind == OptionKind::Text || key.values.ends_with(&format!("or \"{word}\""));
+    Some(match OptionKey::named(name) {
         Some(key) if takes(key) => {
             format!("'{name} = {value}' needs plain quotes: write {name} = \"{word}\"")
         }
@@ -179,11 +179,11 @@ fn unknown(key: &str) -> String {
 }
 
 /// The value as text, if it is of the key's kind.
-fn text(key: &Key, value: &DeValue) -> Option<String> {
+fn text(key: &OptionKey, value: &DeValue) -> Option<String> {
     match key.kind {
-        Kind::Text => value.as_str().map(str::to_string),
-        Kind::Flag | Kind::Switch => value.as_bool().map(|flag| flag.to_string()),
-        Kind::List => match value.as_array() {
+        OptionKind::Text => value.as_str().map(str::to_string),
+        OptionKind::Flag | OptionKind::Switch => value.as_bool().map(|flag| flag.to_string()),
+        OptionKind::List => match value.as_array() {
             Some(list) => {
                 let list: Option<Vec<&str>> = list.iter().map(|value| value.get_ref().as_str()).collect();
                 Some(list?.join(","))
@@ -191,7 +191,7 @@ fn text(key: &Key, value: &DeValue) -> Option<String> {
             None => value.as_str().map(str::to_string),
         },
         // One in quotes is none of the two words.
-        Kind::FlagOrText => match value.as_bool() {
+        OptionKind::FlagOrText => match value.as_bool() {
             Some(flag) => Some(flag.to_string()),
             None => value
                 .as_str()
@@ -199,7 +199,7 @@ fn text(key: &Key, value: &DeValue) -> Option<String> {
                 .map(str::to_string),
         },
         // Hexadecimal and the like have a meaning of their own that our reader of numbers does not know.
-        Kind::Number => {
+        OptionKind::Number => {
             let number = value.as_integer()?;
             i64::from_str_radix(number.as_str(), number.radix())
                 .ok()

@@ -38,7 +38,7 @@ pub use routing::questions;
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum CheckResult {
     /// All is well.
     Passed,
     /// Nothing is lost by it, yet.
@@ -55,7 +55,7 @@ pub struct Finding {
     /// The fan; none where it is about the host.
     pub fan: Option<Overlay>,
     /// How it came out.
-    pub verdict: Verdict,
+    pub verdict: CheckResult,
     /// A sentence.
     pub reason: String,
     /// What the kernel and others said, a line each.
@@ -67,7 +67,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(check: &'static str, verdict: Verdict, reason: impl Into<String>) -> Self {
+    fn new(check: &'static str, verdict: CheckResult, reason: impl Into<String>) -> Self {
         Self {
             check,
             fan: None,
@@ -80,15 +80,15 @@ impl Finding {
     }
 
     fn passed(check: &'static str, reason: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Passed, reason)
+        Self::new(check, CheckResult::Passed, reason)
     }
 
     fn warned(check: &'static str, reason: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Warned, reason)
+        Self::new(check, CheckResult::Warned, reason)
     }
 
     fn failed(check: &'static str, reason: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Failed, reason)
+        Self::new(check, CheckResult::Failed, reason)
     }
 
     fn because(mut self, evidence: impl IntoIterator<Item = String>) -> Self {
@@ -137,9 +137,9 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
-            Verdict::Passed => "ok",
-            Verdict::Warned => "warn",
-            Verdict::Failed => "FAIL",
+            CheckResult::Passed => "ok",
+            CheckResult::Warned => "warn",
+            CheckResult::Failed => "FAIL",
         };
         let fan = self.fan.map_or(String::new(), |fan| format!(" of {fan}"));
         write!(f, "{verdict:5} {}{fan}: {}", self.check, self.reason)?;
@@ -184,7 +184,7 @@ pub fn examine(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding>
 
 /// The checks of one fan. One that makes the rest meaningless is the last.
 fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
-    let failed = |findings: &[Finding]| findings.iter().any(|finding| finding.verdict == Verdict::Failed);
+    let failed = |findings: &[Finding]| findings.iter().any(|finding| finding.verdict == CheckResult::Failed);
     let mut findings = vec![underlay::check(fan, facts)];
     if failed(&findings) {
         return findings;

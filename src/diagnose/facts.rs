@@ -4,12 +4,12 @@
 use crate::plan::lookup::{Answer, Question};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::diagnose::netfilter::Table;
+use crate::diagnose::netfilter::FirewallTable;
 use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
 use crate::plan::host::NeighbourEntry;
 
-use crate::plan::rule::Rule;
+use crate::plan::rule::RoutingRule;
 
 /// What a diagnosis knows beyond [`Host`](crate::plan::host::Host).
 #[derive(Clone, Debug, Default)]
@@ -29,9 +29,9 @@ pub struct Health {
     /// Ports whose other end is in a network namespace that cannot be looked into.
     pub hidden_peers: BTreeSet<InterfaceName>,
     /// Every firewall's tables, ours included.
-    pub tables: Vec<Table>,
+    pub tables: Vec<FirewallTable>,
     /// Routing rules that are neither the kernel's nor ours.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RoutingRule>,
     /// Where packets go.
     pub answers: BTreeMap<Question, Answer>,
     /// Programs in this network namespace that configure interfaces.

@@ -16,7 +16,7 @@ use caps::Capability;
 use crate::bpf::program;
 use crate::diagnose::facts::{Health, Kernel, Manager, Settings};
 use crate::kernel::file::{self, FILE_LIMIT, KERNEL_LIMIT};
-use crate::kernel::{Error, Machine, bpf, capabilities, exec, link, neighbour, process, rules};
+use crate::kernel::{KernelError, Machine, bpf, capabilities, exec, link, neighbour, process, rules};
 use crate::plan::host::{Flow, Host};
 use crate::plan::lookup::{Answer, Question};
 use crate::plan::state::{State, fans};
@@ -26,7 +26,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn examine(&self, owned: &State, host: &Host) -> Result<Health, Error> {
+    pub fn examine(&self, owned: &State, host: &Host) -> Result<Health, KernelError> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
         let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, host);
@@ -122,7 +122,7 @@ fn kernel(host: &Host) -> Kernel {
 }
 
 /// A program that configures interfaces.
-struct Known {
+struct KnownManager {
     name: &'static str,
     /// The name of its process: 15 characters, as the kernel keeps them.
     comm: &'static str,
@@ -136,22 +136,22 @@ struct Known {
 
 const ROOTS: [&str; 4] = ["/usr/lib", "/lib", "/etc", "/run"];
 
-const KNOWN: [Known; 3] = [
-    Known {
+const KNOWN: [KnownManager; 3] = [
+    KnownManager {
         name: "NetworkManager",
         comm: "NetworkManager",
         place: "NetworkManager/conf.d",
         words: &["interface-name:fan-"],
         file: "/etc/NetworkManager/conf.d/50-fan.conf",
     },
-    Known {
+    KnownManager {
         name: "systemd-networkd",
         comm: "systemd-network",
         place: "systemd/network",
         words: &["Property=FAN=1", "Name=fan-"],
         file: "/etc/systemd/network/05-fan-by-name.network",
     },
-    Known {
+    KnownManager {
         name: "dhcpcd",
         comm: "dhcpcd",
         place: "dhcpcd.conf",
@@ -161,12 +161,12 @@ const KNOWN: [Known; 3] = [
 ];
 
 /// Those of them that run in this network namespace.
-fn managers() -> Result<Vec<Manager>, Error> {
+fn managers() -> Result<Vec<Manager>, KernelError> {
     let running = process::named(&KNOWN.map(|known| known.comm))?;
     let found = KNOWN
         .iter()
         .filter(|known| running.iter().any(|process| process.comm == known.comm));
-    let manager = |known: &Known| {
+    let manager = |known: &KnownManager| {
         let mut places = ROOTS.iter().map(|root| Path::new(root).join(known.place));
         Manager {
             name: known.name,

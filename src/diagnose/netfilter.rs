@@ -31,7 +31,7 @@ pub enum Backend {
 
 /// A table with chains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
+pub struct FirewallTable {
     /// Who keeps it.
     pub backend: Backend,
     /// `ip`, `inet`, `bridge`, `arp` or `netdev`.
@@ -43,7 +43,7 @@ pub struct Table {
     /// Named sets, by name.
     pub sets: BTreeMap<String, Vec<Value>>,
     /// Named verdict maps, by name.
-    pub maps: BTreeMap<String, Vec<Entry>>,
+    pub maps: BTreeMap<String, Vec<MapEntry>>,
 }
 
 /// A chain. One with a hook is where packets enter.
@@ -52,7 +52,7 @@ pub struct Chain {
     /// Where packets enter it; none for one that is only jumped to.
     pub base: Option<Base>,
     /// In the order in which they are asked.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<FirewallRule>,
 }
 
 /// What makes a chain one that packets enter.
@@ -70,13 +70,13 @@ pub struct Base {
 
 /// A rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
+pub struct FirewallRule {
     /// As a person would read it.
     pub text: String,
     /// All of these must hold.
     pub matches: Vec<Match>,
     /// What becomes of a packet then; none where the rule only counts or marks.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<PacketVerdict>,
     /// What becomes of the packet's mark.
     pub marking: Option<Marking>,
     /// Packets that it has met, where it counts.
@@ -103,13 +103,13 @@ pub enum Marking {
 }
 
 /// Values, one for each field that is asked for, and what becomes of a packet that has them.
-pub type Entry = (Vec<Value>, Verdict);
+pub type MapEntry = (Vec<Value>, PacketVerdict);
 
 /// The entries of a verdict map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entries {
     /// They stand in the rule.
-    Own(Vec<Entry>),
+    Own(Vec<MapEntry>),
     /// They are those of the map of this name.
     Named(String),
     /// They are not understood.
@@ -205,7 +205,7 @@ pub enum Value {
 
 /// What a rule decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PacketVerdict {
     /// It may pass this base chain.
     Accept,
     /// It is lost, with or without a word to its sender.
@@ -222,7 +222,7 @@ pub enum Verdict {
 
 /// The state of a packet's connection, in the words of both kinds of firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ConntrackState {
     /// The first of its connection.
     New,
     /// A reply, or later.
@@ -248,7 +248,7 @@ impl Field {
     }
 }
 
-impl Rule {
+impl FirewallRule {
     /// Whether it is about packets of no connection that is known, and about no others.
     #[must_use]
     pub fn asks_for_invalid(&self) -> bool {
@@ -291,7 +291,7 @@ pub struct Packet {
     /// The port it is for; none for what has none, or where any is meant that nobody's rule is about.
     pub port: Option<u16>,
     /// The state of its connection.
-    pub state: State,
+    pub state: ConntrackState,
 }
 
 impl fmt::Display for Backend {

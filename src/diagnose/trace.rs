@@ -21,7 +21,7 @@ use crate::plan::state::{State, bridges};
 
 /// Where an address lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// Behind another host.
     There,
     /// Behind this host.
@@ -46,7 +46,7 @@ pub struct Target {
     /// That host's gateway.
     pub gateway: Ipv4Addr,
     /// Where it lives.
-    pub place: Place,
+    pub place: Location,
     /// Whether no host can have the slice: it would have the address by which all neighbours are meant.
     pub is_of_nobody: bool,
 }
@@ -105,11 +105,11 @@ impl Target {
         let gateway = mapping.gateway(host);
         let address = if is_container { asked } else { gateway };
         let place = if fan.bridge_addresses().any(|own| own.ip() == address) {
-            Place::Own
+            Location::Own
         } else if host == fan.host {
-            Place::Here
+            Location::Here
         } else {
-            Place::There
+            Location::There
         };
         Self {
             fan: fan.clone(),
@@ -177,11 +177,11 @@ mod tests {
     #[test]
     fn an_address_is_there_here_or_our_own() {
         let places = [
-            ("250.0.27.2", Place::There, "250.0.27.2", "172.30.0.27"),
-            ("172.30.0.27", Place::There, "250.0.27.1", "172.30.0.27"),
-            ("250.0.28.2", Place::Here, "250.0.28.2", "172.30.0.28"),
-            ("250.0.28.1", Place::Own, "250.0.28.1", "172.30.0.28"),
-            ("172.30.0.28", Place::Own, "250.0.28.1", "172.30.0.28"),
+            ("250.0.27.2", Location::There, "250.0.27.2", "172.30.0.27"),
+            ("172.30.0.27", Location::There, "250.0.27.1", "172.30.0.27"),
+            ("250.0.28.2", Location::Here, "250.0.28.2", "172.30.0.28"),
+            ("250.0.28.1", Location::Own, "250.0.28.1", "172.30.0.28"),
+            ("172.30.0.28", Location::Own, "250.0.28.1", "172.30.0.28"),
         ];
         for (asked, place, address, host) in places {
             let target = find(asked, &[announced()]).unwrap();

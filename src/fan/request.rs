@@ -15,9 +15,9 @@ use crate::fan::mapping::{self, Mapping, Overlay};
 use crate::fan::name::InterfaceName;
 
 pub use follow::Follow;
-pub use options::{KEYS, Key, Kind, MAX_MTU, MIN_MTU, bridge_name, host_reserve, mtu, number, port, table};
+pub use options::{KEYS, MAX_MTU, MIN_MTU, OptionKey, OptionKind, bridge_name, host_reserve, mtu, number, port, table};
 pub use subnets::Subnets;
-pub use underlay::{DEFAULT_UNDERLAY_LEN, Place, UnderlaySource};
+pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,10 +85,10 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is missing or makes no sense: the key to blame, and a sentence.
-    pub fn from_values<'a>(value: impl Fn(&Key) -> Option<&'a str>) -> Result<Self, Vec<(&'static str, String)>> {
+    pub fn from_values<'a>(value: impl Fn(&OptionKey) -> Option<&'a str>) -> Result<Self, Vec<(&'static str, String)>> {
         let network = Overlay::from_str("250.0.0.0/8").expect("an overlay");
         let place = UnderlaySource {
-            place: Place::Default,
+            place: UnderlayPlace::Default,
             len: DEFAULT_UNDERLAY_LEN,
         };
         // Both are required, so nothing of these two stays.
@@ -113,7 +113,7 @@ impl Config {
     ///
     /// # Errors
     /// A sentence naming what makes no sense.
-    pub fn set(&mut self, key: &Key, value: &str) -> Result<(), String> {
+    pub fn set(&mut self, key: &OptionKey, value: &str) -> Result<(), String> {
         key.set(self, value)
     }
 
@@ -131,14 +131,14 @@ impl Config {
     /// # Errors
     /// The same.
     pub fn apply_options(&mut self, words: &[&str], left_out: &[&str]) -> Result<(), (usize, String)> {
-        let is_welcome = |(key, _): &Setting| !left_out.contains(&key.name);
+        let is_welcome = |(key, _): &OptionSetting| !left_out.contains(&key.name);
         self.apply(words, |word| named_by_option(word).filter(is_welcome))
     }
 
     fn apply<S: AsRef<str>>(
         &mut self,
         words: &[S],
-        setting: impl Fn(&str) -> Option<Setting>,
+        setting: impl Fn(&str) -> Option<OptionSetting>,
     ) -> Result<(), (usize, String)> {
         let mut words = words.iter().map(AsRef::as_ref).enumerate();
         while let Some((index, word)) = words.next() {
@@ -152,7 +152,7 @@ impl Config {
 
     /// Every key whose value is not the default, with it; overlay and underlay always.
     #[must_use]
-    pub fn values(&self) -> Vec<(&'static Key, String)> {
+    pub fn values(&self) -> Vec<(&'static OptionKey, String)> {
         let defaults = Self::new(self.overlay, self.underlay.clone());
         KEYS.iter()
             .filter(|key| key.is_required() || key.get(self) != key.get(&defaults))
@@ -161,15 +161,17 @@ impl Config {
     }
 
     /// What differs from a plain fan, each option with its words: `encap vxlan`, `dhcp`, `no-nat`, `off`.
-    pub fn options(&self) -> impl Iterator<Item = (&'static Key, String)> + use<> {
+    pub fn options(&self) -> impl Iterator<Item = (&'static OptionKey, String)> + use<> {
         let options = self.values().into_iter().filter(|(key, _)| !key.is_required());
         options.map(|(key, value)| {
             let words = match (key.name, key.kind) {
                 ("enabled", _) => "off".to_string(),
-                (name, Kind::Switch) => format!("no-{name}"),
-                (name, Kind::Flag) => name.to_string(),
-                (name, Kind::FlagOrText) if value == "true" => name.to_string(),
-                (name, Kind::Text | Kind::Number | Kind::FlagOrText | Kind::List) => format!("{name} {value}"),
+                (name, OptionKind::Switch) => format!("no-{name}"),
+                (name, OptionKind::Flag) => name.to_string(),
+                (name, OptionKind::FlagOrText) if value == "true" => name.to_string(),
+                (name, OptionKind::Text | OptionKind::Number | OptionKind::FlagOrText | OptionKind::List) => {
+                    format!("{name} {value}")
+                }
             };
             (key, words)
         })
@@ -236,10 +238,10 @@ impl Config {
 }
 
 /// A key, and its value where the word that names the key says it too.
-type Setting<'a> = (&'static Key, Option<&'a str>);
+type OptionSetting<'a> = (&'static OptionKey, Option<&'a str>);
 
 /// What a word of 2015 sets, or an option with the two dashes of a command line.
-fn named_by_word(word: &str) -> Option<Setting<'_>> {
+fn named_by_word(word: &str) -> Option<OptionSetting<'_>> {
     let (name, value) = match word {
         "off" | "--disable" => ("enabled", "false"),
         "--enable" => ("enabled", "true"),
@@ -247,24 +249,24 @@ fn named_by_word(word: &str) -> Option<Setting<'_>> {
         "dhcp" | "host-reserve" | "bridge" => return named_by_option(word),
         _ => return named_by_option(word.strip_prefix("--")?),
     };
-    Some((Key::named(name)?, Some(value)))
+    Some((OptionKey::named(name)?, Some(value)))
 }
 
 /// What an option sets: `no-nat` a switch, `dhcp` a flag, and `mtu=1400`, or `mtu` with the next word, any other key.
-fn named_by_option(option: &str) -> Option<Setting<'_>> {
+fn named_by_option(option: &str) -> Option<OptionSetting<'_>> {
     let (name, value) = option
         .split_once('=')
         .map_or((option, None), |(name, value)| (name, Some(value)));
-    let switched_off = name.strip_prefix("no-").and_then(Key::named);
-    if let Some(key) = switched_off.filter(|key| key.kind == Kind::Switch) {
+    let switched_off = name.strip_prefix("no-").and_then(OptionKey::named);
+    if let Some(key) = switched_off.filter(|key| key.kind == OptionKind::Switch) {
         return value.is_none().then_some((key, Some("false")));
     }
-    let is_word = |key: &&Key| !key.is_required() && !matches!(key.name, "enabled" | "force");
-    let key = Key::named(name).filter(is_word)?;
+    let is_word = |key: &&OptionKey| !key.is_required() && !matches!(key.name, "enabled" | "force");
+    let key = OptionKey::named(name).filter(is_word)?;
     match key.kind {
-        Kind::Switch => None,
-        Kind::Flag => Some((key, value.or(Some("true")))),
-        Kind::Text | Kind::Number | Kind::FlagOrText | Kind::List => Some((key, value)),
+        OptionKind::Switch => None,
+        OptionKind::Flag => Some((key, value.or(Some("true")))),
+        OptionKind::Text | OptionKind::Number | OptionKind::FlagOrText | OptionKind::List => Some((key, value)),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::plan::state::Direction;
 
 /// Commands of bpf(2) (`enum bpf_cmd`, linux/bpf.h).
 #[derive(Clone, Copy)]
-enum Command {
+enum BpfCommand {
     ProgLoad = 5,
     ProgTestRun = 10,
     ProgGetFdById = 13,
@@ -39,7 +39,7 @@ const LOG_SIZES: [usize; 3] = [1 << 16, 1 << 20, 1 << 24];
 /// holds are valid for what that command does with them.
 unsafe trait Attributes {
     /// The command that takes this structure.
-    const COMMAND: Command;
+    const COMMAND: BpfCommand;
 }
 
 /// The arguments of `BPF_PROG_LOAD`. Every later field of the kernel's structure is zero.
@@ -59,7 +59,7 @@ struct ProgLoad {
 
 // SAFETY: laid out as in linux/bpf.h; `attempt` fills the pointers from slices it holds across the call.
 unsafe impl Attributes for ProgLoad {
-    const COMMAND: Command = Command::ProgLoad;
+    const COMMAND: BpfCommand = BpfCommand::ProgLoad;
 }
 
 /// The arguments of `BPF_PROG_TEST_RUN`.
@@ -77,7 +77,7 @@ struct ProgTestRun {
 
 // SAFETY: laid out as in linux/bpf.h; `test_run` fills the pointers from buffers it holds across the call.
 unsafe impl Attributes for ProgTestRun {
-    const COMMAND: Command = Command::ProgTestRun;
+    const COMMAND: BpfCommand = BpfCommand::ProgTestRun;
 }
 
 /// The arguments of `BPF_PROG_GET_FD_BY_ID`.
@@ -90,7 +90,7 @@ struct GetFdById {
 
 // SAFETY: laid out as in linux/bpf.h, and without pointers.
 unsafe impl Attributes for GetFdById {
-    const COMMAND: Command = Command::ProgGetFdById;
+    const COMMAND: BpfCommand = BpfCommand::ProgGetFdById;
 }
 
 /// The arguments of `BPF_OBJ_GET_INFO_BY_FD`.
@@ -103,7 +103,7 @@ struct GetInfoByFd {
 
 // SAFETY: laid out as in linux/bpf.h; `id` points it at a structure it holds across the call.
 unsafe impl Attributes for GetInfoByFd {
-    const COMMAND: Command = Command::ObjGetInfoByFd;
+    const COMMAND: BpfCommand = BpfCommand::ObjGetInfoByFd;
 }
 
 /// The arguments of `BPF_PROG_QUERY`. Every later field of the kernel's structure is zero.
@@ -120,7 +120,7 @@ struct ProgQuery {
 
 // SAFETY: laid out as in linux/bpf.h; `tcx` points it at a buffer that it holds across the call, and tells its length.
 unsafe impl Attributes for ProgQuery {
-    const COMMAND: Command = Command::ProgQuery;
+    const COMMAND: BpfCommand = BpfCommand::ProgQuery;
 }
 
 /// The beginning of `struct bpf_prog_info`; the kernel writes no more than it is given room for.

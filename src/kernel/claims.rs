@@ -15,10 +15,10 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use rtnetlink::packet_core::NLM_F_CREATE;
 
 use super::netlink::{Netlink, attributes};
-use super::{Error, Machine, link};
+use super::{KernelError, Machine, link};
 use crate::fan::name::InterfaceName;
 use crate::plan::diff::Claim;
-use crate::plan::host::Neighbour;
+use crate::plan::host::Reachability;
 
 /// The kernel asks three times, a second apart (`mcast_solicit` and `retrans_time`, arp(7)), and a little later gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ impl Machine {
         ports: &[&InterfaceName],
         addresses: &[Ipv4Addr],
         ask: bool,
-    ) -> Result<Vec<Claim>, Error> {
+    ) -> Result<Vec<Claim>, KernelError> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
         let mut claims = Vec::new();
@@ -73,10 +73,10 @@ impl Machine {
     }
 
     /// Has the kernel ask for addresses by ARP, and waits until it knows of each whether somebody has it.
-    fn answered(&self, bridge: &InterfaceName, addresses: &[Ipv4Addr]) -> Result<Vec<Claim>, Error> {
+    fn answered(&self, bridge: &InterfaceName, addresses: &[Ipv4Addr]) -> Result<Vec<Claim>, KernelError> {
         let names = self.names()?;
         let index = names.iter().find(|(_, name)| *name == bridge).map(|(index, _)| *index);
-        let index = index.ok_or_else(|| Error::from(format!("interface '{bridge}' is gone")))?;
+        let index = index.ok_or_else(|| KernelError::from(format!("interface '{bridge}' is gone")))?;
         for address in addresses {
             // What was known is perhaps no more so.
             let _ = self.netlink.send(&Message::DelNeighbour(entry(index, *address)), 0);
@@ -91,12 +91,12 @@ impl Machine {
             let mut left = Vec::new();
             for address in open {
                 match self.neighbour(bridge, address)? {
-                    Some(Neighbour::Known(mac)) => claims.push(Claim {
+                    Some(Reachability::Known(mac)) => claims.push(Claim {
                         address,
                         port: self.port(bridge, mac)?,
                     }),
-                    Some(Neighbour::Silent) if self.is_asking(index, address)? => left.push(address),
-                    Some(Neighbour::Silent) | None => {}
+                    Some(Reachability::Silent) if self.is_asking(index, address)? => left.push(address),
+                    Some(Reachability::Silent) | None => {}
                 }
             }
             open = left;
@@ -106,7 +106,7 @@ impl Machine {
     }
 
     /// Whether the kernel still asks for an address.
-    fn is_asking(&self, index: u32, address: Ipv4Addr) -> Result<bool, Error> {
+    fn is_asking(&self, index: u32, address: Ipv4Addr) -> Result<bool, KernelError> {
         let mut question = NeighbourMessage::default();
         question.header.family = AddressFamily::Inet;
         let answers = self.netlink.dump(&Message::GetNeighbour(question))?;

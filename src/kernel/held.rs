@@ -4,7 +4,7 @@
 
 use caps::Capability;
 
-use super::{Error, Machine, bpf, capabilities};
+use super::{KernelError, Machine, bpf, capabilities};
 use crate::plan::diff::Step;
 use crate::plan::host::Host;
 use crate::plan::state::{Filter, Object, State};
@@ -16,7 +16,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the privilege cannot be given up.
-    pub fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), Error> {
+    pub fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), KernelError> {
         let mut held = self.held.borrow_mut();
         for filter in state.values().filter_map(unknown) {
             let link = host.link(&filter.link);

@@ -12,7 +12,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use rtnetlink::LinkUnspec;
 
 use super::netlink::{Netlink, Refusal};
-use super::{Error, sysctl};
+use super::{KernelError, sysctl};
 use crate::fan::name::InterfaceName;
 use crate::plan::host::HostIpv6;
 use crate::plan::state::Ipv6;
@@ -73,7 +73,7 @@ pub type LinkUnspecBuilder = rtnetlink::LinkMessageBuilder<LinkUnspec>;
 ///
 /// # Errors
 /// What the kernel said, and what to set where it cannot be written.
-pub fn change(netlink: &Netlink, name: &InterfaceName, index: u32, to: Option<Ipv6>) -> Result<(), Error> {
+pub fn change(netlink: &Netlink, name: &InterfaceName, index: u32, to: Option<Ipv6>) -> Result<(), KernelError> {
     let Some(to) = to else { return Ok(()) };
     let path = |setting: &str| format!("net/ipv6/conf/{name}/{setting}");
     sysctl::ensure(&path("accept_ra"), to.accept_ra)?;
@@ -89,7 +89,7 @@ pub fn change(netlink: &Netlink, name: &InterfaceName, index: u32, to: Option<Ip
 }
 
 /// Takes away the addresses that the kernel gave a device, and the routes that routers told of.
-fn forget(netlink: &Netlink, index: u32, and_routes: bool) -> Result<(), Error> {
+fn forget(netlink: &Netlink, index: u32, and_routes: bool) -> Result<(), KernelError> {
     for message in addresses(netlink)? {
         if message.header.index == index && is_automatic(&message) {
             gone(netlink.send(&Message::DelAddress(message), 0))?;

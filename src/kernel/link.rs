@@ -119,14 +119,14 @@ pub fn delete(index: u32) -> RouteNetlinkMessage {
 
 /// The names of devices by their index.
 #[must_use]
-pub fn names(links: &[netlink::Link]) -> BTreeMap<u32, InterfaceName> {
+pub fn names(links: &[netlink::LinkReply]) -> BTreeMap<u32, InterfaceName> {
     let entries = links.iter().map(|link| (link.message.header.index, link.name.clone()));
     entries.collect()
 }
 
 /// What a link message says that we care for.
 #[derive(Default)]
-struct Facts {
+struct LinkFacts {
     mtu: u32,
     mac: Option<Mac>,
     master: Option<u32>,
@@ -138,7 +138,7 @@ struct Facts {
     counters: Counters,
 }
 
-impl Facts {
+impl LinkFacts {
     fn read(message: &LinkMessage) -> Self {
         let mut facts = Self::default();
         for attribute in &message.attributes {
@@ -253,16 +253,16 @@ fn device_configuration(family: &AfSpecUnspec) -> Option<InetDevConf> {
 /// `vni` tells the network identifier that a VXLAN device filters for, by the device's index.
 #[must_use]
 pub fn decode(
-    netlink::Link {
+    netlink::LinkReply {
         message,
         name,
         alias,
         other_names,
-    }: &netlink::Link,
+    }: &netlink::LinkReply,
     names: &BTreeMap<u32, InterfaceName>,
     vni: &BTreeMap<u32, u32>,
 ) -> (Link, Vec<Object>) {
-    let facts = Facts::read(message);
+    let facts = LinkFacts::read(message);
     // What is no text is no label of ours.
     let alias = std::str::from_utf8(alias).unwrap_or_default();
     let [up, carrier] = [LinkFlags::Up, LinkFlags::LowerUp].map(|flag| message.header.flags.contains(flag));

@@ -9,7 +9,7 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
 
 use super::netlink::Refusal;
-use super::{Error, Machine};
+use super::{KernelError, Machine};
 use crate::fan::name::InterfaceName;
 use crate::plan::host::{Flow, NoRoute, Routing};
 
@@ -30,7 +30,7 @@ fn question(flow: &Flow, from: Option<u32>, flags: RouteFlags) -> Message {
 
 /// What an answer says.
 #[derive(Default)]
-struct Answer {
+struct RouteReply {
     kind: RouteType,
     table: u32,
     route: Option<Ipv4Network>,
@@ -40,7 +40,7 @@ struct Answer {
     mtu: Option<u32>,
 }
 
-impl Answer {
+impl RouteReply {
     fn read(message: &RouteMessage) -> Self {
         let header = &message.header;
         let mut answer = Self {
@@ -84,7 +84,7 @@ impl Machine {
     ///
     /// # Errors
     /// The outer one is of the connection; the inner one is the kernel's answer that there is no way.
-    pub fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, Error> {
+    pub fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
         self.route_among(&self.names()?, flow)
     }
 
@@ -93,16 +93,16 @@ impl Machine {
         &self,
         names: &BTreeMap<u32, InterfaceName>,
         flow: &Flow,
-    ) -> Result<Result<Routing, NoRoute>, Error> {
+    ) -> Result<Result<Routing, NoRoute>, KernelError> {
         let index = |name: &InterfaceName| names.iter().find(|(_, found)| *found == name).map(|(index, _)| *index);
         let from = match &flow.forwarded_from {
             None => None,
-            Some(name) => Some(index(name).ok_or_else(|| Error::from(format!("interface '{name}' is gone")))?),
+            Some(name) => Some(index(name).ok_or_else(|| KernelError::from(format!("interface '{name}' is gone")))?),
         };
-        let ask = |flags| -> Result<Answer, Refusal> {
+        let ask = |flags| -> Result<RouteReply, Refusal> {
             let answers = self.netlink.ask(&question(flow, from, flags))?;
             let read = answers.iter().find_map(|answer| match answer {
-                Message::NewRoute(message) => Some(Answer::read(message)),
+                Message::NewRoute(message) => Some(RouteReply::read(message)),
                 _ => None,
             });
             Ok(read.unwrap_or_default())
@@ -114,7 +114,7 @@ impl Machine {
         };
         let device = decided.device.and_then(|index| names.get(&index).cloned());
         let Some(device) = device else {
-            return Err(Error::from(format!(
+            return Err(KernelError::from(format!(
                 "the way to {} leads to no interface",
                 flow.destination
             )));

@@ -8,10 +8,10 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::netlink::{Netlink, Refusal};
-use super::{Error, Machine};
+use super::{KernelError, Machine};
 use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
-use crate::plan::host::{Neighbour, NeighbourEntry};
+use crate::plan::host::{NeighbourEntry, Reachability};
 
 /// The neighbours whose Ethernet address is known.
 ///
@@ -34,7 +34,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn neighbour(&self, device: &InterfaceName, meant: Ipv4Addr) -> Result<Option<Neighbour>, Error> {
+    pub fn neighbour(&self, device: &InterfaceName, meant: Ipv4Addr) -> Result<Option<Reachability>, KernelError> {
         let names = self.names()?;
         let entries = entries(&self.netlink, AddressFamily::Inet)?;
         let mut there = entries
@@ -47,7 +47,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn port(&self, bridge: &InterfaceName, meant: Mac) -> Result<Option<InterfaceName>, Error> {
+    pub fn port(&self, bridge: &InterfaceName, meant: Mac) -> Result<Option<InterfaceName>, KernelError> {
         let names = self.names()?;
         let entries = entries(&self.netlink, AddressFamily::Bridge)?;
         let mut heard = entries.iter().filter(|message| {
@@ -93,10 +93,10 @@ fn controller(message: &NeighbourMessage) -> Option<u32> {
 }
 
 /// What an entry says of a neighbour; none when it was never asked for (`NUD_NONE`, `NUD_NOARP`).
-fn state(message: &NeighbourMessage) -> Option<Neighbour> {
+fn state(message: &NeighbourMessage) -> Option<Reachability> {
     match message.header.state {
-        NeighbourState::Incomplete | NeighbourState::Failed => Some(Neighbour::Silent),
+        NeighbourState::Incomplete | NeighbourState::Failed => Some(Reachability::Silent),
         NeighbourState::None | NeighbourState::Noarp => None,
-        _ => mac(message).map(Neighbour::Known),
+        _ => mac(message).map(Reachability::Known),
     }
 }

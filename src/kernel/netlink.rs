@@ -99,7 +99,7 @@ pub const LINK_HEADER_LEN: usize = 16;
 
 /// A link as the kernel tells of it.
 #[derive(Debug)]
-pub struct Link {
+pub struct LinkReply {
     /// What is read of it, without its texts.
     pub message: LinkMessage,
     /// Its name.
@@ -115,7 +115,7 @@ pub struct Link {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn read_link(payload: &[u8]) -> Result<Link, Refusal> {
+pub fn read_link(payload: &[u8]) -> Result<LinkReply, Refusal> {
     let unreadable = |sentence| Refusal {
         errno: nix::libc::EBADMSG,
         sentence: Some(sentence),
@@ -133,7 +133,7 @@ pub fn read_link(payload: &[u8]) -> Result<Link, Refusal> {
     }
     let message =
         LinkMessage::parse(&readable[..]).map_err(|error| unreadable(format!("a link cannot be read: {error}")))?;
-    Ok(Link {
+    Ok(LinkReply {
         message,
         name: name.ok_or_else(|| unreadable("a link has no name".into()))?,
         alias,
@@ -284,7 +284,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said, or that a link could not be read.
-    pub fn dump_links(&self) -> Result<Vec<Link>, Refusal> {
+    pub fn dump_links(&self) -> Result<Vec<LinkReply>, Refusal> {
         const HEADER: [u8; LINK_HEADER_LEN] = [0; LINK_HEADER_LEN];
         self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?
             .iter()

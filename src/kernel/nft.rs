@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::nftables::{Content, Nftables, Tables};
-use super::{Error, exec};
+use super::{KernelError, exec};
 use crate::fan::Fan;
 use crate::fan::encap::SourcePorts;
 use crate::fan::mapping::Overlay;
@@ -39,7 +39,7 @@ pub struct Observed {
 ///
 /// # Errors
 /// A sentence from `nft`, or what the kernel said.
-pub fn observe(fans: &[&Fan]) -> Result<Option<Observed>, Error> {
+pub fn observe(fans: &[&Fan]) -> Result<Option<Observed>, KernelError> {
     const ATTEMPTS: usize = 10;
     let Some(nftables) = Nftables::connect()? else {
         return Ok(None);
@@ -53,11 +53,11 @@ pub fn observe(fans: &[&Fan]) -> Result<Option<Observed>, Error> {
         Ok((observed, before == nftables.generation()?))
     };
     let settled = (1..ATTEMPTS).find_map(|_| read().ok().filter(|(_, settled)| *settled));
-    let (observed, _) = settled.map_or_else(read, Ok::<_, Error>)?;
+    let (observed, _) = settled.map_or_else(read, Ok::<_, KernelError>)?;
     Ok(Some(observed))
 }
 
-fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
+fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, KernelError> {
     let tables = nftables.tables()?;
     let mut objects = Vec::new();
     for (overlay, families) in &tables.ours {
@@ -72,7 +72,7 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
         let deviations = content.deviations(made.is_some() || !is_whole);
         let is_recorded = made.is_none() || content.record.is_some();
         let made = made.filter(|_| deviations.is_empty());
-        let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, Error>)?;
+        let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, KernelError>)?;
         objects.push(Object::Firewall(
             *overlay,
             ruleset.deviating(deviations).recorded(is_recorded),
@@ -100,7 +100,7 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, Error> {
 }
 
 /// What is known of a fan's tables without their text; none when there is more in them than is known so.
-fn sketch(nftables: &Nftables, tables: &Tables, overlay: Overlay) -> Result<Option<Ruleset>, Error> {
+fn sketch(nftables: &Nftables, tables: &Tables, overlay: Overlay) -> Result<Option<Ruleset>, KernelError> {
     let mut text = String::new();
     for family in FAMILIES {
         let Some(sketch) = nftables.sketch(tables, family, &table_name(overlay))? else {
@@ -112,7 +112,7 @@ fn sketch(nftables: &Nftables, tables: &Tables, overlay: Overlay) -> Result<Opti
 }
 
 /// The text of a fan's tables.
-fn list(overlay: Overlay, families: &[&str]) -> Result<Ruleset, Error> {
+fn list(overlay: Overlay, families: &[&str]) -> Result<Ruleset, KernelError> {
     let mut listing = String::new();
     for family in families {
         listing += &exec::run("nft", &["list", "table", family, &table_name(overlay)], "")?;
@@ -188,7 +188,7 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
 ///
 /// # Errors
 /// What the kernel or `nft` said.
-pub fn record(overlays: &[Overlay]) -> Result<(), Error> {
+pub fn record(overlays: &[Overlay]) -> Result<(), KernelError> {
     let mut script = String::new();
     let Some(nftables) = Nftables::connect()? else {
         return Ok(());
@@ -307,7 +307,7 @@ fn beside(listing: &str) -> Beside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::firewall::Way;
+    use crate::plan::firewall::ForwardDirection;
 
     #[test]
     fn dockers_chain_is_taken_away_where_it_is_nobodys() {
@@ -338,7 +338,10 @@ mod tests {
                 accept.rule().replace("ip filter DOCKER-USER ", "")
             )
         };
-        let (ours, theirs) = (accept("250", Way::From), accept("251", Way::From));
+        let (ours, theirs) = (
+            accept("250", ForwardDirection::From),
+            accept("251", ForwardDirection::From),
+        );
         let listing = |rules: &str| {
             format!("table ip filter {{ # handle 1\n\tchain DOCKER-USER {{ # handle 14\n{rules}\t}}\n}}\n")
         };
@@ -349,7 +352,7 @@ mod tests {
         assert_eq!(deletion(&[&ours], &beside), gone);
         let both = format!("{gone}delete rule ip filter DOCKER-USER handle 14\ndelete table ip filter\n");
         assert_eq!(deletion(&[&theirs, &ours], &beside), both);
-        assert_eq!(deletion(&[&accept("250", Way::To)], &alone), "");
+        assert_eq!(deletion(&[&accept("250", ForwardDirection::To)], &alone), "");
     }
 
     #[test]
@@ -364,10 +367,16 @@ mod tests {
         let listing = format!(
             "table ip filter {{\n\tchain FORWARD {{\n\t\t{} # handle 4\n\t\t{} # handle 5\n\t\tiifname \"docker0\" accept \
              comment \"fan of docker\" # handle 6\n\t}}\n}}\n",
-            printed(Way::From).replace("counter", "counter packets 3 bytes 252"),
-            printed(Way::To),
+            printed(ForwardDirection::From).replace("counter", "counter packets 3 bytes 252"),
+            printed(ForwardDirection::To),
         );
         let found: Vec<_> = accepts(&listing).collect();
-        assert_eq!(found, [(accept(Way::From), Some(4)), (accept(Way::To), Some(5))]);
+        assert_eq!(
+            found,
+            [
+                (accept(ForwardDirection::From), Some(4)),
+                (accept(ForwardDirection::To), Some(5))
+            ]
+        );
     }
 }

@@ -66,7 +66,7 @@ const DROP: u32 = 0; // NF_DROP
 pub use content::{Content, Parts};
 
 /// A table: its family and name.
-pub type Place = (&'static str, String);
+pub type TableName = (&'static str, String);
 
 /// Which tables of ours and which chains of iptables there are.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -84,9 +84,9 @@ pub struct Tables {
     /// Whether there is more than that chain in iptables' table.
     has_others: bool,
     /// What there is in each table of ours in which there is nothing but chains and our flowtable.
-    plain: BTreeMap<Place, Plain>,
+    plain: BTreeMap<TableName, Plain>,
     /// Tables in which there is a chain that each of ours has.
-    guarded: BTreeSet<Place>,
+    guarded: BTreeSet<TableName>,
 }
 
 /// What there is in a table.
@@ -100,7 +100,7 @@ pub struct Plain {
 
 /// The answers of the kernel, each the payload of a message.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub struct Replies {
     /// All tables.
     pub tables: Vec<Vec<u8>>,
     /// All chains.
@@ -116,8 +116,8 @@ pub struct Answers {
 impl Tables {
     /// Reads what the kernel answered. What is cut off is not there.
     #[must_use]
-    pub fn read(answers: &Answers) -> Self {
-        let Answers {
+    pub fn read(answers: &Replies) -> Self {
+        let Replies {
             tables,
             chains,
             sets,
@@ -218,12 +218,12 @@ fn messages(payloads: &[Vec<u8>]) -> impl Iterator<Item = Message<'_>> {
 }
 
 /// Whether it is iptables' table.
-fn is_filter(place: &Place) -> bool {
+fn is_filter(place: &TableName) -> bool {
     *place == ("ip", "filter".to_string())
 }
 
 /// A place with the overlay whose table it is.
-fn ours(place: Place) -> Option<(Place, Overlay)> {
+fn ours(place: TableName) -> Option<(TableName, Overlay)> {
     let overlay = table_overlay(&place.1)?;
     Some((place, overlay))
 }
@@ -330,7 +330,7 @@ impl<'a> Message<'a> {
         names.filter_map(|(_, name)| text(name)).collect()
     }
 
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<TableName> {
         let index = FAMILY_NUMBERS.iter().position(|number| *number == self.family)?;
         Some((FAMILIES[index], self.text(TABLE)?))
     }
@@ -391,7 +391,7 @@ impl Nftables {
     /// What the kernel said.
     pub fn tables(&self) -> Result<Tables, Refusal> {
         let all = |kind| self.0.raw(kind, NLM_F_DUMP, &header(ANY));
-        Ok(Tables::read(&Answers {
+        Ok(Tables::read(&Replies {
             tables: all(GETTABLE)?,
             chains: all(GETCHAIN)?,
             sets: all(GETSET)?,
@@ -493,7 +493,7 @@ mod tests {
     }
 
     /// How many of the tables are plain.
-    fn plain(answers: &Answers) -> usize {
+    fn plain(answers: &Replies) -> usize {
         Tables::read(answers).plain.len()
     }
 
@@ -514,10 +514,10 @@ mod tests {
             chain(7, "filter", "FORWARD", 1),
         ];
         let read = |tables: &[Vec<u8>], chains: &[Vec<u8>]| {
-            Tables::read(&Answers {
+            Tables::read(&Replies {
                 tables: tables.to_vec(),
                 chains: chains.to_vec(),
-                ..Answers::default()
+                ..Replies::default()
             })
         };
         let tables = read(&all, &chains);
@@ -533,7 +533,7 @@ mod tests {
         for payload in all.iter().chain(&chains).chain(&[flowtable(FLOWTABLE, &["fan0"])]) {
             for len in 0..payload.len() {
                 let cut = || vec![payload[..len].to_vec()];
-                let _ = Tables::read(&Answers {
+                let _ = Tables::read(&Replies {
                     tables: [&all[..], &cut()].concat(),
                     chains: cut(),
                     sets: cut(),
@@ -546,10 +546,10 @@ mod tests {
 
     #[test]
     fn a_table_with_more_than_is_ours_is_not_plain() {
-        let answers = || Answers {
+        let answers = || Replies {
             tables: vec![table(2, 0)],
             chains: vec![chain(2, NAME, "guard", 1)],
-            ..Answers::default()
+            ..Replies::default()
         };
         let set = |flags: u32| vec![payload(2, &[(TABLE, &named(NAME)), (SET_FLAGS, &flags.to_be_bytes())])];
         let with_comment = payload(
@@ -560,11 +560,11 @@ mod tests {
                 (CHAIN_USERDATA, &commented("mine")),
             ],
         );
-        let sets = |flags| Answers {
+        let sets = |flags| Replies {
             sets: set(flags),
             ..answers()
         };
-        let flowtables = |name| Answers {
+        let flowtables = |name| Replies {
             flowtables: vec![flowtable(name, &["eth0"])],
             ..answers()
         };
@@ -579,15 +579,15 @@ mod tests {
         for more in [
             sets(2),
             flowtables("mine"),
-            Answers {
+            Replies {
                 others: set(0),
                 ..answers()
             },
-            Answers {
+            Replies {
                 tables: vec![table(2, 1)], // dormant
                 ..answers()
             },
-            Answers {
+            Replies {
                 chains: vec![with_comment],
                 ..answers()
             },
@@ -627,11 +627,11 @@ mod tests {
         assert!(made.script().contains(&table_name(announced().overlay())));
         let (chains, rules) = as_made(made.script());
         let with = |chains: &[String], rules: &[Vec<u8>], devices: &[&str]| {
-            let answers = Answers {
+            let answers = Replies {
                 tables: vec![table(2, 0)],
                 chains: chains.iter().map(|name| chain(2, NAME, name, 1)).collect(),
                 flowtables: vec![flowtable(FLOWTABLE, devices)],
-                ..Answers::default()
+                ..Replies::default()
             };
             let tables = Tables::read(&answers);
             let name_of = |index| (index == 7).then(|| "eth0".to_string());

@@ -9,8 +9,8 @@ use netlink_packet_route::tc::TcMessage;
 use rtnetlink::RouteMessageBuilder;
 
 use super::{
-    Error, Machine, Scope, capabilities, dnsmasq, exec, features, filter, foreign, ipv6, link, neighbour, netlink, nft,
-    route, rules, sysctl, vni,
+    KernelError, Machine, Scope, capabilities, dnsmasq, exec, features, filter, foreign, ipv6, link, neighbour,
+    netlink, nft, route, rules, sysctl, vni,
 };
 use crate::fan::Fan;
 use crate::fan::name::InterfaceName;
@@ -24,7 +24,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn observe(&self, scope: Scope) -> Result<(State, Host), Error> {
+    pub fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
         let mut objects = Vec::new();
         let mut host = Host {
             privileged: capabilities::is_privileged(),
@@ -63,10 +63,10 @@ impl Machine {
 
     fn links(
         &self,
-        messages: &[netlink::Link],
+        messages: &[netlink::LinkReply],
         objects: &mut Vec<Object>,
         host: &mut Host,
-    ) -> Result<BTreeMap<u32, InterfaceName>, Error> {
+    ) -> Result<BTreeMap<u32, InterfaceName>, KernelError> {
         let names = link::names(messages);
         let mut decoded: Vec<_> = messages
             .iter()
@@ -91,7 +91,7 @@ impl Machine {
         names: &BTreeMap<u32, InterfaceName>,
         objects: &mut Vec<Object>,
         host: &mut Host,
-    ) -> Result<(), Error> {
+    ) -> Result<(), KernelError> {
         for message in self.netlink.dump_addresses()? {
             let Some((index, address)) = route::decode_address(&message) else {
                 continue;
@@ -113,7 +113,12 @@ impl Machine {
     }
 
     /// Reads whether our devices have IPv6 addresses, and whose.
-    fn ipv6(&self, names: &BTreeMap<u32, InterfaceName>, objects: &mut [Object], host: &mut Host) -> Result<(), Error> {
+    fn ipv6(
+        &self,
+        names: &BTreeMap<u32, InterfaceName>,
+        objects: &mut [Object],
+        host: &mut Host,
+    ) -> Result<(), KernelError> {
         if host.links.iter().all(|link| link.ipv6.is_none()) {
             return Ok(());
         }
@@ -147,7 +152,7 @@ impl Machine {
         names: &BTreeMap<u32, InterfaceName>,
         objects: &mut Vec<Object>,
         host: &mut Host,
-    ) -> Result<(), Error> {
+    ) -> Result<(), KernelError> {
         let devices = devices(objects, host);
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         for answer in self.netlink.dump(&Message::GetRoute(question))? {
@@ -161,7 +166,7 @@ impl Machine {
         Ok(())
     }
 
-    fn rules(&self, objects: &mut Vec<Object>) -> Result<(), Error> {
+    fn rules(&self, objects: &mut Vec<Object>) -> Result<(), KernelError> {
         objects.extend(self.netlink.dump_rules()?.iter().filter_map(route::decode_rule));
         Ok(())
     }
@@ -172,7 +177,7 @@ impl Machine {
         names: &BTreeMap<u32, InterfaceName>,
         objects: &mut Vec<Object>,
         host: &mut Host,
-    ) -> Result<(), Error> {
+    ) -> Result<(), KernelError> {
         let devices: Vec<_> = objects
             .iter()
             .filter_map(|object| match object {
@@ -230,9 +235,9 @@ impl Machine {
     fn foreign(
         &self,
         names: &BTreeMap<u32, InterfaceName>,
-        messages: &[netlink::Link],
+        messages: &[netlink::LinkReply],
         host: &mut Host,
-    ) -> Result<(), Error> {
+    ) -> Result<(), KernelError> {
         let ours = |name: &InterfaceName| host.links.iter().any(|link| link.ours && link.name == *name);
         let devices: Vec<_> = messages
             .iter()

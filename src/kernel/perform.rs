@@ -11,7 +11,9 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 
 use super::netlink::Refusal;
-use super::{Error, Machine, bpf, bridge, capabilities, dnsmasq, filter, ipv6, link, nft, route, socket, sysctl, vni};
+use super::{
+    KernelError, Machine, bpf, bridge, capabilities, dnsmasq, filter, ipv6, link, nft, route, socket, sysctl, vni,
+};
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::plan::diff::{Step, still_has};
@@ -24,14 +26,14 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn perform(&self, steps: &[Step]) -> Result<(), Error> {
+    pub fn perform(&self, steps: &[Step]) -> Result<(), KernelError> {
         if steps.iter().all(Step::is_of_nftables) {
             return Ok(nft::carry_out(steps)?);
         }
         steps.iter().try_for_each(|step| self.step(step))
     }
 
-    fn step(&self, step: &Step) -> Result<(), Error> {
+    fn step(&self, step: &Step) -> Result<(), KernelError> {
         match step {
             Step::Create(object) => self.create(object),
             Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
@@ -41,15 +43,15 @@ impl Machine {
                 }
             }),
             Step::Delete(object) => match self.delete(object) {
-                Err(Failed::Gone) => Ok(()),
-                other => other.map_err(Error::from),
+                Err(DeleteError::Gone) => Ok(()),
+                other => other.map_err(KernelError::from),
             },
             Step::Hold(_) => Ok(()),
             Step::Remake(object) => self.change(object, object),
         }
     }
 
-    fn create(&self, object: &Object) -> Result<(), Error> {
+    fn create(&self, object: &Object) -> Result<(), KernelError> {
         const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
         match object {
             Object::Unreachable(overlay, table) => {
@@ -85,7 +87,7 @@ impl Machine {
         Ok(())
     }
 
-    fn change(&self, from: &Object, to: &Object) -> Result<(), Error> {
+    fn change(&self, from: &Object, to: &Object) -> Result<(), KernelError> {
         match to {
             Object::Bridge(bridge) => {
                 if let Object::Bridge(from) = from {
@@ -113,7 +115,7 @@ impl Machine {
         Ok(())
     }
 
-    fn delete(&self, object: &Object) -> Result<(), Failed> {
+    fn delete(&self, object: &Object) -> Result<(), DeleteError> {
         match object {
             Object::Unreachable(overlay, table) => {
                 self.netlink
@@ -128,7 +130,7 @@ impl Machine {
                 let index = index(&fan.bridge)?;
                 let ports = self.foreign_ports(&fan.bridge)?;
                 if let Some(sentence) = still_has(&fan.bridge, &ports) {
-                    return Err(Failed::from(sentence));
+                    return Err(DeleteError::from(sentence));
                 }
                 self.netlink.send(&link::delete(index), 0)?;
             }
@@ -167,18 +169,18 @@ impl Machine {
     }
 
     /// Makes a bridge, or nothing at all.
-    fn create_bridge(&self, bridge: &Bridge) -> Result<(), Error> {
+    fn create_bridge(&self, bridge: &Bridge) -> Result<(), KernelError> {
         let name = &bridge.fan.bridge;
         self.create_device(name, link::encode_bridge(bridge))?;
-        let set = || -> Result<(), Error> { self.bridge_settings(bridge, index(name)?, &BTreeSet::new()) };
+        let set = || -> Result<(), KernelError> { self.bridge_settings(bridge, index(name)?, &BTreeSet::new()) };
         set().or_else(|error| self.remove_half_made(name, error))
     }
 
     /// Makes a bridge another one, with all that hangs on it, or leaves it as it was.
-    fn change_bridge(&self, from: &Bridge, to: &Bridge) -> Result<(), Error> {
+    fn change_bridge(&self, from: &Bridge, to: &Bridge) -> Result<(), KernelError> {
         // The number stays what it is when the name is another.
         let device = index(&from.fan.bridge)?;
-        let turn = |from: &Bridge, to: &Bridge| -> Result<(), Error> {
+        let turn = |from: &Bridge, to: &Bridge| -> Result<(), KernelError> {
             self.netlink.send(&link::change_bridge(device, from, to), 0)?;
             self.bridge_settings(to, device, &from.changed)
         };
@@ -189,7 +191,7 @@ impl Machine {
     }
 
     /// Makes a tunnel, or nothing at all.
-    fn create_tunnel(&self, tunnel: &Tunnel) -> Result<(), Error> {
+    fn create_tunnel(&self, tunnel: &Tunnel) -> Result<(), KernelError> {
         let bridge = match &tunnel.kind {
             TunnelKind::Vxlan {
                 bridge: Some(bridge), ..
@@ -201,16 +203,15 @@ impl Machine {
                 let unknown = refusal.errno == nix::libc::EOPNOTSUPP;
                 match tunnel.kind {
                     TunnelKind::Ipip if unknown => {
-                        Error::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
+                        KernelError::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
                     }
-                    TunnelKind::Vxlan { .. } if unknown => {
-                        Error::from(refusal).advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought")
-                    }
+                    TunnelKind::Vxlan { .. } if unknown => KernelError::from(refusal)
+                        .advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought"),
                     _ => refusal.into(),
                 }
             })?;
         index(&tunnel.name)
-            .map_err(Error::from)
+            .map_err(KernelError::from)
             .and_then(|index| {
                 self.tunnel_settings(tunnel, index)?;
                 self.new_port_settings(tunnel, index)
@@ -232,7 +233,7 @@ impl Machine {
 
     /// Sets an interface's own IPv4 setting. Where /proc/sys may only be read, as in a container, netlink does it as well; it
     /// tells nobody (`inet_set_link_af`, net/ipv4/devinet.c at v6.12), so that it comes second.
-    fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), Error> {
+    fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), KernelError> {
         match sysctl::ensure(&sysctl::of_interface(name, setting.name()), on) {
             Err(error)
                 if matches!(
@@ -248,7 +249,7 @@ impl Machine {
         }
     }
 
-    fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
+    fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), KernelError> {
         ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
         self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding)?;
         if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
@@ -267,7 +268,7 @@ impl Machine {
 
     /// Gives a tunnel its settings as a port of its bridge, where it was one before. One that becomes a port has those of the
     /// kernel.
-    fn port_settings(&self, from: &Object, to: &Tunnel, device: u32) -> Result<(), Error> {
+    fn port_settings(&self, from: &Object, to: &Tunnel, device: u32) -> Result<(), KernelError> {
         let Object::Tunnel(Tunnel {
             kind:
                 TunnelKind::Vxlan {
@@ -283,11 +284,11 @@ impl Machine {
         self.turn_port(before, to, device)
     }
 
-    fn new_port_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), Error> {
+    fn new_port_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), KernelError> {
         self.turn_port(&BTreeSet::new(), tunnel, device)
     }
 
-    fn turn_port(&self, before: &BTreeSet<Setting>, to: &Tunnel, device: u32) -> Result<(), Error> {
+    fn turn_port(&self, before: &BTreeSet<Setting>, to: &Tunnel, device: u32) -> Result<(), KernelError> {
         let request = match &to.kind {
             TunnelKind::Vxlan {
                 bridge: Some(_),
@@ -306,7 +307,7 @@ impl Machine {
         }
     }
 
-    fn bridge_settings(&self, bridge: &Bridge, device: u32, before: &BTreeSet<Setting>) -> Result<(), Error> {
+    fn bridge_settings(&self, bridge: &Bridge, device: u32, before: &BTreeSet<Setting>) -> Result<(), KernelError> {
         let name = &bridge.fan.bridge;
         ipv6::change(&self.netlink, name, device, bridge.ipv6)?;
         self.set(name, Ipv4Setting::Forwarding, bridge.forwarding)?;
@@ -316,7 +317,7 @@ impl Machine {
     }
 
     /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
-    fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), Error> {
+    fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), KernelError> {
         let (
             TunnelKind::Vxlan { vni, bridge, .. },
             TunnelKind::Vxlan {
@@ -340,13 +341,13 @@ impl Machine {
 
     /// Why a link does not go up. A VXLAN device opens its UDP port only then (`vxlan_open`, drivers/net/vxlan/vxlan_core.c at
     /// v6.12).
-    fn cannot_go_up(&self, name: &InterfaceName, refusal: Refusal) -> Error {
+    fn cannot_go_up(&self, name: &InterfaceName, refusal: Refusal) -> KernelError {
         if refusal.errno != nix::libc::EADDRINUSE {
             return refusal.into();
         }
         let port = self.udp_port(name);
         let Some((port, holder)) = port.and_then(|port| Some((port, socket::holder_of_udp(port)?))) else {
-            return Error::from(refusal).advise("its UDP port is taken; choose another on all hosts: --port N");
+            return KernelError::from(refusal).advise("its UDP port is taken; choose another on all hosts: --port N");
         };
         format!("{refusal}: UDP port {port} is held by {holder}; end it, or choose another port on all hosts: --port N")
             .into()
@@ -370,7 +371,7 @@ impl Machine {
     }
 
     /// Puts a program in its place, new or in place of another at once.
-    fn attach(&self, filter: &Filter, flags: u16) -> Result<(), Error> {
+    fn attach(&self, filter: &Filter, flags: u16) -> Result<(), KernelError> {
         let held = self.held.borrow();
         let loaded;
         let wanted = &filter.program;
@@ -388,7 +389,7 @@ impl Machine {
         Ok(self.netlink.send(&Message::NewTrafficFilter(message), flags)?)
     }
 
-    fn detach(&self, filter: &Filter) -> Result<(), Failed> {
+    fn detach(&self, filter: &Filter) -> Result<(), DeleteError> {
         let message = filter::encode(filter, index(&filter.link)?, None);
         Ok(self.netlink.send(&Message::DelTrafficFilter(message), 0)?)
     }
@@ -412,13 +413,13 @@ impl Ipv4Setting {
 }
 
 /// Why a deletion did not happen.
-enum Failed {
+enum DeleteError {
     /// There was nothing to delete.
     Gone,
-    Other(Error),
+    Other(KernelError),
 }
 
-impl From<Refusal> for Failed {
+impl From<Refusal> for DeleteError {
     fn from(refusal: Refusal) -> Self {
         match Errno::from_raw(refusal.errno) {
             // Devices, addresses, routes (ESRCH), rules and filters, each in its own words.
@@ -428,26 +429,26 @@ impl From<Refusal> for Failed {
     }
 }
 
-impl From<String> for Failed {
+impl From<String> for DeleteError {
     fn from(words: String) -> Self {
         Self::Other(words.into())
     }
 }
 
-impl From<std::io::Error> for Failed {
+impl From<std::io::Error> for DeleteError {
     fn from(error: std::io::Error) -> Self {
         Self::Other(error.into())
     }
 }
 
-impl From<Failed> for Error {
-    fn from(failed: Failed) -> Self {
+impl From<DeleteError> for KernelError {
+    fn from(failed: DeleteError) -> Self {
         match failed {
-            Failed::Gone => Self {
+            DeleteError::Gone => Self {
                 words: "it is gone".into(),
                 advice: None,
             },
-            Failed::Other(error) => error,
+            DeleteError::Other(error) => error,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::plan::host::{ForeignRoute, HostAddress};
-use crate::plan::state::{Address, Object, PROTOCOL, RULE_PRIORITY, Route, Table, UNREACHABLE_METRIC};
+use crate::plan::state::{Address, Object, PROTOCOL, RULE_PRIORITY, Route, RoutingTable, UNREACHABLE_METRIC};
 
 /// The table of the kernel's own routes to local addresses (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
@@ -74,7 +74,7 @@ pub fn own_address(fan: &Fan, address: Ipv4Network) -> Option<Object> {
         .then_some(Object::Address(Address { overlay, link, address }))
 }
 
-fn route(destination: Ipv4Network, table: Table) -> RouteMessageBuilder<Ipv4Addr> {
+fn route(destination: Ipv4Network, table: RoutingTable) -> RouteMessageBuilder<Ipv4Addr> {
     RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(destination.network(), destination.prefix())
         .table_id(table.0)
@@ -83,7 +83,7 @@ fn route(destination: Ipv4Network, table: Table) -> RouteMessageBuilder<Ipv4Addr
 
 /// The last resort of an overlay.
 #[must_use]
-pub fn encode_unreachable(overlay: Overlay, table: Table) -> RouteMessage {
+pub fn encode_unreachable(overlay: Overlay, table: RoutingTable) -> RouteMessage {
     route(overlay.network(), table)
         .kind(RouteType::Unreachable)
         .priority(UNREACHABLE_METRIC)
@@ -211,7 +211,7 @@ pub fn decode_route(
     let device = read.device.and_then(|index| names.get(&index).cloned());
     let destination = Ipv4Network::new(destination, message.header.destination_prefix_length).ok()?;
     let destination = Ipv4Network::new(destination.network(), destination.prefix()).ok()?;
-    let table = Table(read.table);
+    let table = RoutingTable(read.table);
     let is_marked = message.header.protocol == RouteProtocol::Other(PROTOCOL) && !read.has_more;
     if is_marked
         && message.header.kind == RouteType::Unreachable
@@ -253,7 +253,7 @@ pub fn decode_route(
 
 /// The rule that sends an overlay to a table of its own.
 #[must_use]
-pub fn encode_rule(overlay: Overlay, table: Table) -> RuleMessage {
+pub fn encode_rule(overlay: Overlay, table: RoutingTable) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.dst_len = overlay.network().prefix();
@@ -293,7 +293,7 @@ pub fn decode_rule(message: &RuleMessage) -> Option<Object> {
     Overlay::new(network)
         .ok()
         .filter(|_| is_ours)
-        .map(|overlay| Object::Rule(overlay, Table(table)))
+        .map(|overlay| Object::Rule(overlay, RoutingTable(table)))
 }
 
 #[cfg(test)]

@@ -8,16 +8,16 @@ use netlink_packet_core::Nla;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 
-use super::netlink::{Link, Netlink, Refusal};
+use super::netlink::{LinkReply, Netlink, Refusal};
 use super::route;
 use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
-use crate::plan::rule::{Action, Rule};
+use crate::plan::rule::{Action, RoutingRule};
 
 /// Ethernet addresses by interface.
 #[must_use]
-pub fn macs(links: &[Link]) -> BTreeMap<InterfaceName, Mac> {
-    let entry = |link: &Link| Some((link.name.clone(), mac(&link.message)?));
+pub fn macs(links: &[LinkReply]) -> BTreeMap<InterfaceName, Mac> {
+    let entry = |link: &LinkReply| Some((link.name.clone(), mac(&link.message)?));
     links.iter().filter_map(entry).collect()
 }
 
@@ -34,7 +34,7 @@ pub fn mac(message: &LinkMessage) -> Option<Mac> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn rules(netlink: &Netlink) -> Result<Vec<Rule>, Refusal> {
+pub fn rules(netlink: &Netlink) -> Result<Vec<RoutingRule>, Refusal> {
     Ok(netlink.dump_rules()?.iter().filter_map(rule).collect())
 }
 
@@ -47,11 +47,11 @@ const ALL: u32 = u32::MAX;
 /// An attribute that only aligns the next one (`FRA_PAD`, linux/fib_rules.h).
 const PADDING: u16 = 18;
 
-fn rule(message: &RuleMessage) -> Option<Rule> {
+fn rule(message: &RuleMessage) -> Option<RoutingRule> {
     if route::decode_rule(message).is_some() {
         return None;
     }
-    let mut rule = Rule::default();
+    let mut rule = RoutingRule::default();
     let mut table = u32::from(message.header.table);
     let (mut mark, mut mask, mut goto) = (0, None, None);
     let mut is_of_device = false;
@@ -97,10 +97,10 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
         _ => Action::Nothing,
     };
     let is_kernels = KERNELS_OWN.iter().any(|(priority, table)| {
-        let own = Rule {
+        let own = RoutingRule {
             priority: *priority,
             action: Action::Lookup(*table),
-            ..Rule::default()
+            ..RoutingRule::default()
         };
         own == rule
     });
@@ -192,7 +192,7 @@ mod tests {
             assert!(read(marked, RuleAction::ToTable, none).is_some(), "{priority}");
         }
         let ours = |priority| {
-            let mut ours = route::encode_rule("250".parse().unwrap(), crate::plan::state::Table(77));
+            let mut ours = route::encode_rule("250".parse().unwrap(), crate::plan::state::RoutingTable(77));
             for attribute in &mut ours.attributes {
                 if let Priority(its) = attribute {
                     *its = priority;

@@ -15,7 +15,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use nix::libc;
 
 use super::netlink::{Netlink, Refusal};
-use super::{Error, Machine, rules, socket};
+use super::{KernelError, Machine, rules, socket};
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::plan::host::{Flow, Host};
 use crate::plan::lookup::Question;
@@ -53,7 +53,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said when it was asked for a way.
-    pub fn taken_by(&self, fan: &Fan, host: &Host) -> Result<(Vec<Use>, Vec<String>), Error> {
+    pub fn taken_by(&self, fan: &Fan, host: &Host) -> Result<(Vec<Use>, Vec<String>), KernelError> {
         let (mut found, mut unseen) = (Vec::new(), Vec::new());
         for (protocol, name) in [(libc::IPPROTO_TCP, "TCP"), (libc::IPPROTO_UDP, "UDP")] {
             match connected(protocol) {

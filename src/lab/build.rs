@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::namespaces::Stage;
-use super::report::Setting;
-use super::topology::{self, FanHost, Host, Line, Topology, UNDERLAY, ip};
+use super::report::LabSetting;
+use super::topology::{self, CommandLine, FanHost, LabHost, Topology, UNDERLAY, ip};
 use crate::fan::encap::Encapsulation;
 use crate::kernel::file::{self, KERNEL_LIMIT};
 use crate::lab::args::LabArgs;
@@ -21,7 +21,7 @@ use crate::error::Error;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Builds the lab, down to a default route in every container.
-pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<Setting, Error> {
+pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Error> {
     let topology = Topology::new(args.hosts.unwrap_or(SIZE), args.containers.unwrap_or(SIZE));
     stage.add(UNDERLAY)?;
     stage.run_all(&topology::underlay_lines())?;
@@ -31,7 +31,7 @@ pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<Setting, Error> {
     for host in topology.hosts {
         stage.add(&host.place.namespace)?;
         stage.run_all(&topology::host_lines(&host))?;
-        stage.watch(&Line::inside(&host.place.namespace, &command))?;
+        stage.watch(&CommandLine::inside(&host.place.namespace, &command))?;
         let host = inspect(stage, host)?;
         for container in &host.host.containers {
             stage.add(&container.namespace)?;
@@ -53,7 +53,7 @@ pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<Setting, Error> {
         .trim()
         .into();
     let (overlay, underlay) = (topology.mapping.overlay(), topology.mapping.underlay());
-    Ok(Setting {
+    Ok(LabSetting {
         kernel,
         encapsulation,
         note,
@@ -96,7 +96,7 @@ fn choose(stage: &Stage, wanted: Option<Encapsulation>) -> Result<(Encapsulation
 }
 
 /// What `fanctl up` made on a host.
-fn inspect(stage: &Stage, host: Host) -> Result<FanHost, Error> {
+fn inspect(stage: &Stage, host: LabHost) -> Result<FanHost, Error> {
     let line = ip!("-n {} -j address show dev {}", host.place.namespace, host.bridge);
     let found = json(stage, &line)?;
     let bridge = &found[0];
@@ -143,6 +143,6 @@ fn await_ports(stage: &Stage, namespace: &str, bridge: &str, count: usize) -> Re
     }
 }
 
-fn json(stage: &Stage, line: &Line) -> Result<Value, Error> {
+fn json(stage: &Stage, line: &CommandLine) -> Result<Value, Error> {
     serde_json::from_str(&stage.run(line)?).map_err(|error| Error::Failed(format!("'{line}' printed no JSON: {error}")))
 }

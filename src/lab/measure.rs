@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::interrupt::Interrupt;
 use super::namespaces::{NETNS, Stage};
-use super::topology::{Line, Place};
+use super::topology::{CommandLine, Node};
 use crate::error::Error;
 
 /// How long anything may keep silent before the lab gives up.
@@ -54,9 +54,9 @@ struct Reply {
 }
 
 /// Pings `count` times. An error unless the first packet is answered, and all after it.
-pub fn ping(stage: &Stage, from: &Place, to: &Place, count: u32) -> Result<Ping, Error> {
+pub fn ping(stage: &Stage, from: &Node, to: &Node, count: u32) -> Result<Ping, Error> {
     let words = format!("ping -n -c {count} -i 0.02 -w {} {}", PATIENCE.as_secs(), to.address);
-    let text = stage.watch(&Line::inside(&from.namespace, &words))?;
+    let text = stage.watch(&CommandLine::inside(&from.namespace, &words))?;
     let route = format!("{} -> {}", from.address, to.address);
     let replies = replies(&text);
     let missing = (1..=count).find(|sequence| replies.iter().all(|reply| reply.sequence != *sequence));
@@ -107,7 +107,7 @@ fn mean(replies: &[Reply]) -> Option<f64> {
 
 /// Connects, sends a greeting each way and compares what arrived with what was sent. An error if the connection came
 /// from another address than its own: nothing in the overlay is translated.
-pub fn connection(from: &Place, to: &Place) -> Result<Connection, Error> {
+pub fn connection(from: &Node, to: &Node) -> Result<Connection, Error> {
     let exchange = || {
         let begin = Instant::now();
         let (client, server, seen_as) = connect(from, to)?;
@@ -138,7 +138,7 @@ pub fn connection(from: &Place, to: &Place) -> Result<Connection, Error> {
 }
 
 /// What one stream carries, in bits per second, counted where it arrives.
-pub fn throughput(interrupt: &Interrupt, from: &Place, to: &Place) -> Result<f64, Error> {
+pub fn throughput(interrupt: &Interrupt, from: &Node, to: &Node) -> Result<f64, Error> {
     let measure = || {
         let (mut client, mut server, _) = connect(from, to)?;
         thread::scope(|scope| {
@@ -179,7 +179,7 @@ fn receive(server: &mut TcpStream) -> io::Result<f64> {
 }
 
 /// Both ends of a connection, and where the listening side saw it come from.
-fn connect(from: &Place, to: &Place) -> io::Result<(TcpStream, TcpStream, SocketAddr)> {
+fn connect(from: &Node, to: &Node) -> io::Result<(TcpStream, TcpStream, SocketAddr)> {
     let listener = within(to, || TcpListener::bind((to.address, 0)))?;
     listener.set_nonblocking(true)?;
     let target = listener.local_addr()?;
@@ -204,7 +204,7 @@ fn connect(from: &Place, to: &Place) -> io::Result<(TcpStream, TcpStream, Socket
 
 /// Makes a socket in a namespace. A socket stays in the namespace it was made in, and a thread of its own is all that
 /// has to go there.
-fn within<T: Send>(place: &Place, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+fn within<T: Send>(place: &Node, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let enter = || {
         let namespace = File::open(format!("{NETNS}/{}", place.namespace))?;
         setns(namespace, CloneFlags::CLONE_NEWNET)?;
@@ -213,7 +213,7 @@ fn within<T: Send>(place: &Place, make: impl FnOnce() -> io::Result<T> + Send) -
     thread::scope(|scope| scope.spawn(enter).join()).unwrap_or_else(|_| Err(io::Error::other("a thread died")))
 }
 
-fn named(what: &str, from: &Place, to: &Place, error: &io::Error) -> Error {
+fn named(what: &str, from: &Node, to: &Node, error: &io::Error) -> Error {
     Error::Failed(format!("{what} {} -> {}: {error}", from.address, to.address))
 }
 

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::interrupt::Interrupt;
-use super::topology::{Line, PREFIX, ip};
+use super::topology::{CommandLine, PREFIX, ip};
 use crate::error::Error;
 use crate::kernel::exec;
 
@@ -63,19 +63,19 @@ impl Stage {
     }
 
     /// Runs a line that ends by itself and at once, and gives what it printed.
-    pub fn run(&self, line: &Line) -> Result<String, Error> {
+    pub fn run(&self, line: &CommandLine) -> Result<String, Error> {
         self.interrupt.check()?;
         self.show(line);
         printed(line, command(line).output())
     }
 
     /// Runs lines one after the other until one fails.
-    pub fn run_all(&self, lines: &[Line]) -> Result<(), Error> {
+    pub fn run_all(&self, lines: &[CommandLine]) -> Result<(), Error> {
         lines.iter().try_for_each(|line| self.run(line).map(drop))
     }
 
     /// Runs a line that may take a while, so that a signal ends it, and gives what it printed.
-    pub fn watch(&self, line: &Line) -> Result<String, Error> {
+    pub fn watch(&self, line: &CommandLine) -> Result<String, Error> {
         self.interrupt.check()?;
         self.show(line);
         let output = watched(&mut command(line), || self.interrupt.check().is_err());
@@ -109,7 +109,7 @@ impl Stage {
         }
     }
 
-    fn show(&self, line: &Line) {
+    fn show(&self, line: &CommandLine) {
         if self.verbose {
             // Nobody may be reading any more, and the lab must be removed all the same: no eprintln, which panics.
             let _ = writeln!(io::stderr(), "+ {line}");
@@ -142,7 +142,7 @@ pub fn standing() -> Result<Vec<String>, Error> {
 
 /// A line as a process, in a process group of its own, out of a terminal's reach. The word `fanctl` is this very
 /// program, even when its file has been replaced meanwhile.
-fn command(line: &Line) -> Command {
+fn command(line: &CommandLine) -> Command {
     let this = format!("/proc/{}/exe", process::id());
     let mut words = line.words().map(|word| if word == "fanctl" { &this } else { word });
     let mut command = Command::new(words.next().unwrap_or_default());
@@ -189,7 +189,7 @@ fn watched(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Output>
 }
 
 /// What a process printed, or what it complained of.
-fn printed(line: &Line, output: io::Result<Output>) -> Result<String, Error> {
+fn printed(line: &CommandLine, output: io::Result<Output>) -> Result<String, Error> {
     let output = output.map_err(|error| Error::Failed(format!("cannot run '{line}': {error}")))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::measure::{Connection, Ping};
-use super::topology::{FanHost, Place};
+use super::topology::{FanHost, Node};
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{Overlay, Underlay};
 
@@ -14,7 +14,7 @@ const COLUMN: usize = 41;
 
 /// What stands, before anything is measured.
 #[derive(Debug, Serialize)]
-pub struct Setting {
+pub struct LabSetting {
     /// The kernel's release.
     pub kernel: String,
     #[serde(rename = "encap")]
@@ -55,8 +55,8 @@ pub struct Throughput {
 }
 
 /// The headline, the picture and what ran.
-pub fn opening(setting: &Setting) -> Vec<String> {
-    let Setting {
+pub fn opening(setting: &LabSetting) -> Vec<String> {
+    let LabSetting {
         kernel,
         encapsulation,
         hosts,
@@ -129,7 +129,7 @@ fn list(hosts: &[FanHost], underlay: Underlay) -> Vec<String> {
 }
 
 /// The first and the last of the containers, with one word between two and another between more.
-fn ends(containers: &[Place], between_two: &str, between_more: &str) -> String {
+fn ends(containers: &[Node], between_two: &str, between_more: &str) -> String {
     match containers {
         [] => String::new(),
         [only] => only.address.to_string(),
@@ -139,7 +139,7 @@ fn ends(containers: &[Place], between_two: &str, between_more: &str) -> String {
 }
 
 /// What joins the containers to their bridge.
-fn legs(containers: &[Place]) -> &'static str {
+fn legs(containers: &[Node]) -> &'static str {
     match containers {
         [_] => "|",
         [_, _] => r"\       /",
@@ -254,9 +254,9 @@ mod tests {
     use super::super::topology::Topology;
     use super::*;
 
-    fn setting(hosts: u8, containers: u8) -> Setting {
+    fn setting(hosts: u8, containers: u8) -> LabSetting {
         let topology = Topology::new(hosts, containers);
-        Setting {
+        LabSetting {
             kernel: "6.12.0".into(),
             encapsulation: Encapsulation::Ipip,
             note: None,

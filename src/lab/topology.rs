@@ -22,15 +22,15 @@ const UNDERLAY_LEN: u8 = 16;
 
 /// One line that a person could type. Words are separated by blanks and none holds one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Line(String);
+pub struct CommandLine(String);
 
 /// A line for `ip` of iproute2.
 macro_rules! ip {
-    ($($words:tt)*) => { $crate::lab::topology::Line::new("ip", format_args!($($words)*)) };
+    ($($words:tt)*) => { $crate::lab::topology::CommandLine::new("ip", format_args!($($words)*)) };
 }
 pub(super) use ip;
 
-impl Line {
+impl CommandLine {
     /// A program and its words.
     pub fn new(program: &str, words: fmt::Arguments<'_>) -> Self {
         Self(format!("{program} {words}"))
@@ -47,7 +47,7 @@ impl Line {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for CommandLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Line {
 
 /// Something with an address in a namespace of its own: a host or a container.
 #[derive(Clone, Debug, Serialize)]
-pub struct Place {
+pub struct Node {
     /// Its address: a host's on the underlay, a container's in the overlay.
     pub address: Ipv4Addr,
     /// Its network namespace, as `ip netns` names it.
@@ -64,23 +64,23 @@ pub struct Place {
 
 /// A host, and the containers on it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Host {
+pub struct LabHost {
     /// The host itself.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: Node,
     /// The fan bridge that `fanctl up` makes on it.
     pub bridge: InterfaceName,
     /// The address of that bridge, which the containers use as their gateway.
     pub gateway: Ipv4Addr,
     /// Its containers.
-    pub containers: Vec<Place>,
+    pub containers: Vec<Node>,
 }
 
 /// A host after `fanctl up`, with what was found there.
 #[derive(Clone, Debug, Serialize)]
 pub struct FanHost {
     #[serde(flatten)]
-    pub host: Host,
+    pub host: LabHost,
     /// The prefix length of the bridge's address: the slice's over IPIP, the overlay's over VXLAN.
     pub prefix: u8,
     /// The MTU of the bridge.
@@ -93,7 +93,7 @@ pub struct Topology {
     /// 250.0.0.0/8 over 172.30.0.0/16.
     pub mapping: Mapping,
     /// 172.30.0.28, 172.30.0.27 and so on.
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<LabHost>,
 }
 
 impl Topology {
@@ -116,19 +116,19 @@ impl Topology {
     }
 }
 
-fn host(mapping: Mapping, index: u8, containers: u8) -> Host {
+fn host(mapping: Mapping, index: u8, containers: u8) -> LabHost {
     let address = Ipv4Addr::from(u32::from(FIRST_HOST) - u32::from(index));
     let number = address.octets()[3];
     let gateway = mapping.gateway(address);
     let container = |index: u8| {
         let address = Ipv4Addr::from(u32::from(gateway) + 1 + u32::from(index));
-        Place {
+        Node {
             address,
             namespace: format!("{PREFIX}{number}-{}", address.octets()[3]),
         }
     };
-    Host {
-        place: Place {
+    LabHost {
+        place: Node {
             address,
             namespace: format!("{PREFIX}host-{number}"),
         },
@@ -139,7 +139,7 @@ fn host(mapping: Mapping, index: u8, containers: u8) -> Host {
 }
 
 /// The wire between the hosts: a bridge.
-pub fn underlay_lines() -> Vec<Line> {
+pub fn underlay_lines() -> Vec<CommandLine> {
     vec![
         ip!("-n {UNDERLAY} link add underlay type bridge"),
         ip!("-n {UNDERLAY} link set underlay up"),
@@ -147,8 +147,8 @@ pub fn underlay_lines() -> Vec<Line> {
 }
 
 /// A host's eth0, plugged into the underlay.
-pub fn host_lines(host: &Host) -> Vec<Line> {
-    let Place { address, namespace } = &host.place;
+pub fn host_lines(host: &LabHost) -> Vec<CommandLine> {
+    let Node { address, namespace } = &host.place;
     let port = format!("host-{}", address.octets()[3]);
     vec![
         ip!("-n {UNDERLAY} link add {port} type veth peer name eth0 netns {namespace}"),
@@ -160,15 +160,15 @@ pub fn host_lines(host: &Host) -> Vec<Line> {
 }
 
 /// A container's eth0, plugged into its host's fan bridge, with the bridge's prefix length and MTU.
-pub fn container_lines(host: &FanHost, container: &Place) -> Vec<Line> {
+pub fn container_lines(host: &FanHost, container: &Node) -> Vec<CommandLine> {
     let FanHost { host, prefix, mtu } = host;
-    let Host {
-        place: Place { namespace: outside, .. },
+    let LabHost {
+        place: Node { namespace: outside, .. },
         bridge,
         gateway,
         ..
     } = host;
-    let Place { address, namespace } = container;
+    let Node { address, namespace } = container;
     let port = format!("veth-{}", address.octets()[3]);
     vec![
         ip!("-n {outside} link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}"),
@@ -220,7 +220,7 @@ mod tests {
             mtu: 1450,
         };
         let lines = container_lines(&host, &host.host.containers[0]);
-        let lines: Vec<String> = lines.iter().map(Line::to_string).collect();
+        let lines: Vec<String> = lines.iter().map(CommandLine::to_string).collect();
         assert_eq!(
             lines,
             [

@@ -8,15 +8,15 @@ use std::slice::from_ref;
 use crate::plan::diff::Step;
 
 /// A step that could not be done, and why.
-pub type Failed<E> = (Step, E);
+pub type FailedStep<E> = (Step, E);
 
 /// A step that failed, and what became of those before it.
 #[derive(Debug)]
 pub struct Failure<E> {
     /// The step, and why it failed.
-    pub failed: Failed<E>,
+    pub failed: FailedStep<E>,
     /// Steps that could not be taken back; empty when everything is as it was.
-    pub left: Vec<Failed<E>>,
+    pub left: Vec<FailedStep<E>>,
 }
 
 /// Performs the steps in order, neighbours that can be one transaction as one: a group happens whole or not at all. When a
@@ -44,7 +44,7 @@ pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&[Step]) -> Result<(), E
 }
 
 /// Takes steps back in reverse order, as far as that goes, and returns those that stayed.
-pub fn take_back<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Vec<Failed<E>> {
+pub fn take_back<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Vec<FailedStep<E>> {
     let undo = steps.iter().rev().map(|step| step.clone().inverse());
     undo.filter_map(|step| perform(&step).err().map(|cause| (step, cause)))
         .collect()

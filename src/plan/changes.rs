@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, KEYS, Key, Kind};
+use crate::fan::request::{Config, KEYS, OptionKey, OptionKind};
 use crate::plan::desired::mtu;
 use crate::plan::host::Host;
 use crate::plan::state::{State, bridges};
@@ -89,7 +89,7 @@ pub fn list(differences: &[OptionChange]) -> String {
 pub fn differences(from: (&Fan, u32), to: (&Fan, u32)) -> Vec<OptionChange> {
     let ((from, mtu), (to, mtu_then)) = (from, to);
     let (before, after) = (from.config(), to.config());
-    let difference = |key: &'static Key| {
+    let difference = |key: &'static OptionKey| {
         let (from, to) = (value(key, from, &before)?, value(key, to, &after)?);
         (from != to).then_some(OptionChange {
             option: key.name,
@@ -106,14 +106,16 @@ pub fn differences(from: (&Fan, u32), to: (&Fan, u32)) -> Vec<OptionChange> {
 }
 
 /// The value of an option of a fan, for a person; none where it is no property of a fan, or is told otherwise.
-fn value(key: &Key, fan: &Fan, config: &Config) -> Option<String> {
+fn value(key: &OptionKey, fan: &Fan, config: &Config) -> Option<String> {
     let text = key.get(config);
     match (key.name, key.kind) {
         ("follow" | "force" | "enabled" | "mtu", _) => None,
         ("bridge", _) => Some(fan.bridge.to_string()),
         ("port", _) => (fan.encapsulation == Encapsulation::Vxlan).then(|| fan.port.to_string()),
         ("table", _) => Some(text.unwrap_or("main".into())),
-        (_, Kind::Flag | Kind::Switch) => text.map(|text| if text == "true" { "on" } else { "off" }.to_string()),
+        (_, OptionKind::Flag | OptionKind::Switch) => {
+            text.map(|text| if text == "true" { "on" } else { "off" }.to_string())
+        }
         _ => text,
     }
 }

@@ -9,8 +9,8 @@ use crate::plan::diff::Step;
 use crate::plan::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::plan::host::Host;
 use crate::plan::state::{
-    Bridge, Filter, Ipv6, Object, PROTOCOL, RULE_PRIORITY, Route, Setting, Slot, State, Table, Tunnel, TunnelKind,
-    UNREACHABLE_METRIC,
+    Bridge, Filter, Ipv6, Object, PROTOCOL, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State, Tunnel,
+    TunnelKind, UNREACHABLE_METRIC,
 };
 use crate::shell;
 
@@ -156,12 +156,12 @@ fn delete(object: &Object) -> Line {
     }
 }
 
-fn unreachable(overlay: Overlay, table: Table) -> Line {
+fn unreachable(overlay: Overlay, table: RoutingTable) -> Line {
     let (metric, place) = (UNREACHABLE_METRIC, in_table(table));
     shell!("unreachable {} metric {} proto {}{}", overlay, metric, PROTOCOL, place)
 }
 
-fn rule(overlay: Overlay, Table(table): Table) -> Line {
+fn rule(overlay: Overlay, RoutingTable(table): RoutingTable) -> Line {
     shell!(
         "to {} lookup {} priority {} protocol {}",
         overlay,
@@ -183,7 +183,7 @@ fn route(route: &Route) -> Line {
     )
 }
 
-fn in_table(Table(table): Table) -> Line {
+fn in_table(RoutingTable(table): RoutingTable) -> Line {
     if table == crate::fan::MAIN_TABLE {
         Line::default()
     } else {

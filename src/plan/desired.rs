@@ -9,11 +9,11 @@ use crate::fan::mapping::{self, Overlay};
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{MAX_MTU, MIN_MTU};
 use crate::fan::{Fan, MAIN_TABLE};
-use crate::plan::firewall::{self, Accept, Way};
+use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
-    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, Owner, ProgramRef, Route, Slot,
-    State, Table, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, Owner, ProgramRef, Route,
+    RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ fn ipv6(device: &InterfaceName, mtu: u32, host: &Host) -> Option<Ipv6> {
 pub fn objects(fan: &Fan, host: &Host) -> State {
     let overlay = fan.overlay();
     let owner = Owner::Fan(overlay);
-    let table = Table(fan.routing_table());
+    let table = RoutingTable(fan.routing_table());
     let mtu = mtu(fan, host);
     let mut state = State::new();
     let mut add = |object: Object| {
@@ -53,7 +53,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
     };
 
     // In the main table too when the fan has its own: should the rule go, the overlay must still lead nowhere.
-    add(Object::Unreachable(overlay, Table(MAIN_TABLE)));
+    add(Object::Unreachable(overlay, RoutingTable(MAIN_TABLE)));
     if fan.table.is_some() {
         add(Object::Unreachable(overlay, table));
         add(Object::Rule(overlay, table));
@@ -111,7 +111,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         firewall::ruleset(fan, host.source_ports(fan.port, None)),
     ));
     for &chain in &host.forward_chains {
-        for way in [Way::From, Way::To] {
+        for way in [ForwardDirection::From, ForwardDirection::To] {
             add(Object::Accept(Accept {
                 overlay,
                 chain,
@@ -136,7 +136,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
     let overlay = fan.overlay();
     let route = |destination, device, mtu| Route {
         overlay,
-        table: Table(fan.routing_table()),
+        table: RoutingTable(fan.routing_table()),
         destination,
         device,
         source: fan.gateway(),

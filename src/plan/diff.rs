@@ -13,7 +13,7 @@ use crate::fan::Fan;
 use crate::fan::name::InterfaceName;
 use crate::fan::shell::Line;
 use crate::plan::host::Host;
-use crate::plan::state::{Bridge, Identity, Key, Object, State};
+use crate::plan::state::{Bridge, Identity, Object, ObjectKey, State};
 use crate::shell;
 
 #[cfg(test)]
@@ -86,8 +86,9 @@ impl Step {
 #[must_use]
 pub fn diff(observed: &State, desired: &State) -> Vec<Step> {
     let replaced = replaced(observed, desired);
-    let stays = |key: &Key, present: &Object| matches!(present, Object::Firewall(..)) && desired.contains_key(key);
-    let gone = |key: &Key| !desired.contains_key(key) || replaced.contains(key);
+    let stays =
+        |key: &ObjectKey, present: &Object| matches!(present, Object::Firewall(..)) && desired.contains_key(key);
+    let gone = |key: &ObjectKey| !desired.contains_key(key) || replaced.contains(key);
     let deletions = observed
         .iter()
         .rev()
@@ -126,8 +127,8 @@ fn remade(present: &Object, wanted: &Object) -> Step {
 
 /// Objects on both sides that must go and come again: those that cannot become what is wanted, and whatever depends on
 /// an object that goes.
-fn replaced(observed: &State, desired: &State) -> BTreeSet<Key> {
-    let mut going: BTreeSet<Key> = observed
+fn replaced(observed: &State, desired: &State) -> BTreeSet<ObjectKey> {
+    let mut going: BTreeSet<ObjectKey> = observed
         .iter()
         .filter(|(key, present)| {
             desired
@@ -137,7 +138,7 @@ fn replaced(observed: &State, desired: &State) -> BTreeSet<Key> {
         .map(|(key, _)| key.clone())
         .collect();
     loop {
-        let dependants: Vec<Key> = observed
+        let dependants: Vec<ObjectKey> = observed
             .iter()
             .filter(|(key, object)| !going.contains(*key) && going.iter().any(|g| object.depends_on(&g.identity)))
             .map(|(key, _)| key.clone())

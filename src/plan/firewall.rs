@@ -14,7 +14,7 @@ pub mod ruleset;
 use crate::fan::mapping::Overlay;
 
 pub use chains::ruleset;
-pub use forward::{Accept, Beside, Forward, ForwardChain, Way};
+pub use forward::{Accept, Beside, Forward, ForwardChain, ForwardDirection};
 pub use record::{Deviation, FORMAT, Record};
 pub use ruleset::{Abilities, Ruleset};
 

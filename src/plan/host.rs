@@ -262,7 +262,7 @@ pub struct NeighbourEntry {
 
 /// What the kernel knows of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Neighbour {
+pub enum Reachability {
     /// Its Ethernet address.
     Known(Mac),
     /// It is asked for, or was, and has not answered.

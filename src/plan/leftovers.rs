@@ -11,12 +11,14 @@ use crate::fan::Fan;
 use crate::fan::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, KEYS, Kind, MAX_MTU, MIN_MTU, Place, UnderlaySource};
+use crate::fan::request::{Config, KEYS, MAX_MTU, MIN_MTU, OptionKind, UnderlayPlace, UnderlaySource};
 use crate::fan::shell::Line;
 use crate::plan::desired;
 use crate::plan::firewall;
 use crate::plan::host::{Host, LinkKind};
-use crate::plan::state::{Direction, Filter, Object, Owner, ProgramRef, Slot, State, Table, Tunnel, TunnelKind, fans};
+use crate::plan::state::{
+    Direction, Filter, Object, Owner, ProgramRef, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
+};
 use crate::shell;
 
 #[cfg(test)]
@@ -150,7 +152,7 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
     for object in own(overlay, state) {
         match object {
             Object::Dhcp(_) => plain.dhcp = true,
-            Object::Rule(_, Table(table)) => plain.table = Some(*table),
+            Object::Rule(_, RoutingTable(table)) => plain.table = Some(*table),
             Object::Firewall(_, found) => ruleset = Some(found),
             _ => {}
         }
@@ -168,7 +170,7 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
 /// The fan as it is, then with each of its switches off, and with all that can be off together.
 fn switched(fan: &Fan) -> impl Iterator<Item = Fan> + use<> {
     let mut configs = vec![fan.config()];
-    for key in KEYS.iter().filter(|key| key.kind == Kind::Switch) {
+    for key in KEYS.iter().filter(|key| key.kind == OptionKind::Switch) {
         let mut without = configs.clone();
         for config in &mut without {
             config.set(key, "false").expect("a switch");
@@ -209,7 +211,7 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
         .flat_map(|link| link.addresses.iter().map(move |a| (link, a.address.ip())));
     let candidates = addresses.flat_map(|(link, address)| {
         (0..=32).filter_map(move |len| {
-            let place = Place::Address(address);
+            let place = UnderlayPlace::Address(address);
             let config = Config {
                 encapsulation,
                 port: Some(port),

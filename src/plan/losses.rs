@@ -14,7 +14,7 @@ use crate::fan::{Fan, MAIN_TABLE};
 use crate::plan::diff::Step;
 use crate::plan::host::{Host, Routing};
 use crate::plan::lookup::Question;
-use crate::plan::rule::{Action, Rule};
+use crate::plan::rule::{Action, RoutingRule};
 use crate::plan::state::{Object, Owner, RULE_PRIORITY};
 
 #[cfg(test)]
@@ -71,13 +71,13 @@ pub fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
 
 /// Whether packets that are routed like this would go into the fan instead. `rules` are those of others.
 #[must_use]
-pub fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rules: &[Rule]) -> bool {
+pub fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rules: &[RoutingRule]) -> bool {
     let has_it_already = host.link(&now.device).is_some_and(|link| link.ours);
     if now.local || has_it_already {
         return false;
     }
     let concerned = || rules.iter().filter(|rule| rule.may_concern(question));
-    let leads = |rule: &&Rule, table: u32| rule.action == Action::Lookup(table);
+    let leads = |rule: &&RoutingRule, table: u32| rule.action == Action::Lookup(table);
     let first = |table: u32| {
         concerned()
             .filter(|rule| leads(rule, table))

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::fan::Fan;
 use crate::fan::mapping::{self, Underlay, broadcast};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Place, UnderlaySource};
+use crate::fan::request::{Config, UnderlayPlace, UnderlaySource};
 use crate::plan::host::{Host, HostAddress, Link, LinkKind};
 use crate::plan::state::{State, fans};
 use crate::shell;
@@ -49,7 +49,7 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
              zeros, which no host has; give the interface another, or write a wider underlay"
         ));
     }
-    let Found { link, address, choice } = found;
+    let FoundAddress { link, address, choice } = found;
     let choice = format!(
         "underlay '{}' is {address} on {} ({choice})",
         config.underlay, link.name
@@ -62,42 +62,44 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
 #[must_use]
 pub fn is_on(config: &Config, interface: &InterfaceName, host: &Host) -> bool {
     match &config.underlay.place {
-        Place::Interface(name) => name == interface,
-        Place::Default => host.default_device() == Some(interface),
-        Place::Address(wanted) => addresses(host).any(|(link, a)| link.name == *interface && a.address.ip() == *wanted),
-        Place::Network(underlay) => inside(*underlay, host).any(|(link, _)| link.name == *interface),
+        UnderlayPlace::Interface(name) => name == interface,
+        UnderlayPlace::Default => host.default_device() == Some(interface),
+        UnderlayPlace::Address(wanted) => {
+            addresses(host).any(|(link, a)| link.name == *interface && a.address.ip() == *wanted)
+        }
+        UnderlayPlace::Network(underlay) => inside(*underlay, host).any(|(link, _)| link.name == *interface),
     }
 }
 
 /// An address on an interface, and why it was chosen.
-struct Found<'a> {
+struct FoundAddress<'a> {
     link: &'a Link,
     address: Ipv4Addr,
     choice: String,
 }
 
 /// Finds the address; `up` is the fan, if it is up.
-fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result<Found<'a>, String> {
+fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result<FoundAddress<'a>, String> {
     match &source.place {
-        Place::Interface(name) => on_interface(name, source, host, up),
-        Place::Default => {
+        UnderlayPlace::Interface(name) => on_interface(name, source, host, up),
+        UnderlayPlace::Default => {
             let device = host.default_device().ok_or_else(|| {
                 let len = source.len;
                 format!("underlay '{source}': this host has no default route; name an interface like eth0/{len}")
             })?;
             let found = on_interface(device, source, host, up)?;
             let choice = format!("{}; {device} has the default route", found.choice);
-            Ok(Found { choice, ..found })
+            Ok(FoundAddress { choice, ..found })
         }
-        Place::Address(wanted) => addresses(host)
+        UnderlayPlace::Address(wanted) => addresses(host)
             .find(|(_, a)| a.address.ip() == *wanted)
-            .map(|(link, _)| Found {
+            .map(|(link, _)| FoundAddress {
                 link,
                 address: *wanted,
                 choice: "as written".into(),
             })
             .ok_or_else(|| format!("underlay '{source}': no interface has the address {wanted}; see: ip -4 address")),
-        Place::Network(underlay) => in_network(*underlay, source, host, up),
+        UnderlayPlace::Network(underlay) => in_network(*underlay, source, host, up),
     }
 }
 
@@ -116,7 +118,7 @@ fn on_interface<'a>(
     source: &UnderlaySource,
     host: &'a Host,
     up: Option<&Fan>,
-) -> Result<Found<'a>, String> {
+) -> Result<FoundAddress<'a>, String> {
     let link = host.link(name).ok_or_else(|| unknown(name, source, host))?;
     let all = &link.addresses;
     let has_already = all.iter().find(|a| is_held(**a, up));
@@ -135,7 +137,7 @@ fn on_interface<'a>(
         1 => "its only address".to_string(),
         count => format!("{how} of {count} addresses; name another like 172.30.0.28/{len}"),
     };
-    Ok(Found { link, address, choice })
+    Ok(FoundAddress { link, address, choice })
 }
 
 /// Whether an address is the one that the fan has.
@@ -163,7 +165,7 @@ fn in_network<'a>(
     source: &UnderlaySource,
     host: &'a Host,
     up: Option<&Fan>,
-) -> Result<Found<'a>, String> {
+) -> Result<FoundAddress<'a>, String> {
     let inside: Vec<_> = inside(underlay, host).collect();
     let criteria: [(&str, &dyn Fn(HostAddress) -> bool); 3] = [
         ("the one that the fan has", &|a| is_held(a, up)),
@@ -176,7 +178,7 @@ fn in_network<'a>(
         meant.next().is_none().then_some((only, how))
     });
     if let Some(((link, address), how)) = found {
-        return Ok(Found {
+        return Ok(FoundAddress {
             link,
             address: address.address.ip(),
             choice: format!("{how} of its network"),

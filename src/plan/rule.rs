@@ -9,7 +9,7 @@ use super::lookup::Question;
 
 /// A routing rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
+pub struct RoutingRule {
     /// Lower comes first.
     pub priority: u32,
     /// Whether it is about the packets of which what follows does not hold.
@@ -44,7 +44,7 @@ pub enum Action {
     Refuse(&'static str),
 }
 
-impl Rule {
+impl RoutingRule {
     /// Whether it may be about a packet, which has no mark: what is not known of packets may hold.
     #[must_use]
     pub fn may_concern(&self, packet: &Question) -> bool {
@@ -66,7 +66,7 @@ impl Rule {
 }
 
 /// As `ip rule` takes it.
-impl fmt::Display for Rule {
+impl fmt::Display for RoutingRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = vec![format!("priority {}", self.priority)];
         words.extend(self.negated.then(|| "not".to_string()));
@@ -101,12 +101,12 @@ mod tests {
         }
     }
 
-    fn rule(to: Option<&str>) -> Rule {
-        Rule {
+    fn rule(to: Option<&str>) -> RoutingRule {
+        RoutingRule {
             priority: 500,
             to: to.map(|network| network.parse().unwrap()),
             action: Action::Lookup(77),
-            ..Rule::default()
+            ..RoutingRule::default()
         }
     }
 
@@ -114,7 +114,7 @@ mod tests {
     fn a_rule_is_about_what_it_says_or_with_not_about_the_rest() {
         for (to, holds) in [(None, true), (Some("250.0.0.0/8"), true), (Some("10.0.0.0/8"), false)] {
             assert_eq!(rule(to).may_concern(&question(None)), holds, "{to:?}");
-            let negated = Rule {
+            let negated = RoutingRule {
                 negated: true,
                 ..rule(to)
             };
@@ -122,12 +122,12 @@ mod tests {
         }
         // The fan's packets have no mark.
         for (mark, holds) in [((0xca6c, u32::MAX), false), ((0, 0xff), true), ((0x100, 0xff), true)] {
-            let marked = Rule {
+            let marked = RoutingRule {
                 mark: Some(mark),
                 ..rule(None)
             };
             assert_eq!(marked.may_concern(&question(None)), holds, "{marked}");
-            let negated = Rule {
+            let negated = RoutingRule {
                 negated: true,
                 ..marked
             };
@@ -135,14 +135,14 @@ mod tests {
         }
         for (name, holds) in [("lo", false), ("fan-250-0-28", true)] {
             let incoming = Some(name.to_string());
-            let received = Rule { incoming, ..rule(None) };
+            let received = RoutingRule { incoming, ..rule(None) };
             assert_eq!(received.may_concern(&question(Some("fan-250-0-28"))), holds, "{name}");
             assert_eq!(received.may_concern(&question(None)), !holds, "{name}");
         }
         // Of whom a packet is, is not known: it may be either.
         let others = vec!["uidrange 0-0".to_string()];
         for negated in [false, true] {
-            let of_somebody = Rule {
+            let of_somebody = RoutingRule {
                 negated,
                 others: others.clone(),
                 ..rule(None)
@@ -153,15 +153,15 @@ mod tests {
 
     #[test]
     fn a_rule_is_written_as_it_was_made() {
-        let wg_quick = Rule {
+        let wg_quick = RoutingRule {
             priority: 32765,
             negated: true,
             mark: Some((0xca6c, u32::MAX)),
             action: Action::Lookup(51820),
-            ..Rule::default()
+            ..RoutingRule::default()
         };
         assert_eq!(wg_quick.to_string(), "priority 32765 not fwmark 0xca6c lookup 51820");
-        let all = Rule {
+        let all = RoutingRule {
             from: Some("10.0.0.0/8".parse().unwrap()),
             incoming: Some("eth0".into()),
             mark: Some((0x80000, 0x00ff_0000)),
@@ -178,7 +178,7 @@ mod tests {
             (Action::Goto(900), "goto 900"),
             (Action::Refuse("prohibit"), "prohibit"),
         ] {
-            let other = Rule { action, ..rule(None) };
+            let other = RoutingRule { action, ..rule(None) };
             assert_eq!(other.to_string(), format!("priority 500 {word}"));
         }
     }

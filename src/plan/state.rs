@@ -15,7 +15,7 @@ use ipnetwork::Ipv4Network;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::{Fan, Mac};
-use crate::plan::firewall::{Accept, ForwardChain, Ruleset, Way};
+use crate::plan::firewall::{Accept, ForwardChain, ForwardDirection, Ruleset};
 
 pub use filter::{Direction, Filter, ProgramRef, Slot};
 pub use ipv6::{IPV6_MIN_MTU, Ipv6};
@@ -71,7 +71,7 @@ pub enum Identity {
     Accept {
         chain: ForwardChain,
         bridge: InterfaceName,
-        way: Way,
+        way: ForwardDirection,
     },
     Up(InterfaceName),
     Route {
@@ -83,7 +83,7 @@ pub enum Identity {
 
 /// Identity and owner: the key of a [`State`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct ObjectKey {
     /// What it is to the kernel.
     pub identity: Identity,
     /// Whose it is.
@@ -91,15 +91,15 @@ pub struct Key {
 }
 
 /// What we own, or want to.
-pub type State = BTreeMap<Key, Object>;
+pub type State = BTreeMap<ObjectKey, Object>;
 
 /// One object of the kernel, as a complete value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// `unreachable OVERLAY` at the worst metric.
-    Unreachable(Overlay, Table),
+    Unreachable(Overlay, RoutingTable),
     /// `to OVERLAY lookup TABLE`.
-    Rule(Overlay, Table),
+    Rule(Overlay, RoutingTable),
     /// The bridge that containers attach to.
     Bridge(Bridge),
     /// The device that wraps packets.
@@ -124,7 +124,7 @@ pub enum Object {
 
 /// A routing table number; 254 is the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Table(pub u32);
+pub struct RoutingTable(pub u32);
 
 /// A bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +225,7 @@ pub struct Route {
     /// The fan.
     pub overlay: Overlay,
     /// Where it stands.
-    pub table: Table,
+    pub table: RoutingTable,
     /// Slice or overlay.
     pub destination: Ipv4Network,
     /// Bridge or tunnel.
@@ -251,13 +251,13 @@ pub struct Dhcp {
 impl Object {
     /// The object's key.
     #[must_use]
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> ObjectKey {
         let identity = match self {
-            Self::Unreachable(overlay, Table(table)) => Identity::Unreachable {
+            Self::Unreachable(overlay, RoutingTable(table)) => Identity::Unreachable {
                 table: *table,
                 overlay: *overlay,
             },
-            Self::Rule(overlay, Table(table)) => Identity::Rule {
+            Self::Rule(overlay, RoutingTable(table)) => Identity::Rule {
                 overlay: *overlay,
                 table: *table,
             },
@@ -286,7 +286,7 @@ impl Object {
             },
             Self::Dhcp(dhcp) => Identity::Dhcp(dhcp.bridge.clone()),
         };
-        Key {
+        ObjectKey {
             identity,
             owner: self.owner(),
         }

@@ -13,7 +13,7 @@ use crate::plan::state::{Object, State};
 
 /// Whether the kernel holds all that belongs to a fan.
 #[derive(Debug, Serialize)]
-pub struct Verdict {
+pub struct Completeness {
     /// True when nothing is known to be missing or different, but for what is [older](Self::older).
     pub complete: bool,
     /// What is not there.
@@ -33,7 +33,7 @@ pub struct Verdict {
 
 /// What a plan would have to do to make the fan right.
 #[must_use]
-pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
+pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Completeness {
     let mut steps = diff(owned, &desired::with(owned, fan, host));
     steps.retain(|step| !is_hidden(step.object(), host));
     let older = is_only_older(&steps);
@@ -55,7 +55,7 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Verdict {
     let foreign = foreign::on(fan, host);
     let unknown = unknown(host);
     let is_harmed = foreign.iter().any(|foreign| foreign.is_harmful(fan));
-    Verdict {
+    Completeness {
         complete: missing.is_empty() && different.is_empty() && !is_harmed,
         missing,
         different,

@@ -2,7 +2,7 @@
 
 use clap::{Arg, CommandFactory};
 use fanctl::cli::args::Cli;
-use fanctl::fan::request::{KEYS, Kind};
+use fanctl::fan::request::{KEYS, OptionKind};
 
 use crate::program::{fanctl, with};
 
@@ -140,11 +140,11 @@ fn no_option_of_one_fan_goes_with_all_of_the_configuration() {
     let mut told = 0;
     for key in &KEYS {
         let option = match key.kind {
-            Kind::Switch => format!("no-{}", key.name),
+            OptionKind::Switch => format!("no-{}", key.name),
             _ => key.name.to_string(),
         };
         let value = match (key.kind, key.name) {
-            (Kind::Switch | Kind::Flag, _) => "",
+            (OptionKind::Switch | OptionKind::Flag, _) => "",
             (_, "mtu") => "=1400",
             (_, "encap") => "=vxlan",
             _ => "=250",

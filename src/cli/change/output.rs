@@ -53,7 +53,7 @@ impl Change {
                 }
                 Err(error) => {
                     let error = error.about(&format!("fan {overlay}"));
-                    outcomes.push(Outcome::failed(overlay, &error));
+                    outcomes.push(FanOutcome::failed(overlay, &error));
                     left.push(error);
                 }
             }
@@ -73,11 +73,11 @@ impl Change {
         if self.output.dry_run || !self.output.json {
             return self.tell(done, out);
         }
-        let outcomes: Vec<Outcome> = gone
+        let outcomes: Vec<FanOutcome> = gone
             .iter()
-            .map(|overlay| Outcome {
+            .map(|overlay| FanOutcome {
                 changed: done.changed(),
-                ..Outcome::untouched(*overlay)
+                ..FanOutcome::untouched(*overlay)
             })
             .collect();
         // What fans share may have been left of fans that are gone already.
@@ -94,9 +94,9 @@ impl Change {
         Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
     }
 
-    fn outcome(&self, done: &Done) -> Outcome {
+    fn outcome(&self, done: &Done) -> FanOutcome {
         let bridge = bridges(&self.owned).find(|bridge| Some(bridge.fan.overlay()) == done.overlay);
-        Outcome {
+        FanOutcome {
             overlay: done.overlay,
             changed: done.changed(),
             fan: bridge.map(|bridge| Report::new(bridge, &self.owned, &self.host)),
@@ -112,7 +112,7 @@ pub type End = (Overlay, Result<Done, Error>);
 
 /// What `--json` tells of a fan that was to be changed.
 #[derive(Default, Serialize)]
-pub struct Outcome {
+pub struct FanOutcome {
     /// None for what belongs to no fan alone.
     overlay: Option<Overlay>,
     changed: bool,
@@ -153,7 +153,7 @@ fn tell_end(done: &Done, out: &mut dyn Write) -> Result<(), Error> {
     Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
 }
 
-impl Outcome {
+impl FanOutcome {
     /// That of a fan that is not up, and was left alone.
     pub fn untouched(overlay: Overlay) -> Self {
         Self {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Follow, Place};
+use crate::fan::request::{Config, Follow, UnderlayPlace};
 use crate::plan::diff::Step;
 use crate::plan::host::{Counters, Host, Link};
 use crate::plan::state::{Owner, State};
@@ -281,7 +281,7 @@ pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<String
     if has_ports && config.follow == Follow::Yes {
         return Some("or have it renumbered all the same: follow = \"renumber\"".into());
     }
-    let written = matches!(config.underlay.place, Place::Address(_));
+    let written = matches!(config.underlay.place, UnderlayPlace::Address(_));
     (written && !resolved && config.follow != Follow::No).then(|| {
         format!(
             "an address that is written out cannot be followed, an interface can, like eth0/{}",

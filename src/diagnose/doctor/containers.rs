@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Finding, Verdict, count};
+use super::{CheckResult, Facts, Finding, count};
 use crate::diagnose::facts::Peer;
 use crate::fan::encap::Encapsulation;
 use crate::fan::shell::Line;
@@ -74,9 +74,9 @@ fn too_large(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
     let mtu = mtu(fan, facts)?;
     let sizes = Sizes::that(ports, mtu, |size| size > mtu)?;
     let (verdict, what) = match fan.encapsulation {
-        Encapsulation::Vxlan => (Verdict::Failed, "are dropped without a word"),
+        Encapsulation::Vxlan => (CheckResult::Failed, "are dropped without a word"),
         Encapsulation::Ipip => (
-            Verdict::Warned,
+            CheckResult::Warned,
             "are lost between containers of this host, and slow to others",
         ),
     };
@@ -94,7 +94,7 @@ fn too_small(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
         "packets of {mtu} bytes, the mtu of '{}', do not fit all containers and are dropped without a word",
         fan.bridge
     );
-    Some(sizes.finding(Verdict::Warned, reason))
+    Some(sizes.finding(CheckResult::Warned, reason))
 }
 
 /// What the bridge should carry, or more. What somebody set on the bridge itself is found among the objects.
@@ -133,7 +133,7 @@ impl Sizes {
         })
     }
 
-    fn finding(self, verdict: Verdict, reason: String) -> Finding {
+    fn finding(self, verdict: CheckResult, reason: String) -> Finding {
         let advice = if self.is_complete {
             ""
         } else {

@@ -1,7 +1,7 @@
 //! What a fan has refused, and what that tells.
 
 use super::{Facts, Finding, count};
-use crate::diagnose::netfilter::{Rule, Table};
+use crate::diagnose::netfilter::{FirewallRule, FirewallTable};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::plan::firewall::table_name;
@@ -166,7 +166,11 @@ pub(super) fn guarded(fan: &Fan, facts: Facts, name: &str) -> u64 {
 }
 
 /// The fan's rules of a name, each with its table.
-fn rules<'a>(fan: &Fan, facts: Facts<'a>, name: &'a str) -> impl Iterator<Item = (&'a Table, &'a Rule)> {
+fn rules<'a>(
+    fan: &Fan,
+    facts: Facts<'a>,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a FirewallTable, &'a FirewallRule)> {
     let own = table_name(fan.overlay());
     let tables = facts.health.tables.iter().filter(move |table| table.name == own);
     let rules = tables.flat_map(|table| {

@@ -5,7 +5,7 @@ mod packets;
 use std::net::Ipv4Addr;
 
 use super::{Facts, Finding};
-use crate::diagnose::netfilter::{Backend, Blame, Fate, Packet, State, Table, fate, fates};
+use crate::diagnose::netfilter::{Backend, Blame, ConntrackState, Fate, FirewallTable, Packet, fate, fates};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::shell::Line;
@@ -15,7 +15,7 @@ use packets::{BOOTPS, packets};
 
 /// A kind of packet that must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum TrafficKind {
     /// From containers to other slices and to the world.
     FromContainers,
     /// From there to containers.
@@ -43,7 +43,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         let ours = before.iter().any(|finding| finding.check == "firewall");
         ours && is_forward(blame)
     };
-    let others: Vec<Table> = facts
+    let others: Vec<FirewallTable> = facts
         .health
         .tables
         .iter()
@@ -130,10 +130,10 @@ fn is_forward(blame: &Blame) -> bool {
 /// A base chain that drops packets of a fan.
 #[derive(Default)]
 struct Culprit {
-    kinds: Vec<Kind>,
+    kinds: Vec<TrafficKind>,
     blames: Vec<Blame>,
     /// Those of the kinds that it drops without doubt.
-    certain: Vec<Kind>,
+    certain: Vec<TrafficKind>,
 }
 
 impl Culprit {
@@ -170,7 +170,7 @@ impl Culprit {
     }
 }
 
-impl Kind {
+impl TrafficKind {
     /// The kind of which this one is a part.
     fn general(self) -> Option<Self> {
         match self {
@@ -274,7 +274,7 @@ impl Kind {
 }
 
 /// Whether a table is one of a fan's.
-fn is_of_a_fan(table: &Table) -> bool {
+fn is_of_a_fan(table: &FirewallTable) -> bool {
     let mut chains = table.chains.keys();
     table_overlay(&table.name).is_some() && chains.any(|chain| is_chain_of_ours(&table.family, chain))
 }
@@ -334,15 +334,15 @@ impl Keeper {
 
 /// Packets that connection tracking could make nothing of, and that somebody dropped for that: TCP that it saw half of, as
 /// with two ways between two hosts. The rule counts, so that it is known whether it ever happened.
-fn invalid(fan: &Fan, facts: Facts, others: &[Table]) -> Option<Finding> {
+fn invalid(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Option<Finding> {
     let journeys = packets(fan, facts).into_iter();
     let forwarded = journeys
-        .filter(|(kind, _)| *kind == Kind::FromContainers)
+        .filter(|(kind, _)| *kind == TrafficKind::FromContainers)
         .flat_map(|(_, hooks)| hooks)
         .filter(|packet| packet.hook == "forward");
     let mut blames = forwarded.filter_map(|packet| {
         let packet = Packet {
-            state: State::Invalid,
+            state: ConntrackState::Invalid,
             ..packet
         };
         match fate(&packet, others) {
@@ -364,7 +364,7 @@ fn invalid(fan: &Fan, facts: Facts, others: &[Table]) -> Option<Finding> {
             "packets"
         )
     );
-    let mend = [Kind::FromContainers, Kind::ToContainers]
+    let mend = [TrafficKind::FromContainers, TrafficKind::ToContainers]
         .into_iter()
         .map(|kind| kind.acceptance(fan, &blame));
     let finding = Finding::warned("firewall", reason).because([format!("{}: {}", blame.chain, rule.text)]);

@@ -1,7 +1,7 @@
 //! What a fan needs of the kernel, and this diagnosis of its user.
 
 use super::{Facts, Finding};
-use crate::diagnose::netfilter::Table;
+use crate::diagnose::netfilter::FirewallTable;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::plan::conflicts::Unfit;
@@ -93,7 +93,7 @@ fn fitness(facts: Facts) -> Option<Finding> {
 fn lacks_flowtables(facts: Facts) -> Option<String> {
     let mut asked_for = fans(facts.owned).filter(|fan| fan.encapsulation == Encapsulation::Ipip && fan.flowtable);
     let is_without = |fan: &Fan| {
-        let is_own = |table: &&Table| table.family == "ip" && table.name == table_name(fan.overlay());
+        let is_own = |table: &&FirewallTable| table.family == "ip" && table.name == table_name(fan.overlay());
         let chain = facts.health.tables.iter().find(is_own);
         let chain = chain.and_then(|table| table.chains.get(ESTABLISHED));
         chain.is_some_and(|chain| chain.rules.iter().all(|rule| !rule.text.contains(OFFLOAD)))

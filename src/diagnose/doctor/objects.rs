@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Finding, Verdict, firewall};
+use super::{CheckResult, Facts, Finding, firewall};
 use crate::fan::Fan;
 use crate::plan::commands::describe;
 use crate::plan::desired;
@@ -20,7 +20,7 @@ const FOUNDATIONS: [&str; 6] = ["bridge", "tunnel", "filters", "routes", "rule",
 pub(super) fn are_foundations(findings: &[Finding]) -> bool {
     findings
         .iter()
-        .any(|finding| finding.verdict == Verdict::Failed && FOUNDATIONS.contains(&finding.check))
+        .any(|finding| finding.verdict == CheckResult::Failed && FOUNDATIONS.contains(&finding.check))
 }
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
@@ -81,7 +81,7 @@ fn is_spare(finding: &Finding, fan: &Fan, facts: Facts) -> bool {
 
 fn spare(finding: Finding) -> Finding {
     Finding {
-        verdict: Verdict::Warned,
+        verdict: CheckResult::Warned,
         ..finding.because([
             "chain 'FORWARD' lets the fan's packets pass now, and Docker has it drop them when it starts".into(),
         ])

@@ -35,12 +35,12 @@ struct Asked {
     question: Question,
     /// In the middle of a sentence.
     what: String,
-    way: Way,
+    way: ExpectedRoute,
 }
 
 /// The way that a packet of a fan should take.
 #[derive(Clone, PartialEq, Eq)]
-enum Way {
+enum ExpectedRoute {
     /// Out by this interface.
     Out(InterfaceName),
     /// To another host, by the interface that holds the underlay address, if it can be.
@@ -82,21 +82,33 @@ fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
         None,
         None,
         format!("packets for {container} of the own slice"),
-        Way::Out(bridge.clone()),
+        ExpectedRoute::Out(bridge.clone()),
     );
     for to in destinations(fan, host, health) {
         let what = format!("packets for {to} of the overlay");
-        ask(to, None, None, what.clone(), Way::Out(way_to_others.clone()));
+        ask(to, None, None, what.clone(), ExpectedRoute::Out(way_to_others.clone()));
         // With VXLAN what containers send is bridged, and no route is asked.
         if fan.encapsulation == Encapsulation::Ipip {
-            ask(to, Some(container), Some(bridge), what, Way::Out(tunnel.clone()));
+            ask(
+                to,
+                Some(container),
+                Some(bridge),
+                what,
+                ExpectedRoute::Out(tunnel.clone()),
+            );
             let what = format!("packets from {to} of the overlay");
-            ask(container, Some(to), Some(&tunnel), what, Way::Out(bridge.clone()));
+            ask(
+                container,
+                Some(to),
+                Some(&tunnel),
+                what,
+                ExpectedRoute::Out(bridge.clone()),
+            );
         }
     }
     for (peer, standing) in peers(fan, host, health) {
         let what = format!("packets for host {peer}");
-        ask(peer, Some(fan.host), None, what, Way::Underlay(standing));
+        ask(peer, Some(fan.host), None, what, ExpectedRoute::Underlay(standing));
     }
     asked
 }

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::diagnose::facts::{Manager, Offload, Settings};
-use crate::diagnose::netfilter::{Backend, Base, Chain, Field, Match, Table, Value};
+use crate::diagnose::netfilter::{Backend, Base, Chain, Field, FirewallTable, Match, Value};
 use crate::fan::tests::announced;
 use crate::plan::host::NeighbourEntry;
 use crate::plan::host::{ForeignRoute, HostAddress, Link, LinkKind, Routing};
-use crate::plan::rule::{Action, Rule};
+use crate::plan::rule::{Action, RoutingRule};
 use crate::plan::state::{Object, fans};
 
 fn link(name: &str, kind: LinkKind) -> Link {
@@ -105,7 +105,7 @@ impl Patient {
         self.health.answers = answers;
     }
 
-    fn findings(&self, verdict: Verdict) -> Vec<Finding> {
+    fn findings(&self, verdict: CheckResult) -> Vec<Finding> {
         let facts = Facts {
             owned: &self.owned,
             host: &self.host,
@@ -119,11 +119,11 @@ impl Patient {
 
     /// The one thing that is not right.
     #[track_caller]
-    fn only(&self, verdict: Verdict) -> Finding {
-        let other = if verdict == Verdict::Failed {
-            Verdict::Warned
+    fn only(&self, verdict: CheckResult) -> Finding {
+        let other = if verdict == CheckResult::Failed {
+            CheckResult::Warned
         } else {
-            Verdict::Failed
+            CheckResult::Failed
         };
         assert_eq!(self.findings(other), []);
         let [finding] = &self.findings(verdict)[..] else {
@@ -140,8 +140,8 @@ fn nothing_is_wrong_with_a_host_on_which_nothing_is_wrong() {
     for words in BOTH {
         let patient = Patient::new(words);
         assert_eq!(fans(&patient.owned).count(), 1);
-        assert_eq!(patient.findings(Verdict::Failed), [], "{words}");
-        assert_eq!(patient.findings(Verdict::Warned), [], "{words}");
+        assert_eq!(patient.findings(CheckResult::Failed), [], "{words}");
+        assert_eq!(patient.findings(CheckResult::Warned), [], "{words}");
     }
 }
 
@@ -149,23 +149,23 @@ fn nothing_is_wrong_with_a_host_on_which_nothing_is_wrong() {
 fn a_kernel_that_lacks_something_is_named() {
     let mut patient = Patient::new("ipip");
     patient.health.kernel.loads_programs = Some(Err("not permitted".into()));
-    assert_eq!(patient.only(Verdict::Failed).evidence, ["not permitted"]);
+    assert_eq!(patient.only(CheckResult::Failed).evidence, ["not permitted"]);
     patient.health.kernel.loads_programs = Some(Ok(()));
     patient.health.kernel.has_nft = false;
-    assert!(patient.only(Verdict::Failed).reason.contains("nft"));
+    assert!(patient.only(CheckResult::Failed).reason.contains("nft"));
     patient.health.kernel.has_nft = true;
     patient.health.kernel.compiles_programs = Some(false);
-    assert_eq!(patient.only(Verdict::Warned).check, "kernel");
+    assert_eq!(patient.only(CheckResult::Warned).check, "kernel");
     // With no fan it is told what neither of the two could do.
     let mut bare = Patient::new("ipip");
     (bare.owned, bare.host.links) = (State::new(), vec![]);
     bare.health.kernel.has_ipip = Some(false);
-    assert!(bare.only(Verdict::Warned).reason.contains("use --encap vxlan"));
+    assert!(bare.only(CheckResult::Warned).reason.contains("use --encap vxlan"));
     bare.health.kernel.has_ipip = None;
     bare.health.kernel.has_vxlan = Some(true);
-    let told = bare.findings(Verdict::Passed).remove(0);
+    let told = bare.findings(CheckResult::Passed).remove(0);
     assert!(told.reason.ends_with("but whether it has ipip is not known"), "{told}");
-    assert_eq!(bare.findings(Verdict::Warned), []);
+    assert_eq!(bare.findings(CheckResult::Warned), []);
     // A fan that is configured would need it.
     let config = Patient::new("ipip").fan.config();
     let facts = Facts {
@@ -176,10 +176,14 @@ fn a_kernel_that_lacks_something_is_named() {
         config_option: &Line::default(),
     };
     let untold = examine(facts, |_| false).remove(0);
-    assert_eq!((untold.check, untold.verdict), ("kernel", Verdict::Warned), "{untold}");
+    assert_eq!(
+        (untold.check, untold.verdict),
+        ("kernel", CheckResult::Warned),
+        "{untold}"
+    );
     assert!(untold.evidence[1].ends_with("fanctl lab --encap ipip"), "{untold}");
     bare.host.linux.release = "5.15.0-91".into();
-    assert!(bare.only(Verdict::Warned).reason.contains("older than Linux 5.19"));
+    assert!(bare.only(CheckResult::Warned).reason.contains("older than Linux 5.19"));
 }
 
 #[test]
@@ -188,17 +192,17 @@ fn of_a_kernel_that_carries_no_fan_no_other_encapsulation_is_advised() {
     (bare.owned, bare.health.kernel.has_vxlan) = (State::new(), Some(false));
     bare.host.linux.release = "5.10.0-32-cloud-amd64".into();
     bare.host.linux.takes_source = Some(false);
-    let finding = bare.only(Verdict::Failed);
+    let finding = bare.only(CheckResult::Failed);
     assert!(
         finding.reason.contains("5.19") && !finding.to_string().contains("--encap"),
         "{finding}"
     );
     (bare.host.linux.takes_source, bare.host.linux.has_nf_tables) = (Some(true), Some(false));
-    assert!(bare.only(Verdict::Failed).reason.contains("nf_tables"));
+    assert!(bare.only(CheckResult::Failed).reason.contains("nf_tables"));
 }
 
 /// A table whose chain at a hook drops everything.
-fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> Table {
+fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> FirewallTable {
     let base = Base {
         hook: hook.into(),
         priority: 0,
@@ -209,7 +213,7 @@ fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> Table {
         base: Some(base),
         rules: vec![],
     };
-    Table {
+    FirewallTable {
         backend,
         family: "ip".into(),
         name: name.into(),
@@ -224,7 +228,7 @@ fn each_firewall_is_mended_in_its_own_words() {
     let mut patient = Patient::new("ipip");
     let mut mend = |table| {
         patient.health.tables = vec![table];
-        let finding = patient.only(Verdict::Failed);
+        let finding = patient.only(CheckResult::Failed);
         (finding.mend.unwrap(), finding.reason)
     };
     let (command, reason) = mend(closed(Backend::Legacy, "filter", "FORWARD", "forward"));
@@ -244,11 +248,11 @@ fn each_firewall_is_mended_in_its_own_words() {
 fn rules_that_stand_ready_for_docker_are_a_warning_until_it_drops() {
     let mut patient = Patient::new("ipip");
     patient.host.forward_chains = vec![crate::plan::firewall::ForwardChain::DockerUser];
-    let finding = patient.only(Verdict::Warned);
+    let finding = patient.only(CheckResult::Warned);
     assert_eq!((finding.check, finding.fixable), ("firewall", true), "{finding}");
     assert!(finding.evidence.last().unwrap().contains("when it starts"), "{finding}");
     patient.health.tables = vec![closed(Backend::Nftables, "filter", "FORWARD", "forward")];
-    assert_eq!(patient.only(Verdict::Failed).check, "firewall");
+    assert_eq!(patient.only(CheckResult::Failed).check, "firewall");
 }
 
 #[test]
@@ -266,19 +270,19 @@ fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
         let mut table = closed(Backend::Nftables, "filter", "INPUT", "input");
         let chain = table.chains.get_mut("INPUT").unwrap();
         chain.base.as_mut().unwrap().drops = false;
-        chain.rules = vec![crate::diagnose::netfilter::Rule {
+        chain.rules = vec![crate::diagnose::netfilter::FirewallRule {
             matches: vec![Match::Field {
                 field: Field::Source,
                 negated: false,
                 values,
             }],
-            verdict: Some(crate::diagnose::netfilter::Verdict::Drop),
-            ..crate::diagnose::netfilter::Rule::default()
+            verdict: Some(crate::diagnose::netfilter::PacketVerdict::Drop),
+            ..crate::diagnose::netfilter::FirewallRule::default()
         }];
         vec![table]
     };
     patient.health.tables = dropped(vec![std::net::Ipv4Addr::new(172, 30, 0, 27).into()]);
-    let finding = patient.only(Verdict::Warned);
+    let finding = patient.only(CheckResult::Warned);
     assert!(
         finding
             .reason
@@ -289,7 +293,7 @@ fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
     assert_eq!(finding.mend.as_deref(), Some(command));
     // Where all are dropped, one is not told of by itself.
     patient.health.tables = dropped(vec![Value::Range(0, u32::MAX)]);
-    let finding = patient.only(Verdict::Failed);
+    let finding = patient.only(CheckResult::Failed);
     assert!(!finding.reason.contains("what host"), "{finding}");
 }
 
@@ -326,17 +330,17 @@ fn addresses_that_nobody_has_may_be_dropped() {
         let mut table = closed(Backend::Nftables, "bogons", "FORWARD", "forward");
         let chain = table.chains.get_mut("FORWARD").unwrap();
         chain.base.as_mut().unwrap().drops = false;
-        chain.rules = vec![crate::diagnose::netfilter::Rule {
+        chain.rules = vec![crate::diagnose::netfilter::FirewallRule {
             matches: vec![Match::Field {
                 field,
                 negated: false,
                 values: values.to_vec(),
             }],
-            verdict: Some(crate::diagnose::netfilter::Verdict::Drop),
-            ..crate::diagnose::netfilter::Rule::default()
+            verdict: Some(crate::diagnose::netfilter::PacketVerdict::Drop),
+            ..crate::diagnose::netfilter::FirewallRule::default()
         }];
         patient.health.tables = vec![table];
-        patient.findings(Verdict::Failed)
+        patient.findings(CheckResult::Failed)
     };
     for field in [Field::Source, Field::Destination] {
         assert_eq!(with(field, &values), []);
@@ -357,11 +361,11 @@ fn neighbours_and_software_are_looked_at() {
         })
         .to_vec();
     patient.answer(|_| None);
-    assert_eq!(patient.only(Verdict::Warned).check, "macs");
+    assert_eq!(patient.only(CheckResult::Warned).check, "macs");
     patient.health.macs = [("eth0".parse().unwrap(), mac)].into();
     assert!(
         patient
-            .only(Verdict::Failed)
+            .only(CheckResult::Failed)
             .mend
             .unwrap()
             .contains("02:fb:ac:1e:00:1c")
@@ -377,7 +381,7 @@ fn neighbours_and_software_are_looked_at() {
             lacks: None,
         },
     ];
-    let command = patient.only(Verdict::Warned).mend.unwrap();
+    let command = patient.only(CheckResult::Warned).mend.unwrap();
     assert!(
         command.ends_with("/etc/NetworkManager/conf.d/50-fan.conf && nmcli general reload"),
         "{command}"
@@ -396,7 +400,7 @@ fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     patient
         .owned
         .retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Route(_)));
-    let finding = patient.only(Verdict::Failed);
+    let finding = patient.only(CheckResult::Failed);
     let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
     assert_eq!((finding.check, finding.mend.as_deref()), ("bridge", Some(command)));
 }

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use crate::diagnose::netfilter::{Backend, Base, Rule, Table};
+use crate::diagnose::netfilter::{Backend, Base, FirewallRule, FirewallTable};
 use crate::kernel::file::{self, KERNEL_LIMIT};
 use crate::kernel::{capabilities, exec};
 
 /// Reads every table, and says what could not be read.
 #[must_use]
-pub fn observe() -> (Vec<Table>, Vec<String>) {
+pub fn observe() -> (Vec<FirewallTable>, Vec<String>) {
     let mut unseen = Vec::new();
     let mut tables = match nftables() {
         Ok(tables) => tables,
@@ -30,7 +30,7 @@ pub fn observe() -> (Vec<Table>, Vec<String>) {
     (tables, unseen)
 }
 
-fn nftables() -> Result<Vec<Table>, String> {
+fn nftables() -> Result<Vec<FirewallTable>, String> {
     let json = exec::run("nft", &["-j", "list", "ruleset"], "")?;
     let json: Json = serde_json::from_str(&json).map_err(|error| format!("'nft' says what is no JSON: {error}"))?;
     // Rules as a person reads them stand in the other listing, under the same handles.
@@ -46,7 +46,7 @@ fn nftables() -> Result<Vec<Table>, String> {
 }
 
 /// The rule set that nftables does not show: the kernel tells which of its tables are in use.
-fn legacy() -> Result<Vec<Table>, String> {
+fn legacy() -> Result<Vec<FirewallTable>, String> {
     let names = file::read_text("/proc/net/ip_tables_names", KERNEL_LIMIT).unwrap_or_default();
     if names.trim().is_empty() {
         return Ok(Vec::new());
@@ -55,7 +55,7 @@ fn legacy() -> Result<Vec<Table>, String> {
 }
 
 /// What `iptables-save` of a kind prints: where only one is installed, it has no more than the plain name.
-fn saved(backend: Backend) -> Result<Vec<Table>, String> {
+fn saved(backend: Backend) -> Result<Vec<FirewallTable>, String> {
     let program = match backend {
         Backend::Nftables => "iptables-nft-save",
         Backend::Legacy => "iptables-legacy-save",
@@ -72,20 +72,20 @@ fn saved(backend: Backend) -> Result<Vec<Table>, String> {
 }
 
 /// What identifies a chain: family, table and name.
-type Place = (String, String, String);
+type ChainName = (String, String, String);
 
 /// What `nft -a list ruleset` tells.
 #[derive(Default)]
 struct Listing {
     /// Rules, by their chain and handle.
-    rules: BTreeMap<(Place, u64), String>,
+    rules: BTreeMap<(ChainName, u64), String>,
     /// The interfaces of chains that packets enter when they are received, which JSON may lack (nft 1.0.6).
-    devices: BTreeMap<Place, Vec<String>>,
+    devices: BTreeMap<ChainName, Vec<String>>,
 }
 
 impl Listing {
     fn read(text: &str) -> Self {
-        let (mut listing, mut place) = (Self::default(), Place::default());
+        let (mut listing, mut place) = (Self::default(), ChainName::default());
         for line in text.lines().map(str::trim) {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
@@ -108,8 +108,8 @@ impl Listing {
 }
 
 /// The tables of `nft -j list ruleset`, and whether there are rules that only iptables can read.
-fn read(json: &Json, listing: &Listing) -> (Vec<Table>, bool) {
-    let mut tables: BTreeMap<(String, String), Table> = BTreeMap::new();
+fn read(json: &Json, listing: &Listing) -> (Vec<FirewallTable>, bool) {
+    let mut tables: BTreeMap<(String, String), FirewallTable> = BTreeMap::new();
     let mut uses_extensions = false;
     let text = |object: &Json, key: &str| object[key].as_str().unwrap_or_default().to_string();
     for object in json["nftables"].as_array().into_iter().flatten() {
@@ -120,14 +120,16 @@ fn read(json: &Json, listing: &Listing) -> (Vec<Table>, bool) {
         if !matches!(kind.as_str(), "chain" | "set" | "map" | "rule") {
             continue;
         }
-        let table = tables.entry((family.clone(), name.clone())).or_insert_with(|| Table {
-            backend: Backend::Nftables,
-            family: family.clone(),
-            name: name.clone(),
-            chains: BTreeMap::new(),
-            sets: BTreeMap::new(),
-            maps: BTreeMap::new(),
-        });
+        let table = tables
+            .entry((family.clone(), name.clone()))
+            .or_insert_with(|| FirewallTable {
+                backend: Backend::Nftables,
+                family: family.clone(),
+                name: name.clone(),
+                chains: BTreeMap::new(),
+                sets: BTreeMap::new(),
+                maps: BTreeMap::new(),
+            });
         match kind.as_str() {
             "chain" => {
                 let chain = text(object, "name");
@@ -149,9 +151,9 @@ fn read(json: &Json, listing: &Listing) -> (Vec<Table>, bool) {
                 let place = ((family.clone(), name.clone(), chain.clone()), handle);
                 let expressions = object["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
                 uses_extensions |= expressions.iter().any(|expression| expression.get("xt").is_some());
-                let mut rule = Rule {
+                let mut rule = FirewallRule {
                     text: listing.rules.get(&place).cloned().unwrap_or_default(),
-                    ..Rule::default()
+                    ..FirewallRule::default()
                 };
                 for expression in expressions {
                     nft_json::read(expression, &mut rule);
@@ -177,7 +179,7 @@ fn base(chain: &Json, devices: Option<&Vec<String>>) -> Option<Base> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::netfilter::{Field, Match, Value, Verdict};
+    use crate::diagnose::netfilter::{Field, Match, PacketVerdict, Value};
 
     #[test]
     fn rules_are_read_with_their_texts() {
@@ -199,14 +201,14 @@ mod tests {
                 .as_ref()
                 .is_some_and(|base| base.drops && base.priority == -10)
         );
-        let rule = Rule {
+        let rule = FirewallRule {
             text: "ip protocol 4 counter packets 7 bytes 420 drop".into(),
             matches: vec![Match::Field {
                 field: Field::Protocol,
                 negated: false,
                 values: vec![Value::Range(4, 4)],
             }],
-            verdict: Some(Verdict::Drop),
+            verdict: Some(PacketVerdict::Drop),
             marking: None,
             packets: Some(7),
         };

@@ -9,14 +9,14 @@ use netlink_packet_route::link::LinkAttribute;
 
 use crate::diagnose::facts::Peer;
 use crate::fan::name::InterfaceName;
-use crate::kernel::netlink::{LINK_HEADER_LEN, Link, Netlink, RTM_GETLINK, Refusal, read_link};
+use crate::kernel::netlink::{LINK_HEADER_LEN, LinkReply, Netlink, RTM_GETLINK, Refusal, read_link};
 use crate::kernel::rules;
 use crate::plan::host::Host;
 
 /// The other ends of all ports, by the name of the port; and the ports whose other end may not be looked at.
 pub fn observe(
     netlink: &Netlink,
-    links: &[Link],
+    links: &[LinkReply],
     host: &Host,
 ) -> (BTreeMap<InterfaceName, Peer>, BTreeSet<InterfaceName>) {
     let is_port = |name: &InterfaceName| host.link(name).is_some_and(|link| link.master.is_some() && !link.ours);
@@ -48,7 +48,7 @@ pub fn observe(
 }
 
 /// Asks for a link of another network namespace, by its index there and the number that this namespace has for that one.
-fn link_elsewhere(netlink: &Netlink, index: u32, namespace: i32) -> Result<Link, Refusal> {
+fn link_elsewhere(netlink: &Netlink, index: u32, namespace: i32) -> Result<LinkReply, Refusal> {
     const TARGET_NETNSID: u16 = 46; // IFLA_TARGET_NETNSID, linux/if_link.h
     let mut request = vec![0; LINK_HEADER_LEN];
     request[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -83,7 +83,7 @@ fn namespace_of(netlink: &Netlink, process: u32) -> Result<Option<i32>, Refusal>
     Ok(id.filter(|id| *id >= 0))
 }
 
-fn peer(link: Link) -> Option<Peer> {
+fn peer(link: LinkReply) -> Option<Peer> {
     let mtu = link.message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Mtu(bytes) => Some(*bytes),
         _ => None,

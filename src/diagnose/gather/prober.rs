@@ -18,10 +18,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::diagnose::trace::Target;
 use crate::diagnose::trace::observed::Seen;
 use crate::diagnose::trace::packet::{self, Complaint, Mark, News};
-use crate::diagnose::trace::probe::{Aim, Hop, Leg, Outcome, Probe};
+use crate::diagnose::trace::probe::{Aim, Hop, Leg, Probe, ProbeOutcome};
 use crate::diagnose::trace::round::Round;
 use crate::fan::encap::{Encapsulation, SOURCE_PORTS};
-use crate::kernel::{Error, Machine, bpf, capabilities};
+use crate::kernel::{KernelError, Machine, bpf, capabilities};
 
 /// How often a probe is sent that is not answered.
 const ATTEMPTS: u32 = 3;
@@ -72,10 +72,10 @@ fn send(probe: &Probe, mark: Mark, ttl: Option<u8>) -> io::Result<()> {
 }
 
 /// What it means that a probe could not be sent.
-fn not_sent(probe: &Probe, error: &io::Error) -> Outcome {
+fn not_sent(probe: &Probe, error: &io::Error) -> ProbeOutcome {
     match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
-        Errno::EMSGSIZE => Outcome::Complaint(probe.source, Complaint::TooLarge(0)),
-        errno => Outcome::NotSent {
+        Errno::EMSGSIZE => ProbeOutcome::Complaint(probe.source, Complaint::TooLarge(0)),
+        errno => ProbeOutcome::NotSent {
             words: errno.desc().to_string(),
             forbidden: errno == Errno::EPERM,
         },
@@ -87,7 +87,7 @@ impl Prober {
     ///
     /// # Errors
     /// The kernel gives them to nobody but root (`CAP_NET_RAW`).
-    pub fn open(target: &Target) -> Result<Self, Error> {
+    pub fn open(target: &Target) -> Result<Self, KernelError> {
         capabilities::give_up(Capability::CAP_SYS_ADMIN)?;
         let sockets = || -> io::Result<(Socket, Socket)> {
             let sockets = (raw(libc::IPPROTO_ICMP)?, capture::watch(target)?);
@@ -97,7 +97,7 @@ impl Prober {
         };
         let (icmp, wire) = sockets().map_err(|error| {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-            Error::from(format!("raw sockets: {}", errno.desc()))
+            KernelError::from(format!("raw sockets: {}", errno.desc()))
         })?;
         // Whoever traces at the same time is another process.
         let [.., high, low] = std::process::id().to_be_bytes();
@@ -114,7 +114,7 @@ impl Prober {
     }
 
     /// Sends probes all at once, those that are not answered again, and waits so long for what comes of them.
-    pub fn run(&mut self, probes: &[Probe], wait: Duration) -> Vec<Outcome> {
+    pub fn run(&mut self, probes: &[Probe], wait: Duration) -> Vec<ProbeOutcome> {
         let begun = Instant::now();
         let earlier = self.earlier.clone();
         let mut round = Round::new(probes, &earlier);
@@ -272,7 +272,7 @@ impl Machine {
     ///
     /// # Errors
     /// Only root may ask.
-    pub fn ask_program(&self, id: u32, frame: &[u8]) -> Result<i32, Error> {
+    pub fn ask_program(&self, id: u32, frame: &[u8]) -> Result<i32, KernelError> {
         Ok(bpf::test_run(bpf::fd_by_id(id)?, frame)?.verdict)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::truth::Truth;
-use super::{Marking, State, Value};
+use super::{ConntrackState, Marking, Value};
 
 /// The marks that a packet may have.
 pub(super) struct Marks {
@@ -27,10 +27,10 @@ const MARKS: usize = 64;
 
 impl Marks {
     /// What a rule makes of them, if it fits or if it may.
-    pub(super) fn change(&mut self, marking: Marking, state: State, fits: Truth) {
+    pub(super) fn change(&mut self, marking: Marking, state: ConntrackState, fits: Truth) {
         let (keep, flip) = match marking {
             Marking::Bits { keep, flip } => (keep, flip),
-            Marking::OfConnection { keep } if state != State::Established => (keep, 0),
+            Marking::OfConnection { keep } if state != ConntrackState::Established => (keep, 0),
             Marking::OfConnection { .. } | Marking::Unknown => {
                 self.is_any = true;
                 return;

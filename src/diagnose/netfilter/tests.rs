@@ -13,7 +13,7 @@ fn packet() -> Packet {
         is_local: true,
         protocol: 4,
         port: None,
-        state: State::New,
+        state: ConntrackState::New,
     }
 }
 
@@ -25,11 +25,11 @@ fn is(field: Field, value: Value) -> Match {
     }
 }
 
-fn rule(matches: impl Into<Vec<Match>>, verdict: Verdict) -> Rule {
-    Rule {
+fn rule(matches: impl Into<Vec<Match>>, verdict: PacketVerdict) -> FirewallRule {
+    FirewallRule {
         matches: matches.into(),
         verdict: Some(verdict),
-        ..Rule::default()
+        ..FirewallRule::default()
     }
 }
 
@@ -38,15 +38,15 @@ fn ipip() -> Match {
 }
 
 /// A table with a chain at the input, whose policy is to accept or to drop, and one to jump to.
-fn table(policy: &Verdict, rules: Vec<Rule>, other: Vec<Rule>) -> Table {
+fn table(policy: &PacketVerdict, rules: Vec<FirewallRule>, other: Vec<FirewallRule>) -> FirewallTable {
     let base = Base {
         hook: "input".into(),
         priority: 0,
-        drops: *policy == Verdict::Drop,
+        drops: *policy == PacketVerdict::Drop,
         devices: vec![],
     };
     let chains = [("in", Some(base), rules), ("other", None, other)];
-    Table {
+    FirewallTable {
         backend: Backend::Nftables,
         family: "ip".into(),
         name: "filter".into(),
@@ -55,7 +55,7 @@ fn table(policy: &Verdict, rules: Vec<Rule>, other: Vec<Rule>) -> Table {
             .map(|(name, base, rules)| (name.to_string(), Chain { base, rules }))
             .collect(),
         sets: BTreeMap::from([("hosts".into(), vec![Value::from(packet().source)])]),
-        maps: BTreeMap::from([("verdicts".into(), vec![(vec![Value::Range(4, 4)], Verdict::Drop)])]),
+        maps: BTreeMap::from([("verdicts".into(), vec![(vec![Value::Range(4, 4)], PacketVerdict::Drop)])]),
     }
 }
 
@@ -66,7 +66,7 @@ enum Short {
     AtRisk,
 }
 
-fn fate_in(policy: &Verdict, rules: Vec<Rule>, other: Vec<Rule>) -> Short {
+fn fate_in(policy: &PacketVerdict, rules: Vec<FirewallRule>, other: Vec<FirewallRule>) -> Short {
     match fate(&packet(), &[table(policy, rules, other)]) {
         Fate::Passes => Short::Passes,
         Fate::Lost(_) => Short::Lost,
@@ -76,7 +76,7 @@ fn fate_in(policy: &Verdict, rules: Vec<Rule>, other: Vec<Rule>) -> Short {
 
 #[test]
 fn the_first_verdict_counts_and_then_the_policy() {
-    use Verdict::{Accept, Drop};
+    use PacketVerdict::{Accept, Drop};
     let drop = || rule([ipip()], Drop);
     let accept = || rule([ipip()], Accept);
     assert_eq!(fate_in(&Accept, vec![], vec![]), Short::Passes);
@@ -90,8 +90,8 @@ fn the_first_verdict_counts_and_then_the_policy() {
 
 #[test]
 fn chains_are_jumped_to_and_come_back_from_but_not_gone_to() {
-    use Verdict::{Accept, Drop, Goto, Jump, Return};
-    let to = |verdict: fn(String) -> Verdict| rule([], verdict("other".into()));
+    use PacketVerdict::{Accept, Drop, Goto, Jump, Return};
+    let to = |verdict: fn(String) -> PacketVerdict| rule([], verdict("other".into()));
     let drop = || rule([], Drop);
     assert_eq!(fate_in(&Accept, vec![to(Jump)], vec![drop()]), Short::Lost);
     assert_eq!(fate_in(&Accept, vec![to(Jump), drop()], vec![]), Short::Lost);
@@ -105,7 +105,7 @@ fn chains_are_jumped_to_and_come_back_from_but_not_gone_to() {
 
 #[test]
 fn what_is_not_understood_is_a_risk_and_no_loss() {
-    use Verdict::{Accept, Drop, Jump};
+    use PacketVerdict::{Accept, Drop, Jump};
     let maybe = |verdict| rule([Match::Unknown], verdict);
     let drop = || rule([ipip()], Drop);
     assert_eq!(fate_in(&Accept, vec![maybe(Drop)], vec![]), Short::AtRisk);
@@ -122,7 +122,7 @@ fn what_is_not_understood_is_a_risk_and_no_loss() {
 
 #[test]
 fn fields_are_compared_as_both_kinds_of_firewall_do() {
-    use Verdict::{Accept, Drop};
+    use PacketVerdict::{Accept, Drop};
     let word = |word: &str| Value::Word(word.into());
     for (field, value, fits) in [
         (Field::In, word("eth0"), true),
@@ -164,28 +164,31 @@ fn fields_are_compared_as_both_kinds_of_firewall_do() {
         vec![Field::State],
         Entries::Own(vec![(vec![word("invalid")], Drop), (vec![word("new")], Accept)]),
     );
-    let by_state = Rule {
+    let by_state = FirewallRule {
         matches: vec![map],
-        ..Rule::default()
+        ..FirewallRule::default()
     };
     assert_eq!(fate_in(&Drop, vec![by_state], vec![]), Short::Passes);
 }
 
 #[test]
 fn a_table_of_another_hook_or_family_is_not_asked() {
-    let mut elsewhere = table(&Verdict::Drop, vec![], vec![]);
+    let mut elsewhere = table(&PacketVerdict::Drop, vec![], vec![]);
     elsewhere.family = "bridge".into();
     assert_eq!(fate(&packet(), &[elsewhere]), Fate::Passes);
     let forwarded = Packet {
         hook: "forward",
         ..packet()
     };
-    assert_eq!(fate(&forwarded, &[table(&Verdict::Drop, vec![], vec![])]), Fate::Passes);
+    assert_eq!(
+        fate(&forwarded, &[table(&PacketVerdict::Drop, vec![], vec![])]),
+        Fate::Passes
+    );
 }
 
 #[test]
 fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
-    use Verdict::{Accept, Drop};
+    use PacketVerdict::{Accept, Drop};
     let not = |field, value| Match::Field {
         field,
         negated: true,
@@ -207,7 +210,7 @@ fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
         }
     }
     let untracked = Packet {
-        state: State::Untracked,
+        state: ConntrackState::Untracked,
         ..packet()
     };
     let not_translated = rule([not(Field::Status, Value::Word("dnat".into()))], Accept);
@@ -223,7 +226,7 @@ fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
 fn icmp_says_that_fragmentation_is_needed() {
     let error = Packet {
         protocol: 1,
-        state: State::Untracked,
+        state: ConntrackState::Untracked,
         ..packet()
     };
     let word = |field, word: &str| is(field, Value::Word(word.into()));
@@ -239,21 +242,25 @@ fn icmp_says_that_fragmentation_is_needed() {
         (word(Field::State, "invalid"), false),
         (word(Field::State, "related"), false),
     ] {
-        let accepted = table(&Verdict::Drop, vec![rule([condition.clone()], Verdict::Accept)], vec![]);
+        let accepted = table(
+            &PacketVerdict::Drop,
+            vec![rule([condition.clone()], PacketVerdict::Accept)],
+            vec![],
+        );
         assert_eq!(fate(&error, &[accepted]) == Fate::Passes, passes, "{condition:?}");
     }
 }
 
-fn map(fields: impl Into<Vec<Field>>, entries: Entries) -> Rule {
-    Rule {
+fn map(fields: impl Into<Vec<Field>>, entries: Entries) -> FirewallRule {
+    FirewallRule {
         matches: vec![Match::Map(fields.into(), entries)],
-        ..Rule::default()
+        ..FirewallRule::default()
     }
 }
 
 #[test]
 fn maps_are_asked_for_all_their_fields_and_by_name() {
-    use Verdict::{Accept, Drop, Jump};
+    use PacketVerdict::{Accept, Drop, Jump};
     let protocol = Value::Range(4, 4);
     let word = |word: &str| Value::Word(word.into());
     let both = [Field::In, Field::Protocol];
@@ -283,7 +290,7 @@ fn maps_are_asked_for_all_their_fields_and_by_name() {
     let rest = vec![(vec![word("eth1"), protocol.clone()], Accept), (vec![Value::Any], Drop)];
     assert_eq!(fate_of(map(both, Entries::Own(rest)), vec![]), Short::Lost);
     // Nor is a target of iptables of which nothing is known, or a queue.
-    for verdict in [Verdict::Unknown, Jump("TARPIT".into())] {
+    for verdict in [PacketVerdict::Unknown, Jump("TARPIT".into())] {
         assert_eq!(fate_of(rule([ipip()], verdict.clone()), vec![]), Short::AtRisk);
         let of_tcp = rule([is(Field::Protocol, Value::Range(6, 6))], verdict);
         assert_eq!(fate_of(of_tcp, vec![]), Short::Passes);
@@ -292,11 +299,11 @@ fn maps_are_asked_for_all_their_fields_and_by_name() {
 
 #[test]
 fn a_mark_is_what_rules_have_made_of_it() {
-    use Verdict::{Accept, Drop};
-    let set = |matches: Vec<Match>, marking| Rule {
+    use PacketVerdict::{Accept, Drop};
+    let set = |matches: Vec<Match>, marking| FirewallRule {
         matches,
         marking: Some(marking),
-        ..Rule::default()
+        ..FirewallRule::default()
     };
     let to = |keep, flip| Marking::Bits { keep, flip };
     let has = |mask, mark| rule([is(Field::Mark(mask), Value::Range(mark, mark))], Drop);
@@ -341,7 +348,7 @@ fn a_mark_is_what_rules_have_made_of_it() {
 
 #[test]
 fn a_request_of_arp_has_what_arp_has_and_nothing_of_ip() {
-    use Verdict::{Accept, Drop};
+    use PacketVerdict::{Accept, Drop};
     let asking = Packet {
         is_arp: true,
         ..packet()

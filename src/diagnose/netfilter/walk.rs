@@ -2,7 +2,10 @@
 
 use super::mark::Marks;
 use super::truth::Truth;
-use super::{Arp, Backend, Entries, Entry, Field, Match, Packet, Rule, State, Table, Value, Verdict};
+use super::{
+    Arp, Backend, ConntrackState, Entries, Field, FirewallRule, FirewallTable, MapEntry, Match, Packet, PacketVerdict,
+    Value,
+};
 
 /// What becomes of a packet at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,24 +32,24 @@ pub struct Blame {
     /// The chain that decides.
     pub chain: String,
     /// The rule that drops it; none where that is the policy of the base chain.
-    pub rule: Option<Box<Rule>>,
+    pub rule: Option<Box<FirewallRule>>,
 }
 
 /// Walks a packet through the chains at its hook.
 #[must_use]
-pub fn fate(packet: &Packet, tables: &[Table]) -> Fate {
+pub fn fate(packet: &Packet, tables: &[FirewallTable]) -> Fate {
     at_hook(packet, tables, &mut Marks::default())
 }
 
 /// Walks a packet through the chains at all hooks that it passes, one after the other: what marks it has at the next one
 /// is what rules have made of them.
-pub fn fates<'a>(hooks: &'a [Packet], tables: &'a [Table]) -> impl Iterator<Item = Fate> + 'a {
+pub fn fates<'a>(hooks: &'a [Packet], tables: &'a [FirewallTable]) -> impl Iterator<Item = Fate> + 'a {
     let mut marks = Marks::default();
     hooks.iter().map(move |packet| at_hook(packet, tables, &mut marks))
 }
 
-fn at_hook(packet: &Packet, tables: &[Table], marks: &mut Marks) -> Fate {
-    let mut chains: Vec<(i64, &Table, &str)> = tables
+fn at_hook(packet: &Packet, tables: &[FirewallTable], marks: &mut Marks) -> Fate {
+    let mut chains: Vec<(i64, &FirewallTable, &str)> = tables
         .iter()
         .filter(|table| packet.families.contains(&table.family.as_str()))
         .flat_map(|table| table.chains.iter().map(move |(name, chain)| (table, name, chain)))
@@ -73,9 +76,9 @@ fn at_hook(packet: &Packet, tables: &[Table], marks: &mut Marks) -> Fate {
             marks,
         };
         match walk.enter(base) {
-            Way::Lost(blame) if walk.is_certain => return Fate::Lost(blame),
-            Way::Lost(blame) => risk = Fate::AtRisk(walk.risk.unwrap_or(blame)),
-            Way::Accepted | Way::Undecided => {
+            ChainExit::Lost(blame) if walk.is_certain => return Fate::Lost(blame),
+            ChainExit::Lost(blame) => risk = Fate::AtRisk(walk.risk.unwrap_or(blame)),
+            ChainExit::Accepted | ChainExit::Undecided => {
                 if let Some(blame) = walk.risk {
                     risk = Fate::AtRisk(blame);
                 }
@@ -86,7 +89,7 @@ fn at_hook(packet: &Packet, tables: &[Table], marks: &mut Marks) -> Fate {
 }
 
 /// How a packet leaves a chain.
-enum Way {
+enum ChainExit {
     Accepted,
     Lost(Blame),
     Undecided,
@@ -95,7 +98,7 @@ enum Way {
 /// A packet in a base chain.
 struct Walk<'a> {
     packet: &'a Packet,
-    table: &'a Table,
+    table: &'a FirewallTable,
     base: &'a str,
     /// Whether everything so far was understood.
     is_certain: bool,
@@ -121,27 +124,27 @@ const DEEPEST: u8 = 16;
 
 impl Walk<'_> {
     /// Walks the base chain, and then its policy.
-    fn enter(&mut self, name: &str) -> Way {
+    fn enter(&mut self, name: &str) -> ChainExit {
         match self.chain(name) {
-            Way::Undecided => {
+            ChainExit::Undecided => {
                 let chain = self.table.chains.get(name).and_then(|chain| chain.base.as_ref());
                 if chain.is_some_and(|base| base.drops) {
-                    Way::Lost(self.blame(name, None))
+                    ChainExit::Lost(self.blame(name, None))
                 } else {
-                    Way::Undecided
+                    ChainExit::Undecided
                 }
             }
             decided => decided,
         }
     }
 
-    fn chain(&mut self, name: &str) -> Way {
+    fn chain(&mut self, name: &str) -> ChainExit {
         let Some(chain) = self.table.chains.get(name) else {
-            return Way::Undecided;
+            return ChainExit::Undecided;
         };
         self.depth += 1;
         let way = if self.depth > DEEPEST {
-            Way::Undecided
+            ChainExit::Undecided
         } else {
             self.rules(name, &chain.rules)
         };
@@ -151,15 +154,15 @@ impl Walk<'_> {
 
     /// Whether a verdict is none that is understood: an iptables target of which nothing is known looks like a chain that is
     /// not there.
-    fn is_unknown(&self, verdict: &Verdict) -> bool {
+    fn is_unknown(&self, verdict: &PacketVerdict) -> bool {
         match verdict {
-            Verdict::Unknown => true,
-            Verdict::Jump(target) | Verdict::Goto(target) => !self.table.chains.contains_key(target),
-            Verdict::Accept | Verdict::Drop | Verdict::Return => false,
+            PacketVerdict::Unknown => true,
+            PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => !self.table.chains.contains_key(target),
+            PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Return => false,
         }
     }
 
-    fn rules(&mut self, name: &str, rules: &[Rule]) -> Way {
+    fn rules(&mut self, name: &str, rules: &[FirewallRule]) -> ChainExit {
         for rule in rules {
             let (fits, verdicts) = self.verdicts(rule);
             if let Some(marking) = rule.marking.filter(|_| fits != Truth::No) {
@@ -175,28 +178,30 @@ impl Walk<'_> {
                     continue;
                 }
                 let way = match &verdict {
-                    Verdict::Drop => Way::Lost(self.blame(name, Some(rule))),
-                    Verdict::Accept => Way::Accepted,
-                    Verdict::Return if fits => return Way::Undecided,
-                    Verdict::Return | Verdict::Unknown => Way::Undecided,
-                    Verdict::Jump(target) | Verdict::Goto(target) => self.chain(target),
+                    PacketVerdict::Drop => ChainExit::Lost(self.blame(name, Some(rule))),
+                    PacketVerdict::Accept => ChainExit::Accepted,
+                    PacketVerdict::Return if fits => return ChainExit::Undecided,
+                    PacketVerdict::Return | PacketVerdict::Unknown => ChainExit::Undecided,
+                    PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => self.chain(target),
                 };
-                let leaves = matches!(verdict, Verdict::Return | Verdict::Goto(_));
+                let leaves = matches!(verdict, PacketVerdict::Return | PacketVerdict::Goto(_));
                 match way {
-                    Way::Undecided if fits && matches!(verdict, Verdict::Goto(_)) => return Way::Undecided,
-                    Way::Undecided => self.is_certain &= !leaves,
-                    Way::Lost(blame) if !fits => {
+                    ChainExit::Undecided if fits && matches!(verdict, PacketVerdict::Goto(_)) => {
+                        return ChainExit::Undecided;
+                    }
+                    ChainExit::Undecided => self.is_certain &= !leaves,
+                    ChainExit::Lost(blame) if !fits => {
                         self.risk.get_or_insert(blame);
                     }
-                    Way::Accepted if !fits => self.is_certain = false,
+                    ChainExit::Accepted if !fits => self.is_certain = false,
                     decided => return decided,
                 }
             }
         }
-        Way::Undecided
+        ChainExit::Undecided
     }
 
-    fn blame(&self, chain: &str, rule: Option<&Rule>) -> Blame {
+    fn blame(&self, chain: &str, rule: Option<&FirewallRule>) -> Blame {
         Blame {
             backend: self.table.backend,
             family: self.table.family.clone(),
@@ -208,7 +213,7 @@ impl Walk<'_> {
     }
 
     /// Whether a rule fits the packet, and what it says of it, verdicts that do not concern it left out.
-    fn verdicts(&self, rule: &Rule) -> (Truth, Vec<(Truth, Verdict)>) {
+    fn verdicts(&self, rule: &FirewallRule) -> (Truth, Vec<(Truth, PacketVerdict)>) {
         let mut truth = Truth::Yes;
         let mut found = Vec::new();
         for condition in &rule.matches {
@@ -232,14 +237,14 @@ impl Walk<'_> {
     }
 
     /// The entries of a map. Of one that is not known, any may fit and say anything.
-    fn entries(&self, entries: &Entries) -> Vec<Entry> {
+    fn entries(&self, entries: &Entries) -> Vec<MapEntry> {
         match entries {
             Entries::Own(entries) => Some(entries),
             Entries::Named(name) => self.table.maps.get(name),
             Entries::Unknown => None,
         }
         .cloned()
-        .unwrap_or_else(|| vec![(vec![], Verdict::Unknown)])
+        .unwrap_or_else(|| vec![(vec![], PacketVerdict::Unknown)])
     }
 
     /// Whether each of several fields has the value that belongs to it.
@@ -258,7 +263,7 @@ impl Walk<'_> {
     /// has none that was translated.
     fn has(&self, field: Field) -> bool {
         let packet = self.packet;
-        let has_connection = !matches!(packet.state, State::Invalid | State::Untracked);
+        let has_connection = !matches!(packet.state, ConntrackState::Invalid | ConntrackState::Untracked);
         match field {
             Field::In | Field::Out | Field::Bridge | Field::Mark(_) | Field::Family | Field::Unknown => true,
             Field::Arp(_) => packet.is_arp,
@@ -308,10 +313,10 @@ impl Walk<'_> {
             Field::IcmpType => number_or_word(UNREACHABLE, "destination-unreachable"),
             Field::IcmpCode => number_or_word(FRAGMENTATION_NEEDED, "frag-needed"),
             Field::State => word(match packet.state {
-                State::New => "new",
-                State::Established => "established",
-                State::Invalid => "invalid",
-                State::Untracked => "untracked",
+                ConntrackState::New => "new",
+                ConntrackState::Established => "established",
+                ConntrackState::Invalid => "invalid",
+                ConntrackState::Untracked => "untracked",
             }),
             Field::Status => Truth::No,
             Field::DestinationType => word(if packet.is_local { "local" } else { "unicast" }),

@@ -62,7 +62,7 @@ pub enum Cause {
 
 /// The end of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct Conclusion {
     /// Whether packets arrive and are answered.
     pub works: bool,
     /// What it comes down to.
@@ -75,10 +75,10 @@ pub struct Verdict {
     pub advice: Option<String>,
 }
 
-/// Who is to blame, as it is written in [`Verdict::hop`].
+/// Who is to blame, as it is written in [`Conclusion::hop`].
 pub const THIS_HOST: &str = "this host";
 
-impl Verdict {
+impl Conclusion {
     pub(super) fn new(cause: Cause, hop: impl Into<String>, says: String) -> Self {
         Self {
             works: false,

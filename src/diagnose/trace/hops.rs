@@ -5,30 +5,30 @@ mod wire;
 use serde_json::{Map, Value, json};
 
 use super::cause::Cause;
-use super::{Place, Target, over};
+use super::{Location, Target, over};
 use crate::fan::MAIN_TABLE;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
-use crate::plan::host::{Flow, Host, Neighbour, NoRoute, Routing};
-use crate::plan::state::{Object, PROTOCOL, RULE_PRIORITY, State, Table, Tunnel, TunnelKind};
+use crate::plan::host::{Flow, Host, NoRoute, Reachability, Routing};
+use crate::plan::state::{Object, PROTOCOL, RULE_PRIORITY, RoutingTable, State, Tunnel, TunnelKind};
 use crate::shell;
 
 /// The kernel's answer about a packet.
-pub type Way = Result<Routing, NoRoute>;
+pub type LookupResult = Result<Routing, NoRoute>;
 
 /// What the kernel answered.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct HopFacts {
     /// The way of this host's own packets to the address.
-    pub own: Way,
+    pub own: LookupResult,
     /// That of packets from a container, where it is not the bridge's business alone.
-    pub containers: Option<Way>,
+    pub containers: Option<LookupResult>,
     /// The way of wrapped packets to the other host.
-    pub outer: Option<Way>,
+    pub outer: Option<LookupResult>,
     /// What the program on the tunnel says to a packet for the address (`TC_ACT_*`), or why it was not asked.
     pub program: Option<Result<i32, String>>,
     /// Who has the address, of an address behind this host.
-    pub neighbour: Option<Neighbour>,
+    pub neighbour: Option<Reachability>,
     /// The port of the bridge behind which it was last heard.
     pub port: Option<InterfaceName>,
 }
@@ -47,7 +47,7 @@ impl Target {
     /// The packet of a container, which is routed here where the fan is.
     #[must_use]
     pub fn container_flow(&self) -> Option<Flow> {
-        let is_routed = self.place == Place::There && self.fan.encapsulation == Encapsulation::Ipip;
+        let is_routed = self.place == Location::There && self.fan.encapsulation == Encapsulation::Ipip;
         is_routed.then(|| Flow {
             source: self.fan.container_range().0,
             destination: self.address,
@@ -58,7 +58,7 @@ impl Target {
     /// The wrapped packet, for an address behind another host.
     #[must_use]
     pub fn outer_flow(&self) -> Option<Flow> {
-        (self.place == Place::There).then_some(Flow {
+        (self.place == Location::There).then_some(Flow {
             source: self.fan.host,
             destination: self.host,
             forwarded_from: None,
@@ -68,7 +68,7 @@ impl Target {
 
 /// What is wrong with a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct HopFault {
     /// What kind of thing it is.
     pub cause: Cause,
     /// A sentence.
@@ -79,7 +79,7 @@ pub struct Fault {
 
 /// One step of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct PathStep {
     /// What decides here.
     pub name: &'static str,
     /// What it decides, for people.
@@ -87,7 +87,7 @@ pub struct Step {
     /// The same, for scripts.
     pub values: Map<String, Value>,
     /// What is wrong with it.
-    pub fault: Option<Fault>,
+    pub fault: Option<HopFault>,
 }
 
 /// What puts right most of what is missing.
@@ -95,7 +95,7 @@ const UP_AGAIN: &str = "run fanctl up again";
 
 /// The steps of the way to an address, in their order.
 #[must_use]
-pub fn steps(target: &Target, facts: &Facts, (owned, host): (&State, &Host)) -> Vec<Step> {
+pub fn steps(target: &Target, facts: &HopFacts, (owned, host): (&State, &Host)) -> Vec<PathStep> {
     let way = Steps {
         target,
         facts,
@@ -103,30 +103,30 @@ pub fn steps(target: &Target, facts: &Facts, (owned, host): (&State, &Host)) -> 
         host,
     };
     let mut steps = vec![way.fan(), way.slice(), way.host(), way.devices()];
-    if target.place != Place::Own {
+    if target.place != Location::Own {
         steps.push(way.rule());
     }
     steps.push(way.route());
     steps.extend(way.containers());
-    if target.place == Place::There {
+    if target.place == Location::There {
         steps.extend([way.program(), way.wrap(), way.outer()]);
     }
-    if target.place == Place::Here {
+    if target.place == Location::Here {
         steps.push(way.port());
     }
-    if target.place != Place::Own {
+    if target.place != Location::Own {
         steps.push(way.mtu());
     }
     steps
 }
 
 /// A step that has nothing wrong.
-fn step(name: &'static str, says: String, values: Value) -> Step {
+fn step(name: &'static str, says: String, values: Value) -> PathStep {
     let values = match values {
         Value::Object(values) => values,
         _ => Map::new(),
     };
-    Step {
+    PathStep {
         name,
         says,
         values,
@@ -134,9 +134,9 @@ fn step(name: &'static str, says: String, values: Value) -> Step {
     }
 }
 
-impl Step {
+impl PathStep {
     fn faulty(mut self, fault: Option<(Cause, String, String)>) -> Self {
-        self.fault = fault.map(|(cause, says, advice)| Fault { cause, says, advice });
+        self.fault = fault.map(|(cause, says, advice)| HopFault { cause, says, advice });
         self
     }
 }
@@ -185,13 +185,13 @@ fn route_values(routing: &Routing) -> Value {
 
 struct Steps<'a> {
     target: &'a Target,
-    facts: &'a Facts,
+    facts: &'a HopFacts,
     owned: &'a State,
     host: &'a Host,
 }
 
 impl Steps<'_> {
-    fn fan(&self) -> Step {
+    fn fan(&self) -> PathStep {
         let fan = &self.target.fan;
         let held = self.host.links.iter().find(|link| {
             let mut addresses = link.addresses.iter();
@@ -227,28 +227,28 @@ impl Steps<'_> {
         step("fan", says, values).faulty(fault)
     }
 
-    fn slice(&self) -> Step {
+    fn slice(&self) -> PathStep {
         let Target { fan, host, gateway, .. } = self.target;
         let slice = fan.mapping.slice(*host);
         let values = json!({ "slice": slice.to_string(), "gateway": gateway });
         step("slice", format!("{slice}, gateway {gateway}"), values)
     }
 
-    fn host(&self) -> Step {
+    fn host(&self) -> PathStep {
         let host = self.target.host;
         let says = match self.target.place {
-            Place::There if self.target.is_of_nobody => format!("none: {host} is for all neighbours"),
-            Place::There => host.to_string(),
-            Place::Here | Place::Own => format!("{host}, this one"),
+            Location::There if self.target.is_of_nobody => format!("none: {host} is for all neighbours"),
+            Location::There => host.to_string(),
+            Location::Here | Location::Own => format!("{host}, this one"),
         };
         step("host", says, json!({ "host": host }))
     }
 
     /// Bridge and tunnel.
-    fn devices(&self) -> Step {
+    fn devices(&self) -> PathStep {
         let fan = &self.target.fan;
         let mut names = vec![fan.bridge.clone()];
-        if self.target.place == Place::There {
+        if self.target.place == Location::There {
             names.push(fan.tunnel());
         }
         let is_up = |name: &InterfaceName| self.host.link(name).is_some_and(|link| link.up);
@@ -282,7 +282,7 @@ impl Steps<'_> {
         })
     }
 
-    fn rule(&self) -> Step {
+    fn rule(&self) -> PathStep {
         let fan = &self.target.fan;
         let (overlay, table) = (fan.overlay(), fan.routing_table());
         let rule = format!("to {overlay} lookup {}", table_name(table));
@@ -290,7 +290,7 @@ impl Steps<'_> {
             && !self
                 .owned
                 .values()
-                .any(|object| matches!(object, Object::Rule(of, Table(to)) if (*of, *to) == (overlay, table)));
+                .any(|object| matches!(object, Object::Rule(of, RoutingTable(to)) if (*of, *to) == (overlay, table)));
         let elsewhere = self
             .facts
             .own
@@ -325,14 +325,14 @@ impl Steps<'_> {
         step("rule", says, json!({ "table": table })).faulty(fault)
     }
 
-    fn route(&self) -> Step {
+    fn route(&self) -> PathStep {
         let fan = &self.target.fan;
-        let expected = if self.target.place == Place::There && fan.encapsulation == Encapsulation::Ipip {
+        let expected = if self.target.place == Location::There && fan.encapsulation == Encapsulation::Ipip {
             fan.tunnel()
         } else {
             fan.bridge.clone()
         };
-        let is_own = self.target.place == Place::Own;
+        let is_own = self.target.place == Location::Own;
         match &self.facts.own {
             Err(none) => step("route", format!("none: {}", none.words), json!({ "error": none.words })).faulty(Some((
                 Cause::HereRoute,
@@ -364,7 +364,7 @@ impl Steps<'_> {
     }
 
     /// The same for what a container sends.
-    fn containers(&self) -> Option<Step> {
+    fn containers(&self) -> Option<PathStep> {
         let fan = &self.target.fan;
         let way = self.facts.containers.as_ref()?;
         let from = fan.container_range().0;

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::packet::Complaint;
-use super::{Place, Target};
+use super::{Location, Target};
 use crate::fan::name::InterfaceName;
-use crate::plan::host::Neighbour;
+use crate::plan::host::Reachability;
 
 /// A part of the way that is proven by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -74,7 +74,7 @@ pub struct Probe {
 
 /// What came of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProbeOutcome {
     /// It was answered after this many microseconds.
     Answered(u64),
     /// Somebody sent an error.
@@ -142,9 +142,9 @@ impl Target {
 
     fn legs(&self) -> Vec<Leg> {
         match self.place {
-            Place::There if self.address == self.gateway => vec![Leg::Underlay, Leg::Address],
-            Place::There => vec![Leg::Underlay, Leg::Gateway, Leg::Address],
-            Place::Here | Place::Own => vec![Leg::Address],
+            Location::There if self.address == self.gateway => vec![Leg::Underlay, Leg::Address],
+            Location::There => vec![Leg::Underlay, Leg::Gateway, Leg::Address],
+            Location::Here | Location::Own => vec![Leg::Address],
         }
     }
 }
@@ -196,7 +196,7 @@ pub struct Hop {
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// Each probe and what came of it.
-    pub probes: Vec<(Probe, Outcome)>,
+    pub probes: Vec<(Probe, ProbeOutcome)>,
     /// Why no probe could be sent at all.
     pub unproven: Option<String>,
     /// Whether a wrapped probe was seen leaving; none where none has to.
@@ -216,9 +216,9 @@ pub struct Evidence {
     /// The interface by which the kernel sends what is wrapped.
     pub way_out: Option<InterfaceName>,
     /// What is known of the next hop on the underlay.
-    pub next_hop: Option<Neighbour>,
+    pub next_hop: Option<Reachability>,
     /// What is known of the address on the fan's bridge.
-    pub on_bridge: Option<Neighbour>,
+    pub on_bridge: Option<Reachability>,
     /// The largest packets that arrive whole, where that had to be measured, in bytes.
     pub measured: Vec<(Leg, u32)>,
     /// Where packets stay, where that had to be looked for.
@@ -226,21 +226,21 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    fn probe(&self, leg: Leg, aim: Aim) -> Option<&(Probe, Outcome)> {
+    fn probe(&self, leg: Leg, aim: Aim) -> Option<&(Probe, ProbeOutcome)> {
         let mut probes = self.probes.iter();
         probes.find(|(probe, _)| (probe.leg, probe.aim) == (leg, aim))
     }
 
     /// What came of a probe; none where there was none.
     #[must_use]
-    pub fn outcome(&self, leg: Leg, aim: Aim) -> Option<&Outcome> {
+    pub fn outcome(&self, leg: Leg, aim: Aim) -> Option<&ProbeOutcome> {
         self.probe(leg, aim).map(|(_, outcome)| outcome)
     }
 
     /// Whether a probe was answered.
     #[must_use]
     pub fn answered(&self, leg: Leg, aim: Aim) -> bool {
-        matches!(self.outcome(leg, aim), Some(Outcome::Answered(_)))
+        matches!(self.outcome(leg, aim), Some(ProbeOutcome::Answered(_)))
     }
 
     /// Whether the other host answers, and nothing comes from its fan.

@@ -6,10 +6,10 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::cause::Verdict;
-use super::hops::Step;
-use super::probe::{Aim, Evidence, Hop, Leg, Outcome, Probe};
-use super::{Place, Target};
+use super::cause::Conclusion;
+use super::hops::PathStep;
+use super::probe::{Aim, Evidence, Hop, Leg, Probe, ProbeOutcome};
+use super::{Location, Target};
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
@@ -20,11 +20,11 @@ pub struct Trace {
     /// What was traced.
     pub target: Target,
     /// The way.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PathStep>,
     /// What came of the probes.
     pub evidence: Evidence,
     /// Who is to blame.
-    pub verdict: Verdict,
+    pub verdict: Conclusion,
 }
 
 impl Aim {
@@ -38,14 +38,14 @@ impl Aim {
     }
 }
 
-fn outcome_text(outcome: &Outcome) -> String {
+fn outcome_text(outcome: &ProbeOutcome) -> String {
     match outcome {
-        Outcome::Answered(microseconds) => {
+        ProbeOutcome::Answered(microseconds) => {
             format!("answered in {}.{:03} ms", microseconds / 1000, microseconds % 1000)
         }
-        Outcome::Complaint(from, complaint) => format!("{from} says {complaint}"),
-        Outcome::Silence => "no answer".into(),
-        Outcome::NotSent { words, .. } => format!("not sent: {words}"),
+        ProbeOutcome::Complaint(from, complaint) => format!("{from} says {complaint}"),
+        ProbeOutcome::Silence => "no answer".into(),
+        ProbeOutcome::NotSent { words, .. } => format!("not sent: {words}"),
     }
 }
 
@@ -65,7 +65,7 @@ impl Trace {
         for line in self.proof() {
             let _ = writeln!(text, "{line}");
         }
-        let Verdict { says, advice, .. } = &self.verdict;
+        let Conclusion { says, advice, .. } = &self.verdict;
         let _ = writeln!(text, "verdict: {says}");
         if let Some(advice) = advice {
             let _ = writeln!(text, "next: {advice}");
@@ -127,7 +127,7 @@ impl Trace {
             .into_iter()
             .filter_map(|leg| {
                 let full = evidence.probes.iter().find(|(probe, outcome)| {
-                    (probe.leg, probe.aim) == (leg, Aim::Full) && matches!(outcome, Outcome::Answered(_))
+                    (probe.leg, probe.aim) == (leg, Aim::Full) && matches!(outcome, ProbeOutcome::Answered(_))
                 });
                 let size = full.map(|(probe, _)| probe.size).or_else(|| evidence.measured(leg))?;
                 Some((leg, size))
@@ -157,9 +157,9 @@ impl Trace {
             asked,
             address,
             place: match place {
-                Place::There => "there",
-                Place::Here => "here",
-                Place::Own => "own",
+                Location::There => "there",
+                Location::Here => "here",
+                Location::Own => "own",
             },
             overlay: fan.overlay(),
             underlay: fan.underlay_address(),
@@ -205,10 +205,10 @@ struct Json {
     path_mtu: Map<String, Value>,
     steps: Vec<Value>,
     proof: Value,
-    verdict: Verdict,
+    verdict: Conclusion,
 }
 
-fn step_json(step: &Step) -> Value {
+fn step_json(step: &PathStep) -> Value {
     let (fault, advice) = match &step.fault {
         Some(fault) => (Some(&fault.says), Some(&fault.advice)),
         None => (None, None),
@@ -224,10 +224,10 @@ fn proof_json(evidence: &Evidence) -> Value {
         |from: &Ipv4Addr, complaint: &super::packet::Complaint| json!({ "from": from, "says": complaint.to_string() });
     let probes = evidence.probes.iter().map(|(probe, outcome)| {
         let (word, microseconds, error) = match outcome {
-            Outcome::Answered(microseconds) => ("answered", Some(*microseconds), Value::Null),
-            Outcome::Complaint(from, says) => ("error", None, complaint(from, says)),
-            Outcome::Silence => ("silence", None, Value::Null),
-            Outcome::NotSent { words, .. } => ("not_sent", None, json!({ "from": null, "says": words })),
+            ProbeOutcome::Answered(microseconds) => ("answered", Some(*microseconds), Value::Null),
+            ProbeOutcome::Complaint(from, says) => ("error", None, complaint(from, says)),
+            ProbeOutcome::Silence => ("silence", None, Value::Null),
+            ProbeOutcome::NotSent { words, .. } => ("not_sent", None, json!({ "from": null, "says": words })),
         };
         json!({
             "leg": probe.leg, "aim": probe.aim, "source": probe.source, "destination": probe.destination,

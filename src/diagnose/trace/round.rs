@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::packet::{Complaint, News};
-use super::probe::{Outcome, Probe};
+use super::probe::{Probe, ProbeOutcome};
 
 /// Probes that are sent at once, each as often as it takes.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Round<'a> {
     sent: BTreeMap<u16, (usize, Instant)>,
     /// Whom the requests of earlier rounds were for, by their sequences.
     earlier: &'a BTreeMap<u16, Ipv4Addr>,
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Vec<Option<ProbeOutcome>>,
 }
 
 impl<'a> Round<'a> {
@@ -49,7 +49,7 @@ impl<'a> Round<'a> {
     }
 
     /// Notes that the probe at a place could not be sent.
-    pub fn fail(&mut self, index: usize, outcome: Outcome) {
+    pub fn fail(&mut self, index: usize, outcome: ProbeOutcome) {
         self.outcomes[index] = Some(outcome);
     }
 
@@ -63,10 +63,10 @@ impl<'a> Round<'a> {
             return self.take_late(from, news);
         };
         let outcome = match news {
-            News::Complaint(_, complaint) => Outcome::Complaint(from, complaint),
+            News::Complaint(_, complaint) => ProbeOutcome::Complaint(from, complaint),
             _ if from == self.probes[*index].destination => {
                 let taken = at.saturating_duration_since(*sent).as_micros();
-                Outcome::Answered(u64::try_from(taken).unwrap_or(u64::MAX))
+                ProbeOutcome::Answered(u64::try_from(taken).unwrap_or(u64::MAX))
             }
             _ => return,
         };
@@ -80,14 +80,14 @@ impl<'a> Round<'a> {
         };
         let whom = self.earlier.get(&mark.sequence);
         for (index, _) in self.open().iter().filter(|(_, probe)| Some(&probe.destination) == whom) {
-            self.outcomes[*index] = Some(Outcome::Complaint(from, Complaint::Host));
+            self.outcomes[*index] = Some(ProbeOutcome::Complaint(from, Complaint::Host));
         }
     }
 
     /// What came of each probe.
     #[must_use]
-    pub fn outcomes(self) -> Vec<Outcome> {
-        let silence = |outcome: Option<Outcome>| outcome.unwrap_or(Outcome::Silence);
+    pub fn outcomes(self) -> Vec<ProbeOutcome> {
+        let silence = |outcome: Option<ProbeOutcome>| outcome.unwrap_or(ProbeOutcome::Silence);
         self.outcomes.into_iter().map(silence).collect()
     }
 }
@@ -127,8 +127,12 @@ mod tests {
         round.take(ROUTER, News::Complaint(mark(12), Complaint::Host), later);
         round.take(GATEWAY, News::Answer(mark(12)), later);
         assert!(round.is_settled());
-        let answered = Outcome::Answered(250);
-        let expected = [answered.clone(), answered, Outcome::Complaint(ROUTER, Complaint::Host)];
+        let answered = ProbeOutcome::Answered(250);
+        let expected = [
+            answered.clone(),
+            answered,
+            ProbeOutcome::Complaint(ROUTER, Complaint::Host),
+        ];
         assert_eq!(round.outcomes(), expected);
 
         // What is said of an earlier request for an address is said of the address, and of no other.

@@ -5,14 +5,14 @@ mod judge;
 mod tests;
 
 use self::judge::Judge;
-use super::cause::{Cause, THIS_HOST, Verdict};
-use super::hops::Step;
+use super::cause::{Cause, Conclusion, THIS_HOST};
+use super::hops::PathStep;
 use super::probe::{Aim, Evidence, Leg};
-use super::{Place, Target};
+use super::{Location, Target};
 
 /// Judges the way to an address.
 #[must_use]
-pub fn verdict(target: &Target, steps: &[Step], evidence: &Evidence) -> Verdict {
+pub fn verdict(target: &Target, steps: &[PathStep], evidence: &Evidence) -> Conclusion {
     let judge = Judge { target, evidence };
     if target.is_of_nobody {
         return judge.nobody();
@@ -21,7 +21,7 @@ pub fn verdict(target: &Target, steps: &[Step], evidence: &Evidence) -> Verdict 
     let fault = faults().find(|fault| fault.cause != Cause::Narrow);
     let blamed = |says: String| {
         let fault = fault.expect("it is asked for only where there is one");
-        Verdict::new(fault.cause, THIS_HOST, says).advise(&fault.advice)
+        Conclusion::new(fault.cause, THIS_HOST, says).advise(&fault.advice)
     };
     if evidence.answered(Leg::Address, Aim::Small) {
         return match fault {
@@ -39,12 +39,12 @@ pub fn verdict(target: &Target, steps: &[Step], evidence: &Evidence) -> Verdict 
     }
     if let Some(why) = &evidence.unproven {
         let says = format!("nothing is wrong on this host, and nothing is proven: {why}");
-        return Verdict::new(Cause::Unproven, THIS_HOST, says).advise("run it as root");
+        return Conclusion::new(Cause::Unproven, THIS_HOST, says).advise("run it as root");
     }
     match target.place {
-        Place::There => judge.there(),
-        Place::Here => judge.here(),
-        Place::Own => Verdict::new(
+        Location::There => judge.there(),
+        Location::Here => judge.here(),
+        Location::Own => Conclusion::new(
             Cause::HereFirewallIn,
             THIS_HOST,
             format!(

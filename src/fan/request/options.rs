@@ -14,20 +14,20 @@ pub const MIN_MTU: u32 = 576;
 pub const MAX_MTU: u32 = 65515;
 
 /// A property of a fan that can be written down: the key of /etc/fan.toml, and mostly an option of the same name.
-pub struct Key {
+pub struct OptionKey {
     /// Its name.
     pub name: &'static str,
     /// The kind of value it takes.
-    pub kind: Kind,
+    pub kind: OptionKind,
     /// The values it takes, for a message: `a number from 1 to 254`.
     pub values: &'static str,
     set: fn(&mut Config, &str) -> Result<(), String>,
     get: fn(&Config) -> Option<String>,
 }
 
-/// The kind of value that a [`Key`] takes.
+/// The kind of value that a [`OptionKey`] takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OptionKind {
     /// A string.
     Text,
     /// An integer.
@@ -43,115 +43,115 @@ pub enum Kind {
 }
 
 /// Every key, in the order in which a fan is best read.
-pub static KEYS: [Key; 15] = [
-    Key {
+pub static KEYS: [OptionKey; 15] = [
+    OptionKey {
         name: "overlay",
-        kind: Kind::Text,
+        kind: OptionKind::Text,
         values: "a network like \"250.0.0.0/8\"",
         set: |config, text| text.parse().map(|value| config.overlay = value),
         get: |config| Some(config.overlay.to_string()),
     },
-    Key {
+    OptionKey {
         name: "underlay",
-        kind: Kind::Text,
+        kind: OptionKind::Text,
         values: "an interface, address or network like \"eth0/16\", \"172.30.0.28/16\", \"172.30.0.0/16\", \"default/16\"",
         set: |config, text| text.parse().map(|value| config.underlay = value),
         get: |config| Some(config.underlay.to_string()),
     },
-    Key {
+    OptionKey {
         name: "encap",
-        kind: Kind::Text,
+        kind: OptionKind::Text,
         values: "\"ipip\" or \"vxlan\"",
         set: |config, text| text.parse().map(|value| config.encapsulation = value),
         get: |config| Some(config.encapsulation.to_string()),
     },
-    Key {
+    OptionKey {
         name: "bridge",
-        kind: Kind::Text,
+        kind: OptionKind::Text,
         values: "a name like \"fan0\"",
         set: |config, text| bridge_name(text).map(|value| config.bridge = Some(value)),
         get: |config| config.bridge.as_ref().map(ToString::to_string),
     },
-    Key {
+    OptionKey {
         name: "dhcp",
-        kind: Kind::Flag,
+        kind: OptionKind::Flag,
         values: "true or false",
         set: |config, text| flag("dhcp", text).map(|value| config.dhcp = value),
         get: |config| Some(config.dhcp.to_string()),
     },
-    Key {
+    OptionKey {
         name: "host-reserve",
-        kind: Kind::Number,
+        kind: OptionKind::Number,
         values: "a number from 1 to 254",
         set: |config, text| host_reserve(text).map(|value| config.host_reserve = value),
         get: |config| Some(config.host_reserve.to_string()),
     },
-    Key {
+    OptionKey {
         name: "mtu",
-        kind: Kind::Number,
+        kind: OptionKind::Number,
         values: "a number from 576 to 65515",
         set: |config, text| mtu(text).map(|value| config.mtu = Some(value)),
         get: |config| config.mtu.map(|value| value.to_string()),
     },
-    Key {
+    OptionKey {
         name: "port",
-        kind: Kind::Number,
+        kind: OptionKind::Number,
         values: "a number from 1 to 65535",
         set: |config, text| port(text).map(|value| config.port = Some(value)),
         get: |config| config.port.map(|value| value.to_string()),
     },
-    Key {
+    OptionKey {
         name: "table",
-        kind: Kind::Number,
+        kind: OptionKind::Number,
         values: "a number from 1 to 4294967295",
         set: |config, text| table(text).map(|value| config.table = Some(value)),
         get: |config| config.table.map(|value| value.to_string()),
     },
-    Key {
+    OptionKey {
         name: "nat",
-        kind: Kind::Switch,
+        kind: OptionKind::Switch,
         values: "true or false",
         set: |config, text| flag("nat", text).map(|value| config.nat = value),
         get: |config| Some(config.nat.to_string()),
     },
-    Key {
+    OptionKey {
         name: "routed",
-        kind: Kind::List,
+        kind: OptionKind::List,
         values: "a list of networks like [\"10.8.0.0/24\"]",
         set: |config, text| text.parse().map(|value| config.routed = value),
         get: |config| config.routed.given(),
     },
-    Key {
+    OptionKey {
         name: "flowtable",
-        kind: Kind::Switch,
+        kind: OptionKind::Switch,
         values: "true or false",
         set: |config, text| flag("flowtable", text).map(|value| config.flowtable = value),
         get: |config| Some(config.flowtable.to_string()),
     },
-    Key {
+    OptionKey {
         name: "follow",
-        kind: Kind::FlagOrText,
+        kind: OptionKind::FlagOrText,
         values: "true, false or \"renumber\"",
         set: |config, text| text.parse().map(|value| config.follow = value),
         get: |config| Some(config.follow.to_string()),
     },
-    Key {
+    OptionKey {
         name: "force",
-        kind: Kind::Flag,
+        kind: OptionKind::Flag,
         values: "true or false",
         set: |config, text| flag("force", text).map(|value| config.force = value),
         get: |config| Some(config.force.to_string()),
     },
-    Key {
+    OptionKey {
         name: "enabled",
-        kind: Kind::Flag,
+        kind: OptionKind::Flag,
         values: "true or false",
         set: |config, text| flag("enabled", text).map(|value| config.enabled = value),
         get: |config| Some(config.enabled.to_string()),
     },
 ];
 
-impl Key {
+impl OptionKey {
     /// The key of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {

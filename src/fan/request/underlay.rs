@@ -15,14 +15,14 @@ pub const DEFAULT_UNDERLAY_LEN: u8 = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnderlaySource {
     /// Where to look for the address.
-    pub place: Place,
+    pub place: UnderlayPlace,
     /// Prefix length of the underlay.
     pub len: u8,
 }
 
 /// Where to look for the host's underlay address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum UnderlayPlace {
     /// `eth0/16`: the first suitable address of the interface.
     Interface(InterfaceName),
     /// `172.30.0.28/16`: this address, which the host must have.
@@ -38,8 +38,8 @@ impl UnderlaySource {
     #[must_use]
     pub fn interface(&self) -> Option<&InterfaceName> {
         match &self.place {
-            Place::Interface(name) => Some(name),
-            Place::Address(_) | Place::Network(_) | Place::Default => None,
+            UnderlayPlace::Interface(name) => Some(name),
+            UnderlayPlace::Address(_) | UnderlayPlace::Network(_) | UnderlayPlace::Default => None,
         }
     }
 
@@ -47,9 +47,9 @@ impl UnderlaySource {
     #[must_use]
     pub fn underlay(&self) -> Option<Underlay> {
         match &self.place {
-            Place::Network(underlay) => Some(*underlay),
-            Place::Address(address) => Underlay::containing(*address, self.len).ok(),
-            Place::Interface(_) | Place::Default => None,
+            UnderlayPlace::Network(underlay) => Some(*underlay),
+            UnderlayPlace::Address(address) => Underlay::containing(*address, self.len).ok(),
+            UnderlayPlace::Interface(_) | UnderlayPlace::Default => None,
         }
     }
 }
@@ -78,16 +78,16 @@ impl FromStr for UnderlaySource {
         };
         if place == "default" {
             return Ok(Self {
-                place: Place::Default,
+                place: UnderlayPlace::Default,
                 len,
             });
         }
         if let Ok(address) = place.parse::<Ipv4Addr>() {
             let underlay = Underlay::containing(address, len)?;
             let place = if underlay.network().network() == address && len < 32 {
-                Place::Network(underlay)
+                UnderlayPlace::Network(underlay)
             } else {
-                Place::Address(address)
+                UnderlayPlace::Address(address)
             };
             return Ok(Self { place, len });
         }
@@ -101,7 +101,7 @@ impl FromStr for UnderlaySource {
             )
         })?;
         Ok(Self {
-            place: Place::Interface(name),
+            place: UnderlayPlace::Interface(name),
             len,
         })
     }
@@ -111,10 +111,10 @@ impl fmt::Display for UnderlaySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             // As it was written, for a file is written of it too.
-            Place::Interface(name) => write!(f, "{}/{}", String::from_utf8_lossy(&name.bytes()), self.len),
-            Place::Address(address) => write!(f, "{address}/{}", self.len),
-            Place::Network(underlay) => write!(f, "{underlay}"),
-            Place::Default => write!(f, "default/{}", self.len),
+            UnderlayPlace::Interface(name) => write!(f, "{}/{}", String::from_utf8_lossy(&name.bytes()), self.len),
+            UnderlayPlace::Address(address) => write!(f, "{address}/{}", self.len),
+            UnderlayPlace::Network(underlay) => write!(f, "{underlay}"),
+            UnderlayPlace::Default => write!(f, "default/{}", self.len),
         }
     }
 }
@@ -139,8 +139,8 @@ mod tests {
         ] {
             assert_eq!(source(text).to_string(), text);
         }
-        assert!(matches!(source("172.30.0.0/16").place, Place::Network(_)));
-        assert!(matches!(source("172.30.0.28/16").place, Place::Address(_)));
+        assert!(matches!(source("172.30.0.0/16").place, UnderlayPlace::Network(_)));
+        assert!(matches!(source("172.30.0.28/16").place, UnderlayPlace::Address(_)));
         for (short, long) in [
             ("eth0", "eth0/16"),
             ("172.30.0.28", "172.30.0.28/16"),

@@ -28,7 +28,7 @@ fn owner(message: &RouteMessage) -> Option<String> {
 fn ours(destination: &str, source: &str, index: u32) -> RouteMessage {
     let route = Route {
         overlay: announced().overlay(),
-        table: Table(254),
+        table: RoutingTable(254),
         destination: destination.parse().unwrap(),
         device: "fan-ipip".parse().unwrap(),
         source: source.parse().unwrap(),
@@ -99,10 +99,10 @@ fn a_route_with_anything_that_ours_have_not_is_none_of_ours() {
 
 #[test]
 fn a_rule_is_ours_by_all_that_it_says() {
-    let rule = encode_rule("250".parse().unwrap(), Table(77));
+    let rule = encode_rule("250".parse().unwrap(), RoutingTable(77));
     assert_eq!(
         decode_rule(&rule),
-        Some(Object::Rule("250".parse().unwrap(), Table(77)))
+        Some(Object::Rule("250".parse().unwrap(), RoutingTable(77)))
     );
     for attribute in [
         RuleAttribute::Priority(999),

@@ -81,14 +81,14 @@ impl Forward {
 
 /// The direction of forwarded traffic that an accept rule lets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
+pub enum ForwardDirection {
     /// From the bridge.
     From,
     /// To the bridge; the fan's own table has refused what must not go there.
     To,
 }
 
-impl Way {
+impl ForwardDirection {
     /// What `nft` calls the interface by which such traffic has come, or is to go.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -110,7 +110,7 @@ pub struct Accept {
     /// The fan's bridge.
     pub bridge: InterfaceName,
     /// From or to the bridge.
-    pub way: Way,
+    pub way: ForwardDirection,
 }
 
 impl Accept {
@@ -143,8 +143,8 @@ impl Accept {
         let overlay = comment.strip_prefix("fan ")?.parse().ok()?;
         let words: Vec<&str> = rule.split(' ').collect();
         let (way, bridge, counter) = match &words[..] {
-            ["iifname", bridge, counter @ .., "accept"] => (Way::From, bridge, counter),
-            ["oifname", bridge, counter @ .., "accept"] => (Way::To, bridge, counter),
+            ["iifname", bridge, counter @ .., "accept"] => (ForwardDirection::From, bridge, counter),
+            ["oifname", bridge, counter @ .., "accept"] => (ForwardDirection::To, bridge, counter),
             _ => return None,
         };
         // A rule that asks for more, or does more, is another's.

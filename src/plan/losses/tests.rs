@@ -2,7 +2,7 @@ use super::*;
 use crate::fan::tests::announced;
 use crate::plan::host::Link;
 use crate::plan::host::LinkKind;
-use crate::plan::state::Table;
+use crate::plan::state::RoutingTable;
 
 fn fan() -> Fan {
     let alias = "fan 10.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1";
@@ -32,7 +32,7 @@ fn the_fans_own_connections_and_its_slice_are_no_concern() {
 #[test]
 fn only_a_new_way_into_the_fan_takes_something_over() {
     let fan = fan();
-    let rule = Object::Rule(fan.overlay(), Table(7));
+    let rule = Object::Rule(fan.overlay(), RoutingTable(7));
     assert!(takes_over(&fan, &[Step::Create(rule.clone())]));
     assert!(
         !takes_over(&announced(), &[Step::Create(rule.clone())]),
@@ -41,7 +41,7 @@ fn only_a_new_way_into_the_fan_takes_something_over() {
     assert!(!takes_over(&fan, &[Step::Delete(rule)]));
     assert!(!takes_over(
         &fan,
-        &[Step::Create(Object::Unreachable(fan.overlay(), Table(7)))]
+        &[Step::Create(Object::Unreachable(fan.overlay(), RoutingTable(7)))]
     ));
 }
 
@@ -57,11 +57,11 @@ fn routing(device: &str, table: u32) -> Routing {
     }
 }
 
-fn rule(priority: u32, table: u32) -> Rule {
-    Rule {
+fn rule(priority: u32, table: u32) -> RoutingRule {
+    RoutingRule {
         priority,
         action: Action::Lookup(table),
-        ..Rule::default()
+        ..RoutingRule::default()
     }
 }
 
@@ -88,7 +88,7 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
         counters: crate::plan::host::Counters::default(),
         programs: Vec::new(),
     });
-    let taken = |fan: &Fan, now: &Routing, rules: &[Rule]| is_taken(fan, &question, now, &host, rules);
+    let taken = |fan: &Fan, now: &Routing, rules: &[RoutingRule]| is_taken(fan, &question, now, &host, rules);
     let plain = fan();
     assert!(taken(&plain, &routing("eth0", MAIN_TABLE), &[]));
     assert!(

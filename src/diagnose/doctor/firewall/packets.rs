@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::Kind;
+use super::TrafficKind;
 use crate::diagnose::doctor::Facts;
-use crate::diagnose::netfilter::{Packet, State};
+use crate::diagnose::netfilter::{ConntrackState, Packet};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
@@ -22,7 +22,7 @@ pub(super) const BOOTPS: u16 = 67;
 const WORLD: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 
 /// A kind of packet, at each of the hooks that it passes, in their order.
-pub(super) type Journey = (Kind, Vec<Packet>);
+pub(super) type Journey = (TrafficKind, Vec<Packet>);
 
 /// At most so many neighbours are asked about.
 const NEIGHBOURS: usize = 16;
@@ -35,9 +35,9 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
     let (bridge, tunnel) = (&fan.bridge, fan.tunnel());
     let mut all = Vec::new();
     wrapped(fan, facts, peer, &mut all);
-    let routed = |kind: Kind, hooks: &[&'static str], incoming: &InterfaceName, outgoing: &InterfaceName| {
+    let routed = |kind: TrafficKind, hooks: &[&'static str], incoming: &InterfaceName, outgoing: &InterfaceName| {
         let (source, destination) = match kind {
-            Kind::ToContainers => (others.into(), container),
+            TrafficKind::ToContainers => (others.into(), container),
             _ => (container, others.into()),
         };
         let packet = |hook| Packet {
@@ -52,26 +52,26 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
             is_local: false,
             protocol: TCP,
             port: None,
-            state: State::New,
+            state: ConntrackState::New,
         };
         (kind, hooks.iter().copied().map(packet).collect::<Vec<Packet>>())
     };
     match fan.encapsulation {
         Encapsulation::Ipip => {
             let hooks = ["prerouting", "forward", "postrouting"];
-            all.push(routed(Kind::FromContainers, &hooks, bridge, &tunnel));
-            all.push(routed(Kind::ToContainers, &hooks, &tunnel, bridge));
+            all.push(routed(TrafficKind::FromContainers, &hooks, bridge, &tunnel));
+            all.push(routed(TrafficKind::ToContainers, &hooks, &tunnel, bridge));
         }
         Encapsulation::Vxlan => {
             if facts.health.bridged_packets_are_filtered {
-                all.push(routed(Kind::FromContainers, &["forward"], bridge, bridge));
-                all.push(routed(Kind::ToContainers, &["forward"], bridge, bridge));
+                all.push(routed(TrafficKind::FromContainers, &["forward"], bridge, bridge));
+                all.push(routed(TrafficKind::ToContainers, &["forward"], bridge, bridge));
             }
             let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
             if let Some(port) = port {
                 let ways = [
-                    (Kind::FromContainers, port, &tunnel),
-                    (Kind::ToContainers, &tunnel, port),
+                    (TrafficKind::FromContainers, port, &tunnel),
+                    (TrafficKind::ToContainers, &tunnel, port),
                 ];
                 for (kind, incoming, outgoing) in ways {
                     let bridged = |packet: Packet| Packet {
@@ -82,20 +82,20 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
                     let (kind, packets) = routed(kind, &["forward"], incoming, outgoing);
                     let packets: Vec<Packet> = packets.into_iter().map(bridged).collect();
                     let asking = packets.iter().cloned().map(|packet| Packet { is_arp: true, ..packet });
-                    all.push((Kind::Arp, asking.collect()));
+                    all.push((TrafficKind::Arp, asking.collect()));
                     all.push((kind, packets));
                 }
             }
         }
     }
     if let (Some(way_out), true) = (facts.host.default_device(), fan.nat) {
-        let (from, mut out) = routed(Kind::FromContainers, &["prerouting", "forward"], bridge, way_out);
-        let (to, mut back) = routed(Kind::ToContainers, &["forward"], way_out, bridge);
+        let (from, mut out) = routed(TrafficKind::FromContainers, &["prerouting", "forward"], bridge, way_out);
+        let (to, mut back) = routed(TrafficKind::ToContainers, &["forward"], way_out, bridge);
         for packet in &mut out {
             packet.destination = WORLD;
         }
         for packet in &mut back {
-            (packet.source, packet.state) = (WORLD, State::Established);
+            (packet.source, packet.state) = (WORLD, ConntrackState::Established);
         }
         all.extend([(from, out), (to, back)]);
     }
@@ -121,7 +121,7 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
         is_local: true,
         protocol,
         port,
-        state: State::New,
+        state: ConntrackState::New,
     };
     let outgoing = Packet {
         incoming: None,
@@ -138,8 +138,8 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
     };
     let entering = |packet: &Packet| vec![ingress(packet), at("prerouting", packet), at("input", packet)];
     let leaving = |packet: &Packet| vec![at("output", packet), at("postrouting", packet)];
-    all.push((Kind::FromHosts, entering(&incoming)));
-    all.push((Kind::ToHosts, leaving(&outgoing)));
+    all.push((TrafficKind::FromHosts, entering(&incoming)));
+    all.push((TrafficKind::ToHosts, leaving(&outgoing)));
     for known in neighbours(fan, facts) {
         let from = Packet {
             source: known,
@@ -149,8 +149,8 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
             destination: known,
             ..outgoing.clone()
         };
-        all.push((Kind::FromHost(known), entering(&from)));
-        all.push((Kind::ToHost(known), leaving(&to)));
+        all.push((TrafficKind::FromHost(known), entering(&from)));
+        all.push((TrafficKind::ToHost(known), leaving(&to)));
     }
     if fan.dhcp {
         let asking = Packet {
@@ -159,10 +159,10 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
             destination: Ipv4Addr::BROADCAST,
             protocol: UDP,
             port: Some(BOOTPS),
-            state: State::New,
+            state: ConntrackState::New,
             ..incoming
         };
-        all.push((Kind::Dhcp, vec![asking]));
+        all.push((TrafficKind::Dhcp, vec![asking]));
     }
 }
 

@@ -2,19 +2,19 @@
 
 use ipnetwork::Ipv4Network;
 
-use super::{Asked, Standing, Way};
-use crate::diagnose::doctor::{Facts, Finding, Verdict, counters};
+use super::{Asked, ExpectedRoute, Standing};
+use crate::diagnose::doctor::{CheckResult, Facts, Finding, counters};
 use crate::fan::name::InterfaceName;
 use crate::fan::shell::Line;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::plan::host::Routing;
 use crate::plan::lookup::Answer;
-use crate::plan::rule::{Action, Rule};
+use crate::plan::rule::{Action, RoutingRule};
 use crate::plan::state::{PROTOCOL, RULE_PRIORITY};
 use crate::shell;
 
 /// What is wrong with an answer.
-enum Fault<'a> {
+enum RouteFault<'a> {
     /// Somebody's route takes it from the fan, or from the interface of the underlay.
     Astray(&'a Routing),
     /// It goes by a second way, which may be as good.
@@ -23,16 +23,16 @@ enum Fault<'a> {
     Refused(i32),
 }
 
-fn judge<'a>(fan: &Fan, asked: &Asked, answer: &'a Answer, facts: Facts) -> Option<Fault<'a>> {
+fn judge<'a>(fan: &Fan, asked: &Asked, answer: &'a Answer, facts: Facts) -> Option<RouteFault<'a>> {
     let is_astray = |found: &Routing| found.is_astray(fan, asked.question.to, facts.host);
     match (&asked.way, answer) {
-        (Way::Out(device), Ok(found)) => (found.device != *device).then_some(Fault::Astray(found)),
-        (Way::Underlay(_), Ok(found)) if found.device == fan.device && !found.local => None,
-        (Way::Underlay(_), Ok(found)) if is_astray(found) => Some(Fault::Astray(found)),
+        (ExpectedRoute::Out(device), Ok(found)) => (found.device != *device).then_some(RouteFault::Astray(found)),
+        (ExpectedRoute::Underlay(_), Ok(found)) if found.device == fan.device && !found.local => None,
+        (ExpectedRoute::Underlay(_), Ok(found)) if is_astray(found) => Some(RouteFault::Astray(found)),
         // Where this host sends whatever it does not know better, it may have other hosts of the fan or not.
-        (Way::Underlay(Standing::Guessed), Ok(_) | Err(nix::libc::ENETUNREACH)) => None,
-        (Way::Underlay(_), Ok(found)) => Some(Fault::Elsewhere(found)),
-        (Way::Out(_) | Way::Underlay(_), Err(errno)) => Some(Fault::Refused(*errno)),
+        (ExpectedRoute::Underlay(Standing::Guessed), Ok(_) | Err(nix::libc::ENETUNREACH)) => None,
+        (ExpectedRoute::Underlay(_), Ok(found)) => Some(RouteFault::Elsewhere(found)),
+        (ExpectedRoute::Out(_) | ExpectedRoute::Underlay(_), Err(errno)) => Some(RouteFault::Refused(*errno)),
     }
 }
 
@@ -43,15 +43,15 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
     for (asked, answer) in answered {
         match judge(fan, asked, answer, facts) {
             None => {}
-            Some(Fault::Astray(found)) => match captured.iter_mut().find(|capture| capture.found == found) {
+            Some(RouteFault::Astray(found)) => match captured.iter_mut().find(|capture| capture.found == found) {
                 Some(capture) => capture.packets.push(asked),
                 None => captured.push(Capture {
                     found,
                     packets: vec![asked],
                 }),
             },
-            Some(Fault::Elsewhere(found)) => second.push((asked, found)),
-            Some(Fault::Refused(errno)) => refused.push((asked, errno)),
+            Some(RouteFault::Elsewhere(found)) => second.push((asked, found)),
+            Some(RouteFault::Refused(errno)) => refused.push((asked, errno)),
         }
     }
     if !captured.is_empty() {
@@ -63,11 +63,16 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
 }
 
 /// What is lost if packets are: nothing that is known of, where it is not known that there is such a host.
-fn verdict(packets: &[&Asked]) -> Verdict {
-    let is_sure = |asked: &&&Asked| matches!(asked.way, Way::Out(_) | Way::Underlay(Standing::Near));
+fn verdict(packets: &[&Asked]) -> CheckResult {
+    let is_sure = |asked: &&&Asked| {
+        matches!(
+            asked.way,
+            ExpectedRoute::Out(_) | ExpectedRoute::Underlay(Standing::Near)
+        )
+    };
     match packets.iter().find(is_sure) {
-        Some(_) => Verdict::Failed,
-        None => Verdict::Warned,
+        Some(_) => CheckResult::Failed,
+        None => CheckResult::Warned,
     }
 }
 
@@ -82,12 +87,12 @@ impl Capture<'_> {
         let Routing { device, table, .. } = self.found;
         let first = self.packets[0];
         let instead = match first.way {
-            Way::Out(_) => "into the fan".to_string(),
-            Way::Underlay(_) => format!("out by '{}', which has the underlay address", fan.device),
+            ExpectedRoute::Out(_) => "into the fan".to_string(),
+            ExpectedRoute::Underlay(_) => format!("out by '{}', which has the underlay address", fan.device),
         };
         let reason = format!("{} go to '{device}', and not {instead}", first.what);
         let finding = Finding::new("routing", verdict(&self.packets), reason);
-        let leads_there = |rule: &Rule| rule.action == Action::Lookup(*table);
+        let leads_there = |rule: &RoutingRule| rule.action == Action::Lookup(*table);
         let culprits = culprits(&self.packets, facts, leads_there);
         if *table == fan.routing_table() || culprits.is_empty() {
             return Finding {
@@ -101,9 +106,9 @@ impl Capture<'_> {
 
 /// Somebody's rules that are about one of these packets and do this, or lead to another rule, which may: the first one first.
 /// None if those that only lead on are all.
-fn culprits<'a>(packets: &[&Asked], facts: Facts<'a>, does: impl Fn(&Rule) -> bool) -> Vec<&'a Rule> {
-    let concerns = |rule: &&Rule| packets.iter().any(|asked| rule.may_concern(&asked.question));
-    let mut rules: Vec<&Rule> = facts.health.rules.iter().filter(concerns).collect();
+fn culprits<'a>(packets: &[&Asked], facts: Facts<'a>, does: impl Fn(&RoutingRule) -> bool) -> Vec<&'a RoutingRule> {
+    let concerns = |rule: &&RoutingRule| packets.iter().any(|asked| rule.may_concern(&asked.question));
+    let mut rules: Vec<&RoutingRule> = facts.health.rules.iter().filter(concerns).collect();
     rules.retain(|rule| does(rule) || matches!(rule.action, Action::Goto(_)));
     rules.sort_by_key(|rule| rule.priority);
     if rules.iter().any(|rule| does(rule)) {
@@ -115,7 +120,7 @@ fn culprits<'a>(packets: &[&Asked], facts: Facts<'a>, does: impl Fn(&Rule) -> bo
 
 /// Blames somebody's rules, and has another one in front of them: theirs may be all that keeps a VPN's packets from leaving
 /// outside it.
-fn by_rules(fan: &Fan, finding: Finding, culprits: &[&Rule], packets: &[&Asked]) -> Finding {
+fn by_rules(fan: &Fan, finding: Finding, culprits: &[&RoutingRule], packets: &[&Asked]) -> Finding {
     let finding = finding.because(culprits.iter().map(|rule| format!("rule {rule}")));
     let first = culprits.first().map_or(0, |rule| rule.priority);
     let Some(before) = first.checked_sub(1) else {
@@ -128,7 +133,7 @@ fn by_rules(fan: &Fan, finding: Finding, culprits: &[&Rule], packets: &[&Asked])
     let is_meant = |is_underlay: bool| {
         packets
             .iter()
-            .any(|asked| matches!(asked.way, Way::Underlay(_)) == is_underlay)
+            .any(|asked| matches!(asked.way, ExpectedRoute::Underlay(_)) == is_underlay)
     };
     let commands = ways
         .into_iter()
@@ -180,8 +185,8 @@ fn blocked(fan: &Fan, finding: Finding, packets: &[&Asked], facts: Facts) -> Fin
     let first = packets[0];
     let to = first.question.to;
     let least = match first.way {
-        Way::Out(_) => fan.overlay().network(),
-        Way::Underlay(_) => fan.mapping.underlay().network(),
+        ExpectedRoute::Out(_) => fan.overlay().network(),
+        ExpectedRoute::Underlay(_) => fan.mapping.underlay().network(),
     };
     // The route that a table has for an address, if it leads nowhere.
     let dead_end = |table: u32| -> Option<Ipv4Network> {
@@ -190,7 +195,7 @@ fn blocked(fan: &Fan, finding: Finding, packets: &[&Asked], facts: Facts) -> Fin
         let best = its.max_by_key(|route| (route.destination.prefix(), std::cmp::Reverse(route.metric)))?;
         best.device.is_none().then_some(best.destination)
     };
-    let refuses = |rule: &Rule| match rule.action {
+    let refuses = |rule: &RoutingRule| match rule.action {
         Action::Refuse(_) => true,
         Action::Lookup(table) => table != fan.routing_table() && table != MAIN_TABLE && dead_end(table).is_some(),
         Action::Goto(_) | Action::Nothing => false,

@@ -8,7 +8,7 @@ fn hardware_that_spoils_checksums_is_told_to_leave_them_alone() {
     let mut offload = |checksums| {
         let driver = "vmxnet3".to_string();
         patient.health.offloads = [(patient.fan.tunnel(), Offload { driver, checksums })].into();
-        patient.findings(Verdict::Warned)
+        patient.findings(CheckResult::Warned)
     };
     assert_eq!(offload(Some(false)), []);
     assert!(offload(None)[0].reason.contains("ethtool"));
@@ -28,8 +28,8 @@ fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the
         let told = findings.into_iter().find(|finding| finding.check == "checksums");
         told.map(|finding| finding.reason + &finding.evidence.join("\n"))
     };
-    assert_eq!(told(&patient, Verdict::Warned), None);
-    let passed = told(&patient, Verdict::Passed).unwrap();
+    assert_eq!(told(&patient, CheckResult::Warned), None);
+    let passed = told(&patient, CheckResult::Passed).unwrap();
     assert!(passed.contains('7') && passed.contains("all UDP"), "{passed}");
     // Others answer, or nobody was asked: it is not the fan's packets that are spoilt.
     let mut with = |received, sent| {
@@ -39,7 +39,7 @@ fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the
             sent,
             refused: 0,
         };
-        told(&patient, Verdict::Warned).is_some()
+        told(&patient, CheckResult::Warned).is_some()
     };
     assert!(!with(5, 5) && !with(5, 0) && !with(0, 0) && with(0, 5));
     // Where this host's hardware is of a kind that spoils them, that of others may be too.
@@ -48,21 +48,21 @@ fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the
         checksums: Some(false),
     };
     patient.health.offloads = [(tunnel, offload)].into();
-    assert!(told(&patient, Verdict::Warned).unwrap().contains("all UDP"));
+    assert!(told(&patient, CheckResult::Warned).unwrap().contains("all UDP"));
     let mut over_ipip = Patient::new("ipip");
     over_ipip.health.bad_checksums = 7;
     assert_eq!(
-        told(&over_ipip, Verdict::Warned).or(told(&over_ipip, Verdict::Passed)),
+        told(&over_ipip, CheckResult::Warned).or(told(&over_ipip, CheckResult::Passed)),
         None
     );
 }
 
 /// A table of the fan's own, in which a rule has met packets.
-pub(super) fn own(family: &str, chain: &str, text: &str) -> Table {
-    let rule = crate::diagnose::netfilter::Rule {
+pub(super) fn own(family: &str, chain: &str, text: &str) -> FirewallTable {
+    let rule = crate::diagnose::netfilter::FirewallRule {
         text: text.into(),
         packets: Some(3),
-        ..crate::diagnose::netfilter::Rule::default()
+        ..crate::diagnose::netfilter::FirewallRule::default()
     };
     let mut table = closed(Backend::Nftables, "fan-250.0.0.0/8", chain, "prerouting");
     table.family = family.into();
@@ -77,7 +77,7 @@ fn what_was_refused_is_told_whatever_table_counts_it() {
         own("bridge", "ports", "counter drop comment \"posing 1f\""),
         own("ip", "guard", "counter drop comment \"foreign packets 83\""),
     ];
-    let finding = patient.only(Verdict::Warned);
+    let finding = patient.only(CheckResult::Warned);
     assert_eq!((finding.check, finding.evidence.len()), ("refused", 2), "{finding:#?}");
 }
 
@@ -91,7 +91,7 @@ fn whatever_rule_of_a_fan_drops_something_it_is_told() {
         for rule in drops {
             let (_, name) = rule.split_once("comment").unwrap();
             patient.health.tables = vec![own("ip", "guard", rule.trim())];
-            let finding = patient.only(Verdict::Warned);
+            let finding = patient.only(CheckResult::Warned);
             assert_eq!(finding.check, "refused", "{name}");
             let [line] = &finding.evidence[..] else {
                 panic!("{name}: {finding:#?}")
@@ -115,7 +115,7 @@ fn a_bridge_that_is_not_the_fans_may_be_meant_by_what_holds_for_all() {
         own("ip", "guard", "counter drop comment \"foreign packets 83\""),
     ];
     let names_another = |patient: &Patient| {
-        let evidence = patient.only(Verdict::Warned).evidence;
+        let evidence = patient.only(CheckResult::Warned).evidence;
         evidence
             .iter()
             .map(|line| line.contains("'docker0'"))

@@ -7,18 +7,18 @@ fn a_strict_reverse_path_filter_is_blamed_only_where_it_is_one() {
     let mut patient = Patient::new("ipip");
     let tunnel = patient.fan.tunnel();
     patient.answer(|question| (question.incoming.as_ref() == Some(&tunnel)).then_some(Err(nix::libc::EXDEV)));
-    assert_eq!(patient.only(Verdict::Failed).check, "routing");
+    assert_eq!(patient.only(CheckResult::Failed).check, "routing");
     let strict = Settings {
         rp_filter: 1,
         forwarding: true,
     };
     patient.health.settings = [("all".to_string(), strict)].into();
-    let finding = patient.only(Verdict::Failed);
+    let finding = patient.only(CheckResult::Failed);
     assert_eq!(finding.check, "rp_filter");
     assert_eq!(finding.mend.as_deref(), Some("sysctl -w net/ipv4/conf/all/rp_filter=2"));
     let loose = Settings { rp_filter: 2, ..strict };
     patient.health.settings.insert(tunnel.to_string(), loose);
-    assert_eq!(patient.only(Verdict::Failed).check, "routing");
+    assert_eq!(patient.only(CheckResult::Failed).check, "routing");
 }
 
 /// A way that somebody's rule has found, in a table with a default route.
@@ -36,17 +36,17 @@ fn by_vpn(device: &str, table: u32) -> Routing {
 
 #[test]
 fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
-    let rule = |priority, action| Rule {
+    let rule = |priority, action| RoutingRule {
         priority,
         action,
-        ..Rule::default()
+        ..RoutingRule::default()
     };
-    let wg_quick = Rule {
+    let wg_quick = RoutingRule {
         negated: true,
         mark: Some((0xca6c, u32::MAX)),
         ..rule(32765, Action::Lookup(51820))
     };
-    let about = |address: &str, action| Rule {
+    let about = |address: &str, action| RoutingRule {
         to: Some(address.parse().unwrap()),
         ..rule(500, action)
     };
@@ -59,7 +59,7 @@ fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
         // Of what has its mark it says nothing, and one that leads past ours would.
         (
             vec![
-                Rule {
+                RoutingRule {
                     negated: false,
                     ..wg_quick.clone()
                 },
@@ -88,19 +88,19 @@ fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
             let is_taken = question.to.to_string().starts_with(taken) && !slice.contains(question.to);
             is_taken.then(|| Ok(by_vpn("wg0", 51820)))
         });
-        let finding = patient.only(Verdict::Failed);
+        let finding = patient.only(CheckResult::Failed);
         assert_eq!(finding.mend.as_deref(), Some(&command[..]), "{finding:#?}");
     }
     // For the overlay the fan has an option that does it for good, where its rule comes first.
     let mut patient = Patient::new("vxlan");
     patient.health.rules = vec![wg_quick];
     patient.answer(|_| Some(Ok(by_vpn("wg0", 51820))));
-    let evidence = patient.only(Verdict::Failed).evidence;
+    let evidence = patient.only(CheckResult::Failed).evidence;
     assert_eq!(evidence[0], "rule priority 32765 not fwmark 0xca6c lookup 51820");
     assert!(evidence[1].contains("'table = N'"), "{evidence:#?}");
     // In front of the first of all there is no place.
     patient.health.rules = vec![rule(0, Action::Lookup(51820))];
-    assert_eq!(patient.only(Verdict::Failed).mend, None);
+    assert_eq!(patient.only(CheckResult::Failed).mend, None);
 }
 
 /// A route to nowhere.
@@ -117,11 +117,11 @@ fn dead_end(destination: &str, table: u32) -> ForeignRoute {
 
 #[test]
 fn no_way_to_other_hosts_is_a_failure_whoever_refuses_it() {
-    let refuse = |to: &str, action| Rule {
+    let refuse = |to: &str, action| RoutingRule {
         priority: 500,
         to: Some(to.parse().unwrap()),
         action,
-        ..Rule::default()
+        ..RoutingRule::default()
     };
     let mended = "ip rule add to 172.30.0.0/16 lookup main priority 499";
     let pictures = [
@@ -151,7 +151,7 @@ fn no_way_to_other_hosts_is_a_failure_whoever_refuses_it() {
         (patient.host.routes, patient.health.rules) = (routes, rules);
         let underlay = patient.fan.mapping.underlay();
         patient.answer(|question| underlay.contains(question.to).then_some(Err(nix::libc::EINVAL)));
-        let finding = patient.only(Verdict::Failed);
+        let finding = patient.only(CheckResult::Failed);
         assert_eq!((finding.check, finding.mend.as_deref()), ("routing", Some(command)));
     }
 }
@@ -172,25 +172,25 @@ fn what_lies_beyond_the_routers_is_no_failure() {
     let other = |device: &str, table| Ok(by_vpn(device, table));
     for answer in [Err(nix::libc::ENETUNREACH), other("eth1", 254)] {
         with(&mut patient, answer.clone());
-        assert_eq!(patient.findings(Verdict::Warned), [], "{answer:?}");
-        assert_eq!(patient.findings(Verdict::Failed), [], "{answer:?}");
+        assert_eq!(patient.findings(CheckResult::Warned), [], "{answer:?}");
+        assert_eq!(patient.findings(CheckResult::Failed), [], "{answer:?}");
     }
     // A VPN that takes them takes them if they are there.
-    patient.health.rules = vec![Rule {
+    patient.health.rules = vec![RoutingRule {
         priority: 32765,
         action: Action::Lookup(51820),
-        ..Rule::default()
+        ..RoutingRule::default()
     }];
     with(&mut patient, other("wg0", 51820));
-    assert_eq!(patient.only(Verdict::Warned).check, "routing");
+    assert_eq!(patient.only(CheckResult::Warned).check, "routing");
     patient.health.rules.clear();
     patient.host.routes = vec![dead_end("172.30.77.0/24", 254)];
     with(&mut patient, Err(nix::libc::EINVAL));
-    assert_eq!(patient.only(Verdict::Warned).check, "routing");
+    assert_eq!(patient.only(CheckResult::Warned).check, "routing");
     // And without the network of the interface itself there is nobody.
     patient.host.routes.clear();
     patient.answer(|question| (question.to.octets()[..3] == [172, 30, 0]).then_some(Err(nix::libc::ENETUNREACH)));
-    assert_eq!(patient.only(Verdict::Failed).check, "routing");
+    assert_eq!(patient.only(CheckResult::Failed).check, "routing");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
     };
     let peer: std::net::Ipv4Addr = [172, 30, 0, 27].into();
     patient.answer(|question| (question.to == peer).then(|| Ok(other.clone())));
-    let finding = patient.only(Verdict::Warned);
+    let finding = patient.only(CheckResult::Warned);
     assert_eq!(
         finding.mend.as_deref(),
         Some("ip route delete 172.30.0.27/32 via 10.0.0.1 dev eth1")
@@ -268,12 +268,12 @@ fn networks_of_this_host_in_a_wide_underlay_are_no_hosts_of_the_fan() {
             };
             network.contains(question.to).then_some(Ok(found))
         });
-        assert_eq!(patient.findings(Verdict::Warned), [], "{address}");
-        assert_eq!(patient.findings(Verdict::Failed), [], "{address}");
+        assert_eq!(patient.findings(CheckResult::Warned), [], "{address}");
+        assert_eq!(patient.findings(CheckResult::Failed), [], "{address}");
         // A router on the way is somebody's doing, and told; what the kernel did by itself is not to be deleted.
         patient.host.routes[0].device = Some("tun0".parse().unwrap());
         patient.answer(|question| network.contains(question.to).then(|| Ok(routed("tun0", false))));
-        let finding = patient.only(Verdict::Warned);
+        let finding = patient.only(CheckResult::Warned);
         assert_eq!((finding.check, &finding.mend), ("routing", &None), "{finding:#?}");
     }
 }
@@ -299,7 +299,7 @@ fn a_network_of_this_host_in_the_overlay_is_told_and_not_deleted() {
         );
         network.contains(question.to).then(|| Ok(found.clone()))
     });
-    let findings = patient.findings(Verdict::Failed);
+    let findings = patient.findings(CheckResult::Failed);
     let finding = findings.iter().find(|finding| finding.check == "routing").unwrap();
     assert!(finding.evidence[0].contains("an address of 'virbr0'"), "{finding:#?}");
     assert_eq!(finding.mend, None);

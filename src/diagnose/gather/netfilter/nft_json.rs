@@ -3,10 +3,10 @@
 use ipnetwork::Ipv4Network;
 use serde_json::Value as Json;
 
-use crate::diagnose::netfilter::{Arp, Entries, Entry, Field, Marking, Match, Rule, Value, Verdict};
+use crate::diagnose::netfilter::{Arp, Entries, Field, FirewallRule, MapEntry, Marking, Match, PacketVerdict, Value};
 
 /// Adds what an expression says to its rule.
-pub fn read(expression: &Json, rule: &mut Rule) {
+pub fn read(expression: &Json, rule: &mut FirewallRule) {
     let Some((kind, body)) = expression.as_object().and_then(|object| object.iter().next()) else {
         return;
     };
@@ -22,8 +22,8 @@ pub fn read(expression: &Json, rule: &mut Rule) {
         "xt" => match (body["type"].as_str(), body["name"].as_str()) {
             (Some("match"), Some("comment")) | (Some("target"), Some("LOG" | "NFLOG" | "TCPMSS")) => {}
             (Some("target"), Some("MARK" | "CONNMARK")) => rule.marking = Some(Marking::Unknown),
-            (Some("target"), Some("REJECT")) => rule.verdict = Some(Verdict::Drop),
-            (Some("target"), _) => rule.verdict = Some(Verdict::Unknown),
+            (Some("target"), Some("REJECT")) => rule.verdict = Some(PacketVerdict::Drop),
+            (Some("target"), _) => rule.verdict = Some(PacketVerdict::Unknown),
             _ => rule.matches.push(Match::Unknown),
         },
         _ => rule.verdict = verdict_of(kind, body).or(rule.verdict.take()),
@@ -40,15 +40,15 @@ fn has_limit(statements: &Json) -> bool {
     }
 }
 
-fn verdict_of(kind: &str, body: &Json) -> Option<Verdict> {
+fn verdict_of(kind: &str, body: &Json) -> Option<PacketVerdict> {
     let target = || body["target"].as_str().unwrap_or_default().to_string();
     Some(match kind {
-        "accept" => Verdict::Accept,
-        "drop" | "reject" => Verdict::Drop,
-        "jump" => Verdict::Jump(target()),
-        "goto" => Verdict::Goto(target()),
-        "return" => Verdict::Return,
-        "queue" | "tproxy" | "synproxy" | "fwd" => Verdict::Unknown,
+        "accept" => PacketVerdict::Accept,
+        "drop" | "reject" => PacketVerdict::Drop,
+        "jump" => PacketVerdict::Jump(target()),
+        "goto" => PacketVerdict::Goto(target()),
+        "return" => PacketVerdict::Return,
+        "queue" | "tproxy" | "synproxy" | "fwd" => PacketVerdict::Unknown,
         _ => return None,
     })
 }
@@ -103,7 +103,7 @@ fn map(body: &Json) -> Match {
     let found = match &body["data"] {
         Json::String(name) => name.strip_prefix('@').map(|name| Entries::Named(name.into())),
         data => data["set"].as_array().map(|list| {
-            let of_fields = |(values, verdict): Entry| {
+            let of_fields = |(values, verdict): MapEntry| {
                 let fields = fields.iter().zip(values);
                 let values = fields.map(|(field, value)| match (field, value) {
                     (Field::Family, value) if value != Value::Any => family(value),
@@ -118,7 +118,7 @@ fn map(body: &Json) -> Match {
 }
 
 /// The elements of a verdict map, each a value, or several in a row, and a verdict.
-pub fn entries(list: &[Json]) -> Vec<Entry> {
+pub fn entries(list: &[Json]) -> Vec<MapEntry> {
     let entry = |entry: &Json| {
         let key = entry[0].get("elem").map_or(&entry[0], |element| &element["val"]);
         let values = match key["concat"].as_array() {
@@ -127,7 +127,7 @@ pub fn entries(list: &[Json]) -> Vec<Entry> {
         };
         let verdict = entry[1].as_object().and_then(|object| object.iter().next());
         let verdict = verdict.and_then(|(kind, body)| verdict_of(kind, body));
-        (values, verdict.unwrap_or(Verdict::Unknown))
+        (values, verdict.unwrap_or(PacketVerdict::Unknown))
     };
     list.iter().map(entry).collect()
 }
@@ -338,7 +338,7 @@ mod tests {
         let limit = json!({"limit": {"rate": 10, "burst": 5, "per": "second", "inv": true}});
         let count = json!({"ct count": {"val": 20, "inv": true}});
         let matches = |expression: Json| {
-            let mut rule = Rule::default();
+            let mut rule = FirewallRule::default();
             read(&expression, &mut rule);
             rule.matches
         };
@@ -361,7 +361,7 @@ mod tests {
         };
         let payload = |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
         let matched = |op: &str, left: Json, right: Json| {
-            let mut rule = Rule::default();
+            let mut rule = FirewallRule::default();
             read(&json!({"match": {"op": op, "left": left, "right": right}}), &mut rule);
             let [condition] = <[Match; 1]>::try_from(rule.matches).unwrap();
             condition
@@ -405,10 +405,13 @@ mod tests {
             let words = ["ipv4", "ipv6"].map(|word| Value::Word(word.into()));
             assert_eq!(values, [&words[..], &[Value::Unknown]].concat());
             let data = json!({"set": [["ip", {"accept": null}], ["ip6", {"drop": null}]]});
-            let mut rule = Rule::default();
+            let mut rule = FirewallRule::default();
             read(&json!({"vmap": {"key": left, "data": data}}), &mut rule);
             let [accepted, dropped] = words;
-            let entries = vec![(vec![accepted], Verdict::Accept), (vec![dropped], Verdict::Drop)];
+            let entries = vec![
+                (vec![accepted], PacketVerdict::Accept),
+                (vec![dropped], PacketVerdict::Drop),
+            ];
             let entries = Entries::Own(entries);
             assert_eq!(rule.matches, [Match::Map(vec![Field::Family], entries)]);
         }
@@ -417,7 +420,7 @@ mod tests {
     #[test]
     fn maps_are_read_with_their_names_and_all_their_fields() {
         let map = |key: &Json, data: Json| {
-            let mut rule = Rule::default();
+            let mut rule = FirewallRule::default();
             read(&json!({"vmap": {"key": key, "data": data}}), &mut rule);
             rule.matches.remove(0)
         };
@@ -433,15 +436,18 @@ mod tests {
         let own = vec![
             (
                 vec![Value::Word("eth0".into()), Value::Range(8472, 8472), Value::Range(7, 7)],
-                Verdict::Drop,
+                PacketVerdict::Drop,
             ),
-            (vec![Value::Any], Verdict::Jump("x".into())),
+            (vec![Value::Any], PacketVerdict::Jump("x".into())),
         ];
         let fields = vec![Field::In, Field::DestinationPort(17), Field::Unknown];
         assert_eq!(map(&both, json!({"set": data})), Match::Map(fields, Entries::Own(own)));
         let counted = json!([[{"elem": {"val": "1.2.3.4", "counter": {"packets": 0}}}, {"drop": null}]]);
         let address = Value::from(std::net::Ipv4Addr::new(1, 2, 3, 4));
-        assert_eq!(entries(counted.as_array().unwrap()), [(vec![address], Verdict::Drop)]);
+        assert_eq!(
+            entries(counted.as_array().unwrap()),
+            [(vec![address], PacketVerdict::Drop)]
+        );
     }
 
     #[test]

@@ -2,20 +2,20 @@
 
 use serde_json::json;
 
-use super::Step;
+use super::PathStep;
 use super::{Steps, UP_AGAIN, narrow_advice, route_text, route_values, step, table_name};
 use crate::bpf::program;
 use crate::diagnose::trace::cause::Cause;
-use crate::diagnose::trace::{Place, Target};
+use crate::diagnose::trace::{Location, Target};
 use crate::fan::encap::Encapsulation;
 use crate::plan::desired;
-use crate::plan::host::Neighbour;
+use crate::plan::host::Reachability;
 use crate::plan::state::{Direction, Filter, Object, Slot};
 use crate::shell;
 
 impl Steps<'_> {
     /// What the tunnel's program decides: the mapping says what it should, the kernel what it does.
-    pub(super) fn program(&self) -> Step {
+    pub(super) fn program(&self) -> PathStep {
         let Target { fan, host, .. } = self.target;
         let spec = desired::spec(fan, self.host);
         let slot = Slot::Fan(fan.overlay());
@@ -68,7 +68,7 @@ impl Steps<'_> {
         step("program", format!("{number} on {} {answer}", fan.tunnel()), values).faulty(fault)
     }
 
-    pub(super) fn wrap(&self) -> Step {
+    pub(super) fn wrap(&self) -> PathStep {
         let fan = &self.target.fan;
         let overhead = fan.encapsulation.overhead();
         let says = format!(
@@ -84,7 +84,7 @@ impl Steps<'_> {
         step("encapsulation", says, values)
     }
 
-    pub(super) fn outer(&self) -> Step {
+    pub(super) fn outer(&self) -> PathStep {
         let Target { fan, host, .. } = self.target;
         match self.facts.outer.as_ref() {
             None | Some(Err(_)) => {
@@ -123,11 +123,13 @@ impl Steps<'_> {
         }
     }
 
-    pub(super) fn port(&self) -> Step {
+    pub(super) fn port(&self) -> PathStep {
         let fan = &self.target.fan;
         let (says, mac) = match (self.facts.neighbour, &self.facts.port) {
-            (Some(Neighbour::Known(mac)), Some(port)) => (format!("{mac} at port {port} of {}", fan.bridge), Some(mac)),
-            (Some(Neighbour::Known(mac)), None) => (format!("{mac} on {}", fan.bridge), Some(mac)),
+            (Some(Reachability::Known(mac)), Some(port)) => {
+                (format!("{mac} at port {port} of {}", fan.bridge), Some(mac))
+            }
+            (Some(Reachability::Known(mac)), None) => (format!("{mac} on {}", fan.bridge), Some(mac)),
             _ => (format!("nobody has answered for it on {}", fan.bridge), None),
         };
         let values = json!({ "bridge": fan.bridge, "port": self.facts.port, "mac": mac.map(|mac| mac.to_string()) });
@@ -135,9 +137,9 @@ impl Steps<'_> {
     }
 
     /// What fits: the fan's MTU, and what the way under it takes.
-    pub(super) fn mtu(&self) -> Step {
+    pub(super) fn mtu(&self) -> PathStep {
         let Target { fan, mtu, .. } = self.target;
-        if self.target.place == Place::Here {
+        if self.target.place == Location::Here {
             return step("mtu", format!("{mtu} bytes"), json!({ "mtu": mtu }));
         }
         let overhead = fan.encapsulation.overhead();

@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use crate::diagnose::trace::cause::{Cause, THIS_HOST, Verdict};
+use crate::diagnose::trace::cause::{Cause, Conclusion, THIS_HOST};
 use crate::diagnose::trace::hops::narrow_advice;
 use crate::diagnose::trace::packet::Complaint;
-use crate::diagnose::trace::probe::{Aim, Evidence, Leg, Outcome};
-use crate::diagnose::trace::{Place, Target};
+use crate::diagnose::trace::probe::{Aim, Evidence, Leg, ProbeOutcome};
+use crate::diagnose::trace::{Location, Target};
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
-use crate::plan::host::Neighbour;
+use crate::plan::host::Reachability;
 use crate::shell;
 
 pub(super) struct Judge<'a> {
@@ -18,7 +18,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn address(&self) -> Option<&Outcome> {
+    fn address(&self) -> Option<&ProbeOutcome> {
         self.evidence.outcome(Leg::Address, Aim::Small)
     }
 
@@ -28,7 +28,7 @@ impl Judge<'_> {
     }
 
     /// Nobody can have the address, and the programs refuse it.
-    pub(super) fn nobody(&self) -> Verdict {
+    pub(super) fn nobody(&self) -> Conclusion {
         let Target { asked, host, fan, .. } = self.target;
         let why = format!("the broadcast address of the network of {}", fan.device);
         let says = if asked == host {
@@ -36,7 +36,7 @@ impl Judge<'_> {
         } else {
             format!("{asked} belongs to no host: that would be {host}, {why}")
         };
-        Verdict::new(Cause::AddressOfNobody, asked.to_string(), says).advise(format!(
+        Conclusion::new(Cause::AddressOfNobody, asked.to_string(), says).advise(format!(
             "trace an address of a slice that is a host's; fanctl map {} {} ADDRESS tells whose it is",
             fan.overlay(),
             fan.mapping.underlay()
@@ -44,7 +44,7 @@ impl Judge<'_> {
     }
 
     /// Small packets are answered. What of others?
-    pub(super) fn answered(&self) -> Verdict {
+    pub(super) fn answered(&self) -> Conclusion {
         let (Target { mtu, host, .. }, evidence) = (self.target, self.evidence);
         let name = self.target.name();
         if !evidence.answered(Leg::Address, Aim::Full) {
@@ -53,19 +53,19 @@ impl Judge<'_> {
         if !evidence.answered(Leg::Address, Aim::Fragments) {
             if evidence.answered(Leg::Gateway, Aim::Fragments) {
                 let says = format!("{name} sends packets larger than the {mtu} bytes of the fan, and they are lost");
-                return Verdict::new(Cause::AddressMtuLarge, name, says)
+                return Conclusion::new(Cause::AddressMtuLarge, name, says)
                     .advise(format!("give its interface the MTU {mtu}"));
             }
             let says = format!("{name} answers whole packets of {mtu} bytes, but none that was cut up");
-            return Verdict::new(Cause::FragmentsLost, host.to_string(), says)
+            return Conclusion::new(Cause::FragmentsLost, host.to_string(), says)
                 .advise("let fragments pass in firewalls between the hosts")
                 .but_works();
         }
         let way = match self.target.place {
-            Place::There => format!(" by way of {host}"),
-            Place::Here | Place::Own => String::new(),
+            Location::There => format!(" by way of {host}"),
+            Location::Here | Location::Own => String::new(),
         };
-        Verdict {
+        Conclusion {
             works: true,
             cause: Cause::Works,
             hop: None,
@@ -75,19 +75,19 @@ impl Judge<'_> {
     }
 
     /// Small packets are answered and full ones are not.
-    fn narrow(&self) -> Verdict {
+    fn narrow(&self) -> Conclusion {
         let (Target { mtu, host, .. }, evidence) = (self.target, self.evidence);
         let name = self.target.name();
         let fits = evidence.measured(Leg::Address).unwrap_or_default();
-        if self.target.place != Place::There || evidence.answered(Leg::Gateway, Aim::Full) {
+        if self.target.place != Location::There || evidence.answered(Leg::Gateway, Aim::Full) {
             let says =
                 format!("{name} takes packets of {fits} bytes, and the fan has {mtu}: its interface is to blame");
-            return Verdict::new(Cause::AddressMtuSmall, name, says)
+            return Conclusion::new(Cause::AddressMtuSmall, name, says)
                 .advise(format!("give its interface the MTU {mtu}"));
         }
         if evidence.answered(Leg::Underlay, Aim::Full) {
             let says = format!("the fan on {host} takes packets of {fits} bytes, and the one here {mtu}");
-            return Verdict::new(Cause::ThereMtuSmall, host.to_string(), says).advise(narrow_advice(fits));
+            return Conclusion::new(Cause::ThereMtuSmall, host.to_string(), says).advise(narrow_advice(fits));
         }
         let teller = self.too_large();
         let hop = teller.map_or(host.to_string(), |teller| teller.to_string());
@@ -99,19 +99,19 @@ impl Judge<'_> {
             let says = format!(
                 "{name} answers, but the way takes {fits} bytes{underlay} and not {mtu}; {teller} tells whoever sends more"
             );
-            return Verdict::new(Cause::Narrow, hop, says)
+            return Conclusion::new(Cause::Narrow, hop, says)
                 .advise(narrow_advice(fits))
                 .but_works();
         }
         let says =
             format!("packets of more than {fits} bytes{underlay} are lost on the way to {host}, and nobody says so");
-        Verdict::new(Cause::BlackHole, hop, says).advise(narrow_advice(fits))
+        Conclusion::new(Cause::BlackHole, hop, says).advise(narrow_advice(fits))
     }
 
     /// Who said that a packet was too large; a router rather than this host, which may have it from there.
     fn too_large(&self) -> Option<Ipv4Addr> {
         let about_probes = self.evidence.probes.iter().filter_map(|(_, outcome)| match outcome {
-            Outcome::Complaint(from, complaint) => Some((*from, *complaint)),
+            ProbeOutcome::Complaint(from, complaint) => Some((*from, *complaint)),
             _ => None,
         });
         let all = self.evidence.complaints.iter().copied().chain(about_probes);
@@ -125,19 +125,19 @@ impl Judge<'_> {
     }
 
     /// An address behind this host does not answer.
-    pub(super) fn here(&self) -> Verdict {
+    pub(super) fn here(&self) -> Conclusion {
         let name = self.target.name();
         let bridge = &self.target.fan.bridge;
         if let Some(forbidden) = self.not_sent() {
             return forbidden;
         }
         match (self.address(), self.evidence.on_bridge) {
-            (Some(Outcome::Complaint(_, Complaint::Host)), _) | (_, Some(Neighbour::Silent) | None) => {
+            (Some(ProbeOutcome::Complaint(_, Complaint::Host)), _) | (_, Some(Reachability::Silent) | None) => {
                 let says = format!("{name} is not there: nobody on {bridge} answers for it");
-                Verdict::new(Cause::AddressGone, name, says)
+                Conclusion::new(Cause::AddressGone, name, says)
                     .advise(format!("see whether it runs, has this address, and a port on {bridge}"))
             }
-            (_, Some(Neighbour::Known(mac))) => self.silent(&format!("{mac} on {bridge} has this address")),
+            (_, Some(Reachability::Known(mac))) => self.silent(&format!("{mac} on {bridge} has this address")),
         }
     }
 
@@ -147,32 +147,32 @@ impl Judge<'_> {
     }
 
     /// Somebody is there and answers no ping.
-    fn silent(&self, because: &str) -> Verdict {
+    fn silent(&self, because: &str) -> Conclusion {
         let name = self.target.name();
         let says = format!("{because}, but it answers no ping: a firewall drops it there");
-        Verdict::new(Cause::AddressSilent, name, says).advise("try the port of the service that is meant")
+        Conclusion::new(Cause::AddressSilent, name, says).advise("try the port of the service that is meant")
     }
 
     /// This host would not send.
-    fn not_sent(&self) -> Option<Verdict> {
+    fn not_sent(&self) -> Option<Conclusion> {
         let all = self.evidence.probes.iter().filter(|(probe, _)| probe.aim == Aim::Small);
         let mut found = all.filter_map(|(probe, outcome)| match outcome {
-            Outcome::NotSent { words, forbidden } => Some((probe.destination, words, *forbidden)),
+            ProbeOutcome::NotSent { words, forbidden } => Some((probe.destination, words, *forbidden)),
             _ => None,
         });
         let (to, words, forbidden) = found.next_back()?;
         Some(if forbidden {
             let says = format!("a firewall of this host forbids it to send to {to}");
-            Verdict::new(Cause::HereFirewallOut, THIS_HOST, says)
+            Conclusion::new(Cause::HereFirewallOut, THIS_HOST, says)
                 .advise("see nft list ruleset and iptables-save, chains with the hook output")
         } else {
             let says = format!("this host cannot send to {to}: {words}");
-            Verdict::new(Cause::HereRoute, THIS_HOST, says).advise("run fanctl up again")
+            Conclusion::new(Cause::HereRoute, THIS_HOST, says).advise("run fanctl up again")
         })
     }
 
     /// An address behind another host does not answer.
-    pub(super) fn there(&self) -> Verdict {
+    pub(super) fn there(&self) -> Conclusion {
         self.not_sent()
             .or_else(|| self.gateway_answers().then(|| self.address_missing()))
             .or_else(|| self.lost_here())
@@ -186,29 +186,29 @@ impl Judge<'_> {
     }
 
     /// The other host's gateway answers, and the address does not.
-    fn address_missing(&self) -> Verdict {
+    fn address_missing(&self) -> Conclusion {
         let Target { host, gateway, fan, .. } = self.target;
         let name = self.target.name();
         let gone = |because: String| {
             let says = format!("{name} is not there: the fan on {host} answers, but {because}");
-            Verdict::new(Cause::AddressGone, name.clone(), says)
+            Conclusion::new(Cause::AddressGone, name.clone(), says)
                 .advise(format!("see on {host} whether it runs and has this address"))
         };
         match (self.address(), self.evidence.on_bridge) {
-            (Some(Outcome::Complaint(from, Complaint::Host)), _) if from == gateway => gone(format!(
+            (Some(ProbeOutcome::Complaint(from, Complaint::Host)), _) if from == gateway => gone(format!(
                 "it says that nobody has this address ({from}: host unreachable)"
             )),
-            (Some(Outcome::Complaint(from, complaint)), _) if *complaint != Complaint::Host => {
+            (Some(ProbeOutcome::Complaint(from, complaint)), _) if *complaint != Complaint::Host => {
                 let says = format!("{name} cannot be reached: {from} says {complaint}");
-                Verdict::new(Cause::Rejected, from.to_string(), says).advise(format!("see the firewall of {host}"))
+                Conclusion::new(Cause::Rejected, from.to_string(), says).advise(format!("see the firewall of {host}"))
             }
-            (_, Some(Neighbour::Known(mac))) => self.silent(&format!("{mac} behind {host} has this address")),
+            (_, Some(Reachability::Known(mac))) => self.silent(&format!("{mac} behind {host} has this address")),
             _ if fan.encapsulation == Encapsulation::Vxlan => gone("nobody answers ARP for this address".into()),
             _ => {
                 let says = format!(
                     "the fan on {host} answers, but {name} does not: a firewall of {host} (forward) or its own drops it"
                 );
-                Verdict::new(Cause::AddressSilent, name, says).advise(format!(
+                Conclusion::new(Cause::AddressSilent, name, says).advise(format!(
                     "see the chains with the hook forward on {host}: nft list ruleset"
                 ))
             }
@@ -216,13 +216,13 @@ impl Judge<'_> {
     }
 
     /// Something is lost on this host itself, going or coming.
-    fn lost_here(&self) -> Option<Verdict> {
+    fn lost_here(&self) -> Option<Conclusion> {
         let Target { host, fan, .. } = self.target;
         let (device, carrier) = (self.way_out(), self.target.carrier());
-        if self.evidence.left == Some(false) && self.evidence.next_hop != Some(Neighbour::Silent) {
+        if self.evidence.left == Some(false) && self.evidence.next_hop != Some(Reachability::Silent) {
             let says = format!("something on this host drops {carrier} before it leaves by {device}");
             let filters = shell!("tc filter show dev {} egress", device);
-            return Some(Verdict::new(Cause::HereFirewallOut, THIS_HOST, says).advise(format!(
+            return Some(Conclusion::new(Cause::HereFirewallOut, THIS_HOST, says).advise(format!(
                 "see nft list ruleset, hooks output and postrouting, and {filters}"
             )));
         }
@@ -233,21 +233,21 @@ impl Judge<'_> {
         let verdict = if from != host {
             let says =
                 format!("answers come from {from} and not from {host}, and are refused: NAT is between the hosts");
-            Verdict::new(Cause::HereRefused, from.to_string(), says)
+            Conclusion::new(Cause::HereRefused, from.to_string(), says)
                 .advise("let the hosts reach each other's addresses without translation")
         } else if may_be_refused {
             let says = format!(
                 "answers of {host} come, and the program on {} refuses them",
                 fan.tunnel()
             );
-            Verdict::new(Cause::HereRefused, THIS_HOST, says)
+            Conclusion::new(Cause::HereRefused, THIS_HOST, says)
                 .advise(format!("run fanctl trace {} on {host}", fan.gateway()))
         } else {
             let says = format!(
                 "answers of {host} come by {}, and something on this host drops them",
                 fan.device
             );
-            Verdict::new(Cause::HereFirewallIn, THIS_HOST, says).advise(format!(
+            Conclusion::new(Cause::HereFirewallIn, THIS_HOST, says).advise(format!(
                 "let {carrier} from {} pass, and ping: see nft list ruleset, hooks prerouting and input",
                 fan.mapping.underlay()
             ))
@@ -256,7 +256,7 @@ impl Judge<'_> {
     }
 
     /// Somebody sent an error about what was wrapped.
-    fn complained(&self) -> Option<Verdict> {
+    fn complained(&self) -> Option<Conclusion> {
         let Target { host, fan, .. } = self.target;
         let carrier = self.target.carrier();
         let errors = &self.evidence.complaints;
@@ -271,7 +271,7 @@ impl Judge<'_> {
                     fan.encapsulation
                 );
                 let underlay = format!("{host}/{}", fan.mapping.underlay().network().prefix());
-                Verdict::new(Cause::NoFanThere, host.to_string(), says).advise(format!(
+                Conclusion::new(Cause::NoFanThere, host.to_string(), says).advise(format!(
                     "bring it up there: fanctl up {} {underlay} --encap {}",
                     fan.overlay(),
                     fan.encapsulation
@@ -280,14 +280,14 @@ impl Judge<'_> {
             Complaint::Host | Complaint::Network => self.no_way(*from, *complaint),
             _ => {
                 let says = format!("{from} rejects {carrier}: it says {complaint}");
-                Verdict::new(Cause::Rejected, from.to_string(), says)
+                Conclusion::new(Cause::Rejected, from.to_string(), says)
                     .advise(format!("let {carrier} pass in the firewall of {from}"))
             }
         })
     }
 
     /// The other host is not on the network that it should be on, or the router on the way to it is not.
-    fn gone(&self) -> Verdict {
+    fn gone(&self) -> Conclusion {
         let Target { host, fan, .. } = self.target;
         let device = self.way_out();
         let says = format!("{host} is not there: nobody answers ARP for the way to it on {device}");
@@ -301,22 +301,22 @@ impl Judge<'_> {
         } else {
             advice + &elsewhere
         };
-        Verdict::new(Cause::HostGone, host.to_string(), says).advise(advice)
+        Conclusion::new(Cause::HostGone, host.to_string(), says).advise(advice)
     }
 
     /// A router cannot reach the other host; or this one, which then has asked in vain for whoever is next.
-    fn no_way(&self, from: Ipv4Addr, complaint: Complaint) -> Verdict {
+    fn no_way(&self, from: Ipv4Addr, complaint: Complaint) -> Conclusion {
         let Target { host, fan, .. } = self.target;
         if from == fan.host {
             return self.gone();
         }
         let says = format!("{host} cannot be reached: {from} says {complaint}");
-        Verdict::new(Cause::HostGone, from.to_string(), says)
+        Conclusion::new(Cause::HostGone, from.to_string(), says)
             .advise(format!("see the routes of {from}, and whether {host} runs"))
     }
 
     /// The other host answers, and to wrapped packets nobody does.
-    fn dropped(&self) -> Verdict {
+    fn dropped(&self) -> Conclusion {
         let Target { host, fan, .. } = self.target;
         let carrier = self.target.carrier();
         let witness = match fan.encapsulation {
@@ -327,7 +327,7 @@ impl Judge<'_> {
             let says = format!(
                 "{host} answers ARP by {carrier} and no ping: its fan is not right, or a firewall there drops it"
             );
-            return Verdict::new(Cause::Dropped, host.to_string(), says).advise(format!(
+            return Conclusion::new(Cause::Dropped, host.to_string(), says).advise(format!(
                 "run fanctl up again on {host}, and fanctl trace {} there",
                 fan.gateway()
             ));
@@ -344,7 +344,7 @@ impl Judge<'_> {
             None => "gets no answer and no error: it is dropped on the way or there".to_string(),
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
-        Verdict::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
+        Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
             "let {carrier} pass in firewalls and security groups; tcpdump -n {witness} on {host} tells whether it arrives, \
              and fanctl trace {} there what becomes of it",
             fan.gateway()
@@ -352,15 +352,15 @@ impl Judge<'_> {
     }
 
     /// The other host answers nothing.
-    fn host_missing(&self) -> Verdict {
+    fn host_missing(&self) -> Conclusion {
         let host = self.target.host;
         match (self.evidence.outcome(Leg::Underlay, Aim::Small), self.evidence.next_hop) {
-            (_, Some(Neighbour::Silent)) => self.gone(),
-            (Some(Outcome::Complaint(from, complaint)), _) => self.no_way(*from, *complaint),
+            (_, Some(Reachability::Silent)) => self.gone(),
+            (Some(ProbeOutcome::Complaint(from, complaint)), _) => self.no_way(*from, *complaint),
             _ => {
                 let carrier = self.target.carrier();
                 let says = format!("{host} answers neither ping nor {carrier}: it is down, or a firewall drops both");
-                Verdict::new(Cause::HostSilent, host.to_string(), says)
+                Conclusion::new(Cause::HostSilent, host.to_string(), says)
                     .advise(format!("see whether {host} runs, and the firewalls between"))
             }
         }

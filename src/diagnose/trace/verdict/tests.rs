@@ -1,15 +1,15 @@
 //! One table: what came of the probes, and who is to blame.
 
 use super::*;
-use crate::diagnose::trace::hops::Fault;
+use crate::diagnose::trace::hops::HopFault;
 use crate::diagnose::trace::packet::Complaint;
-use crate::diagnose::trace::probe::{Hop, Outcome};
+use crate::diagnose::trace::probe::{Hop, ProbeOutcome};
 use crate::fan::encap::Encapsulation;
 use crate::fan::tests::announced;
 use crate::fan::{Fan, Mac};
-use crate::plan::host::Neighbour;
+use crate::plan::host::Reachability;
 
-const ANSWERED: Outcome = Outcome::Answered(100);
+const ANSWERED: ProbeOutcome = ProbeOutcome::Answered(100);
 const ROUTER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(172, 30, 0, 1);
 const THERE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(172, 30, 0, 27);
 const GATEWAY: std::net::Ipv4Addr = std::net::Ipv4Addr::new(250, 0, 27, 1);
@@ -28,7 +28,7 @@ fn answered(target: &Target, legs: &[Leg]) -> Evidence {
         if legs.contains(&leg) {
             ANSWERED
         } else {
-            Outcome::Silence
+            ProbeOutcome::Silence
         }
     };
     Evidence {
@@ -43,7 +43,7 @@ fn answered(target: &Target, legs: &[Leg]) -> Evidence {
 }
 
 /// The same evidence with another outcome of some probes.
-fn but(mut evidence: Evidence, legs: &[Leg], aims: &[Aim], outcome: &Outcome) -> Evidence {
+fn but(mut evidence: Evidence, legs: &[Leg], aims: &[Aim], outcome: &ProbeOutcome) -> Evidence {
     for (probe, found) in &mut evidence.probes {
         if legs.contains(&probe.leg) && aims.contains(&probe.aim) {
             *found = outcome.clone();
@@ -66,10 +66,10 @@ fn each_picture_has_its_cause() {
         complaints: vec![(from, complaint)],
         ..evidence.clone()
     };
-    let silence = &Outcome::Silence;
+    let silence = &ProbeOutcome::Silence;
     let full = [Aim::Full];
     let small = [Aim::Small];
-    let forbidden = Outcome::NotSent {
+    let forbidden = ProbeOutcome::NotSent {
         words: "Operation not permitted".into(),
         forbidden: true,
     };
@@ -120,7 +120,7 @@ fn each_picture_has_its_cause() {
                 near,
                 &[Leg::Address],
                 &small,
-                &Outcome::Complaint(GATEWAY, Complaint::Host),
+                &ProbeOutcome::Complaint(GATEWAY, Complaint::Host),
             ),
             Cause::AddressGone,
             Some("container 250.0.27.2"),
@@ -201,7 +201,7 @@ fn each_picture_has_its_cause() {
         (
             Evidence {
                 left: Some(false),
-                next_hop: Some(Neighbour::Silent),
+                next_hop: Some(Reachability::Silent),
                 ..nothing.clone()
             },
             Cause::HostGone,
@@ -227,8 +227,11 @@ fn over_vxlan_arp_tells_who_is_there() {
         ..near.clone()
     };
     let cause = |evidence: &Evidence| verdict(&vxlan, &[], evidence).cause;
-    assert_eq!(cause(&with(Some(Neighbour::Silent))), Cause::AddressGone);
-    assert_eq!(cause(&with(Some(Neighbour::Known(Mac([2; 6]))))), Cause::AddressSilent);
+    assert_eq!(cause(&with(Some(Reachability::Silent))), Cause::AddressGone);
+    assert_eq!(
+        cause(&with(Some(Reachability::Known(Mac([2; 6]))))),
+        Cause::AddressSilent
+    );
     let half = Evidence {
         knows: true,
         ..answered(&vxlan, &[Leg::Underlay])
@@ -241,11 +244,11 @@ fn over_vxlan_arp_tells_who_is_there() {
 #[test]
 fn what_is_wrong_here_comes_first_unless_it_does_not_matter() {
     let ipip = target(Encapsulation::Ipip);
-    let step = |cause| Step {
+    let step = |cause| PathStep {
         name: "a step",
         says: String::new(),
         values: serde_json::Map::new(),
-        fault: Some(Fault {
+        fault: Some(HopFault {
             cause,
             says: "it is wrong".into(),
             advice: "mend it".into(),
@@ -271,11 +274,11 @@ fn what_is_wrong_here_comes_first_unless_it_does_not_matter() {
 
 #[test]
 fn an_address_that_no_host_can_have_is_nobodys() {
-    let steps = [Step {
+    let steps = [PathStep {
         name: "program",
         says: String::new(),
         values: serde_json::Map::new(),
-        fault: Some(Fault {
+        fault: Some(HopFault {
             cause: Cause::HereProgram,
             says: "the program refuses it".into(),
             advice: "run fanctl up again".into(),
@@ -307,7 +310,7 @@ fn who_is_asked_for_by_another_interface_is_missed_there() {
     let silent = |way_out: &str| Evidence {
         left: Some(false),
         way_out: Some(way_out.parse().unwrap()),
-        next_hop: Some(Neighbour::Silent),
+        next_hop: Some(Reachability::Silent),
         ..answered(&target, &[])
     };
     let found = verdict(&target, &[], &silent("wg0"));
