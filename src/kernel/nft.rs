@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::nftables::{Content, Nftables, Tables};
+use super::nftables::{Nftables, TableContent, Tables};
 use super::{KernelError, exec};
 use crate::fan::Fan;
 use crate::fan::encap::SourcePorts;
@@ -194,7 +194,7 @@ pub fn record(overlays: &[Overlay]) -> Result<(), KernelError> {
         return Ok(());
     };
     for &overlay in overlays {
-        let Content { digest, record, .. } = nftables.content(overlay, &FAMILIES)?;
+        let TableContent { digest, record, .. } = nftables.content(overlay, &FAMILIES)?;
         if record.is_none() {
             let format = FORMAT;
             let record = Record { format, digest };

@@ -63,7 +63,7 @@ const HOOK_DEVICES: u16 = 3;
 const SET_ANONYMOUS: u32 = 1;
 const DROP: u32 = 0; // NF_DROP
 
-pub use content::{Content, Parts};
+pub use content::{Parts, TableContent};
 
 /// A table: its family and name.
 pub type TableName = (&'static str, String);

@@ -26,7 +26,7 @@ const STATEFUL: [&str; 3] = ["counter", "quota", "last"];
 
 /// What the kernel holds in the tables of a fan.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct TableContent {
     /// The digest of all of it but the record.
     pub digest: String,
     /// What was in it when it was made, if that is known.
@@ -35,7 +35,7 @@ pub struct Content {
     pub drops: Vec<String>,
 }
 
-impl Content {
+impl TableContent {
     /// What somebody changed of it, or another version made otherwise. `is_known` tells whether all rules have the comments
     /// that this version gives them.
     #[must_use]
@@ -65,8 +65,8 @@ pub struct Parts {
 
 /// Puts together what is in the tables of a fan.
 #[must_use]
-pub fn read(tables: &[Parts]) -> Content {
-    let mut content = Content::default();
+pub fn read(tables: &[Parts]) -> TableContent {
+    let mut content = TableContent::default();
     let mut bytes = Vec::new();
     // Each part with its length in front, so that no two tables have the same bytes.
     let mut put = |part: &[u8]| {
@@ -132,7 +132,7 @@ impl Nftables {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn content(&self, overlay: Overlay, families: &[&str]) -> Result<Content, Refusal> {
+    pub fn content(&self, overlay: Overlay, families: &[&str]) -> Result<TableContent, Refusal> {
         let name = table_name(overlay);
         let there = FAMILIES
             .iter()
