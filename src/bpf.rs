@@ -169,35 +169,15 @@ pub struct Helper {
 #[expect(missing_docs, reason = "the fields are named after what they hold")]
 pub enum Insn {
     /// `w1 &= 255`
-    Alu {
-        width: Width,
-        operation: Operation,
-        target: Register,
-        source: Operand,
-    },
+    Alu { width: Width, operation: Operation, target: Register, source: Operand },
     /// `r1 = be32 r1`: the lower half from network byte order to the machine's, or back; the upper half is cleared.
     Be32(Register),
     /// `r1 = *(u32 *)(r10 -4)`
-    Load {
-        size: Size,
-        target: Register,
-        base: Register,
-        offset: i16,
-    },
+    Load { size: Size, target: Register, base: Register, offset: i16 },
     /// `*(u32 *)(r10 -4) = r1`
-    Store {
-        size: Size,
-        base: Register,
-        offset: i16,
-        value: Operand,
-    },
+    Store { size: Size, base: Register, offset: i16, value: Operand },
     /// `if w1 == 0x8 goto pc+5`
-    Branch {
-        left: Register,
-        comparison: Comparison,
-        right: Operand,
-        offset: i16,
-    },
+    Branch { left: Register, comparison: Comparison, right: Operand, offset: i16 },
     /// `goto pc+5`
     Goto { offset: i16 },
     /// `call bpf_skb_load_bytes#26`: arguments in R1 to R5, the result in R0.
@@ -238,19 +218,12 @@ struct Fields {
 
 impl Fields {
     fn new(code: u8) -> Self {
-        Self {
-            code,
-            ..Self::default()
-        }
+        Self { code, ..Self::default() }
     }
 
     fn with(self, operand: Operand) -> Self {
         match operand {
-            Operand::Register(register) => Self {
-                code: self.code | X,
-                source: register.number(),
-                ..self
-            },
+            Operand::Register(register) => Self { code: self.code | X, source: register.number(), ..self },
             Operand::Immediate(immediate) => Self { immediate, ..self },
         }
     }
@@ -259,76 +232,35 @@ impl Fields {
 impl Insn {
     fn fields(self) -> Fields {
         match self {
-            Self::Alu {
-                width,
-                operation,
-                target,
-                source,
-            } => {
+            Self::Alu { width, operation, target, source } => {
                 let class = match width {
                     Width::Bits32 => class::ALU,
                     Width::Bits64 => class::ALU64,
                 };
-                Fields {
-                    target: target.number(),
-                    ..Fields::new(class | operation.bits())
-                }
-                .with(source)
+                Fields { target: target.number(), ..Fields::new(class | operation.bits()) }.with(source)
             }
-            Self::Be32(register) => Fields {
-                target: register.number(),
-                immediate: 32,
-                ..Fields::new(class::ALU | TO_BE)
-            },
-            Self::Load {
-                size,
-                target,
-                base,
-                offset,
-            } => Fields {
+            Self::Be32(register) => {
+                Fields { target: register.number(), immediate: 32, ..Fields::new(class::ALU | TO_BE) }
+            }
+            Self::Load { size, target, base, offset } => Fields {
                 target: target.number(),
                 source: base.number(),
                 offset,
                 ..Fields::new(class::LDX | MEM | size.bits())
             },
-            Self::Store {
-                size,
-                base,
-                offset,
-                value,
-            } => {
+            Self::Store { size, base, offset, value } => {
                 // A store keeps its bit for "register" in the class.
                 let (class, source, immediate) = match value {
                     Operand::Register(register) => (class::STX, register.number(), 0),
                     Operand::Immediate(immediate) => (class::ST, 0, immediate),
                 };
-                Fields {
-                    target: base.number(),
-                    source,
-                    offset,
-                    immediate,
-                    ..Fields::new(class | MEM | size.bits())
-                }
+                Fields { target: base.number(), source, offset, immediate, ..Fields::new(class | MEM | size.bits()) }
             }
-            Self::Branch {
-                left,
-                comparison,
-                right,
-                offset,
-            } => Fields {
-                target: left.number(),
-                offset,
-                ..Fields::new(class::JMP32 | comparison.bits())
+            Self::Branch { left, comparison, right, offset } => {
+                Fields { target: left.number(), offset, ..Fields::new(class::JMP32 | comparison.bits()) }.with(right)
             }
-            .with(right),
-            Self::Goto { offset } => Fields {
-                offset,
-                ..Fields::new(class::JMP)
-            },
-            Self::Call(helper) => Fields {
-                immediate: helper.number,
-                ..Fields::new(class::JMP | CALL)
-            },
+            Self::Goto { offset } => Fields { offset, ..Fields::new(class::JMP) },
+            Self::Call(helper) => Fields { immediate: helper.number, ..Fields::new(class::JMP | CALL) },
             Self::Exit => Fields::new(class::JMP | EXIT),
         }
     }
@@ -336,19 +268,9 @@ impl Insn {
     /// The eight bytes the kernel wants, in this machine's byte order (`struct bpf_insn`, linux/bpf.h).
     #[must_use]
     pub fn encode(self) -> [u8; 8] {
-        let Fields {
-            code,
-            target,
-            source,
-            offset,
-            immediate,
-        } = self.fields();
+        let Fields { code, target, source, offset, immediate } = self.fields();
         // Two bit fields in one byte: the order of the halves is the machine's too.
-        let registers = if cfg!(target_endian = "little") {
-            source << 4 | target
-        } else {
-            target << 4 | source
-        };
+        let registers = if cfg!(target_endian = "little") { source << 4 | target } else { target << 4 | source };
         let [offset_0, offset_1] = offset.to_ne_bytes();
         let [i0, i1, i2, i3] = immediate.to_ne_bytes();
         [code, registers, offset_0, offset_1, i0, i1, i2, i3]

@@ -60,10 +60,7 @@ impl Entry {
 }
 
 /// Whether a file is read as TOML.
-#[expect(
-    clippy::case_sensitive_file_extension_comparisons,
-    reason = "the manual says how the name ends"
-)]
+#[expect(clippy::case_sensitive_file_extension_comparisons, reason = "the manual says how the name ends")]
 fn is_toml(file: &str) -> bool {
     file.ends_with(".toml")
 }
@@ -87,10 +84,7 @@ impl Fault {
     /// A fault at a place.
     #[must_use]
     pub fn new(place: &impl ToString, message: impl Into<String>) -> Self {
-        Self {
-            place: place.to_string(),
-            message: message.into(),
-        }
+        Self { place: place.to_string(), message: message.into() }
     }
 }
 
@@ -101,11 +95,7 @@ impl Configuration {
     pub fn read(sources: &[Source]) -> Self {
         let (mut whole, mut known) = (Self::default(), Known::default());
         for source in sources {
-            let part = if is_toml(source.file()) {
-                toml::read(source)
-            } else {
-                legacy::read(source)
-            };
+            let part = if is_toml(source.file()) { toml::read(source) } else { legacy::read(source) };
             whole.faults.extend(part.faults);
             for entry in part.entries {
                 match known.add(&whole.entries, &entry) {
@@ -120,10 +110,7 @@ impl Configuration {
 
     /// The fans to be brought up.
     pub fn enabled(&self) -> impl Iterator<Item = &Config> {
-        self.entries
-            .iter()
-            .map(|entry| &entry.config)
-            .filter(|config| config.enabled)
+        self.entries.iter().map(|entry| &entry.config).filter(|config| config.enabled)
     }
 
     /// The same, with their places.

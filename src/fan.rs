@@ -23,10 +23,7 @@ use crate::fan::request::{Config, Subnets, UnderlayPlace, UnderlaySource};
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of its own, and written as one"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
 pub struct Fan {
     /// Overlay over underlay.
     pub mapping: Mapping,
@@ -237,9 +234,7 @@ impl Fan {
     /// The words of the options that are not at their default, without those of some keys.
     fn options_but(&self, left_out: &'static [&str]) -> impl Iterator<Item = String> + use<> {
         let options = self.config().options();
-        options
-            .filter(|(key, _)| !left_out.contains(&key.name))
-            .map(|(_, words)| words)
+        options.filter(|(key, _)| !left_out.contains(&key.name)).map(|(_, words)| words)
     }
 
     /// Reads a fan back from its bridge's name and alias; none when the alias is not one of ours.
@@ -301,11 +296,8 @@ pub(crate) mod tests {
 
     /// The fan of the announcement.
     pub(crate) fn announced() -> Fan {
-        Fan::from_label(
-            &"fan-250-0-28".parse().unwrap(),
-            "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
-        )
-        .unwrap()
+        Fan::from_label(&"fan-250-0-28".parse().unwrap(), "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1")
+            .unwrap()
     }
 
     #[test]
@@ -319,10 +311,7 @@ pub(crate) mod tests {
             mtu: Some(1400),
             table: Some(4_294_967_295),
             nat: false,
-            routed: "255.100.100.0/24,255.100.200.0/24"
-                .replace("255", "198")
-                .parse()
-                .unwrap(),
+            routed: "255.100.100.0/24,255.100.200.0/24".replace("255", "198").parse().unwrap(),
             flowtable: false,
             auto: true,
             bridge: "fifteen-letters".parse().unwrap(),
@@ -358,42 +347,24 @@ pub(crate) mod tests {
     fn flags_are_those_that_differ() {
         let plain = announced();
         assert_eq!(plain.flags(), "host-reserve 1");
-        let other = Fan {
-            dhcp: true,
-            bridge: "br7".parse().unwrap(),
-            nat: false,
-            flowtable: false,
-            auto: true,
-            ..plain
-        };
+        let other =
+            Fan { dhcp: true, bridge: "br7".parse().unwrap(), nat: false, flowtable: false, auto: true, ..plain };
         assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable");
     }
 
     #[test]
     fn the_bridge_is_addressed_by_the_kind_of_network() {
-        let fan = Fan {
-            host_reserve: 2,
-            ..announced()
-        };
+        let fan = Fan { host_reserve: 2, ..announced() };
         let text = |fan: &Fan| fan.bridge_addresses().map(|a| a.to_string()).collect::<Vec<_>>();
         assert_eq!(text(&fan), ["250.0.28.1/24", "250.0.28.2/24"]);
-        assert_eq!(
-            text(&Fan {
-                encapsulation: Encapsulation::Vxlan,
-                ..fan
-            }),
-            ["250.0.28.1/8", "250.0.28.2/8"]
-        );
+        assert_eq!(text(&Fan { encapsulation: Encapsulation::Vxlan, ..fan }), ["250.0.28.1/8", "250.0.28.2/8"]);
     }
 
     #[test]
     fn mac_addresses_are_local_unicast_and_tell_the_slice() {
         assert_eq!(announced().bridge_mac().to_string(), "02:fa:fa:00:1c:00");
         assert_eq!(announced().tunnel_mac().to_string(), "06:fa:fa:00:1c:00");
-        assert_eq!(
-            announced().bridge_mac().slice_of_bridge(),
-            Some(announced().slice().network())
-        );
+        assert_eq!(announced().bridge_mac().slice_of_bridge(), Some(announced().slice().network()));
         assert_eq!(announced().tunnel_mac().slice_of_bridge(), None);
     }
 }

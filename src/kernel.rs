@@ -62,10 +62,7 @@ impl std::error::Error for KernelError {}
 impl From<Refusal> for KernelError {
     fn from(refusal: Refusal) -> Self {
         let advice = (refusal.errno == nix::libc::EPERM).then_some("run it as root");
-        Self {
-            words: refusal.to_string(),
-            advice,
-        }
+        Self { words: refusal.to_string(), advice }
     }
 }
 
@@ -95,10 +92,7 @@ impl From<KernelError> for crate::error::Error {
 
 impl KernelError {
     fn advise(self, advice: &'static str) -> Self {
-        Self {
-            advice: Some(advice),
-            ..self
-        }
+        Self { advice: Some(advice), ..self }
     }
 }
 
@@ -124,10 +118,7 @@ impl Machine {
     /// # Errors
     /// When there is no netlink.
     pub fn connect() -> Result<Self, KernelError> {
-        Ok(Self {
-            netlink: Netlink::connect()?,
-            held: RefCell::default(),
-        })
+        Ok(Self { netlink: Netlink::connect()?, held: RefCell::default() })
     }
 
     /// The names of all interfaces by index.

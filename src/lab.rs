@@ -90,23 +90,11 @@ fn without_root() -> Option<String> {
 /// The two programs that a lab runs, by what they say their name is: busybox has others by the same names.
 fn missing_programs() -> impl Iterator<Item = String> {
     let programs = [
-        (
-            "ip",
-            "iproute2",
-            "iproute2 (Debian, Ubuntu, Arch, Alpine) or iproute (Fedora)",
-        ),
-        (
-            "ping",
-            "iputils",
-            "iputils-ping (Debian, Ubuntu) or iputils (Fedora, Arch, Alpine)",
-        ),
+        ("ip", "iproute2", "iproute2 (Debian, Ubuntu, Arch, Alpine) or iproute (Fedora)"),
+        ("ping", "iputils", "iputils-ping (Debian, Ubuntu) or iputils (Fedora, Arch, Alpine)"),
     ];
     programs.into_iter().filter_map(|(program, suite, packages)| {
-        let version = Command::new(program)
-            .env_clear()
-            .env("PATH", exec::PATH)
-            .arg("-V")
-            .output();
+        let version = Command::new(program).env_clear().env("PATH", exec::PATH).arg("-V").output();
         let present = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(suite));
         (!present).then(|| format!("lab: it needs '{program}' of {suite}; install {packages}"))
     })
@@ -129,10 +117,7 @@ fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(),
             #[serde(flatten)]
             results: &'a Results,
         }
-        let everything = Everything {
-            setting: &setting,
-            results: &results,
-        };
+        let everything = Everything { setting: &setting, results: &results };
         let text = serde_json::to_string_pretty(&everything).map_err(|error| Error::Failed(error.to_string()))?;
         print(out, &[text])?;
     }
@@ -153,9 +138,7 @@ fn measure(
     }
     say(report::pings(&results.ping))?;
     for (from, to) in [(one, two), (two, one)] {
-        results
-            .underlay_ping
-            .push(measure::ping(stage, &from.host.place, &to.host.place, 10)?);
+        results.underlay_ping.push(measure::ping(stage, &from.host.place, &to.host.place, 10)?);
     }
     for (from, to) in first_pairs(hosts) {
         stage.interrupt().check()?;
@@ -181,13 +164,7 @@ fn throughput(stage: &Stage, from: &FanHost, to: &FanHost) -> Result<Throughput,
     }
     let (bits_per_second, underlay_bits_per_second) = (fan / f64::from(TURNS), underlay / f64::from(TURNS));
     let ratio = bits_per_second / underlay_bits_per_second;
-    Ok(Throughput {
-        from: inside.0.address,
-        to: inside.1.address,
-        bits_per_second,
-        underlay_bits_per_second,
-        ratio,
-    })
+    Ok(Throughput { from: inside.0.address, to: inside.1.address, bits_per_second, underlay_bits_per_second, ratio })
 }
 
 /// The first containers of all hosts, each with each, both ways.
@@ -205,9 +182,7 @@ fn first_pairs(hosts: &[FanHost]) -> Vec<(&Node, &Node)> {
 /// Who pings whom, and how often: the first containers each with each, every other with its namesake on the next host.
 fn ping_pairs(hosts: &[FanHost]) -> Vec<(&Node, &Node, u32)> {
     let firsts = first_pairs(hosts).into_iter().enumerate();
-    let mut pairs: Vec<_> = firsts
-        .map(|(index, (from, to))| (from, to, if index < 2 { 10 } else { 1 }))
-        .collect();
+    let mut pairs: Vec<_> = firsts.map(|(index, (from, to))| (from, to, if index < 2 { 10 } else { 1 })).collect();
     for (here, next) in hosts.iter().zip(hosts.iter().cycle().skip(1)) {
         let namesakes = here.host.containers.iter().zip(&next.host.containers).skip(1);
         pairs.extend(namesakes.map(|(from, to)| (from, to, 1)));
@@ -216,10 +191,7 @@ fn ping_pairs(hosts: &[FanHost]) -> Vec<(&Node, &Node, u32)> {
 }
 
 fn print(out: &mut dyn Write, lines: &[String]) -> Result<(), Error> {
-    let printed = lines
-        .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))
-        .and_then(|()| out.flush());
+    let printed = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
     printed.map_err(|error| Error::Failed(format!("cannot print the account: {error}")))
 }
 
@@ -230,27 +202,17 @@ mod tests {
 
     #[test]
     fn every_container_pings_a_container_on_another_host_and_every_host_every_other() {
-        let fan = |host| FanHost {
-            host,
-            prefix: 24,
-            mtu: 1480,
-        };
+        let fan = |host| FanHost { host, prefix: 24, mtu: 1480 };
         let hosts: Vec<FanHost> = Topology::new(4, 3).hosts.into_iter().map(fan).collect();
         let mapping = Topology::new(4, 3).mapping;
         let pairs = ping_pairs(&hosts);
         assert_eq!(pairs.len(), 4 * 3 + 4 * 2);
-        let ends = pairs
-            .iter()
-            .map(|(from, to, _)| (mapping.host(from.address), mapping.host(to.address)));
+        let ends = pairs.iter().map(|(from, to, _)| (mapping.host(from.address), mapping.host(to.address)));
         let ends: std::collections::BTreeSet<_> = ends.collect();
         assert_eq!(ends.len(), 4 * 3);
         assert!(ends.iter().all(|(from, to)| from != to));
         for container in hosts.iter().flat_map(|host| &host.host.containers) {
-            assert!(
-                pairs.iter().any(|(from, ..)| from.address == container.address),
-                "{}",
-                container.address
-            );
+            assert!(pairs.iter().any(|(from, ..)| from.address == container.address), "{}", container.address);
         }
     }
 }

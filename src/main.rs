@@ -14,10 +14,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            let words: Vec<String> = std::env::args_os()
-                .skip(1)
-                .map_while(|word| word.into_string().ok())
-                .collect();
+            let words: Vec<String> = std::env::args_os().skip(1).map_while(|word| word.into_string().ok()).collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             return complain(&Error::Usage(usage::sentence(&error, &words)));
         }

@@ -34,9 +34,6 @@ fn every_target_has_a_fuzzer() {
     assert_eq!(fuzzers, targets::TARGETS.map(|(name, _)| name.to_string()).into());
     for name in &fuzzers {
         let text = fs::read_to_string(format!("{}/fuzz/fuzz_targets/{name}.rs", env!("CARGO_MANIFEST_DIR")));
-        assert!(
-            text.expect("a fuzzer").contains(&format!("fanctl_fuzz::{name}(data)")),
-            "{name}"
-        );
+        assert!(text.expect("a fuzzer").contains(&format!("fanctl_fuzz::{name}(data)")), "{name}");
     }
 }

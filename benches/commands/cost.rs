@@ -44,11 +44,7 @@ pub fn measure_here(words: &[&str]) -> Result<(), Box<dyn Error>> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     #[expect(clippy::cast_precision_loss, reason = "no command takes centuries")]
     let cpu_milliseconds = (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e3;
-    let cost = Cost {
-        milliseconds,
-        cpu_milliseconds,
-        kib: usage.max_rss(),
-    };
+    let cost = Cost { milliseconds, cpu_milliseconds, kib: usage.max_rss() };
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&cost)?)?;
     Ok(())
 }

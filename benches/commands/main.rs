@@ -47,28 +47,14 @@ struct Plan {
     mappings: u32,
 }
 
-const WHOLE: Plan = Plan {
-    others: &[0, 9, 99],
-    runs: 20,
-    addresses: 1_000_000,
-    mappings: 100_000_000,
-};
-const SMOKE: Plan = Plan {
-    others: &[0, 2],
-    runs: 1,
-    addresses: 1000,
-    mappings: 1000,
-};
+const WHOLE: Plan = Plan { others: &[0, 9, 99], runs: 20, addresses: 1_000_000, mappings: 100_000_000 };
+const SMOKE: Plan = Plan { others: &[0, 2], runs: 1, addresses: 1000, mappings: 1000 };
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     // `cargo bench` passes --bench; `cargo test` passes what it was told to look for.
     let is_test = !words.iter().any(|word| word == "--bench");
-    let words: Vec<&str> = words
-        .iter()
-        .map(String::as_str)
-        .filter(|word| *word != "--bench")
-        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "--bench").collect();
     let done = match &words[..] {
         [first, command @ ..] if *first == cost::ONCE => cost::measure_here(command),
         _ if is_test => smoke(),
@@ -132,10 +118,7 @@ fn bench(plan: Plan, directory: Option<&Path>) -> Result<()> {
     let page = commands.page("commands.svg");
     print!("{page}");
     if let Some(directory) = directory {
-        fs::write(
-            directory.join("commands.json"),
-            serde_json::to_string_pretty(&commands)? + "\n",
-        )?;
+        fs::write(directory.join("commands.json"), serde_json::to_string_pretty(&commands)? + "\n")?;
         fs::write(directory.join("commands.svg"), commands.plot())?;
         fs::write(directory.join("commands.md"), page)?;
     }
@@ -166,16 +149,8 @@ fn enter_a_namespace() -> Result<()> {
 
 /// The words for the encapsulation that this kernel has.
 fn encap() -> Result<&'static str> {
-    let ipip = Command::new("ip")
-        .args(["link", "add", "probe", "type", "ipip", "external"])
-        .output()?;
-    if !ipip.status.success()
-        && !Command::new("ip")
-            .args(["link", "show", "fan-ipip"])
-            .output()?
-            .status
-            .success()
-    {
+    let ipip = Command::new("ip").args(["link", "add", "probe", "type", "ipip", "external"]).output()?;
+    if !ipip.status.success() && !Command::new("ip").args(["link", "show", "fan-ipip"]).output()?.status.success() {
         return Ok("--encap vxlan");
     }
     let _ = Command::new("ip").args(["link", "del", "probe"]).output()?;
@@ -203,12 +178,7 @@ fn measure_with(others: usize, runs: usize, encap: &str, kit: &Kit) -> Result<Ve
     ];
     let mut rows = vec![];
     for (name, words) in &commands {
-        rows.push(Row {
-            command: (*name).into(),
-            fans: others + 1,
-            processes: processes::count(words)?,
-            runs: vec![],
-        });
+        rows.push(Row { command: (*name).into(), fans: others + 1, processes: processes::count(words)?, runs: vec![] });
         if *name == "up by script" && witness()? != made {
             return Err(format!("the script makes something else:\n{}\nand fanctl:\n{made}", witness()?).into());
         }
@@ -230,15 +200,8 @@ fn witness() -> Result<String> {
     let text = String::from_utf8(output.stdout)?;
     let words = |line: &str| -> Option<String> {
         let is_program = line.contains("direct-action");
-        let kept: Vec<&str> = line
-            .split_whitespace()
-            .map(|word| word.split('@').next().unwrap_or(word))
-            .collect();
-        let line = if is_program {
-            "a program".to_string()
-        } else {
-            kept.join(" ")
-        };
+        let kept: Vec<&str> = line.split_whitespace().map(|word| word.split('@').next().unwrap_or(word)).collect();
+        let line = if is_program { "a program".to_string() } else { kept.join(" ") };
         let counted = line.contains("counter packets ").then(|| {
             let (before, rest) = line.split_once("counter packets ").unwrap_or_default();
             format!("{before}counter {}", rest.splitn(4, ' ').nth(3).unwrap_or_default())
@@ -253,12 +216,7 @@ fn witness() -> Result<String> {
 fn map(plan: Plan, addresses: &Path) -> Result<Row> {
     let words = [FANCTL, "map", "250.0.0.0/8", "172.30.0.0/16", "-"];
     let runs = (0..plan.runs.div_ceil(4)).map(|_| measure(&words, Some(addresses)));
-    Ok(Row {
-        command: MAP.into(),
-        fans: 0,
-        processes: 1,
-        runs: runs.collect::<Result<_>>()?,
-    })
+    Ok(Row { command: MAP.into(), fans: 0, processes: 1, runs: runs.collect::<Result<_>>()? })
 }
 
 /// Nanoseconds that `Mapping::host` takes, over so many addresses.
@@ -286,11 +244,7 @@ fn dry_run(words: &str) -> Result<String> {
 
 fn succeed(command: &mut Command) -> Result<()> {
     let status = command.stdout(Stdio::null()).status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?} failed").into())
-    }
+    if status.success() { Ok(()) } else { Err(format!("{command:?} failed").into()) }
 }
 
 /// A file of addresses, half of hosts and half of containers.

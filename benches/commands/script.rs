@@ -25,10 +25,7 @@ impl<'a> Kit<'a> {
         let table = "table bridge probe { chain probe { meta ibrname \"probe\" accept; }; }";
         let mut attempt = Command::new("nft");
         attempt.args(["--check", table]).stderr(Stdio::null());
-        Ok(Self {
-            directory,
-            knows_bridges: attempt.status()?.success(),
-        })
+        Ok(Self { directory, knows_bridges: attempt.status()?.success() })
     }
 
     /// Turns what `--dry-run` printed into a script that runs.
@@ -52,11 +49,9 @@ impl<'a> Kit<'a> {
             broadcasts: [fan.mapping.underlay().network().broadcast()].into(),
             encapsulation: fan.encapsulation,
         };
-        for (name, program) in [
-            ("ingress", program::ingress(&spec)),
-            ("egress", program::egress(&spec)),
-            ("refuse", program::refuse()),
-        ] {
+        for (name, program) in
+            [("ingress", program::ingress(&spec)), ("egress", program::egress(&spec)), ("refuse", program::refuse())]
+        {
             fs::write(self.file(name), object::of(&program))?;
         }
         Ok(())
@@ -77,10 +72,7 @@ impl<'a> Kit<'a> {
                 (false, false) => "egress",
             };
             let (file, section) = (self.file(name), object::SECTION);
-            return format!(
-                "{filter} direct-action object-file {} section {section}",
-                file.display()
-            );
+            return format!("{filter} direct-action object-file {} section {section}", file.display());
         }
         if let Some(rule) = line.strip_prefix("nft delete rule ") {
             let words: Vec<&str> = rule.split(' ').collect();

@@ -17,13 +17,7 @@ pub fn idle() -> f64 {
 
 /// proc_stat(5): `cpu user nice system idle iowait irq softirq steal ...`.
 fn idle_in(stat: &str) -> Option<f64> {
-    let ticks: Vec<f64> = stat
-        .lines()
-        .next()?
-        .split_whitespace()
-        .skip(1)
-        .map_while(|word| word.parse().ok())
-        .collect();
+    let ticks: Vec<f64> = stat.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
     Some((ticks.get(3)? + ticks.get(4)? + ticks.get(7)?) * TICK)
 }
 

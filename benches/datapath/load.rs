@@ -44,8 +44,5 @@ fn watch(time: Duration, counter: impl Fn() -> u64) -> Rate {
     let busy = (elapsed * cpu::count_f64() - (cpu::idle() - idle)).max(0.0);
     #[expect(clippy::cast_precision_loss, reason = "no run counts 2^52")]
     let count = count as f64;
-    Rate {
-        per_second: count / elapsed,
-        cpu: busy / count,
-    }
+    Rate { per_second: count / elapsed, cpu: busy / count }
 }

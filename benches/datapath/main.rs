@@ -64,9 +64,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
-    let has_verb = words
-        .get(1)
-        .is_some_and(|word| Verb::has_subcommand(word) || word == "help");
+    let has_verb = words.get(1).is_some_and(|word| Verb::has_subcommand(word) || word == "help");
     if !has_verb && !words.iter().any(|word| word == "--bench") {
         return smoke::run();
     }
@@ -83,25 +81,9 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
     match verb {
-        Verb::Measure {
-            seconds,
-            repetitions,
-            case,
-            instructions,
-            command,
-        } => {
-            let instrument = if instructions {
-                Instrument::Instructions
-            } else {
-                Instrument::Wall
-            };
-            let plan = Plan {
-                time: Duration::from_secs_f64(seconds),
-                repetitions,
-                cases: case,
-                instrument,
-                command,
-            };
+        Verb::Measure { seconds, repetitions, case, instructions, command } => {
+            let instrument = if instructions { Instrument::Instructions } else { Instrument::Wall };
+            let plan = Plan { time: Duration::from_secs_f64(seconds), repetitions, cases: case, instrument, command };
             println!("{}", serde_json::to_string(&plan.carry_out()?)?);
             Ok(())
         }
@@ -115,17 +97,10 @@ fn render(directory: &Path, files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
     let mut page = format!("# The path of packets\n\n{}\n", include_str!("preface.md"));
     for file in files {
         let campaign: Campaign = serde_json::from_str(&fs::read_to_string(file)?)?;
-        fs::write(
-            directory.join(format!("{}.svg", campaign.slug())),
-            plot::ratios(&campaign),
-        )?;
+        fs::write(directory.join(format!("{}.svg", campaign.slug())), plot::ratios(&campaign))?;
         page += &table::page(&campaign);
         page.push('\n');
-        println!(
-            "{}, as multiples of plain routing\n\n{}",
-            table::title(&campaign),
-            table::ratios(&campaign)
-        );
+        println!("{}, as multiples of plain routing\n\n{}", table::title(&campaign), table::ratios(&campaign));
         for case in &campaign.not_run {
             println!("not run: {}: {}", case.title, case.reason);
         }

@@ -86,12 +86,7 @@ impl Plan {
             }
             eprintln!("datapath: building {title}");
             let connected = (peer.connect)(Site::new());
-            let case = Case {
-                name: peer.name.into(),
-                title,
-                mtu: mtu(&connected),
-                samples: BTreeMap::new(),
-            };
+            let case = Case { name: peer.name.into(), title, mtu: mtu(&connected), samples: BTreeMap::new() };
             running.push((case, connected));
         }
         Ok((running, not_run))
@@ -105,9 +100,7 @@ fn all() -> impl Iterator<Item = &'static Peer> {
 /// The container's MTU, once a packet of that size has passed in one piece, and the answer has.
 pub fn mtu(connected: &Connected) -> u32 {
     let [client, _] = &connected.containers;
-    let mtu = client
-        .run(|| fs::read_to_string("/sys/class/net/eth0/mtu"))
-        .expect("its MTU");
+    let mtu = client.run(|| fs::read_to_string("/sys/class/net/eth0/mtu")).expect("its MTU");
     let mtu: u32 = mtu.trim().parse().expect("a number");
     let ping = |size: u32| client.exec(&format!("ping -n -c 3 -i 0.1 -W 10 -M do -s {size} {}", address()));
     // Neighbours are looked up, keys exchanged.
@@ -123,12 +116,7 @@ fn address() -> Ipv4Addr {
 /// One sample of each figure.
 pub fn measure(connected: &Connected, time: Duration) -> Vec<(Metric, f64)> {
     let [client, server] = &connected.containers;
-    let load = Load {
-        client,
-        server,
-        address: address(),
-        time,
-    };
+    let load = Load { client, server, address: address(), time };
     let one = stream::measure(load, 1);
     let four = stream::measure(load, 4);
     connected.site.set_wire(CUT);

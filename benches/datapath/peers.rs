@@ -44,88 +44,38 @@ const STATIC_VXLAN: Need = Need::Link("vxlan", "probe type vxlan id 1 dstport 84
 
 /// All of them, in the order in which they are shown.
 pub const PEERS: [Peer; 10] = [
-    Peer {
-        name: "routing",
-        title: "plain routing",
-        need: Need::Nothing,
-        connect: routing::connect,
-    },
-    Peer {
-        name: "fan-ipip",
-        title: "fan, IPIP",
-        need: FAN_IPIP,
-        connect: fan::ipip,
-    },
-    Peer {
-        name: "static-ipip",
-        title: "static IPIP, alone",
-        need: STATIC_IPIP,
-        connect: static_ipip::connect,
-    },
+    Peer { name: "routing", title: "plain routing", need: Need::Nothing, connect: routing::connect },
+    Peer { name: "fan-ipip", title: "fan, IPIP", need: FAN_IPIP, connect: fan::ipip },
+    Peer { name: "static-ipip", title: "static IPIP, alone", need: STATIC_IPIP, connect: static_ipip::connect },
     Peer {
         name: "static-ipip-nat",
         title: "static IPIP with NAT (flannel, Calico)",
         need: STATIC_IPIP,
         connect: masquerading::ipip,
     },
-    Peer {
-        name: "fan-vxlan",
-        title: "fan, VXLAN",
-        need: FAN_VXLAN,
-        connect: fan::vxlan,
-    },
-    Peer {
-        name: "static-vxlan",
-        title: "static VXLAN, alone",
-        need: STATIC_VXLAN,
-        connect: static_vxlan::connect,
-    },
+    Peer { name: "fan-vxlan", title: "fan, VXLAN", need: FAN_VXLAN, connect: fan::vxlan },
+    Peer { name: "static-vxlan", title: "static VXLAN, alone", need: STATIC_VXLAN, connect: static_vxlan::connect },
     Peer {
         name: "static-vxlan-nat",
         title: "static VXLAN with NAT (flannel)",
         need: STATIC_VXLAN,
         connect: masquerading::vxlan,
     },
-    Peer {
-        name: "openvswitch",
-        title: "Open vSwitch, VXLAN",
-        need: Need::OpenVSwitch,
-        connect: openvswitch::connect,
-    },
+    Peer { name: "openvswitch", title: "Open vSwitch, VXLAN", need: Need::OpenVSwitch, connect: openvswitch::connect },
     Peer {
         name: "wireguard",
         title: "WireGuard",
         need: Need::Link("wireguard", "probe type wireguard"),
         connect: wireguard::connect,
     },
-    Peer {
-        name: "tun-udp",
-        title: "user space, TUN/UDP",
-        need: Need::Tun,
-        connect: tun_udp::connect,
-    },
+    Peer { name: "tun-udp", title: "user space, TUN/UDP", need: Need::Tun, connect: tun_udp::connect },
 ];
 
 /// What tells where the cost comes from; measured when asked for by name.
 pub const VARIANTS: [Peer; 5] = [
-    Peer {
-        name: "fan-ipip-bare",
-        title: "fan, IPIP, no table",
-        need: FAN_IPIP,
-        connect: variants::ipip_bare,
-    },
-    Peer {
-        name: "fan-ipip-slow",
-        title: "fan, IPIP, no flowtable",
-        need: FAN_IPIP,
-        connect: variants::ipip_slow,
-    },
-    Peer {
-        name: "fan-vxlan-bare",
-        title: "fan, VXLAN, no table",
-        need: FAN_VXLAN,
-        connect: variants::vxlan_bare,
-    },
+    Peer { name: "fan-ipip-bare", title: "fan, IPIP, no table", need: FAN_IPIP, connect: variants::ipip_bare },
+    Peer { name: "fan-ipip-slow", title: "fan, IPIP, no flowtable", need: FAN_IPIP, connect: variants::ipip_slow },
+    Peer { name: "fan-vxlan-bare", title: "fan, VXLAN, no table", need: FAN_VXLAN, connect: variants::vxlan_bare },
     Peer {
         name: "fan-vxlan-filtered",
         title: "fan, VXLAN, br_netfilter",

@@ -57,11 +57,7 @@ impl Site {
 
     /// Both hosts, each from its own point of view.
     pub fn sides(&self) -> [Side<'_>; 2] {
-        [(0, 1), (1, 0)].map(|(own, other)| Side {
-            host: &self.hosts[own],
-            own: HOSTS[own],
-            other: HOSTS[other],
-        })
+        [(0, 1), (1, 0)].map(|(own, other)| Side { host: &self.hosts[own], own: HOSTS[own], other: HOSTS[other] })
     }
 
     /// Tells all ends of the wire, the hosts' and those of the bridge between them, what they do for tunnels. One end merges
@@ -76,11 +72,7 @@ impl Site {
     }
 
     pub fn connected(self, containers: [Container; 2], daemons: Vec<Child>) -> Connected {
-        Connected {
-            containers,
-            site: self,
-            _daemons: daemons,
-        }
+        Connected { containers, site: self, _daemons: daemons }
     }
 }
 

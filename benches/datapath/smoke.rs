@@ -45,19 +45,12 @@ fn in_a_guest() -> bool {
 
 fn attempt(peer: &Peer) {
     let connected = (peer.connect)(Site::new());
-    assert!(
-        mtu(&connected) > 1400,
-        "less is left for the container than any of them takes"
-    );
+    assert!(mtu(&connected) > 1400, "less is left for the container than any of them takes");
     // Long enough for a first packet in an emulated machine that has many others beside it.
     let time = Duration::from_millis(if in_a_guest() { 300 } else { 20 });
     let samples = measure(&connected, time);
     for metric in Metric::ALL {
-        let sample = samples
-            .iter()
-            .find(|(name, _)| *name == metric)
-            .expect("a sample of each")
-            .1;
+        let sample = samples.iter().find(|(name, _)| *name == metric).expect("a sample of each").1;
         // A processor's ticks are too coarse for so short a time.
         let is_cpu = matches!(metric, Metric::CpuPerGigabyte | Metric::CpuPerMegapacket);
         assert!(sample.is_finite() && (sample > 0.0 || is_cpu), "{metric:?} is {sample}");

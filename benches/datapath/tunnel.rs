@@ -21,10 +21,7 @@ pub fn run(words: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let [device, listen, routes @ ..] = words else {
         return Err("usage: tunnel DEVICE ADDRESS:PORT SLICE=HOST:PORT...".into());
     };
-    let routes = routes
-        .iter()
-        .map(|route| Route::parse(route))
-        .collect::<Result<Vec<_>, _>>()?;
+    let routes = routes.iter().map(|route| Route::parse(route)).collect::<Result<Vec<_>, _>>()?;
     let mut tun = Tun::new_named(Interface::new(device)?)?;
     tun.set_nonblocking(true)?;
     let socket = UdpSocket::bind(listen)?;
@@ -32,10 +29,7 @@ pub fn run(words: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let mut buffer = vec![0; 65536];
     loop {
         let ready = PollFlags::POLLIN;
-        poll(
-            &mut [PollFd::new(tun.as_fd(), ready), PollFd::new(socket.as_fd(), ready)],
-            PollTimeout::NONE,
-        )?;
+        poll(&mut [PollFd::new(tun.as_fd(), ready), PollFd::new(socket.as_fd(), ready)], PollTimeout::NONE)?;
         while wrap(&tun, &socket, &routes, &mut buffer)? | unwrap(&tun, &socket, &mut buffer)? {}
     }
 }
@@ -43,10 +37,7 @@ pub fn run(words: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 impl Route {
     fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let (slice, host) = text.split_once('=').ok_or("a route is SLICE=HOST:PORT")?;
-        Ok(Self {
-            slice: slice.parse()?,
-            host: host.parse()?,
-        })
+        Ok(Self { slice: slice.parse()?, host: host.parse()? })
     }
 }
 

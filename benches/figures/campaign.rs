@@ -84,10 +84,7 @@ impl Campaign {
 
     /// How far one case is ahead of another: above 1 it is better, whichever end of the scale that is.
     pub fn lead(&self, one: &str, other: &str, metric: Metric) -> Option<Summary> {
-        let (one, other) = (
-            self.case(one)?.samples.get(&metric)?,
-            self.case(other)?.samples.get(&metric)?,
-        );
+        let (one, other) = (self.case(one)?.samples.get(&metric)?, self.case(other)?.samples.get(&metric)?);
         match metric.better() {
             Better::Higher => paired(one, other),
             Better::Lower => paired(other, one),
@@ -121,10 +118,7 @@ pub(super) mod tests {
             name: name.into(),
             title: format!("the case {name}"),
             mtu: 1480,
-            samples: BTreeMap::from([
-                (Metric::Packets, packets.to_vec()),
-                (Metric::TcpRoundTrip, round_trip.to_vec()),
-            ]),
+            samples: BTreeMap::from([(Metric::Packets, packets.to_vec()), (Metric::TcpRoundTrip, round_trip.to_vec())]),
         };
         Campaign {
             taken: "2026-01-31".into(),
@@ -138,10 +132,7 @@ pub(super) mod tests {
                 case("fan-ipip", [80e3, 160e3, 80e3], [20e-6, 20e-6, 20e-6]),
                 case("static-ipip", [40e3, 80e3, 40e3], [25e-6, 25e-6, 25e-6]),
             ],
-            not_run: vec![NotRun {
-                title: "WireGuard".into(),
-                reason: "none in this kernel".into(),
-            }],
+            not_run: vec![NotRun { title: "WireGuard".into(), reason: "none in this kernel".into() }],
         }
     }
 

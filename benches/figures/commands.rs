@@ -85,10 +85,7 @@ impl Commands {
         let headings = ["", "fans", "time", "CPU", "processes", "script", "Ubuntu's"].map(String::from);
         let lines = self.rows.iter().filter_map(|row| {
             let name = format!("{}{BY_SCRIPT}", row.command);
-            let script = self
-                .rows
-                .iter()
-                .find(|other| other.command == name && other.fans == row.fans)?;
+            let script = self.rows.iter().find(|other| other.command == name && other.fans == row.fans)?;
             let ratio = |pick| {
                 let ratio = paired(&row.of(pick), &script.of(pick))?;
                 Some(format!("{:.2} ({:.2} to {:.2})", ratio.median, ratio.least, ratio.most))
@@ -142,16 +139,11 @@ impl Commands {
         #[expect(clippy::cast_precision_loss, reason = "a few processes")]
         let panels = [
             ("time, ms", self.series(|row| middle(&row.of(|run| run.milliseconds)))),
-            (
-                "CPU, ms",
-                self.series(|row| middle(&row.of(|run| run.cpu_milliseconds))),
-            ),
+            ("CPU, ms", self.series(|row| middle(&row.of(|run| run.cpu_milliseconds)))),
             ("processes", self.series(|row| row.processes as f64)),
         ];
-        let panels = panels
-            .iter()
-            .zip([0.0, 310.0, 620.0])
-            .map(|((heading, series), left)| panel(left, heading, 2, series));
+        let panels =
+            panels.iter().zip([0.0, 310.0, 620.0]).map(|((heading, series), left)| panel(left, heading, 2, series));
         svg(&title, &panels.collect::<String>())
     }
 
@@ -180,14 +172,7 @@ mod tests {
             command: command.into(),
             fans,
             processes,
-            runs: vec![
-                Cost {
-                    milliseconds,
-                    cpu_milliseconds: milliseconds / 2.0,
-                    kib: 2048
-                };
-                3
-            ],
+            runs: vec![Cost { milliseconds, cpu_milliseconds: milliseconds / 2.0, kib: 2048 }; 3],
         };
         Commands {
             taken: "2026-01-31".into(),

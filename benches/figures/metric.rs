@@ -117,10 +117,7 @@ mod tests {
 
     #[test]
     fn rates_are_better_high_and_costs_low() {
-        let high: Vec<Metric> = Metric::ALL
-            .into_iter()
-            .filter(|metric| metric.better() == Better::Higher)
-            .collect();
+        let high: Vec<Metric> = Metric::ALL.into_iter().filter(|metric| metric.better() == Better::Higher).collect();
         let tcp = [Metric::TcpOne, Metric::TcpFour, Metric::TcpCut];
         assert_eq!(high, [&tcp[..], &[Metric::Packets, Metric::PacketsUnanswered]].concat());
     }

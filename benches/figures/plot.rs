@@ -31,12 +31,7 @@ pub fn ratios(campaign: &Campaign) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {total}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    text(
-        &mut svg,
-        (12.0, 22.0),
-        "start",
-        &format!("{}: multiples of plain routing", title(campaign)),
-    );
+    text(&mut svg, (12.0, 22.0), "start", &format!("{}: multiples of plain routing", title(campaign)));
     for (index, metric) in PANELS.into_iter().enumerate() {
         let (column, row) = (index % COLUMNS, index / COLUMNS);
         let corner = (NAMES + count(column) * PANEL, 34.0 + count(row) * height);
@@ -45,12 +40,7 @@ pub fn ratios(campaign: &Campaign) -> String {
         }
         panel(&mut svg, campaign, metric, corner);
     }
-    let foot = format!(
-        "taken {}, {} repetitions, {}",
-        campaign.taken,
-        campaign.repetitions(),
-        campaign.command
-    );
+    let foot = format!("taken {}, {} repetitions, {}", campaign.taken, campaign.repetitions(), campaign.command);
     text(&mut svg, (12.0, total - 8.0), "start", &foot);
     svg + "</svg>\n"
 }
@@ -106,10 +96,7 @@ fn panel(svg: &mut String, campaign: &Campaign, metric: Metric, corner: (f64, f6
     }
     let one = corner.0 + scale;
     let (top, bottom) = (corner.1 + HEAD - 2.0, corner.1 + HEAD + count(bars.len()) * BAR);
-    let _ = writeln!(
-        svg,
-        "<path d=\"M{one:.1} {top:.1}V{bottom:.1}\" stroke=\"#999\" stroke-dasharray=\"3 3\"/>"
-    );
+    let _ = writeln!(svg, "<path d=\"M{one:.1} {top:.1}V{bottom:.1}\" stroke=\"#999\" stroke-dasharray=\"3 3\"/>");
 }
 
 fn color(case: &str) -> &'static str {
@@ -122,10 +109,7 @@ fn color(case: &str) -> &'static str {
 
 fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
     let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"
-    );
+    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few dozen bars")]

@@ -16,11 +16,7 @@ impl Summary {
     pub fn of(samples: &[f64]) -> Option<Self> {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
-        Some(Self {
-            median: middle(&sorted)?,
-            least: *sorted.first()?,
-            most: *sorted.last()?,
-        })
+        Some(Self { median: middle(&sorted)?, least: *sorted.first()?, most: *sorted.last()? })
     }
 
     /// Half the distance from the least to the most, in percent of the median: "median ± spread %".
@@ -32,32 +28,20 @@ impl Summary {
 fn middle(sorted: &[f64]) -> Option<f64> {
     let half = sorted.len() / 2;
     let upper = *sorted.get(half)?;
-    Some(if sorted.len() % 2 == 1 {
-        upper
-    } else {
-        f64::midpoint(sorted[half - 1], upper)
-    })
+    Some(if sorted.len() % 2 == 1 { upper } else { f64::midpoint(sorted[half - 1], upper) })
 }
 
 /// The sample that `share` of all (0 to 1) do not exceed, by nearest rank. `None` where there is no sample.
 pub fn percentile(samples: &mut [f64], share: f64) -> Option<f64> {
     samples.sort_by(f64::total_cmp);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let rank = (share * samples.len() as f64).ceil() as usize;
     samples.get(rank.saturating_sub(1)).copied()
 }
 
 /// The ratios of samples taken in the same repetition, summed up. Samples without a partner are left out.
 pub fn paired(samples: &[f64], reference: &[f64]) -> Option<Summary> {
-    let ratios: Vec<f64> = samples
-        .iter()
-        .zip(reference)
-        .map(|(sample, base)| sample / base)
-        .collect();
+    let ratios: Vec<f64> = samples.iter().zip(reference).map(|(sample, base)| sample / base).collect();
     Summary::of(&ratios)
 }
 

@@ -71,16 +71,8 @@ impl Scale {
 
     /// A row for each way and number of hosts.
     pub fn table(&self) -> String {
-        let headings = [
-            "",
-            "hosts",
-            "objects",
-            "KiB",
-            "set-up, ms",
-            "a host joins, ms",
-            "a packet, us",
-        ]
-        .map(String::from);
+        let headings =
+            ["", "hosts", "objects", "KiB", "set-up, ms", "a host joins, ms", "a packet, us"].map(String::from);
         let rows = self.rows.iter().map(|row| {
             vec![
                 row.title.clone(),
@@ -88,11 +80,7 @@ impl Scale {
                 row.objects.to_string(),
                 row.kib.to_string(),
                 digits(row.setup * 1e3),
-                if row.join > 0.0 {
-                    digits(row.join * 1e3)
-                } else {
-                    "nothing to do".into()
-                },
+                if row.join > 0.0 { digits(row.join * 1e3) } else { "nothing to do".into() },
                 digits(row.packet * 1e6),
             ]
         });
@@ -107,10 +95,8 @@ impl Scale {
             ("set-up, ms", |row| row.setup * 1e3),
             ("a packet, us", |row| row.packet * 1e6),
         ];
-        let title = format!(
-            "What a network of so many hosts costs one of them (Linux {}, {})",
-            self.kernel, self.taken
-        );
+        let title =
+            format!("What a network of so many hosts costs one of them (Linux {}, {})", self.kernel, self.taken);
         let panels = [0.0, 310.0, 620.0]
             .into_iter()
             .zip(panels)
@@ -147,24 +133,14 @@ pub fn svg(title: &str, panels: &str) -> String {
 pub fn panel(left: f64, heading: &str, powers: u8, series: &[Series]) -> String {
     let mut svg = String::new();
     let values = series.iter().flat_map(|(_, points)| points.iter().map(|point| point.1));
-    let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
+    let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let (low, high) = (low.max(1e-9).log10().floor(), high.max(1e-9).log10().ceil());
     let high = high.max(low + 1.0);
     let x = |number: f64| left + 50.0 + number.log10() / f64::from(powers) * 230.0;
     let y = |value: f64| 230.0 - (value.max(1e-9).log10() - low) / (high - low) * 180.0;
-    let _ = writeln!(
-        svg,
-        "<text x=\"{}\" y=\"40\" font-weight=\"bold\">{heading}</text>",
-        left + 50.0
-    );
+    let _ = writeln!(svg, "<text x=\"{}\" y=\"40\" font-weight=\"bold\">{heading}</text>", left + 50.0);
     for number in (0..=powers).map(|power| 10_f64.powi(power.into())) {
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"246\" text-anchor=\"middle\">{number}</text>",
-            x(number)
-        );
+        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"246\" text-anchor=\"middle\">{number}</text>", x(number));
     }
     let mut power = low;
     while power <= high {
@@ -182,29 +158,15 @@ pub fn panel(left: f64, heading: &str, powers: u8, series: &[Series]) -> String 
     }
     let drawn = series.iter().filter(|(_, points)| !points.is_empty());
     for (index, ((title, points), color)) in drawn.zip(COLORS.into_iter().cycle()).enumerate() {
-        let path: Vec<String> = points
-            .iter()
-            .map(|point| format!("{:.1} {:.1}", x(point.0), y(point.1)))
-            .collect();
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>",
-            path.join("L")
-        );
+        let path: Vec<String> = points.iter().map(|point| format!("{:.1} {:.1}", x(point.0), y(point.1))).collect();
+        let _ = writeln!(svg, "<path d=\"M{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>", path.join("L"));
         for point in points {
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{color}\"/>",
-                x(point.0),
-                y(point.1)
-            );
+            let _ =
+                writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{color}\"/>", x(point.0), y(point.1));
         }
         let row = [266.0, 282.0][index % 2];
         let column = left + 50.0 + if index < 2 { 0.0 } else { 120.0 };
-        let _ = writeln!(
-            svg,
-            "<text x=\"{column:.1}\" y=\"{row}\" fill=\"{color}\">{title}</text>"
-        );
+        let _ = writeln!(svg, "<text x=\"{column:.1}\" y=\"{row}\" fill=\"{color}\">{title}</text>");
     }
     svg
 }
@@ -241,14 +203,8 @@ mod tests {
     #[test]
     fn a_row_for_each_number_of_hosts() {
         let page = example().page("scale.svg");
-        assert!(
-            page.contains("| fan | 4096 | 20 | 7 | 50.0 | nothing to do | 2.00 |"),
-            "{page}"
-        );
-        assert!(
-            page.contains("| static | 4096 | 4100 | 7 | 50.0 | 1.00 | 2.00 |"),
-            "{page}"
-        );
+        assert!(page.contains("| fan | 4096 | 20 | 7 | 50.0 | nothing to do | 2.00 |"), "{page}");
+        assert!(page.contains("| static | 4096 | 4100 | 7 | 50.0 | 1.00 | 2.00 |"), "{page}");
         assert!(page.ends_with("Not run: 65534 hosts over IPIP: too long.\n"), "{page}");
     }
 
@@ -256,13 +212,7 @@ mod tests {
     fn what_is_constant_is_a_level_line() {
         let svg = example().plot();
         let line = svg.lines().find(|line| line.contains("fill=\"none\"")).unwrap();
-        let points: Vec<&str> = line
-            .split('"')
-            .nth(1)
-            .unwrap()
-            .trim_start_matches('M')
-            .split('L')
-            .collect();
+        let points: Vec<&str> = line.split('"').nth(1).unwrap().trim_start_matches('M').split('L').collect();
         assert_eq!(points.len(), 2);
         assert_eq!(points[0].split(' ').nth(1), points[1].split(' ').nth(1), "{line}");
     }

@@ -12,16 +12,10 @@ pub fn page(campaign: &Campaign) -> String {
     let mut text = format!("## {}\n\n{}\n\n", title(campaign), provenance(campaign));
     let _ = write!(text, "![ratios to plain routing]({}.svg)\n\n", campaign.slug());
     let _ = write!(text, "### As multiples of plain routing\n\n{}\n", ratios(campaign));
-    let _ = write!(
-        text,
-        "### Medians, ± half the range in percent\n\n{}\n",
-        medians(campaign)
-    );
+    let _ = write!(text, "### Medians, ± half the range in percent\n\n{}\n", medians(campaign));
     if let Some(twins) = twins(campaign) {
-        let _ = write!(
-            text,
-            "### The fan against the kernel's static tunnels\n\nAbove 1 the fan is ahead.\n\n{twins}\n"
-        );
+        let _ =
+            write!(text, "### The fan against the kernel's static tunnels\n\nAbove 1 the fan is ahead.\n\n{twins}\n");
     }
     for case in &campaign.not_run {
         let _ = writeln!(text, "Not run: {}: {}.", case.title, case.reason);
@@ -68,31 +62,20 @@ fn medians(campaign: &Campaign) -> String {
     let heading = |metric: Metric| format!("{}, {}", metric.heading(), metric.unit());
     by_case(campaign, &heading, &|case, metric| {
         let summary = Summary::of(campaign.cases[case].samples.get(&metric)?)?;
-        Some(format!(
-            "{} ± {:.1}",
-            digits(metric.shown(summary.median)),
-            summary.spread()
-        ))
+        Some(format!("{} ± {:.1}", digits(metric.shown(summary.median)), summary.spread()))
     })
 }
 
 fn twins(campaign: &Campaign) -> Option<String> {
-    let there: Vec<(&str, &str)> = TWINS
-        .into_iter()
-        .filter(|(fan, twin)| campaign.case(fan).is_some() && campaign.case(twin).is_some())
-        .collect();
+    let there: Vec<(&str, &str)> =
+        TWINS.into_iter().filter(|(fan, twin)| campaign.case(fan).is_some() && campaign.case(twin).is_some()).collect();
     if there.is_empty() {
         return None;
     }
     let headings = std::iter::once(String::new()).chain(there.iter().map(|(fan, twin)| format!("{fan} / {twin}")));
     let rows = Metric::ALL.into_iter().filter_map(|metric| {
-        let leads: Vec<Summary> = there
-            .iter()
-            .filter_map(|(fan, twin)| campaign.lead(fan, twin, metric))
-            .collect();
-        let cells = leads
-            .iter()
-            .map(|lead| format!("{:.2} ({:.2} to {:.2})", lead.median, lead.least, lead.most));
+        let leads: Vec<Summary> = there.iter().filter_map(|(fan, twin)| campaign.lead(fan, twin, metric)).collect();
+        let cells = leads.iter().map(|lead| format!("{:.2} ({:.2} to {:.2})", lead.median, lead.least, lead.most));
         (!leads.is_empty()).then(|| std::iter::once(metric.heading().to_string()).chain(cells).collect())
     });
     Some(markdown(&headings.collect::<Vec<_>>(), &rows.collect::<Vec<_>>()))
@@ -109,21 +92,11 @@ fn by_case(campaign: &Campaign, heading: &dyn Fn(Metric) -> String, cell: Cell) 
         Better::Higher => "↑",
         Better::Lower => "↓",
     };
-    let headings = measured
-        .iter()
-        .map(|&metric| format!("{} {}", heading(metric), arrow(metric)));
-    let headings = [String::new(), "MTU".into()]
-        .into_iter()
-        .chain(headings)
-        .collect::<Vec<_>>();
+    let headings = measured.iter().map(|&metric| format!("{} {}", heading(metric), arrow(metric)));
+    let headings = [String::new(), "MTU".into()].into_iter().chain(headings).collect::<Vec<_>>();
     let rows = campaign.cases.iter().enumerate().map(|(index, case)| {
-        let cells = measured
-            .iter()
-            .map(|&metric| cell(index, metric).unwrap_or_else(|| "-".into()));
-        [case.title.clone(), case.mtu.to_string()]
-            .into_iter()
-            .chain(cells)
-            .collect()
+        let cells = measured.iter().map(|&metric| cell(index, metric).unwrap_or_else(|| "-".into()));
+        [case.title.clone(), case.mtu.to_string()].into_iter().chain(cells).collect()
     });
     markdown(&headings, &rows.collect::<Vec<_>>())
 }
@@ -180,9 +153,6 @@ mod tests {
 
     #[test]
     fn figures_have_three_digits() {
-        assert_eq!(
-            [0.25, 5.46, 34.9, 1234.0].map(digits),
-            ["0.250", "5.46", "34.9", "1234"]
-        );
+        assert_eq!([0.25, 5.46, 34.9, 1234.0].map(digits), ["0.250", "5.46", "34.9", "1234"]);
     }
 }

@@ -124,10 +124,9 @@ impl Way {
         let mac = format!("02:00:00:01:{a:02x}:{b:02x}");
         match self {
             Self::FanIpip | Self::FanVxlan => Default::default(),
-            Self::StaticIpip => (
-                format!("route add 250.{a}.{b}.0/24 via {other} dev flannel.ipip onlink\n"),
-                String::new(),
-            ),
+            Self::StaticIpip => {
+                (format!("route add 250.{a}.{b}.0/24 via {other} dev flannel.ipip onlink\n"), String::new())
+            }
             Self::StaticVxlan => (
                 format!(
                     "neigh add 250.{a}.{b}.0 lladdr {mac} dev flannel.1 nud permanent
@@ -142,11 +141,8 @@ impl Way {
 /// The other hosts of a network of so many: 172.30.0.1 and up, this one left out, the gateway's address taken last.
 fn others(hosts: u32) -> impl Iterator<Item = Ipv4Addr> {
     let (network, own, gateway) = (u32::from(Ipv4Addr::new(172, 30, 0, 0)), 28, 29);
-    let all = (1..65_536)
-        .filter(move |number| ![own, gateway].contains(number))
-        .chain([gateway]);
-    all.take(hosts as usize - 1)
-        .map(move |number| Ipv4Addr::from(network + number))
+    let all = (1..65_536).filter(move |number| ![own, gateway].contains(number)).chain([gateway]);
+    all.take(hosts as usize - 1).map(move |number| Ipv4Addr::from(network + number))
 }
 
 /// Everything that this host has for its networks.
@@ -164,16 +160,8 @@ pub fn count_objects(host: &Host) -> usize {
 /// KiB of the kernel's memory that tables are made of.
 pub fn kernel_memory() -> i64 {
     let info = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
-    let kib = |line: &str| {
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|number| number.parse::<i64>().ok())
-    };
-    let counted = |line: &&str| {
-        ["Slab:", "Percpu:", "VmallocUsed:"]
-            .iter()
-            .any(|key| line.starts_with(key))
-    };
+    let kib = |line: &str| line.split_whitespace().nth(1).and_then(|number| number.parse::<i64>().ok());
+    let counted = |line: &&str| ["Slab:", "Percpu:", "VmallocUsed:"].iter().any(|key| line.starts_with(key));
     info.lines().filter(counted).filter_map(kib).sum()
 }
 
@@ -186,14 +174,10 @@ pub fn time_of_a_packet(host: &Host, way: Way, hosts: u32) -> Duration {
         // One Ethernet: who is talked to has been asked for. The others' answers are what is missing here.
         let mut asked = String::new();
         for container in &containers {
-            let _ = writeln!(
-                asked,
-                "neigh add {container} lladdr 02:00:00:02:00:02 dev fan-250-0-28 nud permanent"
-            );
+            let _ = writeln!(asked, "neigh add {container} lladdr 02:00:00:02:00:02 dev fan-250-0-28 nud permanent");
         }
         host.ip(&asked);
-        host.batch("bridge", "fdb add 02:00:00:02:00:02 dev fan-vx16384000 master static")
-            .ok();
+        host.batch("bridge", "fdb add 02:00:00:02:00:02 dev fan-vx16384000 master static").ok();
     }
     let before = sent(host);
     let socket = host.run(|| UdpSocket::bind("250.0.28.1:0")).expect("a socket");
@@ -207,10 +191,7 @@ pub fn time_of_a_packet(host: &Host, way: Way, hosts: u32) -> Duration {
     send(PACKETS);
     let time = begun.elapsed();
     let out = sent(host) - before;
-    assert!(
-        out >= u64::from(PACKETS + PACKETS / 10),
-        "of {PACKETS} packets {out} came to the wire"
-    );
+    assert!(out >= u64::from(PACKETS + PACKETS / 10), "of {PACKETS} packets {out} came to the wire");
     time / PACKETS
 }
 
@@ -221,8 +202,6 @@ fn container(host: Ipv4Addr) -> Ipv4Addr {
 
 /// Packets that the wire has swallowed.
 fn sent(host: &Host) -> u64 {
-    let count = host
-        .run(|| fs::read_to_string("/sys/class/net/eth0/statistics/tx_packets"))
-        .expect("a counter");
+    let count = host.run(|| fs::read_to_string("/sys/class/net/eth0/statistics/tx_packets")).expect("a counter");
     count.trim().parse().expect("a number")
 }

@@ -52,21 +52,16 @@ enum Verb {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
-    let has_verb = words
-        .get(1)
-        .is_some_and(|word| Verb::has_subcommand(word) || word == "help");
+    let has_verb = words.get(1).is_some_and(|word| Verb::has_subcommand(word) || word == "help");
     if !has_verb && !words.iter().any(|word| word == "--bench") {
         return smoke();
     }
     // `cargo bench` adds that flag, also to the words it was given.
     let arguments = Arguments::parse_from(words.into_iter().filter(|word| word != "--bench"));
     let done = match arguments.verb {
-        Verb::Measure {
-            hosts,
-            most_static,
-            instructions,
-            command,
-        } => measure(&hosts, most_static, instructions, command),
+        Verb::Measure { hosts, most_static, instructions, command } => {
+            measure(&hosts, most_static, instructions, command)
+        }
         Verb::Render { directory, files } => render(&directory, &files),
     };
     match done {
@@ -98,15 +93,9 @@ fn measure(hosts: &[u32], most_static: u32, instructions: bool, command: String)
         return Err("making namespaces takes root; try: sudo make bench".into());
     }
     let mut scale = Scale {
-        taken: String::from_utf8(Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout)?
-            .trim()
-            .into(),
+        taken: String::from_utf8(Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout)?.trim().into(),
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().into(),
-        instrument: if instructions {
-            Instrument::Instructions
-        } else {
-            Instrument::Wall
-        },
+        instrument: if instructions { Instrument::Instructions } else { Instrument::Wall },
         command,
         rows: vec![],
         not_run: vec![],
@@ -122,10 +111,9 @@ fn measure(hosts: &[u32], most_static: u32, instructions: bool, command: String)
         way.make(&underlay(), 2);
         for &hosts in hosts {
             if way.is_static() && hosts > most_static {
-                scale.not_run.push(format!(
-                    "{} with {hosts} hosts: making its routes takes too long here",
-                    way.title()
-                ));
+                scale
+                    .not_run
+                    .push(format!("{} with {hosts} hosts: making its routes takes too long here", way.title()));
                 tell(&scale)?;
                 continue;
             }

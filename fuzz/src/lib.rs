@@ -55,12 +55,7 @@ fn is_written_as_read(config: &Config) {
     assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
     assert_eq!(configs(&again), [config], "{table}");
     let values = config.values();
-    let value = |name: &str| {
-        values
-            .iter()
-            .find(|(key, _)| key.name == name)
-            .map(|(_, value)| value.as_str())
-    };
+    let value = |name: &str| values.iter().find(|(key, _)| key.name == name).map(|(_, value)| value.as_str());
     assert_eq!(Config::from_values(|key| value(key.name)).as_ref(), Ok(config));
 }
 
@@ -149,15 +144,7 @@ pub fn datagram(data: &[u8]) {
 
 /// Devices by their index, as a host with two fans has them.
 fn names() -> BTreeMap<u32, InterfaceName> {
-    let names = [
-        "lo",
-        "eth0",
-        "fan-250-0-28",
-        "fan-vx16384000",
-        "fan-251-0-28",
-        "fan-vx16449536",
-        "fan-ipip",
-    ];
+    let names = ["lo", "eth0", "fan-250-0-28", "fan-vx16384000", "fan-251-0-28", "fan-vx16449536", "fan-ipip"];
     (1..).zip(names.map(|name| name.parse().expect("a name"))).collect()
 }
 
@@ -170,14 +157,8 @@ fn devices() -> route::Devices {
     let stray: InterfaceName = "eth0".parse().expect("a name");
     route::Devices {
         fans: [
-            fan(
-                "fan-250-0-28",
-                "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
-            ),
-            fan(
-                "fan-251-0-28",
-                "fan 251.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1",
-            ),
+            fan("fan-250-0-28", "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1"),
+            fan("fan-251-0-28", "fan 251.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1"),
         ]
         .into(),
         tunnels: [InterfaceName::shared_tunnel()].into(),
@@ -198,9 +179,7 @@ fn sent_back(message: Message) -> Message {
     let mut bytes = vec![0; datagram.buffer_len()];
     datagram.serialize(&mut bytes);
     let messages = netlink::messages(&bytes).expect("a whole message");
-    let NetlinkPayload::InnerMessage(raw) = &messages[0].payload else {
-        panic!("no message: {messages:?}")
-    };
+    let NetlinkPayload::InnerMessage(raw) = &messages[0].payload else { panic!("no message: {messages:?}") };
     raw.read().expect("a message of ours can be read")
 }
 
@@ -228,15 +207,8 @@ pub fn links(data: &[u8]) {
                     TunnelKind::Vxlan { bridge, .. } => bridge.as_ref(),
                     TunnelKind::Ipip => None,
                 };
-                let master = names
-                    .iter()
-                    .find(|(_, name)| Some(*name) == master)
-                    .map(|(index, _)| *index);
-                let mut expected = Tunnel {
-                    forwarding: false,
-                    ipv6: at_birth(tunnel.ipv6),
-                    ..tunnel.clone()
-                };
+                let master = names.iter().find(|(_, name)| Some(*name) == master).map(|(index, _)| *index);
+                let mut expected = Tunnel { forwarding: false, ipv6: at_birth(tunnel.ipv6), ..tunnel.clone() };
                 if let TunnelKind::Vxlan { changed, .. } = &mut expected.kind {
                     changed.clear();
                 }
@@ -248,9 +220,7 @@ pub fn links(data: &[u8]) {
         let mut whole = LinkMessage::default();
         whole.header.index = message.message.header.index;
         for (request, _) in requests {
-            let (Message::NewLink(part) | Message::SetLink(part)) = sent_back(request) else {
-                panic!("no link")
-            };
+            let (Message::NewLink(part) | Message::SetLink(part)) = sent_back(request) else { panic!("no link") };
             whole.attributes.extend(part.attributes);
         }
         let mut bytes = vec![0; whole.buffer_len()];
@@ -299,17 +269,12 @@ pub fn routes(data: &[u8]) {
     let request = match &object {
         Object::Unreachable(overlay, table) => route::encode_unreachable(*overlay, *table),
         Object::Route(route) => {
-            let index = names
-                .iter()
-                .find(|(_, name)| **name == route.device)
-                .map(|(index, _)| *index);
+            let index = names.iter().find(|(_, name)| **name == route.device).map(|(index, _)| *index);
             route::encode_route(route, index.expect("a device"))
         }
         other => panic!("no route: {other:?}"),
     };
-    let Message::NewRoute(again) = sent_back(Message::NewRoute(request)) else {
-        panic!("no route")
-    };
+    let Message::NewRoute(again) = sent_back(Message::NewRoute(request)) else { panic!("no route") };
     let Some(route::Decoded::Own(again)) = route::decode_route(&again, &names, &devices) else {
         panic!("not ours: {again:?}")
     };
@@ -351,9 +316,7 @@ pub fn filters(data: &[u8]) {
             options.push(TcOption::Bpf(TcFilterBpfOption::ProgId(attached.id)));
         }
     }
-    let Message::NewTrafficFilter(again) = sent_back(Message::NewTrafficFilter(request)) else {
-        panic!("no filter")
-    };
+    let Message::NewTrafficFilter(again) = sent_back(Message::NewTrafficFilter(request)) else { panic!("no filter") };
     assert_eq!(decode(&again), Some((Object::Filter(found), attached)));
 }
 
@@ -368,10 +331,7 @@ pub fn tables(data: &[u8]) {
         others: all.to_vec(),
     });
     assert!(tables.ours.len() <= 1, "{tables:?}");
-    let guard = nftables::Plain {
-        chains: vec!["guard".into()],
-        devices: None,
-    };
+    let guard = nftables::Plain { chains: vec!["guard".into()], devices: None };
     assert!(nftables::sketch(&guard, &all, |_| None).starts_with("chain guard {\n"));
 }
 
@@ -390,10 +350,7 @@ pub fn firewall(data: &[u8]) {
     for (accept, handle) in nft::accepts(&text) {
         let rule = accept.rule();
         let rule = rule.split_once(&format!("{} ", accept.chain)).map(|(_, rule)| rule);
-        assert_eq!(
-            Accept::from_rule(accept.chain, rule.expect("a rule")),
-            Some(accept.clone())
-        );
+        assert_eq!(Accept::from_rule(accept.chain, rule.expect("a rule")), Some(accept.clone()));
         let script = nft::deletion(&[&accept], &text);
         if let Some(handle) = handle {
             assert!(script.contains(&format!("handle {handle}\n")), "{script}");

@@ -51,22 +51,12 @@ impl Assembler {
 
     /// A 32-bit operation.
     pub fn alu32(&mut self, operation: Operation, target: Register, source: impl Into<Operand>) -> &mut Self {
-        self.push(Insn::Alu {
-            width: Width::Bits32,
-            operation,
-            target,
-            source: source.into(),
-        })
+        self.push(Insn::Alu { width: Width::Bits32, operation, target, source: source.into() })
     }
 
     /// A 64-bit operation.
     pub fn alu64(&mut self, operation: Operation, target: Register, source: impl Into<Operand>) -> &mut Self {
-        self.push(Insn::Alu {
-            width: Width::Bits64,
-            operation,
-            target,
-            source: source.into(),
-        })
+        self.push(Insn::Alu { width: Width::Bits64, operation, target, source: source.into() })
     }
 
     /// Turns the lower half of a register from network byte order to the machine's.
@@ -76,22 +66,12 @@ impl Assembler {
 
     /// Reads memory at `base + offset`.
     pub fn load(&mut self, size: Size, target: Register, (base, offset): (Register, i16)) -> &mut Self {
-        self.push(Insn::Load {
-            size,
-            target,
-            base,
-            offset,
-        })
+        self.push(Insn::Load { size, target, base, offset })
     }
 
     /// Writes memory at `base + offset`.
     pub fn store(&mut self, size: Size, (base, offset): (Register, i16), value: impl Into<Operand>) -> &mut Self {
-        self.push(Insn::Store {
-            size,
-            base,
-            offset,
-            value: value.into(),
-        })
+        self.push(Insn::Store { size, base, offset, value: value.into() })
     }
 
     /// Jumps if two 32-bit numbers are equal.
@@ -106,12 +86,7 @@ impl Assembler {
 
     fn branch(&mut self, left: Register, comparison: Comparison, right: Operand, to: Label) -> &mut Self {
         self.jumps.push((self.code.len(), to));
-        self.push(Insn::Branch {
-            left,
-            comparison,
-            right,
-            offset: 0,
-        })
+        self.push(Insn::Branch { left, comparison, right, offset: 0 })
     }
 
     /// Jumps.
@@ -145,9 +120,6 @@ impl Assembler {
                 *offset = distance;
             }
         }
-        Code {
-            instructions: self.code,
-            notes: self.notes,
-        }
+        Code { instructions: self.code, notes: self.notes }
     }
 }

@@ -24,12 +24,7 @@ impl fmt::Display for Size {
 impl fmt::Display for Insn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Alu {
-                width,
-                operation,
-                target,
-                source,
-            } => {
+            Self::Alu { width, operation, target, source } => {
                 let letter = match width {
                     Width::Bits32 => 'w',
                     Width::Bits64 => 'r',
@@ -41,30 +36,15 @@ impl fmt::Display for Insn {
                 }
             }
             Self::Be32(register) => write!(f, "{register} = be32 {register}"),
-            Self::Load {
-                size,
-                target,
-                base,
-                offset,
-            } => write!(f, "{target} = *({size} *)({base} {offset:+})"),
-            Self::Store {
-                size,
-                base,
-                offset,
-                value,
-            } => {
+            Self::Load { size, target, base, offset } => write!(f, "{target} = *({size} *)({base} {offset:+})"),
+            Self::Store { size, base, offset, value } => {
                 write!(f, "*({size} *)({base} {offset:+}) = ")?;
                 match value {
                     Operand::Register(register) => write!(f, "{register}"),
                     Operand::Immediate(immediate) => write!(f, "{immediate}"),
                 }
             }
-            Self::Branch {
-                left,
-                comparison,
-                right,
-                offset,
-            } => {
+            Self::Branch { left, comparison, right, offset } => {
                 write!(f, "if w{} {} ", left.number(), comparison.symbol())?;
                 match right {
                     Operand::Register(register) => write!(f, "w{}", register.number())?,

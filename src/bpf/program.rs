@@ -105,20 +105,11 @@ pub const ACCEPTED: i32 = TC_ACT_OK;
 const TC_ACT_SHOT: i32 = 2;
 
 /// Reads packet bytes relative to a header, whatever `skb->data` points to: `(skb, offset, to, length, header)`.
-const LOAD_BYTES: Helper = Helper {
-    number: 68,
-    name: "skb_load_bytes_relative",
-};
+const LOAD_BYTES: Helper = Helper { number: 68, name: "skb_load_bytes_relative" };
 /// Reads the outer header of a received packet: `(skb, key, size, flags)`.
-const GET_TUNNEL_KEY: Helper = Helper {
-    number: 20,
-    name: "skb_get_tunnel_key",
-};
+const GET_TUNNEL_KEY: Helper = Helper { number: 20, name: "skb_get_tunnel_key" };
 /// Tells the tunnel where to send a packet: `(skb, key, size, flags)`.
-const SET_TUNNEL_KEY: Helper = Helper {
-    number: 21,
-    name: "skb_set_tunnel_key",
-};
+const SET_TUNNEL_KEY: Helper = Helper { number: 21, name: "skb_set_tunnel_key" };
 
 /// Offsets in `struct __sk_buff` (linux/bpf.h); the protocol is in network byte order.
 const SKB_PROTOCOL: i16 = 16;
@@ -202,12 +193,7 @@ impl Generator {
             Encapsulation::Ipip => asm.label(),
             Encapsulation::Vxlan => refused,
         };
-        Self {
-            spec,
-            asm,
-            foreign,
-            refused,
-        }
+        Self { spec, asm, foreign, refused }
     }
 
     /// Fills [`SOURCE`] and [`DESTINATION`], and leaves what the outer header takes over at [`stack::TOS`] and
@@ -218,11 +204,7 @@ impl Generator {
             Encapsulation::Ipip => self.read_ipv4(),
             Encapsulation::Vxlan => self.read_ipv4_or_arp(direction),
         }
-        self.asm
-            .note("source")
-            .be32(SOURCE)
-            .note("destination")
-            .be32(DESTINATION);
+        self.asm.note("source").be32(SOURCE).note("destination").be32(DESTINATION);
     }
 
     fn read_ipv4(&mut self) {
@@ -232,11 +214,11 @@ impl Generator {
             .if_not_equal(R1, ethertype(ETH_P_IP), self.foreign)
             .alu32(Move, R4, IPV4_LEN);
         self.load_header();
-        self.asm
-            .load(Size::U8, R1, (R10, stack::HEADER))
-            .alu32(ShiftRight, R1, 4)
-            .note("version 4")
-            .if_not_equal(R1, 4, self.foreign);
+        self.asm.load(Size::U8, R1, (R10, stack::HEADER)).alu32(ShiftRight, R1, 4).note("version 4").if_not_equal(
+            R1,
+            4,
+            self.foreign,
+        );
         self.load_ipv4_addresses();
     }
 
@@ -276,10 +258,11 @@ impl Generator {
             .note("the target")
             .load(Size::U32, DESTINATION, (R10, stack::ARP_TARGET));
         if direction == PacketDirection::Out {
-            self.asm
-                .note("ARP has no TOS and no DF")
-                .store(Size::U8, (R10, stack::TOS), 0)
-                .store(Size::U8, (R10, stack::FRAGMENT), 0);
+            self.asm.note("ARP has no TOS and no DF").store(Size::U8, (R10, stack::TOS), 0).store(
+                Size::U8,
+                (R10, stack::FRAGMENT),
+                0,
+            );
         }
         self.asm.place(done);
     }
@@ -298,9 +281,7 @@ impl Generator {
     }
 
     fn load_ipv4_addresses(&mut self) {
-        self.asm
-            .load(Size::U32, SOURCE, (R10, stack::SOURCE))
-            .load(Size::U32, DESTINATION, (R10, stack::DESTINATION));
+        self.asm.load(Size::U32, SOURCE, (R10, stack::SOURCE)).load(Size::U32, DESTINATION, (R10, stack::DESTINATION));
     }
 
     fn check_overlay(&mut self, address: Register) {
@@ -338,9 +319,11 @@ impl Generator {
     /// What goes to one host goes to no other: the kernel would send it to all (`ip_route_output_key_hash`, net/ipv4/route.c).
     fn refuse_broadcast(&mut self) {
         for address in &self.spec.broadcasts {
-            self.asm
-                .note(format!("not {address}, which all neighbours hear"))
-                .if_equal(DESTINATION, u32::from(*address), self.refused);
+            self.asm.note(format!("not {address}, which all neighbours hear")).if_equal(
+                DESTINATION,
+                u32::from(*address),
+                self.refused,
+            );
         }
     }
 
@@ -365,21 +348,18 @@ impl Generator {
             .store(Size::U64, (R10, stack::KEY_REMOTE_IPV6), 0)
             .store(Size::U32, (R10, stack::KEY_REMOTE_IPV6 + 8), 0)
             .note(tos_note)
-            .store(
-                Size::U32,
-                (R10, stack::KEY_TOS_TTL),
-                u32::from_ne_bytes([tos, TTL, 0, 0]),
-            )
+            .store(Size::U32, (R10, stack::KEY_TOS_TTL), u32::from_ne_bytes([tos, TTL, 0, 0]))
             .store(Size::U32, (R10, stack::KEY_LABEL), 0)
             .note(format!("outer source {host}"))
             .store(Size::U32, (R10, stack::KEY_LOCAL), u32::from(host))
             .store(Size::U64, (R10, stack::KEY_LOCAL_IPV6), 0)
             .store(Size::U32, (R10, stack::KEY_LOCAL_IPV6 + 8), 0);
         if self.spec.encapsulation == Encapsulation::Vxlan {
-            self.asm
-                .load(Size::U8, R1, (R10, stack::TOS))
-                .note("TOS of the inner packet")
-                .store(Size::U8, (R10, stack::KEY_TOS_TTL), R1);
+            self.asm.load(Size::U8, R1, (R10, stack::TOS)).note("TOS of the inner packet").store(
+                Size::U8,
+                (R10, stack::KEY_TOS_TTL),
+                R1,
+            );
         }
         self.asm
             .load(Size::U8, R4, (R10, stack::FRAGMENT))
@@ -406,10 +386,11 @@ impl Generator {
             .if_not_equal(R1, u32::from(host), self.refused);
         if self.spec.encapsulation == Encapsulation::Vxlan {
             let vni = mapping.overlay().vni();
-            self.asm
-                .load(Size::U32, R1, (R10, stack::KEY_ID))
-                .note(format!("VNI {vni}"))
-                .if_not_equal(R1, vni, self.refused);
+            self.asm.load(Size::U32, R1, (R10, stack::KEY_ID)).note(format!("VNI {vni}")).if_not_equal(
+                R1,
+                vni,
+                self.refused,
+            );
         }
     }
 
@@ -431,9 +412,7 @@ impl Generator {
         asm.note("TC_ACT_SHOT").alu32(Move, R0, TC_ACT_SHOT).exit();
         if self.foreign != self.refused {
             asm.place(self.foreign);
-            asm.note("TC_ACT_UNSPEC: not this fan's, the next filter decides")
-                .alu32(Move, R0, TC_ACT_UNSPEC)
-                .exit();
+            asm.note("TC_ACT_UNSPEC: not this fan's, the next filter decides").alu32(Move, R0, TC_ACT_UNSPEC).exit();
         }
         self.asm.finish()
     }
@@ -450,11 +429,7 @@ fn role(address: Register) -> &'static str {
 
 impl Program {
     fn new(name: &str, Code { instructions, notes }: Code) -> Self {
-        Self {
-            name: name.into(),
-            instructions,
-            notes,
-        }
+        Self { name: name.into(), instructions, notes }
     }
 
     /// The instructions as the kernel takes them.
@@ -518,10 +493,7 @@ mod tests {
         // By an independent implementation, over the bytes b4 00 00 00 02 00 00 00 95 00 00 00 00 00 00 00.
         assert_eq!(refuse().digest(), "b5b8b7671db63d06");
         let program = egress(&announced(Encapsulation::Ipip));
-        let renoted = Program {
-            notes: Vec::new(),
-            ..program.clone()
-        };
+        let renoted = Program { notes: Vec::new(), ..program.clone() };
         assert_eq!(program, renoted);
         assert_eq!(program.digest(), renoted.digest());
         assert_ne!(program.digest(), egress(&announced(Encapsulation::Vxlan)).digest());

@@ -29,10 +29,7 @@ fn every_form() -> Vec<(Insn, u64, &'static str)> {
         .if_equal(R1, R8, ahead)
         .if_not_equal(R1, 0xfa00_0000_u32, ahead)
         .goto(back)
-        .call(Helper {
-            number: 68,
-            name: "skb_load_bytes_relative",
-        });
+        .call(Helper { number: 68, name: "skb_load_bytes_relative" });
     asm.place(ahead);
     asm.exit();
     let expected = [

@@ -174,9 +174,7 @@ pub struct TargetArgs {
 /// Reads the name of a file to be written.
 fn target(text: &str) -> Result<PathBuf, String> {
     match text {
-        "-" | "" => Err(format!(
-            "output '{text}' is no file; without -o, standard output is written"
-        )),
+        "-" | "" => Err(format!("output '{text}' is no file; without -o, standard output is written")),
         _ => Ok(text.into()),
     }
 }
@@ -248,10 +246,9 @@ impl ExportArgs {
         ];
         match idle.iter().find(|(_, is_idle)| *is_idle) {
             None => Ok(()),
-            Some((option, _)) => Err(Error::Usage(format!(
-                "option '{option}' says nothing to {}; leave it out",
-                self.runtime
-            ))),
+            Some((option, _)) => {
+                Err(Error::Usage(format!("option '{option}' says nothing to {}; leave it out", self.runtime)))
+            }
         }
     }
 }

@@ -60,11 +60,7 @@ pub enum By {
 impl By {
     /// Who asks for a fan of the configuration.
     pub fn entry(entry: &Entry) -> Self {
-        if entry.is_line() {
-            Self::Line
-        } else {
-            Self::Configuration
-        }
+        if entry.is_line() { Self::Line } else { Self::Configuration }
     }
 
     /// What to do about something that a fan takes away.
@@ -151,14 +147,7 @@ impl Change {
         if !output.dry_run {
             machine.hold_unknown(&owned, &host)?;
         }
-        Ok(Self {
-            machine,
-            owned,
-            host,
-            output,
-            force: false,
-            _turn: turn,
-        })
+        Ok(Self { machine, owned, host, output, force: false, _turn: turn })
     }
 
     /// The same, where fans may take away what this host uses.
@@ -232,14 +221,7 @@ impl Change {
                 desired::mtu(&fan, &self.host)
             );
         }
-        Ok(Plan {
-            fan,
-            reasons,
-            only_takes,
-            ports,
-            done,
-            desired,
-        })
+        Ok(Plan { fan, reasons, only_takes, ports, done, desired })
     }
 
     /// What the fan takes away from this host by these steps.
@@ -297,9 +279,7 @@ impl Change {
                 }
             }
             if !changed {
-                let left = refused
-                    .into_iter()
-                    .map(|(entry, error)| (entry.config.overlay, Err(error)));
+                let left = refused.into_iter().map(|(entry, error)| (entry.config.overlay, Err(error)));
                 ends.extend(left);
                 return ends;
             }
@@ -347,11 +327,7 @@ impl Change {
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
-        let state = if steps.is_empty() {
-            "down already: nothing to do"
-        } else {
-            "down"
-        };
+        let state = if steps.is_empty() { "down already: nothing to do" } else { "down" };
         let done = Done {
             overlay,
             emptied: commands::emptied(&steps, &self.owned, &self.host),
@@ -467,8 +443,5 @@ fn outcome(left: &[FailedStep<kernel::KernelError>]) -> String {
         return "everything is as it was".to_string();
     }
     let left: Vec<String> = left.iter().map(sentence).collect();
-    format!(
-        "not everything could be taken back, try fanctl down: {}",
-        left.join("; ")
-    )
+    format!("not everything could be taken back, try fanctl down: {}", left.join("; "))
 }

@@ -175,9 +175,7 @@ fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
     if let Some((who, first)) = stranger(metadata) {
         // Of /dev/stdin it is the file behind it.
         let file = if links_to.is_file() { &links_to } else { file }.display();
-        return Err(format!(
-            "{who} may write to it, and so to this host's network; first: {first} {file}"
-        ));
+        return Err(format!("{who} may write to it, and so to this host's network; first: {first} {file}"));
     }
     let links = links(file);
     for link in &links {
@@ -191,11 +189,7 @@ fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
     }
     let places = [file].into_iter().chain(links.iter().map(PathBuf::as_path));
     for directory in places.chain([links_to.as_path()]).filter_map(Path::parent) {
-        let directory = if directory == Path::new("") {
-            Path::new(".")
-        } else {
-            directory
-        };
+        let directory = if directory == Path::new("") { Path::new(".") } else { directory };
         let found = fs::metadata(directory).ok();
         if let Some((who, first)) = found.as_ref().and_then(stranger) {
             let directory = directory.display();
@@ -267,11 +261,9 @@ pub fn config(action: &ConfigAction, out: &mut dyn Write) -> Result<(), Error> {
     match action {
         ConfigAction::Check(args) => check(args, out),
         ConfigAction::List(args) => list(&args.config, args.json, out),
-        ConfigAction::Convert(args) => convert(
-            args.file.as_deref().unwrap_or(Path::new(NETWORK_FAN)),
-            &args.target,
-            out,
-        ),
+        ConfigAction::Convert(args) => {
+            convert(args.file.as_deref().unwrap_or(Path::new(NETWORK_FAN)), &args.target, out)
+        }
     }
 }
 
@@ -285,11 +277,7 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
         1 => "1 fan".to_string(),
         count => format!("{count} fans"),
     };
-    let off = if off == 0 {
-        String::new()
-    } else {
-        format!(", {off} of them off")
-    };
+    let off = if off == 0 { String::new() } else { format!(", {off} of them off") };
     warn(&cautions(&configuration, &files));
     Ok(writeln!(out, "{files}: {fans}{off}, nothing wrong")?)
 }
@@ -299,16 +287,8 @@ fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
     let public = |entry: &&Entry| !entry.config.force && is_public(entry.config.overlay);
     let entries = configuration.enabled_entries().filter(public);
     let about_overlays = entries.map(|entry| {
-        let hint = if entry.is_line() {
-            ""
-        } else {
-            "; if it is meant: force = true"
-        };
-        format!(
-            "{}: {}{hint}",
-            entry.place("overlay"),
-            Loss::Public(entry.config.overlay)
-        )
+        let hint = if entry.is_line() { "" } else { "; if it is meant: force = true" };
+        format!("{}: {}{hint}", entry.place("overlay"), Loss::Public(entry.config.overlay))
     });
     let hollow = configuration.entries.is_empty().then(|| files.hollow()).flatten();
     hollow.into_iter().chain(about_overlays).collect()
@@ -318,10 +298,7 @@ fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
 fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Error> {
     let (configuration, _) = args.read();
     if as_json {
-        json(
-            &configuration.entries.iter().map(report::entry).collect::<Vec<_>>(),
-            out,
-        )?;
+        json(&configuration.entries.iter().map(report::entry).collect::<Vec<_>>(), out)?;
     } else {
         write!(out, "{}", report::entries(&configuration.entries))?;
     }
@@ -332,11 +309,7 @@ fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Err
 fn convert(file: &Path, target: &TargetArgs, out: &mut dyn Write) -> Result<(), Error> {
     let source = source(file).map_err(|error| vec![unreadable(file, &error)]);
     match source.and_then(|source| convert::legacy_file(&source)) {
-        Ok(text) => target.write(
-            &text,
-            |there| convert::may_replace(there, &text).map(|()| text.clone()),
-            out,
-        ),
+        Ok(text) => target.write(&text, |there| convert::may_replace(there, &text).map(|()| text.clone()), out),
         Err(faults) => Err(faulty(&faults)),
     }
 }

@@ -33,20 +33,11 @@ pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
         findings.extend(failures);
     }
     let told = if args.json {
-        json(
-            &Diagnosis {
-                fixed: &fixed,
-                findings: &findings,
-            },
-            out,
-        )
+        json(&Diagnosis { fixed: &fixed, findings: &findings }, out)
     } else {
         print(&fixed, &findings, &patient, out)
     };
-    let failed: Vec<&Finding> = findings
-        .iter()
-        .filter(|finding| finding.verdict == CheckResult::Failed)
-        .collect();
+    let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict == CheckResult::Failed).collect();
     let verdict = (!failed.is_empty()).then(|| {
         let checks = doctor::count(failed.len(), "check", "checks");
         let advice = if failed.iter().any(|finding| finding.mend.is_some()) {

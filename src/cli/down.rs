@@ -30,15 +30,8 @@ pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn 
     let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
     // Which interface remains were over is not known any more.
     let remains = loose_remains(&change.owned, &change.host).filter(|_| interface.is_none());
-    let overlays: Vec<Overlay> = fans(&change.owned)
-        .filter(chosen)
-        .map(Fan::overlay)
-        .chain(remains)
-        .collect();
-    let ends = overlays
-        .into_iter()
-        .map(|overlay| (overlay, change.take_down(Some(overlay))))
-        .collect();
+    let overlays: Vec<Overlay> = fans(&change.owned).filter(chosen).map(Fan::overlay).chain(remains).collect();
+    let ends = overlays.into_iter().map(|overlay| (overlay, change.take_down(Some(overlay)))).collect();
     let over = interface.map_or(String::new(), |interface| format!(" over interface '{interface}'"));
     let nothing = format!("no fan{over} that configuration brought up is up: nothing to do");
     change.tell_all(ends, &nothing, out)

@@ -32,9 +32,7 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
     let text = if args.default_bridge {
         network.docker_daemon()
     } else {
-        network
-            .render(args.runtime, name)
-            .map_err(|reason| Error::Refused(vec![reason]))?
+        network.render(args.runtime, name).map_err(|reason| Error::Refused(vec![reason]))?
     };
     let replace = |there: &str| {
         if args.default_bridge {
@@ -58,11 +56,7 @@ fn check(network: &Network, name: &str, args: &ExportArgs, out: &mut dyn Write) 
         .map_err(|reason| Error::Failed(format!("file '{name}' {reason}")))?;
     let refusal = |given: &Given| {
         let wrong = network.disagreements(given).join("; ");
-        let again = if args.default_bridge {
-            shell!(" --default-bridge")
-        } else {
-            Line::default()
-        };
+        let again = if args.default_bridge { shell!(" --default-bridge") } else { Line::default() };
         (!wrong.is_empty()).then(|| {
             format!(
                 "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: {}",
@@ -129,8 +123,5 @@ fn choose(mut networks: Vec<Network>, args: &ExportArgs) -> Result<Option<Networ
     }
     let names: Vec<_> = networks.iter().map(|network| network.fan.bridge.as_str()).collect();
     let one = shell!("fanctl export {} {}", args.runtime.to_string(), networks[0].fan.bridge);
-    Err(Error::Usage(format!(
-        "several fans could be meant: {}; name one: {one}",
-        names.join(", ")
-    )))
+    Err(Error::Usage(format!("several fans could be meant: {}; name one: {one}", names.join(", "))))
 }

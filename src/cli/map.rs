@@ -28,9 +28,7 @@ impl Mapped {
     fn new(mapping: Mapping, text: &str) -> Result<Self, Error> {
         let (overlay, underlay) = (mapping.overlay(), mapping.underlay());
         let address: Ipv4Addr = text.parse().map_err(|_| {
-            Error::Usage(format!(
-                "address '{text}' is no IPv4 address; write one of {overlay} or {underlay}"
-            ))
+            Error::Usage(format!("address '{text}' is no IPv4 address; write one of {overlay} or {underlay}"))
         })?;
         let (kind, host) = if underlay.contains(address) {
             ("host", address)
@@ -43,16 +41,7 @@ impl Mapped {
         };
         let slice = mapping.slice(host);
         let (gateway, bridge) = (mapping.gateway(host), InterfaceName::of_slice(slice));
-        Ok(Self {
-            address,
-            kind,
-            overlay,
-            underlay,
-            slice,
-            host,
-            gateway,
-            bridge,
-        })
+        Ok(Self { address, kind, overlay, underlay, slice, host, gateway, bridge })
     }
 }
 
@@ -108,10 +97,7 @@ impl MapOutput<'_> {
     }
 
     fn row(&mut self, address: &str, kind: &str, [slice, host, gateway, bridge]: [&str; 4]) -> Result<(), Error> {
-        Ok(writeln!(
-            self.out,
-            "{address:16} {kind:8} {slice:19} {host:16} {gateway:16} {bridge}"
-        )?)
+        Ok(writeln!(self.out, "{address:16} {kind:8} {slice:19} {host:16} {gateway:16} {bridge}")?)
     }
 
     /// Answers line by line. Whoever waits for the answers before writing more gets them.

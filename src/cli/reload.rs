@@ -35,10 +35,8 @@ pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
 fn follow(change: &mut Change, configuration: &Configuration, files: &Files) -> Vec<End> {
     let wanted = |overlay: &Overlay| configuration.enabled().any(|config| config.overlay == *overlay);
     let autos = fans(&change.owned).filter(|fan| fan.auto).map(Fan::overlay);
-    let unwanted: Vec<Overlay> = autos
-        .chain(loose_remains(&change.owned, &change.host))
-        .filter(|overlay| !wanted(overlay))
-        .collect();
+    let unwanted: Vec<Overlay> =
+        autos.chain(loose_remains(&change.owned, &change.host)).filter(|overlay| !wanted(overlay)).collect();
     // An empty file is more likely an accident than a wish: of an editor, or of a redirection that came to nothing. What remains
     // of a fan carries nothing.
     let hollow = configuration.entries.is_empty().then(|| files.hollow()).flatten();
@@ -47,10 +45,7 @@ fn follow(change: &mut Change, configuration: &Configuration, files: &Files) -> 
         Some(sentence) if is_up(change, overlay) => Err(Error::Refused(vec![sentence.clone()])),
         _ => change.take_down(Some(overlay)),
     };
-    let mut ends: Vec<End> = unwanted
-        .into_iter()
-        .map(|overlay| (overlay, take_down(overlay)))
-        .collect();
+    let mut ends: Vec<End> = unwanted.into_iter().map(|overlay| (overlay, take_down(overlay))).collect();
     ends.extend(change.bring_up_all(configuration.enabled_entries()));
     ends
 }
@@ -59,20 +54,11 @@ fn follow(change: &mut Change, configuration: &Configuration, files: &Files) -> 
 pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (configuration, files) = args.config.read();
     faultless(&configuration)?;
-    let look = OutputArgs {
-        dry_run: true,
-        json: args.json,
-        verbose: args.verbose,
-    };
+    let look = OutputArgs { dry_run: true, json: args.json, verbose: args.verbose };
     let mut change = Change::begin(None, look)?;
     let ends = follow(&mut change, &configuration, &files);
-    let fans = ends
-        .into_iter()
-        .map(|end| FanStatus::new(end, &configuration, &change.host));
-    let status = Status {
-        unknown: crate::plan::verdict::unknown(&change.host),
-        fans: fans.collect(),
-    };
+    let fans = ends.into_iter().map(|end| FanStatus::new(end, &configuration, &change.host));
+    let status = Status { unknown: crate::plan::verdict::unknown(&change.host), fans: fans.collect() };
     let differs = status.fans.iter().any(|fan| !fan.matches).then_some(Error::Differs);
     let told = if args.json {
         json(&status, out)
@@ -122,8 +108,7 @@ impl FanStatus {
         let mut older = false;
         let (plan, reasons): (Vec<String>, Vec<String>) = match result {
             Ok(mut done) => {
-                done.steps
-                    .retain(|step| !crate::plan::verdict::is_hidden(step.object(), host));
+                done.steps.retain(|step| !crate::plan::verdict::is_hidden(step.object(), host));
                 older = !done.ip_forward && crate::plan::verdict::is_only_older(&done.steps);
                 (done.lines().collect(), vec![])
             }
@@ -140,16 +125,8 @@ impl FanStatus {
     }
 
     fn print(&self, out: &mut dyn Write) -> Result<(), Error> {
-        let Self {
-            overlay,
-            underlay,
-            plan,
-            reasons,
-            ..
-        } = self;
-        let over = underlay
-            .as_ref()
-            .map_or(String::new(), |underlay| format!(" over {underlay}"));
+        let Self { overlay, underlay, plan, reasons, .. } = self;
+        let over = underlay.as_ref().map_or(String::new(), |underlay| format!(" over {underlay}"));
         if self.older {
             writeln!(
                 out,
@@ -165,9 +142,7 @@ impl FanStatus {
             (_, false) => "cannot be as configured:",
         };
         writeln!(out, "fan {overlay}{over}: {state}")?;
-        plan.iter()
-            .chain(reasons)
-            .try_for_each(|line| writeln!(out, "  {line}"))?;
+        plan.iter().chain(reasons).try_for_each(|line| writeln!(out, "  {line}"))?;
         Ok(())
     }
 }

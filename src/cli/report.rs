@@ -22,12 +22,7 @@ use crate::plan::state::{Bridge, Direction, Object, Slot, State};
 pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
     let mut text = row("Bridge", "Overlay", "Underlay", "Flags");
     for fan in fans {
-        text += &row(
-            fan.bridge.as_str(),
-            &fan.overlay().to_string(),
-            &fan.underlay_address(),
-            &fan.flags(),
-        );
+        text += &row(fan.bridge.as_str(), &fan.overlay().to_string(), &fan.underlay_address(), &fan.flags());
     }
     text
 }
@@ -99,10 +94,8 @@ pub fn entry(entry: &Entry) -> Value {
         };
         (key.name.replace('-', "_"), value)
     });
-    let place = [
-        ("file".to_string(), entry.position.file.as_ref().into()),
-        ("line".to_string(), entry.position.line.into()),
-    ];
+    let place =
+        [("file".to_string(), entry.position.file.as_ref().into()), ("line".to_string(), entry.position.line.into())];
     keys.chain(place).collect::<serde_json::Map<_, _>>().into()
 }
 
@@ -181,28 +174,17 @@ impl Report {
             tunnel_shared: !vxlan,
             containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
             programs: attached(fan, host)
-                .map(|program| ProgramReport {
-                    direction: program.direction.as_str(),
-                    id: program.id,
-                })
+                .map(|program| ProgramReport { direction: program.direction.as_str(), id: program.id })
                 .collect(),
-            counters: TrafficReport {
-                bridge: counters(&fan.bridge),
-                tunnel: counters(&fan.tunnel()),
-            },
+            counters: TrafficReport { bridge: counters(&fan.bridge), tunnel: counters(&fan.tunnel()) },
             verdict: verdict(fan, owned, host),
         }
     }
 }
 
 fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a AttachedProgram> + 'a {
-    let programs = host
-        .link(&fan.tunnel())
-        .map(|link: &Link| link.programs.as_slice())
-        .unwrap_or_default();
-    programs
-        .iter()
-        .filter(|program| program.slot == Slot::Fan(fan.overlay()))
+    let programs = host.link(&fan.tunnel()).map(|link: &Link| link.programs.as_slice()).unwrap_or_default();
+    programs.iter().filter(|program| program.slot == Slot::Fan(fan.overlay()))
 }
 
 /// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
@@ -210,18 +192,15 @@ fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a Attach
 pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
     let spec = desired::spec(fan, host);
     let mut text = String::new();
-    for (direction, program) in [
-        (Direction::Egress, program::egress(&spec)),
-        (Direction::Ingress, program::ingress(&spec)),
-    ] {
+    for (direction, program) in
+        [(Direction::Egress, program::egress(&spec)), (Direction::Ingress, program::ingress(&spec))]
+    {
         let runs = owned.values().any(|object| {
             matches!(object, Object::Filter(filter)
                 if filter.link == fan.tunnel() && filter.direction == direction && filter.slot == Slot::Fan(fan.overlay())
                     && filter.program.digest == program.digest())
         });
-        let id = attached(fan, host)
-            .find(|found| found.direction == direction)
-            .map(|found| found.id);
+        let id = attached(fan, host).find(|found| found.direction == direction).map(|found| found.id);
         let state = match (runs, id) {
             (true, Some(id)) => format!("running as program {id}"),
             (false, Some(id)) => format!("NOT what runs there as program {id}; run fanctl up again"),

@@ -13,18 +13,12 @@ use crate::plan::state::{Bridge, bridges};
 
 /// Shows the fans that are up.
 pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let scope = if args.json || args.program {
-        Scope::All
-    } else {
-        Scope::Fans
-    };
+    let scope = if args.json || args.program { Scope::All } else { Scope::Fans };
     let (owned, host) = Machine::connect()?.observe(scope)?;
     let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_called(fan, text));
     let chosen: Vec<&Bridge> = bridges(&owned).filter(|bridge| wanted(&bridge.fan)).collect();
     if let (Some(text), true) = (&args.fan, chosen.is_empty()) {
-        return Err(Error::Failed(format!(
-            "fan '{text}' is not up; see which are: fanctl show"
-        )));
+        return Err(Error::Failed(format!("fan '{text}' is not up; see which are: fanctl show")));
     }
     let left = remains(&owned, &host);
     warn(&left.iter().map(report::remains).collect::<Vec<_>>());
@@ -32,14 +26,8 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
         let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
         json(&reports, out)
     } else if args.program {
-        chosen
-            .iter()
-            .try_for_each(|bridge| Ok(write!(out, "{}", report::programs(&bridge.fan, &owned, &host))?))
+        chosen.iter().try_for_each(|bridge| Ok(write!(out, "{}", report::programs(&bridge.fan, &owned, &host))?))
     } else {
-        Ok(write!(
-            out,
-            "{}",
-            report::table(chosen.iter().map(|bridge| &bridge.fan))
-        )?)
+        Ok(write!(out, "{}", report::table(chosen.iter().map(|bridge| &bridge.fan)))?)
     }
 }

@@ -29,10 +29,7 @@ impl TargetArgs {
         let name = file.display();
         let failed = |error: io::Error| {
             let words = error.to_string();
-            Error::Failed(format!(
-                "file '{name}': {}",
-                words.split(" (os error").next().unwrap_or(&words)
-            ))
+            Error::Failed(format!("file '{name}': {}", words.split(" (os error").next().unwrap_or(&words)))
         };
         let refused = |reason: &str| Error::Refused(vec![format!("file '{name}' {reason}")]);
         let target = followed(file).map_err(|reason| refused(&reason))?;
@@ -54,9 +51,7 @@ impl TargetArgs {
         let new = match new {
             Err(_) if self.force => text.to_string(),
             Err(reason) => {
-                return Err(refused(&format!(
-                    "{reason}; write another file, or replace it: --force"
-                )));
+                return Err(refused(&format!("{reason}; write another file, or replace it: --force")));
             }
             Ok(new) => new,
         };

@@ -33,12 +33,7 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
         }
     }
     let steps = steps(&target, &facts, (&owned, &host));
-    let trace = Trace {
-        verdict: verdict(&target, &steps, &evidence),
-        target,
-        steps,
-        evidence,
-    };
+    let trace = Trace { verdict: verdict(&target, &steps, &evidence), target, steps, evidence };
     if args.json {
         json(&trace.json(), out)?;
     } else {
@@ -94,19 +89,13 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
     }
     if target.place == Location::There && !prober.seen().left() && !evidence.arrives() {
         // Whoever was asked for a moment ago is asked for again only when that has failed (arp(7)).
-        let again: Vec<_> = target
-            .probes()
-            .into_iter()
-            .filter(|probe| probe.aim == Aim::Small)
-            .collect();
+        let again: Vec<_> = target.probes().into_iter().filter(|probe| probe.aim == Aim::Small).collect();
         prober.run(&again, wait);
     }
     measure(&mut prober, target, &mut evidence, wait / 2);
     evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
     let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
-    let is_known = [evidence.on_bridge, gateway]
-        .iter()
-        .any(|found| matches!(found, Some(Reachability::Known(_))));
+    let is_known = [evidence.on_bridge, gateway].iter().any(|found| matches!(found, Some(Reachability::Known(_))));
     // Whoever was known a moment ago may not be heard from any more.
     evidence.knows = is_known && !prober.seen().arp_came().is_empty();
     evidence.knew = is_known && !evidence.knows;
@@ -164,10 +153,7 @@ fn measure(prober: &mut Prober, target: &Target, evidence: &mut Evidence, wait: 
                 answers.filter(|(probe, outcome)| probe.leg == leg && matches!(outcome, ProbeOutcome::Answered(_)));
             arrived.map(|(probe, _)| probe.size).collect()
         };
-        searches = searches
-            .into_iter()
-            .map(|search| search.narrowed(&arrived(search.leg)))
-            .collect();
+        searches = searches.into_iter().map(|search| search.narrowed(&arrived(search.leg))).collect();
     }
     evidence.measured = searches.iter().map(|search| (search.leg, search.fits)).collect();
 }

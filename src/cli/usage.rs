@@ -45,11 +45,7 @@ pub fn sentence(error: &Error, words: &[&str]) -> String {
         },
         ErrorKind::ArgumentConflict => match texts(error, ContextKind::PriorArg).join(", ") {
             prior if prior == argument => format!("{} is given twice; {help}", option(&argument)),
-            prior => format!(
-                "{} and {} exclude each other; {help}",
-                option(&argument),
-                option(&prior)
-            ),
+            prior => format!("{} and {} exclude each other; {help}", option(&argument), option(&prior)),
         },
         ErrorKind::MissingRequiredArgument => {
             let missing: Vec<String> = texts(error, ContextKind::InvalidArg).iter().map(|a| bare(a)).collect();
@@ -89,10 +85,7 @@ fn option(argument: &str) -> String {
 }
 
 fn bare(argument: &str) -> String {
-    argument
-        .trim_end_matches("...")
-        .trim_matches(['<', '>', '[', ']'])
-        .to_string()
+    argument.trim_end_matches("...").trim_matches(['<', '>', '[', ']']).to_string()
 }
 
 fn first_line(error: &Error) -> String {

@@ -196,9 +196,7 @@ impl<'a> Watcher<'a> {
             self.complaints.clear();
         } else {
             for fault in configuration.faults {
-                self.complain(&format_args!(
-                    "{fault}; until it is mended, the configuration from before is followed"
-                ));
+                self.complain(&format_args!("{fault}; until it is mended, the configuration from before is followed"));
             }
         }
         for overlay in self.overlays(&change) {
@@ -208,10 +206,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn output(&self) -> OutputArgs {
-        OutputArgs {
-            verbose: self.args.verbose,
-            ..OutputArgs::default()
-        }
+        OutputArgs { verbose: self.args.verbose, ..OutputArgs::default() }
     }
 
     /// Says what is wrong with the watching itself, once.
@@ -280,8 +275,7 @@ impl<'a> Watcher<'a> {
             Ok(done) => {
                 (known.failed, known.said) = (None, None);
                 for loss in &done.losses {
-                    self.journal
-                        .note(Level::Warning, &format_args!("fan {overlay}: {loss}"));
+                    self.journal.note(Level::Warning, &format_args!("fan {overlay}: {loss}"));
                 }
                 known.fan = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
                 (known.sight, _) = see(overlay, Some(entry), known, change);
@@ -301,8 +295,7 @@ impl<'a> Watcher<'a> {
     /// Says why a fan is not put right, once.
     fn lament(&mut self, overlay: Overlay, known: &mut KnownFan, line: String) {
         if known.said.as_ref() != Some(&line) {
-            self.journal
-                .note(Level::Warning, &format_args!("fan {overlay}: {line}"));
+            self.journal.note(Level::Warning, &format_args!("fan {overlay}: {line}"));
         }
         known.said = Some(line);
     }
@@ -364,10 +357,7 @@ fn moved(plan: &Plan) -> String {
     if ports.is_empty() {
         return String::new();
     }
-    format!(
-        "; still attached to it, and in need of new addresses: {}",
-        ports.join(", ")
-    )
+    format!("; still attached to it, and in need of new addresses: {}", ports.join(", "))
 }
 
 fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
@@ -393,13 +383,7 @@ fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Chang
         })
         .map_err(|error| {
             let advice = advice(config, false, false);
-            error
-                .lines()
-                .into_iter()
-                .map(str::to_string)
-                .chain(advice)
-                .collect::<Vec<_>>()
-                .join("; ")
+            error.lines().into_iter().map(str::to_string).chain(advice).collect::<Vec<_>>().join("; ")
         })
     });
     if !is_there(overlay, &change.owned) {
@@ -407,10 +391,7 @@ fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Chang
         return (sight, None);
     }
     let fan = known.fan.as_ref();
-    let fan = fan.or(planned
-        .as_ref()
-        .and_then(|plan| plan.as_ref().ok())
-        .map(|plan| &plan.fan));
+    let fan = fan.or(planned.as_ref().and_then(|plan| plan.as_ref().ok()).map(|plan| &plan.fan));
     // What is left of a fan that nobody knows is not for us to tell of.
     let Some(fan) = fan.cloned() else { return (None, None) };
     let wanted = match &planned {

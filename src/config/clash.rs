@@ -36,11 +36,7 @@ impl Known {
         super::work(1);
         let file = &entry.position.file;
         let text = format!("{:?}", entry.config);
-        if self
-            .same
-            .get(&text)
-            .is_some_and(|files| files.iter().any(|other| other != file))
-        {
+        if self.same.get(&text).is_some_and(|files| files.iter().any(|other| other != file)) {
             return Ok(false);
         }
         let first = self.in_the_way(entry).min();
@@ -113,11 +109,7 @@ fn identifier(config: &Config) -> Option<u32> {
 fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
     let (one, two) = (&earlier.config, &entry.config);
     let same_file = earlier.is_beside(entry);
-    let there = if same_file {
-        format!("line {}", earlier.position.line)
-    } else {
-        earlier.position.to_string()
-    };
+    let there = if same_file { format!("line {}", earlier.position.line) } else { earlier.position.to_string() };
     let fault = |key: &str, message: String| Some(Fault::new(entry.place(key), message));
     let both = one.enabled && two.enabled;
     if one.overlay == two.overlay && !same_file && (one.enabled || two.enabled) {
@@ -146,10 +138,7 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
     if one.overlay.overlaps(two.overlay) {
         return fault(
             "overlay",
-            format!(
-                "overlay '{}' overlaps '{}' in {there}; choose another overlay",
-                two.overlay, one.overlay
-            ),
+            format!("overlay '{}' overlaps '{}' in {there}; choose another overlay", two.overlay, one.overlay),
         );
     }
     if one.encapsulation == Encapsulation::Vxlan && two.encapsulation == Encapsulation::Vxlan {
@@ -165,20 +154,16 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
         }
     }
     match &two.bridge {
-        Some(bridge) if one.bridge.as_ref() == Some(bridge) => fault(
-            "bridge",
-            format!("bridge '{bridge}' is that of the fan in {there} already; choose another name"),
-        ),
+        Some(bridge) if one.bridge.as_ref() == Some(bridge) => {
+            fault("bridge", format!("bridge '{bridge}' is that of the fan in {there} already; choose another name"))
+        }
         _ => None,
     }
 }
 
 /// What two fans over one overlay say differently: `underlay 'eth1/16' here and 'eth0/16' there`.
 fn differences(there: &Config, here: &Config) -> String {
-    let value = |key: &OptionKey, config| {
-        key.get(config)
-            .map_or("the default".into(), |value| format!("'{value}'"))
-    };
+    let value = |key: &OptionKey, config| key.get(config).map_or("the default".into(), |value| format!("'{value}'"));
     let differing = KEYS.iter().filter(|key| key.get(there) != key.get(here));
     let list: Vec<String> = differing
         .map(|key| format!("{} {} here and {} there", key.name, value(key, here), value(key, there)))

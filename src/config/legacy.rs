@@ -75,14 +75,8 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = LegacyLine<'_>> {
             Some(at) => (&line[..at], Some(line[at..].trim_end())),
             None => (line, None),
         };
-        let words = fan.split_whitespace().map(|word| LegacyWord {
-            text: word,
-            offset: offset(word),
-        });
-        LegacyLine {
-            words: words.collect(),
-            comment,
-        }
+        let words = fan.split_whitespace().map(|word| LegacyWord { text: word, offset: offset(word) });
+        LegacyLine { words: words.collect(), comment }
     })
 }
 
@@ -96,13 +90,9 @@ fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, String)>> {
     Some(match rest.split_first() {
         None if first.text.starts_with('[') || first.text.contains('=') => Err((0, TOML.to_string())),
         Some((equals, _)) if equals.text.starts_with('=') => Err((0, TOML.to_string())),
-        None => Err((
-            0,
-            format!(
-                "'{}' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16",
-                first.text
-            ),
-        )),
+        None => {
+            Err((0, format!("'{}' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16", first.text)))
+        }
         Some((second, options)) => pair(first.text, second.text).and_then(|mut config| {
             match config.apply_words(options) {
                 Ok(()) => {}
@@ -121,9 +111,7 @@ fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
     let in_order = |overlay: &str, underlay: &str| -> Option<Config> {
         let overlay: Overlay = overlay.parse().ok()?;
         let underlay: UnderlaySource = underlay.parse().ok()?;
-        let legal = underlay
-            .underlay()
-            .is_none_or(|network| Mapping::new(overlay, network).is_ok());
+        let legal = underlay.underlay().is_none_or(|network| Mapping::new(overlay, network).is_ok());
         legal.then(|| Config::new(overlay, underlay))
     };
     if let Some(config) = in_order(first, second).or_else(|| in_order(second, first)) {
@@ -131,11 +119,8 @@ fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
     }
     // Neither: say what is wrong with the order that is nearer to being one.
     let later = first.parse::<Overlay>().is_err() && second.parse::<Overlay>().is_ok();
-    let ((overlay, overlay_at), (underlay, underlay_at)) = if later {
-        ((second, 1), (first, 0))
-    } else {
-        ((first, 0), (second, 1))
-    };
+    let ((overlay, overlay_at), (underlay, underlay_at)) =
+        if later { ((second, 1), (first, 0)) } else { ((first, 0), (second, 1)) };
     let overlay: Overlay = overlay.parse().map_err(|reason| (overlay_at, reason))?;
     let underlay: UnderlaySource = underlay.parse().map_err(|reason| (underlay_at, reason))?;
     let reasons = Config::new(overlay, underlay).contradictions();

@@ -108,11 +108,7 @@ fn starts(bytes: &[u8]) -> usize {
 /// What is wrong with a word or value for its length alone.
 pub(super) fn too_long(word: &str) -> Option<String> {
     (word.len() > WORD_LIMIT).then(|| {
-        format!(
-            "no name or network is longer than {WORD_LIMIT} bytes, and '{}' has {}",
-            excerpt(word),
-            word.len()
-        )
+        format!("no name or network is longer than {WORD_LIMIT} bytes, and '{}' has {}", excerpt(word), word.len())
     })
 }
 
@@ -122,25 +118,16 @@ mod tests {
 
     #[test]
     fn a_place_is_what_counting_gives() {
-        for text in [
-            String::new(),
-            "a".into(),
-            "\n".into(),
-            "é\r\nüü x\n\n".into(),
-            "ä€𝄞\n".repeat(50),
-            "x é ".repeat(100),
-        ] {
+        for text in
+            [String::new(), "a".into(), "\n".into(), "é\r\nüü x\n\n".into(), "ä€𝄞\n".repeat(50), "x é ".repeat(100)]
+        {
             let source = Source::new("file", &text);
             for offset in (0..=text.len()).filter(|offset| text.is_char_boundary(*offset)) {
                 let before = &text[..offset];
                 let start = before.rfind('\n').map_or(0, |newline| newline + 1);
                 let found = source.position(offset);
                 assert_eq!(found.line, before.matches('\n').count() + 1, "{offset} of {text:?}");
-                assert_eq!(
-                    found.column,
-                    before[start..].chars().count() + 1,
-                    "{offset} of {text:?}"
-                );
+                assert_eq!(found.column, before[start..].chars().count() + 1, "{offset} of {text:?}");
                 let line = text[start..].lines().next().unwrap_or_default();
                 assert_eq!(source.line(offset), (start, line), "{offset} of {text:?}");
             }

@@ -15,10 +15,7 @@ fn of(files: &[(&str, &str)]) -> Configuration {
 fn fans(configuration: &Configuration) -> Vec<String> {
     let words = |config: &Config| {
         let pair = [config.overlay.to_string(), config.underlay.to_string()];
-        let words: Vec<String> = pair
-            .into_iter()
-            .chain(config.options().map(|(_, words)| words))
-            .collect();
+        let words: Vec<String> = pair.into_iter().chain(config.options().map(|(_, words)| words)).collect();
         words.join(" ")
     };
     configuration.entries.iter().map(|entry| words(&entry.config)).collect()
@@ -39,23 +36,11 @@ fn each_line_of_the_legacy_file_is_in_one_of_two_grammars() {
             "250.0.0.0/8 172.30.0.28/16 host-reserve 4 bridge fan0",
             "250.0.0.0/8 172.30.0.28/16 bridge fan0 host-reserve 4",
         ),
-        (
-            "172.30.0.0/16 250.0.0.0/8 --dhcp --enable",
-            "250.0.0.0/8 172.30.0.0/16 dhcp",
-        ),
+        ("172.30.0.0/16 250.0.0.0/8 --dhcp --enable", "250.0.0.0/8 172.30.0.0/16 dhcp"),
         ("172.30.0.0/16 250.0.0.0/8 --disable", "250.0.0.0/8 172.30.0.0/16 off"),
-        (
-            "eth0/16 250.0.0.0/8 --bridge=fan-250",
-            "250.0.0.0/8 eth0/16 bridge fan-250",
-        ),
-        (
-            "default 250 --host-reserve=9 --no-nat --follow",
-            "250.0.0.0/8 default/16 host-reserve 9 no-nat follow",
-        ),
-        (
-            "250 eth0 --follow=renumber off",
-            "250.0.0.0/8 eth0/16 follow renumber off",
-        ),
+        ("eth0/16 250.0.0.0/8 --bridge=fan-250", "250.0.0.0/8 eth0/16 bridge fan-250"),
+        ("default 250 --host-reserve=9 --no-nat --follow", "250.0.0.0/8 default/16 host-reserve 9 no-nat follow"),
+        ("250 eth0 --follow=renumber off", "250.0.0.0/8 eth0/16 follow renumber off"),
         ("10.0.0.0/8 172.16.0.0/16", "10.0.0.0/8 172.16.0.0/16"),
         ("172.16.0.0/16 10.0.0.0/8", "10.0.0.0/8 172.16.0.0/16"),
         (
@@ -138,10 +123,7 @@ fn a_fault_does_not_hide_its_neighbours() {
 fn a_mark_of_byte_order_is_no_part_of_a_file() {
     for (name, text) in [
         ("fan", "\u{feff}250 eth0\r\n"),
-        (
-            "fan.toml",
-            "\u{feff}fan = [{ overlay = \"250\", underlay = \"eth0\" }]\r\n",
-        ),
+        ("fan.toml", "\u{feff}fan = [{ overlay = \"250\", underlay = \"eth0\" }]\r\n"),
     ] {
         let read = of(&[(name, text)]);
         assert_eq!(fans(&read), ["250.0.0.0/8 eth0/16"], "{:?}", faults(&read));
@@ -196,11 +178,8 @@ fn any_config() -> impl Strategy<Value = Config> {
         (config.enabled, config.host_reserve) = (enabled, host_reserve);
         let routed;
         (routed, config.mtu, config.port, config.table, config.follow) = numbers;
-        config.routed = if routed.is_empty() {
-            crate::fan::request::Subnets::default()
-        } else {
-            routed.parse().ok()?
-        };
+        config.routed =
+            if routed.is_empty() { crate::fan::request::Subnets::default() } else { routed.parse().ok()? };
         if vxlan {
             config.encapsulation = Encapsulation::Vxlan;
         } else {
@@ -302,30 +281,22 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
 #[test]
 fn reading_takes_time_that_grows_as_the_file_does() {
     let fan = |n: usize| {
-        format!(
-            "overlay = \"{}.{}.{}.0/24\"\nunderlay = \"eth0/26\"\n",
-            11 + n / 65536,
-            n / 256 % 256,
-            n % 256
-        )
+        format!("overlay = \"{}.{}.{}.0/24\"\nunderlay = \"eth0/26\"\n", 11 + n / 65536, n / 256 % 256, n % 256)
     };
     let files: [(&str, &dyn Fn(usize) -> String); 7] = [
         ("fans.toml", &|count| {
             let fans = (0..count).map(|n| format!("[[fan]]\n{}", fan(n)));
             fans.collect::<Vec<_>>().concat()
         }),
-        ("off.toml", &|count| {
-            format!("[[fan]]\n{}enabled = false\n", fan(7)).repeat(count)
-        }),
+        ("off.toml", &|count| format!("[[fan]]\n{}enabled = false\n", fan(7)).repeat(count)),
         ("twice.toml", &|count| format!("[[fan]]\n{}", fan(7)).repeat(count)),
         ("keys.toml", &|count| {
             let keys = (0..count).map(|n| format!("key{n} = 1\n")).collect::<Vec<_>>().concat();
             format!("[[fan]]\n{}{keys}", fan(7))
         }),
         ("line.toml", &|count| {
-            let fans: Vec<String> = (0..count)
-                .map(|n| format!("{{ {} }}", fan(n).trim().replace('\n', ", ")))
-                .collect();
+            let fans: Vec<String> =
+                (0..count).map(|n| format!("{{ {} }}", fan(n).trim().replace('\n', ", "))).collect();
             format!("fan = [{}]\n", fans.join(", "))
         }),
         ("fans", &|count| {
@@ -352,26 +323,13 @@ fn reading_takes_time_that_grows_as_the_file_does() {
 #[test]
 fn the_first_fan_in_the_way_is_named() {
     let line = |overlay: &str, rest: &str| format!("{overlay} eth0/26 {rest}\n");
-    let first = |text: String, file: &str| {
-        faults(&of(&[
-            ("a", &text),
-            (file, "11.0.0.0/8 eth0/16 --encap vxlan bridge b\n"),
-        ]))
-    };
+    let first =
+        |text: String, file: &str| faults(&of(&[("a", &text), (file, "11.0.0.0/8 eth0/16 --encap vxlan bridge b\n")]));
     let text = line("11.7.0.0/24", "") + &line("11.3.0.0/24", "") + &line("12.0.0.0/24", "bridge b");
-    assert!(
-        first(text, "b")[0].contains("overlaps '11.7.0.0/24' in a:1:1"),
-        "a wider one over two"
-    );
+    assert!(first(text, "b")[0].contains("overlaps '11.7.0.0/24' in a:1:1"), "a wider one over two");
     let text = line("12.0.0.0/24", "bridge b") + &line("11.7.0.0/24", "");
-    assert!(
-        first(text, "b")[0].contains("bridge 'b' is that of the fan in a:1:1"),
-        "the bridge comes first"
-    );
+    assert!(first(text, "b")[0].contains("bridge 'b' is that of the fan in a:1:1"), "the bridge comes first");
     let text = line("12.0.0.0/24", "bridge b off") + &line("11.7.0.0/24", "off") + &line("11.0.0.0/8", "off");
     let told = first(text, "b");
-    assert!(
-        told.len() == 1 && told[0].contains("fan 11.0.0.0/8 is not as in a:3:1"),
-        "{told:?}"
-    );
+    assert!(told.len() == 1 && told[0].contains("fan 11.0.0.0/8 is not as in a:3:1"), "{told:?}");
 }

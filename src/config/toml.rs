@@ -18,13 +18,8 @@ const LEGACY: &str = "this is a line of /etc/network/fan; to have such a file as
 #[must_use]
 pub fn read(source: &Source) -> Configuration {
     let (document, errors) = DeTable::parse_recoverable(source.text());
-    let mut reader = Reader {
-        source,
-        entries: Vec::new(),
-        faults: Vec::new(),
-        broken_lines: BTreeSet::new(),
-        is_legacy: false,
-    };
+    let mut reader =
+        Reader { source, entries: Vec::new(), faults: Vec::new(), broken_lines: BTreeSet::new(), is_legacy: false };
     for error in &errors {
         reader.slip(error.span().unwrap_or_default().start, error.message());
     }
@@ -36,9 +31,7 @@ pub fn read(source: &Source) -> Configuration {
     let faults = reader.faults.into_iter();
     Configuration {
         entries: reader.entries,
-        faults: faults
-            .map(|(offset, message)| Fault::new(&source.position(offset), message))
-            .collect(),
+        faults: faults.map(|(offset, message)| Fault::new(&source.position(offset), message)).collect(),
     }
 }
 
@@ -82,10 +75,7 @@ impl Reader<'_> {
             if name.get_ref() == "fan" {
                 self.fans(value);
             } else {
-                let message = format!(
-                    "'{}' is unknown; the file consists of [[fan]] tables",
-                    excerpt(name.get_ref())
-                );
+                let message = format!("'{}' is unknown; the file consists of [[fan]] tables", excerpt(name.get_ref()));
                 self.fault(&name.span(), message);
             }
         }
@@ -93,18 +83,13 @@ impl Reader<'_> {
 
     fn fans(&mut self, fans: &Spanned<DeValue>) {
         let Some(list) = fans.get_ref().as_array() else {
-            return self.fault(
-                &fans.span(),
-                "'fan' is one of several, so it takes two brackets: write [[fan]]",
-            );
+            return self.fault(&fans.span(), "'fan' is one of several, so it takes two brackets: write [[fan]]");
         };
         for fan in list {
             match fan.get_ref().as_table() {
                 Some(table) => self.fan(&fan.span(), table),
-                None => self.fault(
-                    &fan.span(),
-                    "a fan is a table, like { overlay = \"250.0.0.0/8\", underlay = \"eth0/16\" }",
-                ),
+                None => self
+                    .fault(&fan.span(), "a fan is a table, like { overlay = \"250.0.0.0/8\", underlay = \"eth0/16\" }"),
             }
         }
     }
@@ -134,9 +119,8 @@ impl Reader<'_> {
             Ok(config) => config,
             Err(reasons) => {
                 // A key of the wrong kind is there, if not as it should be.
-                for (key, reason) in reasons
-                    .into_iter()
-                    .filter(|(key, _)| values.contains_key(key) || !spans.contains_key(key))
+                for (key, reason) in
+                    reasons.into_iter().filter(|(key, _)| values.contains_key(key) || !spans.contains_key(key))
                 {
                     self.fault(spans.get(key).unwrap_or(header), reason);
                 }
@@ -145,11 +129,7 @@ impl Reader<'_> {
         };
         if self.faults.len() == before {
             let places = spans.iter().map(|(key, span)| (*key, self.source.position(span.start)));
-            self.entries.push(Entry {
-                config,
-                places: places.collect(),
-                position: self.source.position(header.start),
-            });
+            self.entries.push(Entry { config, places: places.collect(), position: self.source.position(header.start) });
         }
     }
 }
@@ -193,17 +173,12 @@ fn text(key: &OptionKey, value: &DeValue) -> Option<String> {
         // One in quotes is none of the two words.
         OptionKind::FlagOrText => match value.as_bool() {
             Some(flag) => Some(flag.to_string()),
-            None => value
-                .as_str()
-                .filter(|text| text.parse::<bool>().is_err())
-                .map(str::to_string),
+            None => value.as_str().filter(|text| text.parse::<bool>().is_err()).map(str::to_string),
         },
         // Hexadecimal and the like have a meaning of their own that our reader of numbers does not know.
         OptionKind::Number => {
             let number = value.as_integer()?;
-            i64::from_str_radix(number.as_str(), number.radix())
-                .ok()
-                .map(|number| number.to_string())
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
         }
     }
 }

@@ -68,15 +68,7 @@ pub struct Finding {
 
 impl Finding {
     fn new(check: &'static str, verdict: CheckResult, reason: impl Into<String>) -> Self {
-        Self {
-            check,
-            fan: None,
-            verdict,
-            reason: reason.into(),
-            evidence: Vec::new(),
-            mend: None,
-            fixable: false,
-        }
+        Self { check, fan: None, verdict, reason: reason.into(), evidence: Vec::new(), mend: None, fixable: false }
     }
 
     fn passed(check: &'static str, reason: impl Into<String>) -> Self {
@@ -111,12 +103,9 @@ impl Finding {
     /// Files that cannot be followed.
     #[must_use]
     pub fn of_faults(faults: impl Iterator<Item = String>) -> Self {
-        Self::failed(
-            "configuration",
-            "the configuration cannot be followed, and so was not compared",
-        )
-        .because(faults)
-        .mended_by(shell!("fanctl config check"))
+        Self::failed("configuration", "the configuration cannot be followed, and so was not compared")
+            .because(faults)
+            .mended_by(shell!("fanctl config check"))
     }
 
     /// What `--fix` could not do.
@@ -146,9 +135,7 @@ impl fmt::Display for Finding {
         for line in &self.evidence {
             write!(f, "\n        {line}")?;
         }
-        self.mend
-            .as_ref()
-            .map_or(Ok(()), |mend| write!(f, "\n      mend: {mend}"))
+        self.mend.as_ref().map_or(Ok(()), |mend| write!(f, "\n      mend: {mend}"))
     }
 }
 
@@ -200,14 +187,9 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
     if is_rest_meaningless {
         return findings;
     }
-    for check in [
-        routing::check,
-        firewall::check,
-        containers::check,
-        neighbours::check,
-        managers::addresses,
-        counters::check,
-    ] {
+    for check in
+        [routing::check, firewall::check, containers::check, neighbours::check, managers::addresses, counters::check]
+    {
         let more = check(fan, facts, &findings);
         findings.extend(more);
     }
@@ -218,16 +200,10 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
 fn up(fan: &Fan, underlay: &str) -> Line {
     let begin = shell!("fanctl up {} {}", fan.overlay(), underlay);
     let options = fan.config().options();
-    options.fold(begin, |line, (_, words)| {
-        line.then(&shell!(" --{}", Line::words(&words)))
-    })
+    options.fold(begin, |line, (_, words)| line.then(&shell!(" --{}", Line::words(&words))))
 }
 
 /// `one thing`, `2 things`.
 pub(crate) fn count(number: usize, one: &str, more: &str) -> String {
-    if number == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{number} {more}")
-    }
+    if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
 }

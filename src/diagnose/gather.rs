@@ -50,9 +50,7 @@ impl Machine {
         if host.privileged {
             (health.tables, health.unseen) = netfilter::observe();
         } else {
-            health
-                .unseen
-                .push("firewalls, programs and the other ends of ports: only root may look at them".into());
+            health.unseen.push("firewalls, programs and the other ends of ports: only root may look at them".into());
         }
         Ok(health)
     }
@@ -163,15 +161,10 @@ const KNOWN: [KnownManager; 3] = [
 /// Those of them that run in this network namespace.
 fn managers() -> Result<Vec<Manager>, KernelError> {
     let running = process::named(&KNOWN.map(|known| known.comm))?;
-    let found = KNOWN
-        .iter()
-        .filter(|known| running.iter().any(|process| process.comm == known.comm));
+    let found = KNOWN.iter().filter(|known| running.iter().any(|process| process.comm == known.comm));
     let manager = |known: &KnownManager| {
         let mut places = ROOTS.iter().map(|root| Path::new(root).join(known.place));
-        Manager {
-            name: known.name,
-            lacks: (!places.any(|place| says(&place, known.words))).then_some(known.file),
-        }
+        Manager { name: known.name, lacks: (!places.any(|place| says(&place, known.words))).then_some(known.file) }
     };
     Ok(found.map(manager).collect())
 }

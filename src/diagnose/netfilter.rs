@@ -254,11 +254,7 @@ impl FirewallRule {
     pub fn asks_for_invalid(&self) -> bool {
         let invalid = [Value::Word("invalid".into())];
         self.matches.iter().any(|condition| match condition {
-            Match::Field {
-                field: Field::State,
-                negated: false,
-                values,
-            } => *values == invalid,
+            Match::Field { field: Field::State, negated: false, values } => *values == invalid,
             Match::Map(fields, _) => *fields == [Field::State],
             _ => false,
         })

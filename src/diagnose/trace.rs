@@ -59,9 +59,7 @@ impl Target {
     pub fn find(asked: Ipv4Addr, owned: &State, host: &Host) -> Result<Self, String> {
         let bridges: Vec<_> = bridges(owned).collect();
         let of_overlay = bridges.iter().find(|bridge| bridge.fan.overlay().contains(asked));
-        let of_underlay = bridges
-            .iter()
-            .filter(|bridge| bridge.fan.mapping.underlay().contains(asked));
+        let of_underlay = bridges.iter().filter(|bridge| bridge.fan.mapping.underlay().contains(asked));
         let found: Vec<_> = match of_overlay {
             Some(bridge) => vec![bridge],
             None => of_underlay.collect(),
@@ -70,26 +68,18 @@ impl Target {
             [bridge] => {
                 let target = Self::new(asked, &bridge.fan, bridge.mtu);
                 let heard_by_all = desired::spec(&bridge.fan, host).broadcasts;
-                Ok(Self {
-                    is_of_nobody: heard_by_all.contains(&target.host),
-                    ..target
-                })
+                Ok(Self { is_of_nobody: heard_by_all.contains(&target.host), ..target })
             }
-            [] if bridges.is_empty() => Err(format!(
-                "address '{asked}' cannot be traced, because no fan is up; bring one up: fanctl up"
-            )),
+            [] if bridges.is_empty() => {
+                Err(format!("address '{asked}' cannot be traced, because no fan is up; bring one up: fanctl up"))
+            }
             [] => {
                 let fans: Vec<String> = bridges.iter().map(|bridge| over(&bridge.fan)).collect();
-                Err(format!(
-                    "address '{asked}' is of no fan that is up; these are: {}",
-                    fans.join(", ")
-                ))
+                Err(format!("address '{asked}' is of no fan that is up; these are: {}", fans.join(", ")))
             }
             _ => {
-                let gateways: Vec<String> = found
-                    .iter()
-                    .map(|bridge| bridge.fan.mapping.gateway(asked).to_string())
-                    .collect();
+                let gateways: Vec<String> =
+                    found.iter().map(|bridge| bridge.fan.mapping.gateway(asked).to_string()).collect();
                 Err(format!(
                     "address '{asked}' is in the underlay of several fans; trace one of its gateways: {}",
                     gateways.join(", ")
@@ -111,16 +101,7 @@ impl Target {
         } else {
             Location::There
         };
-        Self {
-            fan: fan.clone(),
-            mtu,
-            asked,
-            address,
-            host,
-            gateway,
-            place,
-            is_of_nobody: false,
-        }
+        Self { fan: fan.clone(), mtu, asked, address, host, gateway, place, is_of_nobody: false }
     }
 
     /// Bytes of the fan's largest packet when it is wrapped.
@@ -138,11 +119,7 @@ impl Target {
     /// The address as it is called in sentences: `container 250.0.27.2`, `gateway 250.0.27.1`.
     #[must_use]
     pub fn name(&self) -> String {
-        let what = if self.address == self.gateway {
-            "gateway"
-        } else {
-            "container"
-        };
+        let what = if self.address == self.gateway { "gateway" } else { "container" };
         format!("{what} {}", self.address)
     }
 
@@ -168,9 +145,7 @@ mod tests {
 
     fn find(asked: &str, fans: &[Fan]) -> Result<Target, String> {
         let host = Host::default();
-        let owned = fans
-            .iter()
-            .fold(State::new(), |state, fan| desired::with(&state, fan, &host));
+        let owned = fans.iter().fold(State::new(), |state, fan| desired::with(&state, fan, &host));
         Target::find(asked.parse().unwrap(), &owned, &host)
     }
 
@@ -193,10 +168,7 @@ mod tests {
     #[test]
     fn an_address_of_no_fan_is_told_which_are_up() {
         let error = find("8.8.8.8", &[announced()]).unwrap_err();
-        assert_eq!(
-            error,
-            "address '8.8.8.8' is of no fan that is up; these are: 250.0.0.0/8 over 172.30.0.28/16"
-        );
+        assert_eq!(error, "address '8.8.8.8' is of no fan that is up; these are: 250.0.0.0/8 over 172.30.0.28/16");
         assert!(find("250.0.27.2", &[]).unwrap_err().contains("no fan is up"));
     }
 
@@ -206,10 +178,6 @@ mod tests {
         let other = Fan::from_label(&"fan-251-0-28".parse().unwrap(), label).unwrap();
         let fans = [announced(), other.clone()];
         assert_eq!(find("251.0.27.2", &fans).unwrap().fan, other);
-        assert!(
-            find("172.30.0.27", &fans)
-                .unwrap_err()
-                .contains("250.0.27.1, 251.0.27.1")
-        );
+        assert!(find("172.30.0.27", &fans).unwrap_err().contains("250.0.27.1, 251.0.27.1"));
     }
 }

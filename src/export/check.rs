@@ -27,9 +27,7 @@ impl Network {
             Some(range) => {
                 if let Some(address) = self.strange(range, given) {
                     let (first, last) = (self.first(), self.last());
-                    say(format!(
-                        "it may give out {address}, but this host has {first} to {last} for containers"
-                    ));
+                    say(format!("it may give out {address}, but this host has {first} to {last} for containers"));
                 }
             }
         }
@@ -41,10 +39,9 @@ impl Network {
         }
         match given.mtu {
             Some(mtu) if mtu > self.mtu => say(format!("its mtu is {mtu} and not {} or less", self.mtu)),
-            None if self.mtu < DEFAULT_MTU => say(format!(
-                "it is told no mtu, so that containers have {DEFAULT_MTU} and not {} or less",
-                self.mtu
-            )),
+            None if self.mtu < DEFAULT_MTU => {
+                say(format!("it is told no mtu, so that containers have {DEFAULT_MTU} and not {} or less", self.mtu))
+            }
             _ => {}
         }
         if given.manages_bridge {
@@ -107,31 +104,15 @@ mod tests {
         assert_eq!(wrong(&ipip(), Runtime::Docker, &good.to_string()), [""; 0]);
         let config = "/0/IPAM/Config/0";
         for (place, value, sentence) in [
-            (
-                "/0/Options/com.docker.network.bridge.name",
-                json!("br7"),
-                "its bridge is br7 and not fan-250-0-28",
-            ),
+            ("/0/Options/com.docker.network.bridge.name", json!("br7"), "its bridge is br7 and not fan-250-0-28"),
             (
                 "/0/Options/com.docker.network.bridge.name",
                 json!(null),
                 "it has a bridge of its own and not fan-250-0-28",
             ),
-            (
-                &format!("{config}/Gateway"),
-                json!("250.0.28.254"),
-                "its gateway is 250.0.28.254 and not 250.0.28.1",
-            ),
-            (
-                "/0/Options/com.docker.network.driver.mtu",
-                json!("1500"),
-                "its mtu is 1500 and not 1480 or less",
-            ),
-            (
-                &format!("{config}/Gateway"),
-                json!(null),
-                "it is told no gateway, which is 250.0.28.1",
-            ),
+            (&format!("{config}/Gateway"), json!("250.0.28.254"), "its gateway is 250.0.28.254 and not 250.0.28.1"),
+            ("/0/Options/com.docker.network.driver.mtu", json!("1500"), "its mtu is 1500 and not 1480 or less"),
+            (&format!("{config}/Gateway"), json!(null), "it is told no gateway, which is 250.0.28.1"),
             (
                 "/0/Options/com.docker.network.driver.mtu",
                 json!(null),

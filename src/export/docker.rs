@@ -9,10 +9,7 @@ use crate::fan::shell::quote;
 
 /// `docker network create`.
 pub fn network(network: &Network, name: &str) -> String {
-    let mut options = vec![
-        format!("--subnet {}", network.subnet()),
-        format!("--gateway {}", network.gateway()),
-    ];
+    let mut options = vec![format!("--subnet {}", network.subnet()), format!("--gateway {}", network.gateway())];
     if network.is_flat() {
         // Docker keeps out the first and last address of the subnet, of which it takes no aux-address, and not those of the
         // range.
@@ -68,9 +65,7 @@ pub fn merged_daemon(network: &Network, there: &str, force: bool) -> Result<Stri
         Err(error) => return Err(format!("is no daemon.json: {error}")),
     };
     if daemon.contains_key(EXCLUDED) && !force {
-        return Err(format!(
-            "has the key '{EXCLUDED}', which Docker does not take beside 'bridge'; remove it"
-        ));
+        return Err(format!("has the key '{EXCLUDED}', which Docker does not take beside 'bridge'; remove it"));
     }
     daemon.remove(EXCLUDED);
     if let Value::Object(keys) = daemon_keys(network) {

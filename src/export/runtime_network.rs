@@ -44,17 +44,13 @@ fn whole(network: Ipv4Network) -> (Ipv4Addr, Ipv4Addr) {
 
 /// The first in a list whose subnet, under this key, is of IPv4.
 fn of_ipv4<'a>(configs: &'a Value, key: &str) -> &'a Value {
-    let found = list(configs)
-        .iter()
-        .find(|config| read::<Ipv4Network>(&config[key]).is_some());
+    let found = list(configs).iter().find(|config| read::<Ipv4Network>(&config[key]).is_some());
     found.unwrap_or(&Value::Null)
 }
 
 /// The addresses of a subnet that no container can have.
 fn ends(subnet: Option<Ipv4Network>) -> impl Iterator<Item = Ipv4Addr> {
-    subnet
-        .into_iter()
-        .flat_map(|subnet| [subnet.network(), subnet.broadcast()])
+    subnet.into_iter().flat_map(|subnet| [subnet.network(), subnet.broadcast()])
 }
 
 /// From the one address to the other, or where one is not said, that end of the subnet.
@@ -77,10 +73,7 @@ pub fn networks(runtime: Runtime, text: &str, is_daemon: bool) -> Result<Vec<Giv
         Runtime::Docker if is_daemon => value.is_object().then(|| docker_daemon(&value)).into_iter().collect(),
         Runtime::Docker => list(&value).iter().filter_map(docker).collect(),
         Runtime::Podman => list(&value).iter().filter_map(podman).collect(),
-        _ => list(&value["plugins"])
-            .iter()
-            .filter_map(|plugin| cni(&value, plugin))
-            .collect(),
+        _ => list(&value["plugins"]).iter().filter_map(|plugin| cni(&value, plugin)).collect(),
     };
     if networks.is_empty() {
         return Err(format!("names no network of {runtime}"));
@@ -141,11 +134,7 @@ fn cni(list_of: &Value, plugin: &Value) -> Option<Given> {
     (plugin["type"] == "bridge").then_some(())?;
     let ipam = &plugin["ipam"];
     // Before there were ranges, there was one.
-    let pool = if ipam["ranges"][0][0].is_object() {
-        &ipam["ranges"][0][0]
-    } else {
-        ipam
-    };
+    let pool = if ipam["ranges"][0][0].is_object() { &ipam["ranges"][0][0] } else { ipam };
     let subnet: Option<Ipv4Network> = read(&pool["subnet"]);
     let (first, last) = (&pool["rangeStart"], &pool["rangeEnd"]);
     Some(Given {

@@ -12,21 +12,12 @@ pub(super) fn ipip() -> Network {
 
 pub(super) fn vxlan() -> Network {
     let encapsulation = Encapsulation::Vxlan;
-    Network::new(
-        Fan {
-            encapsulation,
-            ..announced()
-        },
-        1450,
-    )
+    Network::new(Fan { encapsulation, ..announced() }, 1450)
 }
 
 /// The same, with addresses that the host keeps.
 pub(super) fn reserving(network: Network, host_reserve: u8) -> Network {
-    let fan = Fan {
-        host_reserve,
-        ..network.fan
-    };
+    let fan = Fan { host_reserve, ..network.fan };
     Network { fan, ..network }
 }
 
@@ -37,20 +28,14 @@ fn on_bridge(network: Network, bridge: &str) -> Network {
 }
 
 fn with_dhcp(network: Network) -> Network {
-    let fan = Fan {
-        dhcp: true,
-        ..network.fan
-    };
+    let fan = Fan { dhcp: true, ..network.fan };
     Network { fan, ..network }
 }
 
 #[test]
 fn docker_over_ipip_has_the_slice() {
     let text = ipip().render(Runtime::Docker, "fan").unwrap();
-    assert!(
-        include_str!("../../docs/docker.md").contains(&text),
-        "the example of docs/docker.md"
-    );
+    assert!(include_str!("../../docs/docker.md").contains(&text), "the example of docs/docker.md");
     assert_eq!(
         text,
         "\
@@ -89,10 +74,7 @@ docker network create \\
 
 #[test]
 fn docker_keeps_the_ends_of_the_overlay_to_itself() {
-    for (host, aux) in [
-        ("10.5.0.0", "broadcast=250.0.0.255"),
-        ("10.5.255.255", "network=250.255.255.0"),
-    ] {
+    for (host, aux) in [("10.5.0.0", "broadcast=250.0.0.255"), ("10.5.255.255", "network=250.255.255.0")] {
         let label = format!("fan 250.0.0.0/8 {host}/16 dev eth0 vxlan host-reserve 1");
         let fan = Fan::from_label(&"fan7".parse().unwrap(), &label).unwrap();
         let text = Network::new(fan, 1450).render(Runtime::Docker, "fan").unwrap();
@@ -160,10 +142,7 @@ fn cni_is_given_the_range() {
     let list = parsed(&ipip().render(Runtime::Cni, "fan").unwrap());
     assert_eq!((&list["name"], &list["cniVersion"]), (&json!("fan"), &json!("0.4.0")));
     let bridge = &list["plugins"][0];
-    assert_eq!(
-        (&bridge["bridge"], &bridge["mtu"]),
-        (&json!("fan-250-0-28"), &json!(1480))
-    );
+    assert_eq!((&bridge["bridge"], &bridge["mtu"]), (&json!("fan-250-0-28"), &json!(1480)));
     assert_eq!(
         bridge["ipam"]["ranges"],
         json!([[{
@@ -225,18 +204,8 @@ pub(super) fn any_network() -> impl Strategy<Value = Network> {
     parts.prop_filter_map("no room for a container", |(mapping, bits, host_reserve, flat)| {
         let underlay = mapping.underlay().network();
         let host = Ipv4Addr::from(u32::from(underlay.network()) | (bits & !u32::from(underlay.mask())));
-        let encapsulation = if flat {
-            Encapsulation::Vxlan
-        } else {
-            Encapsulation::Ipip
-        };
-        let fan = Fan {
-            mapping,
-            host,
-            encapsulation,
-            host_reserve,
-            ..announced()
-        };
+        let encapsulation = if flat { Encapsulation::Vxlan } else { Encapsulation::Ipip };
+        let fan = Fan { mapping, host, encapsulation, host_reserve, ..announced() };
         (u32::from(host_reserve) < fan.slice().size() - 2).then(|| Network::new(fan, 1400))
     })
 }

@@ -5,10 +5,7 @@
 /// # Errors
 /// A sentence.
 pub fn network_name(text: &str) -> Result<String, String> {
-    let rest_is_fine = |text: &str| {
-        text.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-    };
+    let rest_is_fine = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
     if begins_well && rest_is_fine(text) && (2..=63).contains(&text.len()) {
         return Ok(text.into());
@@ -21,10 +18,7 @@ pub fn network_name(text: &str) -> Result<String, String> {
 
 /// A text between single quotes of XML.
 pub fn xml(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('\'', "&apos;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&apos;")
 }
 
 /// A text in double quotes, as JSON and YAML have it.

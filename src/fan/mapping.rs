@@ -115,9 +115,9 @@ impl Overlay {
         }
         match reserved(network).next() {
             None => Ok(Self(network)),
-            Some((_, reason)) => Err(format!(
-                "overlay '{network}' cannot be used: {reason}; 240.0.0.0/8 to 254.0.0.0/8 are free"
-            )),
+            Some((_, reason)) => {
+                Err(format!("overlay '{network}' cannot be used: {reason}; 240.0.0.0/8 to 254.0.0.0/8 are free"))
+            }
         }
     }
 
@@ -157,9 +157,7 @@ impl FromStr for Overlay {
             return Self::new(network);
         }
         let Some((_, len)) = text.split_once('/') else {
-            return Err(format!(
-                "overlay '{text}' is no network; write it like 250.0.0.0/8, or 250 for short"
-            ));
+            return Err(format!("overlay '{text}' is no network; write it like 250.0.0.0/8, or 250 for short"));
         };
         // A length may be a mask in dots.
         let network = text.parse().ok().filter(|_| !len.contains('+'));
@@ -179,9 +177,7 @@ pub fn broadcast(network: Ipv4Network) -> Option<Ipv4Addr> {
 /// The addresses of a network that are no host's: the one whose host bits are all ones, and the one whose host bits are all zeros
 /// (RFC 1122, section 3.2.1.3); none where two addresses or one are all that it has.
 pub fn of_no_host(network: Ipv4Network) -> impl Iterator<Item = Ipv4Addr> {
-    broadcast(network)
-        .into_iter()
-        .flat_map(move |last| [network.network(), last])
+    broadcast(network).into_iter().flat_map(move |last| [network.network(), last])
 }
 
 impl Underlay {

@@ -21,10 +21,7 @@ pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of its own, and written as one"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
 pub struct Config {
     /// The network that containers live in.
     pub overlay: Overlay,
@@ -87,10 +84,7 @@ impl Config {
     /// Everything that is missing or makes no sense: the key to blame, and a sentence.
     pub fn from_values<'a>(value: impl Fn(&OptionKey) -> Option<&'a str>) -> Result<Self, Vec<(&'static str, String)>> {
         let network = Overlay::from_str("250.0.0.0/8").expect("an overlay");
-        let place = UnderlaySource {
-            place: UnderlayPlace::Default,
-            len: DEFAULT_UNDERLAY_LEN,
-        };
+        let place = UnderlaySource { place: UnderlayPlace::Default, len: DEFAULT_UNDERLAY_LEN };
         // Both are required, so nothing of these two stays.
         let mut config = Self::new(network, place);
         let mut reasons = Vec::new();
@@ -182,11 +176,7 @@ impl Config {
     pub fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         found.extend(self.widths().err());
-        if let Some(bridge) = self
-            .bridge
-            .as_ref()
-            .filter(|bridge| Some(*bridge) == self.underlay.interface())
-        {
+        if let Some(bridge) = self.bridge.as_ref().filter(|bridge| Some(*bridge) == self.underlay.interface()) {
             found.push((
                 "bridge",
                 format!(
@@ -254,9 +244,7 @@ fn named_by_word(word: &str) -> Option<OptionSetting<'_>> {
 
 /// What an option sets: `no-nat` a switch, `dhcp` a flag, and `mtu=1400`, or `mtu` with the next word, any other key.
 fn named_by_option(option: &str) -> Option<OptionSetting<'_>> {
-    let (name, value) = option
-        .split_once('=')
-        .map_or((option, None), |(name, value)| (name, Some(value)));
+    let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
     let switched_off = name.strip_prefix("no-").and_then(OptionKey::named);
     if let Some(key) = switched_off.filter(|key| key.kind == OptionKind::Switch) {
         return value.is_none().then_some((key, Some("false")));
@@ -288,9 +276,7 @@ mod tests {
     #[test]
     fn the_words_of_2015_are_read() {
         let mut config = Config::new("250".parse().unwrap(), source("eth0"));
-        config
-            .apply_words(&["dhcp", "host-reserve", "4", "bridge", "fan0", "off"])
-            .unwrap();
+        config.apply_words(&["dhcp", "host-reserve", "4", "bridge", "fan0", "off"]).unwrap();
         assert!(config.dhcp && !config.enabled && config.host_reserve == 4);
         assert_eq!(config.bridge.unwrap().as_str(), "fan0");
     }

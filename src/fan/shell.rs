@@ -179,17 +179,7 @@ macro_rules! printed {
     };
 }
 
-printed!(
-    u8,
-    u16,
-    u32,
-    u64,
-    Mac,
-    Overlay,
-    Underlay,
-    Ipv4Network,
-    std::net::Ipv4Addr
-);
+printed!(u8, u16, u32, u64, Mac, Overlay, Underlay, Ipv4Network, std::net::Ipv4Addr);
 
 /// A [`Line`]: a text written here, in which each `{}` is the place of a [`Word`].
 #[macro_export]

@@ -133,11 +133,7 @@ impl<F: Formatter> Formatter for Escaped<F> {
         // The backslash of an escape is one in a string of JSON.
         let safe = |text: &str| {
             let plain = text.chars().all(is_printable);
-            if plain {
-                text.to_string()
-            } else {
-                screen(text.as_bytes()).replace('\\', r"\\")
-            }
+            if plain { text.to_string() } else { screen(text.as_bytes()).replace('\\', r"\\") }
         };
         writer.write_all(safe(fragment).as_bytes())
     }

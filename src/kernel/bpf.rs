@@ -2,10 +2,7 @@
 //!
 //! A program lives as long as a descriptor or a filter refers to it; nothing is pinned.
 
-#![expect(
-    unsafe_code,
-    reason = "bpf(2) has no safe wrapper among our libraries; this is the one place"
-)]
+#![expect(unsafe_code, reason = "bpf(2) has no safe wrapper among our libraries; this is the one place")]
 
 use std::fmt;
 use std::io;
@@ -134,12 +131,7 @@ struct ProgInfo {
 fn bpf<A: Attributes>(attributes: &mut A) -> Result<libc::c_int, Errno> {
     // SAFETY: `Attributes` vouches for layout and pointers, and the size is the structure's own.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            A::COMMAND as libc::c_int,
-            std::ptr::from_mut(attributes),
-            size_of::<A>(),
-        )
+        libc::syscall(libc::SYS_bpf, A::COMMAND as libc::c_int, std::ptr::from_mut(attributes), size_of::<A>())
     };
     Errno::result(result).map(|result| libc::c_int::try_from(result).expect("bpf(2) returns an int"))
 }
@@ -233,11 +225,7 @@ pub fn load_encoded(name: &str, code: &[u8], log: &mut [u8]) -> Result<OwnedFd, 
     for (to, from) in prog_name[..15].iter_mut().zip(name.bytes()) {
         *to = from;
     }
-    let (log_level, log_buf) = if log.is_empty() {
-        (0, 0)
-    } else {
-        (1, log.as_mut_ptr() as u64)
-    };
+    let (log_level, log_buf) = if log.is_empty() { (0, 0) } else { (1, log.as_mut_ptr() as u64) };
     bpf_fd(&mut ProgLoad {
         prog_type: BPF_PROG_TYPE_SCHED_CLS,
         insn_cnt: u32::try_from(code.len() / 8).map_err(|_| Errno::E2BIG)?,
@@ -258,11 +246,7 @@ pub fn load_encoded(name: &str, code: &[u8], log: &mut [u8]) -> Result<OwnedFd, 
 /// # Errors
 /// `ENOENT` if there is none, `EPERM` without `CAP_SYS_ADMIN`.
 pub fn fd_by_id(id: u32) -> io::Result<OwnedFd> {
-    Ok(bpf_fd(&mut GetFdById {
-        prog_id: id,
-        next_id: 0,
-        open_flags: 0,
-    })?)
+    Ok(bpf_fd(&mut GetFdById { prog_id: id, next_id: 0, open_flags: 0 })?)
 }
 
 /// The number of a loaded program, by which filters name it.
@@ -335,10 +319,7 @@ pub fn test_run(program: impl AsFd, packet: &[u8]) -> io::Result<TestRun> {
     };
     bpf(&mut attributes)?;
     out.truncate(attributes.data_size_out.try_into().map_err(io::Error::other)?);
-    Ok(TestRun {
-        verdict: attributes.retval.cast_signed(),
-        packet: out,
-    })
+    Ok(TestRun { verdict: attributes.retval.cast_signed(), packet: out })
 }
 
 #[cfg(test)]
@@ -353,23 +334,12 @@ mod tests {
         };
         for (errno, log, expected) in [
             (Errno::EPERM, "", "'fan_egress': not permitted; this takes root"),
-            (
-                Errno::ENOSYS,
-                "",
-                "'fan_egress': this kernel has no bpf(2); it needs CONFIG_BPF_SYSCALL",
-            ),
+            (Errno::ENOSYS, "", "'fan_egress': this kernel has no bpf(2); it needs CONFIG_BPF_SYSCALL"),
             (Errno::EINVAL, "", "'fan_egress': Invalid argument"),
-            (
-                Errno::EACCES,
-                "0: (95) exit\nR0 !read_ok\n",
-                "verifier says:\n0: (95) exit\nR0 !read_ok",
-            ),
+            (Errno::EACCES, "0: (95) exit\nR0 !read_ok\n", "verifier says:\n0: (95) exit\nR0 !read_ok"),
         ] {
             let sentence = error(errno, log);
-            assert!(
-                sentence.starts_with("cannot load the bpf program") && sentence.contains(expected),
-                "{sentence}"
-            );
+            assert!(sentence.starts_with("cannot load the bpf program") && sentence.contains(expected), "{sentence}");
         }
     }
 }

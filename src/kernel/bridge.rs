@@ -57,11 +57,7 @@ pub fn encode_bridge(index: u32, from: &BTreeSet<Setting>, to: &BTreeSet<Setting
             _ => InfoBridge::VlanFiltering(changed),
         })
         .collect();
-    request(
-        index,
-        list.is_empty(),
-        vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(list))],
-    )
+    request(index, list.is_empty(), vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(list))])
 }
 
 /// A request that gives a port of an index other settings; none where they are the same.
@@ -83,11 +79,7 @@ pub fn encode_port(index: u32, from: &BTreeSet<Setting>, to: &BTreeSet<Setting>)
         })
         .collect();
     let data = LinkInfo::PortData(InfoPortData::BridgePort(list.clone()));
-    request(
-        index,
-        list.is_empty(),
-        vec![LinkInfo::PortKind(InfoPortKind::Bridge), data],
-    )
+    request(index, list.is_empty(), vec![LinkInfo::PortKind(InfoPortKind::Bridge), data])
 }
 
 /// The settings of one set alone, and whether it is the second that has them changed. Those to take back come first.

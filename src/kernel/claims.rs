@@ -41,10 +41,7 @@ impl Machine {
         let names = link::names(&messages);
         let mut claims = Vec::new();
         for message in &messages {
-            let Some(port) = names
-                .get(&message.message.header.index)
-                .filter(|name| ports.contains(name))
-            else {
+            let Some(port) = names.get(&message.message.header.index).filter(|name| ports.contains(name)) else {
                 continue;
             };
             let namespace = message.message.attributes.iter().find_map(|attribute| match attribute {
@@ -55,18 +52,11 @@ impl Machine {
                 continue;
             };
             let claimed = addresses.iter().filter(|address| found.contains(address));
-            claims.extend(claimed.map(|address| Claim {
-                address: *address,
-                port: Some(port.clone()),
-            }));
+            claims.extend(claimed.map(|address| Claim { address: *address, port: Some(port.clone()) }));
         }
         if ask && !ports.is_empty() {
             let known: BTreeSet<Ipv4Addr> = claims.iter().map(|claim| claim.address).collect();
-            let open: Vec<Ipv4Addr> = addresses
-                .iter()
-                .filter(|address| !known.contains(address))
-                .copied()
-                .collect();
+            let open: Vec<Ipv4Addr> = addresses.iter().filter(|address| !known.contains(address)).copied().collect();
             claims.extend(self.answered(bridge, &open)?);
         }
         Ok(claims)
@@ -91,10 +81,7 @@ impl Machine {
             let mut left = Vec::new();
             for address in open {
                 match self.neighbour(bridge, address)? {
-                    Some(Reachability::Known(mac)) => claims.push(Claim {
-                        address,
-                        port: self.port(bridge, mac)?,
-                    }),
+                    Some(Reachability::Known(mac)) => claims.push(Claim { address, port: self.port(bridge, mac)? }),
                     Some(Reachability::Silent) if self.is_asking(index, address)? => left.push(address),
                     Some(Reachability::Silent) | None => {}
                 }

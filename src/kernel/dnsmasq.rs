@@ -65,13 +65,7 @@ pub fn observe() -> io::Result<Vec<Server>> {
         let (overlay, bridge, arguments) = decode(&process.command_line().ok()?)?;
         let serves = u32::try_from(process.pid.as_raw()).is_ok_and(|pid| sockets.are_held_by(pid));
         // What was read is of the process that is held.
-        process.is_alive().then_some(Server {
-            process,
-            overlay,
-            bridge,
-            arguments,
-            serves,
-        })
+        process.is_alive().then_some(Server { process, overlay, bridge, arguments, serves })
     });
     Ok(servers.collect())
 }
@@ -146,9 +140,7 @@ fn holders(gateway: Ipv4Addr) -> Vec<String> {
 fn writable(directory: &Path, file: &Path) -> Result<(), String> {
     let metadata = |path: &Path| match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => found
-            .map(Some)
-            .map_err(|error| format!("'{}': {error}", path.display())),
+        found => found.map(Some).map_err(|error| format!("'{}': {error}", path.display())),
     };
     if let Some(found) = metadata(directory)? {
         keeps(directory, &found, found.is_dir().then_some("directory"))?;
@@ -187,9 +179,7 @@ fn keeps(path: &Path, found: &Metadata, kind: Option<&str>) -> Result<(), String
         ));
     }
     if found.mode() & 0o002 != 0 {
-        return Err(format!(
-            "{kind} '{name}' may be written by everybody; first: chmod o-w {name}"
-        ));
+        return Err(format!("{kind} '{name}' may be written by everybody; first: chmod o-w {name}"));
     }
     Ok(())
 }
@@ -201,9 +191,7 @@ fn keeps(path: &Path, found: &Metadata, kind: Option<&str>) -> Result<(), String
 pub fn stop(server: &Server) -> Result<(), String> {
     let process = &server.process;
     for signal in [Signal::TERM, Signal::KILL] {
-        process
-            .signal(signal)
-            .map_err(|error| format!("cannot stop dnsmasq, process {}: {error}", process.pid))?;
+        process.signal(signal).map_err(|error| format!("cannot stop dnsmasq, process {}: {error}", process.pid))?;
         if process.ends_within(PollTimeout::from(PATIENCE)) {
             return Ok(());
         }
@@ -220,10 +208,7 @@ mod tests {
         let meant = |words: &str| decode(format!("dnsmasq {words} ").replace(' ', "\0").as_bytes());
         let file = "--dhcp-leasefile=/var/lib/fan/250.0.0.0-8_250.0.28.0-24.leases";
         let (overlay, bridge, _) = meant(&format!("--port=0 {file} --interface=fan-x")).expect("a fan's");
-        assert_eq!(
-            (overlay.to_string().as_str(), bridge.as_str()),
-            ("250.0.0.0/8", "fan-x")
-        );
+        assert_eq!((overlay.to_string().as_str(), bridge.as_str()), ("250.0.0.0/8", "fan-x"));
         assert!(meant(file).is_none());
         assert!(meant("--dhcp-leasefile=/var/lib/misc/dnsmasq.leases --interface=fan-x").is_none());
         assert!(meant(&format!("{file} --interface=fan/x")).is_none());

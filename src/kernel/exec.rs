@@ -30,10 +30,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 pub fn find(program: &str) -> Option<PathBuf> {
     PATH.split(':')
         .map(|directory| Path::new(directory).join(program))
-        .find(|file| {
-            file.metadata()
-                .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-        })
+        .find(|file| file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0))
 }
 
 /// Where a program's file may be: in each directory of [`PATH`], and where a link there leads.
@@ -78,10 +75,7 @@ pub fn run_with<S: AsRef<OsStr>>(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = with_only(capabilities, || command.spawn()).map_err(failed)?;
-    let written = child
-        .stdin
-        .take()
-        .map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
         // It took what it got for all there is.
@@ -123,10 +117,7 @@ pub fn run_daemon(program: &str, arguments: &[String]) -> Result<(), String> {
 
 fn spawn_daemon(file: &Path, arguments: &[String]) -> io::Result<(WaitStatus, String)> {
     let path = CString::new(file.as_os_str().as_bytes())?;
-    let words: Vec<CString> = arguments
-        .iter()
-        .map(|word| CString::new(word.as_str()))
-        .collect::<Result<_, _>>()?;
+    let words: Vec<CString> = arguments.iter().map(|word| CString::new(word.as_str())).collect::<Result<_, _>>()?;
     let words: Vec<&CString> = std::iter::once(&path).chain(&words).collect();
     let (reading, writing) = pipe2(OFlag::O_CLOEXEC)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -137,13 +128,7 @@ fn spawn_daemon(file: &Path, arguments: &[String]) -> io::Result<(WaitStatus, St
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
     attributes.set_sigmask(&SigSet::empty())?;
-    let child = posix_spawn(
-        path.as_c_str(),
-        &actions,
-        &attributes,
-        &words,
-        &[CString::new(format!("PATH={PATH}"))?],
-    )?;
+    let child = posix_spawn(path.as_c_str(), &actions, &attributes, &words, &[CString::new(format!("PATH={PATH}"))?])?;
     drop(writing);
     let mut said = String::new();
     File::from(reading).read_to_string(&mut said)?;

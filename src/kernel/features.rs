@@ -16,11 +16,7 @@ use crate::plan::host::{Linux, SOURCE_SINCE};
 #[must_use]
 pub fn observe() -> Linux {
     let release = file::read_text("/proc/sys/kernel/osrelease", KERNEL_LIMIT).unwrap_or_default();
-    Linux {
-        release: release.trim().into(),
-        takes_source: TAKES_SOURCE.get().copied().flatten(),
-        has_nf_tables: None,
-    }
+    Linux { release: release.trim().into(), takes_source: TAKES_SOURCE.get().copied().flatten(), has_nf_tables: None }
 }
 
 static TAKES_SOURCE: OnceLock<Option<bool>> = OnceLock::new();
@@ -39,12 +35,7 @@ fn takes_source() -> Option<bool> {
     let host = Ipv4Addr::new(172, 30, 0, 28);
     let underlay = Underlay::containing(host, 16).ok()?;
     let mapping = Mapping::new("250.0.0.0/8".parse().ok()?, underlay).ok()?;
-    let spec = Spec {
-        mapping,
-        host,
-        broadcasts: [].into(),
-        encapsulation: Encapsulation::Ipip,
-    };
+    let spec = Spec { mapping, host, broadcasts: [].into(), encapsulation: Encapsulation::Ipip };
     let ethernet = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0];
     let ip = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 250, 0, 28, 2, 250, 0, 27, 2];
     let packet = [&ethernet[..], &ip].concat();

@@ -39,10 +39,7 @@ impl Found {
             () if kind.is_socket() => "socket",
             () => "device",
         };
-        Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            format!("it is a {what}; only a regular file is read"),
-        ))
+        Err(io::Error::new(ErrorKind::InvalidInput, format!("it is a {what}; only a regular file is read")))
     }
 
     /// Reads it all.
@@ -141,16 +138,10 @@ mod tests {
 
     #[test]
     fn a_device_is_not_read_and_the_null_device_is_empty() {
-        assert_eq!(
-            read("/dev/zero", 4).unwrap_err().to_string(),
-            "it is a device; only a regular file is read"
-        );
+        assert_eq!(read("/dev/zero", 4).unwrap_err().to_string(), "it is a device; only a regular file is read");
         assert_eq!(read("/dev/null", 4).unwrap(), b"");
         assert_eq!(read("/", 4).unwrap_err().kind(), ErrorKind::IsADirectory);
-        assert!(
-            !read("/proc/self/stat", KERNEL_LIMIT).unwrap().is_empty(),
-            "its size is 0"
-        );
+        assert!(!read("/proc/self/stat", KERNEL_LIMIT).unwrap().is_empty(), "its size is 0");
         assert!(read("/proc/self/stat", 4).is_err());
     }
 }

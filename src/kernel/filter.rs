@@ -33,11 +33,7 @@ pub fn label(slot: Slot, digest: &str) -> String {
 
 fn read_label(label: &str) -> Option<(Slot, String)> {
     let (whose, digest) = label.strip_prefix("fan ")?.split_once(' ')?;
-    let slot = if whose == "refuse" {
-        Slot::Refuse
-    } else {
-        Slot::Fan(whose.parse::<Overlay>().ok()?)
-    };
+    let slot = if whose == "refuse" { Slot::Refuse } else { Slot::Fan(whose.parse::<Overlay>().ok()?) };
     Some((slot, digest.to_string()))
 }
 
@@ -52,10 +48,7 @@ fn header(index: u32, parent: TcHandle) -> TcMessage {
 #[must_use]
 pub fn encode_clsact(index: u32) -> TcMessage {
     let mut message = header(index, TcHandle::CLSACT);
-    message.header.handle = TcHandle {
-        major: 0xffff,
-        minor: 0,
-    };
+    message.header.handle = TcHandle { major: 0xffff, minor: 0 };
     message.attributes.push(TcAttribute::Kind("clsact".into()));
     message
 }
@@ -74,9 +67,7 @@ pub fn encode(filter: &Filter, index: u32, program: Option<BorrowedFd>) -> TcMes
             TcFilterBpfOption::ProgName(label(filter.slot, &filter.program.digest)),
             TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
         ];
-        message
-            .attributes
-            .push(TcAttribute::Options(options.into_iter().map(TcOption::Bpf).collect()));
+        message.attributes.push(TcAttribute::Options(options.into_iter().map(TcOption::Bpf).collect()));
     }
     message
 }
@@ -118,26 +109,9 @@ pub fn decode(
         Slot::Fan(overlay) => Owner::Fan(overlay),
         Slot::Refuse => owner,
     };
-    let program = ProgramRef {
-        digest,
-        program: None,
-        successor: None,
-    };
-    let filter = Filter {
-        link: link.clone(),
-        direction,
-        slot,
-        owner,
-        program,
-    };
-    Some((
-        Object::Filter(filter),
-        AttachedProgram {
-            direction,
-            slot,
-            id: id?,
-        },
-    ))
+    let program = ProgramRef { digest, program: None, successor: None };
+    let filter = Filter { link: link.clone(), direction, slot, owner, program };
+    Some((Object::Filter(filter), AttachedProgram { direction, slot, id: id? }))
 }
 
 /// A queueing discipline that filters hang on.
@@ -180,10 +154,7 @@ mod tests {
     #[test]
     fn labels_are_read_back_as_written_and_others_are_not_ours() {
         for slot in [Slot::Fan(announced().overlay()), Slot::Refuse] {
-            assert_eq!(
-                read_label(&label(slot, "0123456789abcdef")),
-                Some((slot, "0123456789abcdef".into()))
-            );
+            assert_eq!(read_label(&label(slot, "0123456789abcdef")), Some((slot, "0123456789abcdef".into())));
         }
         for other in ["", "fan", "fan club", "cilium-eth0", "fan 250.0.0.0/8"] {
             assert_eq!(read_label(other), None, "{other}");

@@ -55,11 +55,7 @@ pub fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
         let programs = bpf::tcx(index, direction).unwrap_or_default();
         programs.into_iter().map(move |program| (direction, program))
     });
-    let tcx = |(direction, program)| Foreign::Tcx {
-        device: device.clone(),
-        direction,
-        program,
-    };
+    let tcx = |(direction, program)| Foreign::Tcx { device: device.clone(), direction, program };
     programs.map(tcx).collect()
 }
 
@@ -80,9 +76,5 @@ pub fn entry(
         NeighbourState::Permanent => !macs.values().any(|known| *known == mac),
         _ => message.header.flags.contains(NeighbourFlags::ExtLearned),
     };
-    is_made.then(|| Foreign::Entry {
-        bridge: bridge.clone(),
-        device: device.clone(),
-        mac,
-    })
+    is_made.then(|| Foreign::Entry { bridge: bridge.clone(), device: device.clone(), mac })
 }

@@ -46,10 +46,7 @@ fn create(
 #[must_use]
 pub fn encode_bridge(bridge: &Bridge) -> Vec<(RouteNetlinkMessage, u16)> {
     let name = &bridge.fan.bridge;
-    let device = LinkBridge::new(name.as_str())
-        .address(bridge.mac.0.to_vec())
-        .mtu(MTU_AT_BIRTH)
-        .build();
+    let device = LinkBridge::new(name.as_str()).address(bridge.mac.0.to_vec()).mtu(MTU_AT_BIRTH).build();
     create(name, device, (bridge.mtu, bridge.ipv6), &bridge.fan.label())
 }
 
@@ -161,11 +158,7 @@ impl LinkFacts {
                     facts.ipv6 = ipv6::decode(families);
                 }
                 LinkAttribute::Stats64(stats) => {
-                    facts.counters = Counters {
-                        received: stats.rx_packets,
-                        sent: stats.tx_packets,
-                        refused: 0,
-                    };
+                    facts.counters = Counters { received: stats.rx_packets, sent: stats.tx_packets, refused: 0 };
                 }
                 _ => {}
             }
@@ -196,20 +189,8 @@ impl LinkFacts {
                     LinkKind::IpipExternal
                 } else {
                     LinkKind::Ipip {
-                        local: address(|info| {
-                            if let InfoIpTunnel::Local(a) = info {
-                                Some(*a)
-                            } else {
-                                None
-                            }
-                        }),
-                        remote: address(|info| {
-                            if let InfoIpTunnel::Remote(a) = info {
-                                Some(*a)
-                            } else {
-                                None
-                            }
-                        }),
+                        local: address(|info| if let InfoIpTunnel::Local(a) = info { Some(*a) } else { None }),
+                        remote: address(|info| if let InfoIpTunnel::Remote(a) = info { Some(*a) } else { None }),
                     }
                 }
             }
@@ -217,13 +198,7 @@ impl LinkFacts {
                 sources: self.source_ports(),
                 port: infos
                     .iter()
-                    .find_map(|info| {
-                        if let InfoVxlan::Port(port) = info {
-                            Some(*port)
-                        } else {
-                            None
-                        }
-                    })
+                    .find_map(|info| if let InfoVxlan::Port(port) = info { Some(*port) } else { None })
                     .unwrap_or_default(),
                 shares_port: infos.contains(&InfoVxlan::CollectMetadata(true))
                     && infos.contains(&InfoVxlan::Vnifilter(true)),
@@ -240,25 +215,14 @@ fn device_configuration(family: &AfSpecUnspec) -> Option<InetDevConf> {
     let AfSpecUnspec::Inet(specifics) = family else {
         return None;
     };
-    specifics.iter().find_map(|specific| {
-        if let AfSpecInet::DevConf(conf) = specific {
-            Some(*conf)
-        } else {
-            None
-        }
-    })
+    specifics.iter().find_map(|specific| if let AfSpecInet::DevConf(conf) = specific { Some(*conf) } else { None })
 }
 
 /// The link that a message describes, and the objects of ours that it is: a labelled device, and its being up.
 /// `vni` tells the network identifier that a VXLAN device filters for, by the device's index.
 #[must_use]
 pub fn decode(
-    netlink::LinkReply {
-        message,
-        name,
-        alias,
-        other_names,
-    }: &netlink::LinkReply,
+    netlink::LinkReply { message, name, alias, other_names }: &netlink::LinkReply,
     names: &BTreeMap<u32, InterfaceName>,
     vni: &BTreeMap<u32, u32>,
 ) -> (Link, Vec<Object>) {
@@ -287,15 +251,7 @@ pub fn decode(
         let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
         let tunnel = match (owner, &kind, facts.mac) {
             (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
-            (
-                Some(owner @ Owner::Fan(_)),
-                LinkKind::Vxlan {
-                    port,
-                    sources,
-                    shares_port: true,
-                },
-                Some(mac),
-            ) => {
+            (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, sources, shares_port: true }, Some(mac)) => {
                 let kind = TunnelKind::Vxlan {
                     port: *port,
                     sources: *sources,
@@ -351,12 +307,7 @@ pub fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
     const AF_INET: u16 = 2;
     const CONF: u16 = 1; // IFLA_INET_CONF
     let mut attribute = u32::from(on).to_ne_bytes().to_vec();
-    for kind in [
-        setting,
-        CONF | NLA_F_NESTED,
-        AF_INET | NLA_F_NESTED,
-        AF_SPEC | NLA_F_NESTED,
-    ] {
+    for kind in [setting, CONF | NLA_F_NESTED, AF_INET | NLA_F_NESTED, AF_SPEC | NLA_F_NESTED] {
         let len = u16::try_from(attribute.len() + 4).expect("a few bytes");
         attribute = [len.to_ne_bytes().to_vec(), kind.to_ne_bytes().to_vec(), attribute].concat();
     }

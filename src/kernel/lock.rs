@@ -88,10 +88,7 @@ fn failed(path: &str, error: &dyn fmt::Display) -> Error {
 /// That another `fanctl` does not end.
 #[must_use]
 pub fn held_for_long(path: &str) -> Error {
-    failed(
-        path,
-        &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock",
-    )
+    failed(path, &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock")
 }
 
 /// Nobody but root may open the file: whoever can, can hold the lock. Nobody removes it: whoever waits for it would have the
@@ -115,11 +112,7 @@ fn open(path: &str) -> io::Result<File> {
 fn is_at(file: &File, path: &str) -> bool {
     let identity = |data: fs::Metadata| (data.dev(), data.ino());
     let open = file.metadata().map(identity);
-    open.is_ok_and(|open| {
-        fs::symlink_metadata(path)
-            .map(identity)
-            .is_ok_and(|found| found == open)
-    })
+    open.is_ok_and(|open| fs::symlink_metadata(path).map(identity).is_ok_and(|found| found == open))
 }
 
 /// The lock's file of a network namespace, which is known by its inode.

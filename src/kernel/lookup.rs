@@ -43,12 +43,8 @@ struct RouteReply {
 impl RouteReply {
     fn read(message: &RouteMessage) -> Self {
         let header = &message.header;
-        let mut answer = Self {
-            kind: header.kind,
-            table: header.table.into(),
-            protocol: header.protocol.into(),
-            ..Self::default()
-        };
+        let mut answer =
+            Self { kind: header.kind, table: header.table.into(), protocol: header.protocol.into(), ..Self::default() };
         let mut destination = Ipv4Addr::UNSPECIFIED;
         for attribute in &message.attributes {
             match attribute {
@@ -72,10 +68,7 @@ impl RouteReply {
 
 impl From<Refusal> for NoRoute {
     fn from(refusal: Refusal) -> Self {
-        Self {
-            errno: refusal.errno,
-            words: refusal.to_string(),
-        }
+        Self { errno: refusal.errno, words: refusal.to_string() }
     }
 }
 
@@ -114,10 +107,7 @@ impl Machine {
         };
         let device = decided.device.and_then(|index| names.get(&index).cloned());
         let Some(device) = device else {
-            return Err(KernelError::from(format!(
-                "the way to {} leads to no interface",
-                flow.destination
-            )));
+            return Err(KernelError::from(format!("the way to {} leads to no interface", flow.destination)));
         };
         Ok(Ok(Routing {
             local: decided.kind == RouteType::Local,

@@ -52,10 +52,7 @@ impl Monitor {
         let signals: SigSet = signals.iter().copied().collect();
         signals.thread_block()?;
         Ok(Self {
-            sockets: [
-                listen(NETLINK_ROUTE, &ROUTE_GROUPS)?,
-                listen(NETLINK_NETFILTER, &NFTABLES_GROUPS)?,
-            ],
+            sockets: [listen(NETLINK_ROUTE, &ROUTE_GROUPS)?, listen(NETLINK_NETFILTER, &NFTABLES_GROUPS)?],
             signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
             servers: Vec::new(),
         })

@@ -45,10 +45,7 @@ impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
             Some(errno) => Self { errno, sentence: None },
-            None => Self {
-                errno: nix::libc::EIO,
-                sentence: Some(error.to_string()),
-            },
+            None => Self { errno: nix::libc::EIO, sentence: Some(error.to_string()) },
         }
     }
 }
@@ -60,9 +57,8 @@ pub fn refusal(error: &ErrorMessage) -> Option<Refusal> {
     const ATTRIBUTE_MESSAGE: u16 = 1; // NLMSGERR_ATTR_MSG, linux/netlink.h
     let errno = error.code?.get().wrapping_neg();
     // The payload is our own request, and then attributes (netlink_ack, net/netlink/af_netlink.c).
-    let request_len = error.header.get(..4).map_or(HEADER_LEN, |len| {
-        u32::from_ne_bytes([len[0], len[1], len[2], len[3]]) as usize
-    });
+    let request_len =
+        error.header.get(..4).map_or(HEADER_LEN, |len| u32::from_ne_bytes([len[0], len[1], len[2], len[3]]) as usize);
     let mut rest = error.header.get(request_len.next_multiple_of(4)..).unwrap_or_default();
     let mut sentence = None;
     while let Some(&[a, b, c, d]) = rest.first_chunk::<4>() {
@@ -80,10 +76,7 @@ pub fn refusal(error: &ErrorMessage) -> Option<Refusal> {
 
 impl Refusal {
     fn interrupted() -> Self {
-        Self {
-            errno: nix::libc::EAGAIN,
-            sentence: Some("the network changed each time it was read".into()),
-        }
+        Self { errno: nix::libc::EAGAIN, sentence: Some("the network changed each time it was read".into()) }
     }
 }
 
@@ -116,10 +109,7 @@ pub struct LinkReply {
 /// # Errors
 /// When it cannot be read.
 pub fn read_link(payload: &[u8]) -> Result<LinkReply, Refusal> {
-    let unreadable = |sentence| Refusal {
-        errno: nix::libc::EBADMSG,
-        sentence: Some(sentence),
-    };
+    let unreadable = |sentence| Refusal { errno: nix::libc::EBADMSG, sentence: Some(sentence) };
     let (header, rest) = payload.split_at(LINK_HEADER_LEN.min(payload.len()));
     let (mut readable, mut name, mut alias, mut other_names) = (header.to_vec(), None, Vec::new(), Vec::new());
     for (kind, value) in attributes(rest) {
@@ -133,12 +123,7 @@ pub fn read_link(payload: &[u8]) -> Result<LinkReply, Refusal> {
     }
     let message =
         LinkMessage::parse(&readable[..]).map_err(|error| unreadable(format!("a link cannot be read: {error}")))?;
-    Ok(LinkReply {
-        message,
-        name: name.ok_or_else(|| unreadable("a link has no name".into()))?,
-        alias,
-        other_names,
-    })
+    Ok(LinkReply { message, name: name.ok_or_else(|| unreadable("a link has no name".into()))?, alias, other_names })
 }
 
 const AF_INET: u8 = 2;
@@ -240,10 +225,7 @@ impl Netlink {
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
-        Ok(Self {
-            socket,
-            sequence: Cell::new(0),
-        })
+        Ok(Self { socket, sequence: Cell::new(0) })
     }
 
     /// The same connection, whose requests the kernel checks strictly (`NETLINK_GET_STRICT_CHK`, netlink(7)).
@@ -286,10 +268,7 @@ impl Netlink {
     /// What the kernel said, or that a link could not be read.
     pub fn dump_links(&self) -> Result<Vec<LinkReply>, Refusal> {
         const HEADER: [u8; LINK_HEADER_LEN] = [0; LINK_HEADER_LEN];
-        self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?
-            .iter()
-            .map(|payload| read_link(payload))
-            .collect()
+        self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?.iter().map(|payload| read_link(payload)).collect()
     }
 
     /// Asks for all routing rules of IPv4. The names of interfaces in them may be any bytes, and stand
@@ -384,10 +363,7 @@ impl Netlink {
             header.message_type = kind;
             header.flags = NLM_F_REQUEST | flags;
             header.sequence_number = sequence;
-            let content = NetlinkPayload::InnerMessage(Raw {
-                kind,
-                payload: payload.to_vec(),
-            });
+            let content = NetlinkPayload::InnerMessage(Raw { kind, payload: payload.to_vec() });
             let mut request = NetlinkMessage::new(header, content);
             request.finalize();
             let mut datagram = vec![0; request.buffer_len()];
@@ -414,10 +390,7 @@ impl Netlink {
                     NetlinkPayload::Error(error) => return refusal(&error).map_or(Ok(Some(messages)), Err),
                     // A list that the kernel could not finish ends with a number too (netlink_dump_done, af_netlink.c).
                     NetlinkPayload::Done(end) if end.code < 0 => {
-                        return Err(Refusal {
-                            errno: end.code.wrapping_neg(),
-                            sentence: None,
-                        });
+                        return Err(Refusal { errno: end.code.wrapping_neg(), sentence: None });
                     }
                     NetlinkPayload::Done(_) => return Ok((!interrupted).then_some(messages)),
                     _ => {}
@@ -429,10 +402,7 @@ impl Netlink {
     /// The messages of the next datagram.
     fn receive(&self) -> Result<Vec<NetlinkMessage<Raw>>, Refusal> {
         let (datagram, _) = self.socket.recv_from_full()?;
-        messages(&datagram).map_err(|error| Refusal {
-            errno: nix::libc::EBADMSG,
-            sentence: Some(error),
-        })
+        messages(&datagram).map_err(|error| Refusal { errno: nix::libc::EBADMSG, sentence: Some(error) })
     }
 }
 
@@ -487,10 +457,7 @@ impl NetlinkDeserializable for Raw {
     type Error = std::convert::Infallible;
 
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
-        Ok(Self {
-            kind: header.message_type,
-            payload: payload.to_vec(),
-        })
+        Ok(Self { kind: header.message_type, payload: payload.to_vec() })
     }
 }
 
@@ -512,10 +479,7 @@ mod tests {
         error.header = header;
         let refusal = refusal(&error).unwrap();
         assert_eq!(refusal.errno, nix::libc::EOPNOTSUPP);
-        assert!(
-            refusal.to_string().ends_with(r"(Unknown device type \x1b[2J\x0a\xff)"),
-            "{refusal}"
-        );
+        assert!(refusal.to_string().ends_with(r"(Unknown device type \x1b[2J\x0a\xff)"), "{refusal}");
     }
 
     #[test]
@@ -527,10 +491,7 @@ mod tests {
         payload.extend([8, 0, 4, 0, 0xdc, 5, 0, 0]); // IFLA_MTU
         let link = read_link(&payload).unwrap();
         assert_eq!(link.name.to_string(), r"eth\xe9");
-        assert_eq!(
-            (&link.alias[..], &link.other_names[..]),
-            (&b"caf\xe9 "[..], &[b"\n\xff".to_vec()][..])
-        );
+        assert_eq!((&link.alias[..], &link.other_names[..]), (&b"caf\xe9 "[..], &[b"\n\xff".to_vec()][..]));
         assert_eq!(link.message.attributes.len(), 1, "the MTU");
         for len in 0..payload.len() {
             let _ = read_link(&payload[..len]);

@@ -73,10 +73,7 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, KernelError> {
         let is_recorded = made.is_none() || content.record.is_some();
         let made = made.filter(|_| deviations.is_empty());
         let ruleset = made.map_or_else(|| list(*overlay, families), Ok::<_, KernelError>)?;
-        objects.push(Object::Firewall(
-            *overlay,
-            ruleset.deviating(deviations).recorded(is_recorded),
-        ));
+        objects.push(Object::Firewall(*overlay, ruleset.deviating(deviations).recorded(is_recorded)));
     }
     let mut asks_docker_user = false;
     for chain in &tables.forward {
@@ -92,11 +89,7 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, KernelError> {
         has_docker_user: tables.forward.contains(&ForwardChain::DockerUser),
         asks_docker_user,
     };
-    Ok(Observed {
-        objects,
-        namesakes: tables.namesakes,
-        forward,
-    })
+    Ok(Observed { objects, namesakes: tables.namesakes, forward })
 }
 
 /// What is known of a fan's tables without their text; none when there is more in them than is known so.
@@ -212,10 +205,9 @@ fn made(step: &Step) -> Option<Overlay> {
     match step {
         Step::Create(Object::Firewall(overlay, ruleset))
         | Step::Remake(Object::Firewall(overlay, ruleset))
-        | Step::Change {
-            to: Object::Firewall(overlay, ruleset),
-            ..
-        } => ruleset.deviations().is_empty().then_some(*overlay),
+        | Step::Change { to: Object::Firewall(overlay, ruleset), .. } => {
+            ruleset.deviations().is_empty().then_some(*overlay)
+        }
         _ => None,
     }
 }
@@ -236,10 +228,9 @@ fn part(step: &Step, abilities: Abilities) -> String {
     match step {
         Step::Create(Object::Firewall(overlay, ruleset))
         | Step::Remake(Object::Firewall(overlay, ruleset))
-        | Step::Change {
-            to: Object::Firewall(overlay, ruleset),
-            ..
-        } => removal_of(*overlay) + &ruleset.with_links(exists).script_for(abilities),
+        | Step::Change { to: Object::Firewall(overlay, ruleset), .. } => {
+            removal_of(*overlay) + &ruleset.with_links(exists).script_for(abilities)
+        }
         Step::Delete(Object::Firewall(overlay, _)) => removal_of(*overlay),
         Step::Create(Object::Accept(accept)) => accept.insertion().map(|line| line + "\n").collect(),
         _ => String::new(),
@@ -272,11 +263,8 @@ pub fn deletion(gone: &[&Accept], listing: &str) -> String {
     let mut script: String = handles.iter().map(delete).collect();
     if gone.iter().any(|accept| accept.chain == ForwardChain::DockerUser) {
         let is_left = |line: &&str| handle(line).is_none_or(|handle| !handles.contains_key(&handle));
-        let rest: Vec<&str> = listing
-            .lines()
-            .filter(is_left)
-            .map(|line| line.split(" # handle ").next().unwrap_or(line))
-            .collect();
+        let rest: Vec<&str> =
+            listing.lines().filter(is_left).map(|line| line.split(" # handle ").next().unwrap_or(line)).collect();
         script.extend(beside(&rest.join("\n")).removal().map(|line| format!("{line}\n")));
     }
     script
@@ -297,11 +285,7 @@ fn beside(listing: &str) -> Beside {
     if !is_empty || asks(listing, ForwardChain::DockerUser) {
         return Beside::Use;
     }
-    if lines == ["table ip filter {", chain[0], "}", "}"] {
-        Beside::Nothing
-    } else {
-        Beside::Others
-    }
+    if lines == ["table ip filter {", chain[0], "}", "}"] { Beside::Nothing } else { Beside::Others }
 }
 
 #[cfg(test)]
@@ -333,15 +317,9 @@ mod tests {
             way,
         };
         let line = |accept: &Accept, number| {
-            format!(
-                "\t\t{} # handle {number}\n",
-                accept.rule().replace("ip filter DOCKER-USER ", "")
-            )
+            format!("\t\t{} # handle {number}\n", accept.rule().replace("ip filter DOCKER-USER ", ""))
         };
-        let (ours, theirs) = (
-            accept("250", ForwardDirection::From),
-            accept("251", ForwardDirection::From),
-        );
+        let (ours, theirs) = (accept("250", ForwardDirection::From), accept("251", ForwardDirection::From));
         let listing = |rules: &str| {
             format!("table ip filter {{ # handle 1\n\tchain DOCKER-USER {{ # handle 14\n{rules}\t}}\n}}\n")
         };
@@ -371,12 +349,6 @@ mod tests {
             printed(ForwardDirection::To),
         );
         let found: Vec<_> = accepts(&listing).collect();
-        assert_eq!(
-            found,
-            [
-                (accept(ForwardDirection::From), Some(4)),
-                (accept(ForwardDirection::To), Some(5))
-            ]
-        );
+        assert_eq!(found, [(accept(ForwardDirection::From), Some(4)), (accept(ForwardDirection::To), Some(5))]);
     }
 }

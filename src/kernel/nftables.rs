@@ -117,13 +117,7 @@ impl Tables {
     /// Reads what the kernel answered. What is cut off is not there.
     #[must_use]
     pub fn read(answers: &Replies) -> Self {
-        let Replies {
-            tables,
-            chains,
-            sets,
-            flowtables,
-            others,
-        } = answers;
+        let Replies { tables, chains, sets, flowtables, others } = answers;
         let mut all = Self::default();
         messages(tables).for_each(|table| all.table(&table));
         messages(chains).for_each(|chain| all.chain(&chain));
@@ -184,11 +178,7 @@ impl Tables {
         }
         if chain.comment(CHAIN_USERDATA).is_some() {
             self.plain.remove(&place);
-        } else if let Some(plain) = self
-            .plain
-            .get_mut(&place)
-            .filter(|_| Record::from_chain(&name).is_none())
-        {
+        } else if let Some(plain) = self.plain.get_mut(&place).filter(|_| Record::from_chain(&name).is_none()) {
             plain.chains.push(name);
         }
     }
@@ -247,11 +237,7 @@ pub fn sketch(table: &Plain, rules: &[Vec<u8>], name_of: impl Fn(u32) -> Option<
             Some(name) => format!("iif \"{name}\" "),
             None => format!("iif {index} "),
         });
-        let _ = writeln!(
-            lines.entry(chain).or_default(),
-            "{}{line}",
-            asks_for.unwrap_or_default()
-        );
+        let _ = writeln!(lines.entry(chain).or_default(), "{}{line}", asks_for.unwrap_or_default());
     }
     let text = |chain: &String| {
         let rules = lines.get(chain.as_str()).map_or("", String::as_str);
@@ -272,10 +258,7 @@ struct Message<'a> {
 
 impl<'a> Message<'a> {
     fn read(payload: &'a [u8]) -> Option<Self> {
-        Some(Self {
-            family: *payload.first()?,
-            attributes: attributes(payload.get(HEADER_LEN..)?).collect(),
-        })
+        Some(Self { family: *payload.first()?, attributes: attributes(payload.get(HEADER_LEN..)?).collect() })
     }
 
     fn value(&self, kind: u16) -> Option<&'a [u8]> {
@@ -338,9 +321,7 @@ impl<'a> Message<'a> {
 
 /// The attribute of this kind among those in another.
 fn inside(value: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(value)
-        .find(|(other, _)| *other == kind)
-        .map(|(_, value)| value)
+    attributes(value).find(|(other, _)| *other == kind).map(|(_, value)| value)
 }
 
 fn text(value: &[u8]) -> Option<String> {
@@ -349,12 +330,7 @@ fn text(value: &[u8]) -> Option<String> {
 }
 
 /// What is said of a part of the kernel that is not there.
-const ABSENT: [i32; 4] = [
-    libc::EINVAL,
-    libc::EPROTONOSUPPORT,
-    libc::ESOCKTNOSUPPORT,
-    libc::EAFNOSUPPORT,
-];
+const ABSENT: [i32; 4] = [libc::EINVAL, libc::EPROTONOSUPPORT, libc::ESOCKTNOSUPPORT, libc::EAFNOSUPPORT];
 
 /// A connection to nftables, in the network namespace of the thread that made it.
 pub struct Nftables(Netlink);
@@ -470,14 +446,7 @@ mod tests {
 
     fn chain(family: u8, table: &str, name: &str, policy: u32) -> Vec<u8> {
         let policy = policy.to_be_bytes();
-        payload(
-            family,
-            &[
-                (TABLE, &named(table)),
-                (CHAIN_NAME, &named(name)),
-                (CHAIN_POLICY, &policy),
-            ],
-        )
+        payload(family, &[(TABLE, &named(table)), (CHAIN_NAME, &named(name)), (CHAIN_POLICY, &policy)])
     }
 
     fn flowtable(name: &str, devices: &[&str]) -> Vec<u8> {
@@ -486,10 +455,7 @@ mod tests {
         let names: Vec<(u16, &[u8])> = names.iter().map(|name| (1, &name[..])).collect();
         let (kind, list) = nested(HOOK_DEVICES, &names);
         let (hook, value) = nested(FLOWTABLE_HOOK, &[(kind, &list)]);
-        payload(
-            2,
-            &[(TABLE, &named(NAME)), (FLOWTABLE_NAME, &named(name)), (hook, &value)],
-        )
+        payload(2, &[(TABLE, &named(NAME)), (FLOWTABLE_NAME, &named(name)), (hook, &value)])
     }
 
     /// How many of the tables are plain.
@@ -499,12 +465,7 @@ mod tests {
 
     #[test]
     fn tables_and_chains_are_read_and_others_are_not_ours() {
-        let all = [
-            table(7, 0),
-            table(2, 0),
-            table(1, 0),
-            payload(2, &[(TABLE, &named("mine"))]),
-        ];
+        let all = [table(7, 0), table(2, 0), table(1, 0), payload(2, &[(TABLE, &named("mine"))])];
         let chains = [
             chain(2, NAME, "guard", 1),
             chain(7, NAME, "ports", 1),
@@ -514,17 +475,10 @@ mod tests {
             chain(7, "filter", "FORWARD", 1),
         ];
         let read = |tables: &[Vec<u8>], chains: &[Vec<u8>]| {
-            Tables::read(&Replies {
-                tables: tables.to_vec(),
-                chains: chains.to_vec(),
-                ..Replies::default()
-            })
+            Tables::read(&Replies { tables: tables.to_vec(), chains: chains.to_vec(), ..Replies::default() })
         };
         let tables = read(&all, &chains);
-        assert_eq!(
-            tables.ours,
-            BTreeMap::from([("250".parse().unwrap(), vec!["ip", "bridge"])])
-        );
+        assert_eq!(tables.ours, BTreeMap::from([("250".parse().unwrap(), vec!["ip", "bridge"])]));
         assert_eq!(tables.forward, [ForwardChain::Forward, ForwardChain::DockerUser]);
         assert!(tables.forward_drops);
         assert_eq!(tables.plain[&("ip", NAME.to_string())].chains, ["guard", "nat"]);
@@ -546,51 +500,23 @@ mod tests {
 
     #[test]
     fn a_table_with_more_than_is_ours_is_not_plain() {
-        let answers = || Replies {
-            tables: vec![table(2, 0)],
-            chains: vec![chain(2, NAME, "guard", 1)],
-            ..Replies::default()
-        };
+        let answers =
+            || Replies { tables: vec![table(2, 0)], chains: vec![chain(2, NAME, "guard", 1)], ..Replies::default() };
         let set = |flags: u32| vec![payload(2, &[(TABLE, &named(NAME)), (SET_FLAGS, &flags.to_be_bytes())])];
-        let with_comment = payload(
-            2,
-            &[
-                (TABLE, &named(NAME)),
-                (CHAIN_NAME, &named("guard")),
-                (CHAIN_USERDATA, &commented("mine")),
-            ],
-        );
-        let sets = |flags| Replies {
-            sets: set(flags),
-            ..answers()
-        };
-        let flowtables = |name| Replies {
-            flowtables: vec![flowtable(name, &["eth0"])],
-            ..answers()
-        };
-        assert_eq!(
-            [
-                plain(&answers()),
-                plain(&sets(SET_ANONYMOUS | 2)),
-                plain(&flowtables(FLOWTABLE))
-            ],
-            [1; 3]
-        );
+        let with_comment =
+            payload(2, &[(TABLE, &named(NAME)), (CHAIN_NAME, &named("guard")), (CHAIN_USERDATA, &commented("mine"))]);
+        let sets = |flags| Replies { sets: set(flags), ..answers() };
+        let flowtables = |name| Replies { flowtables: vec![flowtable(name, &["eth0"])], ..answers() };
+        assert_eq!([plain(&answers()), plain(&sets(SET_ANONYMOUS | 2)), plain(&flowtables(FLOWTABLE))], [1; 3]);
         for more in [
             sets(2),
             flowtables("mine"),
-            Replies {
-                others: set(0),
-                ..answers()
-            },
+            Replies { others: set(0), ..answers() },
             Replies {
                 tables: vec![table(2, 1)], // dormant
                 ..answers()
             },
-            Replies {
-                chains: vec![with_comment],
-                ..answers()
-            },
+            Replies { chains: vec![with_comment], ..answers() },
         ] {
             assert_eq!(plain(&more), 0, "{more:?}");
         }
@@ -657,10 +583,7 @@ mod tests {
         let more = [&chains[..], &["mine".to_string()]].concat();
         assert_ne!(sketched(&more, &rules), made);
         for (index, is_ours) in [(7, true), (8, false)] {
-            let asking: Vec<_> = rules
-                .iter()
-                .map(|rule| [&rule[..], &asking_for(index)].concat())
-                .collect();
+            let asking: Vec<_> = rules.iter().map(|rule| [&rule[..], &asking_for(index)].concat()).collect();
             assert_eq!(sketched(&chains, &asking) == made, is_ours, "device {index}");
         }
     }

@@ -26,10 +26,7 @@ impl Machine {
     /// What the kernel or a program said.
     pub fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
         let mut objects = Vec::new();
-        let mut host = Host {
-            privileged: capabilities::is_privileged(),
-            ..Host::default()
-        };
+        let mut host = Host { privileged: capabilities::is_privileged(), ..Host::default() };
         let messages = self.netlink.dump_links()?;
         let links = self.links(&messages, &mut objects, &mut host)?;
         self.routes(&links, &mut objects, &mut host)?;
@@ -68,14 +65,8 @@ impl Machine {
         host: &mut Host,
     ) -> Result<BTreeMap<u32, InterfaceName>, KernelError> {
         let names = link::names(messages);
-        let mut decoded: Vec<_> = messages
-            .iter()
-            .map(|m| link::decode(m, &names, &BTreeMap::new()))
-            .collect();
-        if decoded
-            .iter()
-            .any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. }))
-        {
+        let mut decoded: Vec<_> = messages.iter().map(|m| link::decode(m, &names, &BTreeMap::new())).collect();
+        if decoded.iter().any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. })) {
             let vni = vni::list(&self.netlink)?;
             decoded = messages.iter().map(|m| link::decode(m, &names, &vni)).collect();
         }
@@ -96,9 +87,7 @@ impl Machine {
             let Some((index, address)) = route::decode_address(&message) else {
                 continue;
             };
-            let Some(link) = names
-                .get(&index)
-                .and_then(|name| host.links.iter_mut().find(|link| link.name == *name))
+            let Some(link) = names.get(&index).and_then(|name| host.links.iter_mut().find(|link| link.name == *name))
             else {
                 continue;
             };
@@ -241,12 +230,7 @@ impl Machine {
         let ours = |name: &InterfaceName| host.links.iter().any(|link| link.ours && link.name == *name);
         let devices: Vec<_> = messages
             .iter()
-            .filter_map(|message| {
-                Some((
-                    message,
-                    names.get(&message.message.header.index).filter(|name| ours(name))?,
-                ))
-            })
+            .filter_map(|message| Some((message, names.get(&message.message.header.index).filter(|name| ours(name))?)))
             .collect();
         if devices.is_empty() {
             return Ok(());
@@ -274,12 +258,7 @@ fn recognise(server: &dnsmasq::Server, objects: &[Object]) -> Object {
         _ => None,
     });
     let arguments: &[String] = if server.serves { &server.arguments } else { &[] };
-    Object::Dhcp(desired::recognise_dhcp(
-        server.overlay,
-        &server.bridge,
-        arguments,
-        bridges,
-    ))
+    Object::Dhcp(desired::recognise_dhcp(server.overlay, &server.bridge, arguments, bridges))
 }
 
 /// The devices that routes of ours lead to.
@@ -289,19 +268,11 @@ fn devices(objects: &[Object], host: &Host) -> route::Devices {
         Object::Tunnel(tunnel) => Some(tunnel.name.clone()),
         _ => None,
     });
-    let strays = host
-        .links
-        .iter()
-        .filter(|link| !link.ours)
-        .filter_map(|link| match link.kind {
-            LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
-            _ => None,
-        });
-    route::Devices {
-        fans: fans.collect(),
-        tunnels: tunnels.collect(),
-        strays: strays.collect(),
-    }
+    let strays = host.links.iter().filter(|link| !link.ours).filter_map(|link| match link.kind {
+        LinkKind::Bridge { mac } => Some((link.name.clone(), mac.slice_of_bridge()?)),
+        _ => None,
+    });
+    route::Devices { fans: fans.collect(), tunnels: tunnels.collect(), strays: strays.collect() }
 }
 
 /// The fans that are up, by their bridges.

@@ -55,12 +55,10 @@ impl Machine {
         const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
         match object {
             Object::Unreachable(overlay, table) => {
-                self.netlink
-                    .send(&Message::NewRoute(route::encode_unreachable(*overlay, *table)), NEW)?;
+                self.netlink.send(&Message::NewRoute(route::encode_unreachable(*overlay, *table)), NEW)?;
             }
             Object::Rule(overlay, table) => {
-                self.netlink
-                    .send(&Message::NewRule(route::encode_rule(*overlay, *table)), NEW)?;
+                self.netlink.send(&Message::NewRule(route::encode_rule(*overlay, *table)), NEW)?;
             }
             Object::Bridge(bridge) => self.create_bridge(bridge)?,
             Object::Tunnel(tunnel) => self.create_tunnel(tunnel)?,
@@ -69,8 +67,7 @@ impl Machine {
                 self.netlink.send(&Message::NewAddress(message), NEW)?;
             }
             Object::Clsact(_, link) => {
-                self.netlink
-                    .send(&Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
+                self.netlink.send(&Message::NewQueueDiscipline(filter::encode_clsact(index(link)?)), NEW)?;
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
             Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Create(object.clone())])?,
@@ -96,8 +93,7 @@ impl Machine {
             }
             Object::Tunnel(tunnel) => {
                 let index = index(&tunnel.name)?;
-                self.netlink
-                    .send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
+                self.netlink.send(&link::change(index, tunnel.mtu, &tunnel.label()), 0)?;
                 self.tunnel_settings(tunnel, index)?;
                 if let Object::Tunnel(from) = from {
                     self.undo_settings(from, tunnel, index)?;
@@ -107,8 +103,7 @@ impl Machine {
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
-                self.netlink
-                    .send(&Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
+                self.netlink.send(&Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
             }
             other => return Err(format!("{:?} cannot be changed in place", other.key().identity).into()),
         }
@@ -118,12 +113,10 @@ impl Machine {
     fn delete(&self, object: &Object) -> Result<(), DeleteError> {
         match object {
             Object::Unreachable(overlay, table) => {
-                self.netlink
-                    .send(&Message::DelRoute(route::encode_unreachable(*overlay, *table)), 0)?;
+                self.netlink.send(&Message::DelRoute(route::encode_unreachable(*overlay, *table)), 0)?;
             }
             Object::Rule(overlay, table) => {
-                self.netlink
-                    .send(&Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
+                self.netlink.send(&Message::DelRule(route::encode_rule(*overlay, *table)), 0)?;
             }
             Object::Bridge(Bridge { fan, .. }) => {
                 // Somebody may have attached a container since the plan was made.
@@ -140,8 +133,7 @@ impl Machine {
                 self.netlink.send(&Message::DelAddress(message), 0)?;
             }
             Object::Clsact(_, link) => {
-                self.netlink
-                    .send(&Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
+                self.netlink.send(&Message::DelQueueDiscipline(filter::encode_clsact(index(link)?)), 0)?;
             }
             Object::Filter(filter) => self.detach(filter)?,
             Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Delete(object.clone())])?,
@@ -193,23 +185,20 @@ impl Machine {
     /// Makes a tunnel, or nothing at all.
     fn create_tunnel(&self, tunnel: &Tunnel) -> Result<(), KernelError> {
         let bridge = match &tunnel.kind {
-            TunnelKind::Vxlan {
-                bridge: Some(bridge), ..
-            } => Some(index(bridge)?),
+            TunnelKind::Vxlan { bridge: Some(bridge), .. } => Some(index(bridge)?),
             _ => None,
         };
-        self.create_device(&tunnel.name, link::encode_tunnel(tunnel, bridge))
-            .map_err(|refusal| {
-                let unknown = refusal.errno == nix::libc::EOPNOTSUPP;
-                match tunnel.kind {
-                    TunnelKind::Ipip if unknown => {
-                        KernelError::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
-                    }
-                    TunnelKind::Vxlan { .. } if unknown => KernelError::from(refusal)
-                        .advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought"),
-                    _ => refusal.into(),
+        self.create_device(&tunnel.name, link::encode_tunnel(tunnel, bridge)).map_err(|refusal| {
+            let unknown = refusal.errno == nix::libc::EOPNOTSUPP;
+            match tunnel.kind {
+                TunnelKind::Ipip if unknown => {
+                    KernelError::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
                 }
-            })?;
+                TunnelKind::Vxlan { .. } if unknown => KernelError::from(refusal)
+                    .advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought"),
+                _ => refusal.into(),
+            }
+        })?;
         index(&tunnel.name)
             .map_err(KernelError::from)
             .and_then(|index| {
@@ -222,25 +211,16 @@ impl Machine {
     /// Makes a device and labels it. A device that was made and then refused its label or MTU is removed again; one that
     /// could not be made may be somebody else's.
     fn create_device(&self, name: &InterfaceName, requests: Vec<(Message, u16)>) -> Result<(), Refusal> {
-        self.netlink.batch(requests).or_else(|(place, refusal)| {
-            if place == 0 {
-                Err(refusal)
-            } else {
-                self.remove_half_made(name, refusal)
-            }
-        })
+        self.netlink
+            .batch(requests)
+            .or_else(|(place, refusal)| if place == 0 { Err(refusal) } else { self.remove_half_made(name, refusal) })
     }
 
     /// Sets an interface's own IPv4 setting. Where /proc/sys may only be read, as in a container, netlink does it as well; it
     /// tells nobody (`inet_set_link_af`, net/ipv4/devinet.c at v6.12), so that it comes second.
     fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), KernelError> {
         match sysctl::ensure(&sysctl::of_interface(name, setting.name()), on) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
                 let request = link::ipv4_setting(index(name)?, setting as u16, on);
                 self.netlink.raw(link::RTM_SETLINK, NLM_F_ACK, &request)?;
                 Ok(())
@@ -269,15 +249,7 @@ impl Machine {
     /// Gives a tunnel its settings as a port of its bridge, where it was one before. One that becomes a port has those of the
     /// kernel.
     fn port_settings(&self, from: &Object, to: &Tunnel, device: u32) -> Result<(), KernelError> {
-        let Object::Tunnel(Tunnel {
-            kind:
-                TunnelKind::Vxlan {
-                    bridge: Some(_),
-                    changed: before,
-                    ..
-                },
-            ..
-        }) = from
+        let Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { bridge: Some(_), changed: before, .. }, .. }) = from
         else {
             return self.new_port_settings(to, device);
         };
@@ -290,11 +262,7 @@ impl Machine {
 
     fn turn_port(&self, before: &BTreeSet<Setting>, to: &Tunnel, device: u32) -> Result<(), KernelError> {
         let request = match &to.kind {
-            TunnelKind::Vxlan {
-                bridge: Some(_),
-                changed,
-                ..
-            } => bridge::encode_port(device, before, changed),
+            TunnelKind::Vxlan { bridge: Some(_), changed, .. } => bridge::encode_port(device, before, changed),
             _ => None,
         };
         request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
@@ -318,12 +286,8 @@ impl Machine {
 
     /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
     fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), KernelError> {
-        let (
-            TunnelKind::Vxlan { vni, bridge, .. },
-            TunnelKind::Vxlan {
-                vni: then, bridge: to, ..
-            },
-        ) = (&from.kind, &to.kind)
+        let (TunnelKind::Vxlan { vni, bridge, .. }, TunnelKind::Vxlan { vni: then, bridge: to, .. }) =
+            (&from.kind, &to.kind)
         else {
             return Ok(());
         };
@@ -444,10 +408,7 @@ impl From<std::io::Error> for DeleteError {
 impl From<DeleteError> for KernelError {
     fn from(failed: DeleteError) -> Self {
         match failed {
-            DeleteError::Gone => Self {
-                words: "it is gone".into(),
-                advice: None,
-            },
+            DeleteError::Gone => Self { words: "it is gone".into(), advice: None },
             DeleteError::Other(error) => error,
         }
     }
@@ -455,8 +416,6 @@ impl From<DeleteError> for KernelError {
 
 /// The index of an interface in this thread's network namespace.
 fn index(name: &InterfaceName) -> Result<u32, Refusal> {
-    nix::net::if_::if_nametoindex(name.os().as_os_str()).map_err(|errno| Refusal {
-        errno: errno as i32,
-        sentence: Some(format!("interface '{name}'")),
-    })
+    nix::net::if_::if_nametoindex(name.os().as_os_str())
+        .map_err(|errno| Refusal { errno: errno as i32, sentence: Some(format!("interface '{name}'")) })
 }

@@ -41,10 +41,7 @@ struct Namespaces {
 impl Namespaces {
     fn of(process: &Path) -> io::Result<Self> {
         let link = |name| fs::read_link(process.join("ns").join(name));
-        Ok(Self {
-            net: link("net")?,
-            user: link("user").ok(),
-        })
+        Ok(Self { net: link("net")?, user: link("user").ok() })
     }
 }
 
@@ -75,11 +72,7 @@ fn look(pid: i32, names: &[&str], ours: &Namespaces) -> Option<Process> {
     let handle = pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     let is_here = Namespaces::of(&directory).is_ok_and(|found| found == *ours);
     let status = file::read_text(directory.join("status"), KERNEL_LIMIT).ok()?;
-    let process = Process {
-        pid: Pid::from_raw(pid),
-        comm,
-        handle,
-    };
+    let process = Process { pid: Pid::from_raw(pid), comm, handle };
     (is_here && may_configure(&status) && process.is_alive()).then_some(process)
 }
 
@@ -165,10 +158,7 @@ mod tests {
         assert!(may_configure(&status("CapPrm:\t0000000000003400")), "dnsmasq's own");
         assert!(may_configure(&status("CapPrm:\t000001ffffffffff")));
         assert!(!may_configure(&status("CapPrm:\t0000000000000000")));
-        assert!(
-            !may_configure(&status("CapPrm:\t00000000a80425fb")),
-            "a container's of Docker"
-        );
+        assert!(!may_configure(&status("CapPrm:\t00000000a80425fb")), "a container's of Docker");
         assert!(!may_configure(&status("CapPrm:\tmuch")));
         assert!(!may_configure(""));
     }

@@ -49,19 +49,9 @@ pub fn decode_address(message: &AddressMessage) -> Option<(u32, HostAddress)> {
         _ => None,
     })?;
     let secondary = message.header.flags.contains(AddressHeaderFlags::Secondary);
-    let global = !matches!(
-        message.header.scope,
-        AddressScope::Link | AddressScope::Host | AddressScope::Nowhere
-    );
+    let global = !matches!(message.header.scope, AddressScope::Link | AddressScope::Host | AddressScope::Nowhere);
     let address = Ipv4Network::new(ip, message.header.prefix_len).ok()?;
-    Some((
-        message.header.index,
-        HostAddress {
-            address,
-            secondary,
-            global,
-        },
-    ))
+    Some((message.header.index, HostAddress { address, secondary, global }))
 }
 
 /// The object that an address on a fan's bridge is. What lies outside the overlay is somebody else's, even there.
@@ -69,9 +59,7 @@ pub fn decode_address(message: &AddressMessage) -> Option<(u32, HostAddress)> {
 pub fn own_address(fan: &Fan, address: Ipv4Network) -> Option<Object> {
     let overlay = fan.overlay();
     let link = fan.bridge.clone();
-    overlay
-        .contains(address.ip())
-        .then_some(Object::Address(Address { overlay, link, address }))
+    overlay.contains(address.ip()).then_some(Object::Address(Address { overlay, link, address }))
 }
 
 fn route(destination: Ipv4Network, table: RoutingTable) -> RouteMessageBuilder<Ipv4Addr> {
@@ -84,10 +72,7 @@ fn route(destination: Ipv4Network, table: RoutingTable) -> RouteMessageBuilder<I
 /// The last resort of an overlay.
 #[must_use]
 pub fn encode_unreachable(overlay: Overlay, table: RoutingTable) -> RouteMessage {
-    route(overlay.network(), table)
-        .kind(RouteType::Unreachable)
-        .priority(UNREACHABLE_METRIC)
-        .build()
+    route(overlay.network(), table).kind(RouteType::Unreachable).priority(UNREACHABLE_METRIC).build()
 }
 
 /// A route through the device of an index.
@@ -99,9 +84,7 @@ pub fn encode_route(object: &Route, index: u32) -> RouteMessage {
         .pref_source(object.source)
         .build();
     if let Some(mtu) = object.mtu {
-        message
-            .attributes
-            .push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
     }
     message
 }
@@ -290,10 +273,7 @@ pub fn decode_rule(message: &RuleMessage) -> Option<Object> {
     let is_ours = (priority, protocol) == (RULE_PRIORITY, Some(RouteProtocol::Other(PROTOCOL)))
         && (header.action, header.src_len, header.tos) == (RuleAction::ToTable, 0, 0)
         && !header.flags.contains(RuleFlags::Invert);
-    Overlay::new(network)
-        .ok()
-        .filter(|_| is_ours)
-        .map(|overlay| Object::Rule(overlay, RoutingTable(table)))
+    Overlay::new(network).ok().filter(|_| is_ours).map(|overlay| Object::Rule(overlay, RoutingTable(table)))
 }
 
 #[cfg(test)]

@@ -97,11 +97,7 @@ fn rule(message: &RuleMessage) -> Option<RoutingRule> {
         _ => Action::Nothing,
     };
     let is_kernels = KERNELS_OWN.iter().any(|(priority, table)| {
-        let own = RoutingRule {
-            priority: *priority,
-            action: Action::Lookup(*table),
-            ..RoutingRule::default()
-        };
+        let own = RoutingRule { priority: *priority, action: Action::Lookup(*table), ..RoutingRule::default() };
         own == rule
     });
     (!is_kernels).then_some(rule)
@@ -163,18 +159,8 @@ mod tests {
         assert_eq!(lookup(masked, none), "priority 5210 fwmark 0x80000/0xff0000 lookup 254");
         let uids = UidRange(RuleUidRange { start: 10, end: 20 });
         let ports = |start, end| DestinationPortRange(RulePortRange { start, end });
-        let picky = vec![
-            Priority(9),
-            uids,
-            IpProtocol(17.into()),
-            ports(53, 53),
-            ports(8000, 8100),
-            Table(9),
-        ];
-        assert_eq!(
-            lookup(picky, none),
-            "priority 9 uidrange 10-20 ipproto 17 dport 53 dport 8000-8100 lookup 9"
-        );
+        let picky = vec![Priority(9), uids, IpProtocol(17.into()), ports(53, 53), ports(8000, 8100), Table(9)];
+        assert_eq!(lookup(picky, none), "priority 9 uidrange 10-20 ipproto 17 dport 53 dport 8000-8100 lookup 9");
         let goto = read(vec![Priority(7), Goto(90)], RuleAction::Goto, none);
         assert_eq!(goto.as_deref(), Some("priority 7 goto 90"));
         let refused = read(vec![Priority(7)], RuleAction::Blackhole, not);
@@ -202,10 +188,6 @@ mod tests {
         };
         assert_eq!(ours(1000), None);
         let another = "priority 900 to 250.0.0.0/8 lookup 77";
-        assert_eq!(
-            ours(900).as_deref(),
-            Some(another),
-            "the protocol alone makes no rule ours"
-        );
+        assert_eq!(ours(900).as_deref(), Some(another), "the protocol alone makes no rule ours");
     }
 }

@@ -62,16 +62,11 @@ pub fn holders_of(inodes: BTreeSet<u64>) -> BTreeMap<u64, Holder> {
         return holders;
     };
     let sockets = Sockets { mount, inodes };
-    let numbers = processes
-        .filter_map(Result::ok)
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers = processes.filter_map(Result::ok).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     for pid in numbers {
         for inode in held(pid, &sockets) {
             let directory = Path::new("/proc").join(u32::to_string(&pid));
-            let found = Holder {
-                pid,
-                program: program(&directory.join("comm")),
-            };
+            let found = Holder { pid, program: program(&directory.join("comm")) };
             let holder = holders.entry(inode).or_insert_with(|| found.clone());
             if found < *holder {
                 *holder = found;
@@ -124,10 +119,9 @@ impl Sockets {
         }
         let processes = fs::read_dir("/proc")?.filter_map(Result::ok);
         let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let holders = numbers.filter(|pid| self.are_held_by(*pid)).map(|pid| Holder {
-            pid,
-            program: program(&directory(pid).join("comm")),
-        });
+        let holders = numbers
+            .filter(|pid| self.are_held_by(*pid))
+            .map(|pid| Holder { pid, program: program(&directory(pid).join("comm")) });
         let mut holders: Vec<Holder> = holders.collect();
         holders.sort();
         Ok(holders)
@@ -193,10 +187,7 @@ fn socket(line: &str) -> Option<Socket> {
 /// The mount and the inode of what a descriptor is open on, from its file in fdinfo (`seq_show`, fs/proc/fd.c at v5.14).
 fn descriptor(info: &[u8]) -> Option<(u64, u64)> {
     let info = String::from_utf8_lossy(info);
-    let number = |name: &str| {
-        info.lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-    };
+    let number = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     Some((number("mnt_id:")?, number("ino:")?))
 }
 
@@ -239,11 +230,7 @@ mod tests {
         let host = u32::from_str_radix("1C001EAC", 16).expect("a number").to_ne_bytes();
         assert_eq!(socket(v4), found(Some(host.into()), 8472, 81234));
         assert_eq!(socket(v6), found(None, 67, 5));
-        assert_eq!(
-            socket(&v4.replace("00000000:0000", "0100007F:0035")),
-            None,
-            "it has a peer"
-        );
+        assert_eq!(socket(&v4.replace("00000000:0000", "0100007F:0035")), None, "it has a peer");
         assert_eq!(socket(heading), None);
         assert_eq!(socket(""), None);
     }
@@ -255,10 +242,7 @@ mod tests {
             let Ok(socket) = UdpSocket::bind(address) else { continue };
             let port = socket.local_addr().unwrap().port();
             let own = std::process::id();
-            assert!(
-                holders_of_udp(port).unwrap().iter().any(|holder| holder.pid == own),
-                "{address}"
-            );
+            assert!(holders_of_udp(port).unwrap().iter().any(|holder| holder.pid == own), "{address}");
             assert!(holder_of_udp(port).is_some());
         }
     }

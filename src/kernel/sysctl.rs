@@ -23,10 +23,7 @@ pub fn read(name: &str) -> io::Result<bool> {
     let text = file::read_text(format!("/proc/sys/{name}"), KERNEL_LIMIT)?;
     match text.trim().parse::<i64>() {
         Ok(number) => Ok(number != 0),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{name} is '{}'", text.trim()),
-        )),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is '{}'", text.trim()))),
     }
 }
 

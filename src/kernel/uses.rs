@@ -61,20 +61,11 @@ impl Machine {
                 Err(refusal) => unseen.push(format!("{name} sockets of this host cannot be listed: {refusal}")),
             }
         }
-        let plain = |purpose, address| Use {
-            purpose,
-            address,
-            source: None,
-            process: None,
-        };
+        let plain = |purpose, address| Use { purpose, address, source: None, process: None };
         let others = resolvers()
             .into_iter()
             .map(|address| plain(Purpose::Resolver, address))
-            .chain(
-                host.routes
-                    .iter()
-                    .filter_map(|route| Some(plain(Purpose::Gateway, route.gateway?))),
-            );
+            .chain(host.routes.iter().filter_map(|route| Some(plain(Purpose::Gateway, route.gateway?))));
         found.extend(others.map(|one| (one, None)));
         found.retain(|(one, _)| one.concerns(fan));
         if found.is_empty() {
@@ -96,11 +87,7 @@ impl Machine {
             if rules.is_none() && (now.table != MAIN_TABLE || fan.table.is_some()) {
                 rules = Some(rules::rules(&self.netlink)?);
             }
-            let question = Question {
-                to: one.address,
-                from: one.source,
-                incoming: None,
-            };
+            let question = Question { to: one.address, from: one.source, incoming: None };
             if is_taken(fan, &question, &now, host, rules.as_deref().unwrap_or_default()) {
                 taken.push((one, inode));
             }
@@ -127,12 +114,7 @@ fn purpose(protocol: i32, socket: &Connected) -> Option<(Use, Option<u64>)> {
         _ if socket.port == NTP_PORT => Purpose::TimeServer,
         _ => return None,
     };
-    let one = Use {
-        purpose,
-        address: socket.address,
-        source: Some(socket.source),
-        process: None,
-    };
+    let one = Use { purpose, address: socket.address, source: Some(socket.source), process: None };
     Some((one, Some(socket.inode)))
 }
 
@@ -221,10 +203,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let port = listener.local_addr().unwrap().port();
         let found = connected(libc::IPPROTO_TCP).unwrap();
-        let ours = found
-            .iter()
-            .find(|socket| socket.port == port)
-            .expect("the client's end");
+        let ours = found.iter().find(|socket| socket.port == port).expect("the client's end");
         assert_eq!([ours.source, ours.address], [Ipv4Addr::LOCALHOST; 2]);
         let holder = &socket::holders_of([ours.inode].into())[&ours.inode];
         assert!(holder.to_string().contains(&std::process::id().to_string()), "{holder}");
@@ -240,12 +219,7 @@ mod tests {
             message[at + 10..at + 16].copy_from_slice(&[0xff, 0xff, 10, 9, 9, last]);
         }
         message[68..].copy_from_slice(&812_u32.to_ne_bytes());
-        let expected = Connected {
-            source: [10, 9, 9, 99].into(),
-            address: [10, 9, 9, 9].into(),
-            port: 22,
-            inode: 812,
-        };
+        let expected = Connected { source: [10, 9, 9, 99].into(), address: [10, 9, 9, 9].into(), port: 22, inode: 812 };
         assert_eq!(decode(&message), Some(expected));
         let mut of_ipv6 = message;
         of_ipv6[24] = 0x20;
@@ -262,9 +236,6 @@ mod tests {
     fn the_servers_of_resolv_conf_are_read() {
         let text = "# nameserver 10.0.0.1\nsearch example\nnameserver 10.255.255.53\n nameserver\t::ffff:10.0.0.2 \n\
                     nameserver fe80::1%eth0\nnameserver\noptions edns0\n";
-        assert_eq!(
-            servers(text),
-            [Ipv4Addr::new(10, 255, 255, 53), Ipv4Addr::new(10, 0, 0, 2)]
-        );
+        assert_eq!(servers(text), [Ipv4Addr::new(10, 255, 255, 53), Ipv4Addr::new(10, 0, 0, 2)]);
     }
 }

@@ -52,9 +52,7 @@ pub fn decode(payload: &[u8]) -> Option<(u32, u32)> {
 /// # Errors
 /// What the kernel said.
 pub fn add(netlink: &Netlink, index: u32, vni: u32) -> Result<(), Refusal> {
-    netlink
-        .raw(RTM_NEWTUNNEL, NLM_F_ACK | NLM_F_CREATE, &encode(index, vni))
-        .map(drop)
+    netlink.raw(RTM_NEWTUNNEL, NLM_F_ACK | NLM_F_CREATE, &encode(index, vni)).map(drop)
 }
 
 /// Lets an identifier into a VXLAN device no more.

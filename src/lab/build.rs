@@ -41,27 +41,11 @@ pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Error> {
     }
     await_ports(stage, UNDERLAY, "underlay", hosts.len())?;
     for FanHost { host, .. } in &hosts {
-        await_ports(
-            stage,
-            &host.place.namespace,
-            host.bridge.as_str(),
-            host.containers.len(),
-        )?;
+        await_ports(stage, &host.place.namespace, host.bridge.as_str(), host.containers.len())?;
     }
-    let kernel = file::read_text("/proc/sys/kernel/osrelease", KERNEL_LIMIT)
-        .unwrap_or_default()
-        .trim()
-        .into();
+    let kernel = file::read_text("/proc/sys/kernel/osrelease", KERNEL_LIMIT).unwrap_or_default().trim().into();
     let (overlay, underlay) = (topology.mapping.overlay(), topology.mapping.underlay());
-    Ok(LabSetting {
-        kernel,
-        encapsulation,
-        note,
-        overlay,
-        underlay,
-        command,
-        hosts,
-    })
+    Ok(LabSetting { kernel, encapsulation, note, overlay, underlay, command, hosts })
 }
 
 /// IPIP where the kernel has it, which is found out by asking for a device, and VXLAN where it has not. With a note if
@@ -82,17 +66,10 @@ fn choose(stage: &Stage, wanted: Option<Encapsulation>) -> Result<(Encapsulation
         Err(interrupted) => return Err(interrupted),
     };
     if wanted.is_some() {
-        return Err(Error::Failed(format!(
-            "{refusal}\nthis kernel has no ipip devices; try --encap vxlan"
-        )));
+        return Err(Error::Failed(format!("{refusal}\nthis kernel has no ipip devices; try --encap vxlan")));
     }
     let reason = refusal.lines().last().unwrap_or_default().trim();
-    Ok((
-        Encapsulation::Vxlan,
-        Some(format!(
-            "this kernel has no ipip devices, so VXLAN carries the fan ({reason})"
-        )),
-    ))
+    Ok((Encapsulation::Vxlan, Some(format!("this kernel has no ipip devices, so VXLAN carries the fan ({reason})"))))
 }
 
 /// What `fanctl up` made on a host.
@@ -101,18 +78,11 @@ fn inspect(stage: &Stage, host: LabHost) -> Result<FanHost, Error> {
     let found = json(stage, &line)?;
     let bridge = &found[0];
     let gateway = host.gateway.to_string();
-    let address = bridge["addr_info"]
-        .as_array()
-        .and_then(|all| all.iter().find(|info| info["local"] == *gateway));
+    let address = bridge["addr_info"].as_array().and_then(|all| all.iter().find(|info| info["local"] == *gateway));
     let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
-    let prefix = address
-        .and_then(|info| number(&info["prefixlen"]))
-        .and_then(|len| u8::try_from(len).ok());
+    let prefix = address.and_then(|info| number(&info["prefixlen"])).and_then(|len| u8::try_from(len).ok());
     let (Some(prefix), Some(mtu)) = (prefix, number(&bridge["mtu"])) else {
-        return Err(Error::Failed(format!(
-            "{} has no address {gateway} after 'fanctl up'",
-            host.bridge
-        )));
+        return Err(Error::Failed(format!("{} has no address {gateway} after 'fanctl up'", host.bridge)));
     };
     Ok(FanHost { host, prefix, mtu })
 }
@@ -135,9 +105,7 @@ fn await_ports(stage: &Stage, namespace: &str, bridge: &str, count: usize) -> Re
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::Failed(format!(
-                "the links of {bridge} in {namespace} did not come up"
-            )));
+            return Err(Error::Failed(format!("the links of {bridge} in {namespace} did not come up")));
         }
         thread::sleep(Duration::from_millis(10));
     }

@@ -61,26 +61,15 @@ pub fn ping(stage: &Stage, from: &Node, to: &Node, count: u32) -> Result<Ping, E
     let replies = replies(&text);
     let missing = (1..=count).find(|sequence| replies.iter().all(|reply| reply.sequence != *sequence));
     if let Some(sequence) = missing {
-        return Err(Error::Failed(format!(
-            "ping {route}: packet {sequence} of {count} was not answered"
-        )));
+        return Err(Error::Failed(format!("ping {route}: packet {sequence} of {count} was not answered")));
     }
     if replies.len() != count as usize {
-        return Err(Error::Failed(format!(
-            "ping {route}: {count} packets had {} answers",
-            replies.len()
-        )));
+        return Err(Error::Failed(format!("ping {route}: {count} packets had {} answers", replies.len())));
     }
     let (Some(first), Some(mean_ms)) = (replies.first(), mean(&replies)) else {
         return Err(Error::Failed(format!("ping {route}: cannot read the answer:\n{text}")));
     };
-    Ok(Ping {
-        from: from.address,
-        to: to.address,
-        ttl: first.ttl,
-        first_ms: first.ms,
-        mean_ms,
-    })
+    Ok(Ping { from: from.address, to: to.address, ttl: first.ttl, first_ms: first.ms, mean_ms })
 }
 
 /// The answers in the output of iputils' `ping`, as in `64 bytes from 250.0.27.2: icmp_seq=1 ttl=62 time=0.120 ms`.
@@ -118,21 +107,14 @@ pub fn connection(from: &Node, to: &Node) -> Result<Connection, Error> {
             receiver.read_exact(&mut received)?;
             if received != message.as_bytes() {
                 let received = String::from_utf8_lossy(&received);
-                return Err(io::Error::other(format!(
-                    "'{message}' was sent and '{received}' arrived"
-                )));
+                return Err(io::Error::other(format!("'{message}' was sent and '{received}' arrived")));
             }
         }
         let ms = begin.elapsed().as_secs_f64() * 1e3;
         if seen_as.ip() != from.address {
             return Err(io::Error::other(format!("it was seen as coming from {}", seen_as.ip())));
         }
-        Ok(Connection {
-            from: from.address,
-            to: to.address,
-            seen_as,
-            ms,
-        })
+        Ok(Connection { from: from.address, to: to.address, seen_as, ms })
     };
     exchange().map_err(|error| named("tcp", from, to, &error))
 }
@@ -144,10 +126,7 @@ pub fn throughput(interrupt: &Interrupt, from: &Node, to: &Node) -> Result<f64, 
         thread::scope(|scope| {
             let sender = scope.spawn(move || send(interrupt, &mut client));
             let rate = receive(&mut server);
-            sender
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the sender died")))
-                .and(rate)
+            sender.join().unwrap_or_else(|_| Err(io::Error::other("the sender died"))).and(rate)
         })
     };
     let rate = measure();
@@ -236,14 +215,7 @@ rtt min/avg/max/mdev = 0.100/0.272/0.518/0.178 ms
     fn the_answers_of_ping_are_read() {
         let replies = replies(PING);
         assert_eq!(replies.len(), 3);
-        assert_eq!(
-            replies[0],
-            Reply {
-                sequence: 1,
-                ttl: 62,
-                ms: 0.518
-            }
-        );
+        assert_eq!(replies[0], Reply { sequence: 1, ttl: 62, ms: 0.518 });
     }
 
     #[test]

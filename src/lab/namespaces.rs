@@ -29,20 +29,12 @@ pub struct Stage {
 impl Stage {
     /// Nothing yet.
     pub fn new(interrupt: Interrupt, verbose: bool) -> Self {
-        Self {
-            interrupt,
-            verbose,
-            namespaces: Vec::new(),
-        }
+        Self { interrupt, verbose, namespaces: Vec::new() }
     }
 
     /// What is there from an earlier lab, to be removed.
     pub fn standing(verbose: bool) -> Result<Self, Error> {
-        Ok(Self {
-            interrupt: Interrupt::default(),
-            verbose,
-            namespaces: standing()?,
-        })
+        Ok(Self { interrupt: Interrupt::default(), verbose, namespaces: standing()? })
     }
 
     /// Whether somebody asked the lab to end.
@@ -102,11 +94,7 @@ impl Stage {
                 errors.push(error.to_string());
             }
         }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Failed(errors.join("\n")))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(Error::Failed(errors.join("\n"))) }
     }
 
     fn show(&self, line: &CommandLine) {
@@ -146,13 +134,7 @@ fn command(line: &CommandLine) -> Command {
     let this = format!("/proc/{}/exe", process::id());
     let mut words = line.words().map(|word| if word == "fanctl" { &this } else { word });
     let mut command = Command::new(words.next().unwrap_or_default());
-    command
-        .args(words)
-        .env_clear()
-        .env("PATH", exec::PATH)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .process_group(0);
+    command.args(words).env_clear().env("PATH", exec::PATH).env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
     command
 }
 
@@ -161,10 +143,7 @@ fn watched(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Output>
     // Memory and no pipes: what the process started may hold its output open for longer than it lives.
     let memory = || memfd_create(c"fanlab", MFdFlags::MFD_CLOEXEC).map(File::from);
     let (mut stdout, mut stderr) = (memory()?, memory()?);
-    let mut child = command
-        .stdout(stdout.try_clone()?)
-        .stderr(stderr.try_clone()?)
-        .spawn()?;
+    let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -181,11 +160,7 @@ fn watched(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Output>
         file.rewind()?;
         file.read_to_end(&mut bytes).map(|_| bytes)
     };
-    Ok(Output {
-        status,
-        stdout: read(&mut stdout)?,
-        stderr: read(&mut stderr)?,
-    })
+    Ok(Output { status, stdout: read(&mut stdout)?, stderr: read(&mut stderr)? })
 }
 
 /// What a process printed, or what it complained of.
@@ -195,16 +170,8 @@ fn printed(line: &CommandLine, output: io::Result<Output>) -> Result<String, Err
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     // ping says on its standard output what went wrong.
-    let said = if output.stderr.is_empty() {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
+    let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
     let said = String::from_utf8_lossy(said);
-    let said = if said.trim().is_empty() {
-        output.status.to_string()
-    } else {
-        said.trim().replace('\n', "\n  ")
-    };
+    let said = if said.trim().is_empty() { output.status.to_string() } else { said.trim().replace('\n', "\n  ") };
     Err(Error::Failed(format!("'{line}' failed:\n  {said}")))
 }

@@ -56,19 +56,12 @@ pub struct Throughput {
 
 /// The headline, the picture and what ran.
 pub fn opening(setting: &LabSetting) -> Vec<String> {
-    let LabSetting {
-        kernel,
-        encapsulation,
-        hosts,
-        underlay,
-        ..
-    } = setting;
+    let LabSetting { kernel, encapsulation, hosts, underlay, .. } = setting;
     let many = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let containers = many(hosts.first().map_or(0, |host| host.host.containers.len()), "container");
     let count = many(hosts.len(), "host");
-    let mut lines = vec![format!(
-        "the fan on one machine: {count}, {containers} each, over {encapsulation} (kernel {kernel})"
-    )];
+    let mut lines =
+        vec![format!("the fan on one machine: {count}, {containers} each, over {encapsulation} (kernel {kernel})")];
     lines.extend(setting.note.clone());
     lines.push(String::new());
     lines.extend(match &hosts[..] {
@@ -99,12 +92,7 @@ fn picture(one: &FanHost, two: &FanHost, underlay: Underlay) -> Vec<String> {
         row(|_| "|".into()),
         row(|host| format!("eth0   {}", host.host.place.address)),
         row(|_| "|".into()),
-        format!(
-            "{:indent$}+{wire:-^width$}+",
-            "",
-            indent = COLUMN / 2,
-            width = COLUMN - 1
-        ),
+        format!("{:indent$}+{wire:-^width$}+", "", indent = COLUMN / 2, width = COLUMN - 1),
     ]
 }
 
@@ -117,12 +105,7 @@ fn list(hosts: &[FanHost], underlay: Underlay) -> Vec<String> {
     lines.extend(hosts.iter().map(|FanHost { host, prefix, .. }| {
         let gateway = format!("{}/{prefix}", host.gateway);
         let containers = ends(&host.containers, "  ", " to ");
-        row(
-            &host.place.address.to_string(),
-            host.bridge.as_str(),
-            &gateway,
-            &containers,
-        )
+        row(&host.place.address.to_string(), host.bridge.as_str(), &gateway, &containers)
     }));
     lines.extend([String::new(), format!("  underlay {underlay} between the hosts")]);
     lines
@@ -151,22 +134,13 @@ fn legs(containers: &[Node]) -> &'static str {
 pub fn pings(pings: &[Ping]) -> Vec<String> {
     let (shown, rest) = pings.split_at(pings.len().min(2));
     let line = |ping: &Ping| {
-        let Ping {
-            from,
-            to,
-            ttl,
-            first_ms,
-            mean_ms,
-        } = ping;
+        let Ping { from, to, ttl, first_ms, mean_ms } = ping;
         row("ping", *from, *to) + &format!("{mean_ms:.3} ms, first packet {first_ms:.3} ms, ttl {ttl}")
     };
     let mut lines: Vec<String> = shown.iter().map(line).collect();
     if !rest.is_empty() {
         let slowest = rest.iter().map(|ping| ping.first_ms).fold(0.0, f64::max);
-        lines.push(format!(
-            "ping    {}every first packet answered, the slowest in {slowest:.3} ms",
-            more(rest.len())
-        ));
+        lines.push(format!("ping    {}every first packet answered, the slowest in {slowest:.3} ms", more(rest.len())));
     }
     lines
 }
@@ -188,13 +162,7 @@ pub fn connections(connections: &[Connection]) -> Vec<String> {
 /// A line for each direction.
 pub fn throughputs(throughputs: &[Throughput]) -> Vec<String> {
     let line = |throughput: &Throughput| {
-        let Throughput {
-            from,
-            to,
-            bits_per_second,
-            underlay_bits_per_second,
-            ratio,
-        } = throughput;
+        let Throughput { from, to, bits_per_second, underlay_bits_per_second, ratio } = throughput;
         let (fan, underlay) = (rate(*bits_per_second), rate(*underlay_bits_per_second));
         row("stream", *from, *to) + &format!("{fan}, {:.0} % of the {underlay} between the hosts", ratio * 100.0)
     };
@@ -203,15 +171,9 @@ pub fn throughputs(throughputs: &[Throughput]) -> Vec<String> {
 
 /// The hosts by themselves, and what the numbers do not say.
 pub fn scale(underlay_pings: &[Ping]) -> Vec<String> {
-    let mut lines = vec![
-        String::new(),
-        "the hosts themselves, without the fan, for scale:".into(),
-    ];
+    let mut lines = vec![String::new(), "the hosts themselves, without the fan, for scale:".into()];
     lines.extend(pings(underlay_pings));
-    lines.extend([
-        String::new(),
-        "hosts and wire are this one machine: trust the ratios more than the numbers".into(),
-    ]);
+    lines.extend([String::new(), "hosts and wire are this one machine: trust the ratios more than the numbers".into()]);
     lines
 }
 
@@ -241,11 +203,7 @@ fn more(count: usize) -> String {
 }
 
 fn rate(bits_per_second: f64) -> String {
-    let (divisor, unit) = if bits_per_second < 1e9 {
-        (1e6, "Mbit/s")
-    } else {
-        (1e9, "Gbit/s")
-    };
+    let (divisor, unit) = if bits_per_second < 1e9 { (1e6, "Mbit/s") } else { (1e9, "Gbit/s") };
     format!("{:.1} {unit}", bits_per_second / divisor)
 }
 
@@ -263,15 +221,7 @@ mod tests {
             overlay: topology.mapping.overlay(),
             underlay: topology.mapping.underlay(),
             command: topology.up(Encapsulation::Ipip),
-            hosts: topology
-                .hosts
-                .into_iter()
-                .map(|host| FanHost {
-                    host,
-                    prefix: 24,
-                    mtu: 1480,
-                })
-                .collect(),
+            hosts: topology.hosts.into_iter().map(|host| FanHost { host, prefix: 24, mtu: 1480 }).collect(),
         }
     }
 
@@ -318,13 +268,7 @@ in each container: mtu 1480, default route via the host's bridge
     #[test]
     fn the_first_two_pairs_are_told_and_the_rest_counted() {
         let [from, to] = [Ipv4Addr::new(250, 0, 28, 2), Ipv4Addr::new(250, 0, 27, 2)];
-        let ping = |first_ms| Ping {
-            from,
-            to,
-            ttl: 62,
-            first_ms,
-            mean_ms: 0.25,
-        };
+        let ping = |first_ms| Ping { from, to, ttl: 62, first_ms, mean_ms: 0.25 };
         assert_eq!(
             pings(&[ping(0.5), ping(0.5), ping(0.75), ping(1.0)]),
             [
@@ -333,13 +277,7 @@ in each container: mtu 1480, default route via the host's bridge
                 "ping    2 more pairs                  every first packet answered, the slowest in 1.000 ms",
             ]
         );
-        let throughput = Throughput {
-            from,
-            to,
-            bits_per_second: 9e8,
-            underlay_bits_per_second: 1e9,
-            ratio: 0.9,
-        };
+        let throughput = Throughput { from, to, bits_per_second: 9e8, underlay_bits_per_second: 1e9, ratio: 0.9 };
         assert_eq!(
             throughputs(&[throughput]),
             ["stream  250.0.28.2   -> 250.0.27.2    900.0 Mbit/s, 90 % of the 1.0 Gbit/s between the hosts"]

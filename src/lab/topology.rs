@@ -122,16 +122,10 @@ fn host(mapping: Mapping, index: u8, containers: u8) -> LabHost {
     let gateway = mapping.gateway(address);
     let container = |index: u8| {
         let address = Ipv4Addr::from(u32::from(gateway) + 1 + u32::from(index));
-        Node {
-            address,
-            namespace: format!("{PREFIX}{number}-{}", address.octets()[3]),
-        }
+        Node { address, namespace: format!("{PREFIX}{number}-{}", address.octets()[3]) }
     };
     LabHost {
-        place: Node {
-            address,
-            namespace: format!("{PREFIX}host-{number}"),
-        },
+        place: Node { address, namespace: format!("{PREFIX}host-{number}") },
         bridge: InterfaceName::of_slice(mapping.slice(address)),
         gateway,
         containers: (0..containers).map(container).collect(),
@@ -140,10 +134,7 @@ fn host(mapping: Mapping, index: u8, containers: u8) -> LabHost {
 
 /// The wire between the hosts: a bridge.
 pub fn underlay_lines() -> Vec<CommandLine> {
-    vec![
-        ip!("-n {UNDERLAY} link add underlay type bridge"),
-        ip!("-n {UNDERLAY} link set underlay up"),
-    ]
+    vec![ip!("-n {UNDERLAY} link add underlay type bridge"), ip!("-n {UNDERLAY} link set underlay up")]
 }
 
 /// A host's eth0, plugged into the underlay.
@@ -162,12 +153,7 @@ pub fn host_lines(host: &LabHost) -> Vec<CommandLine> {
 /// A container's eth0, plugged into its host's fan bridge, with the bridge's prefix length and MTU.
 pub fn container_lines(host: &FanHost, container: &Node) -> Vec<CommandLine> {
     let FanHost { host, prefix, mtu } = host;
-    let LabHost {
-        place: Node { namespace: outside, .. },
-        bridge,
-        gateway,
-        ..
-    } = host;
+    let LabHost { place: Node { namespace: outside, .. }, bridge, gateway, .. } = host;
     let Node { address, namespace } = container;
     let port = format!("veth-{}", address.octets()[3]);
     vec![
@@ -187,9 +173,7 @@ mod tests {
     #[test]
     fn the_cast_is_that_of_2015() {
         let topology = Topology::new(2, 2);
-        let [one, two] = &topology.hosts[..] else {
-            panic!("two hosts")
-        };
+        let [one, two] = &topology.hosts[..] else { panic!("two hosts") };
         assert_eq!(one.place.address.to_string(), "172.30.0.28");
         assert_eq!(one.place.namespace, "fanlab-host-28");
         assert_eq!(one.bridge.as_str(), "fan-250-0-28");
@@ -197,10 +181,7 @@ mod tests {
         assert_eq!(one.containers[1].namespace, "fanlab-28-3");
         assert_eq!(two.containers[0].address.to_string(), "250.0.27.2");
         assert_eq!(topology.up(Encapsulation::Ipip), "fanctl up 250.0.0.0/8 eth0/16");
-        assert_eq!(
-            topology.up(Encapsulation::Vxlan),
-            "fanctl up 250.0.0.0/8 eth0/16 --encap vxlan"
-        );
+        assert_eq!(topology.up(Encapsulation::Vxlan), "fanctl up 250.0.0.0/8 eth0/16 --encap vxlan");
     }
 
     #[test]
@@ -214,11 +195,7 @@ mod tests {
 
     #[test]
     fn a_container_gets_the_prefix_length_and_the_mtu_of_its_bridge() {
-        let host = FanHost {
-            host: Topology::new(2, 1).hosts.remove(0),
-            prefix: 8,
-            mtu: 1450,
-        };
+        let host = FanHost { host: Topology::new(2, 1).hosts.remove(0), prefix: 8, mtu: 1450 };
         let lines = container_lines(&host, &host.host.containers[0]);
         let lines: Vec<String> = lines.iter().map(CommandLine::to_string).collect();
         assert_eq!(
@@ -240,17 +217,8 @@ mod tests {
         let mut lines = underlay_lines();
         for host in topology.hosts {
             lines.extend(host_lines(&host));
-            let host = FanHost {
-                host,
-                prefix: 24,
-                mtu: 1480,
-            };
-            lines.extend(
-                host.host
-                    .containers
-                    .iter()
-                    .flat_map(|container| container_lines(&host, container)),
-            );
+            let host = FanHost { host, prefix: 24, mtu: 1480 };
+            lines.extend(host.host.containers.iter().flat_map(|container| container_lines(&host, container)));
         }
         for line in lines {
             assert!(line.to_string().starts_with("ip -n fanlab-"), "{line}");

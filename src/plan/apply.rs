@@ -46,6 +46,5 @@ pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&[Step]) -> Result<(), E
 /// Takes steps back in reverse order, as far as that goes, and returns those that stayed.
 pub fn take_back<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Vec<FailedStep<E>> {
     let undo = steps.iter().rev().map(|step| step.clone().inverse());
-    undo.filter_map(|step| perform(&step).err().map(|cause| (step, cause)))
-        .collect()
+    undo.filter_map(|step| perform(&step).err().map(|cause| (step, cause))).collect()
 }

@@ -66,10 +66,7 @@ impl Changes {
         let changed = (!self.options.is_empty()).then(|| format!("changed: {}", list(&self.options)));
         let ports = self.ports.as_ref().map(|Ports { mtu, names }| {
             let names: Vec<&str> = names.iter().map(InterfaceName::as_str).collect();
-            format!(
-                "mtu {mtu} is to be set on these ports too, and on their containers' ends: {}",
-                names.join(", ")
-            )
+            format!("mtu {mtu} is to be set on these ports too, and on their containers' ends: {}", names.join(", "))
         });
         changed.into_iter().chain(ports).collect()
     }
@@ -78,9 +75,7 @@ impl Changes {
 /// The differences as a list: `nat on -> off, mtu 1450 -> 1400`.
 #[must_use]
 pub fn list(differences: &[OptionChange]) -> String {
-    let words = differences
-        .iter()
-        .map(|OptionChange { option, from, to }| format!("{option} {from} -> {to}"));
+    let words = differences.iter().map(|OptionChange { option, from, to }| format!("{option} {from} -> {to}"));
     words.collect::<Vec<_>>().join(", ")
 }
 
@@ -91,17 +86,10 @@ pub fn differences(from: (&Fan, u32), to: (&Fan, u32)) -> Vec<OptionChange> {
     let (before, after) = (from.config(), to.config());
     let difference = |key: &'static OptionKey| {
         let (from, to) = (value(key, from, &before)?, value(key, to, &after)?);
-        (from != to).then_some(OptionChange {
-            option: key.name,
-            from,
-            to,
-        })
+        (from != to).then_some(OptionChange { option: key.name, from, to })
     };
-    let mtu = (mtu != mtu_then).then(|| OptionChange {
-        option: "mtu",
-        from: mtu.to_string(),
-        to: mtu_then.to_string(),
-    });
+    let mtu =
+        (mtu != mtu_then).then(|| OptionChange { option: "mtu", from: mtu.to_string(), to: mtu_then.to_string() });
     KEYS.iter().filter_map(difference).chain(mtu).collect()
 }
 

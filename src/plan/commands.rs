@@ -162,13 +162,7 @@ fn unreachable(overlay: Overlay, table: RoutingTable) -> Line {
 }
 
 fn rule(overlay: Overlay, RoutingTable(table): RoutingTable) -> Line {
-    shell!(
-        "to {} lookup {} priority {} protocol {}",
-        overlay,
-        table,
-        RULE_PRIORITY,
-        PROTOCOL
-    )
+    shell!("to {} lookup {} priority {} protocol {}", overlay, table, RULE_PRIORITY, PROTOCOL)
 }
 
 fn route(route: &Route) -> Line {
@@ -184,23 +178,14 @@ fn route(route: &Route) -> Line {
 }
 
 fn in_table(RoutingTable(table): RoutingTable) -> Line {
-    if table == crate::fan::MAIN_TABLE {
-        Line::default()
-    } else {
-        shell!(" table {}", table)
-    }
+    if table == crate::fan::MAIN_TABLE { Line::default() } else { shell!(" table {}", table) }
 }
 
 fn create_tunnel(tunnel: &Tunnel) -> Vec<Line> {
     let Tunnel { name, mtu, .. } = tunnel;
     let mut lines = match &tunnel.kind {
         TunnelKind::Ipip => vec![shell!("ip link add {} type ipip external", name)],
-        TunnelKind::Vxlan {
-            port,
-            sources: (first, last),
-            mac,
-            ..
-        } => vec![shell!(
+        TunnelKind::Vxlan { port, sources: (first, last), mac, .. } => vec![shell!(
             "ip link add {} address {} type vxlan external vnifilter dstport {} srcport {} {} nolearning",
             name,
             mac,
@@ -219,11 +204,7 @@ fn tunnel_settings(tunnel: &Tunnel) -> Vec<Line> {
     let mut lines = ipv6(name, tunnel.ipv6);
     lines.extend(settings(name, tunnel.forwarding, None));
     if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
-        lines.extend(
-            bridge
-                .iter()
-                .map(|bridge| shell!("ip link set {} master {}", name, bridge)),
-        );
+        lines.extend(bridge.iter().map(|bridge| shell!("ip link set {} master {}", name, bridge)));
         lines.extend(vni.iter().map(|vni| shell!("bridge vni add vni {} dev {}", vni, name)));
     }
     lines
@@ -259,8 +240,7 @@ fn ipv6(link: &InterfaceName, ipv6: Option<Ipv6>) -> Vec<Line> {
 /// What gives a device other settings, those to take back first.
 fn altered(link: &InterfaceName, from: &BTreeSet<Setting>, to: &BTreeSet<Setting>) -> Vec<Line> {
     let gone = from.difference(to).map(|setting| setting.line(link, false));
-    gone.chain(to.difference(from).map(|setting| setting.line(link, true)))
-        .collect()
+    gone.chain(to.difference(from).map(|setting| setting.line(link, true))).collect()
 }
 
 fn filter_place(filter: &Filter) -> Line {
@@ -295,19 +275,10 @@ fn delete_tables(overlay: Overlay) -> Line {
 
 /// A rule goes by its handle, which nft lists behind a '#'.
 fn delete_rule(accept: &Accept) -> Line {
-    let Accept {
-        overlay,
-        chain,
-        bridge,
-        way,
-    } = accept;
+    let Accept { overlay, chain, bridge, way } = accept;
     let ours = format!("{} \"{bridge}\" .*\"fan {overlay}\"", way.as_str());
     let script = format!("\\|{ours}|s|.*#|delete rule ip filter {chain}|p");
-    shell!(
-        "nft -a list chain ip filter {} | sed -n {} | nft -f -",
-        chain.to_string(),
-        script
-    )
+    shell!("nft -a list chain ip filter {} | sed -n {} | nft -f -", chain.to_string(), script)
 }
 
 /// The line of what goes with the last rules of ours in Docker's chain, if these steps delete them: the chain, where nobody

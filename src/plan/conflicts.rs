@@ -45,11 +45,7 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     for other in fans(owned) {
         let down = shell!("fanctl down {} {}", other.overlay(), other.underlay_address());
         if other.overlay() == fan.overlay() {
-            let stands = host
-                .links
-                .iter()
-                .flat_map(|link| &link.addresses)
-                .any(|a| a.address.ip() == other.host);
+            let stands = host.links.iter().flat_map(|link| &link.addresses).any(|a| a.address.ip() == other.host);
             if stands && (other.host, other.mapping) != (fan.host, fan.mapping) {
                 reasons.push(format!(
                     "fan {} is already up from {} on {}; a host has one slice of an overlay, so first: {down}",
@@ -143,11 +139,7 @@ fn tables(fan: &Fan, host: &Host) -> impl Iterator<Item = String> {
 }
 
 fn tunnels(fan: &Fan, host: &Host) -> Vec<String> {
-    host.links
-        .iter()
-        .filter(|link| !link.ours)
-        .filter_map(|link| tunnel(fan, link))
-        .collect()
+    host.links.iter().filter(|link| !link.ours).filter_map(|link| tunnel(fan, link)).collect()
 }
 
 /// Devices that receive the fan's packets, or keep its own device from doing so.
@@ -167,14 +159,7 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
                 shell!("ip link delete dev {}", link.name)
             )
         }),
-        (
-            Encapsulation::Vxlan,
-            LinkKind::Vxlan {
-                port,
-                shares_port: false,
-                ..
-            },
-        ) if *port == fan.port => Some(format!(
+        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port => Some(format!(
             "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
              --port N",
             link.name
@@ -193,21 +178,14 @@ pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
     let any = Ipv4Addr::UNSPECIFIED;
     let of_a_host = fan.mapping.underlay().contains(remote) && (local == fan.host || local == any);
     let of_all = remote == any && local == fan.host;
-    let peer = if of_all {
-        "any host".to_string()
-    } else {
-        remote.to_string()
-    };
+    let peer = if of_all { "any host".to_string() } else { remote.to_string() };
     (fan.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
 }
 
 /// An underlay that is a fan itself.
 fn nested(fan: &Fan, host: &Host) -> Option<String> {
     let link = host.link(&fan.device).filter(|link| link.ours)?;
-    Some(format!(
-        "interface '{}' belongs to a fan and cannot be the underlay of another",
-        link.name
-    ))
+    Some(format!("interface '{}' belongs to a fan and cannot be the underlay of another", link.name))
 }
 
 /// Addresses of the host inside the overlay that are not the fan's, and routes that lead the overlay elsewhere. The
@@ -228,15 +206,10 @@ fn elsewhere(fan: &Fan, host: &Host) -> Vec<String> {
         route.gateway.is_none() && foreign.iter().any(same)
     };
     let addresses = foreign.iter().map(|(link, address)| {
-        format!(
-            "overlay '{overlay}' holds the address {address} of interface '{}'; choose another overlay",
-            link.name
-        )
+        format!("overlay '{overlay}' holds the address {address} of interface '{}'; choose another overlay", link.name)
     });
     let routes = host.routes.iter().filter(|route| !comes_with_address(route));
-    addresses
-        .chain(routes.filter_map(|route| routed_elsewhere(fan, route)))
-        .collect()
+    addresses.chain(routes.filter_map(|route| routed_elsewhere(fan, route))).collect()
 }
 
 fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
@@ -253,14 +226,10 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
         return None;
     }
     let (way, remove) = match (&route.device, route.gateway) {
-        (Some(device), Some(gateway)) => (
-            format!("by {gateway} on {device}"),
-            shell!("ip route delete {} dev {}", destination, device),
-        ),
-        (Some(device), None) => (
-            format!("to {device}"),
-            shell!("ip route delete {} dev {}", destination, device),
-        ),
+        (Some(device), Some(gateway)) => {
+            (format!("by {gateway} on {device}"), shell!("ip route delete {} dev {}", destination, device))
+        }
+        (Some(device), None) => (format!("to {device}"), shell!("ip route delete {} dev {}", destination, device)),
         (None, _) => ("nowhere".to_string(), shell!("ip route delete {}", destination)),
     };
     Some(format!(
@@ -320,9 +289,6 @@ mod tests {
     #[test]
     fn the_slice_on_our_own_bridge_is_where_it_belongs() {
         assert!(!is_refused("250.0.28.0/24", "fan-250-0-28"));
-        assert!(
-            is_refused("250.0.0.0/8", "fan-250-0-28"),
-            "the rest belongs in the tunnel"
-        );
+        assert!(is_refused("250.0.0.0/8", "fan-250-0-28"), "the rest belongs in the tunnel");
     }
 }

@@ -34,10 +34,7 @@ fn ipv6(device: &InterfaceName, mtu: u32, host: &Host) -> Option<Ipv6> {
         return Some(Ipv6::default());
     }
     let now = host.link(device).and_then(|link| link.ipv6);
-    Some(Ipv6 {
-        automatic: false,
-        ..now.unwrap_or(facts.defaults)
-    })
+    Some(Ipv6 { automatic: false, ..now.unwrap_or(facts.defaults) })
 }
 
 /// The objects of a fan that are its alone.
@@ -68,11 +65,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         changed: BTreeSet::new(),
     }));
     for address in fan.bridge_addresses() {
-        add(Object::Address(Address {
-            overlay,
-            link: fan.bridge.clone(),
-            address,
-        }));
+        add(Object::Address(Address { overlay, link: fan.bridge.clone(), address }));
     }
     if fan.encapsulation == Encapsulation::Vxlan {
         add(Object::Tunnel(Tunnel {
@@ -94,10 +87,9 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         add(Object::Up(owner, fan.tunnel()));
     }
     let spec = spec(fan, host);
-    for (direction, program) in [
-        (Direction::Ingress, program::ingress(&spec)),
-        (Direction::Egress, program::egress(&spec)),
-    ] {
+    for (direction, program) in
+        [(Direction::Ingress, program::ingress(&spec)), (Direction::Egress, program::egress(&spec))]
+    {
         add(Object::Filter(Filter {
             link: fan.tunnel(),
             direction,
@@ -106,18 +98,10 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             program: program.into(),
         }));
     }
-    add(Object::Firewall(
-        overlay,
-        firewall::ruleset(fan, host.source_ports(fan.port, None)),
-    ));
+    add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port, None))));
     for &chain in &host.forward_chains {
         for way in [ForwardDirection::From, ForwardDirection::To] {
-            add(Object::Accept(Accept {
-                overlay,
-                chain,
-                bridge: fan.bridge.clone(),
-                way,
-            }));
+            add(Object::Accept(Accept { overlay, chain, bridge: fan.bridge.clone(), way }));
         }
     }
     add(Object::Up(owner, fan.bridge.clone()));
@@ -143,10 +127,9 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
         mtu,
     };
     match fan.encapsulation {
-        Encapsulation::Ipip => vec![
-            route(fan.slice(), fan.bridge.clone(), None),
-            route(overlay.network(), fan.tunnel(), Some(mtu)),
-        ],
+        Encapsulation::Ipip => {
+            vec![route(fan.slice(), fan.bridge.clone(), None), route(overlay.network(), fan.tunnel(), Some(mtu))]
+        }
         Encapsulation::Vxlan => vec![route(overlay.network(), fan.bridge.clone(), None)],
     }
 }
@@ -157,11 +140,7 @@ pub const LEASE_DIRECTORY: &str = "/var/lib/fan";
 /// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
 fn lease_file(fan: &Fan) -> String {
     let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
-    format!(
-        "{LEASE_DIRECTORY}/{}_{}.leases",
-        name(fan.overlay().network()),
-        name(fan.slice())
-    )
+    format!("{LEASE_DIRECTORY}/{}_{}.leases", name(fan.overlay().network()), name(fan.slice()))
 }
 
 /// The overlay of a lease file; none when the file is not one of ours.
@@ -196,11 +175,7 @@ pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
         "--dhcp-no-override".into(),
         "--dhcp-authoritative".into(),
     ];
-    Dhcp {
-        overlay: fan.overlay(),
-        bridge: fan.bridge.clone(),
-        arguments: Some(arguments),
-    }
+    Dhcp { overlay: fan.overlay(), bridge: fan.bridge.clone(), arguments: Some(arguments) }
 }
 
 /// The object that a server is which runs with these arguments: the one computed for its fan, if that has just them, so that it
@@ -214,36 +189,25 @@ pub fn recognise_dhcp<'a>(
 ) -> Dhcp {
     let own = bridges.find(|found| found.fan.overlay() == overlay && found.fan.bridge == *bridge);
     let computed = own.map(|found| dhcp(&found.fan, found.mtu));
-    computed
-        .filter(|dhcp| dhcp.arguments.as_deref() == Some(arguments))
-        .unwrap_or_else(|| Dhcp {
-            overlay,
-            bridge: bridge.clone(),
-            arguments: None,
-        })
+    computed.filter(|dhcp| dhcp.arguments.as_deref() == Some(arguments)).unwrap_or_else(|| Dhcp {
+        overlay,
+        bridge: bridge.clone(),
+        arguments: None,
+    })
 }
 
 /// The objects that all IPIP fans of the host have in common; nothing when there is no such fan.
 #[must_use]
 pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
-    let largest = fans
-        .into_iter()
-        .filter(|fan| fan.encapsulation == Encapsulation::Ipip)
-        .map(|fan| mtu(fan, host))
-        .max();
+    let largest =
+        fans.into_iter().filter(|fan| fan.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
     let Some(mtu) = largest else {
         return State::new();
     };
     let (owner, name) = (Owner::Shared, InterfaceName::shared_tunnel());
     let refuse = |direction| {
         let program = program::refuse().into();
-        Object::Filter(Filter {
-            link: name.clone(),
-            direction,
-            slot: Slot::Refuse,
-            owner,
-            program,
-        })
+        Object::Filter(Filter { link: name.clone(), direction, slot: Slot::Refuse, owner, program })
     };
     [
         Object::Tunnel(Tunnel {
@@ -307,11 +271,7 @@ pub fn recognise(state: &mut State, host: &Host) {
 /// What we own, without one fan.
 #[must_use]
 pub fn without(owned: &State, owner: Owner) -> State {
-    owned
-        .iter()
-        .filter(|(key, _)| key.owner != owner)
-        .map(|(key, object)| (key.clone(), object.clone()))
-        .collect()
+    owned.iter().filter(|(key, _)| key.owner != owner).map(|(key, object)| (key.clone(), object.clone())).collect()
 }
 
 /// What we own, with a fan's objects as they should be.
@@ -327,14 +287,8 @@ pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
 #[must_use]
 pub fn with_shared(mut state: State, host: &Host) -> State {
     let shared = shared(fans(&state), host);
-    if !shared
-        .keys()
-        .any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key))
-    {
-        let homeless: Vec<Fan> = fans(&state)
-            .filter(|fan| fan.encapsulation == Encapsulation::Ipip)
-            .cloned()
-            .collect();
+    if !shared.keys().any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key)) {
+        let homeless: Vec<Fan> = fans(&state).filter(|fan| fan.encapsulation == Encapsulation::Ipip).cloned().collect();
         for fan in homeless {
             state.retain(|key, _| key.owner != Owner::Fan(fan.overlay()));
             state.extend(objects(&fan, host));

@@ -20,10 +20,7 @@ use crate::shell;
 mod tests;
 
 /// One thing to do to the kernel.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a plan is a few dozen of them, and each is walked once"
-)]
+#[allow(clippy::large_enum_variant, reason = "a plan is a few dozen of them, and each is walked once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Make an object that is not there.
@@ -89,19 +86,12 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Step> {
     let stays =
         |key: &ObjectKey, present: &Object| matches!(present, Object::Firewall(..)) && desired.contains_key(key);
     let gone = |key: &ObjectKey| !desired.contains_key(key) || replaced.contains(key);
-    let deletions = observed
-        .iter()
-        .rev()
-        .filter(|(key, _)| gone(key))
-        .map(|(key, present)| {
-            let step = if stays(key, present) { Step::Hold } else { Step::Delete };
-            step(present.clone())
-        });
-    let made: Vec<&Identity> = desired
-        .keys()
-        .filter(|key| !observed.contains_key(*key))
-        .map(|key| &key.identity)
-        .collect();
+    let deletions = observed.iter().rev().filter(|(key, _)| gone(key)).map(|(key, present)| {
+        let step = if stays(key, present) { Step::Hold } else { Step::Delete };
+        step(present.clone())
+    });
+    let made: Vec<&Identity> =
+        desired.keys().filter(|key| !observed.contains_key(*key)).map(|key| &key.identity).collect();
     let is_stale = |present: &Object, wanted: &Object| {
         present.can_become(wanted) && made.iter().any(|identity| present.depends_on(identity))
     };
@@ -118,11 +108,7 @@ pub fn diff(observed: &State, desired: &State) -> Vec<Step> {
 /// One made anew that is there, as it should be.
 fn remade(present: &Object, wanted: &Object) -> Step {
     let (from, to) = (present.clone(), wanted.clone());
-    if from == to {
-        Step::Remake(to)
-    } else {
-        Step::Change { from, to }
-    }
+    if from == to { Step::Remake(to) } else { Step::Change { from, to } }
 }
 
 /// Objects on both sides that must go and come again: those that cannot become what is wanted, and whatever depends on
@@ -131,9 +117,7 @@ fn replaced(observed: &State, desired: &State) -> BTreeSet<ObjectKey> {
     let mut going: BTreeSet<ObjectKey> = observed
         .iter()
         .filter(|(key, present)| {
-            desired
-                .get(*key)
-                .is_none_or(|wanted| present != &wanted && !present.can_become(wanted))
+            desired.get(*key).is_none_or(|wanted| present != &wanted && !present.can_become(wanted))
         })
         .map(|(key, _)| key.clone())
         .collect();
@@ -171,10 +155,7 @@ pub fn renumbering(steps: &[Step]) -> Vec<Step> {
         }
         Step::Create(Object::Bridge(to)) => Some(first(deleted, &to.fan).map_or_else(
             || step.clone(),
-            |from| Step::Change {
-                from: Object::Bridge(from.clone()),
-                to: Object::Bridge(to.clone()),
-            },
+            |from| Step::Change { from: Object::Bridge(from.clone()), to: Object::Bridge(to.clone()) },
         )),
         _ => Some(step.clone()),
     };
@@ -235,29 +216,16 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<String> {
             let ports: Vec<InterfaceName> = host.foreign_ports(name).map(|link| link.name.clone()).collect();
             still_has(name, &ports)
         }
-        Step::Change {
-            from: Object::Bridge(from),
-            to: Object::Bridge(to),
-        } => {
+        Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } => {
             let taken = growth(&from.fan, &to.fan);
             let (first, last) = (taken.first()?, taken.last()?);
             let claim = |claim: &Claim| {
-                let port = claim
-                    .port
-                    .as_ref()
-                    .map_or(String::new(), |port| format!(" behind port '{port}'"));
+                let port = claim.port.as_ref().map_or(String::new(), |port| format!(" behind port '{port}'"));
                 format!("{}{port}", claim.address)
             };
-            let claimed: Vec<String> = claims
-                .iter()
-                .filter(|claim| taken.contains(&claim.address))
-                .map(claim)
-                .collect();
-            let taken = if first == last {
-                first.to_string()
-            } else {
-                format!("{first} to {last}")
-            };
+            let claimed: Vec<String> =
+                claims.iter().filter(|claim| taken.contains(&claim.address)).map(claim).collect();
+            let taken = if first == last { first.to_string() } else { format!("{first} to {last}") };
             (!claimed.is_empty()).then(|| {
                 format!(
                     "host-reserve {} takes more than {} did, {taken}, and a container of bridge '{}' answers for: {}; give it \
@@ -276,10 +244,7 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<String> {
 /// The bridges that stay and take addresses which were containers' to have, with those.
 pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4Addr>)> {
     steps.iter().filter_map(|step| match step {
-        Step::Change {
-            from: Object::Bridge(from),
-            to: Object::Bridge(to),
-        } => {
+        Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } => {
             let taken = growth(&from.fan, &to.fan);
             (!taken.is_empty()).then_some((&from.fan.bridge, taken))
         }
@@ -291,10 +256,7 @@ pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4
 #[must_use]
 pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<String> {
     let (list, port) = containers(ports)?;
-    Some(format!(
-        "bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}",
-        take_out(port)
-    ))
+    Some(format!("bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}", take_out(port)))
 }
 
 fn take_out(port: &InterfaceName) -> Line {

@@ -105,11 +105,7 @@ pub fn between(is: &Object, should: &Object) -> Vec<Difference> {
         (Object::Bridge(is), Object::Bridge(should)) => of_bridge(is, should),
         (Object::Tunnel(is), Object::Tunnel(should)) => of_tunnel(is, should),
         (Object::Filter(is), Object::Filter(should)) if is != should => {
-            vec![Difference::Program(
-                is.link.clone(),
-                is.direction,
-                is.program.digest.clone(),
-            )]
+            vec![Difference::Program(is.link.clone(), is.direction, is.program.digest.clone())]
         }
         (Object::Firewall(_, is), Object::Firewall(..)) => {
             is.deviations().iter().cloned().map(Difference::Table).collect()
@@ -149,18 +145,12 @@ fn of_device(
 ) -> Vec<Difference> {
     let device = || device.clone();
     let is = mtu;
-    let mtu = (is != should).then(|| Difference::Mtu {
-        device: device(),
-        is,
-        should,
-    });
+    let mtu = (is != should).then(|| Difference::Mtu { device: device(), is, should });
     let ipv6 = ipv6.filter(|ipv6| wanted.is_some_and(|wanted| wanted != *ipv6));
     let ipv6 = ipv6.map(|ipv6| Difference::Ipv6(device(), ipv6));
     mtu.into_iter().chain(ipv6).collect()
 }
 
 fn settings(device: &InterfaceName, changed: &BTreeSet<Setting>) -> impl Iterator<Item = Difference> {
-    changed
-        .iter()
-        .map(|setting| Difference::Setting(device.clone(), *setting))
+    changed.iter().map(|setting| Difference::Setting(device.clone(), *setting))
 }

@@ -132,18 +132,9 @@ impl Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Filter {
-                device,
-                direction,
-                preference,
-                chain,
-                kind,
-            } => {
+            Self::Filter { device, direction, preference, chain, kind } => {
                 let direction = direction.as_str();
-                write!(
-                    f,
-                    "'{device}' has a {kind} {direction} filter of others, pref {preference}"
-                )?;
+                write!(f, "'{device}' has a {kind} {direction} filter of others, pref {preference}")?;
                 if *chain != 0 {
                     write!(f, " in chain {chain}")?;
                 }
@@ -152,21 +143,14 @@ impl fmt::Display for Foreign {
                 }
                 Ok(())
             }
-            Self::Tcx {
-                device,
-                direction,
-                program,
-            } => write!(
+            Self::Tcx { device, direction, program } => write!(
                 f,
                 "'{device}' has the tcx {} program {program} of others, in front of the fan's",
                 direction.as_str()
             ),
             Self::Xdp { device, program } => write!(f, "'{device}' has the XDP program {program} of others"),
             Self::Entry { bridge, device, mac } => {
-                write!(
-                    f,
-                    "bridge '{bridge}' sends frames for {mac} to '{device}' by an entry that it did not learn"
-                )
+                write!(f, "bridge '{bridge}' sends frames for {mac} to '{device}' by an entry that it did not learn")
             }
             Self::Ipv6Address { device, address } => {
                 write!(f, "'{device}' has the IPv6 address {address}, and a fan is IPv4 only")
@@ -209,16 +193,14 @@ pub fn on(fan: &Fan, host: &Host) -> Vec<Foreign> {
     let mut found: Vec<Foreign> = host.foreign.iter().filter(is_here).cloned().collect();
     for link in devices.iter().filter_map(|device| host.link(device)) {
         let device = &link.name;
-        found.extend(link.ipv6_addresses.iter().map(|address| Foreign::Ipv6Address {
-            device: device.clone(),
-            address: *address,
-        }));
+        found.extend(
+            link.ipv6_addresses
+                .iter()
+                .map(|address| Foreign::Ipv6Address { device: device.clone(), address: *address }),
+        );
         let is_read_only = host.ipv6.is_some_and(|ipv6| ipv6.is_read_only);
         let open = link.ipv6.filter(|ipv6| ipv6.accept_ra || ipv6.accept_redirects);
-        found.extend(open.filter(|_| is_read_only).map(|ipv6| Foreign::Ipv6Settings {
-            device: device.clone(),
-            ipv6,
-        }));
+        found.extend(open.filter(|_| is_read_only).map(|ipv6| Foreign::Ipv6Settings { device: device.clone(), ipv6 }));
     }
     found
 }

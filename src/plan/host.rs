@@ -32,10 +32,7 @@ impl Linux {
     /// The first two numbers of the release.
     #[must_use]
     pub fn version(&self) -> Option<(u32, u32)> {
-        let mut numbers = self
-            .release
-            .split(|other: char| !other.is_ascii_digit())
-            .map(str::parse);
+        let mut numbers = self.release.split(|other: char| !other.is_ascii_digit()).map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     }
 }
@@ -303,25 +300,15 @@ impl Host {
     pub fn source_ports(&self, port: u16, device: Option<&InterfaceName>) -> SourcePorts {
         let has_any = |link: &Link| {
             let is_asked_about = device.is_none_or(|name| link.name == *name);
-            let kind = LinkKind::Vxlan {
-                port,
-                sources: SourcePorts::Any.range(),
-                shares_port: true,
-            };
+            let kind = LinkKind::Vxlan { port, sources: SourcePorts::Any.range(), shares_port: true };
             is_asked_about && link.ours && link.kind == kind
         };
-        if self.links.iter().any(has_any) {
-            SourcePorts::Any
-        } else {
-            SourcePorts::Privileged
-        }
+        if self.links.iter().any(has_any) { SourcePorts::Any } else { SourcePorts::Privileged }
     }
 
     /// The ports of a bridge that are not ours: somebody's containers.
     pub fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
-        self.links
-            .iter()
-            .filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
+        self.links.iter().filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
     }
 
     /// The interface of the best default route in the main table.

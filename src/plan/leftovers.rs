@@ -103,10 +103,7 @@ pub fn remains(state: &State, host: &Host) -> Vec<Remains> {
     };
     left.iter()
         .filter(|overlay| !is_slice(overlay))
-        .map(|overlay| Remains {
-            overlay: *overlay,
-            bridge: stray(*overlay, state, host),
-        })
+        .map(|overlay| Remains { overlay: *overlay, bridge: stray(*overlay, state, host) })
         .collect()
 }
 
@@ -140,13 +137,8 @@ fn own(overlay: Overlay, state: &State) -> impl Iterator<Item = &Object> {
 fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> Option<Fan> {
     let mut plain = plain(overlay, bridge, state, host)?;
     let held = host.link(bridge).map_or(&[][..], |link| link.addresses.as_slice());
-    let all = Fan {
-        host_reserve: u8::MAX - 1,
-        ..plain.clone()
-    };
-    let reserved = all
-        .bridge_addresses()
-        .take_while(|own| held.iter().any(|a| a.address == *own));
+    let all = Fan { host_reserve: u8::MAX - 1, ..plain.clone() };
+    let reserved = all.bridge_addresses().take_while(|own| held.iter().any(|a| a.address == *own));
     plain.host_reserve = u8::try_from(reserved.count()).ok()?.max(1);
     let mut ruleset = None;
     for object in own(overlay, state) {
@@ -178,18 +170,13 @@ fn switched(fan: &Fan) -> impl Iterator<Item = Fan> + use<> {
         configs.extend(without);
     }
     let (host, device) = (fan.host, fan.device.clone());
-    configs
-        .into_iter()
-        .filter_map(move |config| Fan::new(&config, host, device.clone()).ok())
+    configs.into_iter().filter_map(move |config| Fan::new(&config, host, device.clone()).ok())
 }
 
 /// The plain fan whose programs are those that run: one from an address of this host, over an underlay of any width.
 fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> Option<Fan> {
     let port = own(overlay, state).find_map(|object| match object {
-        Object::Tunnel(Tunnel {
-            kind: TunnelKind::Vxlan { port, .. },
-            ..
-        }) => Some(*port),
+        Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. }) => Some(*port),
         _ => None,
     });
     let (encapsulation, port) = port.map_or((Encapsulation::Ipip, VXLAN_PORT), |port| (Encapsulation::Vxlan, port));

@@ -64,9 +64,7 @@ pub fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
     let is_way = |object: &Object| {
         matches!(object, Object::Rule(..) | Object::Route(_)) && object.owner() == Owner::Fan(fan.overlay())
     };
-    steps
-        .iter()
-        .any(|step| matches!(step, Step::Create(object) if is_way(object)))
+    steps.iter().any(|step| matches!(step, Step::Create(object) if is_way(object)))
 }
 
 /// Whether packets that are routed like this would go into the fan instead. `rules` are those of others.
@@ -78,12 +76,7 @@ pub fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rule
     }
     let concerned = || rules.iter().filter(|rule| rule.may_concern(question));
     let leads = |rule: &&RoutingRule, table: u32| rule.action == Action::Lookup(table);
-    let first = |table: u32| {
-        concerned()
-            .filter(|rule| leads(rule, table))
-            .map(|rule| rule.priority)
-            .min()
-    };
+    let first = |table: u32| concerned().filter(|rule| leads(rule, table)).map(|rule| rule.priority).min();
     // Where a rule leads there before any leads to the fan's routes, it goes on doing so.
     let fans = match fan.table {
         Some(_) => RULE_PRIORITY,

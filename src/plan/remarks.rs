@@ -64,19 +64,13 @@ impl fmt::Display for Remark {
 #[must_use]
 pub fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
     let overlay = fan.overlay().network();
-    let leads_here = host
-        .routes
-        .iter()
-        .filter(|route| route.device.as_ref() == Some(&fan.bridge) && route.gateway.is_some());
+    let leads_here =
+        host.routes.iter().filter(|route| route.device.as_ref() == Some(&fan.bridge) && route.gateway.is_some());
     let networks = leads_here.map(|route| route.destination);
     let networks =
         networks.filter(|network| network.prefix() > 0 && !network.overlaps(overlay) && !fan.routed.hold(*network));
-    let mut remarks: Vec<Remark> = networks
-        .map(|network| Remark::NotListed {
-            network,
-            bridge: fan.bridge.clone(),
-        })
-        .collect();
+    let mut remarks: Vec<Remark> =
+        networks.map(|network| Remark::NotListed { network, bridge: fan.bridge.clone() }).collect();
     remarks.dedup();
     if fan.encapsulation == Encapsulation::Vxlan {
         let is_older = |link: &&Link| host.source_ports(fan.port, Some(&link.name)) == SourcePorts::Any;
@@ -111,10 +105,7 @@ mod tests {
             unprivileged_ports: Some(1024),
             ..Host::default()
         };
-        let fan = Fan {
-            routed: "10.8.0.0/16".parse().unwrap(),
-            ..announced()
-        };
+        let fan = Fan { routed: "10.8.0.0/16".parse().unwrap(), ..announced() };
         let told = remarks(&fan, &host);
         assert_eq!(told.iter().map(Remark::code).collect::<Vec<_>>(), ["route-not-listed"]);
         assert!(told[0].to_string().contains("--routed 10.9.0.0/24"));
@@ -122,14 +113,8 @@ mod tests {
 
     #[test]
     fn ports_that_any_process_can_have_matter_over_vxlan() {
-        let over_vxlan = Fan {
-            encapsulation: Encapsulation::Vxlan,
-            ..announced()
-        };
-        let host = |start| Host {
-            unprivileged_ports: Some(start),
-            ..Host::default()
-        };
+        let over_vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..announced() };
+        let host = |start| Host { unprivileged_ports: Some(start), ..Host::default() };
         assert_eq!(remarks(&over_vxlan, &host(1024)), []);
         assert_eq!(remarks(&over_vxlan, &host(1023)), [Remark::PortsForAll(1023)]);
         assert_eq!(remarks(&announced(), &host(0)), []);

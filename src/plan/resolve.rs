@@ -32,10 +32,7 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
     leads_to_others(found.link, host)?;
     let fan = Fan::new(config, found.address, found.link.name.clone())?;
     let networks = found.link.addresses.iter().map(|own| own.address);
-    if networks
-        .clone()
-        .any(|own| own.ip() == fan.host && broadcast(own) == Some(fan.host))
-    {
+    if networks.clone().any(|own| own.ip() == fan.host && broadcast(own) == Some(fan.host)) {
         let (address, name) = (fan.host, &found.link.name);
         return Err(format!(
             "address '{address}' on '{name}' is the broadcast address of its network, which all hosts there hear; give the \
@@ -50,10 +47,7 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
         ));
     }
     let FoundAddress { link, address, choice } = found;
-    let choice = format!(
-        "underlay '{}' is {address} on {} ({choice})",
-        config.underlay, link.name
-    );
+    let choice = format!("underlay '{}' is {address} on {} ({choice})", config.underlay, link.name);
     Ok(Resolved { fan, choice })
 }
 
@@ -93,11 +87,7 @@ fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result
         }
         UnderlayPlace::Address(wanted) => addresses(host)
             .find(|(_, a)| a.address.ip() == *wanted)
-            .map(|(link, _)| FoundAddress {
-                link,
-                address: *wanted,
-                choice: "as written".into(),
-            })
+            .map(|(link, _)| FoundAddress { link, address: *wanted, choice: "as written".into() })
             .ok_or_else(|| format!("underlay '{source}': no interface has the address {wanted}; see: ip -4 address")),
         UnderlayPlace::Network(underlay) => in_network(*underlay, source, host, up),
     }
@@ -105,11 +95,8 @@ fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result
 
 /// What an address is better for than the next: it is the host's own, and no virtual one that may go to another host; it is valid
 /// beyond the host; it is there.
-const RANKS: [fn(&HostAddress) -> bool; 3] = [
-    |a| a.global && !a.secondary && a.address.prefix() < 32,
-    |a| a.global,
-    |_| true,
-];
+const RANKS: [fn(&HostAddress) -> bool; 3] =
+    [|a| a.global && !a.secondary && a.address.prefix() < 32, |a| a.global, |_| true];
 
 /// Of an interface's addresses the one that the fan has already; else the first of the highest [rank](RANKS), in the kernel's
 /// order, which is that of their being added.
@@ -178,16 +165,9 @@ fn in_network<'a>(
         meant.next().is_none().then_some((only, how))
     });
     if let Some(((link, address), how)) = found {
-        return Ok(FoundAddress {
-            link,
-            address: address.address.ip(),
-            choice: format!("{how} of its network"),
-        });
+        return Ok(FoundAddress { link, address: address.address.ip(), choice: format!("{how} of its network") });
     }
-    let list: Vec<_> = inside
-        .iter()
-        .map(|(link, a)| format!("{} on {}", a.address.ip(), link.name))
-        .collect();
+    let list: Vec<_> = inside.iter().map(|(link, a)| format!("{} on {}", a.address.ip(), link.name)).collect();
     Err(match inside.first() {
         None => format!("underlay '{source}': no interface has an address in it; see: ip -4 address"),
         Some((_, first)) => format!(

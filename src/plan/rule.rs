@@ -114,23 +114,14 @@ mod tests {
     fn a_rule_is_about_what_it_says_or_with_not_about_the_rest() {
         for (to, holds) in [(None, true), (Some("250.0.0.0/8"), true), (Some("10.0.0.0/8"), false)] {
             assert_eq!(rule(to).may_concern(&question(None)), holds, "{to:?}");
-            let negated = RoutingRule {
-                negated: true,
-                ..rule(to)
-            };
+            let negated = RoutingRule { negated: true, ..rule(to) };
             assert_eq!(negated.may_concern(&question(None)), !holds, "not {to:?}");
         }
         // The fan's packets have no mark.
         for (mark, holds) in [((0xca6c, u32::MAX), false), ((0, 0xff), true), ((0x100, 0xff), true)] {
-            let marked = RoutingRule {
-                mark: Some(mark),
-                ..rule(None)
-            };
+            let marked = RoutingRule { mark: Some(mark), ..rule(None) };
             assert_eq!(marked.may_concern(&question(None)), holds, "{marked}");
-            let negated = RoutingRule {
-                negated: true,
-                ..marked
-            };
+            let negated = RoutingRule { negated: true, ..marked };
             assert_eq!(negated.may_concern(&question(None)), !holds, "{negated}");
         }
         for (name, holds) in [("lo", false), ("fan-250-0-28", true)] {
@@ -142,11 +133,7 @@ mod tests {
         // Of whom a packet is, is not known: it may be either.
         let others = vec!["uidrange 0-0".to_string()];
         for negated in [false, true] {
-            let of_somebody = RoutingRule {
-                negated,
-                others: others.clone(),
-                ..rule(None)
-            };
+            let of_somebody = RoutingRule { negated, others: others.clone(), ..rule(None) };
             assert!(of_somebody.may_concern(&question(None)), "{of_somebody}");
         }
     }
@@ -174,10 +161,7 @@ mod tests {
             "priority 500 from 10.0.0.0/8 to 250.0.0.0/8 fwmark 0x80000/0xff0000 iif eth0 oif eth1 dport 53 lookup 77 \
              suppress_prefixlength 0"
         );
-        for (action, word) in [
-            (Action::Goto(900), "goto 900"),
-            (Action::Refuse("prohibit"), "prohibit"),
-        ] {
+        for (action, word) in [(Action::Goto(900), "goto 900"), (Action::Refuse("prohibit"), "prohibit")] {
             let other = RoutingRule { action, ..rule(None) };
             assert_eq!(other.to_string(), format!("priority 500 {word}"));
         }

@@ -253,43 +253,22 @@ impl Object {
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         let identity = match self {
-            Self::Unreachable(overlay, RoutingTable(table)) => Identity::Unreachable {
-                table: *table,
-                overlay: *overlay,
-            },
-            Self::Rule(overlay, RoutingTable(table)) => Identity::Rule {
-                overlay: *overlay,
-                table: *table,
-            },
+            Self::Unreachable(overlay, RoutingTable(table)) => {
+                Identity::Unreachable { table: *table, overlay: *overlay }
+            }
+            Self::Rule(overlay, RoutingTable(table)) => Identity::Rule { overlay: *overlay, table: *table },
             Self::Bridge(bridge) => Identity::Bridge(bridge.fan.bridge.clone()),
             Self::Tunnel(tunnel) => Identity::Tunnel(tunnel.name.clone()),
-            Self::Address(a) => Identity::Address {
-                link: a.link.clone(),
-                address: a.address,
-            },
+            Self::Address(a) => Identity::Address { link: a.link.clone(), address: a.address },
             Self::Clsact(_, link) => Identity::Clsact(link.clone()),
-            Self::Filter(f) => Identity::Filter {
-                link: f.link.clone(),
-                direction: f.direction,
-                slot: f.slot,
-            },
+            Self::Filter(f) => Identity::Filter { link: f.link.clone(), direction: f.direction, slot: f.slot },
             Self::Firewall(overlay, _) => Identity::Firewall(*overlay),
-            Self::Accept(a) => Identity::Accept {
-                chain: a.chain,
-                bridge: a.bridge.clone(),
-                way: a.way,
-            },
+            Self::Accept(a) => Identity::Accept { chain: a.chain, bridge: a.bridge.clone(), way: a.way },
             Self::Up(_, link) => Identity::Up(link.clone()),
-            Self::Route(r) => Identity::Route {
-                table: r.table.0,
-                destination: r.destination,
-            },
+            Self::Route(r) => Identity::Route { table: r.table.0, destination: r.destination },
             Self::Dhcp(dhcp) => Identity::Dhcp(dhcp.bridge.clone()),
         };
-        ObjectKey {
-            identity,
-            owner: self.owner(),
-        }
+        ObjectKey { identity, owner: self.owner() }
     }
 
     /// Whose the object is.
@@ -319,13 +298,8 @@ impl Object {
             | Self::Rule(..)
             | Self::Bridge(_)
             | Self::Accept(_)
-            | Self::Tunnel(Tunnel {
-                kind: TunnelKind::Ipip, ..
-            }) => false,
-            Self::Tunnel(Tunnel {
-                kind: TunnelKind::Vxlan { bridge, .. },
-                ..
-            }) => bridge.as_ref().is_some_and(on_link),
+            | Self::Tunnel(Tunnel { kind: TunnelKind::Ipip, .. }) => false,
+            Self::Tunnel(Tunnel { kind: TunnelKind::Vxlan { bridge, .. }, .. }) => bridge.as_ref().is_some_and(on_link),
             // A device that goes takes itself out of the flowtable and its index with it; one that comes has another.
             Self::Firewall(_, ruleset) => ruleset.links().any(|link| on_link(&link)),
             Self::Address(Address { link, .. }) | Self::Clsact(_, link) | Self::Up(_, link) => on_link(link),
@@ -348,18 +322,8 @@ impl Object {
             (Self::Tunnel(now), Self::Tunnel(then)) => match (&now.kind, &then.kind) {
                 (TunnelKind::Ipip, TunnelKind::Ipip) => true,
                 (
-                    TunnelKind::Vxlan {
-                        port: a,
-                        sources: s,
-                        mac: m,
-                        ..
-                    },
-                    TunnelKind::Vxlan {
-                        port: b,
-                        sources: t,
-                        mac: n,
-                        ..
-                    },
+                    TunnelKind::Vxlan { port: a, sources: s, mac: m, .. },
+                    TunnelKind::Vxlan { port: b, sources: t, mac: n, .. },
                 ) => (a, s, m) == (b, t, n),
                 _ => false,
             },

@@ -74,22 +74,18 @@ pub fn is_only_older(steps: &[Step]) -> bool {
         |step: &Step| matches!(step, Step::Change { from: Object::Firewall(_, from), .. } if from.is_older());
     let is_of_version = |step: &Step| match step {
         Step::Hold(_) | Step::Remake(_) => true,
-        Step::Change {
-            from: Object::Bridge(from),
-            to: Object::Bridge(to),
-        } => from.fan == to.fan && from.mtu == to.mtu && from.changed.is_empty(),
-        Step::Change {
-            from: Object::Tunnel(from),
-            to: Object::Tunnel(to),
-        } => from.mtu == to.mtu,
+        Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } => {
+            from.fan == to.fan && from.mtu == to.mtu && from.changed.is_empty()
+        }
+        Step::Change { from: Object::Tunnel(from), to: Object::Tunnel(to) } => from.mtu == to.mtu,
         Step::Change { to, .. } => matches!(to, Object::Filter(_) | Object::Firewall(..)),
         // What cannot become what it should be goes, and comes again.
-        Step::Delete(object) => steps
-            .iter()
-            .any(|step| matches!(step, Step::Create(made) if made.key() == object.key())),
-        Step::Create(object) => steps
-            .iter()
-            .any(|step| matches!(step, Step::Delete(gone) if gone.key() == object.key())),
+        Step::Delete(object) => {
+            steps.iter().any(|step| matches!(step, Step::Create(made) if made.key() == object.key()))
+        }
+        Step::Create(object) => {
+            steps.iter().any(|step| matches!(step, Step::Delete(gone) if gone.key() == object.key()))
+        }
     };
     steps.iter().any(is_older) && steps.iter().all(is_of_version)
 }

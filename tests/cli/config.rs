@@ -153,16 +153,8 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
          table, nat, routed, flowtable, follow, force, enabled",
     ),
-    (
-        "a colon",
-        "[[fan]]\noverlay: \"250.0.0.0/8\"\n",
-        "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': ",
-    ),
-    (
-        "a key twice",
-        "[[fan]]\nmtu = 1400\nmtu = 1500\n",
-        "FILE:3:1: this is no TOML: 'mtu = 1500': ",
-    ),
+    ("a colon", "[[fan]]\noverlay: \"250.0.0.0/8\"\n", "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': "),
+    ("a key twice", "[[fan]]\nmtu = 1400\nmtu = 1500\n", "FILE:3:1: this is no TOML: 'mtu = 1500': "),
     (
         "a fan without anything",
         "[[fan]]\n",
@@ -175,11 +167,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
         "250.0.0.0/8 eth0/16 dhcp\n172.30.0.0/16 251 --mtu=1400\n",
         "FILE:1:13: this is a line of /etc/network/fan; to have such a file as TOML: fanctl config convert FILE",
     ),
-    (
-        "nothing that is known",
-        "Bring up the fan!\n",
-        "FILE:1:7: this is no TOML: 'Bring up the fan!': ",
-    ),
+    ("nothing that is known", "Bring up the fan!\n", "FILE:1:7: this is no TOML: 'Bring up the fan!': "),
 ];
 
 /// A line of /etc/network/fan and what is said of it.
@@ -188,14 +176,8 @@ const BROKEN_LINES: [(&str, &str); 12] = [
         "250 eth0 dchp",
         "FILE:1:10: word 'dchp' is unknown; after overlay and underlay may come dhcp, host-reserve N, bridge NAME, off, and options such as --encap vxlan",
     ),
-    (
-        "250 eth0 host-reserve",
-        "FILE:1:10: 'host-reserve' lacks its value, a number from 1 to 254",
-    ),
-    (
-        "250 eth0 dhcp host-reserve none",
-        "FILE:1:15: host-reserve 'none' is no number from 1 to 254",
-    ),
+    ("250 eth0 host-reserve", "FILE:1:10: 'host-reserve' lacks its value, a number from 1 to 254"),
+    ("250 eth0 dhcp host-reserve none", "FILE:1:15: host-reserve 'none' is no number from 1 to 254"),
     (
         "172.30.0.0/16 250.0.0.0/8 --dhpc",
         "FILE:1:27: word '--dhpc' is unknown; after overlay and underlay may come dhcp, host-reserve N, bridge NAME, off, and options such as --encap vxlan",
@@ -204,18 +186,9 @@ const BROKEN_LINES: [(&str, &str); 12] = [
         "172.30.0.0/16 250.0.0.0/8 --bridge=a/b",
         "FILE:1:27: interface name 'a/b' holds a '/', ':', '%', blank or control character",
     ),
-    (
-        "250.0.0.0/8",
-        "FILE:1:1: '250.0.0.0/8' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16",
-    ),
-    (
-        "  250.1.0.0/8 eth0/16",
-        "FILE:1:3: overlay '250.1.0.0/8' has host bits set; the network is 250.0.0.0/8",
-    ),
-    (
-        "eth0/40 250.0.0.0/8",
-        "FILE:1:1: underlay 'eth0/40' has no prefix length from 0 to 32 after the '/'",
-    ),
+    ("250.0.0.0/8", "FILE:1:1: '250.0.0.0/8' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16"),
+    ("  250.1.0.0/8 eth0/16", "FILE:1:3: overlay '250.1.0.0/8' has host bits set; the network is 250.0.0.0/8"),
+    ("eth0/40 250.0.0.0/8", "FILE:1:1: underlay 'eth0/40' has no prefix length from 0 to 32 after the '/'"),
     (
         "172.16.0.0/16 172.17.0.0/16",
         "FILE:1:15: overlay '172.16.0.0/16' is not wider than underlay '172.17.0.0/16': every host needs a slice of its own, so the overlay's prefix must be the shorter one",
@@ -266,12 +239,7 @@ fn everything_wrong_with_a_legacy_file_is_told_at_once_with_its_place() {
     let all = File::new("all-broken", "", lines.join("\n"));
     let told = all.complaints(&all.given_to(&["config", "check"]).finds_faults());
     let places: Vec<&str> = told.lines().filter_map(|line| line.split(':').nth(2)).collect();
-    assert_eq!(
-        places,
-        (1..=BROKEN_LINES.len())
-            .map(|line| line.to_string())
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(places, (1..=BROKEN_LINES.len()).map(|line| line.to_string()).collect::<Vec<_>>());
 }
 
 #[test]
@@ -279,10 +247,7 @@ fn toml_in_the_legacy_file_is_told_once() {
     let text = "# ours\n\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndhcp=true\n";
     let file = File::new("misplaced", "", text);
     let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());
-    assert!(
-        told.starts_with("fanctl: FILE:3:1: this looks like TOML") && told.lines().count() == 1,
-        "{told}"
-    );
+    assert!(told.starts_with("fanctl: FILE:3:1: this looks like TOML") && told.lines().count() == 1, "{told}");
 }
 
 #[test]
@@ -290,10 +255,7 @@ fn a_file_that_everybody_may_write_is_refused() {
     let file = File::new("open", ".toml", "");
     fs::set_permissions(&file.0, fs::Permissions::from_mode(0o666)).expect("its owner");
     let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());
-    assert_eq!(
-        told,
-        "fanctl: FILE: everybody may write to it, and so to this host's network; first: chmod o-w FILE\n"
-    );
+    assert_eq!(told, "fanctl: FILE: everybody may write to it, and so to this host's network; first: chmod o-w FILE\n");
 }
 
 #[test]
@@ -305,16 +267,9 @@ fn a_device_is_nobodys_file() {
 #[test]
 fn what_is_no_regular_file_or_too_long_is_told_in_a_line() {
     let long = File::new("long", ".toml", "");
-    fs::File::options()
-        .write(true)
-        .open(&long.0)
-        .and_then(|file| file.set_len(100 << 20))
-        .expect("a sparse file");
+    fs::File::options().write(true).open(&long.0).and_then(|file| file.set_len(100 << 20)).expect("a sparse file");
     let told = long.complaints(&long.given_to(&["config", "check"]).finds_faults());
-    assert_eq!(
-        told,
-        "fanctl: FILE: it is longer than 4194304 bytes, the most that is read of such a file\n"
-    );
+    assert_eq!(told, "fanctl: FILE: it is longer than 4194304 bytes, the most that is read of such a file\n");
     let told = with(["config", "check", "--config", "/dev/zero"]).finds_faults().stderr;
     assert_eq!(told, "fanctl: /dev/zero: it is a device; only a regular file is read\n");
 }
@@ -325,20 +280,8 @@ fn of_a_long_line_a_piece_is_quoted() {
     let piece = "x\\x1b[2J".repeat(12);
     for (extension, text) in [
         (".toml", format!("{long}\n")),
-        (
-            ".toml",
-            format!(
-                "[[fan]]\noverlay = \"250\"\nunderlay = '{}'\n",
-                long.replace('\u{1b}', "y")
-            ),
-        ),
-        (
-            ".toml",
-            format!(
-                "[[fan]]\noverlay = '{}'\nunderlay = \"eth0\"\n",
-                "\u{202e}".repeat(9_000)
-            ),
-        ),
+        (".toml", format!("[[fan]]\noverlay = \"250\"\nunderlay = '{}'\n", long.replace('\u{1b}', "y"))),
+        (".toml", format!("[[fan]]\noverlay = '{}'\nunderlay = \"eth0\"\n", "\u{202e}".repeat(9_000))),
         (".toml", format!("[[fan]]\n{} = 1\n", "k".repeat(90_000))),
         (".toml", format!("{} = 1\n", "k".repeat(90_000))),
         (".toml", format!("[[fan]]\nmtu = \"{}\"\n", "k".repeat(90_000))),
@@ -370,31 +313,20 @@ const LEGACY: &str =
 fn a_right_file_is_said_to_be_right() {
     let file = File::new("right", ".toml", TWO);
     let output = file.given_to(&["config", "check"]).succeeds();
-    assert_eq!(
-        output.stdout.replace(file.name(), "FILE"),
-        "FILE: 1 fan, nothing wrong\n"
-    );
+    assert_eq!(output.stdout.replace(file.name(), "FILE"), "FILE: 1 fan, nothing wrong\n");
     let file = File::new("right", "", LEGACY);
     let output = file.given_to(&["config", "check"]).succeeds();
-    assert_eq!(
-        output.stdout.replace(file.name(), "FILE"),
-        "FILE: 2 fans, 1 of them off, nothing wrong\n"
-    );
+    assert_eq!(output.stdout.replace(file.name(), "FILE"), "FILE: 2 fans, 1 of them off, nothing wrong\n");
 }
 
 #[test]
 fn the_example_is_right_and_shows_every_key() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fan.toml");
     let output = with(["config", "check", "--config", example]).succeeds();
-    assert!(
-        output.stdout.ends_with(": 2 fans, 1 of them off, nothing wrong\n"),
-        "{output:?}"
-    );
+    assert!(output.stdout.ends_with(": 2 fans, 1 of them off, nothing wrong\n"), "{output:?}");
     let text = fs::read_to_string(example).expect("the example");
     for key in &fanctl::fan::request::KEYS {
-        let shown = text
-            .lines()
-            .any(|line| line.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));
+        let shown = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));
         assert!(shown, "{} is not in the example", key.name);
     }
 }
@@ -402,11 +334,7 @@ fn the_example_is_right_and_shows_every_key() {
 #[test]
 fn the_list_is_a_table_or_json() {
     let file = File::new("listed", "", LEGACY);
-    let table = file
-        .given_to(&["config", "list"])
-        .succeeds()
-        .stdout
-        .replace(file.name(), "FILE");
+    let table = file.given_to(&["config", "list"]).succeeds().stdout.replace(file.name(), "FILE");
     assert_eq!(
         table,
         "\
@@ -467,15 +395,9 @@ fn what_is_converted_says_the_same() {
 
 #[test]
 fn what_cannot_be_read_cannot_be_converted() {
-    with(["config", "convert", "/nowhere/fan"])
-        .misused()
-        .prints("")
-        .saying(&["/nowhere/fan: No such file"]);
+    with(["config", "convert", "/nowhere/fan"]).misused().prints("").saying(&["/nowhere/fan: No such file"]);
     let file = File::new("unconverted", "", "250 eth0\n251 eth0 dchp\n");
-    with(["config", "convert", file.name()])
-        .misused()
-        .prints("")
-        .saying(&[":2:10: word 'dchp'"]);
+    with(["config", "convert", file.name()]).misused().prints("").saying(&[":2:10: word 'dchp'"]);
 }
 
 #[test]
@@ -483,9 +405,6 @@ fn the_verbs_that_follow_a_file_tell_its_faults() {
     let file = File::new("followed", ".toml", "[[fan]]\noverlay = \"250.0.0.0/8\"\n");
     for verb in [&["up", "-a"][..], &["reload"], &["status"], &["config", "list"]] {
         let told = file.complaints(&file.given_to(verb).finds_faults());
-        assert!(
-            told.starts_with("fanctl: FILE:1:1: the fan lacks its 'underlay'"),
-            "{verb:?}: {told}"
-        );
+        assert!(told.starts_with("fanctl: FILE:1:1: the fan lacks its 'underlay'"), "{verb:?}: {told}");
     }
 }

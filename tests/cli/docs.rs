@@ -33,15 +33,7 @@ fn calls(page: &str) -> Vec<String> {
     let shells = blocks.filter(|block| block.starts_with("sh\n") || block.starts_with("console\n"));
     let lines = shells.flat_map(str::lines).map(|line| line.trim_start_matches("# "));
     let calls = lines.filter(|line| line.starts_with("fanctl ") && !line.starts_with("fanctl: "));
-    calls
-        .map(|call| {
-            call.split(['|', '>', '#', '&'])
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .into()
-        })
-        .collect()
+    calls.map(|call| call.split(['|', '>', '#', '&']).next().unwrap_or_default().trim().into()).collect()
 }
 
 #[test]
@@ -102,10 +94,8 @@ fn is_of_module((path, text): &(PathBuf, String), module: &str) -> bool {
 #[test]
 fn tests_that_the_page_on_security_names_are_there() {
     let page = fs::read_to_string(root().join("docs/security.md")).expect("the page");
-    let files: Vec<(PathBuf, String)> = ["src", "tests", "fuzz"]
-        .into_iter()
-        .flat_map(|directory| sources(root().join(directory)))
-        .collect();
+    let files: Vec<(PathBuf, String)> =
+        ["src", "tests", "fuzz"].into_iter().flat_map(|directory| sources(root().join(directory))).collect();
     let mut count = 0;
     for name in quoted(&page).filter(|word| word.contains("::") && !word.contains([' ', '\n'])) {
         let words: Vec<&str> = name.split("::").collect();
@@ -114,10 +104,7 @@ fn tests_that_the_page_on_security_names_are_there() {
         // A prefix alone stands for all tests of a module, or of an encapsulation.
         if test.is_empty() {
             let is_known = ["PREFIX", "ipip", "vxlan"].contains(&module);
-            assert!(
-                is_known || files.iter().any(|file| is_of_module(file, module)),
-                "{name}: no such module"
-            );
+            assert!(is_known || files.iter().any(|file| is_of_module(file, module)), "{name}: no such module");
             continue;
         }
         let function = format!("fn {test}(");
@@ -142,13 +129,8 @@ fn what_is_read_is_shown_by_tests() {
         .collect();
     assert!(rows.len() > 20, "{} rows", rows.len());
     for row in rows {
-        let [read, who, decides, bounds, tests] = row[..] else {
-            panic!("five cells: {row:?}")
-        };
-        assert!(
-            [read, who, decides, bounds].iter().all(|cell| !cell.is_empty()),
-            "{read}"
-        );
+        let [read, who, decides, bounds, tests] = row[..] else { panic!("five cells: {row:?}") };
+        assert!([read, who, decides, bounds].iter().all(|cell| !cell.is_empty()), "{read}");
         assert!(quoted(tests).next().is_some(), "{read}: no test");
     }
 }

@@ -18,9 +18,7 @@ fn export(words: &str, configuration: &str, end: impl FnOnce(crate::program::Run
 
 #[test]
 fn a_runtime_is_named_and_known() {
-    fanctl("export")
-        .misused()
-        .saying(&["RUNTIME is missing", "fanctl export --help"]);
+    fanctl("export").misused().saying(&["RUNTIME is missing", "fanctl export --help"]);
     fanctl("export rkt")
         .misused()
         .saying(&["RUNTIME cannot be 'rkt'; it is one of docker, podman, cni, lxd, libvirt, flannel-env;"]);
@@ -38,12 +36,12 @@ fn options_that_say_nothing_are_refused() {
             .misused()
             .saying(&["option '--check' says nothing to", runtime]);
     }
-    fanctl("export docker --check /dev/null --name blue")
-        .misused()
-        .saying(&["'--check", "'--name", "exclude each other"]);
-    fanctl("export flannel-env --name blue")
-        .misused()
-        .saying(&["option '--name' says nothing to flannel-env"]);
+    fanctl("export docker --check /dev/null --name blue").misused().saying(&[
+        "'--check",
+        "'--name",
+        "exclude each other",
+    ]);
+    fanctl("export flannel-env --name blue").misused().saying(&["option '--name' says nothing to flannel-env"]);
     fanctl("export docker --default-bridge --name blue").misused().saying(&[
         "'--default-bridge'",
         "'--name'",
@@ -53,9 +51,7 @@ fn options_that_say_nothing_are_refused() {
 
 #[test]
 fn a_name_is_one_that_every_runtime_takes() {
-    fanctl("export docker --name $(reboot)")
-        .misused()
-        .saying(&["name '$(reboot)' is none for a network"]);
+    fanctl("export docker --name $(reboot)").misused().saying(&["name '$(reboot)' is none for a network"]);
 }
 
 #[test]
@@ -75,8 +71,5 @@ fn a_configured_fan_that_cannot_be_is_told_with_the_reason() {
 #[test]
 fn a_faulty_configuration_is_not_guessed_at() {
     export("docker", "fan = 7", |run| run.finds_faults());
-    fanctl("export docker --config /nowhere/fan.toml")
-        .finds_faults()
-        .prints("")
-        .saying(&["/nowhere/fan.toml"]);
+    fanctl("export docker --config /nowhere/fan.toml").finds_faults().prints("").saying(&["/nowhere/fan.toml"]);
 }

@@ -45,11 +45,7 @@ fn all_ways_to_write_a_fan_mean_the_same() {
             "250 eth0 --encap=vxlan --no-nat -- --mtu=1400 --port 4789 --table=99",
             "-- 250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat",
         ],
-        &[
-            "250 default/16 off",
-            "off -o 250 -u default/16",
-            "-o 250 -u default off",
-        ],
+        &["250 default/16 off", "off -o 250 -u default/16", "-o 250 -u default off"],
     ] {
         for way in ways {
             assert_eq!(asked(way), asked(ways[0]), "{way}");
@@ -63,10 +59,7 @@ fn each_word_and_option_is_heard() {
     assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.enabled);
     assert!(!asked("250 eth0/16 --no-flowtable").flowtable);
     assert_eq!(plain.routed.given(), None);
-    for way in [
-        "--routed 10.9.0.0/16,10.8.0.0/24",
-        "-- --routed=10.8.0.0/24,10.9.0.0/16",
-    ] {
+    for way in ["--routed 10.9.0.0/16,10.8.0.0/24", "-- --routed=10.8.0.0/24,10.9.0.0/16"] {
         let routed = asked(&format!("250 eth0/16 {way}")).routed;
         assert_eq!(routed.given().as_deref(), Some("10.8.0.0/24,10.9.0.0/16"), "{way}");
     }
@@ -92,7 +85,5 @@ fn off_is_left_alone() {
     fanctl("up 250 nowhere0/16 off --json")
         .succeeds()
         .prints("{\n  \"overlay\": \"250.0.0.0/8\",\n  \"changed\": false,\n  \"fan\": null\n}\n");
-    fanctl("up 250 nowhere0/16 off --json --dry-run")
-        .succeeds()
-        .prints("[]\n");
+    fanctl("up 250 nowhere0/16 off --json --dry-run").succeeds().prints("[]\n");
 }

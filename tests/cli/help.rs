@@ -15,15 +15,7 @@ fn the_program_tells_its_verbs() {
         fanctl(words)
             .succeeds()
             .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  watch ", "  show "])
-            .prints_all_of(&[
-                "  doctor ",
-                "  trace ",
-                "  export ",
-                "  config ",
-                "  map ",
-                "  lab ",
-                "  completions ",
-            ]);
+            .prints_all_of(&["  doctor ", "  trace ", "  export ", "  config ", "  map ", "  lab ", "  completions "]);
     }
     fanctl("--version").succeeds().prints("fanctl 0.1.0\n");
 }
@@ -72,28 +64,12 @@ fn up_tells_its_words_options_and_forms() {
 
 #[test]
 fn the_verbs_of_the_configuration_tell_theirs() {
-    help_of(
-        "reload",
-        &[
-            "--config <FILE>",
-            "--dry-run",
-            "--json",
-            "/etc/network/fan",
-            "Exit status",
-        ],
-    );
+    help_of("reload", &["--config <FILE>", "--dry-run", "--json", "/etc/network/fan", "Exit status"]);
     help_of("status", &["--config <FILE>", "--json", "4 it is not"]);
-    help_of(
-        "watch",
-        &["--config <FILE>", "-v, --verbose", "follow", "SIGHUP", "Exit status"],
-    );
+    help_of("watch", &["--config <FILE>", "-v, --verbose", "follow", "SIGHUP", "Exit status"]);
     help_of("config", &["check", "list", "convert", "/etc/fan.toml", "Exit status"]);
-    fanctl("config list --help")
-        .succeeds()
-        .prints_all_of(&["--config <FILE>", "--json"]);
-    fanctl("config convert --help")
-        .succeeds()
-        .prints_all_of(&["[FILE]", "/etc/network/fan"]);
+    fanctl("config list --help").succeeds().prints_all_of(&["--config <FILE>", "--json"]);
+    fanctl("config convert --help").succeeds().prints_all_of(&["[FILE]", "/etc/network/fan"]);
     help_of("completions", &["bash", "zsh", "fish"]);
 }
 
@@ -159,27 +135,9 @@ fn export_tells_its_runtimes_and_options() {
 #[test]
 fn show_map_and_lab_tell_theirs() {
     help_of("show", &["BRIDGE|OVERLAY", "--json", "--program", "Exit status"]);
-    help_of(
-        "map",
-        &[
-            "<OVERLAY>",
-            "<UNDERLAY>",
-            "<ADDRESS>",
-            "standard input",
-            "--json",
-            "Exit status",
-        ],
-    );
+    help_of("map", &["<OVERLAY>", "<UNDERLAY>", "<ADDRESS>", "standard input", "--json", "Exit status"]);
     help_of(
         "lab",
-        &[
-            "--hosts <N>",
-            "2 to 16",
-            "--containers <M>",
-            "--encap <ENCAP>",
-            "--keep",
-            "--json",
-            "-v, --verbose",
-        ],
+        &["--hosts <N>", "2 to 16", "--containers <M>", "--encap <ENCAP>", "--keep", "--json", "-v, --verbose"],
     );
 }

@@ -73,9 +73,7 @@ fn verbs() -> Vec<Verb> {
 
 impl Verb {
     fn options(&self) -> impl Iterator<Item = &Arg> {
-        self.command
-            .get_arguments()
-            .filter(|argument| !argument.is_positional())
+        self.command.get_arguments().filter(|argument| !argument.is_positional())
     }
 }
 
@@ -94,23 +92,15 @@ fn is_option((form, _): &(String, bool)) -> bool {
 
 /// The numbers that stand by themselves, and not in an address.
 fn numbers(text: &str) -> BTreeSet<&str> {
-    let words = text
-        .split([' ', '\n'])
-        .map(|word| word.trim_matches(['(', ')', '[', ']', ',', '.', ';', ':']));
-    words
-        .filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()))
-        .collect()
+    let words = text.split([' ', '\n']).map(|word| word.trim_matches(['(', ')', '[', ']', ',', '.', ';', ':']));
+    words.filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())).collect()
 }
 
 #[test]
 fn every_verb_has_its_section() {
     let verbs = verbs();
     let known = verbs.iter().map(|verb| verb.name.as_str()).collect();
-    assert_eq!(
-        Page::read("fanctl.8").subsections("COMMANDS"),
-        known,
-        "in fanctl.8, and in the program"
-    );
+    assert_eq!(Page::read("fanctl.8").subsections("COMMANDS"), known, "in fanctl.8, and in the program");
 }
 
 #[test]
@@ -120,11 +110,7 @@ fn every_option_stands_in_the_section_of_its_verb() {
         let items = page.items(&verb.name);
         let documented: BTreeSet<_> = items.iter().flat_map(Item::forms).filter(is_option).collect();
         let known: BTreeSet<_> = verb.options().flat_map(forms).collect();
-        assert_eq!(
-            documented, known,
-            "options of fanctl {}: in fanctl.8, and in the program",
-            verb.name
-        );
+        assert_eq!(documented, known, "options of fanctl {}: in fanctl.8, and in the program", verb.name);
     }
 }
 
@@ -135,10 +121,7 @@ fn options_of_the_program_itself_are_told_at_the_start() {
     let start = Page::read("fanctl.8").part("DESCRIPTION").join("\n");
     for option in cli.get_arguments() {
         for (form, _) in forms(option) {
-            assert!(
-                start.contains(&format!("\n.Fl {}\n", &form[1..])),
-                "fanctl.8 lacks {form}"
-            );
+            assert!(start.contains(&format!("\n.Fl {}\n", &form[1..])), "fanctl.8 lacks {form}");
         }
     }
 }
@@ -150,28 +133,13 @@ fn ranges_and_defaults_are_those_of_the_help() {
         let items = page.items(&verb.name);
         for option in verb.options() {
             let form = forms(option).pop().expect("a name");
-            let item = items
-                .iter()
-                .find(|item| item.forms().contains(&form))
-                .expect("an entry");
+            let item = items.iter().find(|item| item.forms().contains(&form)).expect("an entry");
             let told = item.body.join("\n");
             let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-            let defaults: Vec<_> = option
-                .get_default_values()
-                .iter()
-                .filter_map(|value| value.to_str())
-                .collect();
-            let missing: Vec<_> = numbers(&help)
-                .into_iter()
-                .chain(defaults)
-                .filter(|number| !numbers(&told).contains(number))
-                .collect();
-            assert!(
-                missing.is_empty(),
-                "fanctl {} {}: fanctl.8 lacks {missing:?} of '{help}'",
-                verb.name,
-                form.0
-            );
+            let defaults: Vec<_> = option.get_default_values().iter().filter_map(|value| value.to_str()).collect();
+            let missing: Vec<_> =
+                numbers(&help).into_iter().chain(defaults).filter(|number| !numbers(&told).contains(number)).collect();
+            assert!(missing.is_empty(), "fanctl {} {}: fanctl.8 lacks {missing:?} of '{help}'", verb.name, form.0);
         }
     }
 }
@@ -201,11 +169,7 @@ fn the_synopsis_has_every_verb_and_what_it_takes() {
         }
         let known: BTreeSet<String> = command.get_arguments().flat_map(forms).map(|(form, _)| form).collect();
         for call in its {
-            assert!(
-                call.options.is_subset(&known),
-                "fanctl {name} has no such option: {:?}",
-                call.options
-            );
+            assert!(call.options.is_subset(&known), "fanctl {name} has no such option: {:?}", call.options);
         }
     }
     assert!(calls.is_empty(), "the program has no such calls: {calls:?}");
@@ -225,17 +189,7 @@ fn is_read(word: &str, value: bool) -> bool {
 /// All that might be read: every key as a word, an option, and its contrary.
 fn candidates() -> BTreeSet<(String, bool)> {
     let keys = KEYS.iter().map(|key| key.name);
-    let names = keys.chain([
-        "off",
-        "on",
-        "auto",
-        "enable",
-        "disable",
-        "no-dhcp",
-        "no-nat",
-        "no-flowtable",
-        "debug",
-    ]);
+    let names = keys.chain(["off", "on", "auto", "enable", "disable", "no-dhcp", "no-nat", "no-flowtable", "debug"]);
     let words = names.flat_map(|name| [name.to_string(), format!("--{name}")]);
     words.flat_map(|word| [(word.clone(), false), (word, true)]).collect()
 }
@@ -245,10 +199,7 @@ fn the_words_of_the_legacy_file_are_those_that_are_read() {
     let page = Page::read("fan.5");
     let items = ["Words", "Options"].map(|title| page.items(title));
     let documented: BTreeSet<_> = items.iter().flatten().flat_map(Item::forms).collect();
-    let read = candidates()
-        .into_iter()
-        .filter(|(word, value)| is_read(word, *value))
-        .collect();
+    let read = candidates().into_iter().filter(|(word, value)| is_read(word, *value)).collect();
     assert_eq!(documented, read, "in fan.5, and in the program");
 }
 
@@ -259,10 +210,7 @@ fn the_words_of_2015_stand_beside_the_options_of_up() {
     let words = |forms: BTreeSet<(String, bool)>| -> BTreeSet<_> {
         forms.into_iter().filter(|form| !is_option(form)).collect()
     };
-    let read = candidates()
-        .into_iter()
-        .filter(|(word, value)| is_read(word, *value))
-        .collect();
+    let read = candidates().into_iter().filter(|(word, value)| is_read(word, *value)).collect();
     assert_eq!(words(documented), words(read), "in fanctl.8, and in the program");
 }
 
@@ -275,28 +223,16 @@ fn every_key_of_the_configuration_is_documented() {
     assert_eq!(documented, known, "in fan.toml.5, and in the program");
     for (key, item) in KEYS.iter().zip(&items) {
         let told = item.body.join("\n");
-        assert!(
-            numbers(key.values).is_subset(&numbers(&told)),
-            "{}: fan.toml.5 lacks '{}'",
-            key.name,
-            key.values
-        );
+        assert!(numbers(key.values).is_subset(&numbers(&told)), "{}: fan.toml.5 lacks '{}'", key.name, key.values);
         assert_eq!(told.contains("Required."), key.is_required(), "{}", key.name);
-        assert!(
-            told.contains("Required.") || told.contains("default"),
-            "{}: fan.toml.5 lacks the default",
-            key.name
-        );
+        assert!(told.contains("Required.") || told.contains("default"), "{}: fan.toml.5 lacks the default", key.name);
     }
 }
 
 #[test]
 fn exit_statuses_are_those_that_there_are() {
-    let documented: BTreeSet<u8> = Page::read("fanctl.8")
-        .items("EXIT STATUS")
-        .iter()
-        .map(|item| item.head.parse().expect("a number"))
-        .collect();
+    let documented: BTreeSet<u8> =
+        Page::read("fanctl.8").items("EXIT STATUS").iter().map(|item| item.head.parse().expect("a number")).collect();
     // Of a new kind of error the compiler tells that it is missing here.
     let is_one = |error: &Error| match error {
         Error::Unread
@@ -324,27 +260,17 @@ fn exit_statuses_are_those_that_there_are() {
     ];
     assert!(errors.iter().all(is_one));
     assert_eq!(documented, errors.iter().map(Error::exit_status).collect());
-    assert_eq!(
-        Error::Interrupted(2, String::new()).exit_status(),
-        128 + 2,
-        "as fanctl.8 has it"
-    );
+    assert_eq!(Error::Interrupted(2, String::new()).exit_status(), 128 + 2, "as fanctl.8 has it");
 }
 
 #[test]
 fn options_of_a_stanza_are_those_that_the_hook_reads() {
-    let documented: BTreeSet<String> = Page::read("fanctl.8")
-        .items("IFUPDOWN")
-        .iter()
-        .flat_map(Item::forms)
-        .map(|(option, _)| option)
-        .collect();
+    let documented: BTreeSet<String> =
+        Page::read("fanctl.8").items("IFUPDOWN").iter().flat_map(Item::forms).map(|(option, _)| option).collect();
     let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("ifupdown/fanctl");
     let hook = fs::read_to_string(&hook).unwrap_or_else(|error| panic!("{}: {error}", hook.display()));
     let words = hook.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let read = words
-        .filter_map(|word| word.strip_prefix("IF_"))
-        .map(|name| name.to_lowercase().replace('_', "-"));
+    let read = words.filter_map(|word| word.strip_prefix("IF_")).map(|name| name.to_lowercase().replace('_', "-"));
     // What else there is, like the address, is told in interfaces(5).
     let read = read.filter(|name| name.starts_with("fan-"));
     assert_eq!(documented, read.collect(), "in fanctl.8, and in ifupdown/fanctl");
@@ -356,17 +282,12 @@ fn every_reference_leads_to_a_page() {
     for name in PAGES {
         for reference in Page::read(name).marked("Xr", 2) {
             let ours = PAGES.contains(&reference.replace(' ', ".").as_str());
-            assert!(
-                ours || SYSTEM_PAGES.contains(&reference.as_str()),
-                "{name} refers to {reference}"
-            );
+            assert!(ours || SYSTEM_PAGES.contains(&reference.as_str()), "{name} refers to {reference}");
             unused.remove(reference.as_str());
         }
     }
     assert!(unused.is_empty(), "no page refers to {unused:?}");
-    let files = fs::read_dir(directory())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(files.collect::<BTreeSet<_>>(), PAGES.map(String::from).into());
 }
 
@@ -383,10 +304,7 @@ fn mandoc(arguments: &[&str]) -> String {
 fn mandoc_finds_nothing_wrong() {
     let text = mandoc(&[&["-T", "lint", "-W", "style"], &PAGES[..]].concat());
     // Whether other pages are installed here says nothing about ours.
-    let findings: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.contains("referenced manual not found"))
-        .collect();
+    let findings: Vec<&str> = text.lines().filter(|line| !line.contains("referenced manual not found")).collect();
     assert!(findings.is_empty(), "{}", findings.join("\n"));
 }
 

@@ -52,10 +52,7 @@ const ADDRESSES: &str = "
 
 /// The rows of a table, without comments.
 fn rows<const N: usize>(table: &'static str) -> impl Iterator<Item = [&'static str; N]> {
-    let lines = table
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = table.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| {
         let cells: Vec<&str> = line.split_whitespace().collect();
         cells.try_into().unwrap_or_else(|_| panic!("a row of {N}: {line}"))
@@ -102,39 +99,30 @@ fn the_gateway_of_each_host_lives_on_that_host() {
 
 #[test]
 fn the_table_has_a_header_and_columns() {
-    fanctl("map 250.0.0.0/8 172.30.0.0/16 172.30.0.28 250.0.27.3")
-        .succeeds()
-        .prints(concat!(
-            "Address          Kind     Slice               Host             Gateway          Bridge\n",
-            "172.30.0.28      host     250.0.28.0/24       172.30.0.28      250.0.28.1       fan-250-0-28\n",
-            "250.0.27.3       overlay  250.0.27.0/24       172.30.0.27      250.0.27.1       fan-250-0-27\n",
-        ));
+    fanctl("map 250.0.0.0/8 172.30.0.0/16 172.30.0.28 250.0.27.3").succeeds().prints(concat!(
+        "Address          Kind     Slice               Host             Gateway          Bridge\n",
+        "172.30.0.28      host     250.0.28.0/24       172.30.0.28      250.0.28.1       fan-250-0-28\n",
+        "250.0.27.3       overlay  250.0.27.0/24       172.30.0.27      250.0.27.1       fan-250-0-27\n",
+    ));
 }
 
 #[test]
 fn json_is_an_array_with_one_object_a_line_in_the_order_of_the_addresses() {
-    fanctl("map --json 250 172.30.0.0/16 172.30.0.28 250.0.27.3")
-        .succeeds()
-        .prints(concat!(
-            "[\n",
-            r#"{"address":"172.30.0.28","kind":"host","overlay":"250.0.0.0/8","underlay":"172.30.0.0/16","#,
-            r#""slice":"250.0.28.0/24","host":"172.30.0.28","gateway":"250.0.28.1","bridge":"fan-250-0-28"},"#,
-            "\n",
-            r#"{"address":"250.0.27.3","kind":"overlay","overlay":"250.0.0.0/8","underlay":"172.30.0.0/16","#,
-            r#""slice":"250.0.27.0/24","host":"172.30.0.27","gateway":"250.0.27.1","bridge":"fan-250-0-27"}"#,
-            "\n]\n",
-        ));
+    fanctl("map --json 250 172.30.0.0/16 172.30.0.28 250.0.27.3").succeeds().prints(concat!(
+        "[\n",
+        r#"{"address":"172.30.0.28","kind":"host","overlay":"250.0.0.0/8","underlay":"172.30.0.0/16","#,
+        r#""slice":"250.0.28.0/24","host":"172.30.0.28","gateway":"250.0.28.1","bridge":"fan-250-0-28"},"#,
+        "\n",
+        r#"{"address":"250.0.27.3","kind":"overlay","overlay":"250.0.0.0/8","underlay":"172.30.0.0/16","#,
+        r#""slice":"250.0.27.0/24","host":"172.30.0.27","gateway":"250.0.27.1","bridge":"fan-250-0-27"}"#,
+        "\n]\n",
+    ));
 }
 
 #[test]
 fn short_forms_mean_the_long_ones() {
     let long = fanctl("map 250.0.0.0/8 172.30.0.0/16 172.30.0.28").succeeds().stdout;
-    for words in [
-        "250 172.30.0.0/16",
-        "250 172.30.0.28/16",
-        "250 172.30.0.28",
-        "250.0.0.0/8 172.30.0.0",
-    ] {
+    for words in ["250 172.30.0.0/16", "250 172.30.0.28/16", "250 172.30.0.28", "250.0.0.0/8 172.30.0.0"] {
         fanctl(&format!("map {words} 172.30.0.28")).succeeds().prints(&long);
     }
 }
@@ -143,10 +131,7 @@ fn short_forms_mean_the_long_ones() {
 fn every_host_of_a_16_and_every_way_back() {
     let octets = || (0..=255).flat_map(|x| (0..=255).map(move |y| (x, y)));
     let hosts: Vec<String> = octets().map(|(x, y)| format!("172.30.{x}.{y}")).collect();
-    let told = fanctl("map 250 172.30.0.0/16 -")
-        .reading(hosts.join("\n"))
-        .succeeds()
-        .stdout;
+    let told = fanctl("map 250 172.30.0.0/16 -").reading(hosts.join("\n")).succeeds().stdout;
     let mut rows = told.lines().skip(1);
     for (x, y) in octets() {
         let row = rows.next().unwrap_or_default();
@@ -157,10 +142,7 @@ fn every_host_of_a_16_and_every_way_back() {
     assert_eq!(rows.next(), None);
 
     let addresses: Vec<String> = octets().map(|(x, y)| format!("250.{x}.{y}.{}", x ^ y)).collect();
-    let told = fanctl("map 250 172.30.0.0/16 -")
-        .reading(addresses.join("\n"))
-        .succeeds()
-        .stdout;
+    let told = fanctl("map 250 172.30.0.0/16 -").reading(addresses.join("\n")).succeeds().stdout;
     for ((x, y), row) in octets().zip(told.lines().skip(1)) {
         assert!(row.contains(&format!(" 172.30.{x}.{y} ")), "{row}");
     }
@@ -174,9 +156,7 @@ fn an_address_in_neither_network_names_both() {
         .prints("")
         .complains("fanctl: address '8.8.8.8' is neither in overlay 250.0.0.0/8 nor in underlay 172.30.0.0/16\n");
     // A host of the same machine room, but of another fan.
-    fanctl("map 253 172.31.0.0/16 172.99.16.0")
-        .misused()
-        .saying(&["253.0.0.0/8", "172.31.0.0/16"]);
+    fanctl("map 253 172.31.0.0/16 172.99.16.0").misused().saying(&["253.0.0.0/8", "172.31.0.0/16"]);
 }
 
 #[test]
@@ -191,11 +171,7 @@ fn what_was_found_before_an_error_is_told() {
 #[test]
 fn a_mapping_that_cannot_be_is_refused_with_the_reason() {
     for (overlay, underlay, reason) in [
-        (
-            "2.0.0.0/16",
-            "1.0.0.0/8",
-            "'2.0.0.0/16' is not wider than underlay '1.0.0.0/8'",
-        ),
+        ("2.0.0.0/16", "1.0.0.0/8", "'2.0.0.0/16' is not wider than underlay '1.0.0.0/8'"),
         ("250.0.0.0/16", "172.30.0.0/16", "not wider"),
         ("250.0.0.0/8", "172.0.0.0/9", "each host a /31"),
         ("250.0.0.0/28", "172.30.0.0/29", "each host a /31"),
@@ -234,8 +210,6 @@ fn a_mapping_that_cannot_be_is_refused_with_the_reason() {
 fn an_address_that_is_none_is_quoted() {
     for address in ["172.30.0", "172.30.0.028", "172.30.0.28/16", "fd00::1", "eth0"] {
         let words = format!("map 250 172.30.0.0/16 {address}");
-        fanctl(&words)
-            .misused()
-            .saying(&[&format!("'{address}' is no IPv4 address"), "172.30.0.0/16"]);
+        fanctl(&words).misused().saying(&[&format!("'{address}' is no IPv4 address"), "172.30.0.0/16"]);
     }
 }

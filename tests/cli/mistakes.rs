@@ -125,10 +125,7 @@ fn a_slip_of_the_hand_gets_one_line() {
     let lines: Vec<&str> = TRANSCRIPT.lines().collect();
     for exchange in lines.chunks(2) {
         let words = exchange[0].strip_prefix("$ fanctl").expect("a prompt");
-        fanctl(words)
-            .misused()
-            .prints("")
-            .complains(&format!("{}\n", exchange[1]));
+        fanctl(words).misused().prints("").complains(&format!("{}\n", exchange[1]));
     }
 }
 
@@ -201,10 +198,9 @@ fn what_the_host_keeps_must_leave_room_in_every_slice() {
         ("10.0.0.0/20 default/22 host-reserve 2", 30, 2),
     ] {
         let words = format!("up {words} --dry-run");
-        fanctl(&words).misused().saying(&[
-            "leaves no address for containers",
-            &format!("is a /{prefix}, which has {room}"),
-        ]);
+        fanctl(&words)
+            .misused()
+            .saying(&["leaves no address for containers", &format!("is a /{prefix}, which has {room}")]);
     }
 }
 
@@ -222,8 +218,6 @@ fn a_fan_that_is_not_up_cannot_be_shown() {
         .prints("")
         .complains("fanctl: fan 'no-such-fan' is not up; see which are: fanctl show\n");
     for form in ["--json", "--program"] {
-        fanctl(&format!("show 203.0.113.0/24 {form}"))
-            .fails()
-            .saying(&["fan '203.0.113.0/24' is not up"]);
+        fanctl(&format!("show 203.0.113.0/24 {form}")).fails().saying(&["fan '203.0.113.0/24' is not up"]);
     }
 }

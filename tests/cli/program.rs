@@ -11,10 +11,7 @@ pub fn fanctl(words: &str) -> Run {
 
 /// `fanctl` with these arguments, whatever is in them.
 pub fn with<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
-    Run {
-        arguments: arguments.into_iter().map(String::from).collect(),
-        input: String::new(),
-    }
+    Run { arguments: arguments.into_iter().map(String::from).collect(), input: String::new() }
 }
 
 /// The command, not yet started.

@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a room may use those before it.
-const ROOMS: [&str; 10] = [
-    "fan", "bpf", "config", "export", "plan", "kernel", "diagnose", "lab", "names", "cli",
-];
+const ROOMS: [&str; 10] = ["fan", "bpf", "config", "export", "plan", "kernel", "diagnose", "lab", "names", "cli"];
 
 /// Rooms that only the command line uses, so that each can be deleted.
 const APART: [&str; 4] = ["export", "diagnose", "lab", "names"];
@@ -55,11 +53,7 @@ impl Module {
     /// The rooms that it names, its own left out.
     fn uses(&self) -> impl Iterator<Item = &str> {
         let paths = self.code.split("crate::").skip(1);
-        let names = paths.map(|path| {
-            path.split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()
-                .unwrap_or_default()
-        });
+        let names = paths.map(|path| path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default());
         names.filter(|name| *name != self.room() && ROOMS.contains(name))
     }
 }
@@ -75,11 +69,7 @@ fn modules() -> Vec<Module> {
     let (mut modules, mut rest) = (Vec::new(), vec![src.clone()]);
     while let Some(path) = rest.pop() {
         if path.is_dir() {
-            rest.extend(
-                fs::read_dir(path)
-                    .expect("a directory")
-                    .map(|entry| entry.expect("an entry").path()),
-            );
+            rest.extend(fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path()));
             continue;
         }
         let inside: PathBuf = path.strip_prefix(&src).expect("in src").with_extension("");
@@ -91,19 +81,13 @@ fn modules() -> Vec<Module> {
             continue;
         }
         let text = fs::read_to_string(&path).expect("text");
-        let code: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .collect();
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         let code = code.join("\n");
         let code = match code.find("mod tests {") {
             Some(tests) => &code[..tests],
             None => &code,
         };
-        modules.push(Module {
-            path: names.join("::"),
-            code: code.into(),
-        });
+        modules.push(Module { path: names.join("::"), code: code.into() });
     }
     assert!(modules.len() > 100, "{} modules", modules.len());
     modules
@@ -116,9 +100,7 @@ fn assert_none(broken: &[String]) {
 
 #[test]
 fn every_module_is_in_a_room() {
-    let astray = modules()
-        .into_iter()
-        .filter(|module| module.path != "error" && !ROOMS.contains(&module.room()));
+    let astray = modules().into_iter().filter(|module| module.path != "error" && !ROOMS.contains(&module.room()));
     assert_none(&astray.map(|module| module.path).collect::<Vec<_>>());
 }
 
@@ -143,10 +125,7 @@ fn rooms_use_those_below_them() {
 #[test]
 fn pure_modules_do_not_touch_the_machine() {
     let mut broken = Vec::new();
-    for module in modules()
-        .iter()
-        .filter(|module| !IMPURE.iter().any(|path| module.is_in(path)))
-    {
+    for module in modules().iter().filter(|module| !IMPURE.iter().any(|path| module.is_in(path))) {
         let mut code = module.code.clone();
         for allowed in INSIDE {
             code = code.replace(allowed, "");

@@ -22,32 +22,17 @@ fn started() -> Child {
 #[track_caller]
 fn ends_well(mut child: Child) {
     let mut stderr = String::new();
-    child
-        .stderr
-        .take()
-        .expect("a pipe")
-        .read_to_string(&mut stderr)
-        .expect("text");
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
     assert_eq!((child.wait().expect("an end").code(), stderr.as_str()), (Some(0), ""));
 }
 
 #[test]
 fn blank_lines_and_blanks_around_addresses_mean_nothing() {
     let plain = fanctl("map 250 172.30.0.0/16 172.30.0.28 250.0.27.3").succeeds().stdout;
-    for input in [
-        "172.30.0.28\n250.0.27.3\n",
-        "172.30.0.28\n250.0.27.3",
-        "\n  172.30.0.28 \n\n\t250.0.27.3\r\n\n",
-    ] {
-        fanctl("map 250 172.30.0.0/16 -")
-            .reading(input)
-            .succeeds()
-            .prints(&plain);
+    for input in ["172.30.0.28\n250.0.27.3\n", "172.30.0.28\n250.0.27.3", "\n  172.30.0.28 \n\n\t250.0.27.3\r\n\n"] {
+        fanctl("map 250 172.30.0.0/16 -").reading(input).succeeds().prints(&plain);
     }
-    fanctl("map 250 172.30.0.0/16 172.30.0.28 -")
-        .reading("250.0.27.3\n")
-        .succeeds()
-        .prints(&plain);
+    fanctl("map 250 172.30.0.0/16 172.30.0.28 -").reading("250.0.27.3\n").succeeds().prints(&plain);
 }
 
 #[test]
@@ -67,10 +52,7 @@ fn a_wrong_line_is_told_by_its_number() {
 
 #[test]
 fn a_line_without_end_is_not_read_to_its_end() {
-    fanctl("map 250 172.30.0.0/16 -")
-        .reading("x".repeat(10_000_000))
-        .misused()
-        .saying(&["standard input, line 1"]);
+    fanctl("map 250 172.30.0.0/16 -").reading("x".repeat(10_000_000)).misused().saying(&["standard input, line 1"]);
 }
 
 #[test]
@@ -91,10 +73,7 @@ fn an_answer_comes_before_the_next_question() {
 /// The most memory that a process ever held, in KiB.
 fn peak(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("a peak");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
@@ -125,23 +104,13 @@ fn a_million_lines_take_no_more_memory_than_ten_thousand() {
     // The last question is number 999999, 0x0f423f.
     assert_eq!(
         line.split_whitespace().collect::<Vec<_>>(),
-        [
-            "250.15.66.63",
-            "overlay",
-            "250.15.66.0/24",
-            "172.30.15.66",
-            "250.15.66.1",
-            "fan-250-15-66"
-        ]
+        ["250.15.66.63", "overlay", "250.15.66.0/24", "172.30.15.66", "250.15.66.1", "fan-250-15-66"]
     );
     // It has answered all and waits for more: its input is still open.
     let late = peak(&child);
     drop(asker.join().expect("the asker ends"));
     ends_well(child);
-    assert!(
-        late < early + 1024,
-        "{early} KiB after ten thousand lines, {late} KiB after a million"
-    );
+    assert!(late < early + 1024, "{early} KiB after ten thousand lines, {late} KiB after a million");
 }
 
 #[test]
@@ -160,10 +129,7 @@ fn a_reader_that_has_had_enough_is_no_error() {
 fn nobody_listening_on_standard_error_changes_nothing_else() {
     let (reader, writer) = io::pipe().expect("a pipe");
     drop(reader);
-    let status = command(["frobnicate"])
-        .stderr(writer)
-        .status()
-        .expect("the program starts");
+    let status = command(["frobnicate"]).stderr(writer).status().expect("the program starts");
     assert_eq!(status.code(), Some(2));
 }
 

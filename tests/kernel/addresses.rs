@@ -30,9 +30,7 @@ fn is_counted(host: &Host, rule: &str, send: impl Fn()) {
     for _ in 0..MANY {
         send();
     }
-    eventually("the packets are counted as refused", || {
-        (now() >= before + MANY).then_some(())
-    });
+    eventually("the packets are counted as refused", || (now() >= before + MANY).then_some(()));
 }
 
 fn a_container_cannot_send_from_an_address_of_the_underlay(encap: Encap) {
@@ -68,10 +66,7 @@ fn nor_to_its_neighbours(encap: Encap) {
     }
     inject_plain(&pair.ca, Inner::new("250.0.28.2", "250.0.28.3"));
     let packets = seen.at_least(1);
-    assert!(
-        packets.iter().all(|packet| packet.contains("250.0.28.2")),
-        "{packets:#?}"
-    );
+    assert!(packets.iter().all(|packet| packet.contains("250.0.28.2")), "{packets:#?}");
 }
 
 /// As Docker and libvirt make them.
@@ -84,9 +79,7 @@ fn other_bridges_keep_their_traffic(encap: Encap) {
         pair.lan.ip(&format!("route add {network}.0/24 via 172.30.0.28"));
         let machines = ["2", "3"].map(|last| {
             let machine = pair.a.attach(bridge, &format!("{bridge}-{last}"), 1500);
-            machine.ip(&format!(
-                "address add {network}.{last}/24 dev eth0\n route add default via {network}.1"
-            ));
+            machine.ip(&format!("address add {network}.{last}/24 dev eth0\n route add default via {network}.1"));
             machine
         });
         for to in ["3", "1"] {
@@ -116,11 +109,7 @@ fn an_underlay_that_is_a_bridge_keeps_its_traffic(encap: Encap) {
     other.ping("172.30.0.77").arrives();
     // A machine there may be a host of the fan as well.
     for (from, to) in [(&*machine, &*other), (&*other, &*machine)] {
-        let address = if std::ptr::eq(to, &raw const *other) {
-            "172.30.0.27"
-        } else {
-            "172.30.0.77"
-        };
+        let address = if std::ptr::eq(to, &raw const *other) { "172.30.0.27" } else { "172.30.0.77" };
         let seen = Capture::on(to, "eth0", Inner::FILTER);
         inject_plain(from, Inner::new("10.1.2.3", address));
         seen.at_least(1);
@@ -132,10 +121,7 @@ fn an_underlay_that_is_a_bridge_keeps_its_traffic(encap: Encap) {
 
 fn a_network_behind_a_container_is_listed(encap: Encap) {
     let pair = Pair::new(encap);
-    let up = |more: &str| {
-        pair.a
-            .fanctl(&format!("up 250.0.0.0/8 eth0/16 {} {more}", encap.words()))
-    };
+    let up = |more: &str| pair.a.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} {more}", encap.words()));
     let neighbour = pair.a.container("250.0.28.3");
     pair.a.ip("route add 10.8.0.0/24 via 250.0.28.2");
     pair.ca.set_sysctl("ipv4/ip_forward", "1");
@@ -153,10 +139,7 @@ fn a_network_behind_a_container_is_listed(encap: Encap) {
     pair.ca.ping_with("-I 10.8.0.5", "250.0.28.1").arrives();
     // The container is a router there, and tells so.
     let told = pair.a.exec("ping -n -c 1 -W 5 -t 1 10.8.0.9").stdout;
-    assert!(
-        told.contains("From 250.0.28.2") && told.contains("Time to live exceeded"),
-        "{told}"
-    );
+    assert!(told.contains("From 250.0.28.2") && told.contains("Time to live exceeded"), "{told}");
     let shown = pair.a.fanctl("show --json").ok().json();
     assert_eq!(shown[0]["routed"], serde_json::json!(["10.8.0.0/24"]), "{shown:#}");
     assert_eq!(shown[0]["verdict"]["complete"], true, "{shown:#}");
@@ -170,10 +153,7 @@ fn a_host_with_the_first_or_the_last_address_is_in_no_fan(encap: Encap) {
         let up = |len| host.fanctl(&format!("up 250.0.0.0/8 eth0/{len} {}", encap.words()));
         let refused = up(16);
         assert_eq!(refused.code, Some(3), "{refused:?}");
-        assert!(
-            refused.stderr.contains(address) && refused.stderr.contains("host bits"),
-            "{refused:?}"
-        );
+        assert!(refused.stderr.contains(address) && refused.stderr.contains("host bits"), "{refused:?}");
         assert_eq!(host.ip_json("link show type bridge"), serde_json::json!([]));
         // In a wider underlay it is an address like any other.
         up(12).ok();

@@ -81,12 +81,7 @@ pub struct Cases {
 impl Cases {
     /// No cases yet.
     pub fn of(module: &'static str) -> Self {
-        Self {
-            module,
-            without_ipip: None,
-            series: None,
-            list: Vec::new(),
-        }
+        Self { module, without_ipip: None, series: None, list: Vec::new() }
     }
 
     /// In tier 3 only what needs IPIP runs of the cases that follow: tier 2 has the others.

@@ -14,10 +14,7 @@ fn cases() -> Vec<Case> {
     Cases::of("runtime::cni")
         .each_with(
             &[Need::Cni],
-            named![
-                containers_are_added_checked_and_deleted,
-                a_published_port_reaches_its_container,
-            ],
+            named![containers_are_added_checked_and_deleted, a_published_port_reaches_its_container,],
         )
         // Too slow where every instruction is emulated.
         .each_with(&[Need::Tier2], named![a_slice_is_given_out_to_the_last_address])
@@ -53,11 +50,7 @@ fn containers_are_added_checked_and_deleted(encap: Encap) {
         from.ping(&to.address()).arrives();
         from.ping(INTERNET).arrives();
         let peer = tcp_exchange(from, to, &to.address());
-        assert_eq!(
-            peer.ip().to_string(),
-            from.address(),
-            "nobody masquerades inside the overlay"
-        );
+        assert_eq!(peer.ip().to_string(), from.address(), "nobody masquerades inside the overlay");
     }
     cni_a.del(&one);
     cni_a.del(&one);
@@ -90,10 +83,7 @@ fn a_slice_is_given_out_to_the_last_address(encap: Encap) {
     let (cni_a, cni_b) = (cni(&a), cni(&b));
     let remote = cni_b.add("remote");
     let pods: Vec<_> = (2..255).map(|count| cni_a.add(&format!("pod{count}"))).collect();
-    let given: BTreeSet<Ipv4Addr> = pods
-        .iter()
-        .map(|pod| pod.address().parse().expect("an address"))
-        .collect();
+    let given: BTreeSet<Ipv4Addr> = pods.iter().map(|pod| pod.address().parse().expect("an address")).collect();
     let all: BTreeSet<Ipv4Addr> = (2..255).map(|last| Ipv4Addr::new(250, 0, 28, last)).collect();
     assert_eq!(given, all);
     match cni_a.try_add("one-too-many", &json!({})) {

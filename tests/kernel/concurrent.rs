@@ -17,10 +17,7 @@ fn cases() -> Vec<Case> {
         .only_ipip_in_tier_3()
         .only_on("6.12")
         .each(named![many_at_once_end_in_a_right_state])
-        .once(named![
-            a_lock_that_was_removed_is_nobodys,
-            a_container_attached_meanwhile_keeps_its_bridge,
-        ])
+        .once(named![a_lock_that_was_removed_is_nobodys, a_container_attached_meanwhile_keeps_its_bridge,])
         .list()
 }
 
@@ -122,10 +119,7 @@ fn a_lock_that_was_removed_is_nobodys() {
     let (second, inode) = new_lock(&host);
     drop(first);
     waits_for(inode);
-    assert!(
-        !host.devices().contains(&"fan-250-0-28".to_string()),
-        "it has not begun"
-    );
+    assert!(!host.devices().contains(&"fan-250-0-28".to_string()), "it has not begun");
     drop(second);
     Output::of("fanctl up".into(), fanctl).ok();
     assert!(host.devices().contains(&"fan-250-0-28".to_string()));
@@ -154,10 +148,9 @@ fn a_container_attached_meanwhile_keeps_its_bridge() {
         (pending & (1 << (Signal::SIGTERM as u32 - 1)) != 0).then_some(())
     });
     host.ip("link add con9 type veth peer name other\n link set con9 master fan-250-0-28 up");
-    Output::of("fanctl down".into(), fanctl).failed().stderr_has(&[
-        "bridge 'fan-250-0-28' still has a container: con9",
-        "everything is as it was",
-    ]);
+    Output::of("fanctl down".into(), fanctl)
+        .failed()
+        .stderr_has(&["bridge 'fan-250-0-28' still has a container: con9", "everything is as it was"]);
     let links = host.ip_json("link show dev con9");
     assert_eq!(links[0]["master"], "fan-250-0-28");
     // All that was taken down by then stands again, the server as another process.

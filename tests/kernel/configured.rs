@@ -50,11 +50,7 @@ impl Configured {
         let lans = [Lan::new(), Lan::of("10.99.0.0/16", 1500)];
         let host = lans[0].host("172.30.0.28");
         lans[1].plug(&host, "eth1", "10.99.0.28/16");
-        Self {
-            host,
-            encap,
-            _lans: lans,
-        }
+        Self { host, encap, _lans: lans }
     }
 
     /// Writes a file of fans: overlay, underlay, and what else their tables hold.
@@ -85,11 +81,7 @@ fn bridges(host: &Host) -> Vec<String> {
     let bridge = |link: &Value| {
         let alias = link["ifalias"].as_str()?;
         let overlay = alias.split(' ').nth(1)?;
-        let auto = if alias.split(' ').any(|word| word == "auto") {
-            " auto"
-        } else {
-            ""
-        };
+        let auto = if alias.split(' ').any(|word| word == "auto") { " auto" } else { "" };
         Some(format!("{overlay} {}{auto}", link["ifname"].as_str()?))
     };
     let mut bridges: Vec<String> = links.as_array().expect("links").iter().filter_map(bridge).collect();
@@ -104,14 +96,8 @@ fn up_a_brings_up_what_is_enabled_and_flags_it(encap: Encap) {
         ("251.0.0.0/8", "10.99.0.0/16", "bridge = \"fan0\""),
         ("252.0.0.0/8", "eth0/16", "enabled = false"),
     ]);
-    configured
-        .follow("up -a")
-        .ok()
-        .stdout_has(&["fan-250-0-28 is up", "fan0 is up"]);
-    assert_eq!(
-        configured.bridges(),
-        ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan0 auto"]
-    );
+    configured.follow("up -a").ok().stdout_has(&["fan-250-0-28 is up", "fan0 is up"]);
+    assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan0 auto"]);
     let flags = configured.host.fanctl("show").ok();
     flags.stdout_has(&["host-reserve 2 auto", "host-reserve 1 auto bridge fan0"]);
 }
@@ -124,18 +110,11 @@ fn up_a_again_does_nothing(encap: Encap) {
         configured
             .host
             .unchanged(|| configured.follow(again).ok())
-            .stdout_has(&[
-                "fan-250-0-28 is up already: nothing to do",
-                "fan-251-0-28 is up already",
-            ]);
+            .stdout_has(&["fan-250-0-28 is up already: nothing to do", "fan-251-0-28 is up already"]);
     }
     let ends = configured.follow("up -a --json").ok().json();
-    let told: Vec<(&Value, &Value)> = ends
-        .as_array()
-        .expect("fans")
-        .iter()
-        .map(|end| (&end["changed"], &end["fan"]["bridge"]))
-        .collect();
+    let told: Vec<(&Value, &Value)> =
+        ends.as_array().expect("fans").iter().map(|end| (&end["changed"], &end["fan"]["bridge"])).collect();
     assert_eq!(
         format!("{told:?}"),
         "[(Bool(false), String(\"fan-250-0-28\")), (Bool(false), String(\"fan-251-0-28\"))]"
@@ -177,19 +156,13 @@ fn each_interface_has_its_fans(encap: Encap) {
         ("253.0.0.0/8", "eth9/16", ""),
     ]);
     configured.follow("up -a --dev eth1").ok();
-    assert_eq!(
-        configured.bridges(),
-        ["251.0.0.0/8 fan-251-0-28 auto", "252.0.0.0/8 fan-252-0-28 auto"]
-    );
+    assert_eq!(configured.bridges(), ["251.0.0.0/8 fan-251-0-28 auto", "252.0.0.0/8 fan-252-0-28 auto"]);
     let output = host.unchanged(|| configured.follow("up -a --dev lo").ok());
     output.stdout_has(&["no fan of /run/fan.toml is over interface 'lo': nothing to do"]);
     configured.follow("up -a --dev eth0").ok();
     host.fanctl("down -a --dev eth1").ok();
     assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto"]);
-    configured
-        .follow("up -a --dev eth9")
-        .refused()
-        .stderr_has(&["fan 253.0.0.0/8: interface 'eth9' does not exist"]);
+    configured.follow("up -a --dev eth9").refused().stderr_has(&["fan 253.0.0.0/8: interface 'eth9' does not exist"]);
     // What is wrong with a fan is told where it belongs.
     host.ip("addr add 10.99.0.29/16 dev eth1");
     let output = configured.follow("up -a --dev eth1").refused();
@@ -203,20 +176,13 @@ fn reload_adds_changes_and_removes(encap: Encap) {
     host.fanctl(&format!("up 240 eth0/16 {}", encap.words())).ok();
     configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/16", "")]);
     configured.follow("reload").ok();
-    configured.write(&[
-        ("251.0.0.0/8", "eth1/16", "mtu = 1300\nnat = false"),
-        ("250.0.0.0/9", "eth0/16", ""),
-    ]);
+    configured.write(&[("251.0.0.0/8", "eth1/16", "mtu = 1300\nnat = false"), ("250.0.0.0/9", "eth0/16", "")]);
     let plan = host.unchanged(|| configured.follow("reload --dry-run").ok());
     plan.stdout_has(&["ip link delete fan-250-0-28", "fan-251-0-28 mtu 1300"]);
     configured.follow("reload").ok();
     assert_eq!(
         configured.bridges(),
-        [
-            "240.0.0.0/8 fan-240-0-28",
-            "250.0.0.0/9 fan-250-0-14 auto",
-            "251.0.0.0/8 fan-251-0-28 auto"
-        ],
+        ["240.0.0.0/8 fan-240-0-28", "250.0.0.0/9 fan-250-0-14 auto", "251.0.0.0/8 fan-251-0-28 auto"],
         "250.0.0.0/9 gives 172.30.0.28 the slice 250.0.14.0/25"
     );
     assert_eq!(host.ip_json("link show fan-251-0-28")[0]["mtu"], 1300);
@@ -242,10 +208,7 @@ fn reload_takes_nothing_down_for_a_file_without_a_fan(encap: Encap) {
             ]);
         }
         configured.follow("status").exits(4).stdout_has(&["holds no fan"]);
-        configured
-            .follow("config check")
-            .ok()
-            .stderr_has(&["'/run/fan.toml' holds no fan"]);
+        configured.follow("config check").ok().stderr_has(&["'/run/fan.toml' holds no fan"]);
     }
     host.fanctl("down -a").ok();
     configured.follow("reload").ok().stdout_has(&["nothing to do"]);
@@ -260,10 +223,7 @@ fn reload_hands_a_name_over(encap: Encap) {
     configured.write(&[("250.0.0.0/8", "eth0/16", named), ("251.0.0.0/8", "eth1/16", unnamed)]);
     configured.follow("status").exits(4);
     configured.follow("reload").ok();
-    assert_eq!(
-        configured.bridges(),
-        ["250.0.0.0/8 fan0 auto", "251.0.0.0/8 fan-251-0-28 auto"]
-    );
+    assert_eq!(configured.bridges(), ["250.0.0.0/8 fan0 auto", "251.0.0.0/8 fan-251-0-28 auto"]);
     configured.follow("status").ok();
 }
 
@@ -281,11 +241,7 @@ fn reload_moves_a_fan_to_another_underlay(encap: Encap) {
     configured.host.fanctl("down -e").ok();
     configured.host.up(encap);
     let refusal = configured.host.unchanged(|| configured.follow("reload").refused());
-    refusal.stderr_has(&[
-        "fan 250.0.0.0/8: ",
-        "already up from 172.30.0.28/16 on eth0",
-        "fanctl down",
-    ]);
+    refusal.stderr_has(&["fan 250.0.0.0/8: ", "already up from 172.30.0.28/16 on eth0", "fanctl down"]);
 }
 
 fn reload_leaves_a_fan_with_a_container_and_goes_on(encap: Encap) {
@@ -294,14 +250,8 @@ fn reload_leaves_a_fan_with_a_container_and_goes_on(encap: Encap) {
     configured.follow("up -a").ok();
     let container = configured.host.container("250.0.28.2");
     configured.write(&[("251.0.0.0/8", "eth1/16", "")]);
-    configured
-        .follow("reload")
-        .refused()
-        .stderr_has(&["fan 250.0.0.0/8: bridge 'fan-250-0-28' still has a container"]);
-    assert_eq!(
-        configured.bridges(),
-        ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan-251-0-28 auto"]
-    );
+    configured.follow("reload").refused().stderr_has(&["fan 250.0.0.0/8: bridge 'fan-250-0-28' still has a container"]);
+    assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan-251-0-28 auto"]);
     configured.host.detach(&container);
     configured.follow("reload").ok();
     assert_eq!(configured.bridges(), ["251.0.0.0/8 fan-251-0-28 auto"]);
@@ -312,10 +262,7 @@ fn a_file_with_a_fault_takes_nothing_away(encap: Encap) {
     let host = &configured.host;
     configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/16", "")]);
     configured.follow("up -a").ok();
-    configured.write(&[
-        ("250.0.0.0/8", "eth0/16", ""),
-        ("251.0.0.0/8", "eth1/16", "dchp = true"),
-    ]);
+    configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/16", "dchp = true")]);
     for verb in ["reload", "status"] {
         let output = host.unchanged(|| configured.follow(verb).exits(2));
         output.stderr_has(&["/run/fan.toml:10:1: key 'dchp' is unknown"]);
@@ -329,15 +276,9 @@ fn a_file_with_a_fault_takes_nothing_away(encap: Encap) {
 fn status_tells_the_difference(encap: Encap) {
     let configured = Configured::new(encap);
     let host = &configured.host;
-    configured.write(&[
-        ("250.0.0.0/8", "eth0/16", ""),
-        ("251.0.0.0/8", "eth1/16", "enabled = false"),
-    ]);
+    configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/16", "enabled = false")]);
     let output = host.unchanged(|| configured.follow("status").exits(4));
-    output.stdout_has(&[
-        "fan 250.0.0.0/8 over eth0/16: not as configured",
-        "ip link add fan-250-0-28",
-    ]);
+    output.stdout_has(&["fan 250.0.0.0/8 over eth0/16: not as configured", "ip link add fan-250-0-28"]);
     configured.follow("up -a").ok();
     let output = host.unchanged(|| configured.follow("status").ok());
     assert_eq!(output.stdout, "fan 250.0.0.0/8 over eth0/16: as configured\n");
@@ -345,14 +286,8 @@ fn status_tells_the_difference(encap: Encap) {
     host.ip("route del unreachable 250.0.0.0/8");
     let status = configured.follow("status --json").exits(4).json();
     let fan = &status["fans"][0];
-    assert_eq!(
-        (&fan["overlay"], &fan["matches"]),
-        (&"250.0.0.0/8".into(), &false.into())
-    );
-    assert_eq!(
-        fan["plan"],
-        serde_json::json!(["ip route add unreachable 250.0.0.0/8 metric 4278198272 proto 250"])
-    );
+    assert_eq!((&fan["overlay"], &fan["matches"]), (&"250.0.0.0/8".into(), &false.into()));
+    assert_eq!(fan["plan"], serde_json::json!(["ip route add unreachable 250.0.0.0/8 metric 4278198272 proto 250"]));
     configured.follow("reload").ok();
     configured.follow("status").ok();
 
@@ -383,13 +318,9 @@ fn a_fan_that_cannot_be_does_not_keep_the_others_down(encap: Encap) {
     }
     let ends = configured.follow("up -a --json").exits(3).json();
     let ends = ends.as_array().expect("fans").iter();
-    let told: BTreeMap<&str, bool> = ends
-        .map(|end| (end["overlay"].as_str().expect("its name"), end["error"].is_string()))
-        .collect();
-    assert_eq!(
-        told,
-        BTreeMap::from([("250.0.0.0/8", true), ("251.0.0.0/8", true), ("252.0.0.0/8", false)])
-    );
+    let told: BTreeMap<&str, bool> =
+        ends.map(|end| (end["overlay"].as_str().expect("its name"), end["error"].is_string())).collect();
+    assert_eq!(told, BTreeMap::from([("250.0.0.0/8", true), ("251.0.0.0/8", true), ("252.0.0.0/8", false)]));
 }
 
 fn a_containers_traffic_goes_on_through_reload(encap: Encap) {
@@ -398,10 +329,7 @@ fn a_containers_traffic_goes_on_through_reload(encap: Encap) {
     configured.follow("up -a").ok();
     let container = configured.host.container("250.0.28.2");
     container.ping("250.0.28.1").arrives();
-    configured.write(&[
-        ("250.0.0.0/8", "eth0/16", "nat = false"),
-        ("251.0.0.0/8", "eth0/16", ""),
-    ]);
+    configured.write(&[("250.0.0.0/8", "eth0/16", "nat = false"), ("251.0.0.0/8", "eth0/16", "")]);
     configured.follow("reload").ok();
     container.ping("250.0.28.1").arrives();
 }

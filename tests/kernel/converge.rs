@@ -40,22 +40,13 @@ pub fn losses(encap: Encap) -> Vec<String> {
     .map(String::from)
     .to_vec();
     losses.extend(match encap {
-        Encap::Ipip => [
-            "ip route del 250.0.0.0/8 dev fan-ipip",
-            "ip route del 250.0.28.0/24 dev fan-250-0-28",
-        ]
-        .map(String::from),
-        Encap::Vxlan => [
-            "ip link set TUNNEL nomaster",
-            "bridge vni delete vni 16384000 dev TUNNEL",
-        ]
-        .map(String::from),
+        Encap::Ipip => {
+            ["ip route del 250.0.0.0/8 dev fan-ipip", "ip route del 250.0.28.0/24 dev fan-250-0-28"].map(String::from)
+        }
+        Encap::Vxlan => ["ip link set TUNNEL nomaster", "bridge vni delete vni 16384000 dev TUNNEL"].map(String::from),
     });
     let len = encap.bridge_len().to_string();
-    losses
-        .into_iter()
-        .map(|loss| loss.replace("TUNNEL", tunnel).replace("LEN", &len))
-        .collect()
+    losses.into_iter().map(|loss| loss.replace("TUNNEL", tunnel).replace("LEN", &len)).collect()
 }
 
 fn up_repairs_whatever_is_missing(encap: Encap) {
@@ -136,11 +127,7 @@ fn down_removes_what_is_left(encap: Encap) {
     for (number, loss) in losses(encap).into_iter().enumerate() {
         host.up(encap);
         host.exec(&loss).ok();
-        let output = if number % 2 == 1 {
-            host.fanctl("down -e").ok()
-        } else {
-            host.down()
-        };
+        let output = if number % 2 == 1 { host.fanctl("down -e").ok() } else { host.down() };
         assert_same(&before, &host.dump(), &format!("{loss}\n{output}"));
     }
 }

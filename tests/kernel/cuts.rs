@@ -48,11 +48,7 @@ impl Outside {
         router.ip("link add dummy0 type bridge\n link set dummy0 up\n addr add 10.9.9.9/32 dev dummy0\n addr add 8.8.8.8/32 dev dummy0");
         host.ip("route add default via 172.30.0.1");
         own_resolver(&host, "");
-        Self {
-            host,
-            router,
-            _lan: lan,
-        }
+        Self { host, router, _lan: lan }
     }
 
     #[track_caller]
@@ -64,13 +60,9 @@ impl Outside {
 /// The two ends of a connection to this address of the server.
 #[track_caller]
 fn connect(client: &Namespace, server: &Namespace, address: &'static str) -> [TcpStream; 2] {
-    let listener = server
-        .run(move || TcpListener::bind((address, 0)))
-        .expect("to listen there");
+    let listener = server.run(move || TcpListener::bind((address, 0))).expect("to listen there");
     let to = listener.local_addr().expect("its address");
-    let here = client
-        .run(move || TcpStream::connect_timeout(&to, DEADLINE))
-        .expect("a connection");
+    let here = client.run(move || TcpStream::connect_timeout(&to, DEADLINE)).expect("a connection");
     [here, listener.accept().expect("the other end").0]
 }
 
@@ -81,10 +73,7 @@ fn up(overlay: &str, encap: Encap, more: &str) -> String {
 /// The interface that the kernel routes packets to an address by.
 #[track_caller]
 fn device(host: &Namespace, to: &str) -> String {
-    host.ip_json(&format!("route get {to}"))[0]["dev"]
-        .as_str()
-        .expect("a way")
-        .to_string()
+    host.ip_json(&format!("route get {to}"))[0]["dev"].as_str().expect("a way").to_string()
 }
 
 fn a_connection_that_would_go_into_the_fan(encap: Encap) {
@@ -98,10 +87,7 @@ fn a_connection_that_would_go_into_the_fan(encap: Encap) {
     // One overlay beside it takes nothing.
     host.fanctl(&up("250.0.0.0/8", encap, "")).ok();
     assert_eq!(device(host, "10.9.9.9"), "eth0");
-    let output = host
-        .fanctl(&up("10", encap, "--force --json"))
-        .ok()
-        .stderr_has(&["10.9.9.9"]);
+    let output = host.fanctl(&up("10", encap, "--force --json")).ok().stderr_has(&["10.9.9.9"]);
     let losses = &output.json()["losses"];
     assert_eq!(losses[0]["code"], "connection");
     assert_eq!(losses[0]["address"], "10.9.9.9");
@@ -169,10 +155,7 @@ fn resolver_gateway_and_time_server(encap: Encap) {
     let has = |words: &[&str]| lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(has(&["DNS server 10.255.255.53"]), "{output}");
     assert!(has(&["gateway 10.1.1.1"]), "{output}");
-    assert!(
-        has(&["NTP server 10.9.9.9", &std::process::id().to_string()]),
-        "{output}"
-    );
+    assert!(has(&["NTP server 10.9.9.9", &std::process::id().to_string()]), "{output}");
     assert_eq!(lines.len(), 3, "{output}");
     // The fan's own resolver is in nobody's way.
     drop(time);
@@ -207,9 +190,7 @@ fn a_line_of_the_legacy_file_only_warns(encap: Encap) {
     output.stderr_has(&["10.9.9.9", "'10.0.0.0/8'"]);
     // It has no word for it.
     configure(host, "/run/fans", "10.0.0.0/8 eth0/16 --force\n");
-    host.fanctl("config check --config /run/fans")
-        .exits(2)
-        .stderr_has(&["'--force' is unknown"]);
+    host.fanctl("config check --config /run/fans").exits(2).stderr_has(&["'--force' is unknown"]);
 }
 
 fn the_key_force_is_the_word_in_a_file(encap: Encap) {
@@ -228,15 +209,11 @@ fn the_key_force_is_the_word_in_a_file(encap: Encap) {
     let reason = status["fans"][0]["reasons"][0].as_str().expect("a reason");
     assert!(reason.contains("10.9.9.9"), "{reason}");
     for verb in ["up -a --force", "reload --force"] {
-        host.fanctl(&format!("{verb} --config /run/fan.toml"))
-            .ok()
-            .stderr_has(&["10.9.9.9"]);
+        host.fanctl(&format!("{verb} --config /run/fan.toml")).ok().stderr_has(&["10.9.9.9"]);
         host.fanctl("down -a").ok();
     }
     write("force = true\n");
-    host.fanctl("reload --config /run/fan.toml")
-        .ok()
-        .stdout_has(&["fan-10-0-28 is up"]);
+    host.fanctl("reload --config /run/fan.toml").ok().stdout_has(&["fan-10-0-28 is up"]);
     let list = host.fanctl("config list --json --config /run/fan.toml").ok().json();
     assert_eq!(list[0]["force"], Value::Bool(true));
 }
@@ -253,12 +230,8 @@ fn a_public_overlay_takes_the_word(encap: Encap) {
     assert_eq!(device(host, "8.8.8.8"), "eth0");
     let text = format!("[[fan]]\noverlay = \"8.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\n");
     configure(host, "/run/fan.toml", &text);
-    host.fanctl("config check --config /run/fan.toml")
-        .ok()
-        .stderr_has(&["fan.toml:2:11", "'8.0.0.0/8'", "public"]);
-    host.fanctl("up -a --config /run/fan.toml")
-        .ok()
-        .stderr_has(&["'8.0.0.0/8'", "public"]);
+    host.fanctl("config check --config /run/fan.toml").ok().stderr_has(&["fan.toml:2:11", "'8.0.0.0/8'", "public"]);
+    host.fanctl("up -a --config /run/fan.toml").ok().stderr_has(&["'8.0.0.0/8'", "public"]);
     // It is up: a change of it is no new fan, and nothing is left to be said.
     for verb in ["up -a --config /run/fan.toml", "up 8 eth0/16 --no-nat ENCAP"] {
         let output = host.fanctl(&verb.replace("ENCAP", encap.words())).ok();
@@ -267,14 +240,7 @@ fn a_public_overlay_takes_the_word(encap: Encap) {
     host.fanctl("down -a").ok();
     host.fanctl(&up("8", encap, "--force")).ok();
     host.fanctl("down 8 eth0/16").ok();
-    for overlay in [
-        "240.0.0.0/8",
-        "10",
-        "100.64.0.0/10",
-        "172.16.0.0/13",
-        "192.168.0.0/17",
-        "198.18.0.0/15",
-    ] {
+    for overlay in ["240.0.0.0/8", "10", "100.64.0.0/10", "172.16.0.0/13", "192.168.0.0/17", "198.18.0.0/15"] {
         if overlay != "172.16.0.0/13" {
             let output = host.fanctl(&format!("{} --dry-run", up(overlay, encap, "")));
             assert!(!output.stderr.contains("public"), "{output}");
@@ -309,23 +275,12 @@ fn a_connection_of_an_ipv6_socket_and_of_one_that_is_bound() {
     for key in ["all", "default", "lo"] {
         host.set_sysctl(&format!("ipv6/conf/{key}/disable_ipv6"), "0");
     }
-    let listener = outside
-        .router
-        .run(|| TcpListener::bind("10.9.9.9:0"))
-        .expect("to listen there");
+    let listener = outside.router.run(|| TcpListener::bind("10.9.9.9:0")).expect("to listen there");
     let to = listener.local_addr().expect("its address");
-    let std::net::IpAddr::V4(address) = to.ip() else {
-        unreachable!()
-    };
+    let std::net::IpAddr::V4(address) = to.ip() else { unreachable!() };
     let mapped = std::net::SocketAddr::from((address.to_ipv6_mapped(), to.port()));
-    let stream = host
-        .run(move || TcpStream::connect_timeout(&mapped, DEADLINE))
-        .expect("a connection");
-    host.unchanged(|| {
-        host.fanctl(&up("10", Encap::Vxlan, ""))
-            .refused()
-            .stderr_has(&["10.9.9.9"])
-    });
+    let stream = host.run(move || TcpStream::connect_timeout(&mapped, DEADLINE)).expect("a connection");
+    host.unchanged(|| host.fanctl(&up("10", Encap::Vxlan, "")).refused().stderr_has(&["10.9.9.9"]));
     drop(stream);
     // What is bound to an interface stays on it.
     let bound = host.run(move || {
@@ -349,11 +304,7 @@ fn what_policy_routing_keeps_is_not_taken() {
     host.fanctl("down 10 eth0/16").ok();
     // Behind the main table it would be.
     host.ip("rule del priority 500\n rule add priority 32766 to 10.9.0.0/16 lookup 77");
-    host.unchanged(|| {
-        host.fanctl(&up("10", Encap::Vxlan, ""))
-            .refused()
-            .stderr_has(&["10.9.9.9"])
-    });
+    host.unchanged(|| host.fanctl(&up("10", Encap::Vxlan, "")).refused().stderr_has(&["10.9.9.9"]));
 }
 
 fn the_unit_does_not_try_again_what_would_take_something() {
@@ -362,10 +313,8 @@ fn the_unit_does_not_try_again_what_would_take_something() {
     let unit = include_str!("../../systemd/fan.service");
     let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).expect("a line");
     let command = value("ExecStart=fanctl ");
-    let given_up: Vec<i32> = value("RestartPreventExitStatus=")
-        .split(' ')
-        .map(|status| status.parse().expect("a status"))
-        .collect();
+    let given_up: Vec<i32> =
+        value("RestartPreventExitStatus=").split(' ').map(|status| status.parse().expect("a status")).collect();
     let fan =
         |underlay: &str| format!("[[fan]]\noverlay = \"10.0.0.0/8\"\nunderlay = \"{underlay}\"\nencap = \"vxlan\"\n");
     let run = |text: &str| {
@@ -376,8 +325,5 @@ fn the_unit_does_not_try_again_what_would_take_something() {
     assert!(given_up.contains(&run(&fan("eth0/16"))), "it would take the connection");
     assert!(given_up.contains(&run("[[fan]]\n")), "it is written down wrongly");
     let later = run(&fan("eth9/16"));
-    assert!(
-        later != 0 && !given_up.contains(&later),
-        "the interface may come: {later}"
-    );
+    assert!(later != 0 && !given_up.contains(&later), "the interface may come: {later}");
 }

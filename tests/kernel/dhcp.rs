@@ -35,33 +35,22 @@ fn lease(container: &Container) -> BTreeMap<String, String> {
     let directory = std::env::temp_dir().join(format!("fanctl-lease-{}-{}", process::id(), container.id()));
     fs::create_dir_all(&directory).expect("a directory");
     let (script, answer): (PathBuf, PathBuf) = (directory.join("script"), directory.join("answer"));
-    fs::write(
-        &script,
-        format!("#!/bin/sh\n[ \"$1\" = bound ] && env > {}\nexit 0\n", answer.display()),
-    )
-    .expect("a script");
+    fs::write(&script, format!("#!/bin/sh\n[ \"$1\" = bound ] && env > {}\nexit 0\n", answer.display()))
+        .expect("a script");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("an executable script");
     let mut command = Command::new("busybox");
-    command
-        .args([
-            "udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "10", "-T", "3", "-O", "mtu", "-s",
-        ])
-        .arg(&script);
+    command.args(["udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "10", "-T", "3", "-O", "mtu", "-s"]).arg(&script);
     let output = container.execute(command).ok();
     let text = fs::read_to_string(&answer).unwrap_or_else(|error| panic!("no lease: {error}\n{output}"));
     fs::remove_dir_all(&directory).expect("the directory");
-    text.lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| (key.into(), value.into()))
-        .collect()
+    text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 #[track_caller]
 fn host_with_dhcp(encap: Encap, words: &str) -> (Host, Lan) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {} {words}", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {} {words}", encap.words())).ok();
     (host, lan)
 }
 
@@ -88,8 +77,7 @@ fn down_stops_the_server_and_no_other(encap: Encap) {
     host.exec(other).ok();
     let others = host.dnsmasqs();
     assert_eq!(others.len(), 1);
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
     assert_eq!(host.dnsmasqs().len(), 2);
     host.down();
     assert_eq!(host.dnsmasqs(), others);
@@ -99,9 +87,7 @@ fn up_twice_keeps_the_server(encap: Encap) {
     let (host, _lan) = host_with_dhcp(encap, "");
     let servers = host.dnsmasqs();
     assert_eq!(servers.len(), 1);
-    let output = host
-        .fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
-        .ok();
+    let output = host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
     output.stdout_has(&["nothing to do"]);
     assert_eq!(host.dnsmasqs(), servers);
 }
@@ -111,8 +97,7 @@ fn a_killed_server_is_started_again_by_up(encap: Encap) {
     let (pid, _) = host.dnsmasqs()[0].clone();
     host.exec(&format!("kill -9 {pid}")).ok();
     eventually("it is dead", || Namespace::has_ended(pid).then_some(()));
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
     assert_eq!(host.dnsmasqs().len(), 1);
     lease(&host.attach("fan-250-0-28", "a client", 1400));
 }

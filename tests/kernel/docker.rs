@@ -9,10 +9,7 @@ use crate::support::{Docker, Encap, Host, Instance, Lan, Output};
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
     Cases::of("runtime::docker")
-        .each_with(
-            &[Need::Docker],
-            named![containers_of_a_network_talk, docker_after_the_fan_lets_it_pass],
-        )
+        .each_with(&[Need::Docker], named![containers_of_a_network_talk, docker_after_the_fan_lets_it_pass])
         // Too slow where every instruction is emulated.
         .each_with(
             &[Need::Tier2],
@@ -23,10 +20,7 @@ fn cases() -> Vec<Case> {
                 a_network_that_is_none_for_the_fan_is_refused,
             ],
         )
-        .once_with(
-            &[Need::Tier2],
-            named![the_first_and_the_last_slice_of_the_overlay_are_given_out],
-        )
+        .once_with(&[Need::Tier2], named![the_first_and_the_last_slice_of_the_overlay_are_given_out])
         .list()
 }
 
@@ -54,13 +48,7 @@ fn make_network(host: &Host) {
 /// The policy of iptables for what is forwarded.
 #[track_caller]
 fn forward_policy(host: &Host) -> String {
-    host.exec("iptables -w -S FORWARD")
-        .ok()
-        .stdout
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .into()
+    host.exec("iptables -w -S FORWARD").ok().stdout.lines().next().unwrap_or_default().into()
 }
 
 /// The last octet of an address of this host's slice.
@@ -82,9 +70,7 @@ fn containers_of_a_network_talk(encap: Encap) {
         host.up(encap);
         make_network(host);
     }
-    let [ca, cb] = dockers
-        .each_ref()
-        .map(|docker| docker.container("web", "--network fan"));
+    let [ca, cb] = dockers.each_ref().map(|docker| docker.container("web", "--network fan"));
     assert_eq!([in_slice(&ca, 28), in_slice(&cb, 27)], [2, 2]);
     ca.all_works(&cb, encap);
 
@@ -117,11 +103,7 @@ fn reserved_addresses_are_not_given_out(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     // A slice of 14 addresses, of which the bridge holds three.
-    host.fanctl(&format!(
-        "up 240.0.0.0/12 172.30.0.28/16 host-reserve 3 {}",
-        encap.words()
-    ))
-    .ok();
+    host.fanctl(&format!("up 240.0.0.0/12 172.30.0.28/16 host-reserve 3 {}", encap.words())).ok();
     let docker = Docker::start(&host, NO_BRIDGE);
     make_network(&host);
     let mut given = Vec::new();
@@ -191,8 +173,7 @@ fn a_network_that_is_none_for_the_fan_is_refused(encap: Encap) {
     // As a Docker has it that was not told the MTU.
     let mtu = 1500 - encap.overhead();
     docker.docker("network rm fan").ok();
-    host.sh(&command.replace(&format!("  -o com.docker.network.driver.mtu={mtu} \\\n"), ""))
-        .ok();
+    host.sh(&command.replace(&format!("  -o com.docker.network.driver.mtu={mtu} \\\n"), "")).ok();
     let refusal = compare(&docker, &host, "fan").refused();
     refusal.stderr_has(&[&format!(
         "docker's network 'fan' is none for fan 250.0.0.0/8: it is told no mtu, so that containers have 1500 and not {mtu} or \
@@ -211,12 +192,9 @@ fn a_network_that_is_none_for_the_fan_is_refused(encap: Encap) {
     ]);
     let daemon_json = host.fanctl("export docker --default-bridge").ok().stdout;
     host.write("/run/daemon.json", &daemon_json);
-    host.fanctl("export docker --default-bridge --check /run/daemon.json")
-        .ok();
+    host.fanctl("export docker --default-bridge --check /run/daemon.json").ok();
     host.write("/run/daemon.json", &daemon_json.replace("250.0.28.", "250.0.27."));
-    let refusal = host
-        .fanctl("export docker --default-bridge --check /run/daemon.json")
-        .refused();
+    let refusal = host.fanctl("export docker --default-bridge --check /run/daemon.json").refused();
     refusal.stderr_has(&["it may give out 250.0.27.0"]);
 }
 
@@ -225,8 +203,7 @@ fn docker_after_the_fan_lets_it_pass(encap: Encap) {
     let [a, b] = hosts(&lan);
     for host in [&a, &b] {
         // Without NAT fanctl leaves forwarding off, and Docker has FORWARD drop when it switches it on.
-        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 --no-nat {}", encap.words()))
-            .ok();
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 --no-nat {}", encap.words())).ok();
     }
     let dockers = [&a, &b].map(|host| {
         let docker = Docker::start(host, NO_BRIDGE);
@@ -234,9 +211,7 @@ fn docker_after_the_fan_lets_it_pass(encap: Encap) {
         make_network(host);
         docker
     });
-    let [ca, cb] = dockers
-        .each_ref()
-        .map(|docker| docker.container("web", "--network fan"));
+    let [ca, cb] = dockers.each_ref().map(|docker| docker.container("web", "--network fan"));
     ca.reaches(&cb);
     cb.reaches(&ca);
     // Docker took its chain as it found it, with our rules, and added what it does itself.

@@ -61,8 +61,7 @@ fn patients(encap: Encap) -> Pair {
 }
 
 fn install(host: &Host) {
-    host.sh(&format!("mkdir /run/bin; ln -s {} /run/bin/fanctl", Host::program()))
-        .ok();
+    host.sh(&format!("mkdir /run/bin; ln -s {} /run/bin/fanctl", Host::program())).ok();
 }
 
 /// What the doctor says of a host.
@@ -97,15 +96,9 @@ fn diagnose(host: &Host, options: &str, verdict: &str, check: &str) -> Value {
     let (output, findings) = examine(host, options);
     for each in ["failed", "warned"] {
         let expected = (each == verdict).then(|| check.to_string());
-        assert_eq!(
-            with_verdict(&findings, each),
-            expected.into_iter().collect(),
-            "{output}"
-        );
+        assert_eq!(with_verdict(&findings, each), expected.into_iter().collect(), "{output}");
     }
-    let mut found = findings
-        .into_iter()
-        .filter(|finding| finding["verdict"] == verdict && finding["check"] == check);
+    let mut found = findings.into_iter().filter(|finding| finding["verdict"] == verdict && finding["check"] == check);
     let finding = found.next().expect("found");
     assert_eq!(found.next(), None, "one cause is one finding\n{output}");
     output.exits(i32::from(verdict == "failed"));
@@ -117,16 +110,10 @@ fn diagnose(host: &Host, options: &str, verdict: &str, check: &str) -> Value {
 fn mend(host: &Host, options: &str, finding: &Value) -> (Output, Vec<Value>) {
     if finding["fixable"] == true {
         let (output, findings) = examine(host, &format!("--fix {options}"));
-        assert_ne!(
-            output.json()["fixed"],
-            Value::Array(vec![]),
-            "nothing was fixed\n{output}"
-        );
+        assert_ne!(output.json()["fixed"], Value::Array(vec![]), "nothing was fixed\n{output}");
         return (output, findings);
     }
-    let command = finding["mend"]
-        .as_str()
-        .unwrap_or_else(|| panic!("no command: {finding:#}"));
+    let command = finding["mend"].as_str().unwrap_or_else(|| panic!("no command: {finding:#}"));
     host.sh(&format!("PATH=/run/bin:$PATH\n{command}")).ok();
     examine(host, options)
 }
@@ -151,12 +138,7 @@ fn treat(pair: &Pair, encap: Encap, rows: Vec<Row>) {
             }
         };
         for verdict in ["failed", "warned"] {
-            assert_eq!(
-                with_verdict(&findings, verdict),
-                BTreeSet::new(),
-                "{}\n{output}",
-                row.damage
-            );
+            assert_eq!(with_verdict(&findings, verdict), BTreeSet::new(), "{}\n{output}", row.damage);
         }
         row.flows.assert_flows(pair);
         pair.ca.ping_again("250.0.27.2").arrives();
@@ -190,11 +172,7 @@ fn a_vpn_that_takes_packets_keeps_its_rule(encap: Encap) {
     for words in rules {
         pair.a.ip(&format!("rule add {words} priority 32765"));
         let rule = |host: &Host| {
-            let mut rules = host
-                .ip_json("rule show priority 32765")
-                .as_array()
-                .expect("rules")
-                .clone();
+            let mut rules = host.ip_json("rule show priority 32765").as_array().expect("rules").clone();
             assert_eq!(rules.len(), 1, "{rules:#?}");
             rules.remove(0)
         };
@@ -209,13 +187,8 @@ fn a_vpn_that_takes_packets_keeps_its_rule(encap: Encap) {
         assert_eq!(rule(&pair.a), of_vpn);
         assert_well(&pair.a, "");
         // What has to go that way still does.
-        assert_eq!(
-            pair.a.ip_json("route get 8.8.8.8")[0]["dev"] == "wg0",
-            words.starts_with("not")
-        );
-        pair.a
-            .sh("ip rule del priority 32765; while ip rule del priority 32764; do :; done 2>/dev/null")
-            .ok();
+        assert_eq!(pair.a.ip_json("route get 8.8.8.8")[0]["dev"] == "wg0", words.starts_with("not"));
+        pair.a.sh("ip rule del priority 32765; while ip rule del priority 32764; do :; done 2>/dev/null").ok();
     }
 }
 
@@ -295,10 +268,7 @@ fn a_wire_that_is_out_is_named(encap: Encap) {
     pair.lan.ip("link set port0 down");
     Lost::Containers.assert_lost(&pair);
     let finding = diagnose(&pair.a, "", "failed", "underlay");
-    assert!(
-        finding["reason"].to_string().contains("'eth0' has no carrier"),
-        "{finding:#}"
-    );
+    assert!(finding["reason"].to_string().contains("'eth0' has no carrier"), "{finding:#}");
     pair.lan.ip("link set port0 up");
     Lost::Containers.assert_flows(&pair);
     assert_well(&pair.a, "");
@@ -372,8 +342,7 @@ fn a_second_way_to_another_host_is_named_and_mended(encap: Encap) {
 /// The host got another address at night: its slice is another one, and containers have to move there.
 fn a_new_underlay_address_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
-    pair.a
-        .ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
+    pair.a.ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
     Lost::Containers.assert_lost(&pair);
     let finding = diagnose(&pair.a, "", "failed", "underlay");
     pair.a.detach(&pair.ca);
@@ -390,10 +359,7 @@ fn a_bridge_that_is_gone_is_named_and_mended(encap: Encap) {
         Encap::Ipip => "",
         Encap::Vxlan => "encap = \"vxlan\"\n",
     };
-    pair.a.write(
-        "/run/fan.toml",
-        &format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n{text}"),
-    );
+    pair.a.write("/run/fan.toml", &format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n{text}"));
     for options in ["--config /run/fan.toml", ""] {
         pair.a.ip("link del fan-250-0-28");
         Lost::Containers.assert_lost(&pair);
@@ -411,12 +377,9 @@ fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
     let host = lan.host("172.30.0.28");
     own_state(&host);
     install(&host);
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --dhcp", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --dhcp", encap.words())).ok();
     assert_well(&host, "");
-    let [(server, _)] = host.dnsmasqs()[..] else {
-        panic!("{:?}", host.dnsmasqs())
-    };
+    let [(server, _)] = host.dnsmasqs()[..] else { panic!("{:?}", host.dnsmasqs()) };
     nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGKILL).expect("to kill it");
     eventually("it has ended", || Namespace::has_ended(server).then_some(()));
     let finding = diagnose(&host, "", "failed", "dhcp");
@@ -433,8 +396,7 @@ fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
 fn software_that_takes_ours_for_its_own_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     let host = &pair.a;
-    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; : > /etc/dhcpcd.conf")
-        .ok();
+    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; : > /etc/dhcpcd.conf").ok();
     host.write("/run/bin/dhcpcd", "#!/bin/sh\nsleep 3600\nexit\n");
     host.sh("chmod +x /run/bin/dhcpcd").ok();
     let _dhcpcd = Sleeper(host.spawn(std::process::Command::new("/run/bin/dhcpcd")));
@@ -467,35 +429,26 @@ fn without_root_it_says_what_it_could_not_see() {
     host.up(Encap::Vxlan);
     let output = host.fanctl_by(crate::support::NOBODY, "doctor").ok();
     output.stdout_has(&["not root", "only root may look"]);
-    host.fanctl_by(crate::support::NOBODY, "doctor --fix")
-        .failed()
-        .stderr_has(&["takes root"]);
+    host.fanctl_by(crate::support::NOBODY, "doctor --fix").failed().stderr_has(&["takes root"]);
 }
 
 fn without_a_fan_it_says_so() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    host.fanctl("doctor --config /dev/null")
-        .ok()
-        .stdout_has(&["no fan is up", "kernel"]);
+    host.fanctl("doctor --config /dev/null").ok().stdout_has(&["no fan is up", "kernel"]);
 }
 
 fn a_fan_that_is_configured_and_down_is_brought_up() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    host.write(
-        "/run/fan.toml",
-        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n",
-    );
+    host.write("/run/fan.toml", "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n");
     let options = "--config /run/fan.toml";
     let finding = diagnose(&host, options, "failed", "configuration");
     mend(&host, options, &finding);
     assert_eq!(host.ip_json("link show fan-250-0-28")[0]["ifname"], "fan-250-0-28");
     assert_well(&host, options);
     host.exec("ip link set fan-250-0-28 mtu 1300").ok();
-    host.fanctl("doctor fan-250-0-28 --fix")
-        .ok()
-        .stdout_has(&["fixed ip link set fan-250-0-28 mtu 1450"]);
+    host.fanctl("doctor fan-250-0-28 --fix").ok().stdout_has(&["fixed ip link set fan-250-0-28 mtu 1450"]);
 }
 
 fn a_fan_that_is_unknown_is_refused() {

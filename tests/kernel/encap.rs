@@ -40,9 +40,7 @@ fn is_counted(host: &Host, rule: &str, send: impl Fn()) {
     for _ in 0..MANY {
         send();
     }
-    eventually("the packets are counted as refused", || {
-        (now() >= before + MANY).then_some(())
-    });
+    eventually("the packets are counted as refused", || (now() >= before + MANY).then_some(()));
 }
 
 fn any_rp_filter(host: &Host, test: impl Fn()) {
@@ -58,11 +56,7 @@ fn any_rp_filter(host: &Host, test: impl Fn()) {
 fn encapsulated(outer: (&str, &str)) -> [Crafted; 3] {
     let inner = || Crafted::udp(0x4001, ("250.0.28.2", "250.0.27.2"));
     let vxlan = || inner().in_vxlan(outer, [0x02, 0, 0, 0, 0, 0x77]);
-    [
-        inner().in_ip(outer),
-        vxlan(),
-        vxlan().patched(22, &4789_u16.to_be_bytes()),
-    ]
+    [inner().in_ip(outer), vxlan(), vxlan().patched(22, &4789_u16.to_be_bytes())]
 }
 
 fn no_container_encapsulates_for_any_fan(encap: Encap) {
@@ -77,9 +71,7 @@ fn no_container_encapsulates_for_any_fan(encap: Encap) {
             };
             let before = refused();
             (0..MANY).for_each(|_| packet.send(&pair.ca));
-            eventually("the packets are counted as refused", || {
-                (refused() >= before + MANY).then_some(())
-            });
+            eventually("the packets are counted as refused", || (refused() >= before + MANY).then_some(()));
         }
         assert_eq!(wire.packets_with(".7777 >"), Vec::<String>::new());
     });
@@ -168,11 +160,7 @@ fn errors_of_containers_go_on(encap: Encap) {
     let rule = "nft add rule ip published pre iifname eth0 udp dport 9000 dnat to 250.0.28.2:9000";
     pair.a.exec(rule).ok();
     // The port is closed.
-    for (from, to) in [
-        (&*pair.b, "172.30.0.28:9000"),
-        (&*pair.a, "250.0.28.2:9000"),
-        (&*pair.b, "250.0.28.2:9000"),
-    ] {
+    for (from, to) in [(&*pair.b, "172.30.0.28:9000"), (&*pair.a, "250.0.28.2:9000"), (&*pair.b, "250.0.28.2:9000")] {
         let refused = from.run(move || {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
             socket.connect(to)?;
@@ -185,30 +173,19 @@ fn errors_of_containers_go_on(encap: Encap) {
     }
     // Who is on the way is told to a container.
     let told = pair.ca.exec(&format!("ping -n -c 1 -W 5 -t 1 {INTERNET}")).stdout;
-    assert!(
-        told.contains("From 250.0.28.1") && told.contains("Time to live exceeded"),
-        "{told}"
-    );
+    assert!(told.contains("From 250.0.28.1") && told.contains("Time to live exceeded"), "{told}");
     pair.ca.ping(INTERNET).arrives();
 }
 
 fn what_connection_tracking_calls_invalid_stays_at_home(encap: Encap) {
     let pair = Pair::new(encap);
     pair.ca.ping(INTERNET).arrives();
-    let wire = Capture::on(
-        &pair.a,
-        "eth0",
-        "net 250.0.0.0/8 and not ip proto 4 and not udp port 8472",
-    );
+    let wire = Capture::on(&pair.a, "eth0", "net 250.0.0.0/8 and not ip proto 4 and not udp port 8472");
     let ends = ("250.0.28.2", INTERNET);
     // TCP with a wrong checksum, and an error about nothing.
-    let segment = [
-        0x1f, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 3, 0xe8, 0xde, 0xad, 0, 0,
-    ];
+    let segment = [0x1f, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 3, 0xe8, 0xde, 0xad, 0, 0];
     Crafted::new(0x4001, 6, ends, &segment).send(&pair.ca);
-    Crafted::udp(0x4002, (INTERNET, "250.0.28.2"))
-        .quoted(PORT_UNREACHABLE, ends)
-        .send(&pair.ca);
+    Crafted::udp(0x4002, (INTERNET, "250.0.28.2")).quoted(PORT_UNREACHABLE, ends).send(&pair.ca);
     inject_plain(&pair.ca, Inner::new("250.0.28.2", INTERNET));
     assert_eq!(wire.packets(), Vec::<String>::new());
     tcp_exchange(&pair.ca, &pair.lan, INTERNET);
@@ -233,8 +210,7 @@ fn no_process_encapsulates() {
     let pair = Pair::new(Encap::Vxlan);
     let wire = Capture::on(&pair.a, "eth0", "udp port 8472");
     is_counted(&pair.a, "encapsulated by a process", || {
-        pair.a
-            .sh(&format!("{USER} bash -c 'echo from-a-user >/dev/udp/172.30.0.27/8472'"));
+        pair.a.sh(&format!("{USER} bash -c 'echo from-a-user >/dev/udp/172.30.0.27/8472'"));
     });
     // What the administrator translates is seen when it is.
     pair.a.exec("nft add table ip translated").ok();
@@ -243,8 +219,7 @@ fn no_process_encapsulates() {
     let rule = "nft add rule ip translated out udp dport 53 dnat to 172.30.0.27:8472";
     pair.a.exec(rule).ok();
     is_counted(&pair.a, "encapsulated by a process", || {
-        pair.a
-            .sh(&format!("{USER} bash -c 'echo from-a-user >/dev/udp/203.0.113.5/53'"));
+        pair.a.sh(&format!("{USER} bash -c 'echo from-a-user >/dev/udp/203.0.113.5/53'"));
     });
     pair.ca.ping("250.0.27.2").arrives();
     let packets = wire.at_least(1);
@@ -253,14 +228,9 @@ fn no_process_encapsulates() {
         rest.split_once(" > 172.30.0.27.8472")?.0.parse::<u16>().ok()
     });
     let ports: Vec<u16> = ports.collect();
-    assert!(
-        !ports.is_empty() && ports.iter().all(|port| (512..1024).contains(port)),
-        "{packets:#?}"
-    );
+    assert!(!ports.is_empty() && ports.iter().all(|port| (512..1024).contains(port)), "{packets:#?}");
     // Such a port is not for users, unless the administrator says so, which is told.
-    let bound = pair.a.sh(&format!(
-        "{USER} python3 -c 'import socket; socket.socket(2, 2).bind((\"\", 700))'"
-    ));
+    let bound = pair.a.sh(&format!("{USER} python3 -c 'import socket; socket.socket(2, 2).bind((\"\", 700))'"));
     assert_ne!(bound.code, Some(0), "{bound:?}");
     pair.a.set_sysctl("ipv4/ip_unprivileged_port_start", "0");
     let told = pair.a.up(Encap::Vxlan).stderr;
@@ -273,13 +243,8 @@ fn processes_of_the_host_reach_containers_of_others() {
     let peer = tcp_exchange(&pair.a, &pair.cb, "250.0.27.2");
     assert_eq!(peer.ip().to_string(), "250.0.28.1");
     let address: Ipv4Addr = [250, 0, 27, 2].into();
-    let listener = pair
-        .cb
-        .run(move || TcpListener::bind((address, 80)))
-        .expect("to listen");
-    pair.a
-        .sh(&format!("{USER} bash -c 'exec 3<>/dev/tcp/250.0.27.2/80'"))
-        .ok();
+    let listener = pair.cb.run(move || TcpListener::bind((address, 80))).expect("to listen");
+    pair.a.sh(&format!("{USER} bash -c 'exec 3<>/dev/tcp/250.0.27.2/80'")).ok();
     let (_, peer) = listener.accept().expect("the connection");
     assert_eq!(peer.ip().to_string(), "250.0.28.1");
 }
@@ -289,9 +254,7 @@ fn learnt(host: &Host, mac: &str) -> Vec<String> {
     let answer = host.exec("bridge -j fdb show br fan-250-0-28").ok().json();
     let entries = answer.as_array().expect("entries").clone().into_iter();
     let learnt = entries.filter(|entry| entry["mac"] == mac && entry["state"] != "permanent");
-    learnt
-        .filter_map(|entry| Some(entry["ifname"].as_str()?.to_string()))
-        .collect()
+    learnt.filter_map(|entry| Some(entry["ifname"].as_str()?.to_string())).collect()
 }
 
 fn no_port_claims_the_address_of_a_gateway() {
@@ -301,9 +264,7 @@ fn no_port_claims_the_address_of_a_gateway() {
     let gateway = pair.a.mac("fan-250-0-28");
     // The other host's bridge and tunnel.
     for mac in ["02:fa:fa:00:1b:00", "06:fa:fa:00:1b:00"] {
-        hostile.ip(&format!(
-            "link set eth0 address {mac}\n neigh replace 250.0.28.1 lladdr {gateway} dev eth0"
-        ));
+        hostile.ip(&format!("link set eth0 address {mac}\n neigh replace 250.0.28.1 lladdr {gateway} dev eth0"));
         is_counted(&pair.a, "ethernet addresses of hosts", || {
             inject_plain(&hostile, Inner::new("250.0.28.3", "250.0.28.1"));
         });
@@ -321,10 +282,9 @@ fn an_address_of_another_host_that_a_port_claims_brings_no_packets() {
     let mac = pair.cb.mac("eth0");
     hostile.ip(&format!("link set eth0 address {mac}"));
     let seen = Capture::on(&hostile, "eth0", "udp port 7777 and host 250.0.27.2");
-    for (from, source, rule) in [
-        (&*pair.ca, "250.0.28.2", "for another host"),
-        (&*pair.a, "250.0.28.1", "sent to another host"),
-    ] {
+    for (from, source, rule) in
+        [(&*pair.ca, "250.0.28.2", "for another host"), (&*pair.a, "250.0.28.1", "sent to another host")]
+    {
         is_counted(&pair.a, rule, || {
             // The other speaks now and then, and has it back.
             inject_plain(&hostile, Inner::new("250.0.28.3", "250.0.28.1"));

@@ -13,10 +13,7 @@ fn cases() -> Vec<Case> {
         .each_with(&[Need::Wireguard], named![wireguard_carries_a_fan_that_nobody_reads])
         .each_with(
             &[Need::Ipsec],
-            named![
-                ipsec_carries_a_fan_that_nobody_reads,
-                ipsec_refuses_what_comes_in_the_clear,
-            ],
+            named![ipsec_carries_a_fan_that_nobody_reads, ipsec_refuses_what_comes_in_the_clear,],
         )
         .list()
 }
@@ -29,9 +26,7 @@ const PAGE: &str = include_str!("../../docs/encryption.md");
 fn commands(section: &str) -> (String, String) {
     let found = PAGE.split("\n## ").find_map(|text| text.strip_prefix(section));
     let block = found.and_then(|text| text.split("```sh\n").nth(1)?.split("```").next());
-    let (commands, fanctl) = block
-        .and_then(|block| block.split_once("fanctl "))
-        .expect("a block of commands");
+    let (commands, fanctl) = block.and_then(|block| block.split_once("fanctl ")).expect("a block of commands");
     (commands.into(), fanctl.trim().into())
 }
 
@@ -70,10 +65,7 @@ impl Pair {
         assert_eq!(clear.packets(), Vec::<String>::new(), "in the clear");
         // Two pings with their answers; nobody had to cut them in pieces.
         for packet in hidden.first(4) {
-            assert!(
-                packet.contains("172.30.0.28") || packet.contains("192.0.2.28"),
-                "{packet}"
-            );
+            assert!(packet.contains("172.30.0.28") || packet.contains("192.0.2.28"), "{packet}");
             assert!(!packet.contains("250.0."), "{packet}");
             assert!(packet.contains("offset 0,") && !packet.contains("flags [+"), "{packet}");
         }
@@ -149,8 +141,6 @@ fn ipsec_refuses_what_comes_in_the_clear(encap: Encap) {
     assert_eq!(taken.packets(), Vec::<String>::new(), "and was let in");
     // The kernel's own reason: there is a policy, and nothing had been decrypted.
     let counters = pair.a.exec("cat /proc/net/xfrm_stat").ok().stdout;
-    let mismatches = counters
-        .lines()
-        .find_map(|line| line.strip_prefix("XfrmInTmplMismatch"));
+    let mismatches = counters.lines().find_map(|line| line.strip_prefix("XfrmInTmplMismatch"));
     assert_eq!(mismatches.map(str::trim), Some("1"), "{counters}");
 }

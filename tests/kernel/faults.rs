@@ -10,12 +10,7 @@ fn cases() -> Vec<Case> {
     Cases::of("faults")
         .only_ipip_in_tier_3()
         .only_on("6.12")
-        .each(named![
-            up_at_every_call,
-            down_at_every_call,
-            a_change_at_every_call,
-            reload_of_three_fans_at_every_call,
-        ])
+        .each(named![up_at_every_call, down_at_every_call, a_change_at_every_call, reload_of_three_fans_at_every_call,])
         .list()
 }
 

@@ -16,10 +16,7 @@ fn cases() -> Vec<Case> {
             docker_that_comes_later_is_noticed_by_the_next_up,
         ])
         .in_both_tiers()
-        .each_with(
-            &[Need::BridgeNetfilter],
-            named![containers_talk_while_bridged_frames_pass_through_forward],
-        )
+        .each_with(&[Need::BridgeNetfilter], named![containers_talk_while_bridged_frames_pass_through_forward])
         .list()
 }
 
@@ -28,11 +25,7 @@ pub fn install_docker(host: &Host) {
     if host.exec("iptables -w -S DOCKER-USER").code != Some(0) {
         host.exec("iptables -w -N DOCKER-USER").ok();
     }
-    for rule in [
-        "-A DOCKER-USER -j RETURN",
-        "-P FORWARD DROP",
-        "-I FORWARD -j DOCKER-USER",
-    ] {
+    for rule in ["-A DOCKER-USER -j RETURN", "-P FORWARD DROP", "-I FORWARD -j DOCKER-USER"] {
         host.exec(&format!("iptables -w {rule}")).ok();
     }
 }
@@ -40,11 +33,7 @@ pub fn install_docker(host: &Host) {
 #[track_caller]
 fn rules(host: &Host, chain: &str) -> Vec<String> {
     let rules = host.exec(&format!("iptables -w -S {chain}")).ok().stdout;
-    rules
-        .lines()
-        .filter(|line| line.contains("\"fan 250.0.0.0/8"))
-        .map(str::to_string)
-        .collect()
+    rules.lines().filter(|line| line.contains("\"fan 250.0.0.0/8")).map(str::to_string).collect()
 }
 
 /// Two hosts whose firewalls are prepared before `fanctl up`.
@@ -78,26 +67,14 @@ pub fn forward_drops(host: &Host) {
 fn containers_talk_while_forward_drops(encap: Encap) {
     let pair = pair_behind(encap, forward_drops);
     all_works(&pair);
-    assert!(
-        !rules(&pair.a, "FORWARD").is_empty(),
-        "{}",
-        pair.a.exec("iptables -w -S").stdout
-    );
+    assert!(!rules(&pair.a, "FORWARD").is_empty(), "{}", pair.a.exec("iptables -w -S").stdout);
 }
 
 fn containers_talk_while_docker_is_there(encap: Encap) {
     let pair = pair_behind(encap, install_docker);
     all_works(&pair);
-    assert!(
-        !rules(&pair.a, "DOCKER-USER").is_empty(),
-        "{}",
-        pair.a.exec("iptables -w -S").stdout
-    );
-    assert_eq!(
-        rules(&pair.a, "FORWARD"),
-        Vec::<String>::new(),
-        "Docker rewrites FORWARD, so ours are not there"
-    );
+    assert!(!rules(&pair.a, "DOCKER-USER").is_empty(), "{}", pair.a.exec("iptables -w -S").stdout);
+    assert_eq!(rules(&pair.a, "FORWARD"), Vec::<String>::new(), "Docker rewrites FORWARD, so ours are not there");
 }
 
 fn our_rules_go_away_on_down(encap: Encap) {

@@ -52,22 +52,8 @@ impl NarrowPath {
         let right = Lan::of("172.30.0.128/25", 1500);
         let routers = [Namespace::new("left router"), Namespace::new("right router")];
         for (router, lan, address, own, other, via) in [
-            (
-                &routers[0],
-                &left,
-                "172.30.0.1/25",
-                "10.1.1.1/24",
-                "172.30.0.128/25",
-                "10.1.1.2",
-            ),
-            (
-                &routers[1],
-                &right,
-                "172.30.0.129/25",
-                "10.1.1.2/24",
-                "172.30.0.0/25",
-                "10.1.1.1",
-            ),
+            (&routers[0], &left, "172.30.0.1/25", "10.1.1.1/24", "172.30.0.128/25", "10.1.1.2"),
+            (&routers[1], &right, "172.30.0.129/25", "10.1.1.2/24", "172.30.0.0/25", "10.1.1.1"),
         ] {
             lan.plug(router, "eth0", address);
             middle.plug(router, "eth1", own);
@@ -81,17 +67,7 @@ impl NarrowPath {
             host.up(encap);
         }
         let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.227.2"));
-        Self {
-            pair: Pair {
-                a,
-                b,
-                ca,
-                cb,
-                lan: left,
-            },
-            routers,
-            _lans: [middle, right],
-        }
+        Self { pair: Pair { a, b, ca, cb, lan: left }, routers, _lans: [middle, right] }
     }
 }
 
@@ -124,22 +100,9 @@ impl World {
             host
         });
         let [a, b, far] = hosts;
-        let (ca, cb, cfar) = (
-            a.container("250.0.28.2"),
-            b.container("250.0.27.2"),
-            far.container("250.1.5.2"),
-        );
+        let (ca, cb, cfar) = (a.container("250.0.28.2"), b.container("250.0.27.2"), far.container("250.1.5.2"));
         let mallory = lan.host("172.30.0.26");
-        Self {
-            a,
-            ca,
-            cb,
-            b,
-            far,
-            cfar,
-            mallory,
-            _lan: lan,
-        }
+        Self { a, ca, cb, b, far, cfar, mallory, _lan: lan }
     }
 
     /// Packets that the rules of the fan on host `a` have counted whose comment begins like this, routed or bridged.

@@ -33,8 +33,7 @@ const QUESTIONS: u64 = 50;
 /// The administrator's own chain where packets are forwarded.
 fn own_chain(host: &Host, rule: &str) {
     host.exec("nft add table ip mine").ok();
-    host.exec("nft add chain ip mine forward { type filter hook forward priority 0 ; }")
-        .ok();
+    host.exec("nft add chain ip mine forward { type filter hook forward priority 0 ; }").ok();
     host.exec(&format!("nft add rule ip mine forward {rule}")).ok();
 }
 
@@ -129,10 +128,7 @@ fn what_the_hosts_rules_refuse_is_refused() {
 /// Packets one way, which nobody may answer: the flowtable would carry the answers too.
 fn a_direction_that_is_refused_stays_refused() {
     let pair = Pair::new(Encap::Ipip);
-    own_chain(
-        &pair.a,
-        "iifname fan-ipip oifname fan-250-0-28 ip protocol udp counter drop",
-    );
+    own_chain(&pair.a, "iifname fan-ipip oifname fan-250-0-28 ip protocol udp counter drop");
     let [near, far] = [(&pair.ca, "250.0.28.2:7001"), (&pair.cb, "250.0.27.2:7002")]
         .map(|(container, address)| container.run(move || UdpSocket::bind(address)).expect("a socket"));
     let seen = Capture::on(&pair.ca, "eth0", "udp or icmp");
@@ -140,9 +136,7 @@ fn a_direction_that_is_refused_stays_refused() {
         near.send_to(b"question", "250.0.27.2:7002").expect("to ask");
         far.send_to(b"answer", "250.0.28.2:7001").expect("to answer");
     }
-    eventually("all answers have met the rule", || {
-        (asked(&pair.a) >= QUESTIONS).then_some(())
-    });
+    eventually("all answers have met the rule", || (asked(&pair.a) >= QUESTIONS).then_some(()));
     pair.ca.ping("250.0.27.2").arrives();
     let packets = seen.until("echo reply");
     let answers = packets.iter().filter(|packet| packet.contains("250.0.27.2.7002 >"));
@@ -164,25 +158,15 @@ fn a_device_that_was_made_anew_is_in_the_flowtable_again() {
     let devices = |host: &Host| {
         let tables = host.nft_json("list flowtables");
         let tables = tables.as_array().expect("objects").iter();
-        let mut names: Vec<Value> = tables
-            .filter_map(|object| object["flowtable"]["dev"].as_array())
-            .flatten()
-            .cloned()
-            .collect();
+        let mut names: Vec<Value> =
+            tables.filter_map(|object| object["flowtable"]["dev"].as_array()).flatten().cloned().collect();
         names.sort_by_key(Value::to_string);
         names
     };
     let before = pair.a.dump();
     assert_eq!(devices(&pair.a), ["fan-250-0-28", "fan-ipip"]);
     pair.a.ip("link del fan-ipip");
-    assert_eq!(
-        pair.a
-            .nft_json("list flowtables")
-            .to_string()
-            .matches("fan-ipip")
-            .count(),
-        0
-    );
+    assert_eq!(pair.a.nft_json("list flowtables").to_string().matches("fan-ipip").count(), 0);
     let output = pair.a.up(Encap::Ipip);
     assert_eq!(devices(&pair.a), ["fan-250-0-28", "fan-ipip"]);
     assert_same(&before, &pair.a.dump(), &output.to_string());
@@ -206,10 +190,7 @@ fn where_there_was_none_the_doctor_says_so() {
         ))
         .ok();
     let said = pair.a.fanctl("doctor").ok().stdout;
-    assert!(
-        said.contains("has all that a fan needs") && said.contains(WORDS),
-        "{said}"
-    );
+    assert!(said.contains("has all that a fan needs") && said.contains(WORDS), "{said}");
     // It is the same fan, and one that nobody wants faster needs no flowtable.
     pair.a.unchanged(|| pair.a.fanctl("up 250.0.0.0/8 eth0/16").ok());
     pair.a.fanctl("up 250.0.0.0/8 eth0/16 --no-flowtable").ok();

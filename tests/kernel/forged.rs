@@ -49,9 +49,7 @@ const MANY: u64 = 20;
 #[track_caller]
 fn are_counted(world: &World, encap: Encap, before: u64) {
     let now = || world.a.refused_packets(encap.tunnel());
-    eventually("the packets are counted as refused", || {
-        (now() >= before + MANY).then_some(())
-    });
+    eventually("the packets are counted as refused", || (now() >= before + MANY).then_some(()));
 }
 
 /// Mallory sends an inner packet; it must be counted as refused and be seen neither by the container nor on the wire.
@@ -60,11 +58,8 @@ fn is_refused(encap: Encap, inner: Inner) {
     with_world(encap, |world| {
         let refused = world.a.refused_packets(encap.tunnel());
         let container = Capture::on(&world.ca, "eth0", Inner::FILTER);
-        let wire = Capture::on(
-            &world.a,
-            "eth0",
-            &format!("src 172.30.0.28 and ({} or {})", encap.outer(), Inner::FILTER),
-        );
+        let wire =
+            Capture::on(&world.a, "eth0", &format!("src 172.30.0.28 and ({} or {})", encap.outer(), Inner::FILTER));
         for _ in 0..MANY {
             inject(encap, world, inner);
         }
@@ -99,11 +94,8 @@ fn a_packet_to_be_relayed_is_refused_and_counted(encap: Encap) {
 fn a_container_cannot_send_from_another_slice(encap: Encap) {
     with_world(encap, |world| {
         world.ca.ping("250.0.27.2").arrives();
-        let wire = Capture::on(
-            &world.a,
-            "eth0",
-            &format!("src 172.30.0.28 and ({} or {})", encap.outer(), Inner::FILTER),
-        );
+        let wire =
+            Capture::on(&world.a, "eth0", &format!("src 172.30.0.28 and ({} or {})", encap.outer(), Inner::FILTER));
         // What has an address of the overlay is stopped where it enters the bridge, before the program sees it.
         let refused =
             || world.a.refused_packets(encap.tunnel()) + world.guarded("posing") + world.guarded("foreign addresses");
@@ -112,9 +104,7 @@ fn a_container_cannot_send_from_another_slice(encap: Encap) {
             for _ in 0..MANY {
                 inject_plain(&world.ca, Inner::new(source, "250.0.27.2"));
             }
-            eventually("the packets are counted as refused", || {
-                (refused() >= before + MANY).then_some(())
-            });
+            eventually("the packets are counted as refused", || (refused() >= before + MANY).then_some(()));
         }
         assert_eq!(wire.packets_with(".7777 >"), Vec::<String>::new());
     });
@@ -130,19 +120,9 @@ fn plain_packets_for_the_slice_are_refused(encap: Encap) {
         for source in sources {
             inject_plain(&world.mallory, Inner::new(source, "250.0.28.2"));
         }
-        assert_eq!(
-            door.at_least(sources.len()).len(),
-            sources.len(),
-            "they reached the host"
-        );
+        assert_eq!(door.at_least(sources.len()).len(), sources.len(), "they reached the host");
         assert_eq!(container.packets(), Vec::<String>::new());
-        assert!(
-            world
-                .mallory
-                .ping_in_vain("250.0.28.2")
-                .stdout
-                .contains("100% packet loss")
-        );
+        assert!(world.mallory.ping_in_vain("250.0.28.2").stdout.contains("100% packet loss"));
     });
 }
 
@@ -150,17 +130,10 @@ fn a_published_port_works(encap: Encap) {
     let pair = Pair::new(encap);
     let neighbour = pair.lan.host("172.30.0.26");
     pair.a.exec("nft add table ip published").ok();
-    pair.a
-        .exec("nft add chain ip published pre { type nat hook prerouting priority -100 ; }")
-        .ok();
-    pair.a
-        .exec("nft add rule ip published pre iifname eth0 tcp dport 8080 dnat to 250.0.28.2:80")
-        .ok();
+    pair.a.exec("nft add chain ip published pre { type nat hook prerouting priority -100 ; }").ok();
+    pair.a.exec("nft add rule ip published pre iifname eth0 tcp dport 8080 dnat to 250.0.28.2:80").ok();
     let address: Ipv4Addr = [250, 0, 28, 2].into();
-    let listener = pair
-        .ca
-        .run(move || TcpListener::bind((address, 80)))
-        .expect("to listen in the container");
+    let listener = pair.ca.run(move || TcpListener::bind((address, 80))).expect("to listen in the container");
     let to = "172.30.0.28:8080".parse().expect("an address");
     let connection = neighbour.run(move || TcpStream::connect_timeout(&to, DEADLINE));
     connection.expect("a connection to the published port");
@@ -183,13 +156,7 @@ fn vxlan_of_another_network_identifier_does_not_arrive() {
         let refused = world.a.refused_packets(Encap::Vxlan.tunnel());
         // Packets of the right network, behind the others on the same path, show that they are through.
         for _ in 0..MANY {
-            inject_vxlan(
-                &world.mallory,
-                "172.30.0.28",
-                16_384_000,
-                mac(world),
-                Inner::new("250.0.27.9", "250.0.28.2"),
-            );
+            inject_vxlan(&world.mallory, "172.30.0.28", 16_384_000, mac(world), Inner::new("250.0.27.9", "250.0.28.2"));
         }
         are_counted(world, Encap::Vxlan, refused);
         assert_eq!(container.packets(), Vec::<String>::new());

@@ -48,15 +48,7 @@ impl Stage {
         mallory.ip("route add 250.0.28.0/24 via 172.30.0.28");
         let (victim, hostile) = (host.container("250.0.28.2"), host.container("250.0.28.3"));
         let far = other.container("250.0.27.2");
-        let stage = Self {
-            host,
-            victim,
-            hostile,
-            other,
-            far,
-            mallory,
-            _lans: [lan, uplink],
-        };
+        let stage = Self { host, victim, hostile, other, far, mallory, _lans: [lan, uplink] };
         stage.works();
         stage
     }
@@ -129,10 +121,7 @@ fn attack(encap: Encap, stage: &Stage, from: &Namespace, Table(rows): Table) {
         let rows = rows.filter(|row| row.seen == by || bridged && row.seen == if_bridged);
         rows.map(|row| row.what).collect()
     };
-    let (to_victim, to_far) = (
-        expected(Seen::Victim, Seen::VictimIfBridged),
-        expected(Seen::Far, Seen::FarIfBridged),
-    );
+    let (to_victim, to_far) = (expected(Seen::Victim, Seen::VictimIfBridged), expected(Seen::Far, Seen::FarIfBridged));
     let signs = |to: &BTreeSet<&str>| -> Vec<String> {
         let ids = (FIRST..).zip(&rows).filter(|(_, row)| to.contains(row.what));
         ids.map(|(id, _)| format!(" id {id},")).collect()

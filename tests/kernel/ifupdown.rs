@@ -38,10 +38,7 @@ fn cases() -> Vec<Case> {
     }
     let debian = Cases::of("ifupdown")
         .once_with(&[Need::Tier2], all!(Suite::Ifupdown))
-        .once_with(
-            &[Need::Tier2],
-            named![the_hook_knows_whom_it_is_called_for, an_alias_is_an_address],
-        );
+        .once_with(&[Need::Tier2], named![the_hook_knows_whom_it_is_called_for, an_alias_is_an_address]);
     let ng = Cases::of("ifupdown-ng").once_with(&[Need::Tier2], all!(Suite::IfupdownNg));
     debian.list().into_iter().chain(ng.list()).collect()
 }
@@ -77,10 +74,7 @@ fn nothing_is_left(host: &Station, before: &[String]) {
 }
 
 fn the_lines_of_the_announcement_leave_nothing(suite: Suite) {
-    let lines = [
-        "up fanctl up 250.0.0.0/8 eth0/16 dhcp --encap vxlan",
-        "down fanctl down 250.0.0.0/8 eth0/16",
-    ];
+    let lines = ["up fanctl up 250.0.0.0/8 eth0/16 dhcp --encap vxlan", "down fanctl down 250.0.0.0/8 eth0/16"];
     let (host, _lan) = station(suite, &lines);
     let before = host.dump();
     host.ifup("eth0").ok();
@@ -104,11 +98,7 @@ fn the_options_of_a_stanza_leave_nothing(suite: Suite) {
 
 /// It has no word for it, so what a fan takes away is told, and the fan comes up; that of fan.toml has one.
 fn a_stanza_only_warns_of_what_its_fan_takes(suite: Suite) {
-    let lines = [
-        "up ip route add default via 172.30.0.1",
-        "fan-overlay 10.0.0.0/8",
-        "fan-options --encap vxlan",
-    ];
+    let lines = ["up ip route add default via 172.30.0.1", "fan-overlay 10.0.0.0/8", "fan-options --encap vxlan"];
     let (host, _lan) = station(suite, &lines);
     host.write("/etc/resolv.conf", "nameserver 10.255.255.53\n");
     host.ifup("eth0").ok();
@@ -137,33 +127,20 @@ fn the_lines_of_the_pages_never_fail_the_interface(suite: Suite) {
     let lines: Vec<&str> = page
         .lines()
         .map(str::trim)
-        .filter(|line| {
-            ["up fanctl ", "down fanctl "]
-                .iter()
-                .any(|words| line.starts_with(words))
-        })
+        .filter(|line| ["up fanctl ", "down fanctl "].iter().any(|words| line.starts_with(words)))
         .collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     let (host, _lan) = station(suite, &lines);
     host.replace_fanctl("#!/bin/sh\nexit 3\n");
     host.ifup("eth0").ok();
-    let state = || {
-        host.ip_json("addr show dev eth0")[0]["addr_info"]
-            .as_array()
-            .expect("addresses")
-            .len()
-    };
+    let state = || host.ip_json("addr show dev eth0")[0]["addr_info"].as_array().expect("addresses").len();
     assert_eq!(state(), 1);
     host.ifdown("eth0").ok();
     assert_eq!(state(), 0);
 }
 
 fn a_stanza_may_list_overlays_and_give_a_prefix(suite: Suite) {
-    let lines = [
-        "fan-overlay 250.0.0.0/8 251.0.0.0/8",
-        "fan-underlay-prefix 24",
-        "fan-options --encap vxlan",
-    ];
+    let lines = ["fan-overlay 250.0.0.0/8 251.0.0.0/8", "fan-underlay-prefix 24", "fan-options --encap vxlan"];
     let (host, _lan) = station(suite, &lines);
     let before = host.dump();
     host.ifup("eth0").ok();
@@ -178,9 +155,7 @@ fn an_alias_is_an_address() {
     host.ifup("eth0").ok();
     host.ifup("eth0:1").ok();
     host.has_fans(&["fan-250-7-9 250.7.9.1/8"]);
-    host.exec("ip -4 address show dev eth0")
-        .ok()
-        .stdout_has(&["10.5.7.9/16", "eth0:1"]);
+    host.exec("ip -4 address show dev eth0").ok().stdout_has(&["10.5.7.9/16", "eth0:1"]);
     host.ifdown("eth0:1").ok();
     host.has_fans(&[]);
 }
@@ -215,16 +190,10 @@ fn the_words_of_a_stanza_stay_words(suite: Suite) {
     let options = r#"[dhcp][*][$(touch${IFS}/run/oops)][`id`][;]["a][b"][-x]"#;
     assert_eq!(
         host.logged(),
-        [
-            format!("[up][250.0.0.0/8][eth0/16][--force]{options}"),
-            "[up][--all][--dev][eth0]".to_string()
-        ]
+        [format!("[up][250.0.0.0/8][eth0/16][--force]{options}"), "[up][--all][--dev][eth0]".to_string()]
     );
     host.ifdown("-a").ok();
-    assert_eq!(
-        host.logged(),
-        ["[down][250.0.0.0/8][eth0/16]", "[down][--all][--dev][eth0]"]
-    );
+    assert_eq!(host.logged(), ["[down][250.0.0.0/8][eth0/16]", "[down][--all][--dev][eth0]"]);
     host.exec("ls /run/oops").exits(2);
 }
 
@@ -246,8 +215,7 @@ fn the_hook_knows_whom_it_is_called_for() {
         ("MODE=start", ""),
         ("IFACE=eth0", ""),
     ] {
-        host.exec(&format!("env {environment} /etc/network/if-up.d/fanctl"))
-            .ok();
+        host.exec(&format!("env {environment} /etc/network/if-up.d/fanctl")).ok();
         assert_eq!(host.logged().concat(), calls, "{environment}");
     }
 }
@@ -276,15 +244,9 @@ fn a_container_does_not_keep_an_interface_up(suite: Suite) {
     a.logged();
     a.ifdown("eth0").ok();
     let eth0 = &a.ip_json("addr show dev eth0")[0];
-    assert_eq!(
-        (&eth0["operstate"], eth0["addr_info"].as_array().map(Vec::len)),
-        (&"DOWN".into(), Some(0))
-    );
+    assert_eq!((&eth0["operstate"], eth0["addr_info"].as_array().map(Vec::len)), (&"DOWN".into(), Some(0)));
     let said = a.logged();
-    assert!(
-        said[0].starts_with("bridge 'fan-250-0-28' still has a container"),
-        "{said:?}"
-    );
+    assert!(said[0].starts_with("bridge 'fan-250-0-28' still has a container"), "{said:?}");
     a.ifup("eth0").ok();
     ca.ping("250.0.27.2").arrives();
     a.detach(&ca);
@@ -334,10 +296,7 @@ fn somebody_at_the_terminal_is_told_too(suite: Suite) {
 fn nobody_may_run_the_hook(suite: Suite) {
     let (host, _lan) = station(suite, &FAN);
     let environment = "env MODE=start IFACE=eth0 IF_FAN_OVERLAY=250.0.0.0/8";
-    host.unchanged(|| {
-        host.exec(&format!("{NOBODY} {environment} /etc/network/if-up.d/fanctl"))
-            .ok()
-    });
+    host.unchanged(|| host.exec(&format!("{NOBODY} {environment} /etc/network/if-up.d/fanctl")).ok());
     let said = host.logged();
     assert!(said[0].contains("root"), "{said:?}");
 }
@@ -409,10 +368,7 @@ fn a_configured_fan_with_a_container_lets_the_interface_go(suite: Suite) {
     let container = host.container("250.0.28.2");
     host.logged();
     host.ifdown("eth0").ok();
-    assert_eq!(
-        host.ip_json("addr show dev eth0")[0]["addr_info"],
-        serde_json::json!([])
-    );
+    assert_eq!(host.ip_json("addr show dev eth0")[0]["addr_info"], serde_json::json!([]));
     let said = host.logged();
     let refusal = "bridge 'fan-250-0-28' still has a container";
     assert!(said.iter().any(|line| line.contains(refusal)), "{said:?}");
@@ -421,18 +377,13 @@ fn a_configured_fan_with_a_container_lets_the_interface_go(suite: Suite) {
 
 fn a_broken_configuration_is_logged(suite: Suite) {
     for (file, text) in [
-        (
-            "/etc/fan.toml",
-            "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlie = \"eth0/16\"\n",
-        ),
+        ("/etc/fan.toml", "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlie = \"eth0/16\"\n"),
         ("/etc/network/fan", "250.0.0.0/8\n"),
     ] {
         let (host, _lan) = station(suite, &[]);
         host.write(file, text);
         host.ifup("eth0").ok();
-        host.ip_json("addr show dev eth0")[0]["addr_info"][0]["local"]
-            .as_str()
-            .expect("it has its address");
+        host.ip_json("addr show dev eth0")[0]["addr_info"][0]["local"].as_str().expect("it has its address");
         let said = host.logged();
         assert!(said.iter().any(|line| line.contains(file)), "{said:?}");
         host.ifdown("eth0").ok();
@@ -442,10 +393,7 @@ fn a_broken_configuration_is_logged(suite: Suite) {
 fn an_interface_without_a_fan_is_no_news(suite: Suite) {
     let (host, _lans) = two_nics(suite);
     host.write("/etc/network/fan", "");
-    host.write(
-        "/etc/fan.toml",
-        "fan = [{ overlay = \"250.0.0.0/8\", underlay = \"eth1/16\", encap = \"vxlan\" }]",
-    );
+    host.write("/etc/fan.toml", "fan = [{ overlay = \"250.0.0.0/8\", underlay = \"eth1/16\", encap = \"vxlan\" }]");
     host.ifup("eth0").ok().silently();
     host.ifdown("eth0").ok().silently();
     assert_eq!(host.logged(), [""; 0]);

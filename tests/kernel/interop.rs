@@ -19,15 +19,12 @@ fn a_plain_vxlan_device_with_static_entries_is_a_peer() {
     let (a, b) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
     a.up(Encap::Vxlan);
     b.set_sysctl("ipv4/ip_forward", "1");
-    b.ip(
-        "link add vx0 type vxlan id 16384000 dstport 8472 local 172.30.0.27 dev eth0
+    b.ip("link add vx0 type vxlan id 16384000 dstport 8472 local 172.30.0.27 dev eth0
          link add br0 type bridge
          link set br0 mtu 1450 up
          link set vx0 master br0 up
-         addr add 250.0.27.1/8 dev br0",
-    );
-    b.exec("bridge fdb append 00:00:00:00:00:00 dev vx0 dst 172.30.0.28")
-        .ok();
+         addr add 250.0.27.1/8 dev br0");
+    b.exec("bridge fdb append 00:00:00:00:00:00 dev vx0 dst 172.30.0.28").ok();
     let (ca, cb) = (a.container("250.0.28.2"), b.attach("br0", "by hand", 1450));
     cb.ip("addr add 250.0.27.2/8 dev eth0");
     assert_eq!(ca.ping("250.0.27.2").arrives().ttl(), 64);
@@ -59,8 +56,7 @@ fn a_secondary_address_is_a_host_like_any_other(encap: Encap) {
     let lan = Lan::new();
     let (a, b) = (lan.host("172.30.0.100"), lan.host("172.30.0.27"));
     a.ip("addr add 172.30.0.28/16 dev eth0");
-    a.fanctl(&format!("up 250.0.0.0/8 172.30.0.28/16 {}", encap.words()))
-        .ok();
+    a.fanctl(&format!("up 250.0.0.0/8 172.30.0.28/16 {}", encap.words())).ok();
     b.up(encap);
     let (ca, cb) = (a.container("250.0.28.2"), b.container("250.0.27.2"));
     let pair = Pair { a, b, ca, cb, lan };
@@ -69,9 +65,7 @@ fn a_secondary_address_is_a_host_like_any_other(encap: Encap) {
     pair.cb.ping("250.0.28.2").arrives();
     let packets = wire.packets();
     assert!(
-        packets
-            .iter()
-            .all(|packet| packet.contains("172.30.0.28") && !packet.contains("172.30.0.100")),
+        packets.iter().all(|packet| packet.contains("172.30.0.28") && !packet.contains("172.30.0.100")),
         "{packets:#?}"
     );
 }

@@ -7,19 +7,14 @@ use crate::support::{Cni, Encap, Kubelet, Lan, becomes};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("runtime::kubernetes")
-        .each_with(&[Need::Tier2], named![the_daemon_set_brings_nodes_on_the_fan])
-        .list()
+    Cases::of("runtime::kubernetes").each_with(&[Need::Tier2], named![the_daemon_set_brings_nodes_on_the_fan]).list()
 }
 
 /// The DaemonSet, with nothing changed but what this kernel cannot do.
 fn daemon_set(encap: Encap) -> String {
     let text = include_str!("../../examples/kubernetes/fan.yaml");
     assert_eq!(text.matches("{ name: ENCAP, value: ipip }").count(), 1);
-    text.replace(
-        "{ name: ENCAP, value: ipip }",
-        &format!("{{ name: ENCAP, value: {encap} }}"),
-    )
+    text.replace("{ name: ENCAP, value: ipip }", &format!("{{ name: ENCAP, value: {encap} }}"))
 }
 
 fn the_daemon_set_brings_nodes_on_the_fan(encap: Encap) {
@@ -46,10 +41,7 @@ fn the_daemon_set_brings_nodes_on_the_fan(encap: Encap) {
     });
     let list = |node: &Kubelet| {
         let files = node.files("/etc/cni/net.d");
-        let (_, text) = files
-            .iter()
-            .find(|(name, _)| name == "10-fan.conflist")
-            .expect("the list");
+        let (_, text) = files.iter().find(|(name, _)| name == "10-fan.conflist").expect("the list");
         serde_json::from_str(text).expect("JSON")
     };
     let (cni_a, cni_b) = (Cni::new(&hosts[0], list(&a)), Cni::new(&hosts[1], list(&b)));

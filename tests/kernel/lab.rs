@@ -14,10 +14,7 @@ fn cases() -> Vec<Case> {
     Cases::of("lab")
         .only_ipip_in_tier_3()
         .only_on("6.12")
-        .each(named![
-            a_lab_proves_itself_and_is_kept_until_it_is_taken_down,
-            a_lab_that_is_interrupted_leaves_nothing,
-        ])
+        .each(named![a_lab_proves_itself_and_is_kept_until_it_is_taken_down, a_lab_that_is_interrupted_leaves_nothing,])
         .list()
 }
 
@@ -43,11 +40,7 @@ fn a_lab_proves_itself_and_is_kept_until_it_is_taken_down(encap: Encap) {
     let json = host.unchanged(|| host.fanctl(&words).ok()).json();
     assert_eq!(json["encap"], encap.to_string(), "{json:#}");
     let pings = list(&json, "ping");
-    assert_eq!(
-        pings.len(),
-        4,
-        "the first containers both ways, the second too: {json:#}"
-    );
+    assert_eq!(pings.len(), 4, "the first containers both ways, the second too: {json:#}");
     assert!(pings.iter().all(|ping| ping["ttl"] == encap.ttl()), "{json:#}");
     let connections = list(&json, "tcp");
     assert_eq!(connections.len(), 2, "{json:#}");
@@ -58,12 +51,7 @@ fn a_lab_proves_itself_and_is_kept_until_it_is_taken_down(encap: Encap) {
     }
     let streams = list(&json, "throughput");
     assert_eq!(streams.len(), 2, "{json:#}");
-    assert!(
-        streams
-            .iter()
-            .all(|stream| stream["bits_per_second"].as_f64() > Some(0.0)),
-        "{json:#}"
-    );
+    assert!(streams.iter().all(|stream| stream["bits_per_second"].as_f64() > Some(0.0)), "{json:#}");
     let kept = namespaces(&host);
     assert_eq!(kept.len(), 7, "an underlay, two hosts, two containers each: {kept:?}");
     host.unchanged(|| host.fanctl("lab").refused().stderr_has(&["fanctl lab down"]));
@@ -81,13 +69,8 @@ fn a_lab_that_is_interrupted_leaves_nothing(encap: Encap) {
     let host = lan.host("172.30.0.28");
     let words = format!("lab --encap {encap}");
     let before = host.dump();
-    let moments = [
-        (20, Signal::SIGINT),
-        (1, Signal::SIGTERM),
-        (2, Signal::SIGINT),
-        (10, Signal::SIGHUP),
-        (40, Signal::SIGINT),
-    ];
+    let moments =
+        [(20, Signal::SIGINT), (1, Signal::SIGTERM), (2, Signal::SIGINT), (10, Signal::SIGHUP), (40, Signal::SIGINT)];
     // On an emulated machine each takes seconds.
     for (step, signal) in moments.into_iter().take(if is_emulated() { 2 } else { 5 }) {
         let output = host.signalled_at(&words, "+ ", step, signal);

@@ -47,11 +47,7 @@ fn nothing_leaves_by_the_default_route_when_the_tunnel_is_down(encap: Encap) {
 
 fn nothing_leaves_by_the_default_route_when_the_bridge_is_deleted(encap: Encap) {
     let pair = Pair::new(encap);
-    does_not_leak(
-        &pair,
-        encap,
-        &format!("link del {}\nlink del fan-250-0-28", encap.tunnel()),
-    );
+    does_not_leak(&pair, encap, &format!("link del {}\nlink del fan-250-0-28", encap.tunnel()));
     let answer = pair.a.exec("ping -n -c 1 -W 5 250.0.27.2");
     let words = format!("{}{}", answer.stdout, answer.stderr);
     assert!(words.contains("nreachable") || words.contains("No route"), "{answer}");

@@ -8,9 +8,7 @@ use crate::support::{Encap, Lan, Libvirt, becomes, own_state};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("runtime::libvirt")
-        .each_with(&[Need::Tier2], named![guests_of_the_network_talk_and_leave_nothing])
-        .list()
+    Cases::of("runtime::libvirt").each_with(&[Need::Tier2], named![guests_of_the_network_talk_and_leave_nothing]).list()
 }
 
 fn guests_of_the_network_talk_and_leave_nothing(encap: Encap) {
@@ -19,8 +17,7 @@ fn guests_of_the_network_talk_and_leave_nothing(encap: Encap) {
         let host = lan.host(address);
         own_state(&host);
         host.ip(&format!("route add default via {}", lan.gateway()));
-        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words()))
-            .ok();
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
         host
     });
     let [a, b] = hosts.each_ref().map(Libvirt::start);

@@ -8,9 +8,7 @@ use crate::support::{Encap, Host, Lan, Lxc, own_state};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("runtime::lxc")
-        .each_with(&[Need::Tier2], named![containers_have_leases_of_their_hosts_and_talk])
-        .list()
+    Cases::of("runtime::lxc").each_with(&[Need::Tier2], named![containers_have_leases_of_their_hosts_and_talk]).list()
 }
 
 /// The last octet of an address of this slice.
@@ -35,10 +33,7 @@ fn containers_have_leases_of_their_hosts_and_talk(encap: Encap) {
     }
     let [a, b] = hosts.each_ref().map(Lxc::on);
     let mtu = 1500 - encap.overhead();
-    let (ca, cb) = (
-        a.container("web", "fan-250-0-28", mtu),
-        b.container("db", "fan-250-0-27", mtu),
-    );
+    let (ca, cb) = (a.container("web", "fan-250-0-28", mtu), b.container("db", "fan-250-0-27", mtu));
     for (container, third) in [(&ca, 28), (&cb, 27)] {
         let last = in_slice(&container.address, third);
         assert!((10..=254).contains(&last), "after the reserved ones: {last}");

@@ -8,9 +8,7 @@ use crate::support::{Encap, Lan, Lxd, becomes, own_state};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("runtime::lxd")
-        .each_with(&[Need::Tier2], named![containers_of_the_profile_talk_and_leave_nothing])
-        .list()
+    Cases::of("runtime::lxd").each_with(&[Need::Tier2], named![containers_of_the_profile_talk_and_leave_nothing]).list()
 }
 
 fn containers_of_the_profile_talk_and_leave_nothing(encap: Encap) {

@@ -27,9 +27,7 @@ const HEADERS: u64 = 28;
 
 #[track_caller]
 fn mtu(host: &Host, device: &str) -> u64 {
-    host.ip_json(&format!("link show dev {device}"))[0]["mtu"]
-        .as_u64()
-        .expect("an MTU")
+    host.ip_json(&format!("link show dev {device}"))[0]["mtu"].as_u64().expect("an MTU")
 }
 
 fn a_jumbo_underlay_carries_jumbo_packets(encap: Encap) {
@@ -38,9 +36,7 @@ fn a_jumbo_underlay_carries_jumbo_packets(encap: Encap) {
     for device in ["fan-250-0-28", encap.tunnel()] {
         assert_eq!(mtu(&pair.a, device), expected, "{device}");
     }
-    pair.ca
-        .ping_with(&format!("-M do -s {}", expected - HEADERS), "250.0.27.2")
-        .arrives();
+    pair.ca.ping_with(&format!("-M do -s {}", expected - HEADERS), "250.0.27.2").arrives();
     tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
 }
 
@@ -60,8 +56,7 @@ fn the_mtu_follows_the_underlay_at_the_next_up(encap: Encap) {
 fn the_mtu_can_be_given(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1300", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1300", encap.words())).ok();
     assert_eq!(mtu(&host, "fan-250-0-28"), 1300);
 }
 
@@ -71,9 +66,7 @@ fn a_port_for_larger_packets_leaves_the_bridge_as_it_is(encap: Encap) {
     for size in [1500, 1280, 9000] {
         let container = pair.a.attach("fan-250-0-28", "of another size", size);
         assert_eq!(mtu(&pair.a, "fan-250-0-28"), expected, "with a port of {size}");
-        pair.ca
-            .ping_with(&format!("-M do -s {}", expected - HEADERS), "250.0.27.2")
-            .arrives();
+        pair.ca.ping_with(&format!("-M do -s {}", expected - HEADERS), "250.0.27.2").arrives();
         pair.a.up(encap).stdout_has(&["nothing to do"]);
         pair.a.detach(&container);
         assert_eq!(mtu(&pair.a, "fan-250-0-28"), expected, "after a port of {size}");
@@ -100,15 +93,8 @@ fn packets_that_may_not_be_fragmented_learn_of_a_narrow_path(encap: Encap) {
 #[track_caller]
 pub fn learn_of_a_narrow_path(pair: &Pair, encap: Encap) {
     let narrow = 1400 - encap.overhead();
-    let fits = || {
-        pair.ca
-            .ping_with(&format!("-M do -s {}", narrow - HEADERS), "250.0.227.2")
-            .arrives()
-    };
-    let too_large = format!(
-        "ping -n -c 1 -W 1 -M do -s {} 250.0.227.2",
-        1500 - encap.overhead() - HEADERS
-    );
+    let fits = || pair.ca.ping_with(&format!("-M do -s {}", narrow - HEADERS), "250.0.227.2").arrives();
+    let too_large = format!("ping -n -c 1 -W 1 -M do -s {} 250.0.227.2", 1500 - encap.overhead() - HEADERS);
     fits();
     // The first packet too large is lost on the way: the router tells the host, and the host tells the container.
     eventually("the container learns the size of the path", || {
@@ -122,9 +108,7 @@ pub fn learn_of_a_narrow_path(pair: &Pair, encap: Encap) {
 fn packets_that_may_be_fragmented_pass_a_narrow_path(encap: Encap) {
     with_narrow_path(encap, |pair| {
         for size in [1500 - encap.overhead(), 4028] {
-            pair.ca
-                .ping_with(&format!("-M dont -s {}", size - HEADERS), "250.0.227.2")
-                .arrives();
+            pair.ca.ping_with(&format!("-M dont -s {}", size - HEADERS), "250.0.227.2").arrives();
         }
     });
 }

@@ -79,13 +79,9 @@ fn a_port_of_any_name_counts(encap: Encap) {
         ))
         .ok();
         assert_eq!(ports(&host, "fan-250-0-28").len(), own.len() + 1, "{word}");
-        for verb in [
-            "show",
-            "show --json",
-            "status --config /run/none.toml",
-            "export cni",
-            "doctor --config /run/none.toml",
-        ] {
+        for verb in
+            ["show", "show --json", "status --config /run/none.toml", "export cni", "doctor --config /run/none.toml"]
+        {
             is_printable(&host.fanctl(verb).ok());
         }
         let doctor = host.fanctl("doctor --json --config /run/none.toml").ok();
@@ -100,15 +96,8 @@ fn a_port_of_any_name_counts(encap: Encap) {
         refusal.clone().stderr_has(&["still has a container"]);
 
         // What is told to be typed does that, and nothing else.
-        let (_, command) = refusal
-            .stderr
-            .trim_end()
-            .split_once("or take it out: ")
-            .expect("a command");
-        host.sh(&format!(
-            "cd /run/empty; {command}; ls -A > /run/made; test ! -s /run/made"
-        ))
-        .ok();
+        let (_, command) = refusal.stderr.trim_end().split_once("or take it out: ").expect("a command");
+        host.sh(&format!("cd /run/empty; {command}; ls -A > /run/made; test ! -s /run/made")).ok();
         assert_eq!(ports(&host, "fan-250-0-28"), own, "{command}");
         host.sh(&format!("ip link delete dev {word}")).ok();
     }
@@ -139,16 +128,10 @@ fn a_container_writes_no_command(encap: Encap) {
             .ok();
         let diagnosis = host.fanctl("doctor --config /run/none.toml").exits(1);
         is_printable(&diagnosis);
-        let mend = diagnosis
-            .stdout
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("mend: "));
+        let mend = diagnosis.stdout.lines().find_map(|line| line.trim().strip_prefix("mend: "));
         let mend = mend.unwrap_or_else(|| panic!("no command\n{diagnosis}"));
         assert!(mend.contains("nsenter "), "{mend}");
-        host.sh(&format!(
-            "cd /run/empty; {mend}; ls -A > /run/made; test ! -s /run/made"
-        ))
-        .ok();
+        host.sh(&format!("cd /run/empty; {mend}; ls -A > /run/made; test ! -s /run/made")).ok();
         let is = container.sh(&format!("cat /sys/class/net/{word}/mtu")).ok().stdout;
         assert_eq!(is.trim(), mtu.to_string(), "{mend}");
         before = word;
@@ -176,9 +159,7 @@ fn an_underlay_of_any_name_works_or_is_refused(encap: Encap) {
         is_printable(&done);
         let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"*\"\\".contains(byte);
         if !PLAIN.contains(&name) && !name.iter().all(is_plain) {
-            let refusal = done
-                .refused()
-                .stderr_has(&["cannot be the underlay of a fan", "ip link set dev "]);
+            let refusal = done.refused().stderr_has(&["cannot be the underlay of a fan", "ip link set dev "]);
             assert_eq!(refusal.stdout, "");
             assert_eq!(host.fanctl("show --json").ok().json().as_array().map(Vec::len), Some(0));
             continue;
@@ -198,10 +179,7 @@ fn a_rule_about_an_interface_of_any_name_is_told() {
     let host = lan.host("172.30.0.28");
     host.up(Encap::Vxlan);
     let name = quote(b"caf\xe9\x1b");
-    host.sh(&format!(
-        "ip rule add not iif {name} to 250.0.0.0/8 blackhole priority 900"
-    ))
-    .ok();
+    host.sh(&format!("ip rule add not iif {name} to 250.0.0.0/8 blackhole priority 900")).ok();
     let diagnosis = host.fanctl("doctor").exits(1);
     is_printable(&diagnosis);
     diagnosis.stdout_has(&[r"iif caf\xe9\x1b"]);
@@ -225,18 +203,9 @@ fn text_of_firewalls_is_neither_obeyed_nor_run() {
     json.json();
     let diagnosis = host.fanctl("doctor --config /run/none.toml").exits(1);
     is_printable(&diagnosis);
-    diagnosis
-        .clone()
-        .stdout_has(&[r"\x1b[2J$(>pwned)", "mend: nft 'insert rule inet evil c "]);
-    for mend in diagnosis
-        .stdout
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("mend: "))
-    {
-        host.sh(&format!(
-            "cd /run/empty; {mend}; ls -A > /run/made; test ! -s /run/made"
-        ))
-        .ok();
+    diagnosis.clone().stdout_has(&[r"\x1b[2J$(>pwned)", "mend: nft 'insert rule inet evil c "]);
+    for mend in diagnosis.stdout.lines().filter_map(|line| line.trim().strip_prefix("mend: ")) {
+        host.sh(&format!("cd /run/empty; {mend}; ls -A > /run/made; test ! -s /run/made")).ok();
     }
     host.fanctl("doctor --config /run/none.toml").ok();
 }
@@ -252,12 +221,7 @@ fn what_a_program_says_is_one_line_without_sequences() {
     );
     host.sh("chmod 755 /usr/local/sbin/nft").ok();
     let failure = host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan").failed();
-    failure
-        .clone()
-        .stderr_has(&[r"'nft' says: E\x1b[2J\x1b]0;owned\x07\xc2\x9bm\xff"]);
+    failure.clone().stderr_has(&[r"'nft' says: E\x1b[2J\x1b]0;owned\x07\xc2\x9bm\xff"]);
     let hostile = |c: char| c.is_control() && c != '\n';
-    assert!(
-        !failure.stderr.contains(hostile) && !failure.stderr.contains("all is well"),
-        "{failure}"
-    );
+    assert!(!failure.stderr.contains(hostile) && !failure.stderr.contains("all is well"), "{failure}");
 }

@@ -14,10 +14,7 @@ fn cases() -> Vec<Case> {
             without_nat_nobody_translates,
             nothing_is_translated_inside_the_overlay,
         ])
-        .each_with(
-            &[Need::BridgeNetfilter],
-            named![nobody_else_translates_inside_the_overlay],
-        )
+        .each_with(&[Need::BridgeNetfilter], named![nobody_else_translates_inside_the_overlay])
         .once(named![nat_asks_for_ip_forward_and_never_takes_it_back,])
         .list()
 }
@@ -35,18 +32,12 @@ fn without_nat_nobody_translates(encap: Encap) {
     let host = lan.host("172.30.0.28");
     host.set_sysctl("ipv4/ip_forward", "1");
     host.ip(&format!("route add default via {}", lan.gateway()));
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --no-nat", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --no-nat", encap.words())).ok();
     let container = host.container("250.0.28.2");
     let outside = Capture::on(&lan, "lan0", "icmp");
     container.ping_in_vain(INTERNET);
     let packets = outside.packets();
-    assert!(
-        packets
-            .iter()
-            .all(|packet| !packet.contains(&format!("172.30.0.28 > {INTERNET}"))),
-        "{packets:#?}"
-    );
+    assert!(packets.iter().all(|packet| !packet.contains(&format!("172.30.0.28 > {INTERNET}"))), "{packets:#?}");
     host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {}", encap.words())).ok();
     container.ping(INTERNET).arrives();
 }
@@ -65,9 +56,7 @@ fn nobody_else_translates_inside_the_overlay(encap: Encap) {
     // So that what is bridged passes through iptables too.
     pair.a.set_sysctl("bridge/bridge-nf-call-iptables", "1");
     for rule in ["-s 250.0.28.0/24", "! -o lo"] {
-        pair.a
-            .exec(&format!("iptables -w -t nat -A POSTROUTING {rule} -j MASQUERADE"))
-            .ok();
+        pair.a.exec(&format!("iptables -w -t nat -A POSTROUTING {rule} -j MASQUERADE")).ok();
     }
     let peer = tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
     assert_eq!(peer.ip().to_string(), "250.0.28.2");

@@ -32,9 +32,7 @@ fn link(host: &Host, name: &str) -> Value {
 }
 
 fn has_flag(link: &Value, flag: &str) -> bool {
-    link["flags"]
-        .as_array()
-        .is_some_and(|flags| flags.iter().any(|each| each == flag))
+    link["flags"].as_array().is_some_and(|flags| flags.iter().any(|each| each == flag))
 }
 
 fn up_makes_the_bridge(encap: Encap) {
@@ -66,10 +64,7 @@ fn up_makes_the_tunnel(encap: Encap) {
         assert_eq!(info["info_data"]["external"], true, "{tunnel:#}");
         assert_eq!(tunnel["mtu"], 1500 - encap.overhead());
         assert!(has_flag(&tunnel, "UP"), "{tunnel:#}");
-        assert!(
-            tunnel["ifalias"].as_str().unwrap_or_default().starts_with("fan"),
-            "{tunnel:#}"
-        );
+        assert!(tunnel["ifalias"].as_str().unwrap_or_default().starts_with("fan"), "{tunnel:#}");
         if encap == Encap::Vxlan {
             assert_eq!(tunnel["master"], "fan-250-0-28");
             assert_eq!(tunnel["address"], "06:fa:fa:00:1c:00", "derived from the slice");
@@ -91,17 +86,8 @@ fn up_makes_the_routes_under_our_protocol_number(encap: Encap) {
             .iter()
             .map(|route| {
                 let text = |key: &str| route[key].as_str().unwrap_or_default().to_string();
-                let target = if route["type"] == "unicast" {
-                    text("dev")
-                } else {
-                    text("type")
-                };
-                (
-                    text("dst"),
-                    target,
-                    text("prefsrc"),
-                    route["metric"].as_u64().unwrap_or(0),
-                )
+                let target = if route["type"] == "unicast" { text("dev") } else { text("type") };
+                (text("dst"), target, text("prefsrc"), route["metric"].as_u64().unwrap_or(0))
             })
             .collect();
         found.sort();
@@ -123,11 +109,7 @@ fn up_makes_the_routes_under_our_protocol_number(encap: Encap) {
         });
         let others: Vec<&Value> = others.filter(|route| route["table"] != "local").collect();
         assert!(others.is_empty(), "routes of the kernel's own making: {others:#?}");
-        assert_eq!(
-            host.ip_json("rule show").as_array().expect("rules").len(),
-            3,
-            "the rules every host has"
-        );
+        assert_eq!(host.ip_json("rule show").as_array().expect("rules").len(), 3, "the rules every host has");
     });
 }
 
@@ -136,11 +118,7 @@ fn up_attaches_programs_to_both_directions_of_the_tunnel(encap: Encap) {
         let host = &world.a;
         for hook in ["ingress", "egress"] {
             let filters = host.tc_json(&format!("filter show dev {} {hook}", encap.tunnel()));
-            let options = filters
-                .as_array()
-                .expect("filters")
-                .iter()
-                .filter_map(|filter| filter.get("options"));
+            let options = filters.as_array().expect("filters").iter().filter_map(|filter| filter.get("options"));
             let options: Vec<&Value> = options.filter(|options| options.get("bpf_name").is_some()).collect();
             // The shared device refuses what no fan's own program took; the fan's own device needs no second one.
             let expected = if encap == Encap::Ipip { 2 } else { 1 };
@@ -186,17 +164,9 @@ fn up_sets_the_sysctls_of_its_own_devices(encap: Encap) {
 /// Every id and handle, which a `down` and `up` would change.
 #[track_caller]
 fn identities(host: &Host, encap: Encap) -> Vec<Value> {
-    let mut all = vec![
-        host.ip_json("addr show"),
-        host.nft_json("list ruleset"),
-        host.ip_json("route show table all"),
-    ];
+    let mut all = vec![host.ip_json("addr show"), host.nft_json("list ruleset"), host.ip_json("route show table all")];
     for hook in ["ingress", "egress"] {
-        all.push(
-            host.exec(&format!("tc -j filter show dev {} {hook}", encap.tunnel()))
-                .ok()
-                .json(),
-        );
+        all.push(host.exec(&format!("tc -j filter show dev {} {hook}", encap.tunnel())).ok().json());
     }
     all
 }
@@ -240,10 +210,7 @@ fn down_without_a_fan_touches_nothing(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     host.unchanged(|| host.fanctl("down -e").ok());
-    host.unchanged(|| {
-        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} off", encap.words()))
-            .ok()
-    });
+    host.unchanged(|| host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} off", encap.words())).ok());
 }
 
 fn what_the_administrator_added_stays(encap: Encap) {

@@ -51,11 +51,8 @@ impl Older {
         // As that version did where the kernel has no `meta ibrname`.
         let asks = "nft -c 'add table bridge x; add chain bridge x y; add rule bridge x y meta ibrname \"z\"' 2>&1";
         let knows_bridges = host.sh(&format!("{asks} || true")).ok().stdout.is_empty();
-        let script = if knows_bridges {
-            script.to_string()
-        } else {
-            script.replace("meta ibrname \"fan-250-0-28\" ", "")
-        };
+        let script =
+            if knows_bridges { script.to_string() } else { script.replace("meta ibrname \"fan-250-0-28\" ", "") };
         host.sh(&script).ok();
         let older = Self { host, encap, lan };
         older.attach_programs();
@@ -68,22 +65,13 @@ impl Older {
         let overlay = "250.0.0.0/8".parse().expect("an overlay");
         let (own, shared) = (Slot::Fan(overlay), Slot::Refuse);
         let (ingress, egress) = match self.encap {
-            Encap::Ipip => (
-                include_str!("../older/ipip.ingress"),
-                include_str!("../older/ipip.egress"),
-            ),
-            Encap::Vxlan => (
-                include_str!("../older/vxlan.ingress"),
-                include_str!("../older/vxlan.egress"),
-            ),
+            Encap::Ipip => (include_str!("../older/ipip.ingress"), include_str!("../older/ipip.egress")),
+            Encap::Vxlan => (include_str!("../older/vxlan.ingress"), include_str!("../older/vxlan.egress")),
         };
         let refuse = include_str!("../older/refuse");
         let mut programs = vec![(own, Direction::Ingress, ingress), (own, Direction::Egress, egress)];
         if self.encap == Encap::Ipip {
-            programs.extend([
-                (shared, Direction::Ingress, refuse),
-                (shared, Direction::Egress, refuse),
-            ]);
+            programs.extend([(shared, Direction::Ingress, refuse), (shared, Direction::Egress, refuse)]);
         }
         let link: fanctl::fan::name::InterfaceName = self.encap.tunnel().parse().expect("a name");
         self.host.run(move || {
@@ -96,16 +84,10 @@ impl Older {
                     direction,
                     slot,
                     owner: Owner::Fan(overlay),
-                    program: ProgramRef {
-                        digest,
-                        program: None,
-                        successor: None,
-                    },
+                    program: ProgramRef { digest, program: None, successor: None },
                 };
                 let message = filter::encode(&filter, index, Some(program.as_fd()));
-                netlink
-                    .send(&RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE)
-                    .expect("a filter");
+                netlink.send(&RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE).expect("a filter");
             }
         });
     }
@@ -125,9 +107,7 @@ fn load(recorded: &str) -> (std::os::fd::OwnedFd, String) {
     let mut lines = recorded.lines();
     let (name, digest) = lines.next().and_then(|line| line.split_once(' ')).expect("a name");
     let byte = |instruction: &str, at: usize| u8::from_str_radix(&instruction[at..at + 2], 16).expect("digits");
-    let code: Vec<u8> = lines
-        .flat_map(|line| (0..8).map(move |number| byte(line, 2 * number)))
-        .collect();
+    let code: Vec<u8> = lines.flat_map(|line| (0..8).map(move |number| byte(line, 2 * number))).collect();
     let program = bpf::load_encoded(name, &code, &mut []).expect("a program");
     (program, digest.to_string())
 }
@@ -154,19 +134,14 @@ fn an_older_fan_is_told_and_made_anew_without_losing_a_packet(encap: Encap) {
     assert_eq!(status["fans"][0]["older"], true, "{status:#}");
     let told = host.fanctl("status --config /run/fan.toml").ok();
     told.stdout_has(&["made by an earlier version", "fanctl reload"]);
-    host.fanctl("doctor")
-        .stdout_has(&["warn  older of 250.0.0.0/8", "without losing a packet"]);
+    host.fanctl("doctor").stdout_has(&["warn  older of 250.0.0.0/8", "without losing a packet"]);
 
     let echo = Echo::between(&here, &there, "250.0.27.2");
     host.fanctl_by(SANDBOX, "reload --config /run/fan.toml").ok();
     assert!(echo.stop() > 0);
     let verdict = host.fanctl("show --json").ok().json()[0]["verdict"].clone();
     let expected = json!([true, false, []]);
-    assert_eq!(
-        json!([verdict["complete"], verdict["older"], verdict["differences"]]),
-        expected,
-        "{verdict:#}"
-    );
+    assert_eq!(json!([verdict["complete"], verdict["older"], verdict["differences"]]), expected, "{verdict:#}");
     // What the kernel gave the bridge by itself went with it.
     let addresses = host.ip_json("-6 addr show dev fan-250-0-28");
     assert!(!addresses.to_string().contains("fe80"), "{addresses:#}");
@@ -186,10 +161,6 @@ fn an_older_fan_with_something_missing_is_not_told_as_older(encap: Encap) {
     let older = Older::new(encap);
     older.host.ip("route del unreachable 250.0.0.0/8 metric 4278198272");
     let verdict = older.host.fanctl("show --json").ok().json()[0]["verdict"].clone();
-    assert_eq!(
-        json!([verdict["complete"], verdict["older"]]),
-        json!([false, false]),
-        "{verdict:#}"
-    );
+    assert_eq!(json!([verdict["complete"], verdict["older"]]), json!([false, false]), "{verdict:#}");
     older.host.fanctl("status --config /run/fan.toml").exits(4);
 }

@@ -29,10 +29,7 @@ fn cases() -> Vec<Case> {
         .once(named![vxlan_can_use_another_port, the_encapsulation_can_be_changed])
         .in_both_tiers()
         // A kernel that lacks something is asked for less, which shows only when it is asked.
-        .each_with(
-            &[Need::BridgeNames],
-            named![the_lines_of_a_dry_run_make_all_but_the_programs],
-        )
+        .each_with(&[Need::BridgeNames], named![the_lines_of_a_dry_run_make_all_but_the_programs])
         .list()
 }
 
@@ -45,17 +42,14 @@ fn a_host() -> (Host, Lan) {
 
 #[track_caller]
 fn up(host: &Host, encap: Encap, words: &str) {
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} {words}", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} {words}", encap.words())).ok();
 }
 
 #[track_caller]
 fn addresses(host: &Host, device: &str) -> Vec<String> {
     let links = host.ip_json(&format!("addr show dev {device}"));
     let addresses = links[0]["addr_info"].as_array().expect("addresses").iter();
-    addresses
-        .map(|address| address["local"].as_str().expect("an address").to_string())
-        .collect()
+    addresses.map(|address| address["local"].as_str().expect("an address").to_string()).collect()
 }
 
 fn dry_run_prints_lines_to_type_and_changes_nothing(encap: Encap) {
@@ -82,10 +76,7 @@ fn dry_run_prints_lines_to_type_and_changes_nothing(encap: Encap) {
 #[track_caller]
 fn type_the_lines(host: &Host, words: &str, but: &str) -> String {
     let lines = host.fanctl(&format!("{words} --dry-run")).ok().stdout;
-    let typed: String = lines
-        .split_inclusive('\n')
-        .filter(|line| !line.starts_with(but))
-        .collect();
+    let typed: String = lines.split_inclusive('\n').filter(|line| !line.starts_with(but)).collect();
     host.write("/run/lines", &typed);
     let output = host.exec("sh -eu /run/lines").ok();
     assert_eq!(output.stderr, "", "{output}\n{typed}");
@@ -119,10 +110,7 @@ fn the_lines_of_a_dry_run_make_all_but_the_programs(encap: Encap) {
         let words = format!("up 250.0.0.0/8 eth0/16 --table 100 {}", encap.words());
         let typed = type_the_lines(&host, &words, "tc filter add");
         let left = host.fanctl(&format!("{words} --dry-run")).ok().stdout;
-        assert!(
-            left.lines().all(|line| line.starts_with("tc filter add")),
-            "{typed}\nand then\n{left}"
-        );
+        assert!(left.lines().all(|line| line.starts_with("tc filter add")), "{typed}\nand then\n{left}");
         host.fanctl(&words).ok();
         let made = host.dump();
         host.down();
@@ -137,16 +125,9 @@ fn options_change_in_place(encap: Encap) {
     let devices: Vec<Value> = [index("fan-250-0-28"), index(encap.tunnel())].into();
     let plain = pair.a.dump();
     let no_flowtable = (encap == Encap::Ipip).then_some("--no-flowtable");
-    for change in ["--no-nat", "--mtu 1400", "--table 100"]
-        .into_iter()
-        .chain(no_flowtable)
-    {
+    for change in ["--no-nat", "--mtu 1400", "--table 100"].into_iter().chain(no_flowtable) {
         up(&pair.a, encap, change);
-        assert_eq!(
-            [index("fan-250-0-28"), index(encap.tunnel())].to_vec(),
-            devices,
-            "{change}"
-        );
+        assert_eq!([index("fan-250-0-28"), index(encap.tunnel())].to_vec(), devices, "{change}");
         pair.ca.ping("250.0.27.2").arrives();
         pair.cb.ping("250.0.28.2").arrives();
     }
@@ -164,17 +145,9 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
         up(host, encap, "--table 100");
     }
     let rules = a.ip_json("rule show");
-    let rule = rules
-        .as_array()
-        .expect("rules")
-        .iter()
-        .find(|rule| rule["table"] == "100");
+    let rule = rules.as_array().expect("rules").iter().find(|rule| rule["table"] == "100");
     let rule = rule.unwrap_or_else(|| panic!("no rule for table 100: {rules:#}"));
-    assert_eq!(
-        (&rule["dst"], &rule["dstlen"]),
-        (&"250.0.0.0".into(), &8.into()),
-        "{rule:#}"
-    );
+    assert_eq!((&rule["dst"], &rule["dstlen"]), (&"250.0.0.0".into(), &8.into()), "{rule:#}");
     assert!(rule.get("iif").is_none(), "{rule:#}");
     let routes = a.ip_json("route show table 100").to_string();
     for part in ["250.0.0.0/8", "unreachable", "4278198272"] {
@@ -184,10 +157,7 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
     a.ip("route del default");
     let mut last_resort = a.ip_json("route show table main type unreachable");
     assert_eq!(last_resort.as_array().map(Vec::len), Some(1), "{last_resort:#}");
-    assert_eq!(
-        (&last_resort[0]["dst"], &last_resort[0]["protocol"]),
-        (&"250.0.0.0/8".into(), &"250".into())
-    );
+    assert_eq!((&last_resort[0]["dst"], &last_resort[0]["protocol"]), (&"250.0.0.0/8".into(), &"250".into()));
     let mut expected = main.as_array().expect("routes").clone();
     expected.append(last_resort.as_array_mut().expect("routes"));
     assert_eq!(a.ip_json("route show table main").as_array(), Some(&expected));
@@ -199,11 +169,7 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
     let peer = tcp_exchange(&a, &cb, "250.0.27.2");
     assert_eq!(peer.ip().to_string(), "250.0.28.1");
     a.ip(&format!("link del {}", encap.tunnel()));
-    let wire = Capture::on(
-        &a,
-        "eth0",
-        &format!("(net 250.0.0.0/8 or ({})) and not src 172.30.0.27", encap.outer()),
-    );
+    let wire = Capture::on(&a, "eth0", &format!("(net 250.0.0.0/8 or ({})) and not src 172.30.0.27", encap.outer()));
     ca.ping_in_vain("250.0.27.2");
     a.exec("ping -n -c 1 -W 0.5 250.0.27.2");
     assert_eq!(wire.packets(), Vec::<String>::new(), "no leak");
@@ -222,10 +188,7 @@ fn a_bridge_can_have_another_name(encap: Encap) {
 fn the_host_keeps_as_many_addresses_as_it_is_told(encap: Encap) {
     let (host, _lan) = a_host();
     up(&host, encap, "host-reserve 4");
-    assert_eq!(
-        addresses(&host, "fan-250-0-28"),
-        ["250.0.28.1", "250.0.28.2", "250.0.28.3", "250.0.28.4"]
-    );
+    assert_eq!(addresses(&host, "fan-250-0-28"), ["250.0.28.1", "250.0.28.2", "250.0.28.3", "250.0.28.4"]);
     host.fanctl("show").ok().stdout_has(&["host-reserve 4"]);
     let container = host.container("250.0.28.5");
     container.ping("250.0.28.4").arrives();
@@ -243,20 +206,14 @@ fn a_change_tells_what_changes(encap: Encap) {
     let output = host.fanctl(&words("--no-nat --mtu 1400")).ok();
     output.stdout_has(&[
         &format!("changed: nat on -> off, mtu {mtu} -> 1400\n"),
-        &format!(
-            "mtu 1400 is to be set on these ports too, and on their containers' ends: {}\n",
-            container.port()
-        ),
+        &format!("mtu 1400 is to be set on these ports too, and on their containers' ends: {}\n", container.port()),
     ]);
     host.ip(&format!("link set {} mtu 1400", container.port()));
     // What is undone by a word that is not said again is told as well.
     let output = host.unchanged(|| host.fanctl(&words("--mtu 1400 --dry-run")).ok());
     output.stderr_has(&["changed: nat off -> on"]);
     let output = host.fanctl(&words("--mtu 1400 --json")).ok();
-    assert_eq!(
-        output.json()["changes"]["options"],
-        json!([{ "option": "nat", "from": "off", "to": "on" }])
-    );
+    assert_eq!(output.json()["changes"]["options"], json!([{ "option": "nat", "from": "off", "to": "on" }]));
     assert_eq!(output.json()["changes"]["ports"], Value::Null, "they have it");
     let output = host.fanctl(&words("--mtu 1400")).ok();
     assert!(!output.stdout.contains("changed"), "{output}");
@@ -264,8 +221,7 @@ fn a_change_tells_what_changes(encap: Encap) {
 
 fn up_by_hand_tells_that_the_file_differs(encap: Encap) {
     let (host, _lan) = a_host();
-    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; rm -f /etc/fan.toml /etc/network/fan")
-        .ok();
+    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; rm -f /etc/fan.toml /etc/network/fan").ok();
     let file = format!(
         "\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\nbridge = \"blue\"\nmtu = 1400\n"
     );
@@ -282,12 +238,7 @@ fn up_by_hand_tells_that_the_file_differs(encap: Encap) {
     ]);
     let output = host.fanctl("reload").ok();
     assert_eq!(output.stderr, "", "{output}");
-    let output = host
-        .fanctl(&format!(
-            "up 250.0.0.0/8 eth0/16 bridge blue --mtu 1400 {}",
-            encap.words()
-        ))
-        .ok();
+    let output = host.fanctl(&format!("up 250.0.0.0/8 eth0/16 bridge blue --mtu 1400 {}", encap.words())).ok();
     assert_eq!(output.stderr, "", "{output}");
 }
 
@@ -299,11 +250,7 @@ fn the_host_takes_addresses_that_no_container_has(encap: Encap) {
     let container = host.container("250.0.28.5");
     host.fanctl(&words(4)).ok();
     container.ping("250.0.28.4").arrives();
-    host.unchanged(|| {
-        host.fanctl(&words(5))
-            .refused()
-            .stderr_has(&["250.0.28.5", container.port()])
-    });
+    host.unchanged(|| host.fanctl(&words(5)).refused().stderr_has(&["250.0.28.5", container.port()]));
     // One in a container, whose own addresses say nothing of it, is asked for.
     let machine = Namespace::new("in a container");
     container.ip(&format!(
@@ -329,12 +276,7 @@ fn the_host_takes_no_address_that_a_container_may_have(encap: Encap) {
     let words = format!("up 250.0.0.0/8 eth0/16 {} --host-reserve 4", encap.words());
     // That the host has never heard of the container makes no difference: it may have been silent.
     pair.a.ip("neigh flush all");
-    pair.a.unchanged(|| {
-        pair.a
-            .fanctl(&words)
-            .refused()
-            .stderr_has(&["250.0.28.2 to 250.0.28.4", pair.ca.port()])
-    });
+    pair.a.unchanged(|| pair.a.fanctl(&words).refused().stderr_has(&["250.0.28.2 to 250.0.28.4", pair.ca.port()]));
     pair.cb.ping("250.0.28.2").arrives();
     // As it tells to do, for one that is known to have another address.
     let (port, bridge) = (pair.ca.port(), "fan-250-0-28");
@@ -361,22 +303,14 @@ fn on_link(encap: Encap) -> u8 {
 
 fn off_does_nothing(encap: Encap) {
     let (host, _lan) = a_host();
-    host.unchanged(|| {
-        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 off {}", encap.words()))
-            .ok()
-    });
+    host.unchanged(|| host.fanctl(&format!("up 250.0.0.0/8 eth0/16 off {}", encap.words())).ok());
 }
 
 fn down_takes_away_what_options_made(encap: Encap) {
     let (host, _lan) = a_host();
     host.set_sysctl("ipv4/ip_forward", "1");
     let before = host.dump();
-    for words in [
-        "--table 100",
-        "--no-nat",
-        "bridge br7 host-reserve 200",
-        "--mtu 1280 dhcp",
-    ] {
+    for words in ["--table 100", "--no-nat", "bridge br7 host-reserve 200", "--mtu 1280 dhcp"] {
         up(&host, encap, words);
         let output = host.down();
         assert_same(&before, &host.dump(), &format!("{words}\n{output}"));
@@ -394,10 +328,7 @@ fn vxlan_can_use_another_port() {
     ca.ping("250.0.27.2").arrives();
     cb.ping("250.0.28.2").arrives();
     let packets = wire.packets();
-    assert!(
-        !packets.is_empty() && packets.iter().all(|packet| packet.contains(".4789: VXLAN")),
-        "{packets:#?}"
-    );
+    assert!(!packets.is_empty() && packets.iter().all(|packet| packet.contains(".4789: VXLAN")), "{packets:#?}");
 }
 
 fn the_encapsulation_can_be_changed() {
@@ -408,10 +339,7 @@ fn the_encapsulation_can_be_changed() {
     up(&host, Encap::Vxlan, "--port 4789");
     let ipip = host.fanctl("up 250.0.0.0/8 eth0/16");
     if ipip.code == Some(0) {
-        assert_eq!(
-            host.ip_json("link show dev fan-ipip")[0]["linkinfo"]["info_kind"],
-            "ipip"
-        );
+        assert_eq!(host.ip_json("link show dev fan-ipip")[0]["linkinfo"]["info_kind"], "ipip");
         assert!(!host.devices().contains(&"fan-vx16384000".to_string()));
     }
     up(&host, Encap::Vxlan, "");

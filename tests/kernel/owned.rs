@@ -43,11 +43,7 @@ const FOREIGN_ROUTES: [&str; 9] = [
 /// The routes that another tool sees, but for ours.
 fn routes(host: &Host) -> Vec<String> {
     let all = host.exec("ip route show table all").ok().stdout;
-    let is_foreign = |line: &&str| {
-        ["198.51.10", "10.8.", "10.9.", "253.7."]
-            .iter()
-            .any(|part| line.contains(part))
-    };
+    let is_foreign = |line: &&str| ["198.51.10", "10.8.", "10.9.", "253.7."].iter().any(|part| line.contains(part));
     all.lines().filter(is_foreign).map(String::from).collect()
 }
 
@@ -74,39 +70,22 @@ fn routes_of_others_with_our_protocol_are_left_alone(encap: Encap) {
         host.ip(&format!("route add {route}"));
     }
     let foreign = routes(&host);
-    assert_eq!(
-        foreign.iter().filter(|line| !line.starts_with(['\t', ' '])).count(),
-        FOREIGN_ROUTES.len()
-    );
+    assert_eq!(foreign.iter().filter(|line| !line.starts_with(['\t', ' '])).count(), FOREIGN_ROUTES.len());
 
     host.write("/run/none.toml", "");
     for verb in ["show", "show --json", "doctor --config /run/none.toml"] {
         let said = host.fanctl(verb).ok();
-        for word in [
-            "198.51.10",
-            "10.8.0",
-            "10.9.0",
-            "253.7",
-            "ip link delete",
-            "ip route delete",
-        ] {
-            assert!(
-                !said.stdout.contains(word) && !said.stderr.contains(word),
-                "{word}: {said}"
-            );
+        for word in ["198.51.10", "10.8.0", "10.9.0", "253.7", "ip link delete", "ip route delete"] {
+            assert!(!said.stdout.contains(word) && !said.stderr.contains(word), "{word}: {said}");
         }
     }
     assert!(is_complete(&host));
     host.up(encap).stdout_has(&["nothing to do"]);
     // A plan that takes back what it did does not touch them either.
-    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1400", encap.words()))
-        .ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1400", encap.words())).ok();
     assert_eq!(routes(&host), foreign);
     host.fanctl("down -e").ok();
-    let left: Vec<String> = foreign
-        .into_iter()
-        .filter(|line| !line.contains("fan-250-0-28"))
-        .collect();
+    let left: Vec<String> = foreign.into_iter().filter(|line| !line.contains("fan-250-0-28")).collect();
     assert_eq!(routes(&host), left, "the kernel took those of the bridge with it");
     for route in &early {
         host.ip(&format!("route delete {route}"));
@@ -123,19 +102,12 @@ fn a_rule_of_our_protocol_at_another_priority_is_not_ours(encap: Encap) {
     pair.a.ip("rule delete to 250.0.0.0/8 priority 1000\n\
          rule add to 250.0.0.0/8 lookup 77 priority 40000 protocol 250");
     assert!(!is_complete(&pair.a), "nothing is routed");
-    pair.a
-        .fanctl("doctor")
-        .exits(1)
-        .stdout_has(&["rule 'to 250.0.0.0/8' is missing"]);
+    pair.a.fanctl("doctor").exits(1).stdout_has(&["rule 'to 250.0.0.0/8' is missing"]);
     pair.a.fanctl(&up).ok();
     assert!(is_complete(&pair.a));
     pair.ca.ping_again("250.0.27.2").arrives();
     let rules = pair.a.ip_json("rule show");
-    let of_250 = rules
-        .as_array()
-        .expect("rules")
-        .iter()
-        .filter(|rule| rule["protocol"] == "250");
+    let of_250 = rules.as_array().expect("rules").iter().filter(|rule| rule["protocol"] == "250");
     let mut priorities: Vec<Option<u64>> = of_250.map(|rule| rule["priority"].as_u64()).collect();
     priorities.sort_unstable();
     assert_eq!(priorities, [Some(1000), Some(40000)]);
@@ -158,10 +130,7 @@ fn devices_of_others_with_our_alias_are_left_alone(encap: Encap) {
     let host = lan.host("172.30.0.28");
     host.set_sysctl("ipv4/ip_forward", "1");
     for (name, alias) in [
-        (
-            "veth-one",
-            "fan 251.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1",
-        ),
+        ("veth-one", "fan 251.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1"),
         ("veth-two", "fan tunnel of all ipip fans"),
         ("veth-three", "fan tunnel 251.0.0.0/8"),
     ] {
@@ -188,11 +157,7 @@ fn a_bridge_that_comes_with_our_alias_changes_no_fan(encap: Encap) {
     let host = lan.host("172.30.0.28");
     host.up(encap);
     let container = host.container("250.0.28.2");
-    host.sh(&format!(
-        "ip link set dev {} alias 'fan tunnel of all ipip fans'",
-        container.port()
-    ))
-    .ok();
+    host.sh(&format!("ip link set dev {} alias 'fan tunnel of all ipip fans'", container.port())).ok();
     let refusal = host.unchanged(|| host.fanctl("down -e").refused());
     refusal.stderr_has(&["still has a container"]);
     container.ping("250.0.28.1").arrives();
@@ -255,10 +220,7 @@ fn filters_and_qdiscs_of_others_are_left_alone() {
     ))
     .ok();
     let filters = |dev: &str| {
-        host.tc_json(&format!(
-            "filter show dev {dev} {}",
-            if dev == "eth0" { "ingress" } else { "egress" }
-        ))
+        host.tc_json(&format!("filter show dev {dev} {}", if dev == "eth0" { "ingress" } else { "egress" }))
     };
     let others = |dev: &str| {
         let all = filters(dev);

@@ -42,8 +42,7 @@ fn containers_of_netavark_talk_and_leave_nothing(encap: Encap) {
     let lan = Lan::new();
     let hosts = hosts(&lan);
     let [a, b] = hosts.each_ref().map(|host| {
-        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 --dhcp {}", encap.words()))
-            .ok();
+        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 --dhcp {}", encap.words())).ok();
         Podman::with_netavark(host)
     });
     let before = hosts[0].dump();

@@ -89,11 +89,7 @@ impl<'a> Poser<'a> {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("while :; do {launcher} {words}; done")]);
         let child = host.spawn(command);
-        let mut poser = Self {
-            host,
-            child,
-            pid: Pid::from_raw(0),
-        };
+        let mut poser = Self { host, child, pid: Pid::from_raw(0) };
         poser.pid = eventually("it poses", || poser.found());
         poser
     }
@@ -150,13 +146,7 @@ fn a_host() -> (Host, Lan) {
         fs::write(PROGRAM, idle()).expect("a program");
         fs::write(SCRIPT, format!("#!/bin/sh\necho run by $(id -u) >>{RAN}\n")).expect("a script");
         fs::write(RAN, "").expect("a file");
-        for (file, mode) in [
-            ("/run", 0o755),
-            (PLACE, 0o755),
-            (PROGRAM, 0o755),
-            (SCRIPT, 0o755),
-            (RAN, 0o666),
-        ] {
+        for (file, mode) in [("/run", 0o755), (PLACE, 0o755), (PROGRAM, 0o755), (SCRIPT, 0o755), (RAN, 0o666)] {
             fs::set_permissions(file, fs::Permissions::from_mode(mode)).expect("its mode");
         }
     });
@@ -208,12 +198,7 @@ fn a_poser_does_not_stand_in_for_the_server(encap: Encap) {
         let others = |(pid, _): &(Pid, String)| {
             *pid != poser.pid && !poser.is_own(*pid) && pid.as_raw() != poser.child.id().cast_signed()
         };
-        let server = host
-            .dnsmasqs()
-            .into_iter()
-            .find(others)
-            .expect("the fan's own server")
-            .0;
+        let server = host.dnsmasqs().into_iter().find(others).expect("the fan's own server").0;
         let sockets = served(&host);
         assert!(sockets.contains(&format!("pid={server},")), "{sockets}");
         let complete = || host.fanctl("show --json").exits(0).json()[0]["verdict"].clone();
@@ -223,10 +208,7 @@ fn a_poser_does_not_stand_in_for_the_server(encap: Encap) {
         kill(server, Signal::SIGKILL).expect("to end it");
         eventually("nobody serves", || served(&host).is_empty().then_some(()));
         let verdict = complete();
-        assert!(
-            verdict["complete"] == false && verdict["missing"].to_string().contains("dhcp"),
-            "{verdict}"
-        );
+        assert!(verdict["complete"] == false && verdict["missing"].to_string().contains("dhcp"), "{verdict}");
         host.fanctl("doctor").exits(1).stdout_has(&["dhcp"]);
         host.fanctl(&up(encap)).ok();
         assert!(!served(&host).is_empty());
@@ -260,10 +242,9 @@ fn what_a_server_was_started_with_is_not_run_again(encap: Encap) {
     let before = runs(&host);
     assert!(before > 0, "the script is one that runs");
     let held = host.run(|| UdpSocket::bind("0.0.0.0:67").expect("the port is free"));
-    host.fanctl(&up(encap)).failed().stderr_has(&[
-        "UDP port 67 is held by process",
-        "with other arguments than this fanctl computes",
-    ]);
+    host.fanctl(&up(encap))
+        .failed()
+        .stderr_has(&["UDP port 67 is held by process", "with other arguments than this fanctl computes"]);
     assert_eq!(host.dnsmasqs(), []);
     drop(held);
     host.fanctl(&up(encap)).ok();
@@ -281,9 +262,7 @@ fn watch_runs_nothing_of_a_users() {
     let (server, _) = host.dnsmasqs()[0].clone();
     let marks = format!("--conf-script={SCRIPT} --dhcp-leasefile={LEASES} --interface=fan-250-0-28 --port=0");
     let launchers = launchers();
-    let posers = launchers[..3]
-        .iter()
-        .map(|launcher| Poser::start(&host, launcher, &marks));
+    let posers = launchers[..3].iter().map(|launcher| Poser::start(&host, launcher, &marks));
     let posers: Vec<Poser> = posers.collect();
     let ran = runs(&host);
     let mut watcher = Watcher::start(&host, "--config /run/fan.toml");
@@ -300,11 +279,7 @@ fn watch_runs_nothing_of_a_users() {
     }
     let by_root = host.run(|| fs::read_to_string(RAN).expect("the file").contains("run by 0"));
     assert!(!by_root && runs(&host) == ran);
-    assert!(
-        !watcher.lines().iter().any(|line| line.contains("cannot")),
-        "{:#?}",
-        watcher.lines()
-    );
+    assert!(!watcher.lines().iter().any(|line| line.contains("cannot")), "{:#?}", watcher.lines());
 }
 
 fn who_holds_the_port_is_named() {
@@ -315,11 +290,7 @@ fn who_holds_the_port_is_named() {
         let address = if port == 67 { "0.0.0.0:67" } else { "0.0.0.0:53" };
         let socket = held(address);
         let told = format!("UDP port {port} is held by process {this} (");
-        host.unchanged(|| {
-            host.fanctl(&up(Encap::Vxlan))
-                .failed()
-                .stderr_has(&[&told, "leave dhcp out"])
-        });
+        host.unchanged(|| host.fanctl(&up(Encap::Vxlan)).failed().stderr_has(&[&told, "leave dhcp out"]));
         drop(socket);
     }
     host.fanctl(&up(Encap::Vxlan)).ok();
@@ -329,14 +300,8 @@ fn a_lease_file_that_cannot_be_kept_is_told_with_its_cure() {
     let (host, _lan) = a_host();
     host.sh("mkdir -p /var/lib/fan").ok();
     for (made, told) in [
-        (
-            format!("touch {LEASES}; chown 1000 {LEASES}"),
-            format!("chown 0 {LEASES}"),
-        ),
-        (
-            format!("touch {LEASES}; chmod o+w {LEASES}"),
-            format!("chmod o-w {LEASES}"),
-        ),
+        (format!("touch {LEASES}; chown 1000 {LEASES}"), format!("chown 0 {LEASES}")),
+        (format!("touch {LEASES}; chmod o+w {LEASES}"), format!("chmod o-w {LEASES}")),
         ("chown 1000 /var/lib/fan".into(), "chown 0 /var/lib/fan".into()),
         (format!("mkfifo {LEASES}"), format!("mv {LEASES} ")),
         (format!("ln -s /etc/passwd {LEASES}"), format!("mv {LEASES} ")),
@@ -345,10 +310,7 @@ fn a_lease_file_that_cannot_be_kept_is_told_with_its_cure() {
         let output = host.unchanged(|| host.fanctl(&up(Encap::Vxlan)).failed().stderr_has(&[&told]));
         let cure = output.stderr.split(": ").filter_map(|part| {
             let part = part.trim().split(';').next()?;
-            ["chown ", "chmod ", "mv "]
-                .iter()
-                .any(|verb| part.starts_with(verb))
-                .then(|| part.to_string())
+            ["chown ", "chmod ", "mv "].iter().any(|verb| part.starts_with(verb)).then(|| part.to_string())
         });
         let cure = cure.last().expect("a command");
         host.sh(&cure).ok();

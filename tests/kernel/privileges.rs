@@ -27,10 +27,7 @@ use status::{Status, bit};
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
     Cases::of("privileges")
-        .each(named![
-            two_capabilities_suffice_for_root,
-            two_capabilities_suffice_for_somebody_else,
-        ])
+        .each(named![two_capabilities_suffice_for_root, two_capabilities_suffice_for_somebody_else,])
         .only_ipip_in_tier_3()
         .each(named![
             a_program_of_another_version_is_replaced_by_root,
@@ -38,10 +35,7 @@ fn cases() -> Vec<Case> {
             looking_takes_nothing,
             those_of_the_service_suffice_for_dhcp,
         ])
-        .once_with(
-            &[Need::Tier2],
-            named![a_command_keeps_what_its_verb_needs, a_step_has_what_it_takes,],
-        )
+        .once_with(&[Need::Tier2], named![a_command_keeps_what_its_verb_needs, a_step_has_what_it_takes,])
         .list()
 }
 
@@ -118,11 +112,7 @@ fn a_host_of_another_version(encap: Encap) -> (Host, Lan) {
             direction: Direction::Egress,
             slot: Slot::Fan(overlay),
             owner: Owner::Fan(overlay),
-            program: ProgramRef {
-                digest: "0123456789abcdef".into(),
-                program: None,
-                successor: None,
-            },
+            program: ProgramRef { digest: "0123456789abcdef".into(), program: None, successor: None },
         };
         let message = filter::encode(&filter, index, Some(program.as_fd()));
         Netlink::connect()
@@ -140,9 +130,7 @@ fn a_program_of_another_version_is_replaced_by_root(encap: Encap) {
     let up = format!("up 250.0.0.0/8 eth0/16 --dhcp {}", encap.words());
     own_state(&host);
     host.sh("mkdir -p /var/lib && touch /var/lib/fan");
-    host.fanctl(&up)
-        .failed()
-        .stderr_has(&["/var/lib/fan", "everything is as it was"]);
+    host.fanctl(&up).failed().stderr_has(&["/var/lib/fan", "everything is as it was"]);
     assert_same(&old, &host.dump(), "a step that failed");
 
     host.up(encap);
@@ -158,9 +146,7 @@ fn a_program_of_another_version_is_replaced_without_sys_admin(encap: Encap) {
     own_state(&host);
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
     host.sh("mkdir -p /var/lib && touch /var/lib/fan");
-    host.fanctl_by(ROOT, &format!("{up} --dhcp"))
-        .failed()
-        .stderr_has(&["/var/lib/fan", "everything is as it was"]);
+    host.fanctl_by(ROOT, &format!("{up} --dhcp")).failed().stderr_has(&["/var/lib/fan", "everything is as it was"]);
     host.unchanged(|| host.fanctl_by(ROOT, &up).ok().stdout_has(&["nothing to do"]));
     host.fanctl_by(ROOT, "down -e").ok();
 
@@ -174,12 +160,7 @@ fn looking_takes_nothing(encap: Encap) {
     let host = lan.host("172.30.0.28");
     host.up(encap);
     let none = "setpriv --bounding-set -all";
-    for words in [
-        "show",
-        "show --json",
-        "map 250.0.0.0/8 172.30.0.0/16 250.0.27.3",
-        "export cni",
-    ] {
+    for words in ["show", "show --json", "map 250.0.0.0/8 172.30.0.0/16 250.0.27.3", "export cni"] {
         host.unchanged(|| host.fanctl_by(none, words).ok());
     }
 }
@@ -187,9 +168,7 @@ fn looking_takes_nothing(encap: Encap) {
 /// What fan.service leaves, with which another user's dnsmasq is found and ended too.
 fn those_of_the_service_suffice_for_dhcp(encap: Encap) {
     let unit = include_str!("../../systemd/fan-sandbox.conf");
-    let lines = unit
-        .lines()
-        .filter_map(|line| line.strip_prefix("CapabilityBoundingSet=CAP_"));
+    let lines = unit.lines().filter_map(|line| line.strip_prefix("CapabilityBoundingSet=CAP_"));
     let names: Vec<&str> = lines.flat_map(|line| line.split(" CAP_")).collect();
     assert!(names.contains(&"BPF") && !names.contains(&"SYS_ADMIN"), "{names:?}");
     let set = names.join(",+").to_lowercase();
@@ -202,9 +181,7 @@ fn those_of_the_service_suffice_for_dhcp(encap: Encap) {
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
     host.fanctl_by(&launcher, &format!("{up} --dhcp")).ok();
     let servers = host.dnsmasqs();
-    host.fanctl_by(&launcher, &format!("{up} --dhcp"))
-        .ok()
-        .stdout_has(&["up already"]);
+    host.fanctl_by(&launcher, &format!("{up} --dhcp")).ok().stdout_has(&["up already"]);
     assert!(servers.len() == 1 && servers == host.dnsmasqs(), "{servers:?}");
     host.fanctl_by(&launcher, &up).ok();
     assert_eq!(host.dnsmasqs(), []);
@@ -220,9 +197,7 @@ fn while_it_waits(host: &Host, words: &str, look: impl FnOnce(&Status)) {
         fs::create_dir_all("/run/fan").expect("a directory");
         let inode = fs::metadata("/proc/thread-self/ns/net").expect("a namespace").ino();
         let file = File::create(format!("/run/fan/{inode}.lock")).expect("a lock");
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno)
-            .expect("free")
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).expect("free")
     });
     let mut command = Command::new(Host::program());
     command.args(words.split_whitespace());

@@ -35,31 +35,13 @@ fn cases() -> Vec<Case> {
 
 fn all() -> Vec<(&'static str, fn())> {
     vec![
-        (
-            "program::every_mapping_passes_the_verifier",
-            every_mapping_passes_the_verifier,
-        ),
-        (
-            "program::the_verifier_reads_what_we_print",
-            the_verifier_reads_what_we_print,
-        ),
+        ("program::every_mapping_passes_the_verifier", every_mapping_passes_the_verifier),
+        ("program::the_verifier_reads_what_we_print", the_verifier_reads_what_we_print),
         ("program::a_program_is_found_by_its_id", a_program_is_found_by_its_id),
-        (
-            "program::the_last_filter_refuses_everything",
-            the_last_filter_refuses_everything,
-        ),
-        (
-            "program::packets_leave_as_the_mapping_says",
-            packets_leave_as_the_mapping_says,
-        ),
-        (
-            "program::packets_enter_as_the_mapping_says",
-            packets_enter_as_the_mapping_says,
-        ),
-        (
-            "program::without_an_outer_header_nothing_enters",
-            without_an_outer_header_nothing_enters,
-        ),
+        ("program::the_last_filter_refuses_everything", the_last_filter_refuses_everything),
+        ("program::packets_leave_as_the_mapping_says", packets_leave_as_the_mapping_says),
+        ("program::packets_enter_as_the_mapping_says", packets_enter_as_the_mapping_says),
+        ("program::without_an_outer_header_nothing_enters", without_an_outer_header_nothing_enters),
         ("program::vlan_tags_stay_outside", vlan_tags_stay_outside),
     ]
 }
@@ -99,30 +81,12 @@ fn loaded(program: &Program) -> OwnedFd {
     load(program).unwrap_or_else(|error| panic!("{error}\n{program}"))
 }
 
-const SKB_LOAD_BYTES: Helper = Helper {
-    number: 26,
-    name: "skb_load_bytes",
-};
-const SKB_STORE_BYTES: Helper = Helper {
-    number: 9,
-    name: "skb_store_bytes",
-};
-const SKB_CHANGE_TAIL: Helper = Helper {
-    number: 38,
-    name: "skb_change_tail",
-};
-const SKB_VLAN_PUSH: Helper = Helper {
-    number: 18,
-    name: "skb_vlan_push",
-};
-const SKB_GET_TUNNEL_KEY: Helper = Helper {
-    number: 20,
-    name: "skb_get_tunnel_key",
-};
-const SKB_SET_TUNNEL_KEY: Helper = Helper {
-    number: 21,
-    name: "skb_set_tunnel_key",
-};
+const SKB_LOAD_BYTES: Helper = Helper { number: 26, name: "skb_load_bytes" };
+const SKB_STORE_BYTES: Helper = Helper { number: 9, name: "skb_store_bytes" };
+const SKB_CHANGE_TAIL: Helper = Helper { number: 38, name: "skb_change_tail" };
+const SKB_VLAN_PUSH: Helper = Helper { number: 18, name: "skb_vlan_push" };
+const SKB_GET_TUNNEL_KEY: Helper = Helper { number: 20, name: "skb_get_tunnel_key" };
+const SKB_SET_TUNNEL_KEY: Helper = Helper { number: 21, name: "skb_set_tunnel_key" };
 
 /// `get_tunnel_key` puts the flags of the tunnel at offset 22 (since Linux 6.1).
 const BPF_F_TUNINFO_FLAGS: i32 = 1 << 4;
@@ -155,8 +119,7 @@ fn with_outer(program: &Program) -> Program {
         .if_not_equal(R0, 0, broken);
     // Remote, where `get_tunnel_key` will read the outer destination from; local for the source; the id.
     for (from, to) in [(-16, 28), (-12, 4), (-8, 0)] {
-        asm.load(Size::U32, R1, (R10, KEY + from))
-            .store(Size::U32, (R10, KEY + to), R1);
+        asm.load(Size::U32, R1, (R10, KEY + from)).store(Size::U32, (R10, KEY + to), R1);
     }
     asm.alu64(Move, R1, R6)
         .alu64(Move, R2, R10)
@@ -191,10 +154,7 @@ fn with_code(program: &Program, instructions: Vec<Insn>) -> Program {
 
 /// Jumps are relative, so code can stand in front of other code as it is.
 fn prefixed(asm: Assembler, program: &Program) -> Program {
-    with_code(
-        program,
-        [asm.finish().instructions, program.instructions.clone()].concat(),
-    )
+    with_code(program, [asm.finish().instructions, program.instructions.clone()].concat())
 }
 
 /// `program`, which on acceptance writes the tunnel key it has set to the beginning of the frame. It keeps the packet in
@@ -253,11 +213,7 @@ fn ethernet(frame: &Frame, outer: Outer) -> Vec<u8> {
     .concat()
 }
 
-const NO_OUTER: Outer = Outer {
-    source: Ipv4Addr::UNSPECIFIED,
-    destination: Ipv4Addr::UNSPECIFIED,
-    id: 0,
-};
+const NO_OUTER: Outer = Outer { source: Ipv4Addr::UNSPECIFIED, destination: Ipv4Addr::UNSPECIFIED, id: 0 };
 
 /// Runs a program on a frame. Newer kernels (6.18) refuse to try one that is too short for its protocol's header; nothing
 /// came of it then.
@@ -279,11 +235,7 @@ fn shown(TestRun { packet, .. }: &TestRun) -> Sent {
     let word = |at: usize| u32::from_ne_bytes(packet[at..at + 4].try_into().unwrap());
     let flags = u16::from_be_bytes(packet[22..24].try_into().unwrap());
     Sent {
-        outer: Outer {
-            source: word(4).into(),
-            destination: word(28).into(),
-            id: word(0),
-        },
+        outer: Outer { source: word(4).into(), destination: word(28).into(), id: word(0) },
         ttl: packet[21],
         tos: packet[20],
         dont_fragment: flags & TUNNEL_DONT_FRAGMENT != 0,
@@ -300,9 +252,7 @@ fn arrivals(spec: &Spec) -> Vec<oracle::Arrival> {
     let random = TestRng::deterministic_rng(RngAlgorithm::XorShift);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     let strategy = any_arrival(spec).prop_filter("no VLAN tag", |(frame, _)| !frame.vlan);
-    (0..packets())
-        .map(|_| strategy.new_tree(&mut runner).unwrap().current())
-        .collect()
+    (0..packets()).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
 fn every_mapping_passes_the_verifier() {
@@ -317,18 +267,10 @@ fn every_mapping_passes_the_verifier() {
 fn the_verifier_reads_what_we_print() {
     for spec in [Encapsulation::Ipip, Encapsulation::Vxlan].map(announced) {
         for mut program in [egress(&spec), ingress(&spec)] {
-            let accepted = program
-                .instructions
-                .iter()
-                .position(|&insn| insn == Insn::Exit)
-                .unwrap();
+            let accepted = program.instructions.iter().position(|&insn| insn == Insn::Exit).unwrap();
             // Nobody may write the instruction's own register.
-            program.instructions[accepted - 1] = Insn::Alu {
-                width: fanctl::bpf::Width::Bits64,
-                operation: Move,
-                target: R10,
-                source: 0.into(),
-            };
+            program.instructions[accepted - 1] =
+                Insn::Alu { width: fanctl::bpf::Width::Bits64, operation: Move, target: R10, source: 0.into() };
             let error = load(&program).unwrap_err();
             assert_eq!(error.errno, Errno::EACCES, "{error}");
             assert!(error.to_string().contains("verifier says"), "{error}");
@@ -356,20 +298,13 @@ fn a_program_is_found_by_its_id() {
     assert_eq!(id(&again).unwrap(), number);
     let other = loaded(&refuse());
     assert_ne!(id(&other).unwrap(), number);
-    assert_eq!(
-        fd_by_id(u32::MAX).unwrap_err().raw_os_error(),
-        Some(Errno::ENOENT as i32)
-    );
+    assert_eq!(fd_by_id(u32::MAX).unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32));
 }
 
 fn the_last_filter_refuses_everything() {
     let program = loaded(&refuse());
     for ethertype in [IPV4, ARP, IPV6] {
-        let frame = Frame {
-            ethertype,
-            vlan: false,
-            bytes: vec![0x45; 40],
-        };
+        let frame = Frame { ethertype, vlan: false, bytes: vec![0x45; 40] };
         assert_eq!(run(&program, &frame, NO_OUTER).map(|run| run.verdict), Some(2));
     }
 }
@@ -417,11 +352,7 @@ fn without_an_outer_header_nothing_enters() {
             let Some(run) = run(&program, &frame, NO_OUTER) else {
                 continue;
             };
-            assert_eq!(
-                run.verdict,
-                oracle::ingress(&spec, &frame, None).action(),
-                "{spec:?} {frame:?}"
-            );
+            assert_eq!(run.verdict, oracle::ingress(&spec, &frame, None).action(), "{spec:?} {frame:?}");
             assert_ne!(run.verdict, 0);
         }
     }
@@ -429,10 +360,7 @@ fn without_an_outer_header_nothing_enters() {
 
 fn vlan_tags_stay_outside() {
     let spec = announced(Encapsulation::Vxlan);
-    let (out, back) = (
-        loaded(&with_vlan(&egress(&spec))),
-        loaded(&with_vlan(&with_outer(&ingress(&spec)))),
-    );
+    let (out, back) = (loaded(&with_vlan(&egress(&spec))), loaded(&with_vlan(&with_outer(&ingress(&spec)))));
     for (frame, outer) in arrivals(&spec) {
         for program in [&out, &back] {
             let Some(run) = run(program, &frame, outer.unwrap_or(NO_OUTER)) else {

@@ -39,11 +39,7 @@ fn cases() -> Vec<Case> {
         .once_with(&[Need::NoIpip], named![no_ipip_in_this_kernel])
         .once_with(
             &[Need::Ipip],
-            named![
-                another_ipip_external_device,
-                a_classic_ipip_tunnel_to_a_host,
-                a_classic_ipip_tunnel_to_anybody
-            ],
+            named![another_ipip_external_device, a_classic_ipip_tunnel_to_a_host, a_classic_ipip_tunnel_to_anybody],
         )
         .list()
 }
@@ -68,11 +64,7 @@ fn not_root(encap: Encap) {
 
 fn no_ipip_in_this_kernel() {
     let (host, _lan) = a_host();
-    host.unchanged(|| {
-        up(&host, Encap::Ipip)
-            .failed()
-            .stderr_has(&["ipip", "--encap vxlan", "all hosts"])
-    });
+    host.unchanged(|| up(&host, Encap::Ipip).failed().stderr_has(&["ipip", "--encap vxlan", "all hosts"]));
 }
 
 fn bpf_refused(encap: Encap) {
@@ -80,9 +72,7 @@ fn bpf_refused(encap: Encap) {
     let words = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
     let without = "setpriv --bounding-set -bpf,-sys_admin";
     host.unchanged(|| {
-        host.fanctl_by(without, &words)
-            .failed()
-            .stderr_has(&["bpf program", "not permitted", "CAP_BPF"])
+        host.fanctl_by(without, &words).failed().stderr_has(&["bpf program", "not permitted", "CAP_BPF"])
     });
 }
 
@@ -92,11 +82,7 @@ fn an_unknown_interface() {
     host.unchanged(|| host.fanctl(words).refused().stderr_has(&["eth7"]));
     host.ip("link property add dev eth0 altname enp7s0");
     let words = "up 250.0.0.0/8 enp7s0/16 --encap vxlan";
-    host.unchanged(|| {
-        host.fanctl(words)
-            .refused()
-            .stderr_has(&["enp7s0", "another one of 'eth0'"])
-    });
+    host.unchanged(|| host.fanctl(words).refused().stderr_has(&["enp7s0", "another one of 'eth0'"]));
     let words = "up 250.0.0.0/8 default/16 --encap vxlan";
     host.unchanged(|| host.fanctl(words).refused().stderr_has(&["default"]));
 }
@@ -110,11 +96,7 @@ fn an_interface_that_is_down() {
 fn no_address_in_the_underlay() {
     let (host, _lan) = a_host();
     host.ip("link add br7 type bridge\n link set br7 up");
-    for (underlay, named) in [
-        ("10.9.0.0/16", "10.9.0.0/16"),
-        ("10.9.8.7/16", "10.9.8.7"),
-        ("br7/16", "br7"),
-    ] {
+    for (underlay, named) in [("10.9.0.0/16", "10.9.0.0/16"), ("10.9.8.7/16", "10.9.8.7"), ("br7/16", "br7")] {
         let words = format!("up 250.0.0.0/8 {underlay} --encap vxlan");
         host.unchanged(|| host.fanctl(&words).refused().stderr_has(&[named, "address"]));
     }
@@ -142,11 +124,7 @@ fn a_bridge_name_taken_by_somebody_else(encap: Encap) {
 
 fn an_overlay_routed_elsewhere(encap: Encap) {
     let (host, _lan) = a_host();
-    for route in [
-        "250.0.0.0/8 via 172.30.0.1",
-        "250.7.0.0/16 via 172.30.0.1",
-        "250.0.28.0/25 dev eth0",
-    ] {
+    for route in ["250.0.0.0/8 via 172.30.0.1", "250.7.0.0/16 via 172.30.0.1", "250.0.28.0/25 dev eth0"] {
         host.ip(&format!("route add {route}"));
         let network = route.split(' ').next().expect("a network");
         host.unchanged(|| up(&host, encap).refused().stderr_has(&[network]));
@@ -160,11 +138,7 @@ fn an_overlay_that_overlaps_another_fan(encap: Encap) {
     let (host, _lan) = a_host();
     host.up(encap);
     let words = format!("up 250.16.0.0/12 eth0/16 {}", encap.words());
-    host.unchanged(|| {
-        host.fanctl(&words)
-            .refused()
-            .stderr_has(&["250.16.0.0/12", "250.0.0.0/8"])
-    });
+    host.unchanged(|| host.fanctl(&words).refused().stderr_has(&["250.16.0.0/12", "250.0.0.0/8"]));
 }
 
 fn another_ipip_external_device() {
@@ -196,11 +170,7 @@ fn a_classic_ipip_tunnel_to_anybody() {
 fn a_udp_port_taken_by_another_vxlan_device() {
     let (host, _lan) = a_host();
     host.ip("link add flannel.1 type vxlan id 1 dstport 8472 local 172.30.0.28 dev eth0\n link set flannel.1 up");
-    host.unchanged(|| {
-        up(&host, Encap::Vxlan)
-            .refused()
-            .stderr_has(&["flannel.1", "8472", "--port"])
-    });
+    host.unchanged(|| up(&host, Encap::Vxlan).refused().stderr_has(&["flannel.1", "8472", "--port"]));
     host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan --port 8473").ok();
 }
 

@@ -41,11 +41,7 @@ impl Configured {
         host.set_sysctl("ipv4/ip_forward", "1");
         let before = host.dump();
         host.write("/run/none.toml", "");
-        Self {
-            host,
-            before,
-            _lan: lan,
-        }
+        Self { host, before, _lan: lan }
     }
 
     #[track_caller]
@@ -61,12 +57,7 @@ impl Configured {
 fn what_remains_of_a_fan_is_named_and_goes(encap: Encap) {
     let configured = Configured::new();
     let host = &configured.host;
-    for removal in [
-        "down -a",
-        "reload --config /run/none.toml",
-        "down 250.0.0.0/8 default/16",
-        "down -e",
-    ] {
+    for removal in ["down -a", "reload --config /run/none.toml", "down 250.0.0.0/8 default/16", "down -e"] {
         configured.up_a(encap);
         host.ip("link del fan-250-0-28");
         let said = "fanctl: fan 250.0.0.0/8 has lost its bridge; bring it up again, or take away what remains: \
@@ -75,19 +66,14 @@ fn what_remains_of_a_fan_is_named_and_goes(encap: Encap) {
             assert_eq!(host.fanctl(show).ok().stderr, said);
         }
         let status = host.fanctl("status --config /run/none.toml").exits(4);
-        status.stdout_has(&[
-            "fan 250.0.0.0/8: wanted no more",
-            "ip route delete unreachable 250.0.0.0/8",
-        ]);
+        status.stdout_has(&["fan 250.0.0.0/8: wanted no more", "ip route delete unreachable 250.0.0.0/8"]);
         let output = host.fanctl(removal).ok();
         assert_same(&configured.before, &host.dump(), &output.to_string());
         assert_eq!(host.fanctl("show").ok().stderr, "");
     }
     // Killed at the last step of all, a command leaves this.
     host.ip("route add unreachable 250.0.0.0/8 metric 4278198272 proto 250");
-    host.fanctl("show")
-        .ok()
-        .stderr_has(&["fan 250.0.0.0/8 has lost its bridge"]);
+    host.fanctl("show").ok().stderr_has(&["fan 250.0.0.0/8 has lost its bridge"]);
     host.fanctl("down -a").ok();
     assert_same(&configured.before, &host.dump(), "down -a");
 }
@@ -142,10 +128,7 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
         ]);
     }
     let status = host.fanctl(&format!("status --config {FILE}")).exits(4);
-    status.stdout_has(&[
-        "cannot be as configured:",
-        "ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 ",
-    ]);
+    status.stdout_has(&["cannot be as configured:", "ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 "]);
     let given_back =
         format!("ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 172.30.0.28/16 dev eth0 {encap} host-reserve 1 dhcp'");
     for verb in [
@@ -230,9 +213,7 @@ fn what_a_killed_command_runs_is_waited_for() {
     let mut up = Command::new(Host::program());
     up.args("up 250.0.0.0/8 eth0/16 --encap vxlan".split(' '));
     let up = host.spawn(up);
-    eventually("nft is at work", || {
-        host.exec("test -s /run/busy").code.filter(|code| *code == 0)
-    });
+    eventually("nft is at work", || host.exec("test -s /run/busy").code.filter(|code| *code == 0));
     kill(Pid::from_raw(up.id().cast_signed()), Signal::SIGKILL).expect("it lives");
     assert_eq!(Output::of("up".into(), up).code, None, "it was killed");
 

@@ -62,10 +62,7 @@ pub fn run(arguments: &Arguments, machine: &Machine) -> ExitCode {
         0
     } else {
         println!("== {} failed beside others; once more, alone", failed.len());
-        let alone = Arguments {
-            test_threads: Some(1),
-            ..Arguments::default()
-        };
+        let alone = Arguments { test_threads: Some(1), ..Arguments::default() };
         let trials = cases.iter().filter(|case| failed.contains(&case.name));
         let trials = trials.map(|case| again(case, &tally)).collect();
         libtest_mimic::run(&alone, trials).num_failed
@@ -127,10 +124,7 @@ fn watched(case: &Case, tally: &Shared) -> Result<(), Failed> {
         let _done = done;
         run();
     };
-    let thread = thread::Builder::new()
-        .name(case.name.clone())
-        .spawn(job)
-        .expect("a thread");
+    let thread = thread::Builder::new().name(case.name.clone()).spawn(job).expect("a thread");
     if is_done.recv_timeout(WATCHDOG) == Err(RecvTimeoutError::Timeout) {
         stuck(case, tally);
     }
@@ -151,11 +145,7 @@ fn stuck(case: &Case, tally: &Shared) -> ! {
     for name in &tally.failed {
         println!("failed, and not run again: {name}");
     }
-    println!(
-        "the run ends: {} passed, 1 stuck, {} failed",
-        tally.passed,
-        tally.failed.len()
-    );
+    println!("the run ends: {} passed, 1 stuck, {} failed", tally.passed, tally.failed.len());
     process::exit(101)
 }
 
@@ -163,28 +153,19 @@ fn stuck(case: &Case, tally: &Shared) -> ! {
 fn sum_up(machine: &Machine, tally: &Tally, failed: u64, not_asked_for: u64) {
     let mut slowest = tally.durations.clone();
     slowest.sort_by(|one, other| other.cmp(one));
-    let slowest = slowest
-        .iter()
-        .take(10)
-        .map(|(duration, name)| format!("{name} {:.1} s", duration.as_secs_f32()));
+    let slowest = slowest.iter().take(10).map(|(duration, name)| format!("{name} {:.1} s", duration.as_secs_f32()));
     println!("slowest: {}", slowest.collect::<Vec<_>>().join(", "));
     for name in &tally.unsteady {
         println!("unsteady: {name}");
     }
-    let mut parts = vec![
-        format!("{}: {} passed", machine.title(), tally.passed),
-        format!("{failed} failed"),
-    ];
+    let mut parts = vec![format!("{}: {} passed", machine.title(), tally.passed), format!("{failed} failed")];
     if !tally.unsteady.is_empty() {
         parts.push(format!("{} unsteady", tally.unsteady.len()));
     }
     let not_run: u64 = tally.reasons.values().sum();
     if not_run > 0 {
         let reasons = tally.reasons.iter().map(|(reason, count)| format!("{count}: {reason}"));
-        parts.push(format!(
-            "{not_run} not run ({})",
-            reasons.collect::<Vec<_>>().join("; ")
-        ));
+        parts.push(format!("{not_run} not run ({})", reasons.collect::<Vec<_>>().join("; ")));
     }
     if not_asked_for > 0 {
         parts.push(format!("{not_asked_for} not asked for"));

@@ -128,8 +128,7 @@ fn fans_over_nics_of_different_mtus_each_have_their_own(encap: Encap) {
         // 28 bytes of every ping are headers.
         for from in [&*here, &*hosts.a] {
             from.ping_with(&format!("-M do -s {}", size - 28), &address).arrives();
-            from.exec(&format!("ping -n -c 1 -W 1 -M do -s {} {address}", size - 27))
-                .exits(1);
+            from.exec(&format!("ping -n -c 1 -W 1 -M do -s {} {address}", size - 27)).exits(1);
         }
         tcp_exchange(&here, &there, &address);
         hosts.a.detach(&here);

@@ -23,10 +23,7 @@ fn cases() -> Vec<Case> {
             show_without_fans_prints_the_header_only,
             show_survives_a_reader_that_leaves,
         ])
-        .once_with(
-            &[crate::case::Need::Ipip],
-            named![show_prints_exactly_the_columns_of_2015],
-        )
+        .once_with(&[crate::case::Need::Ipip], named![show_prints_exactly_the_columns_of_2015])
         .list()
 }
 
@@ -64,15 +61,7 @@ fn show_needs_no_root() {
 fn show_selects_by_bridge_or_overlay() {
     let (host, _lan) = host_with("250.0.0.0/8 eth0/16 --encap vxlan");
     host.fanctl("up 251.0.0.0/8 eth0/16 --encap vxlan").ok();
-    let lines = |words: &str| {
-        host.fanctl(words)
-            .ok()
-            .stdout
-            .lines()
-            .skip(1)
-            .map(str::to_string)
-            .collect::<Vec<_>>()
-    };
+    let lines = |words: &str| host.fanctl(words).ok().stdout.lines().skip(1).map(str::to_string).collect::<Vec<_>>();
     assert_eq!(lines("show").len(), 2);
     for selector in ["fan-251-0-28", "251.0.0.0/8", "251"] {
         let found = lines(&format!("show {selector}"));
@@ -112,16 +101,10 @@ fn show_as_json_has_everything(encap: Encap) {
         // The ids are those of the programs that tc finds on the device.
         for hook in ["ingress", "egress"] {
             let filters = host.tc_json(&format!("filter show dev {} {hook}", encap.tunnel()));
-            let id = filters
-                .as_array()
-                .expect("filters")
-                .iter()
-                .find_map(|filter| filter["options"]["prog"]["id"].as_u64());
+            let id =
+                filters.as_array().expect("filters").iter().find_map(|filter| filter["options"]["prog"]["id"].as_u64());
             let id = id.expect("a program");
-            assert!(
-                fan["programs"].to_string().contains(&id.to_string()),
-                "{hook} {id}: {fan:#}"
-            );
+            assert!(fan["programs"].to_string().contains(&id.to_string()), "{hook} {id}: {fan:#}");
         }
         assert_eq!(
             fan["verdict"],
@@ -136,9 +119,7 @@ fn show_counts_packets_and_those_refused(encap: Encap) {
     with_world(encap, |world| {
         let count = |key: &str| {
             let json = world.a.fanctl("show --json").ok().json();
-            json[0]["counters"]["tunnel"][key]
-                .as_u64()
-                .unwrap_or_else(|| panic!("no {key}: {json:#}"))
+            json[0]["counters"]["tunnel"][key].as_u64().unwrap_or_else(|| panic!("no {key}: {json:#}"))
         };
         let (sent, received) = (count("sent"), count("received"));
         world.ca.ping("250.0.27.2").arrives();
@@ -146,20 +127,13 @@ fn show_counts_packets_and_those_refused(encap: Encap) {
         assert!(count("received") > received);
         let refused = || world.a.refused_packets(encap.tunnel());
         let (before, shown, after) = (refused(), count("refused"), refused());
-        assert!(
-            (before..=after).contains(&shown),
-            "tc counts {before} and then {after}, not {shown}"
-        );
+        assert!((before..=after).contains(&shown), "tc counts {before} and then {after}, not {shown}");
     });
 }
 
 fn show_prints_the_program_with_the_mapping_beside_it(encap: Encap) {
     with_world(encap, |world| {
-        world
-            .a
-            .fanctl("show --program")
-            .ok()
-            .stdout_has(&["250.0.0.0/8", "172.30.0.0/16", "exit"]);
+        world.a.fanctl("show --program").ok().stdout_has(&["250.0.0.0/8", "172.30.0.0/16", "exit"]);
         world.a.fanctl("show --program fan-250-0-28").ok().stdout_has(&["exit"]);
     });
 }

@@ -19,10 +19,9 @@ fn cases() -> Vec<Case> {
             what_others_put_in_front_is_told_and_stays,
             rules_under_their_old_comments_are_told_and_put_right,
         ])
-        .once(named![
-            settings_of_the_tunnels_port_are_told_and_put_right,
-            entries_that_a_bridge_did_not_learn_are_told,
-        ])
+        .once(
+            named![settings_of_the_tunnels_port_are_told_and_put_right, entries_that_a_bridge_did_not_learn_are_told,],
+        )
         .list()
 }
 
@@ -51,9 +50,7 @@ fn verdict(host: &Host) -> Value {
 fn codes(host: &Host, list: &str) -> Vec<String> {
     let verdict = verdict(host);
     let list = verdict[list].as_array().expect("a list");
-    list.iter()
-        .map(|entry| entry["code"].as_str().expect("a code").to_string())
-        .collect()
+    list.iter().map(|entry| entry["code"].as_str().expect("a code").to_string()).collect()
 }
 
 /// What the kernel says that a device takes part in of IPv6: `accept_ra`, `accept_redirects` and its addresses.
@@ -62,9 +59,7 @@ fn ipv6(host: &Host, device: &str) -> Value {
     let settings = settings.map(|setting| host.sysctl(&format!("ipv6/conf/{device}/{setting}")));
     let addresses = host.ip_json(&format!("-6 addr show dev {device}"));
     let addresses = addresses.as_array().into_iter().flatten();
-    let count: usize = addresses
-        .filter_map(|link| Some(link["addr_info"].as_array()?.len()))
-        .sum();
+    let count: usize = addresses.filter_map(|link| Some(link["addr_info"].as_array()?.len())).sum();
     json!([settings, count])
 }
 
@@ -105,9 +100,7 @@ fn an_address_that_somebody_configured_stays_and_is_told(encap: Encap) {
     let (host, _lan) = up(encap);
     host.exec("ip -6 addr add 2001:db8::1/64 dev fan-250-0-28").ok();
     assert_eq!(codes(&host, "foreign"), ["ipv6-address"]);
-    host.fanctl("doctor")
-        .ok()
-        .stdout_has(&["warn  foreign", "2001:db8::1/64"]);
+    host.fanctl("doctor").ok().stdout_has(&["warn  foreign", "2001:db8::1/64"]);
     host.unchanged(|| host.up(encap).stdout_has(&["nothing to do"]));
     assert_eq!(verdict(&host)["complete"], true);
 }
@@ -117,11 +110,7 @@ fn settings_that_are_right_are_not_written(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     speaks_ipv6(&host);
-    for setting in [
-        "ipv4/ip_forward",
-        "ipv4/conf/all/forwarding",
-        "ipv4/conf/default/forwarding",
-    ] {
+    for setting in ["ipv4/ip_forward", "ipv4/conf/all/forwarding", "ipv4/conf/default/forwarding"] {
         host.set_sysctl(setting, "1");
     }
     for setting in ["all", "default"] {
@@ -129,12 +118,7 @@ fn settings_that_are_right_are_not_written(encap: Encap) {
     }
     let read_only =
         "mount -t proc proc /proc && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys";
-    let run = |words: &str| {
-        host.sh(&format!(
-            "unshare -m sh -c '{read_only} && {} {words}'",
-            Host::program()
-        ))
-    };
+    let run = |words: &str| host.sh(&format!("unshare -m sh -c '{read_only} && {} {words}'", Host::program()));
     let words = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
     run(&words).ok().stdout_has(&["is up"]);
     run(&words).ok().stdout_has(&["nothing to do"]);
@@ -145,16 +129,11 @@ fn settings_that_are_right_are_not_written(encap: Encap) {
     // Netlink sets what a device starts with otherwise.
     host.set_sysctl("ipv4/conf/default/forwarding", "0");
     run(&words).ok();
-    assert_eq!(
-        host.sysctl(&format!("ipv4/conf/{BRIDGE}/forwarding")).as_deref(),
-        Some("1")
-    );
+    assert_eq!(host.sysctl(&format!("ipv4/conf/{BRIDGE}/forwarding")).as_deref(), Some("1"));
     host.fanctl("down -e").ok();
     // What is not right, and cannot be written, is told with what to set.
     host.set_sysctl("ipv4/ip_forward", "0");
-    run(&words)
-        .failed()
-        .stderr_has(&["net.ipv4.ip_forward=1", "everything is as it was"]);
+    run(&words).failed().stderr_has(&["net.ipv4.ip_forward=1", "everything is as it was"]);
 }
 
 fn what_others_put_in_front_is_told_and_stays(encap: Encap) {
@@ -170,8 +149,7 @@ fn what_others_put_in_front_is_told_and_stays(encap: Encap) {
         host.fanctl("doctor").failed().stdout_has(&["FAIL  foreign", &look]);
         let told = host.unchanged(|| host.up(encap));
         told.stderr_has(&["in front of the fan's, and stays", &look]);
-        host.exec(&format!("tc filter del dev {tunnel} {direction} pref 1"))
-            .ok();
+        host.exec(&format!("tc filter del dev {tunnel} {direction} pref 1")).ok();
         assert_eq!(verdict(&host)["complete"], true);
     }
     // Behind the fan's, and on the bridge, it takes nothing from the checks.
@@ -199,16 +177,7 @@ fn settings_of_the_tunnels_port_are_told_and_put_right() {
         json!([
             pick(
                 &port,
-                &[
-                    "learning",
-                    "flood",
-                    "mcast_flood",
-                    "bcast_flood",
-                    "hairpin",
-                    "isolated",
-                    "neigh_suppress",
-                    "locked"
-                ]
+                &["learning", "flood", "mcast_flood", "bcast_flood", "hairpin", "isolated", "neigh_suppress", "locked"]
             ),
             pick(&bridge, &["vlan_filtering", "stp_state", "group_fwd_mask"]),
         ])
@@ -217,30 +186,15 @@ fn settings_of_the_tunnels_port_are_told_and_put_right() {
     for (change, code) in [
         (format!("bridge link set dev {tunnel} learning off"), "port-learning"),
         (format!("bridge link set dev {tunnel} flood off"), "port-flood"),
-        (
-            format!("bridge link set dev {tunnel} mcast_flood off"),
-            "port-mcast-flood",
-        ),
-        (
-            format!("bridge link set dev {tunnel} bcast_flood off"),
-            "port-bcast-flood",
-        ),
+        (format!("bridge link set dev {tunnel} mcast_flood off"), "port-mcast-flood"),
+        (format!("bridge link set dev {tunnel} bcast_flood off"), "port-bcast-flood"),
         (format!("bridge link set dev {tunnel} hairpin on"), "port-hairpin"),
         (format!("bridge link set dev {tunnel} isolated on"), "port-isolated"),
-        (
-            format!("bridge link set dev {tunnel} neigh_suppress on"),
-            "port-neigh-suppress",
-        ),
+        (format!("bridge link set dev {tunnel} neigh_suppress on"), "port-neigh-suppress"),
         (format!("bridge link set dev {tunnel} locked on"), "port-locked"),
-        (
-            format!("ip link set {BRIDGE} type bridge vlan_filtering 1"),
-            "bridge-vlan-filtering",
-        ),
+        (format!("ip link set {BRIDGE} type bridge vlan_filtering 1"), "bridge-vlan-filtering"),
         (format!("ip link set {BRIDGE} type bridge stp_state 1"), "bridge-stp"),
-        (
-            format!("ip link set {BRIDGE} type bridge group_fwd_mask 8"),
-            "bridge-group-forwarding",
-        ),
+        (format!("ip link set {BRIDGE} type bridge group_fwd_mask 8"), "bridge-group-forwarding"),
     ] {
         let changed = host.exec(&change);
         // Not every kernel has VLANs on bridges.
@@ -261,11 +215,7 @@ fn entries_that_a_bridge_did_not_learn_are_told() {
     let (host, _lan) = up(Encap::Vxlan);
     let container = host.container("250.0.28.2");
     container.ping("250.0.28.1").arrives();
-    assert_eq!(
-        codes(&host, "foreign"),
-        [""; 0],
-        "what it learned, and its own, is not told"
-    );
+    assert_eq!(codes(&host, "foreign"), [""; 0], "what it learned, and its own, is not told");
     for add in [
         "bridge fdb add 02:fa:fa:00:1b:00 dev fan-vx16384000 master static",
         "bridge fdb add 02:fa:fa:00:1b:01 dev fan-250-0-28 self local",
@@ -273,9 +223,7 @@ fn entries_that_a_bridge_did_not_learn_are_told() {
         host.exec(add).ok();
         assert_eq!(codes(&host, "foreign"), ["fdb-entry"], "{add}");
         assert_eq!(verdict(&host)["complete"], false, "{add}");
-        host.fanctl("doctor")
-            .failed()
-            .stdout_has(&["bridge fdb show br fan-250-0-28"]);
+        host.fanctl("doctor").failed().stdout_has(&["bridge fdb show br fan-250-0-28"]);
         host.unchanged(|| host.up(Encap::Vxlan));
         let delete = add.replace("add", "del").replace(" static", "").replace(" local", "");
         host.exec(&delete).ok();
@@ -294,10 +242,7 @@ fn rules_under_their_old_comments_are_told_and_put_right(encap: Encap) {
     for (change, code) in [
         (other.as_str(), "rules-changed"),
         ("nft 'chain ip fan-250.0.0.0/8 guard { policy drop; }'", "chain-policy"),
-        (
-            "nft 'chain bridge fan-250.0.0.0/8 ports { policy drop; }'",
-            "chain-policy",
-        ),
+        ("nft 'chain bridge fan-250.0.0.0/8 ports { policy drop; }'", "chain-policy"),
         ("nft add chain ip fan-250.0.0.0/8 mine", "rules-changed"),
         ("nft insert rule ip fan-250.0.0.0/8 guard accept", "rules-changed"),
     ] {

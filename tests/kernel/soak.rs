@@ -16,9 +16,7 @@ use crate::support::{Container, Echo, Encap, Host, assert_same, eventually, own_
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("soak")
-        .each_with(&[Need::Tier3], named![fans_come_and_go_beside_one_that_stays])
-        .list()
+    Cases::of("soak").each_with(&[Need::Tier3], named![fans_come_and_go_beside_one_that_stays]).list()
 }
 
 /// How many rounds there are when nobody says.
@@ -28,9 +26,7 @@ const ROUNDS: usize = 5;
 const FILES_OF_THE_HARNESS: u64 = 10;
 
 fn rounds() -> usize {
-    env::var("FANCTL_SOAK").map_or(ROUNDS, |rounds| {
-        rounds.parse().expect("FANCTL_SOAK, a number of rounds")
-    })
+    env::var("FANCTL_SOAK").map_or(ROUNDS, |rounds| rounds.parse().expect("FANCTL_SOAK, a number of rounds"))
 }
 
 fn fans_come_and_go_beside_one_that_stays(encap: Encap) {
@@ -47,10 +43,7 @@ fn fans_come_and_go_beside_one_that_stays(encap: Encap) {
         churned.round();
     }
     let packets = echo.stop();
-    assert!(
-        packets >= rounds as u64,
-        "traffic beside the churn: {packets} packets in {rounds} rounds"
-    );
+    assert!(packets >= rounds as u64, "traffic beside the churn: {packets} packets in {rounds} rounds");
 
     assert_same(&before, &pair.a.dump(), &format!("{rounds} rounds"));
     let after = machine.settles(&pair.a);
@@ -85,12 +78,7 @@ impl<'a> Churned<'a> {
         own_state(&pair.a);
         pair.b.fanctl(&format!("up 251.0.0.0/8 eth0/16 {words}")).ok();
         let peer = pair.b.container("251.0.27.2");
-        Self {
-            host: &pair.a,
-            peer,
-            words,
-            encap,
-        }
+        Self { host: &pair.a, peer, words, encap }
     }
 
     fn round(&self) {
@@ -105,8 +93,7 @@ impl<'a> Churned<'a> {
         self.configure("172.31.0.28/16", "host-reserve = 4");
         host.fanctl("reload --config /run/fan.toml").ok();
 
-        host.fanctl(&format!("up 252.0.0.0/8 eth0/16 dhcp --table 52 {words}"))
-            .ok();
+        host.fanctl(&format!("up 252.0.0.0/8 eth0/16 dhcp --table 52 {words}")).ok();
         host.fanctl("down -a").ok();
         host.fanctl("down 252.0.0.0/8 eth0/16").ok();
     }
@@ -134,11 +121,7 @@ impl Machine {
     #[track_caller]
     fn look(host: &Host) -> Self {
         let programs = host.exec("bpftool -j prog show").ok().json_or_empty();
-        let ids = programs
-            .as_array()
-            .expect("programs")
-            .iter()
-            .map(|program| program["id"].as_u64());
+        let ids = programs.as_array().expect("programs").iter().map(|program| program["id"].as_u64());
         let first = |file: &str, key: &str| {
             let text = fs::read_to_string(file).expect(file);
             let line = text.lines().find(|line| line.starts_with(key)).expect(key);

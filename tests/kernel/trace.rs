@@ -37,13 +37,7 @@ fn cases() -> Vec<Case> {
             the_fan_that_has_the_address_is_traced,
             a_connection_there_is_no_answer_to_ping,
         ])
-        .once_with(
-            &[Need::Ipip],
-            named![
-                a_host_that_does_not_forward_is_named,
-                a_firewall_in_the_forward_path_there
-            ],
-        )
+        .once_with(&[Need::Ipip], named![a_host_that_does_not_forward_is_named, a_firewall_in_the_forward_path_there])
         .list()
 }
 
@@ -128,10 +122,7 @@ fn firewall(at: &Namespace, hook: &str, rule: &str) {
 #[track_caller]
 fn no_firewall(at: &Namespace) {
     let met = at.counters("ip broken");
-    assert!(
-        met.iter().any(|packets| *packets > 0),
-        "the rule met no packet: {met:?}"
-    );
+    assert!(met.iter().any(|packets| *packets > 0), "the rule met no packet: {met:?}");
     at.sh("nft delete table ip broken").ok();
 }
 
@@ -148,10 +139,7 @@ fn what_is_wrong_here_is_named(encap: Encap) {
     };
 
     firewall(a, "output", &format!("{} counter drop", carrier(encap)));
-    let found = blamed(
-        "here_firewall_out",
-        &format!("drops {carried} before it leaves by eth0"),
-    );
+    let found = blamed("here_firewall_out", &format!("drops {carried} before it leaves by eth0"));
     assert_eq!(found["proof"]["left"], false, "{found:#}");
     no_firewall(a);
 
@@ -164,10 +152,7 @@ fn what_is_wrong_here_is_named(encap: Encap) {
     a.up(encap);
 
     a.ip("route add 250.0.27.0/24 dev eth0");
-    blamed(
-        "here_route",
-        "the route 250.0.27.0/24 dev eth0 (table main, protocol boot) takes it away",
-    );
+    blamed("here_route", "the route 250.0.27.0/24 dev eth0 (table main, protocol boot) takes it away");
     a.ip("route del 250.0.27.0/24 dev eth0");
 
     a.ip("route add default dev eth0 table 77\n rule add pref 500 to 250.0.27.0/24 lookup 77");
@@ -177,10 +162,7 @@ fn what_is_wrong_here_is_named(encap: Encap) {
     a.sh("ip link add wg0 type veth peer name wg0-there; ip link set wg0 up; ip link set wg0-there up; ip route add default dev wg0 table 78")
         .ok();
     a.ip("rule add pref 500 to 172.30.0.0/16 lookup 78");
-    blamed(
-        "here_underlay",
-        "the way to 172.30.0.27 leads by wg0 (table 78), and not by eth0",
-    );
+    blamed("here_underlay", "the way to 172.30.0.27 leads by wg0 (table 78), and not by eth0");
     a.ip("rule del pref 500\n link del wg0");
 
     a.ip("link set fan-250-0-28 down");
@@ -189,10 +171,7 @@ fn what_is_wrong_here_is_named(encap: Encap) {
 
     a.ip("addr del 172.30.0.28/16 dev eth0");
     blamed("here_address", "lost the address 172.30.0.28");
-    a.ip(&format!(
-        "addr add 172.30.0.28/16 dev eth0\n route add default via {}",
-        lan.gateway()
-    ));
+    a.ip(&format!("addr add 172.30.0.28/16 dev eth0\n route add default via {}", lan.gateway()));
 
     // Answers whose outer source was translated on the way are refused, and counted.
     let refused = a.refused_packets(tunnel);
@@ -202,12 +181,7 @@ fn what_is_wrong_here_is_named(encap: Encap) {
     };
     firewall(b, "postrouting", &format!("{answer} counter ip saddr set 172.30.0.99"));
     let found = trace(a, "250.0.27.2");
-    blames(
-        &found,
-        "here_refused",
-        "172.30.0.99",
-        "come from 172.30.0.99 and not from 172.30.0.27",
-    );
+    blames(&found, "here_refused", "172.30.0.99", "come from 172.30.0.99 and not from 172.30.0.27");
     assert!(a.refused_packets(tunnel) > refused);
     no_firewall(b);
 
@@ -225,23 +199,15 @@ fn what_is_wrong_there_is_named(encap: Encap) {
     };
 
     firewall(b, "input", &format!("{} counter drop", carrier(encap)));
-    blamed(
-        "dropped",
-        &format!("172.30.0.27 answers ping, but {carried} to it gets no answer and no error"),
-    );
+    blamed("dropped", &format!("172.30.0.27 answers ping, but {carried} to it gets no answer and no error"));
     no_firewall(b);
 
-    firewall(
-        b,
-        "input",
-        &format!("{} counter reject with icmp type admin-prohibited", carrier(encap)),
-    );
+    firewall(b, "input", &format!("{} counter reject with icmp type admin-prohibited", carrier(encap)));
     blamed("rejected", &format!("172.30.0.27 rejects {carried}"));
     no_firewall(b);
 
     // Without its program the tunnel there lets nothing out.
-    b.exec(&format!("tc filter del dev {} egress pref 100", encap.tunnel()))
-        .ok();
+    b.exec(&format!("tc filter del dev {} egress pref 100", encap.tunnel())).ok();
     let words = match encap {
         Encap::Ipip => "protocol 4 to it gets no answer",
         // The kernel answers ARP by the way it came.
@@ -258,12 +224,7 @@ fn who_is_not_there_is_named(encap: Encap) {
     a.up(encap);
     let capture = Capture::on(&fanless, "eth0", &format!("{} or icmp", encap.outer()));
     let found = trace(&a, "250.0.26.2");
-    blames(
-        &found,
-        "no_fan_there",
-        "172.30.0.26",
-        "172.30.0.26 has no fan for 250.0.0.0/8",
-    );
+    blames(&found, "no_fan_there", "172.30.0.26", "172.30.0.26 has no fan for 250.0.0.0/8");
     let packets = capture.packets();
     let unreachable = |packet: &String| packet.contains("172.30.0.26 > 172.30.0.28") && packet.contains("unreachable");
     assert!(packets.iter().any(unreachable), "it said so: {packets:#?}");
@@ -283,12 +244,7 @@ fn what_is_wrong_with_a_container_is_named(encap: Encap) {
     let Pair { a, cb, .. } = &Pair::new(encap);
     let mtu = 1500 - encap.overhead();
     let found = trace(a, "250.0.27.77");
-    blames(
-        &found,
-        "address_gone",
-        "container 250.0.27.77",
-        "the fan on 172.30.0.27 answers",
-    );
+    blames(&found, "address_gone", "container 250.0.27.77", "the fan on 172.30.0.27 answers");
 
     firewall(cb, "input", "icmp type echo-request counter drop");
     let found = trace(a, "250.0.27.2");
@@ -297,24 +253,14 @@ fn what_is_wrong_with_a_container_is_named(encap: Encap) {
 
     cb.ip("link set eth0 mtu 1280");
     let found = trace(a, "250.0.27.2");
-    blames(
-        &found,
-        "address_mtu_small",
-        "container 250.0.27.2",
-        &format!("and the fan has {mtu}"),
-    );
+    blames(&found, "address_mtu_small", "container 250.0.27.2", &format!("and the fan has {mtu}"));
     // A veth device takes a few bytes more than its MTU, for a VLAN tag.
     let measured = found["path_mtu"]["address"].as_u64().expect("measured");
     assert!((1280..=1284).contains(&measured), "{found:#}");
 
     cb.ip("link set eth0 mtu 1500");
     let found = trace(a, "250.0.27.2");
-    blames(
-        &found,
-        "address_mtu_large",
-        "container 250.0.27.2",
-        &format!("larger than the {mtu} bytes"),
-    );
+    blames(&found, "address_mtu_large", "container 250.0.27.2", &format!("larger than the {mtu} bytes"));
     cb.ip(&format!("link set eth0 mtu {mtu}"));
     works(&trace(a, "250.0.27.2"));
 }
@@ -341,12 +287,7 @@ fn a_narrow_way_is_measured(encap: Encap) {
     }
     firewall(&routers[0], "output", "icmp type destination-unreachable counter drop");
     let found = trace(a, "250.0.227.2");
-    blames(
-        &found,
-        "black_hole",
-        "172.30.0.227",
-        &format!("packets of more than {narrow} bytes"),
-    );
+    blames(&found, "black_hole", "172.30.0.227", &format!("packets of more than {narrow} bytes"));
     measured(&found);
     no_firewall(&routers[0]);
 }
@@ -356,18 +297,9 @@ fn a_router_that_drops_is_named(encap: Encap) {
     for (router, address) in routers.iter().zip(["172.30.0.1", "10.1.1.2"]) {
         firewall(router, "forward", &format!("{} counter drop", carrier(encap)));
         let found = trace(&pair.a, "250.0.227.2");
-        blames(
-            &found,
-            "dropped",
-            address,
-            &format!("{} to it gets as far as {address}", carried(encap)),
-        );
-        let routers: Vec<&Value> = found["proof"]["hops"]
-            .as_array()
-            .expect("hops")
-            .iter()
-            .map(|hop| &hop["plain"])
-            .collect();
+        blames(&found, "dropped", address, &format!("{} to it gets as far as {address}", carried(encap)));
+        let routers: Vec<&Value> =
+            found["proof"]["hops"].as_array().expect("hops").iter().map(|hop| &hop["plain"]).collect();
         assert_eq!(routers, ["172.30.0.1", "10.1.1.2"]);
         no_firewall(router);
     }
@@ -382,12 +314,7 @@ fn a_host_that_does_not_forward_is_named() {
     a.ping("250.0.27.2").arrives();
     in_vain(ca, "250.0.27.2");
     let found = trace(a, "250.0.27.2");
-    blames(
-        &found,
-        "here_forward",
-        "this host",
-        "answers this host, but not its containers",
-    );
+    blames(&found, "here_forward", "this host", "answers this host, but not its containers");
     a.up(Encap::Ipip);
     works(&trace(a, "250.0.27.2"));
 }
@@ -396,11 +323,6 @@ fn a_firewall_in_the_forward_path_there() {
     let Pair { a, b, .. } = &Pair::new(Encap::Ipip);
     firewall(b, "forward", "oifname fan-250-0-27 counter drop");
     let found = trace(a, "250.0.27.2");
-    blames(
-        &found,
-        "address_silent",
-        "container 250.0.27.2",
-        "a firewall of 172.30.0.27 (forward)",
-    );
+    blames(&found, "address_silent", "container 250.0.27.2", "a firewall of 172.30.0.27 (forward)");
     no_firewall(b);
 }

@@ -49,11 +49,7 @@ fn every_way_to_write_the_announcement_is_the_same_fan() {
     host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan").ok();
     for (overlay, underlay) in pairs {
         host.unchanged(|| host.fanctl(&format!("up {overlay} {underlay} --encap vxlan")).ok());
-        assert_eq!(
-            shown(&host),
-            ["fan-250-0-28", "250.0.0.0/8", "172.30.0.28/16"],
-            "{overlay} {underlay}"
-        );
+        assert_eq!(shown(&host), ["fan-250-0-28", "250.0.0.0/8", "172.30.0.28/16"], "{overlay} {underlay}");
     }
     host.unchanged(|| host.fanctl("up -o 250.0.0.0/8 -u eth0/16 --encap vxlan").ok());
     host.unchanged(|| host.fanctl("up --encap vxlan --underlay eth0/16 --overlay 250").ok());
@@ -77,13 +73,8 @@ fn devices_of_any_name_are_understood() {
         ("default0", "16", "fan-250-0-28"),
     ] {
         let host = lan.host_on(device, "172.30.0.28");
-        host.fanctl(&format!("up 250.0.0.0/8 {device}/{width} --encap vxlan"))
-            .ok();
-        assert_eq!(
-            shown(&host),
-            [bridge, "250.0.0.0/8", &format!("172.30.0.28/{width}")],
-            "{device}"
-        );
+        host.fanctl(&format!("up 250.0.0.0/8 {device}/{width} --encap vxlan")).ok();
+        assert_eq!(shown(&host), [bridge, "250.0.0.0/8", &format!("172.30.0.28/{width}")], "{device}");
     }
 }
 
@@ -167,8 +158,7 @@ fn two_hosts_with(device: &str, script: &str) -> (Host, Host, Lan) {
 fn carries_a_fan(encap: Encap, device: &str, a: &Host, b: &Host, mtu: u64) {
     let wire = Capture::on(a, device, encap.outer());
     for (host, number) in [(a, 28), (b, 27)] {
-        host.fanctl(&format!("up 250.0.0.0/8 {device}/16 {}", encap.words()))
-            .ok();
+        host.fanctl(&format!("up 250.0.0.0/8 {device}/16 {}", encap.words())).ok();
         let [bridge, _, underlay] = shown(host);
         assert_eq!(bridge, format!("fan-250-0-{number}"));
         assert_eq!(underlay, format!("172.30.0.{number}/16"));
@@ -181,9 +171,7 @@ fn carries_a_fan(encap: Encap, device: &str, a: &Host, b: &Host, mtu: u64) {
     tcp_exchange(&cb, &ca, "250.0.28.2");
     let packets = wire.first(2);
     assert!(
-        packets
-            .iter()
-            .all(|packet| packet.contains("172.30.0.28") && packet.contains("172.30.0.27")),
+        packets.iter().all(|packet| packet.contains("172.30.0.28") && packet.contains("172.30.0.27")),
         "{packets:#?}"
     );
 }

@@ -26,15 +26,8 @@ const FOLLOWS: &str = "follow = true";
 fn write(host: &Host, encap: Encap, fans: &[(&str, &str)]) {
     let mut text = String::new();
     for (overlay, more) in fans {
-        let underlay = if more.contains("underlay") {
-            ""
-        } else {
-            "underlay = \"eth0/16\""
-        };
-        let _ = writeln!(
-            text,
-            "[[fan]]\noverlay = \"{overlay}\"\n{underlay}\nencap = \"{encap}\"\n{more}"
-        );
+        let underlay = if more.contains("underlay") { "" } else { "underlay = \"eth0/16\"" };
+        let _ = writeln!(text, "[[fan]]\noverlay = \"{overlay}\"\n{underlay}\nencap = \"{encap}\"\n{more}");
     }
     host.write(FILE, &text);
 }

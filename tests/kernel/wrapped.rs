@@ -46,9 +46,7 @@ fn is_stopped_at_home(encap: Encap, outer: (&str, &str), inner: Inner, rule: &st
         for _ in 0..MANY {
             wrap(encap, &world.ca, outer, inner);
         }
-        eventually("the guard counts the packets", || {
-            (world.guarded(rule) >= before + MANY).then_some(())
-        });
+        eventually("the guard counts the packets", || (world.guarded(rule) >= before + MANY).then_some(()));
         for capture in [here, there] {
             assert_eq!(capture.packets(), Vec::<String>::new());
         }

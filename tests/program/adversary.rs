@@ -105,12 +105,7 @@ pub fn spec(random: &Random) -> Spec {
     let heard = all.into_iter().filter(|address| underlay.contains(*address));
     let broadcasts = heard.filter(|_| random.below(2) == 0).collect();
     let encapsulation = random.one_of(&[Encapsulation::Ipip, Encapsulation::Vxlan]);
-    Spec {
-        mapping,
-        host,
-        broadcasts,
-        encapsulation,
-    }
+    Spec { mapping, host, broadcasts, encapsulation }
 }
 
 /// A host, and addresses of its fan and of another fan at which mistakes would be made.
@@ -131,21 +126,11 @@ impl Adversary {
         ];
         let around = |network: Ipv4Network| {
             let (first, last) = (u32::from(network.network()), u32::from(network.broadcast()));
-            [
-                first,
-                first.wrapping_sub(1),
-                first + 1,
-                last,
-                last - 1,
-                last.wrapping_add(1),
-            ]
+            [first, first.wrapping_sub(1), first + 1, last, last - 1, last.wrapping_add(1)]
         };
         // A /32 has neither a second address nor a last but one.
         let heard_by_all = spec.broadcasts.iter().map(|address| spec.mapping.slice(*address));
-        let wide = networks
-            .into_iter()
-            .chain(heard_by_all)
-            .filter(|network| network.prefix() < 31);
+        let wide = networks.into_iter().chain(heard_by_all).filter(|network| network.prefix() < 31);
         let mut edges: Vec<u32> = wide.flat_map(around).collect();
         edges.extend([u32::from(spec.host), 0, u32::MAX, 0x7f00_0001, 0xe000_0001]);
         let spec = spec.clone();
@@ -197,13 +182,7 @@ impl Adversary {
         let kind = match random.below(3) {
             // The others are not for IPIP, or seldom get far.
             0 => random.one_of(&Kind::ALL),
-            1 => random.one_of(&[
-                Kind::Plain,
-                Kind::Options,
-                Kind::Fragment,
-                Kind::Nested,
-                Kind::IcmpError,
-            ]),
+            1 => random.one_of(&[Kind::Plain, Kind::Options, Kind::Fragment, Kind::Nested, Kind::IcmpError]),
             _ => random.one_of(&[Kind::Plain, Kind::Arp]),
         };
         let [source, destination] = self.ends(random);
@@ -216,39 +195,19 @@ impl Adversary {
     /// The outer header of an honest sender, or one with a slip.
     fn outer(&self, random: &Random, source: u32) -> Option<Outer> {
         let Spec { mapping, host, .. } = self.spec;
-        let honest = Outer {
-            source: mapping.host(source.into()),
-            destination: host,
-            id: id(&self.spec),
-        };
+        let honest = Outer { source: mapping.host(source.into()), destination: host, id: id(&self.spec) };
         let near = |random: &Random, address: Ipv4Addr| {
             let address = u32::from(address);
-            let near = [
-                address.wrapping_add(1),
-                address.wrapping_sub(1),
-                address ^ (1 << random.below(32)),
-            ];
+            let near = [address.wrapping_add(1), address.wrapping_sub(1), address ^ (1 << random.below(32))];
             Ipv4Addr::from(random.one_of(&near))
         };
         Some(match random.below(24) {
             0 => return None,
-            1 => Outer {
-                source: near(random, honest.source),
-                ..honest
-            },
+            1 => Outer { source: near(random, honest.source), ..honest },
             2 => Outer { source: host, ..honest },
-            3 => Outer {
-                source: self.nasty(random, honest.source.into()).into(),
-                ..honest
-            },
-            4 => Outer {
-                destination: near(random, host),
-                ..honest
-            },
-            5 => Outer {
-                id: honest.id ^ (1 << random.below(32)),
-                ..honest
-            },
+            3 => Outer { source: self.nasty(random, honest.source.into()).into(), ..honest },
+            4 => Outer { destination: near(random, host), ..honest },
+            5 => Outer { id: honest.id ^ (1 << random.below(32)), ..honest },
             _ => honest,
         })
     }
@@ -333,11 +292,7 @@ impl Kind {
             }
             Self::Truncated => {
                 let arp = random.one_in(2);
-                let _ = if arp {
-                    arp_packet(random, bytes, ends)
-                } else {
-                    ipv4(random, bytes, ends, 17)
-                };
+                let _ = if arp { arp_packet(random, bytes, ends) } else { ipv4(random, bytes, ends, 17) };
                 bytes.truncate(random.below(if arp { 28 } else { 20 }));
                 return if arp { ARP } else { IPV4 };
             }

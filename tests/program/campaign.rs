@@ -50,9 +50,7 @@ fn home(mapping: Mapping, address: u64) -> Option<u64> {
     let (overlay, underlay) = (mapping.overlay().network(), mapping.underlay().network());
     let size = 1_u64 << (underlay.prefix() - overlay.prefix());
     let beyond = first(overlay) + (1_u64 << (32 - overlay.prefix()));
-    (first(overlay)..beyond)
-        .contains(&address)
-        .then(|| first(underlay) + (address - first(overlay)) / size)
+    (first(overlay)..beyond).contains(&address).then(|| first(underlay) + (address - first(overlay)) / size)
 }
 
 /// Whether a packet with this outer header may pass from one host to the other. `sender` is who must have sent it.
@@ -110,15 +108,8 @@ fn share(part: u64, whole: u64) -> u64 {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = [("all".to_string(), self.total())];
-        let kinds = Kind::ALL
-            .iter()
-            .zip(self.0)
-            .map(|(kind, count)| (format!("{kind:?}"), count));
-        writeln!(
-            f,
-            "{:<13}{:>12}  {:>12}  {:>12}",
-            "kind", "packets", "accepted out", "accepted in"
-        )?;
+        let kinds = Kind::ALL.iter().zip(self.0).map(|(kind, count)| (format!("{kind:?}"), count));
+        writeln!(f, "{:<13}{:>12}  {:>12}  {:>12}", "kind", "packets", "accepted out", "accepted in")?;
         for (name, count) in kinds.chain(total) {
             let percent = |part| {
                 let share = share(part, count.packets);
@@ -136,11 +127,7 @@ pub type Done = (i32, Option<(Key, u64)>);
 
 /// Runs one program on one packet, and leaves the packet where it was.
 pub fn put(code: &Interpreter<'_>, frame: &mut Frame, outer: Option<Outer>) -> Done {
-    let packet = Packet {
-        bytes: mem::take(&mut frame.bytes),
-        received: outer.map(received),
-        ..Packet::default()
-    };
+    let packet = Packet { bytes: mem::take(&mut frame.bytes), received: outer.map(received), ..Packet::default() };
     let (action, packet) = run(code, &context(frame), packet);
     frame.bytes = packet.bytes;
     (action, packet.sent)
@@ -153,11 +140,7 @@ pub fn is_outrage(spec: &Spec, frame: &Frame, outer: Option<Outer>, (action, sen
     let word = |key: &[u8], at: usize| u32::from_ne_bytes(key[at..at + 4].try_into().unwrap());
     let travels = match (sent, outer) {
         (Some((key, _)), _) => {
-            let outer = Outer {
-                source: word(&key, 28).into(),
-                destination: word(&key, 4).into(),
-                id: word(&key, 0),
-            };
+            let outer = Outer { source: word(&key, 28).into(), destination: word(&key, 4).into(), id: word(&key, 0) };
             Some((outer, (spec.host, outer.destination)))
         }
         (None, outer) => outer.map(|outer| (outer, (outer.source, spec.host))),
@@ -191,10 +174,9 @@ fn round(seed: u64) -> Result<Tally, String> {
         let (kind, outer) = adversary.make(random, &mut frame);
         let out = put(&egress, &mut frame, outer);
         let back = put(&ingress, &mut frame, outer);
-        for (way, done, expected) in [
-            ("out", out, outgoing(&spec, &frame)),
-            ("in", back, incoming(&spec, &frame, outer)),
-        ] {
+        for (way, done, expected) in
+            [("out", out, outgoing(&spec, &frame)), ("in", back, incoming(&spec, &frame, outer))]
+        {
             let outrage = is_outrage(&spec, &frame, outer, done);
             if outrage || done != expected {
                 return Err(format!(
@@ -233,9 +215,7 @@ fn campaign(packets: u64, seed: u64) -> Tally {
 
 /// A number of the environment, for `make campaign` and `make test-all`.
 pub fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
-    })
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
 #[test]

@@ -68,11 +68,7 @@ fn get_tunnel_key(_skb: u64, key: u64, size: u64, flags: u64, _: u64) -> u64 {
     assert_eq!((size, flags), (44, 0));
     PACKET.with_borrow(|packet| {
         write(key, &packet.received.unwrap_or([0; 44]));
-        if packet.received.is_some() {
-            0
-        } else {
-            error(libc::EINVAL)
-        }
+        if packet.received.is_some() { 0 } else { error(libc::EINVAL) }
     })
 }
 

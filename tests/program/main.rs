@@ -60,10 +60,7 @@ fn wanted(sent: Sent) -> (Key, u64) {
     key[4..8].copy_from_slice(&u32::from(sent.outer.destination).to_ne_bytes());
     key[20..22].copy_from_slice(&[sent.tos, sent.ttl]);
     key[28..32].copy_from_slice(&u32::from(sent.outer.source).to_ne_bytes());
-    (
-        key,
-        u64::from(sent.no_checksum) << 1 | u64::from(sent.dont_fragment) << 2,
-    )
+    (key, u64::from(sent.no_checksum) << 1 | u64::from(sent.dont_fragment) << 2)
 }
 
 /// Who is heard by all neighbours: mostly the last address of the underlay, and of the networks around some hosts.
@@ -75,9 +72,7 @@ fn any_broadcasts(mapping: Mapping) -> impl Strategy<Value = BTreeSet<Ipv4Addr>>
     });
     let any_address = prop_oneof![3 => Just(last), 2 => of_a_network];
     btree_set(any_address, 0..3).prop_map(move |addresses| {
-        let inside = addresses
-            .into_iter()
-            .filter(|address| mapping.underlay().contains(*address));
+        let inside = addresses.into_iter().filter(|address| mapping.underlay().contains(*address));
         inside.collect()
     })
 }
@@ -141,11 +136,7 @@ fn programs_do_in_the_interpreter_what_the_mapping_says() {
             let (egress, ingress) = (interpreter(&egress), interpreter(&ingress));
             for (frame, outer) in arrivals {
                 let context = context(&frame);
-                let packet = Packet {
-                    bytes: frame.bytes.clone(),
-                    received: outer.map(received),
-                    ..Packet::default()
-                };
+                let packet = Packet { bytes: frame.bytes.clone(), received: outer.map(received), ..Packet::default() };
 
                 let expected = oracle::egress(&spec, &frame);
                 let (action, after) = run(&egress, &context, packet.clone());
@@ -195,18 +186,10 @@ fn what_the_tunnel_cannot_be_told_to_send_is_dropped() {
     let [source, destination] = [[250, 0, 28, 2], [250, 0, 27, 3]];
     let header = [[0x45, 0, 0, 20], [0; 4], [64, 17, 0, 0], source, destination];
     for encapsulation in [Encapsulation::Ipip, Encapsulation::Vxlan] {
-        let frame = Frame {
-            ethertype: oracle::IPV4,
-            vlan: false,
-            bytes: header.concat(),
-        };
+        let frame = Frame { ethertype: oracle::IPV4, vlan: false, bytes: header.concat() };
         let code = egress(&announced(encapsulation)).encode();
         for (keyless, action) in [(false, TC_ACT_OK), (true, TC_ACT_SHOT)] {
-            let packet = Packet {
-                bytes: frame.bytes.clone(),
-                keyless,
-                ..Packet::default()
-            };
+            let packet = Packet { bytes: frame.bytes.clone(), keyless, ..Packet::default() };
             assert_eq!(run(&interpreter(&code), &context(&frame), packet).0, action);
         }
     }
@@ -216,34 +199,20 @@ fn what_the_tunnel_cannot_be_told_to_send_is_dropped() {
 #[cfg(target_endian = "little")]
 fn the_listings_are_as_written_down() {
     for (encapsulation, out, back) in [
-        (
-            Encapsulation::Ipip,
-            include_str!("ipip-egress.txt"),
-            include_str!("ipip-ingress.txt"),
-        ),
-        (
-            Encapsulation::Vxlan,
-            include_str!("vxlan-egress.txt"),
-            include_str!("vxlan-ingress.txt"),
-        ),
+        (Encapsulation::Ipip, include_str!("ipip-egress.txt"), include_str!("ipip-ingress.txt")),
+        (Encapsulation::Vxlan, include_str!("vxlan-egress.txt"), include_str!("vxlan-ingress.txt")),
     ] {
         let spec = announced(encapsulation);
         assert_eq!(format!("{}\n", egress(&spec)), out);
         assert_eq!(format!("{}\n", ingress(&spec)), back);
     }
-    assert_eq!(
-        refuse().to_string(),
-        "  0: w0 = 2                               ; TC_ACT_SHOT: of no fan\n  1: exit"
-    );
+    assert_eq!(refuse().to_string(), "  0: w0 = 2                               ; TC_ACT_SHOT: of no fan\n  1: exit");
 }
 
 #[test]
 fn names_are_such_as_the_kernel_takes() {
     let spec = announced(Encapsulation::Ipip);
     for Program { name, .. } in [egress(&spec), ingress(&spec), refuse()] {
-        assert!(
-            name.len() <= 15 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.'),
-            "{name}"
-        );
+        assert!(name.len() <= 15 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.'), "{name}");
     }
 }

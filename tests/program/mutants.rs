@@ -72,10 +72,7 @@ impl Trial {
         let Program { name, instructions, .. } = &self.program;
         let mut mutant = self.program.clone();
         mutant.instructions[at] = wrong;
-        Mutant {
-            name: format!("{name} of {:?}, {at}: {}: {slip}", self.spec, instructions[at]),
-            code: mutant.encode(),
-        }
+        Mutant { name: format!("{name} of {:?}, {at}: {}: {slip}", self.spec, instructions[at]), code: mutant.encode() }
     }
 
     /// Whether a helper has just been called. One that fails leaves zeros, and 0.0.0.0 is in no overlay, so that nothing
@@ -101,11 +98,7 @@ impl Trial {
         let host = Operand::from(u32::from(self.spec.host));
         let instructions = self.program.instructions.iter().enumerate();
         let checks = instructions.filter(|&(at, &instruction)| match instruction {
-            Insn::Branch {
-                comparison: Comparison::Equal,
-                right,
-                ..
-            } => right == host,
+            Insn::Branch { comparison: Comparison::Equal, right, .. } => right == host,
             Insn::Branch { .. } => !self.follows_call(at),
             _ => false,
         });
@@ -137,18 +130,8 @@ const NEVER_TAKEN: &str = "never taken";
 /// What an instruction could be by one slip, and the slip's name.
 fn slips(insn: Insn, mapping: Mapping) -> Vec<(String, Insn)> {
     match insn {
-        Insn::Branch {
-            left,
-            comparison,
-            right,
-            offset,
-        } => {
-            let branch = |comparison, right| Insn::Branch {
-                left,
-                comparison,
-                right,
-                offset,
-            };
+        Insn::Branch { left, comparison, right, offset } => {
+            let branch = |comparison, right| Insn::Branch { left, comparison, right, offset };
             let inverted = match comparison {
                 Comparison::Equal => Comparison::NotEqual,
                 Comparison::NotEqual => Comparison::Equal,
@@ -166,20 +149,10 @@ fn slips(insn: Insn, mapping: Mapping) -> Vec<(String, Insn)> {
             }
             slips
         }
-        Insn::Alu {
-            width: Width::Bits32,
-            operation,
-            target,
-            source: Operand::Immediate(number),
-        } => {
+        Insn::Alu { width: Width::Bits32, operation, target, source: Operand::Immediate(number) } => {
             let wrong = |slip: String, number| {
                 let source = Operand::Immediate(number);
-                let alu = Insn::Alu {
-                    width: Width::Bits32,
-                    operation,
-                    target,
-                    source,
-                };
+                let alu = Insn::Alu { width: Width::Bits32, operation, target, source };
                 (slip, alu)
             };
             wrong_numbers(operation, target, mapping)
@@ -191,22 +164,10 @@ fn slips(insn: Insn, mapping: Mapping) -> Vec<(String, Insn)> {
                 .collect()
         }
         Insn::Be32(_) => vec![("left out".into(), NOTHING)],
-        Insn::Load {
-            size,
-            target: target @ (SOURCE | DESTINATION),
-            base,
-            offset,
-        } => {
+        Insn::Load { size, target: target @ (SOURCE | DESTINATION), base, offset } => {
             let offsets = [offset - 8, offset + 8].into_iter().filter(|&offset| offset < 0);
-            let wrong = |offset| Insn::Load {
-                size,
-                target,
-                base,
-                offset,
-            };
-            offsets
-                .map(|offset| (format!("from {offset}"), wrong(offset)))
-                .collect()
+            let wrong = |offset| Insn::Load { size, target, base, offset };
+            offsets.map(|offset| (format!("from {offset}"), wrong(offset))).collect()
         }
         _ => Vec::new(),
     }
@@ -242,12 +203,10 @@ fn shows(bit: u8, mapping: Mapping) -> bool {
 }
 
 fn specs() -> impl Iterator<Item = Spec> {
-    [Encapsulation::Ipip, Encapsulation::Vxlan]
-        .into_iter()
-        .flat_map(|encapsulation| {
-            let odd = of("99.0.0.0/8", ([10, 99, 238, 5], 20), encapsulation);
-            [announced(encapsulation), odd]
-        })
+    [Encapsulation::Ipip, Encapsulation::Vxlan].into_iter().flat_map(|encapsulation| {
+        let odd = of("99.0.0.0/8", ([10, 99, 238, 5], 20), encapsulation);
+        [announced(encapsulation), odd]
+    })
 }
 
 #[test]
@@ -270,9 +229,7 @@ fn the_law_alone_notices_when_any_check_is_left_out() {
     for mut trial in specs().flat_map(|spec| Trial::both(&spec)) {
         let mutants = trial.without_a_check();
         assert!(mutants.len() >= 5, "{}", mutants.len());
-        let unnoticed = trial.unnoticed(mutants, |spec, frame, outer, [_, done]| {
-            is_outrage(spec, frame, outer, done)
-        });
+        let unnoticed = trial.unnoticed(mutants, |spec, frame, outer, [_, done]| is_outrage(spec, frame, outer, done));
         assert_eq!(unnoticed, Vec::<String>::new());
     }
 }

@@ -116,12 +116,7 @@ pub fn id(spec: &Spec) -> u32 {
 }
 
 pub fn egress(spec: &Spec, frame: &Frame) -> Verdict<Sent> {
-    let Spec {
-        mapping,
-        host,
-        ref broadcasts,
-        encapsulation,
-    } = *spec;
+    let Spec { mapping, host, ref broadcasts, encapsulation } = *spec;
     let slice = mapping.slice(host);
     match Inner::parse(encapsulation, frame) {
         Some(inner) if mapping.overlay().contains(inner.destination) => {
@@ -130,11 +125,7 @@ pub fn egress(spec: &Spec, frame: &Frame) -> Verdict<Sent> {
                 return Verdict::Refused;
             }
             Verdict::Accepted(Sent {
-                outer: Outer {
-                    source: host,
-                    destination: mapping.host(inner.destination),
-                    id: id(spec),
-                },
+                outer: Outer { source: host, destination: mapping.host(inner.destination), id: id(spec) },
                 ttl: 64,
                 tos: match encapsulation {
                     Encapsulation::Ipip => 1,
@@ -149,12 +140,7 @@ pub fn egress(spec: &Spec, frame: &Frame) -> Verdict<Sent> {
 }
 
 pub fn ingress(spec: &Spec, frame: &Frame, outer: Option<Outer>) -> Verdict<()> {
-    let Spec {
-        mapping,
-        host,
-        encapsulation,
-        ..
-    } = *spec;
+    let Spec { mapping, host, encapsulation, .. } = *spec;
     match (Inner::parse(encapsulation, frame), outer) {
         (Some(inner), _) if !mapping.overlay().contains(inner.source) => foreign(encapsulation),
         (None, _) => foreign(encapsulation),
@@ -237,11 +223,7 @@ fn any_frame(spec: &Spec) -> impl Strategy<Value = Frame> + use<> {
     let vlan = prop::bool::weighted(0.05);
     (kind, any_address(spec), any_address(spec), cut, vlan).prop_map(
         |((ethertype, mut bytes), source, destination, cut, vlan)| {
-            let (source_at, destination_at) = if ethertype == ARP && bytes.len() >= 28 {
-                (14, 24)
-            } else {
-                (12, 16)
-            };
+            let (source_at, destination_at) = if ethertype == ARP && bytes.len() >= 28 { (14, 24) } else { (12, 16) };
             bytes[source_at..source_at + 4].copy_from_slice(&source.octets());
             bytes[destination_at..destination_at + 4].copy_from_slice(&destination.octets());
             bytes.truncate(cut);
@@ -252,12 +234,7 @@ fn any_frame(spec: &Spec) -> impl Strategy<Value = Frame> + use<> {
 
 /// Frames with outer headers that are mostly right.
 pub fn any_arrival(spec: &Spec) -> impl Strategy<Value = Arrival> + use<> {
-    let Spec {
-        mapping,
-        host,
-        encapsulation,
-        ..
-    } = *spec;
+    let Spec { mapping, host, encapsulation, .. } = *spec;
     let wrong = prop_oneof![
         any::<u32>().prop_map(Ipv4Addr::from),
         any::<u32>().prop_map(move |bits| host_of(mapping, bits)),
@@ -273,11 +250,7 @@ pub fn any_arrival(spec: &Spec) -> impl Strategy<Value = Arrival> + use<> {
         move |(frame, source, slip, destination, id, missing)| {
             let right = Inner::parse(encapsulation, &frame).map_or(host, |inner| mapping.host(inner.source));
             let source = source.unwrap_or((u32::from(right) ^ slip).into());
-            let outer = (!missing).then_some(Outer {
-                source,
-                destination,
-                id,
-            });
+            let outer = (!missing).then_some(Outer { source, destination, id });
             (frame, outer)
         },
     )

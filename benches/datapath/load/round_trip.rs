@@ -69,14 +69,9 @@ pub fn udp(load: Load) -> Vec<f64> {
 /// A socket in each namespace, the client's connected to the server's.
 pub fn sockets(load: Load) -> (UdpSocket, UdpSocket) {
     let address = load.address;
-    let server = load
-        .server
-        .run(move || UdpSocket::bind((address, 0)))
-        .expect("to listen");
+    let server = load.server.run(move || UdpSocket::bind((address, 0))).expect("to listen");
     let client = load.client.run(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
-    client
-        .connect(server.local_addr().expect("its address"))
-        .expect("the peer");
+    client.connect(server.local_addr().expect("its address")).expect("the peer");
     for socket in [&client, &server] {
         socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
     }

@@ -29,10 +29,7 @@ pub fn measure(load: Load, streams: usize) -> Rate {
 /// Both ends of a connection from the client's namespace to the server's.
 pub fn connect(load: Load) -> (TcpStream, TcpStream) {
     let address = load.address;
-    let listener = load
-        .server
-        .run(move || TcpListener::bind((address, 0)))
-        .expect("to listen");
+    let listener = load.server.run(move || TcpListener::bind((address, 0))).expect("to listen");
     let to = listener.local_addr().expect("its address");
     let client = load.client.run(move || TcpStream::connect_timeout(&to, PATIENCE));
     let client = client.unwrap_or_else(|error| panic!("no connection to {to}: {error}"));

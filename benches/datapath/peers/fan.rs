@@ -15,9 +15,7 @@ pub fn vxlan(site: Site) -> Connected {
 pub fn up(site: Site, encap: Encap, options: &str) -> Connected {
     let containers = site.sides().map(|side| {
         let words = encap.words();
-        side.host
-            .fanctl(&format!("up 250.0.0.0/8 eth0/16 {words} {options}"))
-            .ok();
+        side.host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words} {options}")).ok();
         side.host.container(&format!("250.0.{}.2", side.own))
     });
     site.connected(containers, vec![])

@@ -6,8 +6,7 @@ pub fn connect(site: Site) -> Connected {
     let containers = site.sides().map(|side| {
         let container = side.routed(1500);
         let other = side.other;
-        side.host
-            .ip(&format!("route add 250.0.{other}.0/24 via 172.30.0.{other}"));
+        side.host.ip(&format!("route add 250.0.{other}.0/24 via 172.30.0.{other}"));
         container
     });
     site.connected(containers, vec![])

@@ -33,24 +33,17 @@ impl PairArgs {
                 return Ok(text.clone());
             }
             let (first, others) = rest.split_first().ok_or_else(|| {
-                Error::Usage(format!(
-                    "{name} is missing; for example: fanctl {verb} 250.0.0.0/8 eth0/16"
-                ))
+                Error::Usage(format!("{name} is missing; for example: fanctl {verb} 250.0.0.0/8 eth0/16"))
             })?;
             rest = others;
             Ok(first.clone())
         };
         let overlay = next(&self.overlay, "OVERLAY")?;
         let underlay = next(&self.underlay, "UNDERLAY")?;
-        let is_interface = |text: &str| {
-            text.parse::<UnderlaySource>()
-                .is_ok_and(|source| source.underlay().is_none())
-        };
+        let is_interface = |text: &str| text.parse::<UnderlaySource>().is_ok_and(|source| source.underlay().is_none());
         if is_interface(&overlay) && underlay.parse::<Overlay>().is_ok() {
             let turned = shell!("fanctl {} {} {}", verb, underlay, overlay);
-            return Err(Error::Usage(format!(
-                "overlay '{overlay}' is no network; the overlay comes first: {turned}"
-            )));
+            return Err(Error::Usage(format!("overlay '{overlay}' is no network; the overlay comes first: {turned}")));
         }
         let overlay = overlay.parse().map_err(Error::Usage)?;
         let underlay: UnderlaySource = underlay.parse().map_err(Error::Usage)?;
@@ -204,9 +197,7 @@ fn only_for_all(options: &[(&str, bool)]) -> Result<(), Error> {
 fn merge<T: PartialEq>(value: &mut T, option: Option<T>, default: &T, name: &str) -> Result<(), Error> {
     let Some(option) = option else { return Ok(()) };
     if value != default && *value != option {
-        return Err(Error::Usage(format!(
-            "{name} is given twice, as a word and as an option, with different values"
-        )));
+        return Err(Error::Usage(format!("{name} is given twice, as a word and as an option, with different values")));
     }
     *value = option;
     Ok(())
@@ -259,9 +250,7 @@ impl DownArgs {
         let (overlay, underlay, words) = self.pair.read("down")?;
         match words.first() {
             None => Ok((overlay, underlay)),
-            Some(word) => Err(Error::Usage(format!(
-                "word '{word}' is too much; down takes OVERLAY UNDERLAY"
-            ))),
+            Some(word) => Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY"))),
         }
     }
 }

@@ -30,6 +30,5 @@ impl TraceArgs {
 }
 
 fn address(text: &str) -> Result<Ipv4Addr, String> {
-    text.parse()
-        .map_err(|_| format!("address '{text}' is no IPv4 address; write one like 250.0.27.2"))
+    text.parse().map_err(|_| format!("address '{text}' is no IPv4 address; write one like 250.0.27.2"))
 }

@@ -75,10 +75,7 @@ impl Change {
         }
         let outcomes: Vec<FanOutcome> = gone
             .iter()
-            .map(|overlay| FanOutcome {
-                changed: done.changed(),
-                ..FanOutcome::untouched(*overlay)
-            })
+            .map(|overlay| FanOutcome { changed: done.changed(), ..FanOutcome::untouched(*overlay) })
             .collect();
         // What fans share may have been left of fans that are gone already.
         if outcomes.is_empty() && done.changed() {
@@ -139,11 +136,7 @@ struct Told {
 
 impl From<&Loss> for Told {
     fn from(loss: &Loss) -> Self {
-        Self {
-            code: loss.code(),
-            address: loss.address(),
-            sentence: loss.to_string(),
-        }
+        Self { code: loss.code(), address: loss.address(), sentence: loss.to_string() }
     }
 }
 
@@ -156,17 +149,11 @@ fn tell_end(done: &Done, out: &mut dyn Write) -> Result<(), Error> {
 impl FanOutcome {
     /// That of a fan that is not up, and was left alone.
     pub fn untouched(overlay: Overlay) -> Self {
-        Self {
-            overlay: Some(overlay),
-            ..Self::default()
-        }
+        Self { overlay: Some(overlay), ..Self::default() }
     }
 
     fn failed(overlay: Overlay, error: &Error) -> Self {
-        Self {
-            error: Some(error.to_string()),
-            ..Self::untouched(overlay)
-        }
+        Self { error: Some(error.to_string()), ..Self::untouched(overlay) }
     }
 }
 

@@ -39,21 +39,13 @@ impl<'a> Journal<'a> {
         let stream = std::env::var("JOURNAL_STREAM").ok();
         let own = fstat(stdout()).map(|file| format!("{}:{}", file.st_dev, file.st_ino));
         let takes_levels = stream.is_some_and(|stream| own == Ok(stream));
-        Self {
-            out,
-            takes_levels,
-            lines: Vec::new(),
-        }
+        Self { out, takes_levels, lines: Vec::new() }
     }
 
     /// Keeps something to say, in one line: whoever is to read it may be slow, and must not keep others from the lock.
     pub fn note(&mut self, level: Level, line: &dyn fmt::Display) {
         let line = text::line(&line.to_string());
-        self.lines.push(if self.takes_levels {
-            format!("<{}>{line}", level as u8)
-        } else {
-            line
-        });
+        self.lines.push(if self.takes_levels { format!("<{}>{line}", level as u8) } else { line });
     }
 
     /// Says what was kept.

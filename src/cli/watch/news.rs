@@ -72,10 +72,7 @@ pub struct Footing {
 impl Footing {
     fn of(fan: &Fan, host: &Host) -> Self {
         let link = host.link(&fan.device);
-        let addresses = link
-            .into_iter()
-            .flat_map(|link| &link.addresses)
-            .map(|a| a.address.ip());
+        let addresses = link.into_iter().flat_map(|link| &link.addresses).map(|a| a.address.ip());
         let (own, others): (Vec<_>, Vec<_>) = addresses.partition(|address| *address == fan.host);
         Self {
             device: fan.device.clone(),
@@ -98,16 +95,10 @@ impl Footing {
             (then, now) if then == now => {}
             (_, None) => changes.push(format!("interface '{device}' does not exist")),
             (None, Some(_)) => changes.push(format!("interface '{device}' is there again")),
-            (_, Some(up)) => changes.push(format!(
-                "interface '{device}' is {}",
-                if up { "up again" } else { "down" }
-            )),
+            (_, Some(up)) => changes.push(format!("interface '{device}' is {}", if up { "up again" } else { "down" })),
         }
         if self.up.is_some() && before.up.is_some() && before.mtu != self.mtu {
-            changes.push(format!(
-                "interface '{device}' has MTU {}, no more {}",
-                self.mtu, before.mtu
-            ));
+            changes.push(format!("interface '{device}' has MTU {}, no more {}", self.mtu, before.mtu));
         }
         match (before.has_address, self.has_address) {
             (true, false) if self.up.is_some() => {
@@ -132,10 +123,7 @@ impl Sight {
     /// A fan that is down.
     #[must_use]
     pub fn down() -> Self {
-        Self {
-            down: true,
-            ..Self::default()
-        }
+        Self { down: true, ..Self::default() }
     }
 
     /// A fan that is up, or of which something is left. `fan` is what its bridge says, or said when there was one; then the
@@ -200,10 +188,7 @@ pub fn by_hand<'a>(fan: &'a Fan, host: &Host) -> Wanted<'a> {
         return Ok((fan, &[]));
     }
     let down = shell!("fanctl down {} {}", fan.overlay(), fan.underlay_address());
-    Err(format!(
-        "no interface has its address {}; take it down and bring it up from another: {down}",
-        fan.host
-    ))
+    Err(format!("no interface has its address {}; take it down and bring it up from another: {down}", fan.host))
 }
 
 /// What is new since the look before, if anything, and what to do about it: one line.
@@ -223,11 +208,7 @@ pub fn news(before: Option<&Sight>, now: &Sight, care: Care) -> Option<String> {
     if was_down {
         parts.push("it is up".to_string());
     }
-    let reasons: Vec<&String> = now
-        .reasons
-        .iter()
-        .filter(|reason| !then.reasons.contains(reason))
-        .collect();
+    let reasons: Vec<&String> = now.reasons.iter().filter(|reason| !then.reasons.contains(reason)).collect();
     let mut changes = match (&then.footing, &now.footing) {
         (Some(then), Some(now)) => now.changes(then),
         _ => Vec::new(),
@@ -316,11 +297,7 @@ impl Scene {
     pub fn new(owned: &State, host: &Host) -> Self {
         let mut host = host.clone();
         for link in &mut host.links {
-            *link = Link {
-                counters: Counters::default(),
-                programs: Vec::new(),
-                ..link.clone()
-            };
+            *link = Link { counters: Counters::default(), programs: Vec::new(), ..link.clone() };
         }
         let owned = owned.clone();
         Self { owned, host }

@@ -52,17 +52,11 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
                     .mended_by(shell!("fanctl reload{}", facts.config_option))
             }
         };
-        findings.push(Finding {
-            fan: Some(overlay),
-            ..finding
-        });
+        findings.push(Finding { fan: Some(overlay), ..finding });
     }
     if findings.is_empty() && number > 0 {
         let what = super::count(number, "fan is", "fans are");
-        findings.push(Finding::passed(
-            "configuration",
-            format!("{what} written down and up so"),
-        ));
+        findings.push(Finding::passed("configuration", format!("{what} written down and up so")));
     }
     findings
 }

@@ -15,29 +15,20 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let ports: Vec<Port> = facts
         .host
         .foreign_ports(&fan.bridge)
-        .map(|link| Port {
-            link,
-            peer: facts.health.peers.get(&link.name),
-        })
+        .map(|link| Port { link, peer: facts.health.peers.get(&link.name) })
         .collect();
     let mut findings = Vec::new();
     findings.extend(too_large(fan, facts, &ports));
     findings.extend(too_small(fan, facts, &ports));
     findings.extend(twice(fan, facts, &ports));
     if findings.is_empty() {
-        let hidden = ports
-            .iter()
-            .filter(|port| facts.health.hidden_peers.contains(&port.link.name))
-            .count();
+        let hidden = ports.iter().filter(|port| facts.health.hidden_peers.contains(&port.link.name)).count();
         let seen = match hidden {
             0 => String::new(),
             number => format!("; what {number} of them have on their side could not be seen"),
         };
         let what = count(ports.len(), "port", "ports");
-        findings.push(Finding::passed(
-            "containers",
-            format!("{what} on {}, nothing wrong{seen}", fan.bridge),
-        ));
+        findings.push(Finding::passed("containers", format!("{what} on {}, nothing wrong{seen}", fan.bridge)));
     }
     findings
 }
@@ -52,18 +43,11 @@ impl Port<'_> {
     /// The command that sets something on the other end; none where nobody was found there.
     fn in_container(&self, setting: &Line) -> Option<Line> {
         let peer = self.peer?;
-        Some(shell!(
-            "nsenter --net=/proc/{}/ns/net ip link set dev {} {}",
-            peer.process?,
-            peer.name,
-            setting
-        ))
+        Some(shell!("nsenter --net=/proc/{}/ns/net ip link set dev {} {}", peer.process?, peer.name, setting))
     }
 
     fn describe_peer(&self) -> String {
-        let peer = self
-            .peer
-            .map_or("the other end".to_string(), |peer| format!("'{}' behind it", peer.name));
+        let peer = self.peer.map_or("the other end".to_string(), |peer| format!("'{}' behind it", peer.name));
         format!("{peer} (port '{}')", self.link.name)
     }
 }
@@ -75,15 +59,9 @@ fn too_large(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
     let sizes = Sizes::that(ports, mtu, |size| size > mtu)?;
     let (verdict, what) = match fan.encapsulation {
         Encapsulation::Vxlan => (CheckResult::Failed, "are dropped without a word"),
-        Encapsulation::Ipip => (
-            CheckResult::Warned,
-            "are lost between containers of this host, and slow to others",
-        ),
+        Encapsulation::Ipip => (CheckResult::Warned, "are lost between containers of this host, and slow to others"),
     };
-    Some(sizes.finding(
-        verdict,
-        format!("packets of more than {mtu} bytes, the mtu of '{}', {what}", fan.bridge),
-    ))
+    Some(sizes.finding(verdict, format!("packets of more than {mtu} bytes, the mtu of '{}', {what}", fan.bridge)))
 }
 
 /// Ports and containers that take less than the bridge carries. TCP finds out, and nothing else does.
@@ -126,25 +104,13 @@ impl Sizes {
                 commands.push(shell!("ip link set dev {} mtu {}", port.link.name, mtu));
             }
         }
-        (!evidence.is_empty()).then_some(Self {
-            evidence,
-            commands,
-            is_complete,
-        })
+        (!evidence.is_empty()).then_some(Self { evidence, commands, is_complete })
     }
 
     fn finding(self, verdict: CheckResult, reason: String) -> Finding {
-        let advice = if self.is_complete {
-            ""
-        } else {
-            "; set it in the container too, in which no process was found"
-        };
+        let advice = if self.is_complete { "" } else { "; set it in the container too, in which no process was found" };
         let finding = Finding::new("containers", verdict, reason + advice).because(self.evidence);
-        if self.commands.is_empty() {
-            finding
-        } else {
-            finding.mended_by(Line::all_of(self.commands))
-        }
+        if self.commands.is_empty() { finding } else { finding.mended_by(Line::all_of(self.commands)) }
     }
 }
 
@@ -166,10 +132,8 @@ fn twice(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
     // Locally administered (IEEE 802, the second bit of the first octet), and named after the port's number.
     let index = u8::try_from(ports.len()).unwrap_or(u8::MAX);
     let other = Mac([0x02, 0xfb, index, d, e, f]);
-    let reason = format!(
-        "{} have the Ethernet address {mac}, so that one takes what is another's",
-        names.join(" and ")
-    );
+    let reason =
+        format!("{} have the Ethernet address {mac}, so that one takes what is another's", names.join(" and "));
     let finding = Finding::failed("macs", reason);
     Some(match last.in_container(&shell!("address {}", other)) {
         Some(command) => finding.mended_by(command),

@@ -18,18 +18,9 @@ const MEANINGS: [(&str, &str); 23] = [
         "wrapped by another",
         "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
     ),
-    (
-        "routed by its sender",
-        "packets that name their own way: somebody tries to get past the checks",
-    ),
-    (
-        "hidden by tags",
-        "frames with VLAN tags that hide what is in them, from a container",
-    ),
-    (
-        "posing",
-        "packets with an address that no container here can have, from a container: it has a wrong address",
-    ),
+    ("routed by its sender", "packets that name their own way: somebody tries to get past the checks"),
+    ("hidden by tags", "frames with VLAN tags that hide what is in them, from a container"),
+    ("posing", "packets with an address that no container here can have, from a container: it has a wrong address"),
     (
         "posing by arp",
         "claims by ARP of an address that no container here can have, from a container: it has a wrong address",
@@ -42,10 +33,7 @@ const MEANINGS: [(&str, &str); 23] = [
         "about our own",
         "packets from outside of the fan about connections of its containers: ICMP errors that no host of it has sent",
     ),
-    (
-        "foreign packets",
-        "packets for the overlay from outside of it: another machine takes this host for its router",
-    ),
+    ("foreign packets", "packets for the overlay from outside of it: another machine takes this host for its router"),
     (
         "foreign addresses",
         "packets for the host or by it with an address outside of the slice, from a container: a network behind it is to be \
@@ -73,14 +61,8 @@ const MEANINGS: [(&str, &str); 23] = [
         "ethernet addresses of hosts",
         "frames with the Ethernet address of a gateway or tunnel of the fan, from a container: it poses as a host",
     ),
-    (
-        "encapsulated in ipip",
-        "IPIP packets for the underlay from a container: it tries to get past the checks",
-    ),
-    (
-        "encapsulated in vxlan",
-        "VXLAN packets for the underlay from a container: it tries to get past the checks",
-    ),
+    ("encapsulated in ipip", "IPIP packets for the underlay from a container: it tries to get past the checks"),
+    ("encapsulated in vxlan", "VXLAN packets for the underlay from a container: it tries to get past the checks"),
     (
         "encapsulated by a process",
         "VXLAN packets from a process of this host: it tries to get past the checks, or another tunnel uses the fan's port",
@@ -89,18 +71,9 @@ const MEANINGS: [(&str, &str); 23] = [
         "errors that redirect",
         "ICMP redirects or source quenches for the host from a container, which is no router for it",
     ),
-    (
-        "errors about a small mtu",
-        "ICMP errors of containers that tell hosts of an MTU under 1280 bytes",
-    ),
-    (
-        "errors of other hosts",
-        "ICMP errors of containers of other hosts about packets that the fan never carried",
-    ),
-    (
-        "errors about others",
-        "ICMP errors of containers about packets that were for no container here",
-    ),
+    ("errors about a small mtu", "ICMP errors of containers that tell hosts of an MTU under 1280 bytes"),
+    ("errors of other hosts", "ICMP errors of containers of other hosts about packets that the fan never carried"),
+    ("errors about others", "ICMP errors of containers about packets that were for no container here"),
     (
         "dns of another slice",
         "questions to the fan's DNS and DHCP server from containers of other hosts, which have one of their own",
@@ -110,11 +83,7 @@ const MEANINGS: [(&str, &str); 23] = [
 /// That another bridge may be meant, to follow a sentence; nothing where there is none. What the fan refuses of bridged
 /// packets it refuses on all bridges.
 fn other_bridges(fan: &Fan, facts: Facts) -> String {
-    let bridges = facts
-        .host
-        .links
-        .iter()
-        .filter(|link| matches!(link.kind, LinkKind::Bridge { .. }));
+    let bridges = facts.host.links.iter().filter(|link| matches!(link.kind, LinkKind::Bridge { .. }));
     let others = bridges.filter(|link| link.name != fan.bridge);
     let names: Vec<String> = others.map(|link| format!("'{}'", link.name)).collect();
     if names.is_empty() {
@@ -133,11 +102,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         .filter_map(|(name, meaning)| {
             let packets = guarded(fan, facts, name);
             let is_of_bridges = rules(fan, facts, name).any(|(table, _)| table.family == "bridge");
-            let others = if is_of_bridges {
-                other_bridges(fan, facts)
-            } else {
-                String::new()
-            };
+            let others = if is_of_bridges { other_bridges(fan, facts) } else { String::new() };
             (packets > 0).then(|| format!("{packets} {meaning}{others}"))
         })
         .collect();
@@ -192,20 +157,14 @@ fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
     let tunnel = fan.tunnel();
     let off = shell!("ethtool -K {} tx-checksum-ip-generic off", tunnel);
     if let Some(offload) = facts.health.offloads.get(&tunnel) {
-        let reason = format!(
-            "'{}' has the driver {}, which may spoil checksums of VXLAN",
-            fan.device, offload.driver
-        );
+        let reason = format!("'{}' has the driver {}, which may spoil checksums of VXLAN", fan.device, offload.driver);
         match offload.checksums {
             Some(true) => {
                 let evidence = format!("{tunnel} leaves checksums to it (tx-checksum-ip-generic: on)");
                 return Some(Finding::warned("checksums", reason).because([evidence]).mended_by(off));
             }
             None => {
-                return Some(Finding::warned(
-                    "checksums",
-                    reason + "; ethtool would tell, and is not installed",
-                ));
+                return Some(Finding::warned("checksums", reason + "; ethtool would tell, and is not installed"));
             }
             Some(false) => {}
         }

@@ -43,13 +43,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         let ours = before.iter().any(|finding| finding.check == "firewall");
         ours && is_forward(blame)
     };
-    let others: Vec<FirewallTable> = facts
-        .health
-        .tables
-        .iter()
-        .filter(|table| !is_of_a_fan(table))
-        .cloned()
-        .collect();
+    let others: Vec<FirewallTable> = facts.health.tables.iter().filter(|table| !is_of_a_fan(table)).cloned().collect();
     let mut culprits: Vec<Culprit> = Vec::new();
     let journeys = packets(fan, facts);
     let journeys = journeys.iter();
@@ -62,17 +56,8 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         if is_ours_to_mend(&blame) {
             continue;
         }
-        let place = |blame: &Blame| {
-            (
-                blame.backend,
-                blame.family.clone(),
-                blame.table.clone(),
-                blame.base.clone(),
-            )
-        };
-        let index = culprits
-            .iter()
-            .position(|culprit| place(&culprit.blames[0]) == place(&blame));
+        let place = |blame: &Blame| (blame.backend, blame.family.clone(), blame.table.clone(), blame.base.clone());
+        let index = culprits.iter().position(|culprit| place(&culprit.blames[0]) == place(&blame));
         let index = index.unwrap_or_else(|| {
             culprits.push(Culprit::default());
             culprits.len() - 1
@@ -96,10 +81,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     if findings.is_empty() && !before.iter().any(|finding| finding.check == "firewall") {
         let tables = match others.len() {
             0 => "there is no other firewall".to_string(),
-            number => format!(
-                "{} of others let the fan's packets pass",
-                super::count(number, "table", "tables")
-            ),
+            number => format!("{} of others let the fan's packets pass", super::count(number, "table", "tables")),
         };
         findings.push(Finding::passed("firewall", tables));
     }
@@ -109,9 +91,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
 /// Whether the chain that rules of the fan stand ready for drops what is forwarded for it: without them packets are lost.
 pub(super) fn is_forward_closed(fan: &Fan, facts: Facts) -> bool {
     let journeys = packets(fan, facts);
-    let fates = journeys
-        .iter()
-        .flat_map(|(_, hooks)| fates(hooks, &facts.health.tables));
+    let fates = journeys.iter().flat_map(|(_, hooks)| fates(hooks, &facts.health.tables));
     fates.filter_map(blamed).any(|blame| is_forward(&blame))
 }
 
@@ -141,32 +121,19 @@ impl Culprit {
         let blame = &self.blames[0];
         let what: Vec<String> = self.kinds.iter().map(|kind| kind.describe(fan)).collect();
         let keeper = keeper(blame);
-        let who = format!(
-            "chain '{}' of {} table '{} {}'",
-            blame.base, blame.backend, blame.family, blame.table
-        );
+        let who = format!("chain '{}' of {} table '{} {}'", blame.base, blame.backend, blame.family, blame.table);
         let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(fan));
         let is_failure = self.certain.iter().any(|kind| kind.general().is_none());
-        let drops = if is_failure || self.certain == self.kinds {
-            "drops"
-        } else {
-            "may drop"
-        };
+        let drops = if is_failure || self.certain == self.kinds { "drops" } else { "may drop" };
         let reason = format!("{who} {drops} {}{lasting}", what.join(" and "));
         let evidence = self.blames.iter().map(|blame| match &blame.rule {
             Some(rule) => format!("{}: {}", blame.chain, rule.text),
             None => format!("{}: policy drop, and no rule accepts them", blame.chain),
         });
         let mend = self.kinds.iter().map(|kind| kind.acceptance(fan, blame));
-        let finding = if is_failure {
-            Finding::failed("firewall", reason)
-        } else {
-            Finding::warned("firewall", reason)
-        };
-        Finding {
-            mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of),
-            ..finding.because(evidence)
-        }
+        let finding =
+            if is_failure { Finding::failed("firewall", reason) } else { Finding::warned("firewall", reason) };
+        Finding { mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of), ..finding.because(evidence) }
     }
 }
 
@@ -212,9 +179,7 @@ impl TrafficKind {
                     "bridge" => [format!("oifname \"{tunnel}\""), format!("iifname \"{tunnel}\"")],
                     _ => [format!("iifname \"{bridge}\""), format!("oifname \"{bridge}\"")],
                 };
-                let Blame {
-                    family, table, base, ..
-                } = blame;
+                let Blame { family, table, base, .. } = blame;
                 if [family, table, base].into_iter().any(|name| !is_identifier(name)) {
                     return None;
                 }
@@ -262,12 +227,7 @@ impl TrafficKind {
                 if blame.base.starts_with('-') {
                     return None;
                 }
-                Some(shell!(
-                    "iptables-legacy -t {} -I {} {} -j ACCEPT",
-                    blame.table,
-                    blame.base,
-                    rule
-                ))
+                Some(shell!("iptables-legacy -t {} -I {} {} -j ACCEPT", blame.table, blame.base, rule))
             }
         }
     }
@@ -299,14 +259,9 @@ fn keeper(blame: &Blame) -> Option<Keeper> {
     let names = [&blame.table, &blame.chain, &blame.base];
     let rule = blame.rule.as_ref().map_or("", |rule| rule.text.as_str());
     let has = |word: &str| names.iter().any(|name| name.contains(word)) || rule.contains(word);
-    [
-        ("firewalld", Keeper::Firewalld),
-        ("ufw", Keeper::Ufw),
-        ("KUBE-", Keeper::Kubernetes),
-        ("DOCKER", Keeper::Docker),
-    ]
-    .into_iter()
-    .find_map(|(word, keeper)| has(word).then_some(keeper))
+    [("firewalld", Keeper::Firewalld), ("ufw", Keeper::Ufw), ("KUBE-", Keeper::Kubernetes), ("DOCKER", Keeper::Docker)]
+        .into_iter()
+        .find_map(|(word, keeper)| has(word).then_some(keeper))
 }
 
 impl Keeper {
@@ -314,10 +269,9 @@ impl Keeper {
     fn advice(self, fan: &Fan) -> String {
         let bridge = &fan.bridge;
         let (name, how) = match self {
-            Self::Firewalld => (
-                "firewalld",
-                shell!("firewall-cmd --permanent --zone=trusted --add-interface={}", bridge).to_string(),
-            ),
+            Self::Firewalld => {
+                ("firewalld", shell!("firewall-cmd --permanent --zone=trusted --add-interface={}", bridge).to_string())
+            }
             Self::Ufw => (
                 "ufw",
                 format!(
@@ -341,10 +295,7 @@ fn invalid(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Option<Finding>
         .flat_map(|(_, hooks)| hooks)
         .filter(|packet| packet.hook == "forward");
     let mut blames = forwarded.filter_map(|packet| {
-        let packet = Packet {
-            state: ConntrackState::Invalid,
-            ..packet
-        };
+        let packet = Packet { state: ConntrackState::Invalid, ..packet };
         match fate(&packet, others) {
             Fate::Lost(blame) => Some(blame),
             _ => None,
@@ -358,18 +309,10 @@ fn invalid(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Option<Finding>
     let reason = format!(
         "chain '{}' has dropped {} whose connection was unknown; if connections between containers hang, these were theirs",
         blame.chain,
-        super::count(
-            usize::try_from(rule.packets.unwrap_or_default()).unwrap_or(usize::MAX),
-            "packet",
-            "packets"
-        )
+        super::count(usize::try_from(rule.packets.unwrap_or_default()).unwrap_or(usize::MAX), "packet", "packets")
     );
-    let mend = [TrafficKind::FromContainers, TrafficKind::ToContainers]
-        .into_iter()
-        .map(|kind| kind.acceptance(fan, &blame));
+    let mend =
+        [TrafficKind::FromContainers, TrafficKind::ToContainers].into_iter().map(|kind| kind.acceptance(fan, &blame));
     let finding = Finding::warned("firewall", reason).because([format!("{}: {}", blame.chain, rule.text)]);
-    Some(Finding {
-        mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of),
-        ..finding
-    })
+    Some(Finding { mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of), ..finding })
 }

@@ -15,11 +15,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     let found = foreign::on(fan, facts.host).into_iter();
     found
         .map(|foreign| {
-            let verdict = if foreign.is_harmful(fan) {
-                Finding::failed
-            } else {
-                Finding::warned
-            };
+            let verdict = if foreign.is_harmful(fan) { Finding::failed } else { Finding::warned };
             verdict("foreign", foreign.to_string()).because([format!("{}; see: {}", foreign.code(), foreign.look())])
         })
         .chain(remarks)

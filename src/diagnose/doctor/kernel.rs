@@ -30,21 +30,15 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
     }
     if !kernel.has_nft {
         findings.push(
-            Finding::failed(
-                "kernel",
-                "the program 'nft' is not installed, and nothing guards the overlay without it",
-            )
-            .mended_by(shell!("apt-get install nftables")),
+            Finding::failed("kernel", "the program 'nft' is not installed, and nothing guards the overlay without it")
+                .mended_by(shell!("apt-get install nftables")),
         );
     }
     if kernel.compiles_programs == Some(false) {
         findings.push(
-            Finding::warned(
-                "kernel",
-                "programs are interpreted, not compiled, which costs every packet time",
-            )
-            .because(["net.core.bpf_jit_enable is 0".into()])
-            .mended_by(shell!("sysctl -w net.core.bpf_jit_enable=1")),
+            Finding::warned("kernel", "programs are interpreted, not compiled, which costs every packet time")
+                .because(["net.core.bpf_jit_enable is 0".into()])
+                .mended_by(shell!("sysctl -w net.core.bpf_jit_enable=1")),
         );
     }
     if findings.is_empty() {
@@ -160,19 +154,14 @@ fn has_device(encapsulation: Encapsulation, facts: Facts) -> bool {
 fn lacks(encapsulation: Encapsulation, facts: Facts) -> Option<Finding> {
     let kernel = &facts.health.kernel;
     let is_in_use = fans(facts.owned).any(|fan| fan.encapsulation == encapsulation)
-        || facts
-            .configured
-            .is_some_and(|all| all.iter().any(|config| config.encapsulation == encapsulation));
+        || facts.configured.is_some_and(|all| all.iter().any(|config| config.encapsulation == encapsulation));
     let reason = match encapsulation {
         _ if has_device(encapsulation, facts) => return None,
         Encapsulation::Ipip if kernel.has_ipip == Some(false) => "the kernel has no ipip".to_string(),
         Encapsulation::Vxlan if kernel.has_vxlan == Some(false) => "the kernel has no vxlan".to_string(),
         _ => return None,
     };
-    let evidence = format!(
-        "{} is neither loaded nor known to Linux {}",
-        encapsulation, facts.host.linux.release
-    );
+    let evidence = format!("{} is neither loaded nor known to Linux {}", encapsulation, facts.host.linux.release);
     let finding = if is_in_use {
         Finding::failed("kernel", reason)
     } else {

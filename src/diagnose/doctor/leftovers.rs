@@ -32,17 +32,10 @@ fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
         Some(_) => "nothing looks after the fan until it has it back".to_string(),
         None => stray.advice(),
     };
-    let reason = format!(
-        "the alias of bridge '{}', by which it was known, was changed; {then}",
-        stray.name
-    );
+    let reason = format!("the alias of bridge '{}', by which it was known, was changed; {then}", stray.name);
     let attached = facts.host.foreign_ports(&stray.name);
     let attached = attached.map(|port| format!("attached to it: {}", port.name));
-    Finding {
-        fan: Some(overlay),
-        mend,
-        ..Finding::failed("bridge", reason).because(attached)
-    }
+    Finding { fan: Some(overlay), mend, ..Finding::failed("bridge", reason).because(attached) }
 }
 
 fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
@@ -51,9 +44,7 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
         .iter()
         .filter(|(key, _)| key.owner == Owner::Fan(overlay))
         .map(|(_, object)| format!("left of it: {}", describe(object)));
-    let is_configured = facts
-        .configured
-        .is_some_and(|all| all.iter().any(|config| config.overlay == overlay));
+    let is_configured = facts.configured.is_some_and(|all| all.iter().any(|config| config.overlay == overlay));
     let what = format!("fan {overlay} has lost its bridge, and is down");
     let mut finding = if is_configured {
         let mut finding = Finding::failed("bridge", format!("{what}; its containers have to be attached anew"))
@@ -77,9 +68,7 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
 fn guess(overlay: Overlay, facts: Facts) -> Option<Line> {
     let name = table_name(overlay);
     let tables = facts.health.tables.iter().filter(|table| table.name == name);
-    let mut rules = tables
-        .flat_map(|table| table.chains.values())
-        .flat_map(|chain| &chain.rules);
+    let mut rules = tables.flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules);
     let wrapped = rules.find(|rule| rule.text.contains("\"wrapped for a host "))?;
     let words: Vec<&str> = wrapped.text.split(' ').collect();
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();

@@ -19,10 +19,7 @@ pub(super) fn managers(facts: Facts) -> Vec<Finding> {
                 file
             ),
             "dhcpcd" => shell!("echo 'denyinterfaces fan-*' >> {}", file),
-            _ => shell!(
-                "printf '[Match]\\nName=fan-*\\n[Link]\\nUnmanaged=yes\\n' > {} && networkctl reload",
-                file
-            ),
+            _ => shell!("printf '[Match]\\nName=fan-*\\n[Link]\\nUnmanaged=yes\\n' > {} && networkctl reload", file),
         };
         let reason = format!("{name} runs here, and was not told to leave the interfaces of fans alone");
         Some(
@@ -51,14 +48,9 @@ pub(super) fn addresses(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> 
         [] => "somebody".to_string(),
         ref names => format!("somebody, perhaps {},", names.join(" or ")),
     };
-    let delete = foreign
-        .iter()
-        .map(|(address, name)| shell!("ip address delete {} dev {}", address, name));
+    let delete = foreign.iter().map(|(address, name)| shell!("ip address delete {} dev {}", address, name));
     vec![
-        Finding::warned(
-            "software",
-            format!("{who} has given '{name}' the address {address}, which is not the fan's"),
-        )
-        .mended_by(Line::all_of(delete)),
+        Finding::warned("software", format!("{who} has given '{name}' the address {address}, which is not the fan's"))
+            .mended_by(Line::all_of(delete)),
     ]
 }

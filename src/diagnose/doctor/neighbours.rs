@@ -26,10 +26,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         let mac = Mac([0x02, 0xfb, a, b, c, d]);
         return vec![
             Finding::failed("macs", reason)
-                .because([format!(
-                    "neighbour {} lladdr {} dev {}",
-                    other.address, other.mac, fan.device
-                )])
+                .because([format!("neighbour {} lladdr {} dev {}", other.address, other.mac, fan.device)])
                 .mended_by(shell!(
                     "ip link set dev {} address {} && ip neighbour flush dev {}",
                     fan.device,
@@ -40,10 +37,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     }
     let mut holders: BTreeMap<Mac, Vec<String>> = BTreeMap::new();
     for neighbour in &neighbours {
-        holders
-            .entry(neighbour.mac)
-            .or_default()
-            .push(neighbour.address.to_string());
+        holders.entry(neighbour.mac).or_default().push(neighbour.address.to_string());
     }
     if let Some((mac, addresses)) = holders.iter().find(|(_, addresses)| addresses.len() > 1) {
         let reason = format!(
@@ -56,8 +50,5 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         return Vec::new();
     }
     let known = count(neighbours.len(), "neighbour", "neighbours");
-    vec![Finding::passed(
-        "macs",
-        format!("{known} on {}, none with the address of another", fan.device),
-    )]
+    vec![Finding::passed("macs", format!("{known} on {}, none with the address of another", fan.device))]
 }

@@ -18,9 +18,7 @@ const FOUNDATIONS: [&str; 6] = ["bridge", "tunnel", "filters", "routes", "rule",
 
 /// Whether something is wrong that makes it meaningless to ask where packets go.
 pub(super) fn are_foundations(findings: &[Finding]) -> bool {
-    findings
-        .iter()
-        .any(|finding| finding.verdict == CheckResult::Failed && FOUNDATIONS.contains(&finding.check))
+    findings.iter().any(|finding| finding.verdict == CheckResult::Failed && FOUNDATIONS.contains(&finding.check))
 }
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
@@ -50,13 +48,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = causes
         .into_iter()
         .map(|(area, (roots, own))| finding(area, fan, roots, own))
-        .map(|finding| {
-            if is_spare(&finding, fan, facts) {
-                spare(finding)
-            } else {
-                finding
-            }
-        })
+        .map(|finding| if is_spare(&finding, fan, facts) { spare(finding) } else { finding })
         .collect();
     if let Some(first) = findings.first_mut() {
         let with_it = consequences.into_iter().map(|line| format!("and with it: {line}"));
@@ -107,11 +99,7 @@ fn finding(area: &'static str, fan: &Fan, roots: Vec<String>, consequences: Vec<
     let mut roots = roots.into_iter();
     let reason = roots.next().unwrap_or_default();
     // Redirects tell a container a shorter way, which no packet is lost by.
-    let finding = if area == "redirects" {
-        Finding::warned(area, reason)
-    } else {
-        Finding::failed(area, reason)
-    };
+    let finding = if area == "redirects" { Finding::warned(area, reason) } else { Finding::failed(area, reason) };
     finding.because(roots.chain(with_it)).fixable(fan)
 }
 
@@ -194,9 +182,6 @@ fn area_of_change(from: &Object, to: &Object) -> &'static str {
 }
 
 fn differ_in_mtu(is: &Route, should: &Route) -> bool {
-    let as_should = Route {
-        mtu: should.mtu,
-        ..is.clone()
-    };
+    let as_should = Route { mtu: should.mtu, ..is.clone() };
     is != should && as_should == *should
 }

@@ -24,10 +24,7 @@ use crate::plan::state::{State, fans};
 /// What to ask the kernel.
 #[must_use]
 pub fn questions(owned: &State, host: &Host, health: &Health) -> BTreeSet<Question> {
-    fans(owned)
-        .flat_map(|fan| asked(fan, host, health))
-        .map(|asked| asked.question)
-        .collect()
+    fans(owned).flat_map(|fan| asked(fan, host, health)).map(|asked| asked.question).collect()
 }
 
 /// A question, and what the answer should be.
@@ -64,11 +61,7 @@ const NEIGHBOURS: usize = 16;
 fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
     let mut asked = Vec::new();
     let mut ask = |to, from, incoming: Option<&InterfaceName>, what: String, way| {
-        let question = Question {
-            to,
-            from,
-            incoming: incoming.cloned(),
-        };
+        let question = Question { to, from, incoming: incoming.cloned() };
         asked.push(Asked { question, what, way });
     };
     let (bridge, tunnel) = (&fan.bridge, fan.tunnel());
@@ -77,33 +70,15 @@ fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
         Encapsulation::Ipip => tunnel.clone(),
         Encapsulation::Vxlan => bridge.clone(),
     };
-    ask(
-        container,
-        None,
-        None,
-        format!("packets for {container} of the own slice"),
-        ExpectedRoute::Out(bridge.clone()),
-    );
+    ask(container, None, None, format!("packets for {container} of the own slice"), ExpectedRoute::Out(bridge.clone()));
     for to in destinations(fan, host, health) {
         let what = format!("packets for {to} of the overlay");
         ask(to, None, None, what.clone(), ExpectedRoute::Out(way_to_others.clone()));
         // With VXLAN what containers send is bridged, and no route is asked.
         if fan.encapsulation == Encapsulation::Ipip {
-            ask(
-                to,
-                Some(container),
-                Some(bridge),
-                what,
-                ExpectedRoute::Out(tunnel.clone()),
-            );
+            ask(to, Some(container), Some(bridge), what, ExpectedRoute::Out(tunnel.clone()));
             let what = format!("packets from {to} of the overlay");
-            ask(
-                container,
-                Some(to),
-                Some(&tunnel),
-                what,
-                ExpectedRoute::Out(bridge.clone()),
-            );
+            ask(container, Some(to), Some(&tunnel), what, ExpectedRoute::Out(bridge.clone()));
         }
     }
     for (peer, standing) in peers(fan, host, health) {
@@ -118,10 +93,7 @@ fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
 fn peers(fan: &Fan, host: &Host, health: &Health) -> BTreeMap<Ipv4Addr, Standing> {
     let underlay = fan.mapping.underlay();
     let is_other = |address: &Ipv4Addr| underlay.contains(*address) && !is_own(*address, host);
-    let neighbours = health
-        .neighbours
-        .iter()
-        .filter(|neighbour| neighbour.device == fan.device);
+    let neighbours = health.neighbours.iter().filter(|neighbour| neighbour.device == fan.device);
     let neighbours = neighbours.map(|neighbour| neighbour.address).filter(is_other);
     let is_part = |network: &Ipv4Network| network.prefix() > underlay.network().prefix();
     let routed = host
@@ -133,10 +105,8 @@ fn peers(fan: &Fan, host: &Host, health: &Health) -> BTreeMap<Ipv4Addr, Standing
     let named = routed.chain(ruled).map(|network| an_address(network, host));
     let near = |address: &Ipv4Addr| host.link(&fan.device).is_some_and(|link| link.is_beside(*address));
     let standing = |address: &Ipv4Addr, else_: Standing| if near(address) { Standing::Near } else { else_ };
-    let mut peers: BTreeMap<Ipv4Addr, Standing> = neighbours
-        .take(NEIGHBOURS)
-        .map(|address| (address, Standing::Near))
-        .collect();
+    let mut peers: BTreeMap<Ipv4Addr, Standing> =
+        neighbours.take(NEIGHBOURS).map(|address| (address, Standing::Near)).collect();
     for address in named.filter(is_other) {
         peers.entry(address).or_insert(standing(&address, Standing::Named));
     }
@@ -178,10 +148,7 @@ fn destinations(fan: &Fan, host: &Host, health: &Health) -> BTreeSet<Ipv4Addr> {
     let (overlay, slice) = (fan.overlay(), fan.slice());
     let is_other = |address: &Ipv4Addr| overlay.contains(*address) && !slice.contains(*address);
     let underlay = fan.mapping.underlay();
-    let hosts = peers(fan, host, health)
-        .into_keys()
-        .chain(computed(fan))
-        .filter(|peer| underlay.contains(*peer));
+    let hosts = peers(fan, host, health).into_keys().chain(computed(fan)).filter(|peer| underlay.contains(*peer));
     let gateways: Vec<Ipv4Addr> = hosts.map(|peer| fan.mapping.gateway(peer)).collect();
     let routed = host.routes.iter().map(|route| route.destination);
     let ruled = health.rules.iter().filter_map(|rule| rule.to);
@@ -202,19 +169,14 @@ fn an_address(network: Ipv4Network, host: &Host) -> Ipv4Addr {
 
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let asked = asked(fan, facts.host, facts.health);
-    let answered: Vec<(&Asked, &Answer)> = asked
-        .iter()
-        .filter_map(|asked| Some((asked, facts.health.answers.get(&asked.question)?)))
-        .collect();
+    let answered: Vec<(&Asked, &Answer)> =
+        asked.iter().filter_map(|asked| Some((asked, facts.health.answers.get(&asked.question)?))).collect();
     let findings = fault::findings(fan, &answered, facts);
     if !findings.is_empty() {
         return findings;
     }
     vec![Finding::passed(
         "routing",
-        format!(
-            "the kernel was asked about {} packets, and sends them as it should",
-            answered.len()
-        ),
+        format!("the kernel was asked about {} packets, and sends them as it should", answered.len()),
     )]
 }

@@ -15,10 +15,7 @@ use crate::plan::rule::{Action, RoutingRule};
 use crate::plan::state::{Object, fans};
 
 fn link(name: &str, kind: LinkKind) -> Link {
-    Link {
-        kind,
-        ..crate::plan::resolve::tests::link(name, &[])
-    }
+    Link { kind, ..crate::plan::resolve::tests::link(name, &[]) }
 }
 
 /// A host that runs a fan and has nothing wrong.
@@ -34,17 +31,9 @@ impl Patient {
         let label = announced().label().replace("ipip", words);
         let fan = Fan::from_label(&"fan-250-0-28".parse().unwrap(), &label).unwrap();
         let mut device = link("eth0", LinkKind::Other);
-        device.addresses = vec![HostAddress {
-            address: "172.30.0.28/16".parse().unwrap(),
-            secondary: false,
-            global: true,
-        }];
-        let mut host = Host {
-            links: vec![device],
-            ip_forward: true,
-            privileged: true,
-            ..Host::default()
-        };
+        device.addresses =
+            vec![HostAddress { address: "172.30.0.28/16".parse().unwrap(), secondary: false, global: true }];
+        let mut host = Host { links: vec![device], ip_forward: true, privileged: true, ..Host::default() };
         let owned = crate::plan::desired::with(&State::new(), &fan, &host);
         for object in owned.values() {
             let (name, mtu, kind) = match object {
@@ -53,18 +42,9 @@ impl Patient {
                 _ => continue,
             };
             let device = link(name.as_str(), kind);
-            host.links.push(Link {
-                mtu,
-                ours: true,
-                ..device
-            });
+            host.links.push(Link { mtu, ours: true, ..device });
         }
-        let mut patient = Self {
-            fan,
-            owned,
-            host,
-            health: Health::default(),
-        };
+        let mut patient = Self { fan, owned, host, health: Health::default() };
         patient.host.linux.release = "6.12.43".into();
         patient.health.kernel.has_nft = true;
         patient.answer(|_| None);
@@ -120,15 +100,9 @@ impl Patient {
     /// The one thing that is not right.
     #[track_caller]
     fn only(&self, verdict: CheckResult) -> Finding {
-        let other = if verdict == CheckResult::Failed {
-            CheckResult::Warned
-        } else {
-            CheckResult::Failed
-        };
+        let other = if verdict == CheckResult::Failed { CheckResult::Warned } else { CheckResult::Failed };
         assert_eq!(self.findings(other), []);
-        let [finding] = &self.findings(verdict)[..] else {
-            panic!("{:#?}", self.findings(verdict))
-        };
+        let [finding] = &self.findings(verdict)[..] else { panic!("{:#?}", self.findings(verdict)) };
         finding.clone()
     }
 }
@@ -176,11 +150,7 @@ fn a_kernel_that_lacks_something_is_named() {
         config_option: &Line::default(),
     };
     let untold = examine(facts, |_| false).remove(0);
-    assert_eq!(
-        (untold.check, untold.verdict),
-        ("kernel", CheckResult::Warned),
-        "{untold}"
-    );
+    assert_eq!((untold.check, untold.verdict), ("kernel", CheckResult::Warned), "{untold}");
     assert!(untold.evidence[1].ends_with("fanctl lab --encap ipip"), "{untold}");
     bare.host.linux.release = "5.15.0-91".into();
     assert!(bare.only(CheckResult::Warned).reason.contains("older than Linux 5.19"));
@@ -193,26 +163,15 @@ fn of_a_kernel_that_carries_no_fan_no_other_encapsulation_is_advised() {
     bare.host.linux.release = "5.10.0-32-cloud-amd64".into();
     bare.host.linux.takes_source = Some(false);
     let finding = bare.only(CheckResult::Failed);
-    assert!(
-        finding.reason.contains("5.19") && !finding.to_string().contains("--encap"),
-        "{finding}"
-    );
+    assert!(finding.reason.contains("5.19") && !finding.to_string().contains("--encap"), "{finding}");
     (bare.host.linux.takes_source, bare.host.linux.has_nf_tables) = (Some(true), Some(false));
     assert!(bare.only(CheckResult::Failed).reason.contains("nf_tables"));
 }
 
 /// A table whose chain at a hook drops everything.
 fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> FirewallTable {
-    let base = Base {
-        hook: hook.into(),
-        priority: 0,
-        drops: true,
-        devices: vec![],
-    };
-    let chain_of = Chain {
-        base: Some(base),
-        rules: vec![],
-    };
+    let base = Base { hook: hook.into(), priority: 0, drops: true, devices: vec![] };
+    let chain_of = Chain { base: Some(base), rules: vec![] };
     FirewallTable {
         backend,
         family: "ip".into(),
@@ -271,11 +230,7 @@ fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
         let chain = table.chains.get_mut("INPUT").unwrap();
         chain.base.as_mut().unwrap().drops = false;
         chain.rules = vec![crate::diagnose::netfilter::FirewallRule {
-            matches: vec![Match::Field {
-                field: Field::Source,
-                negated: false,
-                values,
-            }],
+            matches: vec![Match::Field { field: Field::Source, negated: false, values }],
             verdict: Some(crate::diagnose::netfilter::PacketVerdict::Drop),
             ..crate::diagnose::netfilter::FirewallRule::default()
         }];
@@ -283,12 +238,7 @@ fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
     };
     patient.health.tables = dropped(vec![std::net::Ipv4Addr::new(172, 30, 0, 27).into()]);
     let finding = patient.only(CheckResult::Warned);
-    assert!(
-        finding
-            .reason
-            .ends_with("drops what host 172.30.0.27 sends (UDP port 8472)"),
-        "{finding}"
-    );
+    assert!(finding.reason.ends_with("drops what host 172.30.0.27 sends (UDP port 8472)"), "{finding}");
     let command = "nft 'insert rule ip filter INPUT ip saddr 172.30.0.27 udp dport 8472 counter accept'";
     assert_eq!(finding.mend.as_deref(), Some(command));
     // Where all are dropped, one is not told of by itself.
@@ -323,19 +273,14 @@ fn addresses_that_nobody_has_may_be_dropped() {
         metric: 0,
     }];
     patient.answer(|_| None);
-    let values: Vec<Value> = bogons
-        .map(|network| Value::from(network.parse::<ipnetwork::Ipv4Network>().unwrap()))
-        .into();
+    let values: Vec<Value> =
+        bogons.map(|network| Value::from(network.parse::<ipnetwork::Ipv4Network>().unwrap())).into();
     let mut with = |field, values: &[Value]| {
         let mut table = closed(Backend::Nftables, "bogons", "FORWARD", "forward");
         let chain = table.chains.get_mut("FORWARD").unwrap();
         chain.base.as_mut().unwrap().drops = false;
         chain.rules = vec![crate::diagnose::netfilter::FirewallRule {
-            matches: vec![Match::Field {
-                field,
-                negated: false,
-                values: values.to_vec(),
-            }],
+            matches: vec![Match::Field { field, negated: false, values: values.to_vec() }],
             verdict: Some(crate::diagnose::netfilter::PacketVerdict::Drop),
             ..crate::diagnose::netfilter::FirewallRule::default()
         }];
@@ -354,52 +299,28 @@ fn neighbours_and_software_are_looked_at() {
     let mut patient = Patient::new("ipip");
     let mac = crate::fan::Mac([0, 1, 2, 3, 4, 5]);
     patient.health.neighbours = ["172.30.0.7", "172.30.0.8"]
-        .map(|address| NeighbourEntry {
-            device: "eth0".parse().unwrap(),
-            address: address.parse().unwrap(),
-            mac,
-        })
+        .map(|address| NeighbourEntry { device: "eth0".parse().unwrap(), address: address.parse().unwrap(), mac })
         .to_vec();
     patient.answer(|_| None);
     assert_eq!(patient.only(CheckResult::Warned).check, "macs");
     patient.health.macs = [("eth0".parse().unwrap(), mac)].into();
-    assert!(
-        patient
-            .only(CheckResult::Failed)
-            .mend
-            .unwrap()
-            .contains("02:fb:ac:1e:00:1c")
-    );
+    assert!(patient.only(CheckResult::Failed).mend.unwrap().contains("02:fb:ac:1e:00:1c"));
     patient.health.neighbours.clear();
     patient.health.managers = vec![
-        Manager {
-            name: "NetworkManager",
-            lacks: Some("/etc/NetworkManager/conf.d/50-fan.conf"),
-        },
-        Manager {
-            name: "dhcpcd",
-            lacks: None,
-        },
+        Manager { name: "NetworkManager", lacks: Some("/etc/NetworkManager/conf.d/50-fan.conf") },
+        Manager { name: "dhcpcd", lacks: None },
     ];
     let command = patient.only(CheckResult::Warned).mend.unwrap();
-    assert!(
-        command.ends_with("/etc/NetworkManager/conf.d/50-fan.conf && nmcli general reload"),
-        "{command}"
-    );
+    assert!(command.ends_with("/etc/NetworkManager/conf.d/50-fan.conf && nmcli general reload"), "{command}");
 }
 
 #[test]
 fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     let mut patient = Patient::new("vxlan");
     let rule = "ip daddr 172.30.0.0/16 udp dport 4789 goto wrapped comment \"wrapped for a host 24\"";
-    patient.health.tables = vec![
-        counters::own("bridge", "ports", "drop"),
-        counters::own("ip", "guard", rule),
-    ];
+    patient.health.tables = vec![counters::own("bridge", "ports", "drop"), counters::own("ip", "guard", rule)];
     // With the bridge the kernel takes its routes.
-    patient
-        .owned
-        .retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Route(_)));
+    patient.owned.retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Route(_)));
     let finding = patient.only(CheckResult::Failed);
     let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
     assert_eq!((finding.check, finding.mend.as_deref()), ("bridge", Some(command)));

@@ -9,34 +9,22 @@ use crate::shell;
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
     let host = facts.host;
-    let holder = host
-        .links
-        .iter()
-        .find(|link| !link.ours && link.addresses.iter().any(|a| a.address.ip() == fan.host));
+    let holder = host.links.iter().find(|link| !link.ours && link.addresses.iter().any(|a| a.address.ip() == fan.host));
     match holder {
         None => address_is_gone(fan, facts),
         Some(link) if link.name != fan.device => Finding::failed(
             "underlay",
-            format!(
-                "the underlay address {} has moved from '{}' to '{}'",
-                fan.host, fan.device, link.name
-            ),
+            format!("the underlay address {} has moved from '{}' to '{}'", fan.host, fan.device, link.name),
         )
         .mended_by(up(fan, &fan.underlay_address())),
         Some(link) if !link.up => Finding::failed("underlay", format!("interface '{}' is down", link.name))
             .mended_by(shell!("ip link set dev {} up", link.name)),
         Some(link) if !link.carrier => Finding::failed(
             "underlay",
-            format!(
-                "interface '{}' has no carrier: look at its cable, or at what it is a part of",
-                link.name
-            ),
+            format!("interface '{}' has no carrier: look at its cable, or at what it is a part of", link.name),
         ),
         Some(link) => size(fan, link, facts).unwrap_or_else(|| {
-            Finding::passed(
-                "underlay",
-                format!("{} is on {}, mtu {}", fan.host, link.name, link.mtu),
-            )
+            Finding::passed("underlay", format!("{} is on {}, mtu {}", fan.host, link.name, link.mtu))
         }),
     }
 }
@@ -46,20 +34,14 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
     let underlay = fan.mapping.underlay();
     let device = facts.host.link(&fan.device);
     let addresses = device.map(|link| link.addresses.as_slice()).unwrap_or_default();
-    let evidence: Vec<String> = addresses
-        .iter()
-        .map(|a| format!("{} has the address {}", fan.device, a.address))
-        .collect();
+    let evidence: Vec<String> =
+        addresses.iter().map(|a| format!("{} has the address {}", fan.device, a.address)).collect();
     let gone = format!("the underlay address {} is gone", fan.host);
     let Some(link) = device else {
         let reason = format!("{gone}, and so is interface '{}'", fan.device);
         return Finding::failed("underlay", reason);
     };
-    let Some(now) = addresses
-        .iter()
-        .map(|a| a.address.ip())
-        .find(|ip| underlay.contains(*ip))
-    else {
+    let Some(now) = addresses.iter().map(|a| a.address.ip()).find(|ip| underlay.contains(*ip)) else {
         let address = fan.underlay_address();
         return Finding::failed("underlay", format!("{gone} from '{}'", link.name))
             .because(evidence)
@@ -81,12 +63,9 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
         ..fan.clone()
     };
     let len = underlay.network().prefix();
-    Finding::failed(
-        "underlay",
-        format!("{gone}: it is {now} now, and this host's slice would be {slice}{first}"),
-    )
-    .because(evidence)
-    .mended_by(up(&renamed, &format!("{now}/{len}")))
+    Finding::failed("underlay", format!("{gone}: it is {now} now, and this host's slice would be {slice}{first}"))
+        .because(evidence)
+        .mended_by(up(&renamed, &format!("{now}/{len}")))
 }
 
 /// An MTU that somebody asked for, and that fits no more.
@@ -96,20 +75,13 @@ fn size(fan: &Fan, link: &Link, facts: Facts) -> Option<Finding> {
     if wanted <= room {
         return None;
     }
-    let follow = Fan {
-        mtu: None,
-        ..fan.clone()
-    };
+    let follow = Fan { mtu: None, ..fan.clone() };
     let reason = format!(
         "packets of {wanted} bytes do not fit interface '{}': its mtu {} leaves {room} for {}",
         link.name, link.mtu, fan.encapsulation
     );
     let mend = if room < MIN_MTU {
-        shell!(
-            "ip link set dev {} mtu {}",
-            link.name,
-            wanted + fan.encapsulation.overhead()
-        )
+        shell!("ip link set dev {} mtu {}", link.name, wanted + fan.encapsulation.overhead())
     } else {
         up(&follow, &fan.underlay_address())
     };

@@ -120,16 +120,14 @@ fn read(json: &Json, listing: &Listing) -> (Vec<FirewallTable>, bool) {
         if !matches!(kind.as_str(), "chain" | "set" | "map" | "rule") {
             continue;
         }
-        let table = tables
-            .entry((family.clone(), name.clone()))
-            .or_insert_with(|| FirewallTable {
-                backend: Backend::Nftables,
-                family: family.clone(),
-                name: name.clone(),
-                chains: BTreeMap::new(),
-                sets: BTreeMap::new(),
-                maps: BTreeMap::new(),
-            });
+        let table = tables.entry((family.clone(), name.clone())).or_insert_with(|| FirewallTable {
+            backend: Backend::Nftables,
+            family: family.clone(),
+            name: name.clone(),
+            chains: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            maps: BTreeMap::new(),
+        });
         match kind.as_str() {
             "chain" => {
                 let chain = text(object, "name");
@@ -195,19 +193,10 @@ mod tests {
         let (tables, uses_extensions) = read(&json, &Listing::read(listing));
         assert!(!uses_extensions);
         let chain = &tables[0].chains["in"];
-        assert!(
-            chain
-                .base
-                .as_ref()
-                .is_some_and(|base| base.drops && base.priority == -10)
-        );
+        assert!(chain.base.as_ref().is_some_and(|base| base.drops && base.priority == -10));
         let rule = FirewallRule {
             text: "ip protocol 4 counter packets 7 bytes 420 drop".into(),
-            matches: vec![Match::Field {
-                field: Field::Protocol,
-                negated: false,
-                values: vec![Value::Range(4, 4)],
-            }],
+            matches: vec![Match::Field { field: Field::Protocol, negated: false, values: vec![Value::Range(4, 4)] }],
             verdict: Some(PacketVerdict::Drop),
             marking: None,
             packets: Some(7),

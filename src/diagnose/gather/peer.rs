@@ -56,10 +56,7 @@ fn link_elsewhere(netlink: &Netlink, index: u32, namespace: i32) -> Result<LinkR
     request.extend(TARGET_NETNSID.to_ne_bytes());
     request.extend(namespace.to_ne_bytes());
     let answers = netlink.raw(RTM_GETLINK, NLM_F_ACK, &request)?;
-    let answer = answers.first().ok_or(Refusal {
-        errno: nix::libc::ENODEV,
-        sentence: None,
-    })?;
+    let answer = answers.first().ok_or(Refusal { errno: nix::libc::ENODEV, sentence: None })?;
     read_link(answer)
 }
 
@@ -74,12 +71,10 @@ fn namespace_of(netlink: &Netlink, process: u32) -> Result<Option<i32>, Refusal>
     request.extend(PID.to_ne_bytes());
     request.extend(process.to_ne_bytes());
     let answers = netlink.raw(RTM_GETNSID, NLM_F_ACK, &request)?;
-    let id = answers
-        .first()
-        .and_then(|answer| match answer.get(4..)?.first_chunk::<8>()? {
-            [_, _, a, b, id @ ..] if u16::from_ne_bytes([*a, *b]) == NSID => Some(i32::from_ne_bytes(*id)),
-            _ => None,
-        });
+    let id = answers.first().and_then(|answer| match answer.get(4..)?.first_chunk::<8>()? {
+        [_, _, a, b, id @ ..] if u16::from_ne_bytes([*a, *b]) == NSID => Some(i32::from_ne_bytes(*id)),
+        _ => None,
+    });
     Ok(id.filter(|id| *id >= 0))
 }
 
@@ -88,12 +83,7 @@ fn peer(link: LinkReply) -> Option<Peer> {
         LinkAttribute::Mtu(bytes) => Some(*bytes),
         _ => None,
     });
-    Some(Peer {
-        name: link.name,
-        mtu: mtu?,
-        mac: rules::mac(&link.message),
-        process: None,
-    })
+    Some(Peer { name: link.name, mtu: mtu?, mac: rules::mac(&link.message), process: None })
 }
 
 /// A process of every network namespace that this one has a number for.

@@ -57,11 +57,7 @@ fn raw(protocol: i32) -> io::Result<Socket> {
 fn send(probe: &Probe, mark: Mark, ttl: Option<u8>) -> io::Result<()> {
     let socket = raw(libc::IPPROTO_ICMP)?;
     // Neither heeds what was learned of the path; the latter lets the kernel cut up what the device does not take.
-    let discovery = if probe.aim.dont_fragment() {
-        Ipv4PathMtuDiscovery::PROBE
-    } else {
-        Ipv4PathMtuDiscovery::OMIT
-    };
+    let discovery = if probe.aim.dont_fragment() { Ipv4PathMtuDiscovery::PROBE } else { Ipv4PathMtuDiscovery::OMIT };
     set_ip_mtu_discover(&socket, discovery)?;
     if let Some(ttl) = ttl {
         socket.set_ttl_v4(ttl.into())?;
@@ -75,10 +71,7 @@ fn send(probe: &Probe, mark: Mark, ttl: Option<u8>) -> io::Result<()> {
 fn not_sent(probe: &Probe, error: &io::Error) -> ProbeOutcome {
     match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
         Errno::EMSGSIZE => ProbeOutcome::Complaint(probe.source, Complaint::TooLarge(0)),
-        errno => ProbeOutcome::NotSent {
-            words: errno.desc().to_string(),
-            forbidden: errno == Errno::EPERM,
-        },
+        errno => ProbeOutcome::NotSent { words: errno.desc().to_string(), forbidden: errno == Errno::EPERM },
     }
 }
 
@@ -152,11 +145,7 @@ impl Prober {
     pub fn hops(&mut self, wait: Duration) -> Vec<Hop> {
         let until = Instant::now() + wait;
         let probe = self.target.probe(Leg::Underlay, Aim::Small, 84);
-        let hop = |ttl| Hop {
-            ttl,
-            plain: None,
-            wrapped: None,
-        };
+        let hop = |ttl| Hop { ttl, plain: None, wrapped: None };
         let mut hops: Vec<Hop> = (1..=ROUTERS).map(hop).collect();
         let (mut plain, mut wrapped) = (BTreeMap::new(), BTreeMap::new());
         for (index, hop) in hops.iter().enumerate() {
@@ -180,11 +169,7 @@ impl Prober {
                         hops[*index].plain = Some(from);
                     }
                 }
-                News::AboutWrapped {
-                    mark,
-                    complaint: Complaint::Expired,
-                    ..
-                } => {
+                News::AboutWrapped { mark, complaint: Complaint::Expired, .. } => {
                     if let Some(index) = wrapped.get(&mark) {
                         hops[*index].wrapped = Some(from);
                     }
@@ -219,10 +204,7 @@ impl Prober {
 
     fn mark(&mut self) -> Mark {
         self.sequence = self.sequence.wrapping_add(1);
-        Mark {
-            id: self.id,
-            sequence: self.sequence,
-        }
+        Mark { id: self.id, sequence: self.sequence }
     }
 
     /// The next that ICMP has told already of what this process sent, or the fan; none when the time is up.

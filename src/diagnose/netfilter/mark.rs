@@ -15,10 +15,7 @@ pub(super) struct Marks {
 
 impl Default for Marks {
     fn default() -> Self {
-        Self {
-            some: [0].into(),
-            is_any: false,
-        }
+        Self { some: [0].into(), is_any: false }
     }
 }
 

@@ -18,19 +18,11 @@ fn packet() -> Packet {
 }
 
 fn is(field: Field, value: Value) -> Match {
-    Match::Field {
-        field,
-        negated: false,
-        values: vec![value],
-    }
+    Match::Field { field, negated: false, values: vec![value] }
 }
 
 fn rule(matches: impl Into<Vec<Match>>, verdict: PacketVerdict) -> FirewallRule {
-    FirewallRule {
-        matches: matches.into(),
-        verdict: Some(verdict),
-        ..FirewallRule::default()
-    }
+    FirewallRule { matches: matches.into(), verdict: Some(verdict), ..FirewallRule::default() }
 }
 
 fn ipip() -> Match {
@@ -39,21 +31,13 @@ fn ipip() -> Match {
 
 /// A table with a chain at the input, whose policy is to accept or to drop, and one to jump to.
 fn table(policy: &PacketVerdict, rules: Vec<FirewallRule>, other: Vec<FirewallRule>) -> FirewallTable {
-    let base = Base {
-        hook: "input".into(),
-        priority: 0,
-        drops: *policy == PacketVerdict::Drop,
-        devices: vec![],
-    };
+    let base = Base { hook: "input".into(), priority: 0, drops: *policy == PacketVerdict::Drop, devices: vec![] };
     let chains = [("in", Some(base), rules), ("other", None, other)];
     FirewallTable {
         backend: Backend::Nftables,
         family: "ip".into(),
         name: "filter".into(),
-        chains: chains
-            .into_iter()
-            .map(|(name, base, rules)| (name.to_string(), Chain { base, rules }))
-            .collect(),
+        chains: chains.into_iter().map(|(name, base, rules)| (name.to_string(), Chain { base, rules })).collect(),
         sets: BTreeMap::from([("hosts".into(), vec![Value::from(packet().source)])]),
         maps: BTreeMap::from([("verdicts".into(), vec![(vec![Value::Range(4, 4)], PacketVerdict::Drop)])]),
     }
@@ -129,11 +113,7 @@ fn fields_are_compared_as_both_kinds_of_firewall_do() {
         (Field::In, word("eth*"), true),
         (Field::In, word("eth1"), false),
         (Field::Out, word("*"), false),
-        (
-            Field::Source,
-            Value::from("172.30.0.0/16".parse::<ipnetwork::Ipv4Network>().unwrap()),
-            true,
-        ),
+        (Field::Source, Value::from("172.30.0.0/16".parse::<ipnetwork::Ipv4Network>().unwrap()), true),
         (Field::Source, Value::Set("hosts".into()), true),
         (Field::Destination, Value::Set("hosts".into()), false),
         (Field::State, word("new"), true),
@@ -146,28 +126,15 @@ fn fields_are_compared_as_both_kinds_of_firewall_do() {
         let expected = if fits { Short::Lost } else { Short::Passes };
         let rules = vec![rule([is(field, value.clone())], Drop)];
         assert_eq!(fate_in(&Accept, rules, vec![]), expected, "{field:?} {value:?}");
-        let negated = Match::Field {
-            field,
-            negated: true,
-            values: vec![value.clone()],
-        };
+        let negated = Match::Field { field, negated: true, values: vec![value.clone()] };
         let expected = if fits { Short::Passes } else { Short::Lost };
-        assert_eq!(
-            fate_in(&Accept, vec![rule([negated], Drop)], vec![]),
-            expected,
-            "not {field:?} {value:?}"
-        );
+        assert_eq!(fate_in(&Accept, vec![rule([negated], Drop)], vec![]), expected, "not {field:?} {value:?}");
     }
     let unknown_set = rule([is(Field::Source, Value::Set("none".into()))], Drop);
     assert_eq!(fate_in(&Accept, vec![unknown_set], vec![]), Short::AtRisk);
-    let map = Match::Map(
-        vec![Field::State],
-        Entries::Own(vec![(vec![word("invalid")], Drop), (vec![word("new")], Accept)]),
-    );
-    let by_state = FirewallRule {
-        matches: vec![map],
-        ..FirewallRule::default()
-    };
+    let map =
+        Match::Map(vec![Field::State], Entries::Own(vec![(vec![word("invalid")], Drop), (vec![word("new")], Accept)]));
+    let by_state = FirewallRule { matches: vec![map], ..FirewallRule::default() };
     assert_eq!(fate_in(&Drop, vec![by_state], vec![]), Short::Passes);
 }
 
@@ -176,43 +143,25 @@ fn a_table_of_another_hook_or_family_is_not_asked() {
     let mut elsewhere = table(&PacketVerdict::Drop, vec![], vec![]);
     elsewhere.family = "bridge".into();
     assert_eq!(fate(&packet(), &[elsewhere]), Fate::Passes);
-    let forwarded = Packet {
-        hook: "forward",
-        ..packet()
-    };
-    assert_eq!(
-        fate(&forwarded, &[table(&PacketVerdict::Drop, vec![], vec![])]),
-        Fate::Passes
-    );
+    let forwarded = Packet { hook: "forward", ..packet() };
+    assert_eq!(fate(&forwarded, &[table(&PacketVerdict::Drop, vec![], vec![])]), Fate::Passes);
 }
 
 #[test]
 fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
     use PacketVerdict::{Accept, Drop};
-    let not = |field, value| Match::Field {
-        field,
-        negated: true,
-        values: vec![value],
-    };
+    let not = |field, value| Match::Field { field, negated: true, values: vec![value] };
     let echo = || Value::Word("echo-request".into());
     let ssh = || Value::Range(22, 22);
-    for (field, value) in [
-        (Field::IcmpType, echo()),
-        (Field::DestinationPort(6), ssh()),
-        (Field::SourcePort(17), ssh()),
-    ] {
+    for (field, value) in
+        [(Field::IcmpType, echo()), (Field::DestinationPort(6), ssh()), (Field::SourcePort(17), ssh())]
+    {
         for condition in [is(field, value.clone()), not(field, value)] {
-            assert_eq!(
-                fate_in(&Accept, vec![rule([condition.clone()], Drop)], vec![]),
-                Short::Passes
-            );
+            assert_eq!(fate_in(&Accept, vec![rule([condition.clone()], Drop)], vec![]), Short::Passes);
             assert_eq!(fate_in(&Drop, vec![rule([condition], Accept)], vec![]), Short::Lost);
         }
     }
-    let untracked = Packet {
-        state: ConntrackState::Untracked,
-        ..packet()
-    };
+    let untracked = Packet { state: ConntrackState::Untracked, ..packet() };
     let not_translated = rule([not(Field::Status, Value::Word("dnat".into()))], Accept);
     for (packet, fate_of_it) in [(packet(), true), (untracked, false)] {
         let accepted = table(&Drop, vec![not_translated.clone()], vec![]);
@@ -224,11 +173,7 @@ fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
 
 #[test]
 fn icmp_says_that_fragmentation_is_needed() {
-    let error = Packet {
-        protocol: 1,
-        state: ConntrackState::Untracked,
-        ..packet()
-    };
+    let error = Packet { protocol: 1, state: ConntrackState::Untracked, ..packet() };
     let word = |field, word: &str| is(field, Value::Word(word.into()));
     for (condition, passes) in [
         (word(Field::IcmpType, "destination-unreachable"), true),
@@ -242,20 +187,13 @@ fn icmp_says_that_fragmentation_is_needed() {
         (word(Field::State, "invalid"), false),
         (word(Field::State, "related"), false),
     ] {
-        let accepted = table(
-            &PacketVerdict::Drop,
-            vec![rule([condition.clone()], PacketVerdict::Accept)],
-            vec![],
-        );
+        let accepted = table(&PacketVerdict::Drop, vec![rule([condition.clone()], PacketVerdict::Accept)], vec![]);
         assert_eq!(fate(&error, &[accepted]) == Fate::Passes, passes, "{condition:?}");
     }
 }
 
 fn map(fields: impl Into<Vec<Field>>, entries: Entries) -> FirewallRule {
-    FirewallRule {
-        matches: vec![Match::Map(fields.into(), entries)],
-        ..FirewallRule::default()
-    }
+    FirewallRule { matches: vec![Match::Map(fields.into(), entries)], ..FirewallRule::default() }
 }
 
 #[test]
@@ -273,10 +211,7 @@ fn maps_are_asked_for_all_their_fields_and_by_name() {
     assert_eq!(fate_of(map(both, jump()), vec![]), Short::Passes);
     let named = |name: &str| Entries::Named(name.into());
     assert_eq!(fate_of(map([Field::Protocol], named("verdicts")), vec![]), Short::Lost);
-    assert_eq!(
-        fate_of(map([Field::SourcePort(6)], named("verdicts")), vec![]),
-        Short::Passes
-    );
+    assert_eq!(fate_of(map([Field::SourcePort(6)], named("verdicts")), vec![]), Short::Passes);
     // What is not understood may be anything; what does not fit otherwise is nothing.
     let unknown = [Field::Unknown, Field::Protocol];
     assert_eq!(fate_of(map(unknown, own("eth0", Drop)), vec![]), Short::AtRisk);
@@ -300,11 +235,8 @@ fn maps_are_asked_for_all_their_fields_and_by_name() {
 #[test]
 fn a_mark_is_what_rules_have_made_of_it() {
     use PacketVerdict::{Accept, Drop};
-    let set = |matches: Vec<Match>, marking| FirewallRule {
-        matches,
-        marking: Some(marking),
-        ..FirewallRule::default()
-    };
+    let set =
+        |matches: Vec<Match>, marking| FirewallRule { matches, marking: Some(marking), ..FirewallRule::default() };
     let to = |keep, flip| Marking::Bits { keep, flip };
     let has = |mask, mark| rule([is(Field::Mark(mask), Value::Range(mark, mark))], Drop);
     let all = u32::MAX;
@@ -318,22 +250,13 @@ fn a_mark_is_what_rules_have_made_of_it() {
         (vec![set(perhaps(), to(0, 0x8000)), has(all, 0x8000)], Short::AtRisk),
         (vec![set(perhaps(), to(0, 0x8000)), has(all, 0x4000)], Short::Passes),
         (vec![set(vec![], Marking::Unknown), has(all, 1)], Short::AtRisk),
-        (
-            vec![set(vec![], Marking::Unknown), set(vec![], to(0, 2)), has(all, 1)],
-            Short::Passes,
-        ),
-        (
-            vec![set(vec![], to(0, 0x8001)), set(vec![], to(!1, 0)), has(all, 0x8000)],
-            Short::Lost,
-        ),
+        (vec![set(vec![], Marking::Unknown), set(vec![], to(0, 2)), has(all, 1)], Short::Passes),
+        (vec![set(vec![], to(0, 0x8001)), set(vec![], to(!1, 0)), has(all, 0x8000)], Short::Lost),
         (vec![set(vec![], to(0, 0x8001)), has(0xff, 1)], Short::Lost),
         (vec![set(vec![], to(0, 0x8001)), has(0xff, 0)], Short::Passes),
         // A new connection has no mark.
         (vec![set(vec![], kept), has(all, 1)], Short::Passes),
-        (
-            vec![set(vec![], to(0, 0x101)), set(vec![], kept), has(all, 0x100)],
-            Short::Lost,
-        ),
+        (vec![set(vec![], to(0, 0x101)), set(vec![], kept), has(all, 0x100)], Short::Lost),
     ] {
         assert_eq!(fate_in(&Accept, rules.clone(), vec![]), expected, "{rules:#?}");
     }
@@ -349,10 +272,7 @@ fn a_mark_is_what_rules_have_made_of_it() {
 #[test]
 fn a_request_of_arp_has_what_arp_has_and_nothing_of_ip() {
     use PacketVerdict::{Accept, Drop};
-    let asking = Packet {
-        is_arp: true,
-        ..packet()
-    };
+    let asking = Packet { is_arp: true, ..packet() };
     let word = |word: &str| Value::Word(word.into());
     let source = || Value::from(packet().source);
     for (field, value, arp, ip) in [
@@ -363,12 +283,7 @@ fn a_request_of_arp_has_what_arp_has_and_nothing_of_ip() {
         (Field::State, word("new"), Short::Passes, Short::Lost),
         (Field::In, word("eth0"), Short::Lost, Short::Lost),
         (Field::Arp(Arp::Operation), word("request"), Short::Lost, Short::Passes),
-        (
-            Field::Arp(Arp::Operation),
-            Value::Range(2, 2),
-            Short::Passes,
-            Short::Passes,
-        ),
+        (Field::Arp(Arp::Operation), Value::Range(2, 2), Short::Passes, Short::Passes),
         (Field::Arp(Arp::Source), source(), Short::Lost, Short::Passes),
         (Field::Arp(Arp::Target), source(), Short::Passes, Short::Passes),
         (Field::Arp(Arp::Other), Value::Range(1, 1), Short::AtRisk, Short::Passes),

@@ -55,26 +55,15 @@ fn at_hook(packet: &Packet, tables: &[FirewallTable], marks: &mut Marks) -> Fate
         .flat_map(|table| table.chains.iter().map(move |(name, chain)| (table, name, chain)))
         .filter_map(|(table, name, chain)| {
             let base = chain.base.as_ref().filter(|base| base.hook == packet.hook)?;
-            let is_its = base.hook != "ingress"
-                || packet
-                    .incoming
-                    .as_ref()
-                    .is_some_and(|device| base.devices.contains(device));
+            let is_its =
+                base.hook != "ingress" || packet.incoming.as_ref().is_some_and(|device| base.devices.contains(device));
             is_its.then_some((base.priority, table, name.as_str()))
         })
         .collect();
     chains.sort_by_key(|(priority, ..)| *priority);
     let mut risk = Fate::Passes;
     for (_, table, base) in chains {
-        let mut walk = Walk {
-            packet,
-            table,
-            base,
-            is_certain: true,
-            risk: None,
-            depth: 0,
-            marks,
-        };
+        let mut walk = Walk { packet, table, base, is_certain: true, risk: None, depth: 0, marks };
         match walk.enter(base) {
             ChainExit::Lost(blame) if walk.is_certain => return Fate::Lost(blame),
             ChainExit::Lost(blame) => risk = Fate::AtRisk(walk.risk.unwrap_or(blame)),
@@ -143,11 +132,7 @@ impl Walk<'_> {
             return ChainExit::Undecided;
         };
         self.depth += 1;
-        let way = if self.depth > DEEPEST {
-            ChainExit::Undecided
-        } else {
-            self.rules(name, &chain.rules)
-        };
+        let way = if self.depth > DEEPEST { ChainExit::Undecided } else { self.rules(name, &chain.rules) };
         self.depth -= 1;
         way
     }
@@ -289,11 +274,9 @@ impl Walk<'_> {
             _ => Truth::Maybe,
         };
         let word = |word: &str| match value {
-            Value::Word(pattern) => Truth::from(
-                pattern
-                    .strip_suffix('*')
-                    .map_or(pattern == word, |start| word.starts_with(start)),
-            ),
+            Value::Word(pattern) => {
+                Truth::from(pattern.strip_suffix('*').map_or(pattern == word, |start| word.starts_with(start)))
+            }
             _ => Truth::Maybe,
         };
         let number_or_word = |value_of: u32, name: &str| match value {

@@ -80,20 +80,11 @@ pub const THIS_HOST: &str = "this host";
 
 impl Conclusion {
     pub(super) fn new(cause: Cause, hop: impl Into<String>, says: String) -> Self {
-        Self {
-            works: false,
-            cause,
-            hop: Some(hop.into()),
-            says,
-            advice: None,
-        }
+        Self { works: false, cause, hop: Some(hop.into()), says, advice: None }
     }
 
     pub(super) fn advise(self, advice: impl Into<String>) -> Self {
-        Self {
-            advice: Some(advice.into()),
-            ..self
-        }
+        Self { advice: Some(advice.into()), ..self }
     }
 
     pub(super) fn but_works(self) -> Self {

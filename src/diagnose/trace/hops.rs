@@ -37,11 +37,7 @@ impl Target {
     /// The packet of this host's own that is asked about.
     #[must_use]
     pub fn own_flow(&self) -> Flow {
-        Flow {
-            source: self.fan.gateway(),
-            destination: self.address,
-            forwarded_from: None,
-        }
+        Flow { source: self.fan.gateway(), destination: self.address, forwarded_from: None }
     }
 
     /// The packet of a container, which is routed here where the fan is.
@@ -96,12 +92,7 @@ const UP_AGAIN: &str = "run fanctl up again";
 /// The steps of the way to an address, in their order.
 #[must_use]
 pub fn steps(target: &Target, facts: &HopFacts, (owned, host): (&State, &Host)) -> Vec<PathStep> {
-    let way = Steps {
-        target,
-        facts,
-        owned,
-        host,
-    };
+    let way = Steps { target, facts, owned, host };
     let mut steps = vec![way.fan(), way.slice(), way.host(), way.devices()];
     if target.place != Location::Own {
         steps.push(way.rule());
@@ -126,12 +117,7 @@ fn step(name: &'static str, says: String, values: Value) -> PathStep {
         Value::Object(values) => values,
         _ => Map::new(),
     };
-    PathStep {
-        name,
-        says,
-        values,
-        fault: None,
-    }
+    PathStep { name, says, values, fault: None }
 }
 
 impl PathStep {
@@ -168,10 +154,7 @@ fn protocol_name(protocol: u8) -> String {
 
 /// A route in the words of ip(8).
 fn route_text(routing: &Routing) -> String {
-    let via = routing
-        .gateway
-        .map(|gateway| format!("via {gateway} "))
-        .unwrap_or_default();
+    let via = routing.gateway.map(|gateway| format!("via {gateway} ")).unwrap_or_default();
     let mtu = routing.mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
     format!("{} {via}dev {}{mtu}", routing.route, routing.device)
 }
@@ -201,10 +184,7 @@ impl Steps<'_> {
             None => Some((
                 Cause::HereAddress,
                 format!("this host has lost the address {} that its slice comes from", fan.host),
-                format!(
-                    "give it back to {}, or run fanctl down and up with the new one",
-                    fan.device
-                ),
+                format!("give it back to {}, or run fanctl down and up with the new one", fan.device),
             )),
             Some(link) if !link.up => Some((
                 Cause::HereDevice,
@@ -213,13 +193,7 @@ impl Steps<'_> {
             )),
             Some(_) => None,
         };
-        let says = format!(
-            "{} on {}, {}, bridge {}",
-            over(fan),
-            fan.device,
-            fan.encapsulation,
-            fan.bridge
-        );
+        let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.encapsulation, fan.bridge);
         let values = json!({
             "overlay": fan.overlay(), "underlay": fan.underlay_address(), "device": fan.device,
             "encap": fan.encapsulation, "bridge": fan.bridge,
@@ -253,11 +227,7 @@ impl Steps<'_> {
         }
         let is_up = |name: &InterfaceName| self.host.link(name).is_some_and(|link| link.up);
         let fault = names.iter().find(|name| !is_up(name)).map(|name| {
-            let what = if self.host.link(name).is_some() {
-                "is down"
-            } else {
-                "is gone"
-            };
+            let what = if self.host.link(name).is_some() { "is down" } else { "is gone" };
             (Cause::HereDevice, format!("{name} {what}"), UP_AGAIN.into())
         });
         let text: Vec<&str> = names.iter().map(InterfaceName::as_str).collect();
@@ -291,30 +261,15 @@ impl Steps<'_> {
                 .owned
                 .values()
                 .any(|object| matches!(object, Object::Rule(of, RoutingTable(to)) if (*of, *to) == (overlay, table)));
-        let elsewhere = self
-            .facts
-            .own
-            .as_ref()
-            .ok()
-            .filter(|found| !found.local && found.table != table);
+        let elsewhere = self.facts.own.as_ref().ok().filter(|found| !found.local && found.table != table);
         let fault = if is_missing {
-            Some((
-                Cause::HereRule,
-                format!("the rule '{rule}' is missing"),
-                UP_AGAIN.into(),
-            ))
+            Some((Cause::HereRule, format!("the rule '{rule}' is missing"), UP_AGAIN.into()))
         } else {
             elsewhere.map(|found| {
                 (
                     Cause::HereRule,
-                    format!(
-                        "a rule of somebody else's sends it to table {}",
-                        table_name(found.table)
-                    ),
-                    format!(
-                        "see ip rule; it must come after the fan's way, which is table {}",
-                        table_name(table)
-                    ),
+                    format!("a rule of somebody else's sends it to table {}", table_name(found.table)),
+                    format!("see ip rule; it must come after the fan's way, which is table {}", table_name(table)),
                 )
             })
         };
@@ -374,12 +329,7 @@ impl Steps<'_> {
                 let words = format!("from containers none: {}", none.words);
                 step(name, words, json!({ "from": from, "error": none.words })).faulty(Some((
                     Cause::HereForward,
-                    format!(
-                        "this host forwards nothing from {} to {}: {}",
-                        fan.bridge,
-                        fan.tunnel(),
-                        none.words
-                    ),
+                    format!("this host forwards nothing from {} to {}: {}", fan.bridge, fan.tunnel(), none.words),
                     format!("{UP_AGAIN}; see fanctl show --json for what is different"),
                 )))
             }
@@ -390,9 +340,7 @@ impl Steps<'_> {
                     (Cause::HereForward, says, advice)
                 });
                 let says = format!("from containers ({from} on {}): {}", fan.bridge, route_text(found));
-                let Value::Object(mut values) = route_values(found) else {
-                    unreachable!("an object is written above")
-                };
+                let Value::Object(mut values) = route_values(found) else { unreachable!("an object is written above") };
                 values.insert("from".into(), json!(from));
                 step(name, says, Value::Object(values)).faulty(fault)
             }

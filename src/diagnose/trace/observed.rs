@@ -66,9 +66,7 @@ impl Seen {
             }
             News::Answer(_) => false,
             News::Complaint(mark, _) => mark.id == self.id,
-            News::AboutWrapped {
-                host, outer, complaint, ..
-            } => {
+            News::AboutWrapped { host, outer, complaint, .. } => {
                 let is_ours = host == self.target.host && outer == Outer::of(fan.encapsulation, fan.port);
                 let is_new =
                     is_ours && complaint != Complaint::Expired && !self.complaints.contains(&(from, complaint));
@@ -131,21 +129,11 @@ mod tests {
 
     fn goes(content: Content) -> Wrapped {
         let fan = announced();
-        Wrapped {
-            from: fan.host,
-            source: fan.gateway(),
-            destination: GATEWAY,
-            content,
-        }
+        Wrapped { from: fan.host, source: fan.gateway(), destination: GATEWAY, content }
     }
 
     fn comes(content: Content) -> Wrapped {
-        Wrapped {
-            from: THERE,
-            source: GATEWAY,
-            destination: announced().gateway(),
-            content,
-        }
+        Wrapped { from: THERE, source: GATEWAY, destination: announced().gateway(), content }
     }
 
     #[test]
@@ -157,10 +145,7 @@ mod tests {
         for content in [Content::Other(6), Content::Answer(ANOTHERS), Content::Request(OURS)] {
             seen.see(&comes(content));
         }
-        assert!(
-            !seen.left() && seen.came().is_empty() && seen.lost().is_empty(),
-            "{seen:?}"
-        );
+        assert!(!seen.left() && seen.came().is_empty() && seen.lost().is_empty(), "{seen:?}");
         seen.see(&goes(Content::Request(OURS)));
         seen.see(&comes(Content::Answer(OURS)));
         assert!(seen.left());
@@ -185,21 +170,12 @@ mod tests {
 
     #[test]
     fn an_error_about_others_packets_is_none_about_the_fan() {
-        let about = |host, outer, complaint| News::AboutWrapped {
-            host,
-            outer,
-            mark: 1,
-            complaint,
-        };
+        let about = |host, outer, complaint| News::AboutWrapped { host, outer, mark: 1, complaint };
         for (encapsulation, outer, others) in [
             (Encapsulation::Ipip, Outer::Ipip, Outer::Udp(8472)),
             (Encapsulation::Vxlan, Outer::Udp(8472), Outer::Ipip),
         ] {
-            let fan = Fan {
-                encapsulation,
-                port: 8472,
-                ..announced()
-            };
+            let fan = Fan { encapsulation, port: 8472, ..announced() };
             let mut seen = Seen::new(&Target::new(GATEWAY, &fan, 1480), OURS.id);
             for complaint in [Complaint::Port, Complaint::TooLarge(1400)] {
                 for (host, outer) in [(THERE, others), (THERE, Outer::Udp(53)), (GATEWAY, outer)] {

@@ -144,10 +144,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// The mark of an echo request or reply.
 fn mark(icmp: &[u8]) -> Option<Mark> {
-    Some(Mark {
-        id: number(icmp, 4)?,
-        sequence: number(icmp, 6)?,
-    })
+    Some(Mark { id: number(icmp, 4)?, sequence: number(icmp, 6)? })
 }
 
 /// An IPv4 packet, taken apart; the content of later fragments is not looked at.
@@ -286,10 +283,8 @@ impl Ipv4<'_> {
 
 /// The checksum of RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or_default()))
-        .sum();
+    let mut sum: u32 =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or_default())).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -110,11 +110,7 @@ impl Target {
                     Leg::Underlay => matches!(aim, Aim::Small | Aim::Full),
                     Leg::Gateway | Leg::Address => true,
                 };
-                let size = if leg == Leg::Underlay && aim == Aim::Full {
-                    self.wrapped_mtu()
-                } else {
-                    size
-                };
+                let size = if leg == Leg::Underlay && aim == Aim::Full { self.wrapped_mtu() } else { size };
                 if is_asked {
                     probes.push(self.probe(leg, aim, size));
                 }
@@ -131,13 +127,7 @@ impl Target {
             Leg::Gateway => (self.fan.gateway(), self.gateway),
             Leg::Address => (self.fan.gateway(), self.address),
         };
-        Probe {
-            leg,
-            aim,
-            source,
-            destination,
-            size,
-        }
+        Probe { leg, aim, source, destination, size }
     }
 
     fn legs(&self) -> Vec<Leg> {
@@ -269,13 +259,7 @@ impl Evidence {
         [Leg::Underlay, Leg::Gateway, Leg::Address]
             .into_iter()
             .filter(|&leg| self.answered(leg, Aim::Small) && !self.answered(leg, Aim::Full))
-            .filter_map(|leg| {
-                Some(Search {
-                    leg,
-                    fits: size(leg, Aim::Small)?,
-                    fails: size(leg, Aim::Full)?,
-                })
-            })
+            .filter_map(|leg| Some(Search { leg, fits: size(leg, Aim::Small)?, fails: size(leg, Aim::Full)? }))
             .collect()
     }
 }

@@ -90,11 +90,7 @@ impl Trace {
         let device = evidence.way_out.as_ref().unwrap_or(&self.target.fan.device);
         if let Some(left) = evidence.left {
             let went = if left { "left by" } else { "never left by" };
-            let came = if evidence.came.is_empty() {
-                "no answer came"
-            } else {
-                "answers came"
-            };
+            let came = if evidence.came.is_empty() { "no answer came" } else { "answers came" };
             lines.push(format!("proof {} {went} {device}, {came}", self.target.carrier()));
         }
         for (from, complaint) in &evidence.complaints {
@@ -109,11 +105,8 @@ impl Trace {
                 name(wrapped)
             ));
         }
-        let path: Vec<String> = self
-            .path()
-            .into_iter()
-            .map(|(leg, size)| format!("{size} bytes ({})", leg.as_str()))
-            .collect();
+        let path: Vec<String> =
+            self.path().into_iter().map(|(leg, size)| format!("{size} bytes ({})", leg.as_str())).collect();
         if !path.is_empty() {
             lines.push(format!("proof path mtu: {}", path.join(", ")));
         }
@@ -138,21 +131,9 @@ impl Trace {
     /// For scripts.
     #[must_use]
     pub fn json(&self) -> impl Serialize + use<> {
-        let Target {
-            fan,
-            mtu,
-            asked,
-            address,
-            host,
-            gateway,
-            place,
-            is_of_nobody: _,
-        } = self.target.clone();
-        let path: Map<String, Value> = self
-            .path()
-            .into_iter()
-            .map(|(leg, size)| (leg.as_str().into(), json!(size)))
-            .collect();
+        let Target { fan, mtu, asked, address, host, gateway, place, is_of_nobody: _ } = self.target.clone();
+        let path: Map<String, Value> =
+            self.path().into_iter().map(|(leg, size)| (leg.as_str().into(), json!(size))).collect();
         Json {
             asked,
             address,
@@ -179,13 +160,7 @@ impl Trace {
 
 /// A probe in words: `underlay 172.30.0.27, 1500 bytes whole`.
 fn probe_text(probe: &Probe) -> String {
-    let Probe {
-        leg,
-        aim,
-        destination,
-        size,
-        ..
-    } = probe;
+    let Probe { leg, aim, destination, size, .. } = probe;
     format!("{:8} {destination}, {size} bytes{}", leg.as_str(), aim.words())
 }
 

@@ -22,12 +22,7 @@ impl<'a> Round<'a> {
     /// Nothing is sent yet, but in earlier rounds.
     #[must_use]
     pub fn new(probes: &'a [Probe], earlier: &'a BTreeMap<u16, Ipv4Addr>) -> Self {
-        Self {
-            probes,
-            sent: BTreeMap::new(),
-            earlier,
-            outcomes: vec![None; probes.len()],
-        }
+        Self { probes, sent: BTreeMap::new(), earlier, outcomes: vec![None; probes.len()] }
     }
 
     /// The probes without an outcome, and their places.
@@ -128,11 +123,7 @@ mod tests {
         round.take(GATEWAY, News::Answer(mark(12)), later);
         assert!(round.is_settled());
         let answered = ProbeOutcome::Answered(250);
-        let expected = [
-            answered.clone(),
-            answered,
-            ProbeOutcome::Complaint(ROUTER, Complaint::Host),
-        ];
+        let expected = [answered.clone(), answered, ProbeOutcome::Complaint(ROUTER, Complaint::Host)];
         assert_eq!(round.outcomes(), expected);
 
         // What is said of an earlier request for an address is said of the address, and of no other.

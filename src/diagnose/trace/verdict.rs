@@ -25,11 +25,9 @@ pub fn verdict(target: &Target, steps: &[PathStep], evidence: &Evidence) -> Conc
     };
     if evidence.answered(Leg::Address, Aim::Small) {
         return match fault {
-            Some(fault) if fault.cause == Cause::HereForward => blamed(format!(
-                "{} answers this host, but not its containers: {}",
-                target.name(),
-                fault.says
-            )),
+            Some(fault) if fault.cause == Cause::HereForward => {
+                blamed(format!("{} answers this host, but not its containers: {}", target.name(), fault.says))
+            }
             Some(fault) => blamed(format!("{} answers, although {}", target.name(), fault.says)).but_works(),
             None => judge.answered(),
         };
@@ -47,10 +45,7 @@ pub fn verdict(target: &Target, steps: &[PathStep], evidence: &Evidence) -> Conc
         Location::Own => Conclusion::new(
             Cause::HereFirewallIn,
             THIS_HOST,
-            format!(
-                "this host's own {} does not answer: a firewall here drops ping",
-                target.name()
-            ),
+            format!("this host's own {} does not answer: a firewall here drops ping", target.name()),
         )
         .advise("see nft list ruleset, chains with the hooks input and output"),
     }

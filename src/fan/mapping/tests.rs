@@ -40,19 +40,11 @@ const HOSTS: [(&str, &str, &str, &str); 6] = [
 fn the_worked_examples_hold() {
     for (overlay, underlay, host, slice) in SLICES {
         let mapping = mapping(overlay, underlay).unwrap();
-        assert_eq!(
-            mapping.slice(host.parse().unwrap()).to_string(),
-            slice,
-            "{mapping:?} {host}"
-        );
+        assert_eq!(mapping.slice(host.parse().unwrap()).to_string(), slice, "{mapping:?} {host}");
     }
     for (overlay, underlay, inner, outer) in HOSTS {
         let mapping = mapping(overlay, underlay).unwrap();
-        assert_eq!(
-            mapping.host(inner.parse().unwrap()).to_string(),
-            outer,
-            "{mapping:?} {inner}"
-        );
+        assert_eq!(mapping.host(inner.parse().unwrap()).to_string(), outer, "{mapping:?} {inner}");
     }
 }
 
@@ -84,10 +76,7 @@ fn what_cannot_work_is_refused_with_a_sentence() {
     ] {
         let error = mapping(overlay, underlay).unwrap_err();
         assert!(error.contains(reason), "{overlay} over {underlay}: {error}");
-        assert!(
-            error.contains(overlay) || error.contains("underlay"),
-            "names what was written: {error}"
-        );
+        assert!(error.contains(overlay) || error.contains("underlay"), "names what was written: {error}");
     }
 }
 
@@ -97,11 +86,7 @@ pub(crate) fn any_mapping() -> impl Strategy<Value = Mapping> {
         .prop_flat_map(|(over_len, over, under)| (Just(over_len), (over_len + 2)..=32, Just(over), Just(under)))
         .prop_filter_map("networks that may be used", |(over_len, under_len, over, under)| {
             let over = Ipv4Network::new((over & !host_mask(over_len)).into(), over_len).ok()?;
-            Mapping::new(
-                Overlay::new(over).ok()?,
-                Underlay::containing(under.into(), under_len).ok()?,
-            )
-            .ok()
+            Mapping::new(Overlay::new(over).ok()?, Underlay::containing(under.into(), under_len).ok()?).ok()
         })
 }
 

@@ -182,20 +182,13 @@ impl OptionKey {
 /// A sentence when it is no such name, or one that the fan's tunnels have.
 pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
     let name: InterfaceName = text.parse()?;
-    if !text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    {
-        return Err(format!(
-            "bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"
-        ));
+    if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+        return Err(format!("bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"));
     }
     let of_vxlan = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
     let tunnel = name == InterfaceName::shared_tunnel() || text.strip_prefix("fan-vx").is_some_and(of_vxlan);
     if tunnel || matches!(text, "all" | "default" | "lo") {
-        return Err(format!(
-            "bridge '{text}': that name has another meaning; choose one like fan0"
-        ));
+        return Err(format!("bridge '{text}': that name has another meaning; choose one like fan0"));
     }
     Ok(name)
 }
@@ -230,9 +223,7 @@ pub fn port(text: &str) -> Result<u16, String> {
 /// A sentence when it is no such number.
 pub fn table(text: &str) -> Result<u32, String> {
     match number("table", text, 1..=u32::MAX)? {
-        253..=255 => Err(format!(
-            "table {text} is the kernel's own; leave the table out for the main one"
-        )),
+        253..=255 => Err(format!("table {text} is the kernel's own; leave the table out for the main one")),
         number => Ok(number),
     }
 }
@@ -250,6 +241,5 @@ where
 }
 
 fn flag(what: &str, text: &str) -> Result<bool, String> {
-    text.parse()
-        .map_err(|_| format!("{what} '{text}' is neither true nor false"))
+    text.parse().map_err(|_| format!("{what} '{text}' is neither true nor false"))
 }

@@ -59,9 +59,7 @@ impl FromStr for Subnets {
             return Err(format!("routed '{one}' and '{two}' overlap; list each network once"));
         }
         if list.len() > MOST {
-            return Err(format!(
-                "routed '{text}' has more than {MOST} networks; write wider ones"
-            ));
+            return Err(format!("routed '{text}' has more than {MOST} networks; write wider ones"));
         }
         Ok(Self(list))
     }
@@ -81,9 +79,7 @@ fn network(text: &str) -> Result<Ipv4Network, String> {
     if is_of_hosts(network.network()) && is_of_hosts(network.broadcast()) && network.prefix() > 0 {
         Ok(network)
     } else {
-        Err(format!(
-            "routed '{text}' has addresses that no host can have; write it like 10.8.0.0/24"
-        ))
+        Err(format!("routed '{text}' has addresses that no host can have; write it like 10.8.0.0/24"))
     }
 }
 
@@ -120,10 +116,7 @@ mod tests {
             ("224.0.0.0/4", "no host can have"),
             ("127.0.0.0/8", "no host can have"),
             ("10.8.0.0/24,10.8.0.0/16", "overlap"),
-            (
-                "10.1.0.0/24,10.2.0.0/24,10.3.0.0/24,10.4.0.0/24,10.5.0.0/24",
-                "more than 4",
-            ),
+            ("10.1.0.0/24,10.2.0.0/24,10.3.0.0/24,10.4.0.0/24,10.5.0.0/24", "more than 4"),
         ] {
             let error = text.parse::<Subnets>().unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

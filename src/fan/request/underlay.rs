@@ -58,14 +58,8 @@ impl FromStr for UnderlaySource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text
-            .split('/')
-            .next()
-            .is_some_and(|place| place.parse::<Ipv6Addr>().is_ok())
-        {
-            return Err(format!(
-                "underlay '{text}' is IPv6; a fan is IPv4 only, like 172.30.0.0/16"
-            ));
+        if text.split('/').next().is_some_and(|place| place.parse::<Ipv6Addr>().is_ok()) {
+            return Err(format!("underlay '{text}' is IPv6; a fan is IPv4 only, like 172.30.0.0/16"));
         }
         let (place, len) = match text.split_once('/') {
             None => (text, DEFAULT_UNDERLAY_LEN),
@@ -77,10 +71,7 @@ impl FromStr for UnderlaySource {
             ),
         };
         if place == "default" {
-            return Ok(Self {
-                place: UnderlayPlace::Default,
-                len,
-            });
+            return Ok(Self { place: UnderlayPlace::Default, len });
         }
         if let Ok(address) = place.parse::<Ipv4Addr>() {
             let underlay = Underlay::containing(address, len)?;
@@ -100,10 +91,7 @@ impl FromStr for UnderlaySource {
                  172.30.0.0/16 or default/16"
             )
         })?;
-        Ok(Self {
-            place: UnderlayPlace::Interface(name),
-            len,
-        })
+        Ok(Self { place: UnderlayPlace::Interface(name), len })
     }
 }
 
@@ -129,14 +117,7 @@ mod tests {
 
     #[test]
     fn every_form_of_an_underlay_is_read_and_written_back() {
-        for text in [
-            "eth0/16",
-            "172.30.0.28/16",
-            "172.30.0.0/16",
-            "default/16",
-            "enp0s31f6/20",
-            "bond0.100/24",
-        ] {
+        for text in ["eth0/16", "172.30.0.28/16", "172.30.0.0/16", "default/16", "enp0s31f6/20", "bond0.100/24"] {
             assert_eq!(source(text).to_string(), text);
         }
         assert!(matches!(source("172.30.0.0/16").place, UnderlayPlace::Network(_)));

@@ -120,9 +120,7 @@ fn elements(message: &Message) -> Vec<Vec<u8>> {
     let list = message.value(ELEMENTS).unwrap_or_default();
     let element = |element| {
         let parts = attributes(element).filter(|(kind, _)| ELEMENT_PARTS.contains(kind));
-        parts
-            .flat_map(|(kind, value)| kind.to_be_bytes().into_iter().chain(value.iter().copied()))
-            .collect()
+        parts.flat_map(|(kind, value)| kind.to_be_bytes().into_iter().chain(value.iter().copied())).collect()
     };
     attributes(list).map(|(_, value)| element(value)).collect()
 }
@@ -134,10 +132,7 @@ impl Nftables {
     /// What the kernel said.
     pub fn content(&self, overlay: Overlay, families: &[&str]) -> Result<TableContent, Refusal> {
         let name = table_name(overlay);
-        let there = FAMILIES
-            .iter()
-            .zip(FAMILY_NUMBERS)
-            .filter(|(family, _)| families.contains(family));
+        let there = FAMILIES.iter().zip(FAMILY_NUMBERS).filter(|(family, _)| families.contains(family));
         let tables: Result<Vec<Parts>, Refusal> = there
             .map(|(_, family)| {
                 // The kernel tells the chains of all tables, and the rules and sets of one.
@@ -163,11 +158,7 @@ impl Nftables {
                         Ok((set, self.0.raw(GETSETELEM, NLM_F_DUMP, &question)?))
                     })
                     .collect();
-                Ok(Parts {
-                    chains,
-                    rules,
-                    sets: sets?,
-                })
+                Ok(Parts { chains, rules, sets: sets? })
             })
             .collect();
         Ok(read(&tables?))

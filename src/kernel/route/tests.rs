@@ -42,21 +42,9 @@ fn a_route_is_ours_by_device_destination_and_source() {
     let of = |destination, source, index| owner(&ours(destination, source, index));
     assert_eq!(of("250.0.28.0/24", "250.0.28.1", 3).as_deref(), Some("250.0.0.0/8"));
     assert_eq!(of("250.0.0.0/8", "250.0.28.1", 4).as_deref(), Some("250.0.0.0/8"));
-    assert_eq!(
-        of("250.0.0.0/8", "250.0.28.9", 4).as_deref(),
-        Some("250.0.0.0/8"),
-        "to be put right"
-    );
-    assert_eq!(
-        of("251.0.0.0/8", "251.0.28.1", 4).as_deref(),
-        Some("251.0.0.0/8"),
-        "what remains of a fan"
-    );
-    assert_eq!(
-        of("251.0.28.0/24", "251.0.28.1", 5).as_deref(),
-        Some("251.0.28.0/24"),
-        "by the bridge's address"
-    );
+    assert_eq!(of("250.0.0.0/8", "250.0.28.9", 4).as_deref(), Some("250.0.0.0/8"), "to be put right");
+    assert_eq!(of("251.0.0.0/8", "251.0.28.1", 4).as_deref(), Some("251.0.0.0/8"), "what remains of a fan");
+    assert_eq!(of("251.0.28.0/24", "251.0.28.1", 5).as_deref(), Some("251.0.28.0/24"), "by the bridge's address");
     for (destination, source, index) in [
         ("253.7.0.0/16", "253.7.0.1", 1),
         ("198.51.100.0/24", "198.51.100.1", 2),
@@ -100,10 +88,7 @@ fn a_route_with_anything_that_ours_have_not_is_none_of_ours() {
 #[test]
 fn a_rule_is_ours_by_all_that_it_says() {
     let rule = encode_rule("250".parse().unwrap(), RoutingTable(77));
-    assert_eq!(
-        decode_rule(&rule),
-        Some(Object::Rule("250".parse().unwrap(), RoutingTable(77)))
-    );
+    assert_eq!(decode_rule(&rule), Some(Object::Rule("250".parse().unwrap(), RoutingTable(77))));
     for attribute in [
         RuleAttribute::Priority(999),
         RuleAttribute::Protocol(RouteProtocol::Static),

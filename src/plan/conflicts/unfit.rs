@@ -57,11 +57,7 @@ mod tests {
     use super::*;
 
     fn linux(release: &str, takes_source: Option<bool>, has_nf_tables: Option<bool>) -> Linux {
-        Linux {
-            release: release.into(),
-            takes_source,
-            has_nf_tables,
-        }
+        Linux { release: release.into(), takes_source, has_nf_tables }
     }
 
     #[test]
@@ -72,11 +68,7 @@ mod tests {
         let release = || "5.14.0-570.el9".to_string();
         assert_eq!(of(Some(false), Some(true)), Some(Unfit::TooOld { release: release() }));
         assert_eq!(of(None, Some(false)), Some(Unfit::NoNfTables { release: release() }));
-        assert_eq!(
-            of(Some(false), Some(false)),
-            Some(Unfit::TooOld { release: release() }),
-            "one"
-        );
+        assert_eq!(of(Some(false), Some(false)), Some(Unfit::TooOld { release: release() }), "one");
     }
 
     #[test]

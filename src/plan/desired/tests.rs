@@ -8,43 +8,23 @@ use crate::plan::state::{Identity, bridges};
 #[test]
 fn the_mtu_follows_the_underlay_unless_it_is_given() {
     let mut host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let vxlan = Fan {
-        encapsulation: Encapsulation::Vxlan,
-        ..announced()
-    };
+    let vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..announced() };
     assert_eq!((mtu(&announced(), &host), mtu(&vxlan, &host)), (1480, 1450));
     host.links[0].mtu = 9001;
     assert_eq!((mtu(&announced(), &host), mtu(&vxlan, &host)), (8981, 8951));
-    assert_eq!(
-        mtu(
-            &Fan {
-                mtu: Some(1400),
-                ..announced()
-            },
-            &host
-        ),
-        1400
-    );
+    assert_eq!(mtu(&Fan { mtu: Some(1400), ..announced() }, &host), 1400);
 }
 
 #[test]
 fn the_shared_tunnel_is_as_large_as_its_largest_fan_and_gone_with_its_last() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let small = Fan {
-        mtu: Some(1300),
-        ..announced()
-    };
-    let vxlan = Fan {
-        encapsulation: Encapsulation::Vxlan,
-        ..announced()
-    };
+    let small = Fan { mtu: Some(1300), ..announced() };
+    let vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..announced() };
     let size = |fans: &[&Fan]| {
-        shared(fans.iter().copied(), &host)
-            .into_values()
-            .find_map(|object| match object {
-                Object::Tunnel(tunnel) => Some(tunnel.mtu),
-                _ => None,
-            })
+        shared(fans.iter().copied(), &host).into_values().find_map(|object| match object {
+            Object::Tunnel(tunnel) => Some(tunnel.mtu),
+            _ => None,
+        })
     };
     assert_eq!(size(&[&small, &announced()]), Some(1480));
     assert_eq!(size(&[&small, &vxlan]), Some(1300));
@@ -54,11 +34,7 @@ fn the_shared_tunnel_is_as_large_as_its_largest_fan_and_gone_with_its_last() {
 #[test]
 fn dhcp_gives_out_what_the_host_does_not_keep() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let fan = Fan {
-        dhcp: true,
-        host_reserve: 4,
-        ..announced()
-    };
+    let fan = Fan { dhcp: true, host_reserve: 4, ..announced() };
     let state = objects(&fan, &host);
     let server = state.iter().find_map(|(key, object)| match (&key.identity, object) {
         (Identity::Dhcp(_), Object::Dhcp(dhcp)) => Some(dhcp),
@@ -71,14 +47,9 @@ fn dhcp_gives_out_what_the_host_does_not_keep() {
         "--dhcp-option=option:router,250.0.28.1",
         "--interface=fan-250-0-28",
     ] {
-        assert!(
-            arguments.iter().any(|argument| argument == wanted),
-            "{wanted}: {arguments:?}"
-        );
+        assert!(arguments.iter().any(|argument| argument == wanted), "{wanted}: {arguments:?}");
     }
-    let file = arguments
-        .iter()
-        .find_map(|argument| argument.strip_prefix("--dhcp-leasefile="));
+    let file = arguments.iter().find_map(|argument| argument.strip_prefix("--dhcp-leasefile="));
     assert_eq!(lease_file_overlay(file.unwrap()), Some(fan.overlay()));
     assert_eq!(lease_file_overlay("/var/lib/misc/dnsmasq.leases"), None);
 }
@@ -87,20 +58,13 @@ fn dhcp_gives_out_what_the_host_does_not_keep() {
 #[test]
 fn only_a_server_with_the_computed_arguments_can_be_started_again() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let fan = Fan {
-        dhcp: true,
-        ..announced()
-    };
+    let fan = Fan { dhcp: true, ..announced() };
     let state = objects(&fan, &host);
     let bridge = bridges(&state).next().expect("a bridge");
     let (overlay, name) = (fan.overlay(), &fan.bridge);
     let computed = dhcp(&fan, bridge.mtu);
     let arguments = computed.arguments.clone().expect("computed");
-    assert_eq!(
-        recognise_dhcp(overlay, name, &arguments, bridges(&state)),
-        computed,
-        "the fan's own"
-    );
+    assert_eq!(recognise_dhcp(overlay, name, &arguments, bridges(&state)), computed, "the fan's own");
     let mut others = vec![vec![], arguments[1..].to_vec()];
     for index in 0..arguments.len() {
         let mut other = arguments.clone();
@@ -122,10 +86,7 @@ fn only_a_server_with_the_computed_arguments_can_be_started_again() {
 fn programs_of_this_version_are_recognised_and_no_others() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
     for encapsulation in [Encapsulation::Ipip, Encapsulation::Vxlan] {
-        let fan = Fan {
-            encapsulation,
-            ..announced()
-        };
+        let fan = Fan { encapsulation, ..announced() };
         let whole = with(&State::new(), &fan, &host);
         let filters = |state: &State| -> Vec<Filter> {
             let filters = state.values().filter_map(|object| match object {
@@ -147,9 +108,7 @@ fn programs_of_this_version_are_recognised_and_no_others() {
         }
         assert_eq!(others, 1);
         let without_bridge = |state: &State| -> State {
-            let rest = state
-                .iter()
-                .filter(|(key, _)| !matches!(key.identity, Identity::Bridge(_)));
+            let rest = state.iter().filter(|(key, _)| !matches!(key.identity, Identity::Bridge(_)));
             rest.map(|(key, object)| (key.clone(), object.clone())).collect()
         };
         let mut wreck = without_bridge(&observed);
@@ -183,11 +142,7 @@ fn who_is_heard_by_all_neighbours_is_a_matter_of_their_networks() {
         (&["172.30.0.28/16", "10.0.0.5/24"], &[first, last]),
     ] {
         let host = host(vec![link("eth0", addresses)]);
-        let found: Vec<String> = spec(&announced(), &host)
-            .broadcasts
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let found: Vec<String> = spec(&announced(), &host).broadcasts.iter().map(ToString::to_string).collect();
         assert_eq!(found, heard, "{addresses:?}");
     }
 }

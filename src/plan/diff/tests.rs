@@ -33,12 +33,7 @@ fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
         counters: Counters::default(),
         programs: Vec::new(),
     };
-    Host {
-        links: vec![eth0],
-        forward_chains,
-        privileged: true,
-        ..Host::default()
-    }
+    Host { links: vec![eth0], forward_chains, privileged: true, ..Host::default() }
 }
 
 fn any_host() -> impl Strategy<Value = Host> {
@@ -49,32 +44,16 @@ fn any_host() -> impl Strategy<Value = Host> {
 
 fn any_fan(overlay: Overlay) -> impl Strategy<Value = Fan> {
     let table = select(vec![None, Some(100), Some(7)]);
-    let encapsulation = select(vec![
-        (Encapsulation::Ipip, 8472),
-        (Encapsulation::Vxlan, 8472),
-        (Encapsulation::Vxlan, 4789),
-    ]);
+    let encapsulation =
+        select(vec![(Encapsulation::Ipip, 8472), (Encapsulation::Vxlan, 8472), (Encapsulation::Vxlan, 4789)]);
     let address = select(vec!["172.30.0.28", "172.30.9.9"]);
     let mtu = select(vec![None, Some(1400)]);
     (table, encapsulation, address, mtu, any::<(bool, bool)>(), 1_u8..3).prop_map(
         move |(table, (encapsulation, port), address, mtu, (dhcp, nat), host_reserve)| {
             let mapping = Mapping::new(overlay, announced().mapping.underlay()).unwrap();
-            let mut fan = Fan {
-                mapping,
-                host: address.parse().unwrap(),
-                encapsulation,
-                port,
-                table,
-                ..announced()
-            };
+            let mut fan = Fan { mapping, host: address.parse().unwrap(), encapsulation, port, table, ..announced() };
             fan.bridge = fan.default_bridge();
-            Fan {
-                dhcp,
-                host_reserve,
-                mtu,
-                nat,
-                ..fan
-            }
+            Fan { dhcp, host_reserve, mtu, nat, ..fan }
         },
     )
 }
@@ -84,11 +63,7 @@ fn any_whole_state() -> impl Strategy<Value = (State, Host)> {
     let fan = |overlay: &str| proptest::option::of(any_fan(overlay.parse().unwrap()));
     ((fan("250"), fan("251"), fan("10")), any_host()).prop_map(|((a, b, c), host)| {
         let fans: Vec<Fan> = [a, b, c].into_iter().flatten().collect();
-        (
-            fans.iter()
-                .fold(State::new(), |state, fan| desired::with(&state, fan, &host)),
-            host,
-        )
+        (fans.iter().fold(State::new(), |state, fan| desired::with(&state, fan, &host)), host)
     })
 }
 
@@ -101,14 +76,7 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
             (
                 Some(1),
                 Object::Tunnel(Tunnel {
-                    kind:
-                        TunnelKind::Vxlan {
-                            port,
-                            sources,
-                            mac,
-                            changed,
-                            ..
-                        },
+                    kind: TunnelKind::Vxlan { port, sources, mac, changed, .. },
                     owner,
                     name,
                     mtu,
@@ -116,22 +84,8 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
                     ..
                 }),
             ) => {
-                let kind = TunnelKind::Vxlan {
-                    port,
-                    sources,
-                    vni: None,
-                    mac,
-                    bridge: None,
-                    changed,
-                };
-                Some(Object::Tunnel(Tunnel {
-                    owner,
-                    name,
-                    mtu,
-                    forwarding: false,
-                    ipv6,
-                    kind,
-                }))
+                let kind = TunnelKind::Vxlan { port, sources, vni: None, mac, bridge: None, changed };
+                Some(Object::Tunnel(Tunnel { owner, name, mtu, forwarding: false, ipv6, kind }))
             }
             (_, object) => Some(object),
         });
@@ -338,10 +292,7 @@ fn the_last_resort_comes_first_and_goes_last_and_filters_come_before_their_link(
     let up = desired::with(&State::new(), &announced(), &host);
     let steps = diff(&State::new(), &up);
     assert!(matches!(steps.first(), Some(Step::Create(Object::Unreachable(..)))));
-    assert!(matches!(
-        diff(&up, &State::new()).last(),
-        Some(Step::Delete(Object::Unreachable(..)))
-    ));
+    assert!(matches!(diff(&up, &State::new()).last(), Some(Step::Delete(Object::Unreachable(..)))));
     let position = |wanted: fn(&Object) -> bool| steps.iter().position(|step| wanted(step.object())).unwrap();
     assert!(position(|o| matches!(o, Object::Filter(_))) < position(|o| matches!(o, Object::Up(..))));
     assert!(position(|o| matches!(o, Object::Firewall(..))) < position(|o| matches!(o, Object::Up(..))));
@@ -353,11 +304,7 @@ fn a_bridge_is_not_pulled_from_under_a_container() {
     let up = desired::with(&State::new(), &announced(), &host);
     let down = diff(&up, &State::new());
     assert_eq!(refusals(&down, &host, &[]), Vec::<String>::new());
-    let port = Link {
-        name: "veth1".parse().unwrap(),
-        master: Some(announced().bridge),
-        ..host.links[0].clone()
-    };
+    let port = Link { name: "veth1".parse().unwrap(), master: Some(announced().bridge), ..host.links[0].clone() };
     host.links.push(port);
     let reasons = refusals(&down, &host, &[]);
     assert!(
@@ -371,10 +318,7 @@ fn the_address_of_a_container_is_not_taken() {
     let host = host(1500, vec![]);
     let state = |fan: &Fan, host: &Host| desired::with(&State::new(), fan, host);
     let plain = announced();
-    let reserving = Fan {
-        host_reserve: 4,
-        ..plain.clone()
-    };
+    let reserving = Fan { host_reserve: 4, ..plain.clone() };
     let steps = diff(&state(&plain, &host), &state(&reserving, &host));
     let taken: Vec<Vec<Ipv4Addr>> = growths(&steps).map(|(_, addresses)| addresses).collect();
     assert_eq!(taken, [[2, 3, 4].map(|last| Ipv4Addr::new(250, 0, 28, last))]);
@@ -382,11 +326,7 @@ fn the_address_of_a_container_is_not_taken() {
         address: [250, 0, 28, last].into(),
         port: port.map(|port| port.parse().unwrap()),
     };
-    assert_eq!(
-        refusals(&steps, &host, &[claim(9, Some("veth1"))]),
-        Vec::<String>::new(),
-        "it is not taken"
-    );
+    assert_eq!(refusals(&steps, &host, &[claim(9, Some("veth1"))]), Vec::<String>::new(), "it is not taken");
     let claims = [claim(2, Some("veth1")), claim(4, None)];
     assert_eq!(
         refusals(&steps, &host, &claims),

@@ -139,10 +139,7 @@ fn routed(fan: &Fan, wrapped: String, script: &mut String) {
     let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
     let mut leaving = vec![
         ("wrapped by translation", wrapped),
-        (
-            "encapsulated by translation",
-            format!("iifname \"{bridge}\" ip daddr {underlay} jump encap"),
-        ),
+        ("encapsulated by translation", format!("iifname \"{bridge}\" ip daddr {underlay} jump encap")),
     ];
     if fan.nat {
         let (slice, invalid) = (fan.slice(), "ct state invalid");
@@ -157,10 +154,7 @@ fn routed(fan: &Fan, wrapped: String, script: &mut String) {
     chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
     let rules = [
         ("leaving", format!("ip daddr != {overlay} jump leaving")),
-        (
-            "by its sender",
-            "ip hdrlength > 5 fib daddr type local goto by_sender".to_string(),
-        ),
+        ("by its sender", "ip hdrlength > 5 fib daddr type local goto by_sender".to_string()),
     ];
     let hook = "type filter hook forward priority -90; policy accept;";
     chain(script, "routed", hook, &rules);

@@ -117,12 +117,7 @@ impl Accept {
     /// The rule with its place, as `nft insert rule` reads it.
     #[must_use]
     pub fn rule(&self) -> String {
-        let Self {
-            chain,
-            bridge,
-            overlay,
-            way,
-        } = self;
+        let Self { chain, bridge, overlay, way } = self;
         let interface = way.as_str();
         format!("ip filter {chain} {interface} \"{bridge}\" counter accept comment \"fan {overlay}\"")
     }
@@ -152,12 +147,7 @@ impl Accept {
             return None;
         }
         let bridge = bridge.trim_matches('"').parse().ok()?;
-        Some(Self {
-            overlay,
-            chain,
-            bridge,
-            way,
-        })
+        Some(Self { overlay, chain, bridge, way })
     }
 }
 

@@ -60,10 +60,9 @@ impl Deviation {
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Older(format) => write!(
-                f,
-                "made by an earlier version (format {format}, and this one makes {FORMAT})"
-            ),
+            Self::Older(format) => {
+                write!(f, "made by an earlier version (format {format}, and this one makes {FORMAT})")
+            }
             Self::Rules => f.write_str("rules are not those that were made"),
             Self::Policy(chain) => write!(f, "the policy of chain '{}' is drop", chain.escape_debug()),
         }
@@ -76,19 +75,9 @@ mod tests {
 
     #[test]
     fn a_record_is_read_back_and_no_other_chain_is_one() {
-        let record = Record {
-            format: 2,
-            digest: "0123456789abcdef".into(),
-        };
+        let record = Record { format: 2, digest: "0123456789abcdef".into() };
         assert_eq!(Record::from_chain(&record.to_string()), Some(record));
-        for name in [
-            "guard",
-            "made-",
-            "made-2",
-            "made-x-0123456789abcdef",
-            "made-2-0123",
-            "made-2-0123456789abcdeg",
-        ] {
+        for name in ["guard", "made-", "made-2", "made-x-0123456789abcdef", "made-2-0123", "made-2-0123456789abcdeg"] {
             assert_eq!(Record::from_chain(name), None, "{name}");
         }
     }

@@ -30,9 +30,7 @@ impl Ruleset {
     #[must_use]
     pub fn new(script: String) -> Self {
         let marks = outside_of_flowtables(&script).filter_map(mark).collect();
-        let list = script
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("devices = {")?.split_once('}'));
+        let list = script.lines().find_map(|line| line.trim().strip_prefix("devices = {")?.split_once('}'));
         let names = list.iter().flat_map(|(names, _)| names.split(','));
         let names = names.map(|name| name.trim().trim_matches('"').to_string());
         // nft prints no list where every device is gone.
@@ -42,18 +40,8 @@ impl Ruleset {
             let line = line.trim();
             line.strip_prefix("iif ").or_else(|| line.strip_prefix("oif "))
         });
-        let by_index = by_index
-            .filter_map(|rest| rest.split(' ').next().map(String::from))
-            .collect();
-        Self {
-            script,
-            marks,
-            devices,
-            by_index,
-            fallbacks: Vec::new(),
-            deviations: Vec::new(),
-            is_recorded: true,
-        }
+        let by_index = by_index.filter_map(|rest| rest.split(' ').next().map(String::from)).collect();
+        Self { script, marks, devices, by_index, fallbacks: Vec::new(), deviations: Vec::new(), is_recorded: true }
     }
 
     /// The same with what else is known of them.
@@ -83,9 +71,7 @@ impl Ruleset {
     /// Whether an earlier version made them.
     #[must_use]
     pub fn is_older(&self) -> bool {
-        self.deviations
-            .iter()
-            .any(|deviation| matches!(deviation, Deviation::Older(_)))
+        self.deviations.iter().any(|deviation| matches!(deviation, Deviation::Older(_)))
     }
 
     /// The same tables, with other text for rules that would touch other bridges where the kernel cannot tell them apart.
@@ -104,10 +90,7 @@ impl Ruleset {
     /// index a rule asks for.
     pub fn links(&self) -> impl Iterator<Item = InterfaceName> {
         let devices = self.devices.iter().flatten().map(String::as_str);
-        let by_index = self
-            .by_index
-            .iter()
-            .filter_map(|name| name.strip_prefix('"')?.strip_suffix('"'));
+        let by_index = self.by_index.iter().filter_map(|name| name.strip_prefix('"')?.strip_suffix('"'));
         devices.chain(by_index).filter_map(|name| name.parse().ok())
     }
 
@@ -155,18 +138,11 @@ pub struct Abilities {
 
 impl Abilities {
     /// All there can be, the most first.
-    pub const ALL: [Self; 4] = [
-        Self::of(true, true),
-        Self::of(false, true),
-        Self::of(true, false),
-        Self::of(false, false),
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::of(true, true), Self::of(false, true), Self::of(true, false), Self::of(false, false)];
 
     const fn of(flowtables: bool, bridge_names: bool) -> Self {
-        Self {
-            flowtables,
-            bridge_names,
-        }
+        Self { flowtables, bridge_names }
     }
 }
 
@@ -255,10 +231,7 @@ mod tests {
         assert_eq!(Ruleset::new(printed), ours);
         let [all, slow, everywhere, least] = Abilities::ALL.map(|abilities| ours.script_for(abilities));
         assert_eq!(all, ours.script());
-        assert!(
-            ours.script()
-                .contains("\t\tmeta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8")
-        );
+        assert!(ours.script().contains("\t\tmeta ibrname \"fan-250-0-28\" ip saddr 250.0.0.0/8"));
         assert!(everywhere.contains("\t\tip saddr 250.0.0.0/8") && !everywhere.contains("ibrname"));
         assert!(slow.contains("ibrname") && !slow.contains("flow") && slow.contains("chain established"));
         assert!(everywhere.contains("flow add @between comment") && !least.contains("flow add"));
@@ -270,15 +243,9 @@ mod tests {
     #[test]
     fn links_stand_in_it_as_themselves() {
         let links = |fan: Fan| {
-            ruleset(&fan, SourcePorts::Privileged)
-                .links()
-                .map(|link| link.to_string())
-                .collect::<BTreeSet<_>>()
+            ruleset(&fan, SourcePorts::Privileged).links().map(|link| link.to_string()).collect::<BTreeSet<_>>()
         };
-        let over_vxlan = Fan {
-            encapsulation: crate::fan::encap::Encapsulation::Vxlan,
-            ..announced()
-        };
+        let over_vxlan = Fan { encapsulation: crate::fan::encap::Encapsulation::Vxlan, ..announced() };
         let names = |names: [&str; 3]| BTreeSet::from(names.map(String::from));
         assert_eq!(links(announced()), names(["eth0", "fan-250-0-28", "fan-ipip"]));
         assert_eq!(links(over_vxlan), names(["eth0", "fan-250-0-28", "fan-vx16384000"]));
@@ -298,27 +265,14 @@ mod tests {
         }
         let opened = ours.script().replacen("\t\tiifname", "\t\taccept\n\t\tiifname", 1);
         assert_ne!(Ruleset::new(opened), ours);
-        let others = [
-            Fan {
-                nat: false,
-                ..announced()
-            },
-            Fan {
-                flowtable: false,
-                ..announced()
-            },
-        ];
+        let others = [Fan { nat: false, ..announced() }, Fan { flowtable: false, ..announced() }];
         for other in others {
             assert_ne!(ruleset(&other, SourcePorts::Privileged), ours);
         }
         // A device that is gone takes itself out of the flowtable.
-        let lost = ours
-            .script()
-            .replace("\"fan-250-0-28\", \"fan-ipip\" }\n", "fan-250-0-28 }\n");
+        let lost = ours.script().replace("\"fan-250-0-28\", \"fan-ipip\" }\n", "fan-250-0-28 }\n");
         assert_ne!(Ruleset::new(lost), ours);
-        let all_lost = ours
-            .script()
-            .replace("\t\tdevices = { \"fan-250-0-28\", \"fan-ipip\" }\n", "");
+        let all_lost = ours.script().replace("\t\tdevices = { \"fan-250-0-28\", \"fan-ipip\" }\n", "");
         assert_ne!(Ruleset::new(all_lost), ours);
         for stale in ["iif 3 goto", "iif \"veth1\" goto"] {
             let stale = ours.script().replace("iif \"fan-250-0-28\" goto", stale);
@@ -335,10 +289,7 @@ mod tests {
         assert!(
             !without.script().contains("iif \"eth0\"") && without.script().contains("\t\tiif \"fan-ipip\" goto others")
         );
-        assert_eq!(
-            without.script().matches("\t\tiifname \"eth0\" accept comment").count(),
-            2
-        );
+        assert_eq!(without.script().matches("\t\tiifname \"eth0\" accept comment").count(), 2);
         assert_eq!(without, ours);
         assert_eq!(ours.with_links(|_| true).script(), ours.script());
     }

@@ -19,14 +19,8 @@ fn disguised(fan: &Fan) -> (State, Host) {
     let mut bridge = link(fan.bridge.as_str(), &[]);
     bridge.kind = LinkKind::Bridge { mac: fan.bridge_mac() };
     bridge.mtu = desired::mtu(fan, &host);
-    bridge.addresses = fan
-        .bridge_addresses()
-        .map(|address| HostAddress {
-            address,
-            secondary: false,
-            global: true,
-        })
-        .collect();
+    bridge.addresses =
+        fan.bridge_addresses().map(|address| HostAddress { address, secondary: false, global: true }).collect();
     host.links.push(bridge);
     // What only a label tells to be ours.
     let of_bridge = |name: &InterfaceName| *name == fan.bridge;
@@ -48,18 +42,13 @@ fn disguised(fan: &Fan) -> (State, Host) {
 }
 
 fn alias(state: &State, host: &Host) -> Option<String> {
-    let [left] = &remains(state, host)[..] else {
-        panic!("one fan")
-    };
+    let [left] = &remains(state, host)[..] else { panic!("one fan") };
     left.bridge.as_ref().expect("its bridge stands").alias.clone()
 }
 
 fn fans_of_all_kinds() -> [Fan; 4] {
     let plain = announced();
-    let vxlan = Fan {
-        encapsulation: Encapsulation::Vxlan,
-        ..plain.clone()
-    };
+    let vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..plain.clone() };
     let full = Fan {
         port: 4789,
         dhcp: true,
@@ -70,10 +59,7 @@ fn fans_of_all_kinds() -> [Fan; 4] {
         bridge: "br7".parse().unwrap(),
         ..vxlan.clone()
     };
-    let asked = Fan {
-        flowtable: false,
-        ..plain.clone()
-    };
+    let asked = Fan { flowtable: false, ..plain.clone() };
     [plain, vxlan, full, asked]
 }
 
@@ -111,15 +97,9 @@ fn a_bridge_is_known_by_its_ethernet_address() {
         // With the bridge the kernel takes its routes.
         let mut gone = host;
         gone.links.pop();
-        let left = Remains {
-            overlay: fan.overlay(),
-            bridge: None,
-        };
+        let left = Remains { overlay: fan.overlay(), bridge: None };
         assert_eq!(remains(&without_route, &gone), [left]);
-        assert_eq!(
-            loose_remains(&without_route, &gone).collect::<Vec<_>>(),
-            [fan.overlay()]
-        );
+        assert_eq!(loose_remains(&without_route, &gone).collect::<Vec<_>>(), [fan.overlay()]);
         // Killed at the last step of all.
         without_route.retain(|_, object| matches!(object, Object::Unreachable(..)));
         assert_eq!(loose_remains(&without_route, &gone).count(), 1);

@@ -10,12 +10,7 @@ fn fan() -> Fan {
 }
 
 fn connection(address: [u8; 4], source: Option<[u8; 4]>) -> Use {
-    Use {
-        purpose: Purpose::Connection(22),
-        address: address.into(),
-        source: source.map(Into::into),
-        process: None,
-    }
+    Use { purpose: Purpose::Connection(22), address: address.into(), source: source.map(Into::into), process: None }
 }
 
 #[test]
@@ -34,15 +29,9 @@ fn only_a_new_way_into_the_fan_takes_something_over() {
     let fan = fan();
     let rule = Object::Rule(fan.overlay(), RoutingTable(7));
     assert!(takes_over(&fan, &[Step::Create(rule.clone())]));
-    assert!(
-        !takes_over(&announced(), &[Step::Create(rule.clone())]),
-        "another fan's"
-    );
+    assert!(!takes_over(&announced(), &[Step::Create(rule.clone())]), "another fan's");
     assert!(!takes_over(&fan, &[Step::Delete(rule)]));
-    assert!(!takes_over(
-        &fan,
-        &[Step::Create(Object::Unreachable(fan.overlay(), RoutingTable(7)))]
-    ));
+    assert!(!takes_over(&fan, &[Step::Create(Object::Unreachable(fan.overlay(), RoutingTable(7)))]));
 }
 
 fn routing(device: &str, table: u32) -> Routing {
@@ -58,20 +47,12 @@ fn routing(device: &str, table: u32) -> Routing {
 }
 
 fn rule(priority: u32, table: u32) -> RoutingRule {
-    RoutingRule {
-        priority,
-        action: Action::Lookup(table),
-        ..RoutingRule::default()
-    }
+    RoutingRule { priority, action: Action::Lookup(table), ..RoutingRule::default() }
 }
 
 #[test]
 fn what_a_rule_routes_before_the_fan_stays_there() {
-    let question = Question {
-        to: [10, 9, 9, 9].into(),
-        from: Some([172, 30, 0, 28].into()),
-        incoming: None,
-    };
+    let question = Question { to: [10, 9, 9, 9].into(), from: Some([172, 30, 0, 28].into()), incoming: None };
     let mut host = Host::default();
     host.links.push(Link {
         name: "fan-10-0-28".parse().unwrap(),
@@ -91,25 +72,12 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
     let taken = |fan: &Fan, now: &Routing, rules: &[RoutingRule]| is_taken(fan, &question, now, &host, rules);
     let plain = fan();
     assert!(taken(&plain, &routing("eth0", MAIN_TABLE), &[]));
-    assert!(
-        !taken(&plain, &routing("fan-10-0-28", MAIN_TABLE), &[]),
-        "it has it already"
-    );
+    assert!(!taken(&plain, &routing("fan-10-0-28", MAIN_TABLE), &[]), "it has it already");
     // Policy routing, in front of the main table or behind it, as wg-quick has it.
     assert!(!taken(&plain, &routing("wg0", 77), &[rule(500, 77)]));
-    assert!(taken(
-        &plain,
-        &routing("wg0", 77),
-        &[rule(500, MAIN_TABLE), rule(600, 77)]
-    ));
-    assert!(
-        taken(&plain, &routing("eth0", 253), &[]),
-        "the table 'default' comes last"
-    );
-    let own_table = Fan {
-        table: Some(7),
-        ..fan()
-    };
+    assert!(taken(&plain, &routing("wg0", 77), &[rule(500, MAIN_TABLE), rule(600, 77)]));
+    assert!(taken(&plain, &routing("eth0", 253), &[]), "the table 'default' comes last");
+    let own_table = Fan { table: Some(7), ..fan() };
     assert!(taken(&own_table, &routing("eth0", MAIN_TABLE), &[]));
     assert!(!taken(&own_table, &routing("wg0", 77), &[rule(500, 77)]));
     assert!(taken(&own_table, &routing("wg0", 77), &[rule(5000, 77)]));
@@ -117,9 +85,7 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
 
 #[test]
 fn each_address_is_told_once_and_not_without_end() {
-    let used: Vec<Use> = (0..100)
-        .map(|last| connection([10, 9, 9, last % 20], Some([172, 30, 0, last])))
-        .collect();
+    let used: Vec<Use> = (0..100).map(|last| connection([10, 9, 9, last % 20], Some([172, 30, 0, last]))).collect();
     let losses = Loss::of(&fan(), used, true);
     assert_eq!(losses.len(), MOST + 1);
     assert_eq!(losses.last(), Some(&Loss::More(fan().overlay(), 12)));
@@ -147,14 +113,7 @@ fn public_overlays_are_those_that_hosts_of_the_internet_have() {
     ] {
         assert!(!is_public(private.parse().unwrap()), "{private}");
     }
-    for public in [
-        "1.0.0.0/8",
-        "8.0.0.0/8",
-        "100.0.0.0/8",
-        "172.0.0.0/8",
-        "192.0.0.0/8",
-        "203.0.112.0/23",
-    ] {
+    for public in ["1.0.0.0/8", "8.0.0.0/8", "100.0.0.0/8", "172.0.0.0/8", "192.0.0.0/8", "203.0.112.0/23"] {
         assert!(is_public(public.parse().unwrap()), "{public}");
     }
 }

@@ -18,11 +18,7 @@ pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
         kind: LinkKind::Other,
         addresses: addresses
             .iter()
-            .map(|text| HostAddress {
-                address: text.parse().unwrap(),
-                secondary: false,
-                global: true,
-            })
+            .map(|text| HostAddress { address: text.parse().unwrap(), secondary: false, global: true })
             .collect(),
         ipv6: None,
         ipv6_addresses: Vec::new(),
@@ -32,11 +28,7 @@ pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
 }
 
 pub(crate) fn host(links: Vec<Link>) -> Host {
-    Host {
-        links,
-        privileged: true,
-        ..Host::default()
-    }
+    Host { links, privileged: true, ..Host::default() }
 }
 
 fn resolved(underlay: &str, host: &Host) -> Result<Fan, String> {
@@ -79,10 +71,7 @@ fn a_fan_is_on_the_interface_that_its_underlay_means() {
 
 #[test]
 fn every_form_of_an_underlay_finds_the_same_fan() {
-    let mut host = host(vec![
-        link("eth0", &["172.30.0.28/20"]),
-        link("docker0", &["172.17.0.1/16"]),
-    ]);
+    let mut host = host(vec![link("eth0", &["172.30.0.28/20"]), link("docker0", &["172.17.0.1/16"])]);
     let device = Some("eth0".parse().unwrap());
     let default = Ipv4Addr::UNSPECIFIED;
     host.routes.push(ForeignRoute {
@@ -93,41 +82,21 @@ fn every_form_of_an_underlay_finds_the_same_fan() {
         gateway: None,
         metric: 0,
     });
-    for form in [
-        "eth0/16",
-        "eth0",
-        "172.30.0.28/16",
-        "172.30.0.28",
-        "172.30.0.0/16",
-        "default/16",
-        "default",
-    ] {
+    for form in ["eth0/16", "eth0", "172.30.0.28/16", "172.30.0.28", "172.30.0.0/16", "default/16", "default"] {
         assert_eq!(resolved(form, &host).unwrap(), announced(), "{form}");
     }
-    assert_eq!(
-        resolved("eth0/20", &host).unwrap().slice().to_string(),
-        "250.1.192.0/20"
-    );
+    assert_eq!(resolved("eth0/20", &host).unwrap().slice().to_string(), "250.1.192.0/20");
 }
 
 #[test]
 fn of_several_addresses_the_first_primary_one_that_is_no_32_is_taken() {
-    let mut eth0 = link(
-        "eth0",
-        &["169.254.9.9/16", "172.30.9.9/32", "172.30.0.27/16", "172.30.0.28/16"],
-    );
+    let mut eth0 = link("eth0", &["169.254.9.9/16", "172.30.9.9/32", "172.30.0.27/16", "172.30.0.28/16"]);
     eth0.addresses[0].global = false;
     eth0.addresses[2].secondary = true;
-    assert_eq!(
-        resolved("eth0/16", &host(vec![eth0.clone()])).unwrap().host.to_string(),
-        "172.30.0.28"
-    );
+    assert_eq!(resolved("eth0/16", &host(vec![eth0.clone()])).unwrap().host.to_string(), "172.30.0.28");
     // A cloud may give nothing but a /32, which then is the address.
     eth0.addresses.truncate(2);
-    assert_eq!(
-        resolved("eth0/16", &host(vec![eth0])).unwrap().host.to_string(),
-        "172.30.9.9"
-    );
+    assert_eq!(resolved("eth0/16", &host(vec![eth0])).unwrap().host.to_string(), "172.30.9.9");
 }
 
 #[test]
@@ -144,24 +113,9 @@ fn a_fan_that_is_up_stays_on_its_address() {
     }
     for (up, underlay, addresses, chosen) in [
         (true, "eth0/16", &["172.30.0.100/32"][..], [172, 30, 0, 100]),
-        (
-            true,
-            "172.30.0.100/16",
-            &["172.30.0.28/16", "172.30.0.100/32"],
-            [172, 30, 0, 100],
-        ),
-        (
-            false,
-            "eth0/16",
-            &["172.30.0.100/16", "172.30.0.28/16"],
-            [172, 30, 0, 100],
-        ),
-        (
-            false,
-            "172.30.0.0/16",
-            &["172.30.0.100/32", "172.30.0.28/16"],
-            [172, 30, 0, 28],
-        ),
+        (true, "172.30.0.100/16", &["172.30.0.28/16", "172.30.0.100/32"], [172, 30, 0, 100]),
+        (false, "eth0/16", &["172.30.0.100/16", "172.30.0.28/16"], [172, 30, 0, 100]),
+        (false, "172.30.0.0/16", &["172.30.0.100/32", "172.30.0.28/16"], [172, 30, 0, 28]),
     ] {
         let fan = while_up(up.then(announced), underlay, &first(addresses)).unwrap();
         assert_eq!(fan.host.octets(), chosen, "{underlay} {addresses:?}");
@@ -174,13 +128,8 @@ fn an_underlay_that_means_nothing_or_too_much_is_refused() {
     down.up = false;
     let mut other = link("eth3", &["10.3.0.1/16"]);
     other.other_names = vec!["an-altname-of-more-than-15".into(), "enp3s0".into()];
-    let host = host(vec![
-        link("eth0", &["172.30.0.28/16"]),
-        link("eth1", &["172.30.1.1/16"]),
-        link("eth2", &[]),
-        other,
-        down,
-    ]);
+    let host =
+        host(vec![link("eth0", &["172.30.0.28/16"]), link("eth1", &["172.30.1.1/16"]), link("eth2", &[]), other, down]);
     for (underlay, reason) in [
         ("eth7/16", "interface 'eth7' does not exist; see"),
         ("enp3s0/20", "another one of 'eth3'; write eth3/20"),
@@ -198,18 +147,9 @@ fn an_underlay_that_means_nothing_or_too_much_is_refused() {
 
 #[test]
 fn an_interface_that_leads_to_no_other_host_is_refused() {
-    let lo = Link {
-        kind: LinkKind::Loopback,
-        ..link("lo", &["127.0.0.1/8", "10.9.0.5/32"])
-    };
-    let vrf = Link {
-        kind: LinkKind::Vrf,
-        ..link("blue", &[])
-    };
-    let eth0 = Link {
-        master: Some(vrf.name.clone()),
-        ..link("eth0", &["172.30.0.28/16"])
-    };
+    let lo = Link { kind: LinkKind::Loopback, ..link("lo", &["127.0.0.1/8", "10.9.0.5/32"]) };
+    let vrf = Link { kind: LinkKind::Vrf, ..link("blue", &[]) };
+    let eth0 = Link { master: Some(vrf.name.clone()), ..link("eth0", &["172.30.0.28/16"]) };
     let host = host(vec![lo, vrf, eth0]);
     assert!(resolved("10.9.0.5/16", &host).unwrap_err().contains("loopback"));
     assert!(resolved("eth0/16", &host).unwrap_err().contains("in VRF 'blue'"));
@@ -218,10 +158,7 @@ fn an_interface_that_leads_to_no_other_host_is_refused() {
 #[test]
 fn an_address_that_all_neighbours_hear_is_refused() {
     let reason = resolved("eth0/16", &host(vec![link("eth0", &["172.30.0.255/24"])])).unwrap_err();
-    assert!(
-        reason.contains("'172.30.0.255' on 'eth0' is the broadcast address"),
-        "{reason}"
-    );
+    assert!(reason.contains("'172.30.0.255' on 'eth0' is the broadcast address"), "{reason}");
     for own in ["172.30.0.255/16", "172.30.0.255/32", "172.30.0.255/31"] {
         assert!(resolved("eth0/16", &host(vec![link("eth0", &[own])])).is_ok(), "{own}");
     }

@@ -91,10 +91,6 @@ impl Eq for ProgramRef {}
 
 impl From<Program> for ProgramRef {
     fn from(program: Program) -> Self {
-        Self {
-            digest: program.digest(),
-            program: Some(program),
-            successor: None,
-        }
+        Self { digest: program.digest(), program: Some(program), successor: None }
     }
 }

@@ -38,10 +38,7 @@ impl Setting {
     /// Whether the kernel makes it on.
     #[must_use]
     pub fn is_on_at_first(self) -> bool {
-        matches!(
-            self,
-            Self::Learning | Self::Flood | Self::MulticastFlood | Self::BroadcastFlood
-        )
+        matches!(self, Self::Learning | Self::Flood | Self::MulticastFlood | Self::BroadcastFlood)
     }
 
     /// A stable word for its being changed.
@@ -90,12 +87,7 @@ impl Setting {
             Self::GroupForwarding(mask) => of_bridge(if changed { mask } else { 0 }),
             _ => {
                 let on = self.is_on_at_first() != changed;
-                shell!(
-                    "bridge link set dev {} {} {}",
-                    device,
-                    name,
-                    if on { "on" } else { "off" }
-                )
+                shell!("bridge link set dev {} {} {}", device, name, if on { "on" } else { "off" })
             }
         }
     }

@@ -19,9 +19,7 @@ fn messages_are_those_of_the_program() {
     let texts: Vec<String> = source("src").iter().flat_map(|source| literals(source)).collect();
     let file = std::env::temp_dir().join(format!("fanctl-man-{}.toml", std::process::id()));
     fs::write(&file, BROKEN).expect("a file");
-    let faults = fanctl(&format!("config check --config {}", file.display()))
-        .finds_faults()
-        .stderr;
+    let faults = fanctl(&format!("config check --config {}", file.display())).finds_faults().stderr;
     fs::remove_file(&file).expect("the file");
     for name in ["fan.5", "fan.toml.5", "fanctl.8"] {
         let page = Page::read(name);
@@ -46,16 +44,10 @@ fn files_are_those_that_the_program_uses() {
         assert!(paths(name).is_subset(&documented), "files of {name}: {:?}", paths(name));
     }
     let is_file = |text: &String| ["/etc/", "/run/", "/var/"].iter().any(|root| text.starts_with(root));
-    let texts = source("src")
-        .into_iter()
-        .flat_map(|source| literals(&source))
-        .filter(is_file);
+    let texts = source("src").into_iter().flat_map(|source| literals(&source)).filter(is_file);
     // Of `fanctl lab`, which uses the namespaces of ip(8); and a path that a test finds to be none of ours.
     let others = ["/run/netns", "/var/lib/misc/dnsmasq.leases"];
-    let plain = texts.filter(|text| {
-        text.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"/.".contains(&byte))
-    });
+    let plain = texts.filter(|text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.".contains(&byte)));
     let used = plain.filter(|text| !others.contains(&text.as_str())).collect();
     assert_eq!(documented, used, "in fanctl.8, and in the program");
 }

@@ -62,25 +62,16 @@ fn the_files_of_a_host_are_where_they_belong() {
     check("3 fans, 1 of them off, nothing wrong");
     let more = "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n";
     host.write("/etc/fan.toml", more);
-    host.write(
-        "/etc/network/fan",
-        "250.0.0.0/8 eth0/16 --encap=vxlan\n10.99.0.0/16 251.0.0.0/8 --encap vxlan\n",
-    );
+    host.write("/etc/network/fan", "250.0.0.0/8 eth0/16 --encap=vxlan\n10.99.0.0/16 251.0.0.0/8 --encap vxlan\n");
     host.fanctl("up -a").ok();
-    assert_eq!(
-        configured.bridges(),
-        ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan-251-0-28 auto"]
-    );
+    assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan-251-0-28 auto"]);
 
     // A link that leads nowhere is not the wish to have no fan.
     host.exec("rm /etc/fan.toml /etc/network/fan").ok();
     host.exec("ln -s /srv/fan.toml /etc/fan.toml").ok();
     for verb in ["up -a", "reload", "status"] {
         let output = host.unchanged(|| host.fanctl(verb).exits(2));
-        assert_eq!(
-            output.stderr,
-            "fanctl: /etc/fan.toml: it is a link to '/srv/fan.toml', which does not exist\n"
-        );
+        assert_eq!(output.stderr, "fanctl: /etc/fan.toml: it is a link to '/srv/fan.toml', which does not exist\n");
         assert_eq!(output.stdout, "", "{verb}");
     }
     host.exec("rm /etc/fan.toml").ok();
@@ -110,17 +101,9 @@ fn anybody_may_ask_for_the_status() {
 fn a_reader_who_leaves_does_not_make_it_well() {
     let configured = Configured::new(Encap::Vxlan);
     let overlays: Vec<String> = (11..110).map(|octet| format!("{octet}.0.0.0/8")).collect();
-    let fans: Vec<(&str, &str, &str)> = overlays
-        .iter()
-        .map(|overlay| (overlay.as_str(), "eth9/16", ""))
-        .collect();
+    let fans: Vec<(&str, &str, &str)> = overlays.iter().map(|overlay| (overlay.as_str(), "eth9/16", "")).collect();
     configured.write(&fans);
-    for (words, status) in [
-        ("up -a --json", 3),
-        ("reload --json", 3),
-        ("status", 4),
-        ("status --json", 4),
-    ] {
+    for (words, status) in [("up -a --json", 3), ("reload --json", 3), ("status", 4), ("status --json", 4)] {
         let words = format!("{words} --config {FILE}");
         let ended = configured.host.run(move || {
             let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -145,9 +128,7 @@ fn a_file_is_read_when_its_readers_turn_has_come() {
         let mut other = Command::new("flock");
         other.args(["--no-fork", &lock, "sleep", "1000"]);
         let mut other = host.spawn(other);
-        eventually("the lock is held", || {
-            (host.exec(&format!("flock -n {lock} true")).code != Some(0)).then_some(())
-        });
+        eventually("the lock is held", || (host.exec(&format!("flock -n {lock} true")).code != Some(0)).then_some(()));
         let mut fanctl = Command::new(Host::program());
         fanctl.args(words.split(' ')).args(["--config", FILE]);
         let mut fanctl = host.spawn(fanctl);
@@ -160,12 +141,7 @@ fn a_file_is_read_when_its_readers_turn_has_come() {
         other.kill().expect("it runs");
         other.wait().expect("it ends");
         assert!(fanctl.wait().expect("it ends").success());
-        assert!(
-            configured
-                .bridges()
-                .contains(&"251.0.0.0/8 fan-251-0-28 auto".to_string()),
-            "{words}"
-        );
+        assert!(configured.bridges().contains(&"251.0.0.0/8 fan-251-0-28 auto".to_string()), "{words}");
         host.fanctl("down -a").ok();
     }
 }
@@ -181,19 +157,10 @@ fn a_file_that_others_can_change_is_refused() {
         ("chgrp 100 FILE; chmod g+w FILE", "group 100 may write to it, "),
         ("chmod o+w FILE", "everybody may write to it, "),
         ("chown 1000 /run/ours", "user 1000 may exchange it, "),
-        (
-            "chgrp 100 /run/ours; chmod g+w /run/ours",
-            "group 100 may exchange it, ",
-        ),
+        ("chgrp 100 /run/ours; chmod g+w /run/ours", "group 100 may exchange it, "),
         ("chmod o+w /run/ours", "everybody may exchange it, "),
-        (
-            "mv FILE /run/link.toml; ln -s /run/link.toml FILE; chown 1000 /run/ours",
-            "user 1000 may exchange it, ",
-        ),
-        (
-            "mkdir -m 777 /run/far; mv FILE /run/far; ln -s /run/far/fan.toml FILE",
-            "everybody may exchange it, ",
-        ),
+        ("mv FILE /run/link.toml; ln -s /run/link.toml FILE; chown 1000 /run/ours", "user 1000 may exchange it, "),
+        ("mkdir -m 777 /run/far; mv FILE /run/far; ln -s /run/far/fan.toml FILE", "everybody may exchange it, "),
         (
             "mkdir -m 755 /run/far; mv FILE /run/link.toml; ln -s /run/link.toml /run/far/over; ln -s /run/far/over FILE; \
              chown 1000 /run/far",
@@ -210,8 +177,7 @@ fn a_file_that_others_can_change_is_refused() {
             "user 1000 may exchange it, ",
         ),
     ] {
-        host.sh("rm -rf /run/ours /run/far /run/link.toml; mkdir -m 755 /run/ours")
-            .ok();
+        host.sh("rm -rf /run/ours /run/far /run/link.toml; mkdir -m 755 /run/ours").ok();
         host.sh(&format!("printf '{fan}' >{file}; chmod 644 {file}")).ok();
         host.fanctl(&format!("config check --config {file}")).ok();
         host.sh(&given_away.replace("FILE", file)).ok();
@@ -238,38 +204,22 @@ fn what_is_no_regular_file_is_refused_at_once() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     host.up(Encap::Vxlan);
-    host.sh("mkfifo /run/pipe.toml; truncate -s 100M /run/long.toml; mkdir /run/directory.toml")
-        .ok();
+    host.sh("mkfifo /run/pipe.toml; truncate -s 100M /run/long.toml; mkdir /run/directory.toml").ok();
     for (file, told) in [
         ("/run/pipe.toml", "it is a pipe; only a regular file is read"),
         ("/dev/zero", "it is a device; only a regular file is read"),
         ("/run/directory.toml", "Is a directory"),
         ("/run/long.toml", "it is longer than 4194304 bytes"),
     ] {
-        for verb in [
-            "up -a",
-            "reload",
-            "status",
-            "config check",
-            "watch",
-            "export docker 251",
-        ] {
+        for verb in ["up -a", "reload", "status", "config check", "watch", "export docker 251"] {
             let output = host.unchanged(|| host.fanctl(&format!("{verb} --config {file}")).exits(2));
-            assert_eq!(
-                output.stderr,
-                output.stderr.lines().next().expect("a line").to_string() + "\n"
-            );
+            assert_eq!(output.stderr, output.stderr.lines().next().expect("a line").to_string() + "\n");
             output.stderr_has(&[file, told]);
         }
-        let checked = host
-            .fanctl(&format!("export docker fan-250-0-28 --check {file}"))
-            .exits(1);
+        let checked = host.fanctl(&format!("export docker fan-250-0-28 --check {file}")).exits(1);
         checked.stderr_has(&[file, told]);
     }
     // What comes by a pipe that somebody asked for is read as far as it is sensible.
-    let long = format!(
-        "head -c 100M /dev/zero | {} export docker fan-250-0-28 --check -",
-        Host::program()
-    );
+    let long = format!("head -c 100M /dev/zero | {} export docker fan-250-0-28 --check -", Host::program());
     host.sh(&long).exits(1).stderr_has(&["it is longer than 4194304 bytes"]);
 }

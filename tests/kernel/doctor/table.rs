@@ -78,15 +78,7 @@ const IPIP: &[Encap] = &[Encap::Ipip];
 const VXLAN: &[Encap] = &[Encap::Vxlan];
 
 fn row(check: &'static str, lost: Lost, damage: &'static str) -> Row {
-    Row {
-        encaps: BOTH,
-        damage,
-        lost,
-        flows: lost,
-        check,
-        verdict: "failed",
-        after: "",
-    }
+    Row { encaps: BOTH, damage, lost, flows: lost, check, verdict: "failed", after: "" }
 }
 
 impl Row {
@@ -95,10 +87,7 @@ impl Row {
     }
 
     fn warned(self) -> Self {
-        Self {
-            verdict: "warned",
-            ..self
-        }
+        Self { verdict: "warned", ..self }
     }
 
     fn flowing(self, flows: Lost) -> Self {
@@ -143,11 +132,7 @@ pub fn settings() -> Vec<Row> {
     vec![
         row("routes", Host, "ip route del 250.0.0.0/8 dev ROUTE"),
         row("routes", World, "ip route del 250.0.28.0/24 dev fan-250-0-28").of(IPIP),
-        row(
-            "routes",
-            Nothing,
-            "ip route del unreachable 250.0.0.0/8 metric 4278198272",
-        ),
+        row("routes", Nothing, "ip route del unreachable 250.0.0.0/8 metric 4278198272"),
         row("table", World, "nft delete table ip fan-250.0.0.0/8"),
         row("table", World, "nft flush table ip fan-250.0.0.0/8"),
         row(
@@ -155,25 +140,11 @@ pub fn settings() -> Vec<Row> {
             World,
             "nft insert rule ip fan-250.0.0.0/8 guard iifname fan-250-0-28 ip daddr != 250.0.0.0/8 drop",
         ),
-        row(
-            "forwarding",
-            World,
-            "sysctl -q -w net.ipv4.conf.fan-250-0-28.forwarding=0",
-        ),
-        row(
-            "forwarding",
-            Containers,
-            "sysctl -q -w net.ipv4.conf.fan-ipip.forwarding=0",
-        )
-        .of(IPIP),
+        row("forwarding", World, "sysctl -q -w net.ipv4.conf.fan-250-0-28.forwarding=0"),
+        row("forwarding", Containers, "sysctl -q -w net.ipv4.conf.fan-ipip.forwarding=0").of(IPIP),
         row("forwarding", World, "sysctl -q -w net.ipv4.ip_forward=0"),
         row("forwarding", World, "sysctl -q -w net.ipv4.conf.eth0.forwarding=0"),
-        row(
-            "redirects",
-            Nothing,
-            "sysctl -q -w net.ipv4.conf.fan-250-0-28.send_redirects=1",
-        )
-        .warned(),
+        row("redirects", Nothing, "sysctl -q -w net.ipv4.conf.fan-250-0-28.send_redirects=1").warned(),
         row("mtu", Nothing, "ip link set fan-250-0-28 mtu 1300"),
         row("mtu", Lost::Large(1400), "ip link set TUNNEL mtu 1300").of(VXLAN),
         row("mtu", Nothing, "ip link set TUNNEL mtu 1300").of(IPIP),
@@ -203,12 +174,8 @@ pub fn routes() -> Vec<Row> {
         // The way to other hosts.
         row("routing", Containers, "ip route add blackhole 172.30.0.0/24"),
         row("routing", Containers, "ip route add prohibit 172.30.0.27"),
-        row(
-            "routing",
-            Containers,
-            "ip rule add to 172.30.0.0/16 blackhole priority 500",
-        )
-        .then("ip rule del priority 499; ip rule del priority 500"),
+        row("routing", Containers, "ip rule add to 172.30.0.0/16 blackhole priority 500")
+            .then("ip rule del priority 499; ip rule del priority 500"),
     ]
 }
 

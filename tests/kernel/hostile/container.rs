@@ -10,9 +10,7 @@ use crate::support::{Crafted, Encap, INTERNET};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("hostile")
-        .each(named![a_hostile_container_gets_nowhere])
-        .list()
+    Cases::of("hostile").each(named![a_hostile_container_gets_nowhere]).list()
 }
 
 /// Its address.
@@ -39,25 +37,15 @@ fn a_hostile_container_gets_nowhere(encap: Encap) {
     for part in [posing, wrapped, odd] {
         part(&mut table, encap);
     }
-    table.row("honest, behind all of them", Seen::Far, |id| {
-        [Crafted::udp(id, (ME, FAR))]
-    });
+    table.row("honest, behind all of them", Seen::Far, |id| [Crafted::udp(id, (ME, FAR))]);
     attack(encap, &stage, &stage.hostile, table);
 }
 
 fn posing(table: &mut Table, _: Encap) {
-    table.row("another's source, to a neighbour", Seen::Nobody, |id| {
-        [forged(id, VICTIM)]
-    });
-    table.row("in the name of its host, to a neighbour", Seen::Nobody, |id| {
-        [Crafted::udp(id, (GATEWAY, VICTIM))]
-    });
-    table.row("another's source, to another host's container", Seen::Nobody, |id| {
-        [forged(id, FAR)]
-    });
-    table.row("another's source, to the internet", Seen::Nobody, |id| {
-        [forged(id, INTERNET)]
-    });
+    table.row("another's source, to a neighbour", Seen::Nobody, |id| [forged(id, VICTIM)]);
+    table.row("in the name of its host, to a neighbour", Seen::Nobody, |id| [Crafted::udp(id, (GATEWAY, VICTIM))]);
+    table.row("another's source, to another host's container", Seen::Nobody, |id| [forged(id, FAR)]);
+    table.row("another's source, to the internet", Seen::Nobody, |id| [forged(id, INTERNET)]);
     table.row("another's source, routed on by its host", Seen::Nobody, |id| {
         [(LOOSE, FAR), (STRICT, VICTIM)].map(|(kind, next)| forged(id, GATEWAY).routed_on_to(kind, next))
     });
@@ -79,13 +67,9 @@ fn wrapped(table: &mut Table, encap: Encap) {
     table.row("wrapped, with options before it", Seen::Nobody, |id| {
         [wrap(encap, forged(id, FAR), (MALLORY, OTHER)).options(&[148, 4, 0, 0])]
     });
-    table.row("wrapped for its own host", Seen::Nobody, |id| {
-        [wrap(encap, forged(id, VICTIM), (MALLORY, HOST))]
-    });
+    table.row("wrapped for its own host", Seen::Nobody, |id| [wrap(encap, forged(id, VICTIM), (MALLORY, HOST))]);
     let what = "nested, for its own host's address in the overlay";
-    table.row(what, Seen::Nobody, |id| {
-        [ME, MALLORY].map(|source| forged(id, VICTIM).in_ip((source, GATEWAY)))
-    });
+    table.row(what, Seen::Nobody, |id| [ME, MALLORY].map(|source| forged(id, VICTIM).in_ip((source, GATEWAY))));
     let what = "nested, for the other host's address in the overlay";
     table.row(what, Seen::Nobody, |id| [forged(id, FAR).in_ip((OWN, "250.0.27.1"))]);
 }
@@ -98,7 +82,5 @@ fn odd(table: &mut Table, _: Encap) {
     table.row("an error with another's source", Seen::Nobody, |id| {
         [Crafted::udp(id, (VICTIM, FAR)).quoted(FRAGMENTATION_NEEDED, (FOREIGN, VICTIM))]
     });
-    table.row("options that are none", Seen::FarIfBridged, |id| {
-        [Crafted::udp(id, (ME, FAR)).options(&[68, 40, 5, 0])]
-    });
+    table.row("options that are none", Seen::FarIfBridged, |id| [Crafted::udp(id, (ME, FAR)).options(&[68, 40, 5, 0])]);
 }

@@ -29,9 +29,7 @@ fn is_counted(stage: &Stage, rule: &str, to: &str) {
     for _ in 0..MANY {
         inject_plain(&stage.hostile, Inner::new(FOREIGN, to));
     }
-    eventually("the rule counts the packets", || {
-        (stage.counted(rule) >= before + MANY).then_some(())
-    });
+    eventually("the rule counts the packets", || (stage.counted(rule) >= before + MANY).then_some(()));
 }
 
 fn a_container_cannot_pose_as_another_slice_to_its_host(encap: Encap) {
@@ -59,20 +57,13 @@ fn a_container_cannot_claim_by_arp_what_no_container_here_has(encap: Encap) {
         for asked in deceived {
             let before = stage.counted("posing by arp");
             // One question, past what the kernel knows of its neighbours and when it would ask them.
-            stage
-                .hostile
-                .exec(&format!("arping -q -c 1 -w 1 -I eth0 -s {claimed} {asked}"))
-                .exits(1);
-            eventually("the rule counts the question", || {
-                (stage.counted("posing by arp") > before).then_some(())
-            });
+            stage.hostile.exec(&format!("arping -q -c 1 -w 1 -I eth0 -s {claimed} {asked}")).exits(1);
+            eventually("the rule counts the question", || (stage.counted("posing by arp") > before).then_some(()));
         }
         for capture in captures {
             assert_eq!(capture.packets(), Vec::<String>::new());
         }
-        stage
-            .hostile
-            .ip(&format!("addr del {claimed}/32 dev eth0\n neigh flush dev eth0"));
+        stage.hostile.ip(&format!("addr del {claimed}/32 dev eth0\n neigh flush dev eth0"));
     }
     // Its own address it may use as before.
     stage.works();
@@ -119,9 +110,7 @@ fn a_stolen_mac_address_brings_no_packets() {
     let port = |mac: &str| {
         let answer = stage.host.exec("bridge -j fdb show br fan-250-0-28").ok().json();
         let entries = answer.as_array().expect("entries").clone();
-        let learnt = entries
-            .into_iter()
-            .find(|entry| entry["mac"] == mac && entry["state"] != "permanent");
+        let learnt = entries.into_iter().find(|entry| entry["mac"] == mac && entry["state"] != "permanent");
         learnt.and_then(|entry| Some(entry["ifname"].as_str()?.to_string()))
     };
     let thief = |mac: &str| stage.far.ip(&format!("link set eth0 address {mac}"));
@@ -140,9 +129,7 @@ fn a_stolen_mac_address_brings_no_packets() {
     // Its next packet brings it back, even one to which there is no answer: the host may be asking the thief for it still.
     thief(&own);
     inject_plain(&stage.victim, Inner::new(VICTIM, GATEWAY));
-    eventually("the owner has it", || {
-        (port(&stolen).as_deref() != Some(Encap::Vxlan.tunnel())).then_some(())
-    });
+    eventually("the owner has it", || (port(&stolen).as_deref() != Some(Encap::Vxlan.tunnel())).then_some(()));
     // Who had known the thief for longer than a second (`locktime`, arp(7)) took its question for news of its address.
     for neighbour in [&*stage.victim, &*stage.hostile, &*stage.host] {
         neighbour.ip("neigh flush all");

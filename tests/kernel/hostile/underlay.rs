@@ -10,9 +10,7 @@ use crate::support::{Crafted, Encap, INTERNET, Inner, inject_plain, octets};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("hostile")
-        .each(named![an_attacker_on_the_underlay_gets_nowhere])
-        .list()
+    Cases::of("hostile").each(named![an_attacker_on_the_underlay_gets_nowhere]).list()
 }
 
 /// How Mallory wraps what is for the attacked host.
@@ -61,11 +59,8 @@ fn conversation(id: u16) -> Crafted {
 
 fn an_attacker_on_the_underlay_gets_nowhere(encap: Encap) {
     let stage = Stage::new(encap);
-    let wrap = Wrapping {
-        encap,
-        victim: octets(&stage.victim.mac("eth0")),
-        bridge: octets(&stage.host.mac("fan-250-0-28")),
-    };
+    let wrap =
+        Wrapping { encap, victim: octets(&stage.victim.mac("eth0")), bridge: octets(&stage.host.mac("fan-250-0-28")) };
     // Conntrack knows the conversation then.
     inject_plain(&stage.victim, Inner::new(VICTIM, FAR));
     let mut table = Table::default();
@@ -79,15 +74,9 @@ fn an_attacker_on_the_underlay_gets_nowhere(encap: Encap) {
 fn sources(table: &mut Table, wrap: &Wrapping) {
     table.row("honest", Seen::Victim, |id| [wrap.own(honest(id))]);
     table.row("another's source", Seen::Nobody, |id| [wrap.own(forged(id))]);
-    table.row("the victim's own source", Seen::Nobody, |id| {
-        [wrap.own(Crafted::udp(id, (VICTIM, VICTIM)))]
-    });
-    table.row("honest inside, another's outside", Seen::Nobody, |id| {
-        [wrap.named(OTHER, honest(id))]
-    });
-    table.row("in the name of the host itself", Seen::Nobody, |id| {
-        [wrap.named(HOST, forged(id))]
-    });
+    table.row("the victim's own source", Seen::Nobody, |id| [wrap.own(Crafted::udp(id, (VICTIM, VICTIM)))]);
+    table.row("honest inside, another's outside", Seen::Nobody, |id| [wrap.named(OTHER, honest(id))]);
+    table.row("in the name of the host itself", Seen::Nobody, |id| [wrap.named(HOST, forged(id))]);
     table.row("for everybody", Seen::Nobody, |id| {
         ["250.0.255.255", "250.255.255.255", "255.255.255.255", "224.0.0.1"]
             .map(|everybody| wrap.own(Crafted::udp(id, (OWN, everybody))))
@@ -103,24 +92,18 @@ fn lengths(table: &mut Table, wrap: &Wrapping) {
     table.row("a header longer than it is", Seen::VictimIfBridged, |id| {
         [wrap.own(honest(id).cut(40).patched(0, &[0x4f]))]
     });
-    table.row("options that are none", Seen::VictimIfBridged, |id| {
-        [wrap.own(honest(id).options(&[68, 40, 5, 0]))]
-    });
+    table.row("options that are none", Seen::VictimIfBridged, |id| [wrap.own(honest(id).options(&[68, 40, 5, 0]))]);
     table.row("a source route that has come to its end", Seen::Victim, |id| {
         [wrap.own(honest(id).options(&[LOOSE, 3, 4, 0]))]
     });
 }
 
 fn nested(table: &mut Table, wrap: &Wrapping) {
-    table.row("nested, from an underlay address", Seen::Nobody, |id| {
-        [wrap.own(forged(id).in_ip((OTHER, HOST)))]
-    });
+    table.row("nested, from an underlay address", Seen::Nobody, |id| [wrap.own(forged(id).in_ip((OTHER, HOST)))]);
     table.row("nested, for the host's address in the overlay", Seen::Nobody, |id| {
         [forged(id), honest(id)].map(|inner| wrap.for_host(inner.in_ip((OWN, GATEWAY))))
     });
-    table.row("nested, for the victim to take apart", Seen::Victim, |id| {
-        [wrap.own(forged(id).in_ip((OWN, VICTIM)))]
-    });
+    table.row("nested, for the victim to take apart", Seen::Victim, |id| [wrap.own(forged(id).in_ip((OWN, VICTIM)))]);
 }
 
 fn routed_on(table: &mut Table, wrap: &Wrapping) {
@@ -139,13 +122,9 @@ fn routed_on(table: &mut Table, wrap: &Wrapping) {
         [LOOSE, STRICT].map(|kind| Crafted::udp(id, (MALLORY, HOST)).routed_further_to(kind, VICTIM))
     });
     let what = "a part of its way behind it, routed on by the host to another's container";
-    table.row(what, Seen::Nobody, |id| {
-        [wrap.for_host(Crafted::udp(id, (OWN, GATEWAY)).routed_further_to(LOOSE, FAR))]
-    });
+    table.row(what, Seen::Nobody, |id| [wrap.for_host(Crafted::udp(id, (OWN, GATEWAY)).routed_further_to(LOOSE, FAR))]);
     let what = "plain, routed on by the host's address in the overlay";
-    table.row(what, Seen::Nobody, |id| {
-        [Crafted::udp(id, (MALLORY, GATEWAY)).routed_on_to(LOOSE, VICTIM)]
-    });
+    table.row(what, Seen::Nobody, |id| [Crafted::udp(id, (MALLORY, GATEWAY)).routed_on_to(LOOSE, VICTIM)]);
 }
 
 fn fragments(table: &mut Table, wrap: &Wrapping) {
@@ -157,22 +136,11 @@ fn fragments(table: &mut Table, wrap: &Wrapping) {
         let whole = honest(id);
         [(0, 24), (1, 16), (2, 99)].map(|(offset, length)| wrap.own(whole.fragment(offset, length)))
     });
-    table.row("wrapped in tiny fragments", Seen::Victim, |id| {
-        tiny(&wrap.own(honest(id)))
-    });
-    table.row("wrapped in tiny fragments, another's source", Seen::Nobody, |id| {
-        tiny(&wrap.own(forged(id)))
-    });
+    table.row("wrapped in tiny fragments", Seen::Victim, |id| tiny(&wrap.own(honest(id))));
+    table.row("wrapped in tiny fragments, another's source", Seen::Nobody, |id| tiny(&wrap.own(forged(id))));
     let what = "wrapped in fragments of which one writes over the source";
-    table.row(what, Seen::Nobody, |id| {
-        [
-            wrap.own(honest(id)).fragment(0, 56),
-            wrap.own(forged(id)).fragment(1, 999),
-        ]
-    });
-    table.row("a fragment that has no beginning", Seen::Nobody, |id| {
-        [wrap.own(forged(id)).fragment(3, 999)]
-    });
+    table.row(what, Seen::Nobody, |id| [wrap.own(honest(id)).fragment(0, 56), wrap.own(forged(id)).fragment(1, 999)]);
+    table.row("a fragment that has no beginning", Seen::Nobody, |id| [wrap.own(forged(id)).fragment(3, 999)]);
 }
 
 fn errors(table: &mut Table, wrap: &Wrapping) {

@@ -44,10 +44,7 @@ fn a_server_has_what_it_needs() {
     status.gains_nothing();
     let environment = fs::read_to_string(format!("/proc/{pid}/environ")).expect("an environment");
     let variables: Vec<&str> = environment.split_terminator('\0').collect();
-    assert!(
-        variables.len() == 1 && variables[0].starts_with("PATH=/usr/local/sbin:"),
-        "{variables:?}"
-    );
+    assert!(variables.len() == 1 && variables[0].starts_with("PATH=/usr/local/sbin:"), "{variables:?}");
     host.fanctl("down -e").ok();
 }
 
@@ -72,21 +69,12 @@ exec /run/real \"$@\"\\n' >/run/wrapper
     assert!(!calls.is_empty(), "{said}");
     for call in calls {
         let status = Status(call.into());
-        assert_eq!(
-            ["CapPrm", "CapEff"].map(|set| status.set(set)),
-            [bit::NET_ADMIN; 2],
-            "{call}"
-        );
+        assert_eq!(["CapPrm", "CapEff"].map(|set| status.set(set)), [bit::NET_ADMIN; 2], "{call}");
         status.gains_nothing();
         let variables: Vec<&str> = call.lines().filter(|line| line.contains('=')).collect();
         // A shell adds what it counts itself.
-        let ours = variables
-            .iter()
-            .filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL="));
-        assert!(
-            ours.eq([&format!("PATH={}", fanctl::kernel::exec::PATH)]),
-            "{variables:?}"
-        );
+        let ours = variables.iter().filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL="));
+        assert!(ours.eq([&format!("PATH={}", fanctl::kernel::exec::PATH)]), "{variables:?}");
     }
 }
 
@@ -123,10 +111,7 @@ fn nothing_else_is_started_and_no_shell() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     own_state(&host);
-    host.write(
-        "/run/fan.toml",
-        "[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n",
-    );
+    host.write("/run/fan.toml", "[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n");
     let verbs = [
         "up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp",
         "show --json",
@@ -146,9 +131,7 @@ fn nothing_else_is_started_and_no_shell() {
     command.arg(script);
     host.execute(command).ok();
     let trace = host.run(|| fs::read_to_string("/run/trace")).expect("a trace");
-    let started = trace
-        .lines()
-        .filter_map(|line| line.split_once("exec")?.1.split('"').nth(1));
+    let started = trace.lines().filter_map(|line| line.split_once("exec")?.1.split('"').nth(1));
     let mut started = started.map(|file| file.rsplit('/').next().unwrap_or_default());
     assert_eq!(started.next(), Some("sh"), "{trace}");
     let counted = started.fold(BTreeMap::<&str, usize>::new(), |mut counted, name| {

@@ -30,10 +30,7 @@ impl Status {
 
     #[track_caller]
     pub fn field(&self, name: &str) -> &str {
-        let line = self
-            .0
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_else(|| panic!("no {name}: {}", self.0)).trim()
     }
 

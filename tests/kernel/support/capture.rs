@@ -30,18 +30,7 @@ impl<'a> Capture<'a> {
     #[track_caller]
     pub fn on(namespace: &'a Namespace, device: &str, filter: &str) -> Self {
         let mut command = Command::new("tcpdump");
-        command.args([
-            "-i",
-            device,
-            "-n",
-            "-v",
-            "-t",
-            "-l",
-            "-U",
-            "--immediate-mode",
-            "-T",
-            "vxlan",
-        ]);
+        command.args(["-i", device, "-n", "-v", "-t", "-l", "-U", "--immediate-mode", "-T", "vxlan"]);
         command.arg(format!("({filter}) or (udp dst port {MARKER})"));
         let mut tcpdump = namespace.spawn(command);
         let stderr = BufReader::new(tcpdump.stderr.take().expect("a pipe"));
@@ -55,13 +44,7 @@ impl<'a> Capture<'a> {
         }
         let (sender, lines) = mpsc::channel();
         read_lines(stdout, sender);
-        Self {
-            namespace,
-            device: device.into(),
-            tcpdump,
-            lines,
-            packets: Vec::new(),
-        }
+        Self { namespace, device: device.into(), tcpdump, lines, packets: Vec::new() }
     }
 
     /// All packets so far, one line each. A marker packet sent now and seen in the capture proves that tcpdump has
@@ -69,11 +52,7 @@ impl<'a> Capture<'a> {
     #[track_caller]
     pub fn packets(mut self) -> Vec<String> {
         self.mark();
-        while !self
-            .packets
-            .last()
-            .is_some_and(|packet| packet.contains(&format!("255.255.255.255.{MARKER}:")))
-        {
+        while !self.packets.last().is_some_and(|packet| packet.contains(&format!("255.255.255.255.{MARKER}:"))) {
             self.read_line();
         }
         self.packets.pop();
@@ -148,17 +127,14 @@ impl<'a> Capture<'a> {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
             socket.set_broadcast(true).expect("broadcast");
             setsockopt(&socket, sockopt::BindToDevice, &device.into()).expect("the device");
-            socket
-                .send_to(b"the end", ("255.255.255.255", MARKER))
-                .expect("the marker");
+            socket.send_to(b"the end", ("255.255.255.255", MARKER)).expect("the marker");
         });
     }
 }
 
 /// Whether a line is the outer half of a VXLAN packet, after which tcpdump begins a line for the inner half.
 fn awaits_inner(line: &str) -> bool {
-    line.rsplit_once("vni ")
-        .is_some_and(|(_, vni)| vni.chars().all(|digit| digit.is_ascii_digit()))
+    line.rsplit_once("vni ").is_some_and(|(_, vni)| vni.chars().all(|digit| digit.is_ascii_digit()))
 }
 
 /// Reads a pipe in a thread, so that nothing waits on it.

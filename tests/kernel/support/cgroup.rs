@@ -117,10 +117,7 @@ fn named(directory: &Path, name: &str) -> Vec<PathBuf> {
     if own.is_dir() {
         return vec![own];
     }
-    subdirectories(directory)
-        .iter()
-        .flat_map(|directory| named(directory, name))
-        .collect()
+    subdirectories(directory).iter().flat_map(|directory| named(directory, name)).collect()
 }
 
 fn subdirectories(directory: &Path) -> Vec<PathBuf> {
@@ -131,8 +128,7 @@ fn subdirectories(directory: &Path) -> Vec<PathBuf> {
 fn processes(directory: &Path) -> Vec<Pid> {
     let own = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     let own = own.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw);
-    own.chain(subdirectories(directory).iter().flat_map(|inside| processes(inside)))
-        .collect()
+    own.chain(subdirectories(directory).iter().flat_map(|inside| processes(inside))).collect()
 }
 
 fn remove_tree(directory: &Path) {

@@ -40,14 +40,9 @@ pub fn leases(host: &Host, network: &str) -> Vec<String> {
     let directory = format!("/var/lib/cni/networks/{network}");
     let names: Vec<String> = host.run(move || {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect()
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     });
-    names
-        .into_iter()
-        .filter(|name| name.parse::<Ipv4Addr>().is_ok())
-        .collect()
+    names.into_iter().filter(|name| name.parse::<Ipv4Addr>().is_ok()).collect()
 }
 
 impl<'a> Cni<'a> {
@@ -60,8 +55,7 @@ impl<'a> Cni<'a> {
     /// ADD: a new container.
     #[track_caller]
     pub fn add(&self, name: &str) -> Pod {
-        self.try_add(name, &json!({}))
-            .unwrap_or_else(|output| panic!("{output}"))
+        self.try_add(name, &json!({})).unwrap_or_else(|output| panic!("{output}"))
     }
 
     /// ADD, with what the runtime asks of plugins that can do it; or what the plugin that failed said.

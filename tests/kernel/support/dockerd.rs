@@ -22,8 +22,7 @@ impl<'a> Docker<'a> {
     #[track_caller]
     pub fn start(host: &'a Host, daemon_json: &str) -> Self {
         let cgroup = Cgroup::in_namespace(host);
-        host.run(|| std::fs::create_dir_all("/run/docker"))
-            .expect("a directory");
+        host.run(|| std::fs::create_dir_all("/run/docker")).expect("a directory");
         host.write("/run/docker/daemon.json", daemon_json);
         let mut command = Command::new("sh");
         // Should this process be killed, the daemon is told to end, and ends its containers.
@@ -43,8 +42,7 @@ impl<'a> Docker<'a> {
             (docker.docker("version").code == Some(0)).then_some(())
         });
         host.sh(&image::tree("/run/docker/image")).ok();
-        host.sh(&format!("tar -C /run/docker/image -c . | docker import - {IMAGE}"))
-            .ok();
+        host.sh(&format!("tar -C /run/docker/image -c . | docker import - {IMAGE}")).ok();
         docker
     }
 
@@ -61,9 +59,7 @@ impl<'a> Docker<'a> {
     }
 
     fn log(&self) -> String {
-        self.host
-            .run(|| std::fs::read_to_string("/run/docker/log"))
-            .unwrap_or_default()
+        self.host.run(|| std::fs::read_to_string("/run/docker/log")).unwrap_or_default()
     }
 }
 

@@ -47,11 +47,7 @@ impl Namespace {
         let rules = iptables.lines().filter(|line| !line.starts_with('#'));
         facts.extend(rules.map(|line| format!("iptables-save {}", line.split(" [").next().unwrap_or(line))));
         facts.extend(self.sysctls());
-        facts.extend(
-            self.processes()
-                .into_iter()
-                .map(|(pid, line)| format!("process {pid} {line}")),
-        );
+        facts.extend(self.processes().into_iter().map(|(pid, line)| format!("process {pid} {line}")));
         facts.sort();
         facts
     }
@@ -112,17 +108,10 @@ pub fn assert_same(before: &[String], after: &[String], context: &str) {
         None => true,
     });
     let mut difference = String::new();
-    for (sign, fact) in gone
-        .iter()
-        .map(|fact| ('-', fact))
-        .chain(come.iter().map(|fact| ('+', fact)))
-    {
+    for (sign, fact) in gone.iter().map(|fact| ('-', fact)).chain(come.iter().map(|fact| ('+', fact))) {
         let _ = writeln!(difference, "{sign} {fact}");
     }
-    assert!(
-        difference.is_empty(),
-        "the host is not as it was:\n{difference}after\n{context}"
-    );
+    assert!(difference.is_empty(), "the host is not as it was:\n{difference}after\n{context}");
 }
 
 /// Waits until a host is as it was: what watches over containers ends a moment after they do.
@@ -141,9 +130,7 @@ pub fn becomes(before: &[String], host: &Namespace, context: &str) {
 
 fn names_in(directory: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Adds the elements of a list, a line each, without what is volatile.
@@ -161,16 +148,10 @@ fn canonical(value: Value) -> Value {
                 program.retain(|key, _| key == "name" || key == "tag");
             }
             let lasting = fields.into_iter().filter(|(key, _)| !VOLATILE.contains(&key.as_str()));
-            Value::Object(
-                lasting
-                    .map(|(key, value)| (key, canonical(value)))
-                    .collect::<Map<_, _>>(),
-            )
+            Value::Object(lasting.map(|(key, value)| (key, canonical(value))).collect::<Map<_, _>>())
         }
         Value::Array(elements) => {
-            let lasting = elements
-                .into_iter()
-                .filter(|element| !CARRIER.iter().any(|flag| element == flag));
+            let lasting = elements.into_iter().filter(|element| !CARRIER.iter().any(|flag| element == flag));
             Value::Array(lasting.map(canonical).collect())
         }
         // The record of a fan's tables has a digest of them as the kernel has them, with the indexes of devices.

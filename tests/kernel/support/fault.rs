@@ -47,11 +47,7 @@ impl Host {
         acts.map(|(call, line)| {
             let number = counts.entry(call).or_default();
             *number += 1;
-            Act {
-                call: call.to_string(),
-                number: *number,
-                line: line.to_string(),
-            }
+            Act { call: call.to_string(), number: *number, line: line.to_string() }
         })
         .filter(|act| !["write(1<", "write(2<"].iter().any(|told| act.line.starts_with(told)))
         .collect()
@@ -84,10 +80,7 @@ impl Host {
         let Act { call, number, .. } = act;
         let output = self.traced(&format!("-e inject={call}:{how}:when={number}"), words);
         let log = self.exec(&format!("cat {LOG}")).ok().stdout;
-        assert!(
-            log.contains("(INJECTED)") || log.contains("killed by SIGKILL"),
-            "never came to {act}\n{output}"
-        );
+        assert!(log.contains("(INJECTED)") || log.contains("killed by SIGKILL"), "never came to {act}\n{output}");
         output
     }
 

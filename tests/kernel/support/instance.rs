@@ -22,12 +22,7 @@ impl<'a> Instance<'a> {
     /// One that runs already.
     pub fn entered_by(host: &'a Host, enter: &str, begin: &str, address: String) -> Self {
         let (enter, begin) = (enter.into(), begin.into());
-        Self {
-            host,
-            enter,
-            begin,
-            address,
-        }
+        Self { host, enter, begin, address }
     }
 
     /// Starts one that waits; `options` tell its network. The engine is `docker`, or one that takes the same words.

@@ -38,12 +38,7 @@ impl Lan {
     pub fn of(network: &str, mtu: u32) -> Self {
         let network: Ipv4Network = network.parse().expect("a network");
         let namespace = Namespace::new(&format!("lan {network}"));
-        let lan = Self {
-            namespace,
-            network,
-            mtu,
-            ports: Cell::new(0),
-        };
+        let lan = Self { namespace, network, mtu, ports: Cell::new(0) };
         let (gateway, len) = (lan.gateway(), network.prefix());
         lan.ip(&format!(
             "link set lo up
@@ -139,10 +134,7 @@ impl Deref for Host {
 impl Host {
     /// One with no network at all.
     pub fn new(name: &str) -> Self {
-        Self {
-            namespace: Namespace::new(name),
-            containers: Cell::new(0),
-        }
+        Self { namespace: Namespace::new(name), containers: Cell::new(0) }
     }
 
     /// Runs `fanctl`.
@@ -230,15 +222,9 @@ impl Host {
     #[track_caller]
     pub fn refused_packets(&self, device: &str) -> u64 {
         let qdiscs = self.tc_json(&format!("qdisc show dev {device}"));
-        let clsact = qdiscs
-            .as_array()
-            .expect("qdiscs")
-            .iter()
-            .find(|qdisc| qdisc["kind"] == "clsact");
+        let clsact = qdiscs.as_array().expect("qdiscs").iter().find(|qdisc| qdisc["kind"] == "clsact");
         let clsact = clsact.unwrap_or_else(|| panic!("no clsact on {device}: {qdiscs:#}"));
-        clsact["drops"]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no counter: {clsact:#}"))
+        clsact["drops"].as_u64().unwrap_or_else(|| panic!("no counter: {clsact:#}"))
     }
 
     /// Packets that rules of the fan 250.0.0.0/8 have counted in its tables of these families: those whose comment begins
@@ -251,18 +237,14 @@ impl Host {
 
     /// The dnsmasqs that run here, by id and command line.
     pub fn dnsmasqs(&self) -> Vec<(Pid, String)> {
-        self.processes()
-            .into_iter()
-            .filter(|(_, line)| line.contains("dnsmasq"))
-            .collect()
+        self.processes().into_iter().filter(|(_, line)| line.contains("dnsmasq")).collect()
     }
 }
 
 /// Gives a host a `/var/lib` of its own, where it is kept which addresses were given out.
 pub fn own_state(host: &Host) {
     let (tmpfs, none) = (Some("tmpfs"), None::<&str>);
-    host.run(move || mount(tmpfs, "/var/lib", tmpfs, MsFlags::empty(), none))
-        .expect("/var/lib");
+    host.run(move || mount(tmpfs, "/var/lib", tmpfs, MsFlags::empty(), none)).expect("/var/lib");
 }
 
 /// A bridge with an address.
@@ -274,10 +256,7 @@ struct Bridge {
 
 impl Bridge {
     fn of(link: &Value) -> Option<Self> {
-        let address = link["addr_info"]
-            .as_array()?
-            .iter()
-            .find(|address| address["family"] == "inet")?;
+        let address = link["addr_info"].as_array()?.iter().find(|address| address["family"] == "inet")?;
         let len = u8::try_from(address["prefixlen"].as_u64()?).ok()?;
         Some(Self {
             name: link["ifname"].as_str()?.into(),

@@ -36,11 +36,7 @@ impl<'a> Lxc<'a> {
     #[track_caller]
     pub fn container(&self, name: &str, bridge: &str, mtu: u64) -> Instance<'a> {
         let root = format!("/run/lxc/{name}/rootfs");
-        self.host
-            .sh(&format!(
-                "mkdir -p {root}/dev {root}/proc {root}/sys; rm -f {root}/address"
-            ))
-            .ok();
+        self.host.sh(&format!("mkdir -p {root}/dev {root}/proc {root}/sys; rm -f {root}/address")).ok();
         self.host.sh(&image::tree(&root)).ok();
         self.host.write(&format!("{root}/lease"), image::LEASE);
         self.host.sh(&format!("chmod +x {root}/lease")).ok();
@@ -62,9 +58,7 @@ impl<'a> Lxc<'a> {
         );
         self.host.write(&format!("/run/lxc/{name}/config"), &configuration);
         let start = program("lxc-start");
-        self.host
-            .exec(&format!("{start} -n {name} --daemon --logfile /run/lxc/{name}/log"))
-            .ok();
+        self.host.exec(&format!("{start} -n {name} --daemon --logfile /run/lxc/{name}/log")).ok();
         let address = eventually("the container has a lease", || {
             let file = format!("{root}/address");
             let text = self.host.run(move || std::fs::read_to_string(file)).ok()?;
@@ -77,9 +71,7 @@ impl<'a> Lxc<'a> {
     /// Ends a container.
     #[track_caller]
     pub fn stop(&self, name: &str) {
-        self.host
-            .exec(&format!("{} -n {name} --kill", program("lxc-stop")))
-            .ok();
+        self.host.exec(&format!("{} -n {name} --kill", program("lxc-stop"))).ok();
     }
 }
 

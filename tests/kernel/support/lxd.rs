@@ -24,12 +24,9 @@ impl<'a> Lxd<'a> {
     #[track_caller]
     pub fn start(host: &'a Host) -> Self {
         let root = Root::on(host);
-        for (file, text) in [
-            ("/image/lease", image::LEASE),
-            ("/image/init", INIT),
-            ("/metadata.yaml", METADATA),
-            ("/begin", BEGIN),
-        ] {
+        for (file, text) in
+            [("/image/lease", image::LEASE), ("/image/init", INIT), ("/metadata.yaml", METADATA), ("/begin", BEGIN)]
+        {
             host.write(&Root::path(file), text);
         }
         let daemon = root.daemon("lxd");
@@ -83,9 +80,7 @@ impl<'a> Lxd<'a> {
 impl Drop for Lxd<'_> {
     /// Ends its containers as an administrator would; then it, and whatever is left.
     fn drop(&mut self) {
-        let _ = self
-            .root
-            .sh("lxc list --format csv --columns n | xargs --no-run-if-empty lxc delete --force");
+        let _ = self.root.sh("lxc list --format csv --columns n | xargs --no-run-if-empty lxc delete --force");
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }

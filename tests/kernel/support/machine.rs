@@ -33,11 +33,7 @@ fn runs_every_case() -> bool {
 /// what is looked at, never what is right.
 pub fn seed() -> usize {
     static SEED: LazyLock<usize> = LazyLock::new(|| {
-        let clock = || {
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |time| time.as_secs())
-        };
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let number =
             env::var("FANCTL_SEED").map_or_else(|_| clock(), |text| text.parse().expect("FANCTL_SEED, a number"));
         usize::try_from(number).expect("64 bits")

@@ -47,12 +47,7 @@ impl Namespace {
             })
             .expect("a thread");
         let holder = is_ready.recv().expect("a namespace of its own, as root");
-        let namespace = Self {
-            name: name.into(),
-            holder,
-            jobs: Some(jobs),
-            thread: Some(thread),
-        };
+        let namespace = Self { name: name.into(), holder, jobs: Some(jobs), thread: Some(thread) };
         for (key, value) in [
             ("ipv6/conf/all/disable_ipv6", "1"),
             ("ipv6/conf/default/disable_ipv6", "1"),
@@ -75,15 +70,8 @@ impl Namespace {
             let outcome = panic::catch_unwind(AssertUnwindSafe(job));
             done.send(outcome).expect("the caller waits");
         };
-        self.jobs
-            .as_ref()
-            .expect("not dropped")
-            .send(Box::new(job))
-            .expect("the thread lives");
-        result
-            .recv()
-            .expect("an outcome")
-            .unwrap_or_else(|panic| panic::resume_unwind(panic))
+        self.jobs.as_ref().expect("not dropped").send(Box::new(job)).expect("the thread lives");
+        result.recv().expect("an outcome").unwrap_or_else(|panic| panic::resume_unwind(panic))
     }
 
     /// Starts a program in the namespace, its input empty and its output in pipes.
@@ -94,8 +82,7 @@ impl Namespace {
     fn spawn_with(&self, mut command: Command, stdin: Stdio) -> Child {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let text = format!("{command:?}");
-        self.run(move || command.spawn())
-            .unwrap_or_else(|error| panic!("{text}: {error}"))
+        self.run(move || command.spawn()).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     /// Runs a program in the namespace to its end.
@@ -178,25 +165,20 @@ impl Namespace {
         let rules = listed.as_array().expect("objects").iter().filter_map(|o| o.get("rule"));
         let meant = rules.filter(|rule| rule["comment"].as_str().unwrap_or_default().starts_with(comment));
         let expressions = meant.flat_map(|rule| rule["expr"].as_array().expect("expressions"));
-        expressions
-            .filter_map(|expression| expression["counter"]["packets"].as_u64())
-            .collect()
+        expressions.filter_map(|expression| expression["counter"]["packets"].as_u64()).collect()
     }
 
     /// A sysctl under /proc/sys/net, or `None` where the kernel has no such thing.
     pub fn sysctl(&self, key: &str) -> Option<String> {
         let path = format!("/proc/sys/net/{key}");
-        self.run(move || fs::read_to_string(path))
-            .ok()
-            .map(|text| text.trim().to_string())
+        self.run(move || fs::read_to_string(path)).ok().map(|text| text.trim().to_string())
     }
 
     /// Sets a sysctl under /proc/sys/net.
     #[track_caller]
     pub fn set_sysctl(&self, key: &str, value: &str) {
         let (path, value) = (format!("/proc/sys/net/{key}"), value.to_string());
-        self.run(move || fs::write(&path, value))
-            .unwrap_or_else(|error| panic!("{key}: {error}"));
+        self.run(move || fs::write(&path, value)).unwrap_or_else(|error| panic!("{key}: {error}"));
     }
 
     /// Writes a file; /run is this namespace's own.
@@ -209,11 +191,7 @@ impl Namespace {
     /// The names of all devices.
     pub fn devices(&self) -> Vec<String> {
         let mut names: Vec<String> = self
-            .run(|| {
-                fs::read_dir("/sys/class/net")
-                    .expect("/sys of the namespace")
-                    .collect::<Vec<_>>()
-            })
+            .run(|| fs::read_dir("/sys/class/net").expect("/sys of the namespace").collect::<Vec<_>>())
             .into_iter()
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
             .filter(|name| name != "bonding_masters")
@@ -244,9 +222,7 @@ impl Namespace {
     /// memory, and with it its command line, goes earlier (`do_exit`, kernel/exit.c at v6.12).
     pub fn has_ended(pid: Pid) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ")
-            .next()
-            .is_none_or(|rest| rest.is_empty() || rest.starts_with(['Z', 'X']))
+        stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with(['Z', 'X']))
     }
 
     /// The id that `ip link … netns ID` takes.
@@ -272,10 +248,7 @@ fn enter_new() {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare, as root");
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("/sys of the namespace");
-    for directory in ["/run", "/var/lib/misc"]
-        .into_iter()
-        .filter(|path| Path::new(path).is_dir())
-    {
+    for directory in ["/run", "/var/lib/misc"].into_iter().filter(|path| Path::new(path).is_dir()) {
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).expect(directory);
     }
     for (directory, file) in [("/etc", "fan.toml"), ("/etc/network", "fan")] {

@@ -109,11 +109,7 @@ impl Output {
     /// Its output as JSON; iproute2 prints nothing at all for some empty lists.
     #[track_caller]
     pub fn json_or_empty(&self) -> Value {
-        if self.stdout.trim().is_empty() {
-            Value::Array(Vec::new())
-        } else {
-            self.json()
-        }
+        if self.stdout.trim().is_empty() { Value::Array(Vec::new()) } else { self.json() }
     }
 }
 

@@ -14,10 +14,7 @@ const IPPROTO_UDP: u8 = 17;
 /// An Ethernet address in bytes.
 #[track_caller]
 pub fn octets(mac: &str) -> [u8; 6] {
-    let octets: Vec<u8> = mac
-        .split(':')
-        .map(|octet| u8::from_str_radix(octet, 16).expect("hexadecimal"))
-        .collect();
+    let octets: Vec<u8> = mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("hexadecimal")).collect();
     octets.try_into().expect("six octets")
 }
 
@@ -36,10 +33,7 @@ impl Inner {
 
     /// A packet that says it comes from `source`.
     pub fn new(source: &str, destination: &str) -> Self {
-        Self {
-            source: source.parse().expect("an address"),
-            destination: destination.parse().expect("an address"),
-        }
+        Self { source: source.parse().expect("an address"), destination: destination.parse().expect("an address") }
     }
 
     /// Its bytes.
@@ -57,33 +51,19 @@ impl Inner {
 
 /// Sends an inner packet in IP-in-IP from one underlay address to another.
 pub fn inject_ipip(from: &Namespace, outer: (&str, &str), inner: Inner) {
-    let (source, destination) = (
-        outer.0.parse().expect("an address"),
-        outer.1.parse().expect("an address"),
-    );
-    send_raw(
-        from,
-        destination,
-        ipv4(IPPROTO_IPIP, source, destination, &inner.packet()),
-    );
+    let (source, destination) = (outer.0.parse().expect("an address"), outer.1.parse().expect("an address"));
+    send_raw(from, destination, ipv4(IPPROTO_IPIP, source, destination, &inner.packet()));
 }
 
 /// Sends an inner packet in an Ethernet frame in VXLAN, from the sender's own address.
 pub fn inject_vxlan(from: &Namespace, host: &str, vni: u32, mac: [u8; 6], inner: Inner) {
-    inject_frame(
-        from,
-        host,
-        vni,
-        &[&mac[..], &SENDER, &[0x08, 0x00], &inner.packet()].concat(),
-    );
+    inject_frame(from, host, vni, &[&mac[..], &SENDER, &[0x08, 0x00], &inner.packet()].concat());
 }
 
 /// Sends an inner packet in VXLAN from one underlay address to another, whoever's they are.
 pub fn inject_vxlan_from(from: &Namespace, outer: (&str, &str), vni: u32, mac: [u8; 6], inner: Inner) {
-    let (source, destination): (Ipv4Addr, Ipv4Addr) = (
-        outer.0.parse().expect("an address"),
-        outer.1.parse().expect("an address"),
-    );
+    let (source, destination): (Ipv4Addr, Ipv4Addr) =
+        (outer.0.parse().expect("an address"), outer.1.parse().expect("an address"));
     let frame = [&mac[..], &SENDER, &[0x08, 0x00], &inner.packet()].concat();
     let datagram = [&[0x08, 0, 0, 0][..], &(vni << 8).to_be_bytes(), &frame].concat();
     let length = u16::try_from(8 + datagram.len()).expect("short");
@@ -100,12 +80,7 @@ pub fn inject_vxlan_from(from: &Namespace, outer: (&str, &str), vni: u32, mac: [
 pub fn inject_vxlan_arp(from: &Namespace, host: &str, vni: u32, sender: Ipv4Addr, target: Ipv4Addr) {
     let request = [0, 1, 0x08, 0, 6, 4, 0, 1];
     let addresses = [&SENDER[..], &sender.octets(), &[0; 6], &target.octets()].concat();
-    inject_frame(
-        from,
-        host,
-        vni,
-        &[&[0xff; 6][..], &SENDER, &[0x08, 0x06], &request, &addresses].concat(),
-    );
+    inject_frame(from, host, vni, &[&[0xff; 6][..], &SENDER, &[0x08, 0x06], &request, &addresses].concat());
 }
 
 /// The MAC address of frames made by hand.
@@ -204,12 +179,7 @@ impl Crafted {
         let datagram = [&[0x08, 0, 0, 0, 0xfa, 0, 0, 0][..], &frame].concat();
         let length = u16::try_from(8 + datagram.len()).expect("short").to_be_bytes();
         let ports = [40_000_u16.to_be_bytes(), 8472_u16.to_be_bytes()].concat();
-        Self::new(
-            self.id,
-            IPPROTO_UDP,
-            ends,
-            &[&ports[..], &length, &[0, 0], &datagram].concat(),
-        )
+        Self::new(self.id, IPPROTO_UDP, ends, &[&ports[..], &length, &[0, 0], &datagram].concat())
     }
 
     /// Inside an ICMP error of this type and code.
@@ -245,12 +215,7 @@ impl Crafted {
 /// Sends a packet with the header it has.
 fn send_raw(from: &Namespace, destination: Ipv4Addr, packet: Vec<u8>) {
     from.run(move || {
-        let raw = socket(
-            AddressFamily::Inet,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::Raw,
-        );
+        let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
         let raw = raw.expect("a raw socket");
         let to = SockaddrIn::from(SocketAddrV4::new(destination, 0));
         let sent = sendto(raw.as_raw_fd(), &packet, &to, MsgFlags::empty()).expect("sent");
@@ -274,10 +239,7 @@ fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -
 
 /// The Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
-        .sum();
+    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !u16::try_from((folded & 0xffff) + (folded >> 16)).expect("16 bits")
 }

@@ -61,10 +61,7 @@ pub fn configure(root: &Root) {
         root.host().write(&Root::path(&format!("/etc/containers/{file}")), text);
     }
     let waits = r#"CMD ["sleep", "3600"]"#;
-    root.sh(&format!(
-        "tar -C /image -c . | podman import --change '{waits}' - {IMAGE}"
-    ))
-    .ok();
+    root.sh(&format!("tar -C /image -c . | podman import --change '{waits}' - {IMAGE}")).ok();
 }
 
 impl<'a> Podman<'a> {
@@ -77,13 +74,8 @@ impl<'a> Podman<'a> {
         host.write("/run/podman/containers.conf", CONFIGURATION);
         host.write("/run/podman/net/fan.conflist", list);
         host.sh(&image::tree("/run/podman/image")).ok();
-        host.sh(&format!("tar -C /run/podman/image -c . | {ENGINE} import - {IMAGE}"))
-            .ok();
-        Self {
-            host,
-            place: Place::Machine(cgroup),
-            engine: ENGINE.into(),
-        }
+        host.sh(&format!("tar -C /run/podman/image -c . | {ENGINE} import - {IMAGE}")).ok();
+        Self { host, place: Place::Machine(cgroup), engine: ENGINE.into() }
     }
 
     /// Debian 13's, with netavark, the image of the tests, and no network yet.
@@ -92,11 +84,7 @@ impl<'a> Podman<'a> {
         let root = Root::on(host);
         configure(&root);
         let engine = format!("{} podman", root.enter());
-        Self {
-            host,
-            place: Place::Root(root),
-            engine,
-        }
+        Self { host, place: Place::Root(root), engine }
     }
 
     /// Runs a command of Podman's.

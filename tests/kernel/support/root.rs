@@ -130,9 +130,7 @@ impl<'a> Root<'a> {
 
     /// What a daemon said.
     pub fn log(&self) -> String {
-        self.host
-            .run(|| std::fs::read_to_string(Self::path("/daemon.log")))
-            .unwrap_or_default()
+        self.host.run(|| std::fs::read_to_string(Self::path("/daemon.log"))).unwrap_or_default()
     }
 }
 

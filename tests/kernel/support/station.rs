@@ -88,10 +88,7 @@ impl Station {
     pub fn interfaces(&self, stanzas: &[(&str, &str, &[&str])]) {
         let mut text = String::new();
         for (device, address, lines) in stanzas {
-            let _ = writeln!(
-                text,
-                "auto {device}\niface {device} inet static\n  address {address}/16"
-            );
+            let _ = writeln!(text, "auto {device}\niface {device} inet static\n  address {address}/16");
             for line in *lines {
                 let _ = writeln!(text, "  {line}");
             }

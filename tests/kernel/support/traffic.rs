@@ -23,9 +23,7 @@ impl Namespace {
     /// Sends one ping with more options.
     #[track_caller]
     pub fn ping_with(&self, options: &str, address: &str) -> Ping {
-        Ping {
-            output: self.exec(&format!("ping -n -c 1 -W 60 {options} {address}")),
-        }
+        Ping { output: self.exec(&format!("ping -n -c 1 -W 60 {options} {address}")) }
     }
 
     /// Sends one ping after something was put right. Whoever is still being asked for, in vain, is asked for anew: what is sent
@@ -54,22 +52,14 @@ impl Ping {
     /// It was answered.
     #[track_caller]
     pub fn arrives(self) -> Self {
-        Self {
-            output: self.output.ok(),
-        }
+        Self { output: self.output.ok() }
     }
 
     /// The TTL of the answer.
     #[track_caller]
     pub fn ttl(&self) -> u64 {
-        let ttl = self
-            .output
-            .stdout
-            .split("ttl=")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
-        ttl.and_then(|ttl| ttl.parse().ok())
-            .unwrap_or_else(|| panic!("no ttl\n{}", self.output))
+        let ttl = self.output.stdout.split("ttl=").nth(1).and_then(|rest| rest.split(' ').next());
+        ttl.and_then(|ttl| ttl.parse().ok()).unwrap_or_else(|| panic!("no ttl\n{}", self.output))
     }
 }
 
@@ -86,9 +76,7 @@ const SIZE: usize = 1 << 20;
 #[track_caller]
 pub fn tcp_exchange(client: &Namespace, server: &Namespace, address: &str) -> SocketAddr {
     let address: Ipv4Addr = address.parse().expect("an address");
-    let listener = server
-        .run(move || TcpListener::bind((address, 0)))
-        .expect("to listen there");
+    let listener = server.run(move || TcpListener::bind((address, 0))).expect("to listen there");
     let to = listener.local_addr().expect("its address");
     let serving = thread::spawn(move || {
         let (stream, peer) = listener.accept().expect("a connection");
@@ -164,9 +152,7 @@ const LAST: u64 = u64::MAX;
 #[track_caller]
 fn asking(client: &Namespace, server: &Namespace, address: &str) -> UdpSocket {
     let address: Ipv4Addr = address.parse().expect("an address");
-    let answering = server
-        .run(move || UdpSocket::bind((address, 0)))
-        .expect("to listen there");
+    let answering = server.run(move || UdpSocket::bind((address, 0))).expect("to listen there");
     let asking = client.run(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
     let to = answering.local_addr().expect("its address");
     answering.set_read_timeout(Some(DEADLINE)).expect("a time limit");
@@ -188,8 +174,6 @@ fn asking(client: &Namespace, server: &Namespace, address: &str) -> UdpSocket {
 fn ask(socket: &UdpSocket, number: u64) {
     socket.send(&number.to_be_bytes()).expect("to ask");
     let mut answer = [0; 8];
-    let length = socket
-        .recv(&mut answer)
-        .unwrap_or_else(|error| panic!("packet {number} lost: {error}"));
+    let length = socket.recv(&mut answer).unwrap_or_else(|error| panic!("packet {number} lost: {error}"));
     assert_eq!((length, u64::from_be_bytes(answer)), (8, number));
 }

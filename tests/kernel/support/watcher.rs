@@ -65,10 +65,7 @@ impl<'a> Watcher<'a> {
         if let Some(stream) = stream(&reading) {
             command.env("JOURNAL_STREAM", stream);
         }
-        command
-            .stdin(Stdio::null())
-            .stderr(writing.try_clone().expect("a pipe"))
-            .stdout(writing);
+        command.stdin(Stdio::null()).stderr(writing.try_clone().expect("a pipe")).stdout(writing);
         let child = host.run(move || command.spawn()).expect("fanctl");
         fcntl(&reading, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe");
         let watcher = Self {
@@ -144,11 +141,7 @@ impl<'a> Watcher<'a> {
     pub fn fill_its_output(&self) {
         let output = format!("/proc/{}/fd/1", self.pid());
         let mut options = File::options();
-        let mut output = options
-            .write(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(output)
-            .expect("its output");
+        let mut output = options.write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(output).expect("its output");
         while output.write(b"\n").is_ok() {}
     }
 
@@ -177,10 +170,7 @@ impl<'a> Watcher<'a> {
         self.rests();
         let lines = self.lines();
         let same = lines.len() == beginnings.len()
-            && lines
-                .iter()
-                .zip(beginnings)
-                .all(|(line, begin)| line.starts_with(begin));
+            && lines.iter().zip(beginnings).all(|(line, begin)| line.starts_with(begin));
         assert!(same, "not {beginnings:?}: {lines:#?}");
         self.read = lines.len();
     }
@@ -205,18 +195,14 @@ impl<'a> Watcher<'a> {
     pub fn missed(&self) -> u64 {
         let pid = self.pid().to_string();
         // sk, protocol, its address, groups, and so on; the last but one is what was dropped.
-        let sockets = self
-            .host
-            .run(|| fs::read_to_string("/proc/thread-self/net/netlink").expect("/proc"));
+        let sockets = self.host.run(|| fs::read_to_string("/proc/thread-self/net/netlink").expect("/proc"));
         let of_route = |line: &&str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             fields[1..3] == ["0", &pid]
         };
         let socket = sockets.lines().skip(1).find(of_route);
         let dropped = socket.and_then(|line| line.split_whitespace().nth(8));
-        dropped
-            .and_then(|number| number.parse().ok())
-            .unwrap_or_else(|| panic!("no socket of {pid}: {sockets}"))
+        dropped.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no socket of {pid}: {sockets}"))
     }
 }
 

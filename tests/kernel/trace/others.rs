@@ -11,25 +11,15 @@ pub fn a_connection_there_is_no_answer_to_ping() {
         (a, ("fan-250-0-28", b.mac("fan-250-0-27")), "250.0.27.1"),
         (b, ("fan-250-0-27", a.mac("fan-250-0-28")), "250.0.28.1"),
     ] {
-        host.ip(&format!(
-            "neigh replace {address} lladdr {peer} dev {own} nud permanent"
-        ));
+        host.ip(&format!("neigh replace {address} lladdr {peer} dev {own} nud permanent"));
     }
     let echo = Echo::between(a, b, "250.0.27.1");
     firewall(b, "input", "iifname fan-250-0-27 icmp type echo-request counter drop");
     in_vain(a, "250.0.27.1");
     let found = trace(a, "250.0.27.1");
-    blames(
-        &found,
-        "dropped",
-        "172.30.0.27",
-        "it is dropped on the way or there, or ping there alone",
-    );
+    blames(&found, "dropped", "172.30.0.27", "it is dropped on the way or there, or ping there alone");
     let proof = &found["proof"];
-    assert!(
-        proof["left"] == true && proof["came_from"] == serde_json::json!([]),
-        "{found:#}"
-    );
+    assert!(proof["left"] == true && proof["came_from"] == serde_json::json!([]), "{found:#}");
     no_firewall(b);
     assert!(echo.stop() > 0, "somebody spoke meanwhile");
 }

@@ -28,9 +28,7 @@ pub fn a_way_that_works_is_proven_step_by_step(encap: Encap) {
     let largest = format!("length {}", mtu - 20);
     let packets = capture.packets();
     assert!(
-        packets
-            .iter()
-            .any(|packet| packet.contains("172.30.0.28") && packet.contains(&largest)),
+        packets.iter().any(|packet| packet.contains("172.30.0.28") && packet.contains(&largest)),
         "no packet of {largest}: {packets:#?}"
     );
     // People see the same, numbered.
@@ -50,12 +48,7 @@ pub fn the_way_to_ones_own_containers(encap: Encap) {
     let mac = ca.mac("eth0");
     assert_eq!(decides(&found, "port")["mac"], mac);
     assert_eq!(decides(&found, "port")["port"], "con0");
-    blames(
-        &trace(a, "250.0.28.77"),
-        "address_gone",
-        "container 250.0.28.77",
-        "nobody on fan-250-0-28",
-    );
+    blames(&trace(a, "250.0.28.77"), "address_gone", "container 250.0.28.77", "nobody on fan-250-0-28");
     works(&trace(a, "250.0.28.1"));
     firewall(ca, "input", "icmp type echo-request counter drop");
     let found = trace(a, "250.0.28.2");
@@ -66,10 +59,7 @@ pub fn the_way_to_ones_own_containers(encap: Encap) {
 pub fn a_table_of_its_own_is_looked_into(encap: Encap) {
     let lan = Lan::new();
     let (a, b) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
-    let up = |host: &Host| {
-        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --table 77", encap.words()))
-            .ok()
-    };
+    let up = |host: &Host| host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --table 77", encap.words())).ok();
     up(&a);
     up(&b);
     let found = trace(&a, "250.0.27.1");
@@ -78,12 +68,7 @@ pub fn a_table_of_its_own_is_looked_into(encap: Encap) {
     a.ip("rule del pref 1000");
     in_vain(&a, "250.0.27.1");
     let found = trace(&a, "250.0.27.1");
-    blames(
-        &found,
-        "here_rule",
-        "this host",
-        "the rule 'to 250.0.0.0/8 lookup 77' is missing",
-    );
+    blames(&found, "here_rule", "this host", "the rule 'to 250.0.0.0/8 lookup 77' is missing");
 }
 
 pub fn others_than_root_see_the_steps() {
@@ -98,12 +83,7 @@ pub fn others_than_root_see_the_steps() {
     ]);
     assert_eq!(trace("--json").json()["verdict"]["cause"], "unproven");
     host.ip("link set fan-250-0-28 down");
-    blames(
-        &trace("--json").json(),
-        "here_device",
-        "this host",
-        "fan-250-0-28 is down",
-    );
+    blames(&trace("--json").json(), "here_device", "this host", "fan-250-0-28 is down");
 }
 
 pub fn the_fan_that_has_the_address_is_traced() {
@@ -116,8 +96,6 @@ pub fn the_fan_that_has_the_address_is_traced() {
     assert_eq!(trace(&host, "251.0.28.1")["bridge"], "fan-251-0-28");
     let other = run(&host, "8.8.8.8").failed();
     other.stderr_has(&["'8.8.8.8' is of no fan that is up", "251.0.0.0/8 over 172.30.0.28/16"]);
-    run(&host, "172.30.0.27")
-        .failed()
-        .stderr_has(&["250.0.27.1, 251.0.27.1"]);
+    run(&host, "172.30.0.27").failed().stderr_has(&["250.0.27.1, 251.0.27.1"]);
     run(&host, "web").exits(2).stderr_has(&["'web'", "250.0.27.2"]);
 }

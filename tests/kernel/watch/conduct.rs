@@ -33,25 +33,15 @@ fn it_does_nothing_while_nothing_happens() {
     let ids = |host: &Host| {
         let links = host.ip_json("link show");
         let links = links.as_array().expect("links").iter();
-        let mut ids: Vec<String> = links
-            .map(|link| format!("{} {}", link["ifname"], link["ifindex"]))
-            .collect();
+        let mut ids: Vec<String> = links.map(|link| format!("{} {}", link["ifname"], link["ifindex"])).collect();
         for direction in ["ingress", "egress"] {
             let filters = host.tc_json(&format!("filter show dev fan-vx16384000 {direction}"));
             ids.extend(
-                filters
-                    .as_array()
-                    .expect("filters")
-                    .iter()
-                    .map(|filter| filter["options"]["prog"]["id"].to_string()),
+                filters.as_array().expect("filters").iter().map(|filter| filter["options"]["prog"]["id"].to_string()),
             );
         }
         let objects = host.nft_json("list ruleset");
-        let objects = objects
-            .as_array()
-            .expect("objects")
-            .iter()
-            .filter_map(|object| object.as_object());
+        let objects = objects.as_array().expect("objects").iter().filter_map(|object| object.as_object());
         ids.extend(objects.flat_map(|object| object.values().map(|value| value["handle"].to_string())));
         ids
     };
@@ -82,11 +72,7 @@ fn it_does_nothing_while_nothing_happens() {
     });
     host.detach(&container);
     watcher.says_no_more();
-    assert_eq!(
-        before,
-        ids(&host),
-        "every object is the same as before, not another of the same name"
-    );
+    assert_eq!(before, ids(&host), "every object is the same as before, not another of the same name");
 }
 
 fn it_waits_for_other_commands_and_ends_all_the_same() {
@@ -131,11 +117,7 @@ fn the_configuration_is_read_again() {
     // A mistake is told once, and what was there before it goes on.
     host.write(FILE, "[[fun]]\n");
     host.exec("ip link del fan-251-0-28").ok();
-    watcher.says(&[
-        "/run/fan.toml:1:",
-        "'fun' is unknown",
-        "the configuration from before is followed",
-    ]);
+    watcher.says(&["/run/fan.toml:1:", "'fun' is unknown", "the configuration from before is followed"]);
     watcher.says(&[OTHER, "followed: fan-251-0-28 is up"]);
     watcher.says_no_more();
     // A fan that is new in the file is brought up by those who do that, and seen then.
@@ -187,10 +169,6 @@ fn it_tells_systemd_and_marks_its_lines() {
 fn it_takes_root_and_a_right_configuration() {
     let host = Host::new("alone");
     host.write(FILE, "[[fan]]\noverlay = \"250\"\n");
-    host.fanctl(&format!("watch {CONFIG}"))
-        .exits(2)
-        .stderr_has(&["the fan lacks its 'underlay'"]);
-    host.fanctl_by(NOBODY, "watch")
-        .failed()
-        .stderr_has(&["verb 'watch'", "takes root"]);
+    host.fanctl(&format!("watch {CONFIG}")).exits(2).stderr_has(&["the fan lacks its 'underlay'"]);
+    host.fanctl_by(NOBODY, "watch").failed().stderr_has(&["verb 'watch'", "takes root"]);
 }

@@ -80,26 +80,14 @@ fn what_somebody_took_away_is_told(encap: Encap) {
     let mut watcher = Watcher::start(&host, CONFIG);
     let (tunnel, remedy) = (encap.tunnel(), "fanctl reload puts it right");
     for (loss, told) in [
-        (
-            format!("tc filter del dev {tunnel} ingress"),
-            format!("ingress filter of '{tunnel}'"),
-        ),
-        (
-            "ip link del fan-250-0-28".to_string(),
-            "bridge 'fan-250-0-28'".to_string(),
-        ),
+        (format!("tc filter del dev {tunnel} ingress"), format!("ingress filter of '{tunnel}'")),
+        ("ip link del fan-250-0-28".to_string(), "bridge 'fan-250-0-28'".to_string()),
         (
             "ip route del unreachable 250.0.0.0/8 metric 4278198272".to_string(),
             "unreachable route '250.0.0.0/8'".to_string(),
         ),
-        (
-            "ip rule del to 250.0.0.0/8".to_string(),
-            "rule 'to 250.0.0.0/8'".to_string(),
-        ),
-        (
-            "nft flush ruleset".to_string(),
-            "nftables tables 'fan-250.0.0.0/8'".to_string(),
-        ),
+        ("ip rule del to 250.0.0.0/8".to_string(), "rule 'to 250.0.0.0/8'".to_string()),
+        ("nft flush ruleset".to_string(), "nftables tables 'fan-250.0.0.0/8'".to_string()),
     ] {
         host.exec(&loss).ok();
         let damaged = dump(&host);
@@ -187,11 +175,7 @@ fn many_commands_beside_it_end_in_a_right_state(encap: Encap) {
     let running: Vec<_> = (0..if is_emulated() { 8 } else { 20 })
         .map(|number| {
             let verb = mixed[number % mixed.len()];
-            let config = if verb == "up -a" || verb == "reload" {
-                CONFIG
-            } else {
-                ""
-            };
+            let config = if verb == "up -a" || verb == "reload" { CONFIG } else { "" };
             let mut command = Command::new(Host::program());
             command.args(verb.split(' ')).args(config.split_whitespace());
             (verb, host.spawn(command))
@@ -208,11 +192,7 @@ fn many_commands_beside_it_end_in_a_right_state(encap: Encap) {
     watcher.rests();
     assert_same(&before, &dump(&host), &format!("down at last\n{:#?}", watcher.lines()));
     let lines = watcher.lines();
-    let is_known = |line: &&String| {
-        ["it is down", "it is up", "following "]
-            .iter()
-            .any(|part| line.contains(part))
-    };
+    let is_known = |line: &&String| ["it is down", "it is up", "following "].iter().any(|part| line.contains(part));
     let others: Vec<&String> = lines.iter().filter(|line| !is_known(line)).collect();
     assert!(others.is_empty(), "it saw half-made fans: {others:#?}");
 }
@@ -221,10 +201,7 @@ fn a_dhcp_server_that_ends_is_started_again() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     own_state(&host);
-    let fans = [
-        ("250.0.0.0/8", "dhcp = true\nfollow = true"),
-        ("251.0.0.0/8", "dhcp = true"),
-    ];
+    let fans = [("250.0.0.0/8", "dhcp = true\nfollow = true"), ("251.0.0.0/8", "dhcp = true")];
     write(&host, Encap::Vxlan, &fans);
     host.fanctl(&format!("up -a {CONFIG}")).ok();
     let mut watcher = Watcher::start(&host, CONFIG);
@@ -241,10 +218,7 @@ fn a_dhcp_server_that_ends_is_started_again() {
     let of_other = |(_, line): &&(_, String)| line.contains("--interface=fan-251-0-28");
     let server = host.dnsmasqs().iter().find(of_other).expect("a server").0;
     kill(server, Signal::SIGKILL).expect("to end it");
-    watcher.says(&[
-        OTHER,
-        "gone: dhcp server on 'fan-251-0-28'; fanctl reload puts it right",
-    ]);
+    watcher.says(&[OTHER, "gone: dhcp server on 'fan-251-0-28'; fanctl reload puts it right"]);
     watcher.says_no_more();
     watcher.ends_by(Signal::SIGTERM);
     assert_eq!(servers(), 1, "the server outlives it");
@@ -277,11 +251,7 @@ fn a_fan_made_by_hand_is_told_of_and_left_alone() {
     let mut watcher = Watcher::start(&host, CONFIG);
     host.exec("nft flush ruleset").ok();
     watcher.says(&[FAN, "gone: nftables table", "the fanctl up that made it puts it right"]);
-    watcher.says(&[
-        OTHER,
-        "gone: nftables table",
-        "it is not followed, because somebody brought it up by hand",
-    ]);
+    watcher.says(&[OTHER, "gone: nftables table", "it is not followed, because somebody brought it up by hand"]);
     watcher.says_no_more();
     host.ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
     watcher.says(&[FAN, "no interface has its address 172.30.0.28; take it down"]);

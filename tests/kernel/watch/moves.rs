@@ -32,8 +32,7 @@ fn bridge_of(host: &Host, container: &Container) -> Value {
 #[track_caller]
 fn isolate(host: &Host, container: &Container) -> Vec<Value> {
     let port = container.port();
-    host.exec(&format!("bridge link set dev {port} isolated on hairpin on flood off"))
-        .ok();
+    host.exec(&format!("bridge link set dev {port} isolated on hairpin on flood off")).ok();
     let settings = port_settings(host, container);
     assert_eq!(settings, [true, true, false], "isolated, hairpin, flood");
     settings
@@ -54,19 +53,11 @@ fn an_mtu_is_told_and_followed(encap: Encap) {
         host.ip(&format!("link set eth0 mtu {size}"));
         let told = format!("interface 'eth0' has MTU {size}, no more {before}");
         watcher.says(&[FAN, &told]);
-        watcher.says(&[
-            FAN,
-            "followed: fan-250-0-28 is up",
-            &format!("mtu {}", size - encap.overhead()),
-        ]);
+        watcher.says(&[FAN, "followed: fan-250-0-28 is up", &format!("mtu {}", size - encap.overhead())]);
         watcher.says(&[OTHER, &told]);
         watcher.says_no_more();
         assert_eq!(mtu(&host, "fan-250-0-28"), size - encap.overhead());
-        assert_eq!(
-            mtu(&host, "fan-251-0-28"),
-            1500 - encap.overhead(),
-            "it does not follow"
-        );
+        assert_eq!(mtu(&host, "fan-251-0-28"), 1500 - encap.overhead(), "it does not follow");
     }
     watcher.ends_by(Signal::SIGTERM);
 }
@@ -80,10 +71,8 @@ fn a_new_address_renumbers_a_fan_without_containers(encap: Encap) {
     host.ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
     watcher.says(&[FAN, "address 172.30.0.28 is gone from 'eth0'"]);
     watcher.says(&[FAN, "followed: fan-250-0-99 is up: slice 250.0.99.0/24"]);
-    watcher.says(&[
-        OTHER,
-        "its place is 172.30.0.99/16 on 'eth0', with slice 251.0.99.0/24; fanctl reload puts it right",
-    ]);
+    watcher
+        .says(&[OTHER, "its place is 172.30.0.99/16 on 'eth0', with slice 251.0.99.0/24; fanctl reload puts it right"]);
     watcher.rests();
     let addresses = host.ip_json("-4 addr show dev fan-250-0-99");
     assert_eq!(addresses[0]["addr_info"][0]["local"], "250.0.99.1");
@@ -106,19 +95,12 @@ fn containers_keep_a_bridge_from_being_renumbered_unless_told(encap: Encap) {
     let mut watcher = Watcher::start(&host, CONFIG);
     host.ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
     let told = watcher.says(&[FAN, "its place is 172.30.0.99/16 on 'eth0', with slice 250.0.99.0/24"]);
-    for part in [
-        "bridge 'fan-250-0-28' still has a container: con0",
-        "follow = \"renumber\"",
-    ] {
+    for part in ["bridge 'fan-250-0-28' still has a container: con0", "follow = \"renumber\""] {
         assert!(told.contains(part), "{told}");
     }
     watcher.rests();
     assert_eq!(bridge_of(&host, &container), "fan-250-0-28");
-    write(
-        &host,
-        encap,
-        &[("250.0.0.0/8", "follow = \"renumber\""), ("251.0.0.0/8", "")],
-    );
+    write(&host, encap, &[("250.0.0.0/8", "follow = \"renumber\""), ("251.0.0.0/8", "")]);
     watcher.signal(Signal::SIGHUP);
     watcher.says(&[FAN, "followed: fan-250-0-99 is up", "in need of new addresses: con0"]);
     watcher.rests();
@@ -132,14 +114,7 @@ fn containers_keep_a_bridge_from_being_renumbered_unless_told(encap: Encap) {
     ));
     container.ping("250.0.27.2").arrives();
     // And from a bridge that has a name of its own.
-    write(
-        &host,
-        encap,
-        &[
-            ("250.0.0.0/8", "follow = \"renumber\"\nbridge = \"lan0\""),
-            ("251.0.0.0/8", ""),
-        ],
-    );
+    write(&host, encap, &[("250.0.0.0/8", "follow = \"renumber\"\nbridge = \"lan0\""), ("251.0.0.0/8", "")]);
     watcher.signal(Signal::SIGHUP);
     watcher.says(&[FAN, "followed: lan0 is up"]);
     host.ip("addr del 172.30.0.99/16 dev eth0\n addr add 172.30.0.98/16 dev eth0");
@@ -158,10 +133,8 @@ fn an_underlay_of_another_name_is_moved_to(encap: Encap) {
     write(&host, encap, &[("250.0.0.0/8", fan)]);
     host.fanctl(&format!("up -a {CONFIG}")).ok();
     let container = host.container("250.0.28.2");
-    host.ip(
-        "link set eth0 down\n link set eth0 name lan0\n addr flush dev lan0\n addr add 172.30.0.99/16 dev lan0\n \
-         link set lan0 up",
-    );
+    host.ip("link set eth0 down\n link set eth0 name lan0\n addr flush dev lan0\n addr add 172.30.0.99/16 dev lan0\n \
+         link set lan0 up");
     host.fanctl(&format!("reload {CONFIG}")).ok();
     assert_eq!(bridge_of(&host, &container), "fan-250-0-99");
     let again = host.fanctl(&format!("reload {CONFIG}")).ok();
@@ -180,9 +153,7 @@ fn no_container_is_lost_by_who_is_killed_while_renumbering(encap: Encap) {
     let reload = format!("reload {CONFIG}");
     let places = ["28", "99"];
     let go = |from: &str, to: &str| {
-        host.ip(&format!(
-            "addr del 172.30.0.{from}/16 dev eth0\n addr add 172.30.0.{to}/16 dev eth0"
-        ));
+        host.ip(&format!("addr del 172.30.0.{from}/16 dev eth0\n addr add 172.30.0.{to}/16 dev eth0"));
     };
     let at_home = dump(&host);
     go("28", "99");

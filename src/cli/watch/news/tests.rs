@@ -8,10 +8,7 @@ use crate::plan::state::{Identity, Object};
 
 /// A host like that of the announcement, and the fan as it should be there.
 fn whole() -> (Fan, State, Host) {
-    let host = Host {
-        ip_forward: true,
-        ..host(vec![link("eth0", &["172.30.0.28/16"])])
-    };
+    let host = Host { ip_forward: true, ..host(vec![link("eth0", &["172.30.0.28/16"])]) };
     let fan = announced();
     let owned = desired::with(&State::new(), &fan, &host);
     (fan, owned, host)
@@ -57,10 +54,7 @@ fn what_somebody_took_away_is_told_with_what_to_do() {
     without_route(&mut owned, &mut host);
     let damaged = sight(&fan, &owned, &host);
     assert_eq!(news(Some(&damaged), &damaged, Care::Told), None, "it is told once");
-    assert_eq!(
-        news(Some(&damaged), &whole, Care::Told).as_deref(),
-        Some("it is as it should be")
-    );
+    assert_eq!(news(Some(&damaged), &whole, Care::Told).as_deref(), Some("it is as it should be"));
     owned.retain(|_, object| !matches!(object, Object::Clsact(..)));
     let worse = sight(&fan, &owned, &host);
     assert_eq!(
@@ -100,10 +94,7 @@ fn another_address_is_told_with_the_slice_that_comes_of_it() {
         ..fan.clone()
     };
     let refused = ["bridge 'fan-250-0-28' still has a container: web".to_string()];
-    for (reasons, end) in [
-        (&[][..], "fanctl reload puts it right"),
-        (&refused[..], refused[0].as_str()),
-    ] {
+    for (reasons, end) in [(&[][..], "fanctl reload puts it right"), (&refused[..], refused[0].as_str())] {
         let now = Sight::new(&fan, &Ok((&wanted, reasons)), &owned, &host);
         assert_eq!(
             news(Some(&before), &now, Care::Told).unwrap(),
@@ -113,9 +104,7 @@ fn another_address_is_told_with_the_slice_that_comes_of_it() {
             )
         );
     }
-    let Err(reason) = by_hand(&fan, &host) else {
-        panic!("there is no such address")
-    };
+    let Err(reason) = by_hand(&fan, &host) else { panic!("there is no such address") };
     let now = Sight::new(&fan, &Err(reason), &owned, &host);
     let line = news(Some(&before), &now, Care::ByHand).unwrap();
     assert!(line.ends_with("fanctl down 250.0.0.0/8 172.30.0.28/16"), "{line}");
@@ -128,11 +117,7 @@ fn an_interface_comes_and_goes() {
     let reason = "interface 'eth0' is down; bring it up first: ip link set dev eth0 up";
     host.links[0].up = false;
     let down = Sight::new(&fan, &Err(reason.to_string()), &owned, &host);
-    assert_eq!(
-        news(Some(&whole), &down, Care::Told).as_deref(),
-        Some(reason),
-        "it is told once"
-    );
+    assert_eq!(news(Some(&whole), &down, Care::Told).as_deref(), Some(reason), "it is told once");
     assert_eq!(
         news(Some(&down), &whole, Care::Told).as_deref(),
         Some("interface 'eth0' is up again; it is as it should be")
@@ -153,20 +138,11 @@ fn a_fan_that_was_taken_down_is_down() {
     let whole = sight(&fan, &owned, &host);
     assert!(is_there(fan.overlay(), &owned) && !is_there(fan.overlay(), &State::new()));
     let until = "it is down, and stays so until: fanctl up -a";
-    assert_eq!(
-        news(Some(&whole), &Sight::down(), Care::Followed).as_deref(),
-        Some(until)
-    );
+    assert_eq!(news(Some(&whole), &Sight::down(), Care::Followed).as_deref(), Some(until));
     assert_eq!(news(None, &Sight::down(), Care::Told).as_deref(), Some(until));
     assert_eq!(news(Some(&Sight::down()), &Sight::down(), Care::Told), None);
-    assert_eq!(
-        news(Some(&whole), &Sight::down(), Care::ByHand).as_deref(),
-        Some("it is down")
-    );
-    assert_eq!(
-        news(Some(&Sight::down()), &whole, Care::Told).as_deref(),
-        Some("it is up")
-    );
+    assert_eq!(news(Some(&whole), &Sight::down(), Care::ByHand).as_deref(), Some("it is down"));
+    assert_eq!(news(Some(&Sight::down()), &whole, Care::Told).as_deref(), Some("it is up"));
 }
 
 #[test]

@@ -69,16 +69,10 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
             }
             let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
             if let Some(port) = port {
-                let ways = [
-                    (TrafficKind::FromContainers, port, &tunnel),
-                    (TrafficKind::ToContainers, &tunnel, port),
-                ];
+                let ways = [(TrafficKind::FromContainers, port, &tunnel), (TrafficKind::ToContainers, &tunnel, port)];
                 for (kind, incoming, outgoing) in ways {
-                    let bridged = |packet: Packet| Packet {
-                        families: &["bridge"],
-                        bridge: Some(bridge.to_string()),
-                        ..packet
-                    };
+                    let bridged =
+                        |packet: Packet| Packet { families: &["bridge"], bridge: Some(bridge.to_string()), ..packet };
                     let (kind, packets) = routed(kind, &["forward"], incoming, outgoing);
                     let packets: Vec<Packet> = packets.into_iter().map(bridged).collect();
                     let asking = packets.iter().cloned().map(|packet| Packet { is_arp: true, ..packet });
@@ -132,23 +126,14 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
         ..incoming.clone()
     };
     let at = |hook, packet: &Packet| Packet { hook, ..packet.clone() };
-    let ingress = |packet: &Packet| Packet {
-        families: &["netdev", "inet"],
-        ..at("ingress", packet)
-    };
+    let ingress = |packet: &Packet| Packet { families: &["netdev", "inet"], ..at("ingress", packet) };
     let entering = |packet: &Packet| vec![ingress(packet), at("prerouting", packet), at("input", packet)];
     let leaving = |packet: &Packet| vec![at("output", packet), at("postrouting", packet)];
     all.push((TrafficKind::FromHosts, entering(&incoming)));
     all.push((TrafficKind::ToHosts, leaving(&outgoing)));
     for known in neighbours(fan, facts) {
-        let from = Packet {
-            source: known,
-            ..incoming.clone()
-        };
-        let to = Packet {
-            destination: known,
-            ..outgoing.clone()
-        };
+        let from = Packet { source: known, ..incoming.clone() };
+        let to = Packet { destination: known, ..outgoing.clone() };
         all.push((TrafficKind::FromHost(known), entering(&from)));
         all.push((TrafficKind::ToHost(known), leaving(&to)));
     }

@@ -45,10 +45,7 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
             None => {}
             Some(RouteFault::Astray(found)) => match captured.iter_mut().find(|capture| capture.found == found) {
                 Some(capture) => capture.packets.push(asked),
-                None => captured.push(Capture {
-                    found,
-                    packets: vec![asked],
-                }),
+                None => captured.push(Capture { found, packets: vec![asked] }),
             },
             Some(RouteFault::Elsewhere(found)) => second.push((asked, found)),
             Some(RouteFault::Refused(errno)) => refused.push((asked, errno)),
@@ -64,12 +61,8 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
 
 /// What is lost if packets are: nothing that is known of, where it is not known that there is such a host.
 fn verdict(packets: &[&Asked]) -> CheckResult {
-    let is_sure = |asked: &&&Asked| {
-        matches!(
-            asked.way,
-            ExpectedRoute::Out(_) | ExpectedRoute::Underlay(Standing::Near)
-        )
-    };
+    let is_sure =
+        |asked: &&&Asked| matches!(asked.way, ExpectedRoute::Out(_) | ExpectedRoute::Underlay(Standing::Near));
     match packets.iter().find(is_sure) {
         Some(_) => CheckResult::Failed,
         None => CheckResult::Warned,
@@ -95,10 +88,7 @@ impl Capture<'_> {
         let leads_there = |rule: &RoutingRule| rule.action == Action::Lookup(*table);
         let culprits = culprits(&self.packets, facts, leads_there);
         if *table == fan.routing_table() || culprits.is_empty() {
-            return Finding {
-                mend: deletion(fan, self.found),
-                ..finding.because([evidence_of(self.found)])
-            };
+            return Finding { mend: deletion(fan, self.found), ..finding.because([evidence_of(self.found)]) };
         }
         by_rules(fan, finding, &culprits, &self.packets).because([evidence_of(self.found)])
     }
@@ -111,11 +101,7 @@ fn culprits<'a>(packets: &[&Asked], facts: Facts<'a>, does: impl Fn(&RoutingRule
     let mut rules: Vec<&RoutingRule> = facts.health.rules.iter().filter(concerns).collect();
     rules.retain(|rule| does(rule) || matches!(rule.action, Action::Goto(_)));
     rules.sort_by_key(|rule| rule.priority);
-    if rules.iter().any(|rule| does(rule)) {
-        rules
-    } else {
-        Vec::new()
-    }
+    if rules.iter().any(|rule| does(rule)) { rules } else { Vec::new() }
 }
 
 /// Blames somebody's rules, and has another one in front of them: theirs may be all that keeps a VPN's packets from leaving
@@ -126,26 +112,14 @@ fn by_rules(fan: &Fan, finding: Finding, culprits: &[&RoutingRule], packets: &[&
     let Some(before) = first.checked_sub(1) else {
         return finding;
     };
-    let ways = [
-        (fan.overlay().network(), fan.routing_table(), false),
-        (fan.mapping.underlay().network(), MAIN_TABLE, true),
-    ];
-    let is_meant = |is_underlay: bool| {
-        packets
-            .iter()
-            .any(|asked| matches!(asked.way, ExpectedRoute::Underlay(_)) == is_underlay)
-    };
+    let ways =
+        [(fan.overlay().network(), fan.routing_table(), false), (fan.mapping.underlay().network(), MAIN_TABLE, true)];
+    let is_meant =
+        |is_underlay: bool| packets.iter().any(|asked| matches!(asked.way, ExpectedRoute::Underlay(_)) == is_underlay);
     let commands = ways
         .into_iter()
         .filter(|(.., is_underlay)| is_meant(*is_underlay))
-        .map(|(network, table, _)| {
-            shell!(
-                "ip rule add to {} lookup {} priority {}",
-                network,
-                name_of(table),
-                before
-            )
-        });
+        .map(|(network, table, _)| shell!("ip rule add to {} lookup {} priority {}", network, name_of(table), before));
     let mut finding = finding.mended_by(Line::all_of(commands));
     if fan.table.is_none() && first > RULE_PRIORITY && is_meant(false) {
         let lasting = format!(
@@ -206,9 +180,8 @@ fn blocked(fan: &Fan, finding: Finding, packets: &[&Asked], facts: Facts) -> Fin
             Action::Lookup(table) => Some((table, dead_end(table)?)),
             _ => None,
         });
-        let ends: Vec<String> = ends
-            .map(|(table, end)| format!("route {end} table {table}, which leads nowhere"))
-            .collect();
+        let ends: Vec<String> =
+            ends.map(|(table, end)| format!("route {end} table {table}, which leads nowhere")).collect();
         return by_rules(fan, finding, &culprits, packets).because(ends);
     }
     let tables = [fan.routing_table(), MAIN_TABLE].into_iter();
@@ -245,26 +218,16 @@ fn strict(asked: &Asked, errno: i32, facts: Facts) -> Option<Finding> {
     let commands = strict.map(|(_, setting)| shell!("sysctl -w {}=2", setting));
     let reason = format!("the strict reverse path filter of '{device}' drops {}", asked.what);
     let evidence = format!("the larger of net.ipv4.conf.all.rp_filter and net.ipv4.conf.{device}.rp_filter is 1");
-    Some(
-        Finding::failed("rp_filter", reason)
-            .because([evidence])
-            .mended_by(Line::all_of(commands)),
-    )
+    Some(Finding::failed("rp_filter", reason).because([evidence]).mended_by(Line::all_of(commands)))
 }
 
 /// Hosts that are reached by another interface than that of the underlay address. What they send may come by either, unless
 /// the kernel's own filter is strict; by a third it is refused by the guard, which counts it.
 fn elsewhere(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> Finding {
     let (device, own) = (&found.device, &fan.device);
-    let reason = format!(
-        "{} leave by '{device}', and '{own}' has the underlay address",
-        asked.what
-    );
+    let reason = format!("{} leave by '{device}', and '{own}' has the underlay address", asked.what);
     let filter = rp_filter(own, facts);
-    let evidence = [
-        evidence_of(found),
-        format!("rp_filter of '{own}' is in effect {filter}"),
-    ];
+    let evidence = [evidence_of(found), format!("rp_filter of '{own}' is in effect {filter}")];
     let refused = counters::guarded(fan, facts, "wrapped by another");
     let finding = if refused > 0 {
         let reason = format!("{reason}; {refused} packets came from there by another way, and were refused");
@@ -275,10 +238,7 @@ fn elsewhere(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> Finding
     } else {
         Finding::warned("routing", format!("{reason}; what they send may come by either"))
     };
-    Finding {
-        mend: deletion(fan, found),
-        ..finding.because(evidence)
-    }
+    Finding { mend: deletion(fan, found), ..finding.because(evidence) }
 }
 
 /// Whether the kernel made a route by itself, for an address of this host. It is as good as the address, and no mistake that
@@ -304,9 +264,7 @@ fn deletion(fan: &Fan, found: &Routing) -> Option<Line> {
         .iter()
         .any(|network| network.contains(found.route.network()) && network.prefix() <= found.route.prefix());
     (is_about_it && !is_of_an_address(found) && found.protocol != PROTOCOL).then(|| {
-        let by = found
-            .gateway
-            .map_or_else(Line::default, |gateway| shell!(" via {}", gateway));
+        let by = found.gateway.map_or_else(Line::default, |gateway| shell!(" via {}", gateway));
         let place = match found.table {
             MAIN_TABLE => Line::default(),
             table => shell!(" table {}", table),

@@ -34,27 +34,17 @@ fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the
     // Others answer, or nobody was asked: it is not the fan's packets that are spoilt.
     let mut with = |received, sent| {
         let of_tunnel = patient.host.links.iter_mut().find(|link| link.name == tunnel);
-        of_tunnel.unwrap().counters = crate::plan::host::Counters {
-            received,
-            sent,
-            refused: 0,
-        };
+        of_tunnel.unwrap().counters = crate::plan::host::Counters { received, sent, refused: 0 };
         told(&patient, CheckResult::Warned).is_some()
     };
     assert!(!with(5, 5) && !with(5, 0) && !with(0, 0) && with(0, 5));
     // Where this host's hardware is of a kind that spoils them, that of others may be too.
-    let offload = Offload {
-        driver: "vmxnet3".into(),
-        checksums: Some(false),
-    };
+    let offload = Offload { driver: "vmxnet3".into(), checksums: Some(false) };
     patient.health.offloads = [(tunnel, offload)].into();
     assert!(told(&patient, CheckResult::Warned).unwrap().contains("all UDP"));
     let mut over_ipip = Patient::new("ipip");
     over_ipip.health.bad_checksums = 7;
-    assert_eq!(
-        told(&over_ipip, CheckResult::Warned).or(told(&over_ipip, CheckResult::Passed)),
-        None
-    );
+    assert_eq!(told(&over_ipip, CheckResult::Warned).or(told(&over_ipip, CheckResult::Passed)), None);
 }
 
 /// A table of the fan's own, in which a rule has met packets.
@@ -93,9 +83,7 @@ fn whatever_rule_of_a_fan_drops_something_it_is_told() {
             patient.health.tables = vec![own("ip", "guard", rule.trim())];
             let finding = patient.only(CheckResult::Warned);
             assert_eq!(finding.check, "refused", "{name}");
-            let [line] = &finding.evidence[..] else {
-                panic!("{name}: {finding:#?}")
-            };
+            let [line] = &finding.evidence[..] else { panic!("{name}: {finding:#?}") };
             assert!(line.starts_with("3 "), "{name}: {line}");
             told.push(line.clone());
         }
@@ -116,17 +104,9 @@ fn a_bridge_that_is_not_the_fans_may_be_meant_by_what_holds_for_all() {
     ];
     let names_another = |patient: &Patient| {
         let evidence = patient.only(CheckResult::Warned).evidence;
-        evidence
-            .iter()
-            .map(|line| line.contains("'docker0'"))
-            .collect::<Vec<_>>()
+        evidence.iter().map(|line| line.contains("'docker0'")).collect::<Vec<_>>()
     };
     assert_eq!(names_another(&patient), [false, false]);
-    patient.host.links.push(link(
-        "docker0",
-        LinkKind::Bridge {
-            mac: crate::fan::Mac([2; 6]),
-        },
-    ));
+    patient.host.links.push(link("docker0", LinkKind::Bridge { mac: crate::fan::Mac([2; 6]) }));
     assert_eq!(names_another(&patient), [true, false]);
 }

@@ -8,10 +8,7 @@ fn a_strict_reverse_path_filter_is_blamed_only_where_it_is_one() {
     let tunnel = patient.fan.tunnel();
     patient.answer(|question| (question.incoming.as_ref() == Some(&tunnel)).then_some(Err(nix::libc::EXDEV)));
     assert_eq!(patient.only(CheckResult::Failed).check, "routing");
-    let strict = Settings {
-        rp_filter: 1,
-        forwarding: true,
-    };
+    let strict = Settings { rp_filter: 1, forwarding: true };
     patient.health.settings = [("all".to_string(), strict)].into();
     let finding = patient.only(CheckResult::Failed);
     assert_eq!(finding.check, "rp_filter");
@@ -36,20 +33,9 @@ fn by_vpn(device: &str, table: u32) -> Routing {
 
 #[test]
 fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
-    let rule = |priority, action| RoutingRule {
-        priority,
-        action,
-        ..RoutingRule::default()
-    };
-    let wg_quick = RoutingRule {
-        negated: true,
-        mark: Some((0xca6c, u32::MAX)),
-        ..rule(32765, Action::Lookup(51820))
-    };
-    let about = |address: &str, action| RoutingRule {
-        to: Some(address.parse().unwrap()),
-        ..rule(500, action)
-    };
+    let rule = |priority, action| RoutingRule { priority, action, ..RoutingRule::default() };
+    let wg_quick = RoutingRule { negated: true, mark: Some((0xca6c, u32::MAX)), ..rule(32765, Action::Lookup(51820)) };
+    let about = |address: &str, action| RoutingRule { to: Some(address.parse().unwrap()), ..rule(500, action) };
     let overlay = "ip rule add to 250.0.0.0/8 lookup main priority";
     let underlay = "ip rule add to 172.30.0.0/16 lookup main priority";
     let both = |number: u32| format!("{overlay} {number} && {underlay} {number}");
@@ -59,26 +45,15 @@ fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
         // Of what has its mark it says nothing, and one that leads past ours would.
         (
             vec![
-                RoutingRule {
-                    negated: false,
-                    ..wg_quick.clone()
-                },
+                RoutingRule { negated: false, ..wg_quick.clone() },
                 rule(600, Action::Goto(700)),
                 rule(700, Action::Lookup(51820)),
             ],
             "",
             both(599),
         ),
-        (
-            vec![about("250.0.0.0/8", Action::Lookup(51820))],
-            "250.",
-            format!("{overlay} 499"),
-        ),
-        (
-            vec![about("172.30.0.0/16", Action::Lookup(51820))],
-            "172.",
-            format!("{underlay} 499"),
-        ),
+        (vec![about("250.0.0.0/8", Action::Lookup(51820))], "250.", format!("{overlay} 499")),
+        (vec![about("172.30.0.0/16", Action::Lookup(51820))], "172.", format!("{underlay} 499")),
     ];
     for (rules, taken, command) in pictures {
         let mut patient = Patient::new("vxlan");
@@ -125,26 +100,10 @@ fn no_way_to_other_hosts_is_a_failure_whoever_refuses_it() {
     };
     let mended = "ip rule add to 172.30.0.0/16 lookup main priority 499";
     let pictures = [
-        (
-            vec![dead_end("172.30.0.0/24", 254)],
-            vec![],
-            "ip route delete 172.30.0.0/24",
-        ),
-        (
-            vec![dead_end("172.30.0.27/32", 254)],
-            vec![],
-            "ip route delete 172.30.0.27/32",
-        ),
-        (
-            vec![],
-            vec![refuse("172.30.0.0/16", Action::Refuse("blackhole"))],
-            mended,
-        ),
-        (
-            vec![dead_end("0.0.0.0/0", 51820)],
-            vec![refuse("172.30.0.0/16", Action::Lookup(51820))],
-            mended,
-        ),
+        (vec![dead_end("172.30.0.0/24", 254)], vec![], "ip route delete 172.30.0.0/24"),
+        (vec![dead_end("172.30.0.27/32", 254)], vec![], "ip route delete 172.30.0.27/32"),
+        (vec![], vec![refuse("172.30.0.0/16", Action::Refuse("blackhole"))], mended),
+        (vec![dead_end("0.0.0.0/0", 51820)], vec![refuse("172.30.0.0/16", Action::Lookup(51820))], mended),
     ];
     for (routes, rules, command) in pictures {
         let mut patient = Patient::new("ipip");
@@ -176,11 +135,8 @@ fn what_lies_beyond_the_routers_is_no_failure() {
         assert_eq!(patient.findings(CheckResult::Failed), [], "{answer:?}");
     }
     // A VPN that takes them takes them if they are there.
-    patient.health.rules = vec![RoutingRule {
-        priority: 32765,
-        action: Action::Lookup(51820),
-        ..RoutingRule::default()
-    }];
+    patient.health.rules =
+        vec![RoutingRule { priority: 32765, action: Action::Lookup(51820), ..RoutingRule::default() }];
     with(&mut patient, other("wg0", 51820));
     assert_eq!(patient.only(CheckResult::Warned).check, "routing");
     patient.health.rules.clear();
@@ -216,21 +172,14 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
     let peer: std::net::Ipv4Addr = [172, 30, 0, 27].into();
     patient.answer(|question| (question.to == peer).then(|| Ok(other.clone())));
     let finding = patient.only(CheckResult::Warned);
-    assert_eq!(
-        finding.mend.as_deref(),
-        Some("ip route delete 172.30.0.27/32 via 10.0.0.1 dev eth1")
-    );
+    assert_eq!(finding.mend.as_deref(), Some("ip route delete 172.30.0.27/32 via 10.0.0.1 dev eth1"));
 }
 
 /// A bridge of another tool's containers, with the route that its address brings.
 fn beside(patient: &mut Patient, address: &str) -> ForeignRoute {
     let address: ipnetwork::Ipv4Network = address.parse().unwrap();
     let mut bridge = link("virbr0", LinkKind::Other);
-    bridge.addresses = vec![HostAddress {
-        address,
-        secondary: false,
-        global: true,
-    }];
+    bridge.addresses = vec![HostAddress { address, secondary: false, global: true }];
     let route = ForeignRoute {
         is_throw: false,
         table: 254,
@@ -261,11 +210,7 @@ fn networks_of_this_host_in_a_wide_underlay_are_no_hosts_of_the_fan() {
         };
         patient.answer(|question| {
             let is_own = address.starts_with(&format!("{}/", question.to));
-            let found = if is_own {
-                routed("lo", true)
-            } else {
-                routed("virbr0", false)
-            };
+            let found = if is_own { routed("lo", true) } else { routed("virbr0", false) };
             network.contains(question.to).then_some(Ok(found))
         });
         assert_eq!(patient.findings(CheckResult::Warned), [], "{address}");
@@ -292,11 +237,7 @@ fn a_network_of_this_host_in_the_overlay_is_told_and_not_deleted() {
         mtu: None,
     };
     patient.answer(|question| {
-        assert_ne!(
-            question.to.to_string(),
-            "250.0.40.1",
-            "the kernel delivers that at home"
-        );
+        assert_ne!(question.to.to_string(), "250.0.40.1", "the kernel delivers that at home");
         network.contains(question.to).then(|| Ok(found.clone()))
     });
     let findings = patient.findings(CheckResult::Failed);

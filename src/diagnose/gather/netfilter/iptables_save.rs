@@ -47,12 +47,7 @@ fn base(table: &str, chain: &str, policy: &str) -> Option<Base> {
         _ => return None,
     };
     let is_base = matches!(chain, "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING");
-    is_base.then(|| Base {
-        hook: chain.to_lowercase(),
-        priority,
-        drops: policy == "DROP",
-        devices: Vec::new(),
-    })
+    is_base.then(|| Base { hook: chain.to_lowercase(), priority, drops: policy == "DROP", devices: Vec::new() })
 }
 
 /// Words, some of them in quotes.
@@ -102,11 +97,7 @@ fn rule(text: &str) -> FirewallRule {
                 let words = take();
                 let (value, mask) = words.split_once('/').unwrap_or((words, "0xffffffff"));
                 let mask = hexadecimal(mask).unwrap_or(u32::MAX);
-                let of = if module == "connmark" {
-                    Field::ConnectionMark
-                } else {
-                    Field::Mark
-                };
+                let of = if module == "connmark" { Field::ConnectionMark } else { Field::Mark };
                 rule.matches.push(field(of(mask), negated, [value]));
             }
             "-g" => rule.verdict = Some(PacketVerdict::Goto(take().into())),
@@ -157,10 +148,9 @@ fn known(option: &str, transport: u8) -> Option<Field> {
 
 fn field<'a>(field: Field, negated: bool, values: impl IntoIterator<Item = &'a str>) -> Match {
     let value = |word: &str| match field {
-        Field::In | Field::Out => Value::Word(
-            word.strip_suffix('+')
-                .map_or_else(|| word.to_string(), |start| format!("{start}*")),
-        ),
+        Field::In | Field::Out => {
+            Value::Word(word.strip_suffix('+').map_or_else(|| word.to_string(), |start| format!("{start}*")))
+        }
         Field::State | Field::Status | Field::DestinationType => Value::Word(word.to_lowercase()),
         Field::Mark(_) | Field::ConnectionMark(_) => number(word),
         Field::SourcePort(_) | Field::DestinationPort(_) => match word.split_once(':') {
@@ -178,11 +168,7 @@ fn field<'a>(field: Field, negated: bool, values: impl IntoIterator<Item = &'a s
         },
         _ => text(word),
     };
-    Match::Field {
-        field,
-        negated,
-        values: values.into_iter().map(value).collect(),
-    }
+    Match::Field { field, negated, values: values.into_iter().map(value).collect() }
 }
 
 /// What a mark becomes: the bits of a mask are cleared, those of a value flipped (`mark_tg`, net/netfilter/xt_mark.c).
@@ -195,8 +181,7 @@ fn marking(words: &str) -> Marking {
 }
 
 fn hexadecimal(word: &str) -> Option<u32> {
-    word.strip_prefix("0x")
-        .map_or_else(|| word.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok())
+    word.strip_prefix("0x").map_or_else(|| word.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok())
 }
 
 fn number(word: &str) -> Value {
@@ -251,19 +236,11 @@ mod tests {
         let tables = read(SAVED, Backend::Legacy);
         assert_eq!(tables.len(), 2);
         let forward = &tables[0].chains["FORWARD"];
-        assert!(
-            forward
-                .base
-                .as_ref()
-                .is_some_and(|base| base.drops && base.hook == "forward")
-        );
+        assert!(forward.base.as_ref().is_some_and(|base| base.drops && base.hook == "forward"));
         let unknown = |rule: &FirewallRule| rule.matches.contains(&Match::Unknown);
         let rules = tables[0].chains.values().flat_map(|chain| &chain.rules);
         assert_eq!(rules.filter(|rule| unknown(rule)).count(), 0, "{tables:#?}");
-        assert!(
-            tables[1].chains["PREROUTING"].base.is_none(),
-            "translation drops nothing"
-        );
+        assert!(tables[1].chains["PREROUTING"].base.is_none(), "translation drops nothing");
     }
 
     #[test]
@@ -271,32 +248,18 @@ mod tests {
         let tables = read(SAVED, Backend::Legacy);
         assert_eq!(fate(&forwarded("docker0", 80), &tables), Fate::Passes);
         for (incoming, port) in [("docker0", 8080), ("eth1", 80)] {
-            let Fate::Lost(blame) = fate(&forwarded(incoming, port), &tables) else {
-                panic!("{incoming} {port}")
-            };
+            let Fate::Lost(blame) = fate(&forwarded(incoming, port), &tables) else { panic!("{incoming} {port}") };
             assert_eq!((blame.base.as_str(), blame.rule), ("FORWARD", None));
         }
-        let invalid = Packet {
-            state: ConntrackState::Invalid,
-            ..forwarded("docker0", 80)
-        };
-        let Fate::Lost(blame) = fate(&invalid, &tables) else {
-            panic!("it is dropped")
-        };
+        let invalid = Packet { state: ConntrackState::Invalid, ..forwarded("docker0", 80) };
+        let Fate::Lost(blame) = fate(&invalid, &tables) else { panic!("it is dropped") };
         assert!(blame.rule.is_some_and(|rule| rule.asks_for_invalid()));
     }
 
     #[test]
     fn types_of_icmp_are_read_with_their_codes() {
         let values = |text: &str| match &rule(text).matches[..] {
-            [
-                _,
-                Match::Field {
-                    field: Field::IcmpType,
-                    values,
-                    ..
-                },
-            ] => values.clone(),
+            [_, Match::Field { field: Field::IcmpType, values, .. }] => values.clone(),
             other => panic!("{other:?}"),
         };
         let unreachable = [Value::Range(3, 3)];
@@ -304,10 +267,7 @@ mod tests {
             let line = format!("-p icmp -m icmp --icmp-type {text} -j ACCEPT");
             assert_eq!(values(&line), unreachable, "{text}");
         }
-        assert_eq!(
-            values("-p icmp -m icmp --icmp-type any -j ACCEPT"),
-            [Value::Range(0, 255)]
-        );
+        assert_eq!(values("-p icmp -m icmp --icmp-type any -j ACCEPT"), [Value::Range(0, 255)]);
         for text in ["8", "3/1"] {
             let line = format!("-p icmp -m icmp ! --icmp-type {text} -j DROP");
             assert_ne!(values(&line), unreachable, "{text}");
@@ -322,17 +282,10 @@ mod tests {
             ("-j MARK --set-xmark 0x4000/0x4000", bits(!0x4000, 0x4000)),
             ("-j CONNMARK --set-xmark 0x1/0xffffffff", None),
             ("-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff", None),
-            (
-                "-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff",
-                Some(Marking::OfConnection { keep: !0xff }),
-            ),
+            ("-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff", Some(Marking::OfConnection { keep: !0xff })),
         ] {
             let rule = rule(text);
-            assert_eq!(
-                (rule.marking, rule.verdict, &rule.matches[..]),
-                (marking, None, &[][..]),
-                "{text}"
-            );
+            assert_eq!((rule.marking, rule.verdict, &rule.matches[..]), (marking, None, &[][..]), "{text}");
         }
         for (text, expected) in [
             ("-m mark --mark 0x8000 -j DROP", Field::Mark(u32::MAX)),

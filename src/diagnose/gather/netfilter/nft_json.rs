@@ -57,11 +57,7 @@ fn condition(body: &Json) -> Match {
     let left = &body["left"];
     if let Some(family) = other_family(left) {
         // Whatever is asked of a field that IPv4 has not: it is asked of no packet of IPv4.
-        return Match::Field {
-            field: Field::Family,
-            negated: false,
-            values: vec![Value::Word(family.into())],
-        };
+        return Match::Field { field: Field::Family, negated: false, values: vec![Value::Word(family.into())] };
     }
     let Some(field) = field(left) else {
         return Match::Unknown;
@@ -71,16 +67,8 @@ fn condition(body: &Json) -> Match {
         values = values.into_iter().map(family).collect();
     }
     match body["op"].as_str() {
-        Some("==" | "in") => Match::Field {
-            field,
-            negated: false,
-            values,
-        },
-        Some("!=") => Match::Field {
-            field,
-            negated: true,
-            values,
-        },
+        Some("==" | "in") => Match::Field { field, negated: false, values },
+        Some("!=") => Match::Field { field, negated: true, values },
         _ => Match::Unknown,
     }
 }
@@ -90,9 +78,7 @@ fn map(body: &Json) -> Match {
     if other_family(key).is_some() {
         return Match::Map(vec![Field::Family], Entries::Own(vec![]));
     }
-    let keys = key["concat"]
-        .as_array()
-        .map_or(std::slice::from_ref(key), Vec::as_slice);
+    let keys = key["concat"].as_array().map_or(std::slice::from_ref(key), Vec::as_slice);
     let is_named = body["data"].is_string();
     let fields = keys.iter().map(|key| match field(key) {
         // The values of a named map are not known to be families.
@@ -143,10 +129,7 @@ fn marking(value: &Json) -> Marking {
     };
     match (kind.as_str(), body["key"].as_str()) {
         ("meta", Some("mark")) => {
-            return Marking::Bits {
-                keep: u32::MAX,
-                flip: 0,
-            };
+            return Marking::Bits { keep: u32::MAX, flip: 0 };
         }
         ("ct", Some("mark")) => return Marking::OfConnection { keep: 0 },
         _ => {}
@@ -155,18 +138,9 @@ fn marking(value: &Json) -> Marking {
         return Marking::Unknown;
     };
     match (marking(&body[0]), kind.as_str()) {
-        (Marking::Bits { keep, flip }, "&") => Marking::Bits {
-            keep: keep & bits,
-            flip: flip & bits,
-        },
-        (Marking::Bits { keep, flip }, "|") => Marking::Bits {
-            keep: keep & !bits,
-            flip: flip & !bits | bits,
-        },
-        (Marking::Bits { keep, flip }, "^") => Marking::Bits {
-            keep,
-            flip: flip ^ bits,
-        },
+        (Marking::Bits { keep, flip }, "&") => Marking::Bits { keep: keep & bits, flip: flip & bits },
+        (Marking::Bits { keep, flip }, "|") => Marking::Bits { keep: keep & !bits, flip: flip & !bits | bits },
+        (Marking::Bits { keep, flip }, "^") => Marking::Bits { keep, flip: flip ^ bits },
         _ => Marking::Unknown,
     }
 }
@@ -299,10 +273,7 @@ pub fn text(word: &str) -> Value {
     if let Ok(number) = word.parse::<u32>() {
         return Value::Range(number, number);
     }
-    protocol(word).map_or_else(
-        || Value::Word(word.to_string()),
-        |number| Value::Range(number.into(), number.into()),
-    )
+    protocol(word).map_or_else(|| Value::Word(word.to_string()), |number| Value::Range(number.into(), number.into()))
 }
 
 /// The number of a protocol by its name in /etc/protocols, of those that firewalls speak of.
@@ -368,10 +339,7 @@ mod tests {
         };
         // As firewalld has it in filter_OUTPUT and filter_FORWARD.
         let nets = json!({"set": [{"prefix": {"addr": "::", "len": 96}}, {"prefix": {"addr": "2002::", "len": 24}}]});
-        assert_eq!(
-            matched("==", payload("ip6", "daddr"), nets.clone()),
-            family(false, "ipv6")
-        );
+        assert_eq!(matched("==", payload("ip6", "daddr"), nets.clone()), family(false, "ipv6"));
         // A rule that asks for any other address asks for IPv6 too.
         assert_eq!(matched("!=", payload("ip6", "daddr"), nets), family(false, "ipv6"));
         let kind = payload("icmpv6", "type");
@@ -399,19 +367,14 @@ mod tests {
             assert_eq!(matched("==", left.clone(), json!(0x88cc)), family(false, "0x88cc"));
             let some = json!({"set": ["ip", "ip6", "@others"]});
             let condition = matched("==", left.clone(), some);
-            let Match::Field { values, .. } = condition else {
-                panic!("{condition:?}")
-            };
+            let Match::Field { values, .. } = condition else { panic!("{condition:?}") };
             let words = ["ipv4", "ipv6"].map(|word| Value::Word(word.into()));
             assert_eq!(values, [&words[..], &[Value::Unknown]].concat());
             let data = json!({"set": [["ip", {"accept": null}], ["ip6", {"drop": null}]]});
             let mut rule = FirewallRule::default();
             read(&json!({"vmap": {"key": left, "data": data}}), &mut rule);
             let [accepted, dropped] = words;
-            let entries = vec![
-                (vec![accepted], PacketVerdict::Accept),
-                (vec![dropped], PacketVerdict::Drop),
-            ];
+            let entries = vec![(vec![accepted], PacketVerdict::Accept), (vec![dropped], PacketVerdict::Drop)];
             let entries = Entries::Own(entries);
             assert_eq!(rule.matches, [Match::Map(vec![Field::Family], entries)]);
         }
@@ -426,28 +389,19 @@ mod tests {
         };
         let port = json!({"payload": {"protocol": "udp", "field": "dport"}});
         let fields = vec![Field::DestinationPort(17)];
-        assert_eq!(
-            map(&port, json!("@m")),
-            Match::Map(fields.clone(), Entries::Named("m".into()))
-        );
+        assert_eq!(map(&port, json!("@m")), Match::Map(fields.clone(), Entries::Named("m".into())));
         assert_eq!(map(&port, json!({"odd": 1})), Match::Map(fields, Entries::Unknown));
         let both = json!({"concat": [{"meta": {"key": "iifname"}}, port, {"meta": {"key": "cgroup"}}]});
         let data = json!([[{"concat": ["eth0", 8472, 7]}, {"drop": null}], ["*", {"jump": {"target": "x"}}]]);
         let own = vec![
-            (
-                vec![Value::Word("eth0".into()), Value::Range(8472, 8472), Value::Range(7, 7)],
-                PacketVerdict::Drop,
-            ),
+            (vec![Value::Word("eth0".into()), Value::Range(8472, 8472), Value::Range(7, 7)], PacketVerdict::Drop),
             (vec![Value::Any], PacketVerdict::Jump("x".into())),
         ];
         let fields = vec![Field::In, Field::DestinationPort(17), Field::Unknown];
         assert_eq!(map(&both, json!({"set": data})), Match::Map(fields, Entries::Own(own)));
         let counted = json!([[{"elem": {"val": "1.2.3.4", "counter": {"packets": 0}}}, {"drop": null}]]);
         let address = Value::from(std::net::Ipv4Addr::new(1, 2, 3, 4));
-        assert_eq!(
-            entries(counted.as_array().unwrap()),
-            [(vec![address], PacketVerdict::Drop)]
-        );
+        assert_eq!(entries(counted.as_array().unwrap()), [(vec![address], PacketVerdict::Drop)]);
     }
 
     #[test]

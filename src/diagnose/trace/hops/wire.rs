@@ -22,15 +22,10 @@ impl Steps<'_> {
         let link = self.host.link(&fan.tunnel());
         let id = |direction| {
             let programs = link.map(|link| link.programs.as_slice()).unwrap_or_default();
-            let found = programs
-                .iter()
-                .find(|found| (found.direction, found.slot) == (direction, slot));
+            let found = programs.iter().find(|found| (found.direction, found.slot) == (direction, slot));
             found.map(|found| found.id)
         };
-        let wanted = [
-            (Direction::Egress, program::egress(&spec)),
-            (Direction::Ingress, program::ingress(&spec)),
-        ];
+        let wanted = [(Direction::Egress, program::egress(&spec)), (Direction::Ingress, program::ingress(&spec))];
         let missing = wanted.iter().find(|(direction, program)| {
             !self.owned.values().any(|object| {
                 matches!(object, Object::Filter(Filter { link, direction: there, slot: at, program: runs, .. })
@@ -40,11 +35,7 @@ impl Steps<'_> {
         let asked = self.facts.program.as_ref();
         let fault = match (missing, asked) {
             (Some((direction, _)), _) => {
-                let what = if id(*direction).is_some() {
-                    "is not that of this fan"
-                } else {
-                    "is gone"
-                };
+                let what = if id(*direction).is_some() { "is not that of this fan" } else { "is gone" };
                 let says = format!("the {} program of {} {what}", direction.as_str(), fan.tunnel());
                 Some((Cause::HereProgram, says, UP_AGAIN.into()))
             }
@@ -146,18 +137,16 @@ impl Steps<'_> {
         let outer = self.facts.outer.as_ref().and_then(|way| way.as_ref().ok());
         let device = outer.and_then(|way| self.host.link(&way.device)).map(|link| link.mtu);
         let underlay = outer.and_then(|way| way.mtu).or(device);
-        let fault = underlay
-            .filter(|underlay| *underlay < self.target.wrapped_mtu())
-            .map(|underlay| {
-                (
-                    Cause::Narrow,
-                    format!(
-                        "the underlay takes {underlay} bytes, {} less than the fan's {mtu} need",
-                        self.target.wrapped_mtu() - underlay
-                    ),
-                    narrow_advice(underlay.saturating_sub(overhead)),
-                )
-            });
+        let fault = underlay.filter(|underlay| *underlay < self.target.wrapped_mtu()).map(|underlay| {
+            (
+                Cause::Narrow,
+                format!(
+                    "the underlay takes {underlay} bytes, {} less than the fan's {mtu} need",
+                    self.target.wrapped_mtu() - underlay
+                ),
+                narrow_advice(underlay.saturating_sub(overhead)),
+            )
+        });
         let says = match underlay {
             Some(underlay) => format!("{mtu} bytes, wrapped {}, of the underlay's {underlay}", mtu + overhead),
             None => format!("{mtu} bytes, wrapped {}", mtu + overhead),

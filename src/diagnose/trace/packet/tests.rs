@@ -6,10 +6,7 @@ use super::*;
 
 const US: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 28);
 const THEM: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 27);
-const MARK: Mark = Mark {
-    id: 0x1234,
-    sequence: 7,
-};
+const MARK: Mark = Mark { id: 0x1234, sequence: 7 };
 
 /// An outer header around something.
 fn around(protocol: u8, content: &[u8]) -> Vec<u8> {
@@ -48,10 +45,7 @@ fn answers_and_complaints_are_read() {
         (3, 13, Complaint::Prohibited),
         (11, 0, Complaint::Expired),
     ] {
-        assert_eq!(
-            news(&error(kind, code, &request)),
-            Some((THEM, News::Complaint(MARK, complaint)))
-        );
+        assert_eq!(news(&error(kind, code, &request)), Some((THEM, News::Complaint(MARK, complaint))));
     }
 }
 
@@ -62,35 +56,19 @@ fn complaints_about_what_was_wrapped_say_about_which() {
     outer.extend(ipv4(US, THEM, Mark { sequence: 99, ..MARK }));
     let about = |complaint, outer, mark| {
         let host = THEM;
-        Some((
-            THEM,
-            News::AboutWrapped {
-                host,
-                outer,
-                mark,
-                complaint,
-            },
-        ))
+        Some((THEM, News::AboutWrapped { host, outer, mark, complaint }))
     };
     assert_eq!(news(&error(3, 2, &outer)), about(Complaint::Protocol, Outer::Ipip, 99));
     outer[9] = UDP;
     outer[IPV4_LEN..IPV4_LEN + 2].copy_from_slice(&40000_u16.to_be_bytes());
     outer[IPV4_LEN + 2..IPV4_LEN + 4].copy_from_slice(&53_u16.to_be_bytes());
-    assert_eq!(
-        news(&error(3, 3, &outer)),
-        about(Complaint::Port, Outer::Udp(53), 40000)
-    );
+    assert_eq!(news(&error(3, 3, &outer)), about(Complaint::Port, Outer::Udp(53), 40000));
 }
 
 #[test]
 fn what_is_wrapped_is_read_with_its_inner_addresses_and_mark() {
     let (source, destination) = (Ipv4Addr::new(250, 0, 27, 1), Ipv4Addr::new(250, 0, 28, 1));
-    let expected = Some(Wrapped {
-        from: THEM,
-        source,
-        destination,
-        content: Content::Request(MARK),
-    });
+    let expected = Some(Wrapped { from: THEM, source, destination, content: Content::Request(MARK) });
     let inner = ipv4(source, destination, MARK);
     for (at, byte, content) in [
         (IPV4_LEN, ECHO_REPLY, Content::Answer(MARK)),
@@ -118,10 +96,7 @@ fn what_is_wrapped_is_read_with_its_inner_addresses_and_mark() {
     datagram.extend(source.octets());
     datagram.extend([0; 6]);
     datagram.extend(destination.octets());
-    let expected = expected.map(|expected| Wrapped {
-        content: Content::Arp,
-        ..expected
-    });
+    let expected = expected.map(|expected| Wrapped { content: Content::Arp, ..expected });
     assert_eq!(wrapped(&around(UDP, &datagram), Encapsulation::Vxlan, 8472), expected);
 }
 

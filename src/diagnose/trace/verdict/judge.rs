@@ -99,9 +99,7 @@ impl Judge<'_> {
             let says = format!(
                 "{name} answers, but the way takes {fits} bytes{underlay} and not {mtu}; {teller} tells whoever sends more"
             );
-            return Conclusion::new(Cause::Narrow, hop, says)
-                .advise(narrow_advice(fits))
-                .but_works();
+            return Conclusion::new(Cause::Narrow, hop, says).advise(narrow_advice(fits)).but_works();
         }
         let says =
             format!("packets of more than {fits} bytes{underlay} are lost on the way to {host}, and nobody says so");
@@ -115,10 +113,8 @@ impl Judge<'_> {
             _ => None,
         });
         let all = self.evidence.complaints.iter().copied().chain(about_probes);
-        let tellers: Vec<_> = all
-            .filter(|(_, complaint)| matches!(complaint, Complaint::TooLarge(_)))
-            .map(|(from, _)| from)
-            .collect();
+        let tellers: Vec<_> =
+            all.filter(|(_, complaint)| matches!(complaint, Complaint::TooLarge(_))).map(|(from, _)| from).collect();
         let fan = &self.target.fan;
         let is_router = |from: &&Ipv4Addr| **from != fan.host && !fan.overlay().contains(**from);
         tellers.iter().find(is_router).or(tellers.first()).copied()
@@ -177,11 +173,7 @@ impl Judge<'_> {
             .or_else(|| self.gateway_answers().then(|| self.address_missing()))
             .or_else(|| self.lost_here())
             .or_else(|| self.complained())
-            .or_else(|| {
-                self.evidence
-                    .answered(Leg::Underlay, Aim::Small)
-                    .then(|| self.dropped())
-            })
+            .or_else(|| self.evidence.answered(Leg::Underlay, Aim::Small).then(|| self.dropped()))
             .unwrap_or_else(|| self.host_missing())
     }
 
@@ -195,9 +187,9 @@ impl Judge<'_> {
                 .advise(format!("see on {host} whether it runs and has this address"))
         };
         match (self.address(), self.evidence.on_bridge) {
-            (Some(ProbeOutcome::Complaint(from, Complaint::Host)), _) if from == gateway => gone(format!(
-                "it says that nobody has this address ({from}: host unreachable)"
-            )),
+            (Some(ProbeOutcome::Complaint(from, Complaint::Host)), _) if from == gateway => {
+                gone(format!("it says that nobody has this address ({from}: host unreachable)"))
+            }
             (Some(ProbeOutcome::Complaint(from, complaint)), _) if *complaint != Complaint::Host => {
                 let says = format!("{name} cannot be reached: {from} says {complaint}");
                 Conclusion::new(Cause::Rejected, from.to_string(), says).advise(format!("see the firewall of {host}"))
@@ -208,9 +200,8 @@ impl Judge<'_> {
                 let says = format!(
                     "the fan on {host} answers, but {name} does not: a firewall of {host} (forward) or its own drops it"
                 );
-                Conclusion::new(Cause::AddressSilent, name, says).advise(format!(
-                    "see the chains with the hook forward on {host}: nft list ruleset"
-                ))
+                Conclusion::new(Cause::AddressSilent, name, says)
+                    .advise(format!("see the chains with the hook forward on {host}: nft list ruleset"))
             }
         }
     }
@@ -222,9 +213,10 @@ impl Judge<'_> {
         if self.evidence.left == Some(false) && self.evidence.next_hop != Some(Reachability::Silent) {
             let says = format!("something on this host drops {carrier} before it leaves by {device}");
             let filters = shell!("tc filter show dev {} egress", device);
-            return Some(Conclusion::new(Cause::HereFirewallOut, THIS_HOST, says).advise(format!(
-                "see nft list ruleset, hooks output and postrouting, and {filters}"
-            )));
+            return Some(
+                Conclusion::new(Cause::HereFirewallOut, THIS_HOST, says)
+                    .advise(format!("see nft list ruleset, hooks output and postrouting, and {filters}")),
+            );
         }
         let lost = &self.evidence.lost;
         let from = lost.first()?;
@@ -236,17 +228,11 @@ impl Judge<'_> {
             Conclusion::new(Cause::HereRefused, from.to_string(), says)
                 .advise("let the hosts reach each other's addresses without translation")
         } else if may_be_refused {
-            let says = format!(
-                "answers of {host} come, and the program on {} refuses them",
-                fan.tunnel()
-            );
+            let says = format!("answers of {host} come, and the program on {} refuses them", fan.tunnel());
             Conclusion::new(Cause::HereRefused, THIS_HOST, says)
                 .advise(format!("run fanctl trace {} on {host}", fan.gateway()))
         } else {
-            let says = format!(
-                "answers of {host} come by {}, and something on this host drops them",
-                fan.device
-            );
+            let says = format!("answers of {host} come by {}, and something on this host drops them", fan.device);
             Conclusion::new(Cause::HereFirewallIn, THIS_HOST, says).advise(format!(
                 "let {carrier} from {} pass, and ping: see nft list ruleset, hooks prerouting and input",
                 fan.mapping.underlay()
@@ -260,16 +246,12 @@ impl Judge<'_> {
         let Target { host, fan, .. } = self.target;
         let carrier = self.target.carrier();
         let errors = &self.evidence.complaints;
-        let (from, complaint) = errors
-            .iter()
-            .find(|(_, complaint)| !matches!(complaint, Complaint::TooLarge(_) | Complaint::Expired))?;
+        let (from, complaint) =
+            errors.iter().find(|(_, complaint)| !matches!(complaint, Complaint::TooLarge(_) | Complaint::Expired))?;
         Some(match complaint {
             Complaint::Protocol | Complaint::Port if from == host => {
-                let says = format!(
-                    "{host} has no fan for {} over {}: it says {complaint}",
-                    fan.overlay(),
-                    fan.encapsulation
-                );
+                let says =
+                    format!("{host} has no fan for {} over {}: it says {complaint}", fan.overlay(), fan.encapsulation);
                 let underlay = format!("{host}/{}", fan.mapping.underlay().network().prefix());
                 Conclusion::new(Cause::NoFanThere, host.to_string(), says).advise(format!(
                     "bring it up there: fanctl up {} {underlay} --encap {}",
@@ -292,15 +274,9 @@ impl Judge<'_> {
         let device = self.way_out();
         let says = format!("{host} is not there: nobody answers ARP for the way to it on {device}");
         let advice = format!("see whether {host} runs and has this address");
-        let elsewhere = format!(
-            ", and why the way to it is not by {}: ip route get {host} from {}",
-            fan.device, fan.host
-        );
-        let advice = if *device == fan.device {
-            advice
-        } else {
-            advice + &elsewhere
-        };
+        let elsewhere =
+            format!(", and why the way to it is not by {}: ip route get {host} from {}", fan.device, fan.host);
+        let advice = if *device == fan.device { advice } else { advice + &elsewhere };
         Conclusion::new(Cause::HostGone, host.to_string(), says).advise(advice)
     }
 
@@ -327,10 +303,8 @@ impl Judge<'_> {
             let says = format!(
                 "{host} answers ARP by {carrier} and no ping: its fan is not right, or a firewall there drops it"
             );
-            return Conclusion::new(Cause::Dropped, host.to_string(), says).advise(format!(
-                "run fanctl up again on {host}, and fanctl trace {} there",
-                fan.gateway()
-            ));
+            return Conclusion::new(Cause::Dropped, host.to_string(), says)
+                .advise(format!("run fanctl up again on {host}, and fanctl trace {} there", fan.gateway()));
         }
         let reached = self.evidence.hops.iter().rev().find_map(|hop| hop.wrapped);
         let where_ = match reached {

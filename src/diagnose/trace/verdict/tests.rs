@@ -15,28 +15,17 @@ const THERE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(172, 30, 0, 27);
 const GATEWAY: std::net::Ipv4Addr = std::net::Ipv4Addr::new(250, 0, 27, 1);
 
 fn target(encapsulation: Encapsulation) -> Target {
-    let fan = Fan {
-        encapsulation,
-        ..announced()
-    };
+    let fan = Fan { encapsulation, ..announced() };
     Target::new("250.0.27.2".parse().unwrap(), &fan, 1480)
 }
 
 /// What comes of the first probes when only those on these legs are answered.
 fn answered(target: &Target, legs: &[Leg]) -> Evidence {
     let outcome = |leg| {
-        if legs.contains(&leg) {
-            ANSWERED
-        } else {
-            ProbeOutcome::Silence
-        }
+        if legs.contains(&leg) { ANSWERED } else { ProbeOutcome::Silence }
     };
     Evidence {
-        probes: target
-            .probes()
-            .into_iter()
-            .map(|probe| (probe, outcome(probe.leg)))
-            .collect(),
+        probes: target.probes().into_iter().map(|probe| (probe, outcome(probe.leg))).collect(),
         left: Some(true),
         ..Evidence::default()
     }
@@ -62,48 +51,23 @@ fn each_picture_has_its_cause() {
     let nothing = answered(&ipip, &[]);
     let near = answered(&ipip, &[Leg::Underlay, Leg::Gateway]);
     let all = answered(&ipip, &ALL);
-    let complains = |evidence: &Evidence, from, complaint| Evidence {
-        complaints: vec![(from, complaint)],
-        ..evidence.clone()
-    };
+    let complains =
+        |evidence: &Evidence, from, complaint| Evidence { complaints: vec![(from, complaint)], ..evidence.clone() };
     let silence = &ProbeOutcome::Silence;
     let full = [Aim::Full];
     let small = [Aim::Small];
-    let forbidden = ProbeOutcome::NotSent {
-        words: "Operation not permitted".into(),
-        forbidden: true,
-    };
-    let hops = vec![Hop {
-        ttl: 1,
-        plain: Some(ROUTER),
-        wrapped: Some(ROUTER),
-    }];
+    let forbidden = ProbeOutcome::NotSent { words: "Operation not permitted".into(), forbidden: true };
+    let hops = vec![Hop { ttl: 1, plain: Some(ROUTER), wrapped: Some(ROUTER) }];
     let pictures = [
         (all.clone(), Cause::Works, None),
+        (but(all.clone(), &ALL, &full, silence), Cause::BlackHole, Some("172.30.0.27")),
         (
-            but(all.clone(), &ALL, &full, silence),
-            Cause::BlackHole,
-            Some("172.30.0.27"),
-        ),
-        (
-            complains(
-                &but(all.clone(), &ALL, &full, silence),
-                ROUTER,
-                Complaint::TooLarge(1400),
-            ),
+            complains(&but(all.clone(), &ALL, &full, silence), ROUTER, Complaint::TooLarge(1400)),
             Cause::Narrow,
             Some("172.30.0.1"),
         ),
-        (
-            but(all.clone(), &[Leg::Gateway, Leg::Address], &full, silence),
-            Cause::ThereMtuSmall,
-            Some("172.30.0.27"),
-        ),
-        (
-            but(all.clone(), &[Leg::Address], &full, silence),
-            Cause::AddressMtuSmall,
-            Some("container 250.0.27.2"),
-        ),
+        (but(all.clone(), &[Leg::Gateway, Leg::Address], &full, silence), Cause::ThereMtuSmall, Some("172.30.0.27")),
+        (but(all.clone(), &[Leg::Address], &full, silence), Cause::AddressMtuSmall, Some("container 250.0.27.2")),
         (
             but(all.clone(), &[Leg::Address], &[Aim::Fragments], silence),
             Cause::AddressMtuLarge,
@@ -116,94 +80,24 @@ fn each_picture_has_its_cause() {
         ),
         (near.clone(), Cause::AddressSilent, Some("container 250.0.27.2")),
         (
-            but(
-                near,
-                &[Leg::Address],
-                &small,
-                &ProbeOutcome::Complaint(GATEWAY, Complaint::Host),
-            ),
+            but(near, &[Leg::Address], &small, &ProbeOutcome::Complaint(GATEWAY, Complaint::Host)),
             Cause::AddressGone,
             Some("container 250.0.27.2"),
         ),
         (lost.clone(), Cause::Dropped, Some("172.30.0.27")),
         (Evidence { hops, ..lost.clone() }, Cause::Dropped, Some("172.30.0.1")),
+        (complains(&lost, THERE, Complaint::Protocol), Cause::NoFanThere, Some("172.30.0.27")),
+        (complains(&lost, ROUTER, Complaint::Port), Cause::Rejected, Some("172.30.0.1")),
+        (complains(&nothing, ROUTER, Complaint::Host), Cause::HostGone, Some("172.30.0.1")),
+        (Evidence { left: Some(false), ..lost.clone() }, Cause::HereFirewallOut, Some("this host")),
+        (but(lost.clone(), &[Leg::Address], &small, &forbidden), Cause::HereFirewallOut, Some("this host")),
+        (Evidence { lost: vec![THERE], ..lost.clone() }, Cause::HereFirewallIn, Some("this host")),
+        (Evidence { lost: vec![THERE; 3], refused: 3, ..lost.clone() }, Cause::HereRefused, Some("this host")),
+        (Evidence { lost: vec![THERE; 3], refused: 2, ..lost.clone() }, Cause::HereFirewallIn, Some("this host")),
+        (Evidence { came: vec![THERE], refused: 3, ..lost.clone() }, Cause::Dropped, Some("172.30.0.27")),
+        (Evidence { lost: vec![ROUTER], ..lost }, Cause::HereRefused, Some("172.30.0.1")),
         (
-            complains(&lost, THERE, Complaint::Protocol),
-            Cause::NoFanThere,
-            Some("172.30.0.27"),
-        ),
-        (
-            complains(&lost, ROUTER, Complaint::Port),
-            Cause::Rejected,
-            Some("172.30.0.1"),
-        ),
-        (
-            complains(&nothing, ROUTER, Complaint::Host),
-            Cause::HostGone,
-            Some("172.30.0.1"),
-        ),
-        (
-            Evidence {
-                left: Some(false),
-                ..lost.clone()
-            },
-            Cause::HereFirewallOut,
-            Some("this host"),
-        ),
-        (
-            but(lost.clone(), &[Leg::Address], &small, &forbidden),
-            Cause::HereFirewallOut,
-            Some("this host"),
-        ),
-        (
-            Evidence {
-                lost: vec![THERE],
-                ..lost.clone()
-            },
-            Cause::HereFirewallIn,
-            Some("this host"),
-        ),
-        (
-            Evidence {
-                lost: vec![THERE; 3],
-                refused: 3,
-                ..lost.clone()
-            },
-            Cause::HereRefused,
-            Some("this host"),
-        ),
-        (
-            Evidence {
-                lost: vec![THERE; 3],
-                refused: 2,
-                ..lost.clone()
-            },
-            Cause::HereFirewallIn,
-            Some("this host"),
-        ),
-        (
-            Evidence {
-                came: vec![THERE],
-                refused: 3,
-                ..lost.clone()
-            },
-            Cause::Dropped,
-            Some("172.30.0.27"),
-        ),
-        (
-            Evidence {
-                lost: vec![ROUTER],
-                ..lost
-            },
-            Cause::HereRefused,
-            Some("172.30.0.1"),
-        ),
-        (
-            Evidence {
-                left: Some(false),
-                next_hop: Some(Reachability::Silent),
-                ..nothing.clone()
-            },
+            Evidence { left: Some(false), next_hop: Some(Reachability::Silent), ..nothing.clone() },
             Cause::HostGone,
             Some("172.30.0.27"),
         ),
@@ -222,20 +116,11 @@ fn each_picture_has_its_cause() {
 fn over_vxlan_arp_tells_who_is_there() {
     let vxlan = target(Encapsulation::Vxlan);
     let near = answered(&vxlan, &[Leg::Underlay, Leg::Gateway]);
-    let with = |on_bridge| Evidence {
-        on_bridge,
-        ..near.clone()
-    };
+    let with = |on_bridge| Evidence { on_bridge, ..near.clone() };
     let cause = |evidence: &Evidence| verdict(&vxlan, &[], evidence).cause;
     assert_eq!(cause(&with(Some(Reachability::Silent))), Cause::AddressGone);
-    assert_eq!(
-        cause(&with(Some(Reachability::Known(Mac([2; 6]))))),
-        Cause::AddressSilent
-    );
-    let half = Evidence {
-        knows: true,
-        ..answered(&vxlan, &[Leg::Underlay])
-    };
+    assert_eq!(cause(&with(Some(Reachability::Known(Mac([2; 6]))))), Cause::AddressSilent);
+    let half = Evidence { knows: true, ..answered(&vxlan, &[Leg::Underlay]) };
     let found = verdict(&vxlan, &[], &half);
     assert_eq!(found.cause, Cause::Dropped);
     assert!(found.says.contains("ARP"), "{found:?}");
@@ -248,11 +133,7 @@ fn what_is_wrong_here_comes_first_unless_it_does_not_matter() {
         name: "a step",
         says: String::new(),
         values: serde_json::Map::new(),
-        fault: Some(HopFault {
-            cause,
-            says: "it is wrong".into(),
-            advice: "mend it".into(),
-        }),
+        fault: Some(HopFault { cause, says: "it is wrong".into(), advice: "mend it".into() }),
     };
     let judged = |cause, legs: &[Leg]| verdict(&ipip, &[step(cause)], &answered(&ipip, legs));
     let found = judged(Cause::HereProgram, &[Leg::Underlay]);
@@ -261,15 +142,9 @@ fn what_is_wrong_here_comes_first_unless_it_does_not_matter() {
     assert!(judged(Cause::HereProgram, &ALL).works, "it answers all the same");
     assert!(!judged(Cause::HereForward, &ALL).works, "containers are not answered");
     assert_eq!(judged(Cause::Narrow, &[Leg::Underlay]).cause, Cause::Dropped);
-    let unproven = Evidence {
-        unproven: Some("not root".into()),
-        ..Evidence::default()
-    };
+    let unproven = Evidence { unproven: Some("not root".into()), ..Evidence::default() };
     assert_eq!(verdict(&ipip, &[], &unproven).cause, Cause::Unproven);
-    assert_eq!(
-        verdict(&ipip, &[step(Cause::HereRule)], &unproven).cause,
-        Cause::HereRule
-    );
+    assert_eq!(verdict(&ipip, &[step(Cause::HereRule)], &unproven).cause, Cause::HereRule);
 }
 
 #[test]
@@ -285,18 +160,12 @@ fn an_address_that_no_host_can_have_is_nobodys() {
         }),
     }];
     let judged = |asked: &str, is_of_nobody| {
-        let target = Target {
-            is_of_nobody,
-            ..Target::new(asked.parse().unwrap(), &announced(), 1480)
-        };
+        let target = Target { is_of_nobody, ..Target::new(asked.parse().unwrap(), &announced(), 1480) };
         verdict(&target, &steps, &answered(&target, &[]))
     };
     for asked in ["250.255.255.5", "172.30.255.255"] {
         let found = judged(asked, true);
-        assert_eq!(
-            (found.cause, found.hop.as_deref()),
-            (Cause::AddressOfNobody, Some(asked))
-        );
+        assert_eq!((found.cause, found.hop.as_deref()), (Cause::AddressOfNobody, Some(asked)));
         assert!(found.says.contains("172.30.255.255") && !found.works, "{found:?}");
         assert!(found.advice.unwrap().contains("fanctl map 250.0.0.0/8 172.30.0.0/16"));
     }
@@ -316,12 +185,7 @@ fn who_is_asked_for_by_another_interface_is_missed_there() {
     let found = verdict(&target, &[], &silent("wg0"));
     assert_eq!(found.cause, Cause::HostGone);
     assert!(found.says.ends_with("on wg0"), "{found:?}");
-    assert!(
-        found
-            .advice
-            .unwrap()
-            .ends_with("not by eth0: ip route get 172.30.0.27 from 172.30.0.28")
-    );
+    assert!(found.advice.unwrap().ends_with("not by eth0: ip route get 172.30.0.27 from 172.30.0.28"));
     let found = verdict(&target, &[], &silent("eth0"));
     assert!(found.says.ends_with("on eth0") && !found.advice.unwrap().contains("eth0"));
 }

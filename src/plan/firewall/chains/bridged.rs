@@ -39,14 +39,8 @@ pub(super) fn table(fan: &Fan, script: &mut String) -> Vec<(String, String)> {
     script.push_str("}\n");
     let slice = fan.slice();
     vec![
-        (
-            foreign_by_arp(fan),
-            format!("meta protocol arp arp daddr ip {slice} counter drop"),
-        ),
-        (
-            format!("{}ip saddr 0.0.0.0 drop", here(fan)),
-            format!("ip daddr {slice} ip saddr 0.0.0.0 drop"),
-        ),
+        (foreign_by_arp(fan), format!("meta protocol arp arp daddr ip {slice} counter drop")),
+        (format!("{}ip saddr 0.0.0.0 drop", here(fan)), format!("ip daddr {slice} ip saddr 0.0.0.0 drop")),
         (foreign(fan), format!("ip daddr {slice} {}", not_of_here(fan))),
     ]
 }
@@ -75,11 +69,7 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
     let (overlay, slice) = (fan.overlay(), fan.slice());
     let first = fan.gateway();
     let last = Ipv4Addr::from(u32::from(first) + u32::from(fan.host_reserve) - 1);
-    let held = if first == last {
-        first.to_string()
-    } else {
-        format!("{first}-{last}")
-    };
+    let held = if first == last { first.to_string() } else { format!("{first}-{last}") };
     let here = here(fan);
     let own = |source| format!("{source} {slice} {source} != {held} accept");
     let posing = |source| format!("{source} {overlay} counter drop");
@@ -90,10 +80,7 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
         ("our own by arp", format!("meta protocol arp {}", own(arp))),
         ("posing", format!("{here}{}", posing(ip))),
         ("posing by arp", format!("{here}meta protocol arp {}", posing(arp))),
-        (
-            "hidden by tags",
-            format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop"),
-        ),
+        ("hidden by tags", format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop")),
         // Who asks whether an address is free (RFC 5227).
         ("arp probes", "meta protocol arp arp saddr ip 0.0.0.0 accept".into()),
         ("foreign addresses by arp", foreign_by_arp(fan)),
@@ -104,10 +91,7 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
         rules.insert(0, ("from the tunnel", from(&tunnel)));
         rules.insert(
             1,
-            (
-                "ethernet addresses of hosts",
-                format!("{computed} iifname != \"{tunnel}\" {here}counter drop"),
-            ),
+            ("ethernet addresses of hosts", format!("{computed} iifname != \"{tunnel}\" {here}counter drop")),
         );
         rules.insert(3, ("from the tunnel", from_namesake(&format!("\"{tunnel}\""))));
     }
@@ -175,10 +159,7 @@ mod tests {
     use crate::fan::tests::announced;
 
     fn over_vxlan() -> Fan {
-        Fan {
-            encapsulation: Encapsulation::Vxlan,
-            ..announced()
-        }
+        Fan { encapsulation: Encapsulation::Vxlan, ..announced() }
     }
 
     #[test]
@@ -203,14 +184,8 @@ mod tests {
         );
         assert_eq!(with_tunnel.remove(0), "iif \"fan-vx16384000\" accept");
         assert_eq!(with_tunnel, over_ipip);
-        let all_held = rules(Fan {
-            host_reserve: 254,
-            ..announced()
-        });
-        assert_eq!(
-            all_held[0],
-            "ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1-250.0.28.254 accept"
-        );
+        let all_held = rules(Fan { host_reserve: 254, ..announced() });
+        assert_eq!(all_held[0], "ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1-250.0.28.254 accept");
     }
 
     #[test]
@@ -221,11 +196,7 @@ mod tests {
             masked == base(&fan)
         };
         assert!(is_computed(fan.bridge_mac()) && is_computed(fan.tunnel_mac()));
-        for other in [
-            [0x02, 0x42, 250, 0, 28, 0],
-            [0x02, 0xfa, 251, 0, 28, 0],
-            [0x03, 0xfa, 250, 0, 28, 0],
-        ] {
+        for other in [[0x02, 0x42, 250, 0, 28, 0], [0x02, 0xfa, 251, 0, 28, 0], [0x03, 0xfa, 250, 0, 28, 0]] {
             assert!(!is_computed(Mac(other)));
         }
     }
@@ -237,9 +208,6 @@ mod tests {
         for (rule, instead) in &fallbacks {
             assert!(script.contains(rule) && instead.contains("250.0.28.0/24"), "{rule}");
         }
-        assert_eq!(
-            fallbacks.last().unwrap().1,
-            "ip daddr 250.0.28.0/24 ip saddr != 250.0.28.0/24 counter drop"
-        );
+        assert_eq!(fallbacks.last().unwrap().1, "ip daddr 250.0.28.0/24 ip saddr != 250.0.28.0/24 counter drop");
     }
 }

@@ -68,10 +68,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     }
     others.push(("of other hosts", "accept".into()));
     containers.extend([
-        (
-            "inside the overlay",
-            format!("ip saddr {source} ip daddr {overlay} accept"),
-        ),
+        ("inside the overlay", format!("ip saddr {source} ip daddr {overlay} accept")),
         ("encapsulated", format!("ip daddr {underlay} jump encap")),
         ("of the slice", format!("ip saddr {source} accept")),
     ]);
@@ -103,10 +100,7 @@ fn encap(fan: &Fan, script: &mut String) {
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let rules = [
         ("encapsulated in ipip", "ip protocol 4 counter drop".to_string()),
-        (
-            "encapsulated in vxlan",
-            format!("udp dport {{ {} }} counter drop", ports.join(", ")),
-        ),
+        ("encapsulated in vxlan", format!("udp dport {{ {} }} counter drop", ports.join(", "))),
     ];
     chain(script, "encap", "", &rules);
 }
@@ -122,26 +116,14 @@ fn errors(fan: &Fan, script: &mut String) {
     let foreign = format!("ip saddr {overlay} ip saddr != {slice}");
     let small = format!("icmp type destination-unreachable icmp code 4 icmp mtu < {SMALLEST_TOLD}");
     let mut rules = vec![
-        (
-            "errors for containers",
-            format!("ip daddr {overlay} fib daddr type != local return"),
-        ),
-        (
-            "errors that redirect",
-            "icmp type { source-quench, redirect } counter drop".into(),
-        ),
-        (
-            "errors of other hosts",
-            format!("{foreign} {} return", about(overlay.network())),
-        ),
+        ("errors for containers", format!("ip daddr {overlay} fib daddr type != local return")),
+        ("errors that redirect", "icmp type { source-quench, redirect } counter drop".into()),
+        ("errors of other hosts", format!("{foreign} {} return", about(overlay.network()))),
         ("errors of other hosts", format!("{foreign} counter drop")),
     ];
     let mut told = |what, network| {
         let (about, outside) = (about(network), format!("ip daddr != {overlay}"));
-        rules.push((
-            "errors about a small mtu",
-            format!("{about} {outside} {small} counter drop"),
-        ));
+        rules.push(("errors about a small mtu", format!("{about} {outside} {small} counter drop")));
         rules.push((what, format!("{about} return")));
     };
     told("errors about the slice", slice);
