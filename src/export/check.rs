@@ -40,7 +40,7 @@ impl Network {
         match given.mtu {
             Some(mtu) if mtu > self.mtu => say(format!("its mtu is {mtu} and not {} or less", self.mtu)),
             None if self.mtu < DEFAULT_MTU => {
-                say(format!("it is told no mtu, so that containers have {DEFAULT_MTU} and not {} or less", self.mtu))
+                say(format!("it is told no mtu, so that containers have {DEFAULT_MTU} and not {} or less", self.mtu));
             }
             _ => {}
         }

@@ -20,7 +20,7 @@ use crate::fan::name::InterfaceName;
 /// masquerade, replies have the container's, and only connection tracking knows them: `answers` stands behind it and behind
 /// destination NAT (-100). There an ICMP error belongs to the conversation that it quotes, from any sender.
 ///
-/// What comes by the fan's own devices goes to `containers` and `others`: see [`inside`].
+/// What comes by the fan's own devices goes to `containers` and `others`: see `chains/inside.rs`.
 ///
 /// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
 /// or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
@@ -35,7 +35,7 @@ use crate::fan::name::InterfaceName;
 /// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
 /// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
 ///
-/// The table of family `bridge` is for what containers say to their host and to each other: see [`bridged`].
+/// The table of family `bridge` is for what containers say to their host and to each other: see `chains/bridged.rs`.
 ///
 /// Every packet passes these chains, so what most of them need stands first, and what is dear to ask last.
 #[must_use]

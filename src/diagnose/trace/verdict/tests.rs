@@ -44,7 +44,6 @@ fn but(mut evidence: Evidence, legs: &[Leg], aims: &[Aim], outcome: &ProbeOutcom
 const ALL: [Leg; 3] = [Leg::Underlay, Leg::Gateway, Leg::Address];
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_picture_has_its_cause() {
     let ipip = target(Encapsulation::Ipip);
     let lost = answered(&ipip, &[Leg::Underlay]);
