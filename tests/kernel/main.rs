@@ -50,6 +50,7 @@ mod privileges;
 mod program;
 mod refusals;
 mod remains;
+mod routes;
 mod several;
 mod show;
 mod sight;
