@@ -51,6 +51,7 @@ mod privileges;
 mod program;
 mod refusals;
 mod remains;
+mod routes;
 mod several;
 mod show;
 mod sight;
