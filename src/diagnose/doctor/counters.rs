@@ -1,6 +1,6 @@
 //! What a fan has refused, and what that tells.
 
-use super::{Facts, Finding, count};
+use super::{Facts, Finding, Found, count};
 use crate::diagnose::netfilter::{FirewallRule, FirewallTable};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
@@ -116,11 +116,11 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         ));
     }
     if evidence.is_empty() {
-        findings.push(Finding::passed("refused", "nothing that would tell of a mistake"));
+        findings.push(Finding::passed(Found::NothingRefused, "nothing that would tell of a mistake"));
     } else {
         let what = count(evidence.len(), "kind of packet was", "kinds of packets were");
         let reason = format!("{what} refused since the fan is up, as it should be; whose were they?");
-        findings.push(Finding::warned("refused", reason).because(evidence));
+        findings.push(Finding::warned(Found::PacketsRefused, reason).because(evidence));
     }
     findings
 }
@@ -161,10 +161,13 @@ fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
         match offload.checksums {
             Some(true) => {
                 let evidence = format!("{tunnel} leaves checksums to it (tx-checksum-ip-generic: on)");
-                return Some(Finding::warned("checksums", reason).because([evidence]).mended_by(off));
+                return Some(Finding::warned(Found::OffloadOn, reason).because([evidence]).mended_by(off));
             }
             None => {
-                return Some(Finding::warned("checksums", reason + "; ethtool would tell, and is not installed"));
+                return Some(Finding::warned(
+                    Found::OffloadUnknown,
+                    reason + "; ethtool would tell, and is not installed",
+                ));
             }
             Some(false) => {}
         }
@@ -188,8 +191,8 @@ fn spoilt(fan: &Fan, facts: Facts) -> Option<Finding> {
         let reason = "UDP packets came with a wrong checksum: the hardware of another host may spoil those of VXLAN";
         let off = shell!("ethtool -K {} tx-checksum-ip-generic off", tunnel);
         let elsewhere = format!("on that host: {off}");
-        Finding::warned("checksums", reason).because([evidence, elsewhere])
+        Finding::warned(Found::ChecksumsWrong, reason).because([evidence, elsewhere])
     } else {
-        Finding::passed("checksums", "nothing tells that hardware spoils those of VXLAN").because([evidence])
+        Finding::passed(Found::ChecksumsRight, "nothing tells that hardware spoils those of VXLAN").because([evidence])
     })
 }

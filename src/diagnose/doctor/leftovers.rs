@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Facts, Finding};
+use super::{Facts, Finding, Found};
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::shell::Line;
@@ -35,7 +35,7 @@ fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
     let reason = format!("the alias of bridge '{}', by which it was known, was changed; {then}", stray.name);
     let attached = facts.host.foreign_ports(&stray.name);
     let attached = attached.map(|port| format!("attached to it: {}", port.name));
-    Finding { fan: Some(overlay), mend, ..Finding::failed("bridge", reason).because(attached) }
+    Finding { fan: Some(overlay), mend, ..Finding::failed(Found::AliasChanged, reason).because(attached) }
 }
 
 fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
@@ -47,13 +47,14 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
     let is_configured = facts.configured.is_some_and(|all| all.iter().any(|config| config.overlay == overlay));
     let what = format!("fan {overlay} has lost its bridge, and is down");
     let mut finding = if is_configured {
-        let mut finding = Finding::failed("bridge", format!("{what}; its containers have to be attached anew"))
-            .mended_by(shell!("fanctl reload{}", facts.config_option));
+        let mut finding =
+            Finding::failed(Found::BridgeLost, format!("{what}; its containers have to be attached anew"))
+                .mended_by(shell!("fanctl reload{}", facts.config_option));
         finding.fixable = true;
         finding
     } else {
         let reason = format!("{what}; it is not configured, so that only you know what it was like");
-        let finding = Finding::failed("bridge", reason);
+        let finding = Finding::failed(Found::BridgeLost, reason);
         match (guess(overlay, facts), up.is_empty()) {
             (Some(command), _) => finding.mended_by(command),
             (None, true) => finding.mended_by(shell!("fanctl down -e")),
