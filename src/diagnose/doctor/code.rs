@@ -4,25 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Declares an enum whose values have a stable word each, and are printed and serialised as that.
-macro_rules! words {
-    ($(#[$about:meta])* $enum:ident { $($(#[$doc:meta])* $name:ident = $word:literal,)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $enum { $($(#[$doc])* $name,)* }
-
-        impl $enum {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// Its stable word.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $word,)* }
-            }
-        }
-    };
-}
+use crate::fan::words::words;
 
 words! {
     /// An area that is checked. Findings of one fan about its objects stand in this order, that of the words.

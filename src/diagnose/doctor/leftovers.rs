@@ -8,7 +8,7 @@ use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::shell::Line;
 use crate::plan::commands::describe;
-use crate::plan::firewall::table_name;
+use crate::plan::firewall::{GuardRule, table_name};
 use crate::plan::leftovers::{Stray, remains};
 use crate::plan::state::{Owner, fans};
 use crate::shell;
@@ -70,7 +70,7 @@ fn guess(overlay: Overlay, facts: Facts) -> Option<Line> {
     let name = table_name(overlay);
     let tables = facts.health.tables.iter().filter(|table| table.name == name);
     let mut rules = tables.flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules);
-    let wrapped = rules.find(|rule| rule.text.contains("\"wrapped for a host "))?;
+    let wrapped = rules.find(|rule| GuardRule::of(&rule.text) == Some(GuardRule::WrappedForAHost))?;
     let words: Vec<&str> = wrapped.text.split(' ').collect();
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
     let underlay = after("daddr")?;

@@ -6,7 +6,9 @@ use super::{Asked, ExpectedRoute, Standing};
 use crate::diagnose::doctor::{CheckResult, Facts, Finding, Found, counters};
 use crate::fan::name::InterfaceName;
 use crate::fan::shell::Line;
+use crate::fan::text::errno_words;
 use crate::fan::{Fan, MAIN_TABLE};
+use crate::plan::firewall::GuardRule;
 use crate::plan::host::Routing;
 use crate::plan::lookup::Answer;
 use crate::plan::rule::{Action, RoutingRule};
@@ -142,8 +144,7 @@ fn name_of(table: u32) -> String {
 /// What the kernel refuses: somebody's rule or dead end, or the reverse path filter.
 fn refusal(fan: &Fan, refused: &[(&Asked, i32)], facts: Facts) -> Option<Finding> {
     let (asked, errno) = refused.first()?;
-    let words = std::io::Error::from_raw_os_error(*errno).to_string();
-    let words = words.split(" (os error").next().unwrap_or(&words).to_string();
+    let words = errno_words(*errno);
     let packets: Vec<&Asked> = refused.iter().map(|(asked, _)| *asked).collect();
     let reason = format!("{} are refused: {words}", asked.what);
     let finding = blocked(fan, Finding::new(Found::RouteRefused, verdict(&packets), reason), &packets, facts);
@@ -228,7 +229,7 @@ fn elsewhere(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> Finding
     let reason = format!("{} leave by '{device}', and '{own}' has the underlay address", asked.what);
     let filter = rp_filter(own, facts);
     let evidence = [evidence_of(found), format!("rp_filter of '{own}' is in effect {filter}")];
-    let refused = counters::guarded(fan, facts, "wrapped by another");
+    let refused = counters::guarded(fan, facts, GuardRule::WrappedByAnother);
     let finding = if refused > 0 {
         let reason = format!("{reason}; {refused} packets came from there by another way, and were refused");
         Finding::failed(Found::RouteElsewhere, reason)
