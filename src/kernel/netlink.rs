@@ -20,7 +20,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::fan::name::InterfaceName;
-use crate::fan::text::escape;
+use crate::fan::text::{errno_words, escape};
 
 /// What the kernel said to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = io::Error::from_raw_os_error(self.errno).to_string();
-        f.write_str(words.split(" (os error").next().unwrap_or(&words))?;
+        f.write_str(&errno_words(self.errno))?;
         match &self.sentence {
             Some(sentence) => write!(f, " ({})", sentence.trim_end_matches('.')),
             None => Ok(()),
