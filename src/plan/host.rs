@@ -281,6 +281,14 @@ impl Link {
         networks.any(|network| network.contains(address) && network.prefix() < 31)
     }
 
+    /// Whether it is in no network with another host: its addresses are for it alone, and routes on other interfaces lead to
+    /// the hosts of the underlay.
+    #[must_use]
+    pub fn stands_apart(&self) -> bool {
+        let mut addresses = self.addresses.iter().filter(|own| own.global);
+        addresses.all(|own| own.address.prefix() == 32)
+    }
+
     /// The broadcast addresses of its networks: what the kernel sends there goes to all neighbours (`fib_add_ifaddr`,
     /// net/ipv4/fib_frontend.c at v6.12).
     pub fn broadcasts(&self) -> impl Iterator<Item = Ipv4Addr> {

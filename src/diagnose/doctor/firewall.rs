@@ -11,7 +11,7 @@ use crate::fan::encap::Encapsulation;
 use crate::fan::shell::Line;
 use crate::plan::firewall::{is_chain_of_ours, table_overlay};
 use crate::shell;
-use packets::{BOOTPS, packets};
+use packets::{BOOTPS, DNS, packets};
 
 /// A kind of packet that must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +28,14 @@ enum TrafficKind {
     FromHost(Ipv4Addr),
     /// Wrapped, to this one.
     ToHost(Ipv4Addr),
-    /// Who has which address, where the bridge and the tunnel are one network.
+    /// Who of the fan has which address.
     Arp,
-    /// From containers that ask for an address.
+    /// Who of the underlay has which address.
+    ArpOfHosts,
+    /// From containers that ask for an address, and the answer.
     Dhcp,
+    /// From containers that ask for a name, and the answer.
+    Dns,
 }
 
 pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding> {
@@ -45,7 +49,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     };
     let others: Vec<FirewallTable> = facts.health.tables.iter().filter(|table| !is_of_a_fan(table)).cloned().collect();
     let mut culprits: Vec<Culprit> = Vec::new();
-    let journeys = packets(fan, facts);
+    let journeys = packets(fan, facts, &others);
     let journeys = journeys.iter();
     for (kind, fate) in journeys.flat_map(|(kind, hooks)| fates(hooks, &others).map(move |fate| (*kind, fate))) {
         let (blame, is_certain) = match fate {
@@ -90,7 +94,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
 
 /// Whether the chain that rules of the fan stand ready for drops what is forwarded for it: without them packets are lost.
 pub(super) fn is_forward_closed(fan: &Fan, facts: Facts) -> bool {
-    let journeys = packets(fan, facts);
+    let journeys = packets(fan, facts, &[]);
     let fates = journeys.iter().flat_map(|(_, hooks)| fates(hooks, &facts.health.tables));
     fates.filter_map(blamed).any(|blame| is_forward(&blame))
 }
@@ -160,7 +164,9 @@ impl TrafficKind {
             Self::FromHost(host) => format!("what host {host} sends ({wrapped})"),
             Self::ToHost(host) => format!("what goes to host {host} ({wrapped})"),
             Self::Arp => "what asks who has an address (ARP)".to_string(),
+            Self::ArpOfHosts => format!("what asks which host has an address (ARP on {})", fan.device),
             Self::Dhcp => "what asks for an address (DHCP)".to_string(),
+            Self::Dns => "what asks for names (DNS)".to_string(),
         }
     }
 
@@ -171,6 +177,7 @@ impl TrafficKind {
             Self::FromHost(host) | Self::ToHost(host) => host.to_string(),
             _ => fan.mapping.underlay().to_string(),
         };
+        let goes_out = matches!(blame.hook.as_str(), "output" | "postrouting" | "egress");
         match blame.backend {
             Backend::Nftables => {
                 // Not every kernel knows the bridge of a bridged packet, and the tunnel is a port of none but this one.
@@ -180,6 +187,9 @@ impl TrafficKind {
                     _ => [format!("iifname \"{bridge}\""), format!("oifname \"{bridge}\"")],
                 };
                 let Blame { family, table, base, .. } = blame;
+                if blame.is_owned {
+                    return None;
+                }
                 if [family, table, base].into_iter().any(|name| !is_identifier(name)) {
                     return None;
                 }
@@ -200,11 +210,19 @@ impl TrafficKind {
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
                         format!("ip daddr {hosts} udp dport {}", fan.port)
                     }
+                    (Self::Arp | Self::ArpOfHosts, _) if family == "arp" => "arp operation { request, reply }".into(),
+                    (Self::ArpOfHosts, _) => "ether type arp".into(),
                     (Self::Arp, _) => {
                         let rules = [from, to].map(|way| insert(format!("ether type arp {way}")));
                         return Some(Line::all_of(rules));
                     }
+                    (Self::Dhcp, _) if goes_out => format!("{to} udp sport {BOOTPS}"),
                     (Self::Dhcp, _) => format!("{from} udp dport {BOOTPS}"),
+                    (Self::Dns, _) => {
+                        let (way, side) = if goes_out { (to, "sport") } else { (from, "dport") };
+                        let rules = ["udp", "tcp"].map(|name| insert(format!("{way} {name} {side} {DNS}")));
+                        return Some(Line::all_of(rules));
+                    }
                 };
                 Some(insert(rule))
             }
@@ -221,13 +239,26 @@ impl TrafficKind {
                         shell!("-d {} -p udp --dport {}", hosts, fan.port)
                     }
                     // The older tables see nothing of ARP.
-                    (Self::Arp, _) => Line::default(),
+                    (Self::Arp | Self::ArpOfHosts, _) => Line::default(),
+                    (Self::Dhcp, _) if goes_out => shell!("-o {} -p udp --sport {}", bridge, BOOTPS),
                     (Self::Dhcp, _) => shell!("-i {} -p udp --dport {}", bridge, BOOTPS),
+                    (Self::Dns, _) if goes_out => shell!("-o {} -p udp --sport {}", bridge, DNS),
+                    (Self::Dns, _) => shell!("-i {} -p udp --dport {}", bridge, DNS),
                 };
                 if blame.base.starts_with('-') {
                     return None;
                 }
-                Some(shell!("iptables-legacy -t {} -I {} {} -j ACCEPT", blame.table, blame.base, rule))
+                let insert =
+                    |rule: Line| shell!("iptables-legacy -t {} -I {} {} -j ACCEPT", blame.table, blame.base, rule);
+                if self == Self::Dns {
+                    let way = if goes_out {
+                        shell!("-o {} -p tcp --sport {}", bridge, DNS)
+                    } else {
+                        shell!("-i {} -p tcp --dport {}", bridge, DNS)
+                    };
+                    return Some(Line::all_of([insert(rule), insert(way)]));
+                }
+                Some(insert(rule))
             }
         }
     }
@@ -289,7 +320,7 @@ impl Keeper {
 /// Packets that connection tracking could make nothing of, and that somebody dropped for that: TCP that it saw half of, as
 /// with two ways between two hosts. The rule counts, so that it is known whether it ever happened.
 fn invalid(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Option<Finding> {
-    let journeys = packets(fan, facts).into_iter();
+    let journeys = packets(fan, facts, &[]).into_iter();
     let forwarded = journeys
         .filter(|(kind, _)| *kind == TrafficKind::FromContainers)
         .flat_map(|(_, hooks)| hooks)

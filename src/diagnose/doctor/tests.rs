@@ -170,7 +170,7 @@ fn of_a_kernel_that_carries_no_fan_no_other_encapsulation_is_advised() {
 
 /// A table whose chain at a hook drops everything.
 fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> FirewallTable {
-    let base = Base { hook: hook.into(), priority: 0, drops: true, devices: vec![] };
+    let base = Base { hook: hook.into(), priority: 0, drops: true, devices: vec![], translates: false };
     let chain_of = Chain { base: Some(base), rules: vec![] };
     FirewallTable {
         backend,
@@ -179,6 +179,7 @@ fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> FirewallTabl
         chains: [(chain.to_string(), chain_of)].into(),
         sets: BTreeMap::new(),
         maps: BTreeMap::new(),
+        is_owned: false,
     }
 }
 
