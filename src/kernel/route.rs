@@ -228,6 +228,7 @@ pub fn decode_route(
                 device,
                 gateway: read.gateway,
                 metric: read.metric,
+                mtu: read.mtu.filter(|mtu| *mtu > 0),
             }))
         }
         _ => None,

@@ -93,6 +93,8 @@ pub struct Link {
     pub ours: bool,
     /// The bridge or bond it is a port of.
     pub master: Option<InterfaceName>,
+    /// The interface of this host that it stands on, as a VLAN does (`IFLA_LINK`, linux/if_link.h).
+    pub lower: Option<InterfaceName>,
     /// What it is, where that matters here.
     pub kind: LinkKind,
     /// Its IPv4 addresses in the kernel's order.
@@ -189,6 +191,8 @@ pub struct ForeignRoute {
     pub gateway: Option<Ipv4Addr>,
     /// Lower wins.
     pub metric: u32,
+    /// The largest packet in bytes that it takes, where that is written on it.
+    pub mtu: Option<u32>,
 }
 
 /// A packet whose way is asked for.

@@ -1,5 +1,6 @@
 //! Other people's firewalls: each kind of packet that a fan needs is walked through all of their chains.
 
+mod keeper;
 mod packets;
 
 use std::net::Ipv4Addr;
@@ -11,6 +12,7 @@ use crate::fan::encap::Encapsulation;
 use crate::fan::shell::Line;
 use crate::plan::firewall::{is_chain_of_ours, table_overlay};
 use crate::shell;
+use keeper::Keeper;
 use packets::{BOOTPS, DNS, packets};
 
 /// A kind of packet that must pass.
@@ -80,7 +82,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
             culprit.blames.push(blame);
         }
     }
-    let mut findings: Vec<Finding> = culprits.iter().map(|culprit| culprit.finding(fan)).collect();
+    let mut findings: Vec<Finding> = culprits.iter().map(|culprit| culprit.finding(fan, facts)).collect();
     findings.extend(invalid(fan, facts, &others));
     if findings.is_empty() && !before.iter().any(|finding| finding.check == "firewall") {
         let tables = match others.len() {
@@ -121,23 +123,36 @@ struct Culprit {
 }
 
 impl Culprit {
-    fn finding(&self, fan: &Fan) -> Finding {
+    fn finding(&self, fan: &Fan, facts: Facts) -> Finding {
         let blame = &self.blames[0];
         let what: Vec<String> = self.kinds.iter().map(|kind| kind.describe(fan)).collect();
-        let keeper = keeper(blame);
+        let keeper = Keeper::of(blame);
         let who = format!("chain '{}' of {} table '{} {}'", blame.base, blame.backend, blame.family, blame.table);
-        let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(fan));
+        let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(&self.kinds, fan, facts));
         let is_failure = self.certain.iter().any(|kind| kind.general().is_none());
-        let drops = if is_failure || self.certain == self.kinds { "drops" } else { "may drop" };
-        let reason = format!("{who} {drops} {}{lasting}", what.join(" and "));
+        let what = what.join(" and ");
+        let reason = if is_failure || self.certain == self.kinds {
+            format!("{who} drops {what}{lasting}")
+        } else {
+            format!("cannot tell whether {who} drops {what}: look at this rule{lasting}")
+        };
         let evidence = self.blames.iter().map(|blame| match &blame.rule {
             Some(rule) => format!("{}: {}", blame.chain, rule.text),
             None => format!("{}: policy drop, and no rule accepts them", blame.chain),
         });
-        let mend = self.kinds.iter().map(|kind| kind.acceptance(fan, blame));
+        let owned = (blame.is_owned && keeper.is_none())
+            .then(|| format!("table '{}' is for its maker alone to change (flags owner)", blame.table));
+        let own = keeper.filter(|_| blame.is_owned);
+        let mend = self.kinds.iter().map(|kind| match own {
+            Some(keeper) => keeper.commands(*kind, fan, facts),
+            None => kind.acceptance(fan, blame),
+        });
         let finding =
             if is_failure { Finding::failed("firewall", reason) } else { Finding::warned("firewall", reason) };
-        Finding { mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of), ..finding.because(evidence) }
+        Finding {
+            mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of),
+            ..finding.because(evidence).because(owned)
+        }
     }
 }
 
@@ -275,46 +290,6 @@ fn is_of_a_fan(table: &FirewallTable) -> bool {
 fn is_identifier(name: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_inner)
-}
-
-/// Software that writes a firewall anew, and so forgets what it was not told.
-#[derive(Clone, Copy)]
-enum Keeper {
-    Firewalld,
-    Ufw,
-    Docker,
-    Kubernetes,
-}
-
-fn keeper(blame: &Blame) -> Option<Keeper> {
-    let names = [&blame.table, &blame.chain, &blame.base];
-    let rule = blame.rule.as_ref().map_or("", |rule| rule.text.as_str());
-    let has = |word: &str| names.iter().any(|name| name.contains(word)) || rule.contains(word);
-    [("firewalld", Keeper::Firewalld), ("ufw", Keeper::Ufw), ("KUBE-", Keeper::Kubernetes), ("DOCKER", Keeper::Docker)]
-        .into_iter()
-        .find_map(|(word, keeper)| has(word).then_some(keeper))
-}
-
-impl Keeper {
-    /// How it is told for good, to follow a sentence.
-    fn advice(self, fan: &Fan) -> String {
-        let bridge = &fan.bridge;
-        let (name, how) = match self {
-            Self::Firewalld => {
-                ("firewalld", shell!("firewall-cmd --permanent --zone=trusted --add-interface={}", bridge).to_string())
-            }
-            Self::Ufw => (
-                "ufw",
-                format!(
-                    "{}; or /etc/ufw/before.rules",
-                    shell!("ufw route allow in on {}; ufw route allow out on {}", bridge, bridge)
-                ),
-            ),
-            Self::Docker => ("Docker", format!("a rule for {bridge} in chain DOCKER-USER")),
-            Self::Kubernetes => ("Kubernetes", format!("a rule for {bridge} in front of its chains")),
-        };
-        format!("; it is {name}'s, and to last it has to be told there: {how}")
-    }
 }
 
 /// Packets that connection tracking could make nothing of, and that somebody dropped for that: TCP that it saw half of, as

@@ -52,10 +52,10 @@ impl Patient {
     }
 
     /// Has the kernel answer every question as it should, but where something else is said.
-    fn answer(&mut self, other: impl Fn(&crate::plan::lookup::Question) -> Option<crate::plan::lookup::Answer>) {
+    fn answer(&mut self, other: impl Fn(&Question) -> Option<crate::plan::lookup::Answer>) {
         let questions = questions(&self.owned, &self.host, &self.health);
         let vxlan = self.fan.encapsulation == crate::fan::encap::Encapsulation::Vxlan;
-        let right = |question: &crate::plan::lookup::Question| {
+        let right = |question: &Question| {
             let device = if self.fan.slice().contains(question.to) {
                 self.fan.bridge.clone()
             } else if !self.fan.overlay().contains(question.to) {
@@ -272,6 +272,7 @@ fn addresses_that_nobody_has_may_be_dropped() {
         device: Some("eth0".parse().unwrap()),
         gateway: Some([172, 30, 0, 1].into()),
         metric: 0,
+        mtu: None,
     }];
     patient.answer(|_| None);
     let values: Vec<Value> =
