@@ -8,3 +8,4 @@ pub mod facts;
 pub mod gather;
 pub mod netfilter;
 pub mod trace;
+mod wire;

@@ -28,9 +28,11 @@ use serde::Serialize;
 use crate::diagnose::facts::Health;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
+use crate::fan::name::InterfaceName;
 use crate::fan::request::Config;
 use crate::fan::shell::Line;
-use crate::plan::host::Host;
+use crate::plan::host::{Host, Link};
+use crate::plan::lookup::Question;
 use crate::plan::state::State;
 use crate::shell;
 
@@ -208,6 +210,16 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
         findings.extend(more);
     }
     findings
+}
+
+/// The interface by which packets for other hosts leave: that of the underlay address, unless that one stands apart (a dummy
+/// whose address is routed) and the kernel has answered that they go by another.
+fn way_out(fan: &Fan, facts: Facts) -> InterfaceName {
+    let stands_apart = facts.host.link(&fan.device).is_some_and(Link::stands_apart);
+    let is_about_hosts = |question: &Question| question.from == Some(fan.host) && question.incoming.is_none();
+    let mut answers = facts.health.answers.iter().filter(|(question, _)| stands_apart && is_about_hosts(question));
+    let found = answers.find_map(|(_, answer)| answer.as_ref().ok().filter(|found| !found.local));
+    found.map_or(&fan.device, |found| &found.device).clone()
 }
 
 /// The command that brings up a fan like this one from another source of its underlay address.

@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 mod mark;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod truth;
 mod walk;
 
@@ -44,6 +45,8 @@ pub struct FirewallTable {
     pub sets: BTreeMap<String, Vec<Value>>,
     /// Named verdict maps, by name.
     pub maps: BTreeMap<String, Vec<MapEntry>>,
+    /// Whether only the process that made it can change it (`flags owner`, nft(8)).
+    pub is_owned: bool,
 }
 
 /// A chain. One with a hook is where packets enter.
@@ -58,14 +61,16 @@ pub struct Chain {
 /// What makes a chain one that packets enter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
-    /// `ingress`, `prerouting`, `input`, `forward`, `output` or `postrouting`.
+    /// `ingress`, `prerouting`, `input`, `forward`, `output`, `postrouting` or `egress`.
     pub hook: String,
     /// Lower comes first.
     pub priority: i64,
     /// Whether it drops what no rule decides about.
     pub drops: bool,
-    /// For `ingress`: the interfaces whose packets enter.
+    /// For `ingress` and `egress`: the interfaces whose packets enter.
     pub devices: Vec<String>,
+    /// Whether it is of type `nat`: only the first packet of a connection enters.
+    pub translates: bool,
 }
 
 /// A rule.
@@ -79,6 +84,8 @@ pub struct FirewallRule {
     pub verdict: Option<PacketVerdict>,
     /// What becomes of the packet's mark.
     pub marking: Option<Marking>,
+    /// What becomes of its connection.
+    pub tracking: Option<Tracking>,
     /// Packets that it has met, where it counts.
     pub packets: Option<u64>,
 }
@@ -100,6 +107,17 @@ pub enum Marking {
     },
     /// Something that is not understood.
     Unknown,
+}
+
+/// What a rule makes of the connection of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// It is not looked for (`notrack`).
+    Off,
+    /// It is looked for in another zone.
+    Zone,
+    /// It gets a mark.
+    Mark,
 }
 
 /// Values, one for each field that is asked for, and what becomes of a packet that has them.
@@ -171,11 +189,13 @@ pub enum Field {
     Family,
     /// A part of an ARP message.
     Arp(Arp),
+    /// A part of the header of this protocol that is not understood: any value may fit.
+    Header(u8),
     /// Something that is not understood: any value may fit.
     Unknown,
 }
 
-/// A part of an ARP message (RFC 826); that of ours is a request.
+/// A part of an ARP message (RFC 826); that of ours is a request, or a reply where the packet is of a known connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arp {
     /// What it is for.
@@ -243,6 +263,7 @@ impl Field {
                 Some(protocol).filter(|number| *number != 0)
             }
             Self::IcmpType | Self::IcmpCode => Some(ICMP),
+            Self::Header(protocol) => Some(protocol),
             _ => None,
         }
     }
@@ -284,7 +305,9 @@ pub struct Packet {
     pub is_local: bool,
     /// The protocol number.
     pub protocol: u8,
-    /// The port it is for; none for what has none, or where any is meant that nobody's rule is about.
+    /// The port it is from; none for what has none, or where any is meant that nobody's rule is about.
+    pub source_port: Option<u16>,
+    /// The port it is for, likewise.
     pub port: Option<u16>,
     /// The state of its connection.
     pub state: ConntrackState,

@@ -127,6 +127,9 @@ struct LinkFacts {
     mtu: u32,
     mac: Option<Mac>,
     master: Option<u32>,
+    lower: Option<u32>,
+    /// Whether what it stands on is in another network namespace.
+    is_elsewhere: bool,
     kind: Option<InfoKind>,
     data: Option<InfoData>,
     conf: Option<InetDevConf>,
@@ -143,6 +146,8 @@ impl LinkFacts {
                 LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
                 LinkAttribute::Address(address) => facts.mac = address.as_slice().try_into().ok().map(Mac),
                 LinkAttribute::Controller(index) => facts.master = Some(*index),
+                LinkAttribute::Link(index) => facts.lower = Some(*index),
+                LinkAttribute::LinkNetNsId(_) => facts.is_elsewhere = true,
                 LinkAttribute::LinkInfo(infos) => {
                     facts.changed = bridge::changed(infos);
                     for info in infos {
@@ -288,6 +293,7 @@ pub fn decode(
         mtu: facts.mtu,
         ours: ours.is_some(),
         master,
+        lower: facts.lower.filter(|_| !facts.is_elsewhere).and_then(|index| names.get(&index).cloned()),
         kind,
         addresses: Vec::new(),
         ipv6: facts.ipv6,

@@ -241,6 +241,7 @@ pub fn decode_route(
                 device,
                 gateway: read.gateway,
                 metric: read.metric,
+                mtu: read.mtu.filter(|mtu| *mtu > 0),
             }))
         }
         _ => None,

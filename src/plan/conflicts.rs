@@ -12,7 +12,7 @@ use crate::fan::mapping::overlap;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::MIN_MTU;
 use crate::fan::{Fan, MAIN_TABLE};
-use crate::plan::desired::mtu;
+use crate::plan::desired::{mtu, underlay_mtu};
 use crate::plan::firewall::table_name;
 use crate::plan::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::plan::leftovers::remains;
@@ -240,19 +240,19 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
 
 fn sizes(fan: &Fan, host: &Host) -> Option<String> {
     let link = host.link(&fan.device)?;
-    let room = link.mtu.saturating_sub(fan.encapsulation.overhead());
+    let takes = underlay_mtu(fan, host);
+    let room = takes.saturating_sub(fan.encapsulation.overhead());
     if room < MIN_MTU {
         return Some(format!(
-            "interface '{}' has MTU {}, which leaves less than {MIN_MTU} bytes for {} packets",
-            link.name, link.mtu, fan.encapsulation
+            "interface '{}' has MTU {takes}, which leaves less than {MIN_MTU} bytes for {} packets",
+            link.name, fan.encapsulation
         ));
     }
     (mtu(fan, host) > room).then(|| {
         format!(
-            "mtu {} is more than interface '{}' can carry: its MTU {} less {} bytes of {} is {room}",
+            "mtu {} is more than interface '{}' can carry: its MTU {takes} less {} bytes of {} is {room}",
             mtu(fan, host),
             link.name,
-            link.mtu,
             fan.encapsulation.overhead(),
             fan.encapsulation
         )
@@ -272,6 +272,7 @@ mod tests {
             device: Some(device.parse().unwrap()),
             gateway: None,
             metric: 0,
+            mtu: None,
         };
         routed_elsewhere(&announced(), &route).is_some()
     }

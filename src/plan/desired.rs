@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::bpf::program::{self, Program, Spec};
 use crate::fan::encap::Encapsulation;
-use crate::fan::mapping::{self, Overlay};
+use crate::fan::mapping::{self, Overlay, overlap};
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{MAX_MTU, MIN_MTU};
 use crate::fan::{Fan, MAIN_TABLE};
@@ -22,9 +22,29 @@ mod tests;
 /// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
 #[must_use]
 pub fn mtu(fan: &Fan, host: &Host) -> u32 {
-    let underlay = host.link(&fan.device).map_or(1500, |link| link.mtu);
-    let room = underlay.saturating_sub(fan.encapsulation.overhead());
+    let room = underlay_mtu(fan, host).saturating_sub(fan.encapsulation.overhead());
     fan.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
+}
+
+/// The largest packet in bytes that every way into the underlay takes: what the interface of the underlay address does, and
+/// what is written on its routes. An interface that stands apart carries nothing: the routes of others lead to the hosts.
+#[must_use]
+pub fn underlay_mtu(fan: &Fan, host: &Host) -> u32 {
+    let underlay = fan.mapping.underlay().network();
+    let Some(own) = host.link(&fan.device) else { return 1500 };
+    let is_apart = own.stands_apart();
+    let main = || host.routes.iter().filter(|route| route.table == MAIN_TABLE && overlap(route.destination, underlay));
+    let is_covered = main().any(|route| {
+        let prefix = route.destination.prefix();
+        (1..=underlay.prefix()).contains(&prefix)
+    });
+    let ways = main().filter(|route| route.destination.prefix() > 0 || !is_covered).filter_map(|route| {
+        let link = host.link(route.device.as_ref()?)?;
+        let counts = !link.ours && (link.name == own.name || is_apart);
+        counts.then(|| route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)))
+    });
+    let smallest = ways.min();
+    smallest.map_or(own.mtu, |smallest| if is_apart { smallest } else { smallest.min(own.mtu) })
 }
 
 /// What a device of this MTU in bytes takes part in of IPv6: nothing, but for what cannot be written.

@@ -93,6 +93,8 @@ pub struct Link {
     pub ours: bool,
     /// The bridge or bond it is a port of.
     pub master: Option<InterfaceName>,
+    /// The interface of this host that it stands on, as a VLAN does (`IFLA_LINK`, linux/if_link.h).
+    pub lower: Option<InterfaceName>,
     /// What it is, where that matters here.
     pub kind: LinkKind,
     /// Its IPv4 addresses in the kernel's order.
@@ -189,6 +191,8 @@ pub struct ForeignRoute {
     pub gateway: Option<Ipv4Addr>,
     /// Lower wins.
     pub metric: u32,
+    /// The largest packet in bytes that it takes, where that is written on it.
+    pub mtu: Option<u32>,
 }
 
 /// A packet whose way is asked for.
@@ -279,6 +283,14 @@ impl Link {
     pub fn is_beside(&self, address: Ipv4Addr) -> bool {
         let mut networks = self.addresses.iter().map(|own| own.address);
         networks.any(|network| network.contains(address) && network.prefix() < 31)
+    }
+
+    /// Whether it is in no network with another host: its addresses are for it alone, and routes on other interfaces lead to
+    /// the hosts of the underlay.
+    #[must_use]
+    pub fn stands_apart(&self) -> bool {
+        let mut addresses = self.addresses.iter().filter(|own| own.global);
+        addresses.all(|own| own.address.prefix() == 32)
     }
 
     /// The broadcast addresses of its networks: what the kernel sends there goes to all neighbours (`fib_add_ifaddr`,

@@ -99,6 +99,7 @@ mod tests {
             is_throw: false,
             gateway: Some("250.0.28.2".parse().unwrap()),
             metric: 0,
+            mtu: None,
         };
         let host = Host {
             routes: vec![route("10.8.0.0/24"), route("10.9.0.0/24"), route("250.0.28.128/25")],

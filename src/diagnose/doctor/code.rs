@@ -240,6 +240,8 @@ findings! {
     Underlay {
         /// The underlay address is on another interface.
         AddressMoved = "address-moved",
+        /// The address is on a port of a bridge or bond.
+        AddressOnPort = "address-on-port",
         /// The interface is down.
         InterfaceDown = "interface-down",
         /// The interface has no carrier.

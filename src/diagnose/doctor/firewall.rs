@@ -1,5 +1,6 @@
 //! Other people's firewalls: each kind of packet that a fan needs is walked through all of their chains.
 
+mod keeper;
 mod packets;
 
 use std::net::Ipv4Addr;
@@ -11,7 +12,8 @@ use crate::fan::encap::Encapsulation;
 use crate::fan::shell::Line;
 use crate::plan::firewall::{is_chain_of_ours, table_overlay};
 use crate::shell;
-use packets::{BOOTPS, packets};
+use keeper::Keeper;
+use packets::{BOOTPS, DNS, packets};
 
 /// A kind of packet that must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +30,14 @@ enum TrafficKind {
     FromHost(Ipv4Addr),
     /// Wrapped, to this one.
     ToHost(Ipv4Addr),
-    /// Who has which address, where the bridge and the tunnel are one network.
+    /// Who of the fan has which address.
     Arp,
-    /// From containers that ask for an address.
+    /// Who of the underlay has which address.
+    ArpOfHosts,
+    /// From containers that ask for an address, and the answer.
     Dhcp,
+    /// From containers that ask for a name, and the answer.
+    Dns,
 }
 
 pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding> {
@@ -45,7 +51,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     };
     let others: Vec<FirewallTable> = facts.health.tables.iter().filter(|table| !is_of_a_fan(table)).cloned().collect();
     let mut culprits: Vec<Culprit> = Vec::new();
-    let journeys = packets(fan, facts);
+    let journeys = packets(fan, facts, &others);
     let journeys = journeys.iter();
     for (kind, fate) in journeys.flat_map(|(kind, hooks)| fates(hooks, &others).map(move |fate| (*kind, fate))) {
         let (blame, is_certain) = match fate {
@@ -76,7 +82,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
             culprit.blames.push(blame);
         }
     }
-    let mut findings: Vec<Finding> = culprits.iter().map(|culprit| culprit.finding(fan)).collect();
+    let mut findings: Vec<Finding> = culprits.iter().map(|culprit| culprit.finding(fan, facts)).collect();
     findings.extend(invalid(fan, facts, &others));
     if findings.is_empty() && !before.iter().any(|finding| finding.check == Check::Firewall) {
         let tables = match others.len() {
@@ -90,7 +96,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
 
 /// Whether the chain that rules of the fan stand ready for drops what is forwarded for it: without them packets are lost.
 pub(super) fn is_forward_closed(fan: &Fan, facts: Facts) -> bool {
-    let journeys = packets(fan, facts);
+    let journeys = packets(fan, facts, &[]);
     let fates = journeys.iter().flat_map(|(_, hooks)| fates(hooks, &facts.health.tables));
     fates.filter_map(blamed).any(|blame| is_forward(&blame))
 }
@@ -117,26 +123,35 @@ struct Culprit {
 }
 
 impl Culprit {
-    fn finding(&self, fan: &Fan) -> Finding {
+    fn finding(&self, fan: &Fan, facts: Facts) -> Finding {
         let blame = &self.blames[0];
         let what: Vec<String> = self.kinds.iter().map(|kind| kind.describe(fan)).collect();
-        let keeper = keeper(blame);
+        let keeper = Keeper::of(blame);
         let who = format!("chain '{}' of {} table '{} {}'", blame.base, blame.backend, blame.family, blame.table);
-        let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(fan));
+        let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(&self.kinds, fan, facts));
         let is_failure = self.certain.iter().any(|kind| kind.general().is_none());
-        let (code, drops) = if is_failure || self.certain == self.kinds {
-            (Found::FirewallDrops, "drops")
+        let what = what.join(" and ");
+        let (code, reason) = if is_failure || self.certain == self.kinds {
+            (Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
         } else {
-            (Found::FirewallMayDrop, "may drop")
+            (Found::FirewallMayDrop, format!("cannot tell whether {who} drops {what}: look at this rule{lasting}"))
         };
-        let reason = format!("{who} {drops} {}{lasting}", what.join(" and "));
         let evidence = self.blames.iter().map(|blame| match &blame.rule {
             Some(rule) => format!("{}: {}", blame.chain, rule.text),
             None => format!("{}: policy drop, and no rule accepts them", blame.chain),
         });
-        let mend = self.kinds.iter().map(|kind| kind.acceptance(fan, blame));
+        let owned = (blame.is_owned && keeper.is_none())
+            .then(|| format!("table '{}' is for its maker alone to change (flags owner)", blame.table));
+        let own = keeper.filter(|_| blame.is_owned);
+        let mend = self.kinds.iter().map(|kind| match own {
+            Some(keeper) => keeper.commands(*kind, fan, facts),
+            None => kind.acceptance(fan, blame),
+        });
         let finding = if is_failure { Finding::failed(code, reason) } else { Finding::warned(code, reason) };
-        Finding { mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of), ..finding.because(evidence) }
+        Finding {
+            mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of),
+            ..finding.because(evidence).because(owned)
+        }
     }
 }
 
@@ -163,7 +178,9 @@ impl TrafficKind {
             Self::FromHost(host) => format!("what host {host} sends ({wrapped})"),
             Self::ToHost(host) => format!("what goes to host {host} ({wrapped})"),
             Self::Arp => "what asks who has an address (ARP)".to_string(),
+            Self::ArpOfHosts => format!("what asks which host has an address (ARP on {})", fan.device),
             Self::Dhcp => "what asks for an address (DHCP)".to_string(),
+            Self::Dns => "what asks for names (DNS)".to_string(),
         }
     }
 
@@ -174,6 +191,7 @@ impl TrafficKind {
             Self::FromHost(host) | Self::ToHost(host) => host.to_string(),
             _ => fan.mapping.underlay().to_string(),
         };
+        let goes_out = matches!(blame.hook.as_str(), "output" | "postrouting" | "egress");
         match blame.backend {
             Backend::Nftables => {
                 // Not every kernel knows the bridge of a bridged packet, and the tunnel is a port of none but this one.
@@ -183,6 +201,9 @@ impl TrafficKind {
                     _ => [format!("iifname \"{bridge}\""), format!("oifname \"{bridge}\"")],
                 };
                 let Blame { family, table, base, .. } = blame;
+                if blame.is_owned {
+                    return None;
+                }
                 if [family, table, base].into_iter().any(|name| !is_identifier(name)) {
                     return None;
                 }
@@ -203,11 +224,19 @@ impl TrafficKind {
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
                         format!("ip daddr {hosts} udp dport {}", fan.port)
                     }
+                    (Self::Arp | Self::ArpOfHosts, _) if family == "arp" => "arp operation { request, reply }".into(),
+                    (Self::ArpOfHosts, _) => "ether type arp".into(),
                     (Self::Arp, _) => {
                         let rules = [from, to].map(|way| insert(format!("ether type arp {way}")));
                         return Some(Line::all_of(rules));
                     }
+                    (Self::Dhcp, _) if goes_out => format!("{to} udp sport {BOOTPS}"),
                     (Self::Dhcp, _) => format!("{from} udp dport {BOOTPS}"),
+                    (Self::Dns, _) => {
+                        let (way, side) = if goes_out { (to, "sport") } else { (from, "dport") };
+                        let rules = ["udp", "tcp"].map(|name| insert(format!("{way} {name} {side} {DNS}")));
+                        return Some(Line::all_of(rules));
+                    }
                 };
                 Some(insert(rule))
             }
@@ -224,13 +253,26 @@ impl TrafficKind {
                         shell!("-d {} -p udp --dport {}", hosts, fan.port)
                     }
                     // The older tables see nothing of ARP.
-                    (Self::Arp, _) => Line::default(),
+                    (Self::Arp | Self::ArpOfHosts, _) => Line::default(),
+                    (Self::Dhcp, _) if goes_out => shell!("-o {} -p udp --sport {}", bridge, BOOTPS),
                     (Self::Dhcp, _) => shell!("-i {} -p udp --dport {}", bridge, BOOTPS),
+                    (Self::Dns, _) if goes_out => shell!("-o {} -p udp --sport {}", bridge, DNS),
+                    (Self::Dns, _) => shell!("-i {} -p udp --dport {}", bridge, DNS),
                 };
                 if blame.base.starts_with('-') {
                     return None;
                 }
-                Some(shell!("iptables-legacy -t {} -I {} {} -j ACCEPT", blame.table, blame.base, rule))
+                let insert =
+                    |rule: Line| shell!("iptables-legacy -t {} -I {} {} -j ACCEPT", blame.table, blame.base, rule);
+                if self == Self::Dns {
+                    let way = if goes_out {
+                        shell!("-o {} -p tcp --sport {}", bridge, DNS)
+                    } else {
+                        shell!("-i {} -p tcp --dport {}", bridge, DNS)
+                    };
+                    return Some(Line::all_of([insert(rule), insert(way)]));
+                }
+                Some(insert(rule))
             }
         }
     }
@@ -249,50 +291,10 @@ fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_inner)
 }
 
-/// Software that writes a firewall anew, and so forgets what it was not told.
-#[derive(Clone, Copy)]
-enum Keeper {
-    Firewalld,
-    Ufw,
-    Docker,
-    Kubernetes,
-}
-
-fn keeper(blame: &Blame) -> Option<Keeper> {
-    let names = [&blame.table, &blame.chain, &blame.base];
-    let rule = blame.rule.as_ref().map_or("", |rule| rule.text.as_str());
-    let has = |word: &str| names.iter().any(|name| name.contains(word)) || rule.contains(word);
-    [("firewalld", Keeper::Firewalld), ("ufw", Keeper::Ufw), ("KUBE-", Keeper::Kubernetes), ("DOCKER", Keeper::Docker)]
-        .into_iter()
-        .find_map(|(word, keeper)| has(word).then_some(keeper))
-}
-
-impl Keeper {
-    /// How it is told for good, to follow a sentence.
-    fn advice(self, fan: &Fan) -> String {
-        let bridge = &fan.bridge;
-        let (name, how) = match self {
-            Self::Firewalld => {
-                ("firewalld", shell!("firewall-cmd --permanent --zone=trusted --add-interface={}", bridge).to_string())
-            }
-            Self::Ufw => (
-                "ufw",
-                format!(
-                    "{}; or /etc/ufw/before.rules",
-                    shell!("ufw route allow in on {}; ufw route allow out on {}", bridge, bridge)
-                ),
-            ),
-            Self::Docker => ("Docker", format!("a rule for {bridge} in chain DOCKER-USER")),
-            Self::Kubernetes => ("Kubernetes", format!("a rule for {bridge} in front of its chains")),
-        };
-        format!("; it is {name}'s, and to last it has to be told there: {how}")
-    }
-}
-
 /// Packets that connection tracking could make nothing of, and that somebody dropped for that: TCP that it saw half of, as
 /// with two ways between two hosts. The rule counts, so that it is known whether it ever happened.
 fn invalid(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Option<Finding> {
-    let journeys = packets(fan, facts).into_iter();
+    let journeys = packets(fan, facts, &[]).into_iter();
     let forwarded = journeys
         .filter(|(kind, _)| *kind == TrafficKind::FromContainers)
         .flat_map(|(_, hooks)| hooks)

@@ -53,10 +53,10 @@ impl Patient {
     }
 
     /// Has the kernel answer every question as it should, but where something else is said.
-    fn answer(&mut self, other: impl Fn(&crate::plan::lookup::Question) -> Option<crate::plan::lookup::Answer>) {
+    fn answer(&mut self, other: impl Fn(&Question) -> Option<crate::plan::lookup::Answer>) {
         let questions = questions(&self.owned, &self.host, &self.health);
         let vxlan = self.fan.encapsulation == crate::fan::encap::Encapsulation::Vxlan;
-        let right = |question: &crate::plan::lookup::Question| {
+        let right = |question: &Question| {
             let device = if self.fan.slice().contains(question.to) {
                 self.fan.bridge.clone()
             } else if !self.fan.overlay().contains(question.to) {
@@ -171,7 +171,7 @@ fn of_a_kernel_that_carries_no_fan_no_other_encapsulation_is_advised() {
 
 /// A table whose chain at a hook drops everything.
 fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> FirewallTable {
-    let base = Base { hook: hook.into(), priority: 0, drops: true, devices: vec![] };
+    let base = Base { hook: hook.into(), priority: 0, drops: true, devices: vec![], translates: false };
     let chain_of = Chain { base: Some(base), rules: vec![] };
     FirewallTable {
         backend,
@@ -180,6 +180,7 @@ fn closed(backend: Backend, name: &str, chain: &str, hook: &str) -> FirewallTabl
         chains: [(chain.to_string(), chain_of)].into(),
         sets: BTreeMap::new(),
         maps: BTreeMap::new(),
+        is_owned: false,
     }
 }
 
@@ -272,6 +273,7 @@ fn addresses_that_nobody_has_may_be_dropped() {
         device: Some("eth0".parse().unwrap()),
         gateway: Some([172, 30, 0, 1].into()),
         metric: 0,
+        mtu: None,
     }];
     patient.answer(|_| None);
     let values: Vec<Value> =

@@ -1,6 +1,7 @@
 //! The underlay address that a fan was built from: whether it is still this host's, where it was.
 
 use super::{Facts, Finding, Found, up};
+use crate::diagnose::wire::{self, LinkFault, LinkFaultKind};
 use crate::fan::Fan;
 use crate::fan::request::MIN_MTU;
 use crate::plan::desired;
@@ -17,12 +18,16 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
             format!("the underlay address {} has moved from '{}' to '{}'", fan.host, fan.device, link.name),
         )
         .mended_by(up(fan, &fan.underlay_address())),
-        Some(link) if !link.up => Finding::failed(Found::InterfaceDown, format!("interface '{}' is down", link.name))
-            .mended_by(shell!("ip link set dev {} up", link.name)),
-        Some(link) if !link.carrier => Finding::failed(
-            Found::NoCarrier,
-            format!("interface '{}' has no carrier: look at its cable, or at what it is a part of", link.name),
-        ),
+        Some(link) if faulty(link, fan, facts).is_some() => {
+            let fault = faulty(link, fan, facts).expect("it was asked for");
+            let code = match fault.kind {
+                LinkFaultKind::Port => Found::AddressOnPort,
+                LinkFaultKind::Down => Found::InterfaceDown,
+                LinkFaultKind::NoCarrier => Found::NoCarrier,
+            };
+            let finding = Finding::failed(code, format!("{}: {}", fault.says, fault.advice));
+            fault.mend.map_or(finding.clone(), |mend| finding.mended_by(mend))
+        }
         Some(link) => size(fan, link, facts).unwrap_or_else(|| {
             Finding::passed(Found::UnderlayRight, format!("{} is on {}, mtu {}", fan.host, link.name, link.mtu))
         }),
@@ -71,18 +76,34 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
     .mended_by(up(&renamed, &format!("{now}/{len}")))
 }
 
+/// What keeps the interface of the address, or the one by which packets leave, from carrying packets.
+fn faulty(holder: &Link, fan: &Fan, facts: Facts) -> Option<LinkFault> {
+    let fault = |link: &Link| wire::fault(link, fan.host, facts.host);
+    let way_out = super::way_out(fan, facts);
+    fault(holder).or_else(|| fault(facts.host.link(&way_out).filter(|link| link.name != holder.name)?))
+}
+
 /// An MTU that somebody asked for, and that fits no more.
 fn size(fan: &Fan, link: &Link, facts: Facts) -> Option<Finding> {
-    let room = link.mtu.saturating_sub(fan.encapsulation.overhead());
+    let takes = desired::underlay_mtu(fan, facts.host);
+    let room = takes.saturating_sub(fan.encapsulation.overhead());
     let wanted = desired::mtu(fan, facts.host);
     if wanted <= room {
         return None;
     }
     let follow = Fan { mtu: None, ..fan.clone() };
-    let reason = format!(
-        "packets of {wanted} bytes do not fit interface '{}': its mtu {} leaves {room} for {}",
-        link.name, link.mtu, fan.encapsulation
-    );
+    let reason = if takes == link.mtu {
+        format!(
+            "packets of {wanted} bytes do not fit interface '{}': its mtu {} leaves {room} for {}",
+            link.name, link.mtu, fan.encapsulation
+        )
+    } else {
+        format!(
+            "packets of {wanted} bytes do not fit the routes to {}: they take {takes} bytes, which leaves {room} for {}",
+            fan.mapping.underlay(),
+            fan.encapsulation
+        )
+    };
     let mend = if room < MIN_MTU {
         shell!("ip link set dev {} mtu {}", link.name, wanted + fan.encapsulation.overhead())
     } else {

@@ -81,6 +81,8 @@ struct Listing {
     rules: BTreeMap<(ChainName, u64), String>,
     /// The interfaces of chains that packets enter when they are received, which JSON may lack (nft 1.0.6).
     devices: BTreeMap<ChainName, Vec<String>>,
+    /// The flags of tables, by family and name, which JSON may lack likewise.
+    flags: BTreeMap<(String, String), Vec<String>>,
 }
 
 impl Listing {
@@ -91,7 +93,13 @@ impl Listing {
             match words[..] {
                 ["table", family, table, "{", ..] => place = (family.into(), table.into(), String::new()),
                 ["chain", name, "{", ..] => place.2 = name.into(),
-                ["type", _, "hook", "ingress", ..] => {
+                ["flags", flags, ..] if place.2.is_empty() => {
+                    let flags = flags.split(',').map(str::to_string).collect();
+                    listing.flags.insert((place.0.clone(), place.1.clone()), flags);
+                }
+                // A set or a map has flags of its own.
+                ["set" | "map" | "flowtable", name, "{", ..] => place.2 = name.into(),
+                ["type", _, "hook", "ingress" | "egress", ..] => {
                     let devices = line.split('"').skip(1).step_by(2).map(str::to_string);
                     listing.devices.insert(place.clone(), devices.collect());
                 }
@@ -120,6 +128,10 @@ fn read(json: &Json, listing: &Listing) -> (Vec<FirewallTable>, bool) {
         if !matches!(kind.as_str(), "chain" | "set" | "map" | "rule") {
             continue;
         }
+        let has_flag = |flag: &str| {
+            let flags = listing.flags.get(&(family.clone(), name.clone()));
+            flags.is_some_and(|flags| flags.iter().any(|own| own == flag))
+        };
         let table = tables.entry((family.clone(), name.clone())).or_insert_with(|| FirewallTable {
             backend: Backend::Nftables,
             family: family.clone(),
@@ -127,12 +139,15 @@ fn read(json: &Json, listing: &Listing) -> (Vec<FirewallTable>, bool) {
             chains: BTreeMap::new(),
             sets: BTreeMap::new(),
             maps: BTreeMap::new(),
+            is_owned: has_flag("owner"),
         });
         match kind.as_str() {
             "chain" => {
                 let chain = text(object, "name");
                 let devices = listing.devices.get(&(family.clone(), name.clone(), chain.clone()));
-                table.chains.entry(chain).or_default().base = base(object, devices);
+                // No packet enters the chains of a table that sleeps.
+                let base = base(object, devices).filter(|_| !has_flag("dormant"));
+                table.chains.entry(chain).or_default().base = base;
             }
             "set" => {
                 let elements = object["elem"].as_array().into_iter().flatten();
@@ -164,13 +179,14 @@ fn read(json: &Json, listing: &Listing) -> (Vec<FirewallTable>, bool) {
     (tables.into_values().collect(), uses_extensions)
 }
 
-/// Where packets enter a chain that filters or marks; others do not refuse anything.
+/// Where packets enter a chain, of whatever type; none for one that is only jumped to.
 fn base(chain: &Json, devices: Option<&Vec<String>>) -> Option<Base> {
-    (chain["type"] == "filter" || chain["type"] == "route").then(|| Base {
-        hook: chain["hook"].as_str().unwrap_or_default().to_string(),
+    Some(Base {
+        hook: chain["hook"].as_str()?.to_string(),
         priority: chain["prio"].as_i64().unwrap_or_default(),
         drops: chain["policy"] == "drop",
         devices: devices.cloned().unwrap_or_default(),
+        translates: chain["type"] == "nat",
     })
 }
 
@@ -199,6 +215,7 @@ mod tests {
             matches: vec![Match::Field { field: Field::Protocol, negated: false, values: vec![Value::Range(4, 4)] }],
             verdict: Some(PacketVerdict::Drop),
             marking: None,
+            tracking: None,
             packets: Some(7),
         };
         assert_eq!(chain.rules, [rule]);

@@ -12,6 +12,7 @@ fn packet() -> Packet {
         destination: Ipv4Addr::new(172, 30, 0, 28),
         is_local: true,
         protocol: 4,
+        source_port: None,
         port: None,
         state: ConntrackState::New,
     }
@@ -31,7 +32,13 @@ fn ipip() -> Match {
 
 /// A table with a chain at the input, whose policy is to accept or to drop, and one to jump to.
 fn table(policy: &PacketVerdict, rules: Vec<FirewallRule>, other: Vec<FirewallRule>) -> FirewallTable {
-    let base = Base { hook: "input".into(), priority: 0, drops: *policy == PacketVerdict::Drop, devices: vec![] };
+    let base = Base {
+        hook: "input".into(),
+        priority: 0,
+        drops: *policy == PacketVerdict::Drop,
+        devices: vec![],
+        translates: false,
+    };
     let chains = [("in", Some(base), rules), ("other", None, other)];
     FirewallTable {
         backend: Backend::Nftables,
@@ -40,6 +47,7 @@ fn table(policy: &PacketVerdict, rules: Vec<FirewallRule>, other: Vec<FirewallRu
         chains: chains.into_iter().map(|(name, base, rules)| (name.to_string(), Chain { base, rules })).collect(),
         sets: BTreeMap::from([("hosts".into(), vec![Value::from(packet().source)])]),
         maps: BTreeMap::from([("verdicts".into(), vec![(vec![Value::Range(4, 4)], PacketVerdict::Drop)])]),
+        is_owned: false,
     }
 }
 

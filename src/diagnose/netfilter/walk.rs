@@ -1,6 +1,7 @@
 //! One packet's walk through everybody's chains.
 
 use super::mark::Marks;
+use super::tracked::Tracked;
 use super::truth::Truth;
 use super::{
     Arp, Backend, ConntrackState, Entries, Field, FirewallRule, FirewallTable, MapEntry, Match, Packet, PacketVerdict,
@@ -29,41 +30,58 @@ pub struct Blame {
     pub table: String,
     /// The base chain at whose head the packet could be accepted.
     pub base: String,
+    /// Where packets enter it.
+    pub hook: String,
     /// The chain that decides.
     pub chain: String,
     /// The rule that drops it; none where that is the policy of the base chain.
     pub rule: Option<Box<FirewallRule>>,
+    /// Whether only the process that made the table can change it.
+    pub is_owned: bool,
 }
 
 /// Walks a packet through the chains at its hook.
 #[must_use]
 pub fn fate(packet: &Packet, tables: &[FirewallTable]) -> Fate {
-    at_hook(packet, tables, &mut Marks::default())
+    at_hook(packet, tables, &mut Carried::default())
 }
 
-/// Walks a packet through the chains at all hooks that it passes, one after the other: what marks it has at the next one
-/// is what rules have made of them.
+/// Walks a packet through the chains at all hooks that it passes, one after the other: what marks and what connection it has
+/// at the next one is what rules have made of them.
 pub fn fates<'a>(hooks: &'a [Packet], tables: &'a [FirewallTable]) -> impl Iterator<Item = Fate> + 'a {
-    let mut marks = Marks::default();
-    hooks.iter().map(move |packet| at_hook(packet, tables, &mut marks))
+    let mut carried = Carried::default();
+    hooks.iter().map(move |packet| at_hook(packet, tables, &mut carried))
 }
 
-fn at_hook(packet: &Packet, tables: &[FirewallTable], marks: &mut Marks) -> Fate {
+/// What rules have made of a packet so far.
+#[derive(Default)]
+struct Carried {
+    marks: Marks,
+    tracked: Tracked,
+}
+
+fn at_hook(packet: &Packet, tables: &[FirewallTable], carried: &mut Carried) -> Fate {
     let mut chains: Vec<(i64, &FirewallTable, &str)> = tables
         .iter()
         .filter(|table| packet.families.contains(&table.family.as_str()))
         .flat_map(|table| table.chains.iter().map(move |(name, chain)| (table, name, chain)))
         .filter_map(|(table, name, chain)| {
             let base = chain.base.as_ref().filter(|base| base.hook == packet.hook)?;
-            let is_its =
-                base.hook != "ingress" || packet.incoming.as_ref().is_some_and(|device| base.devices.contains(device));
+            let of = |device: &Option<String>| device.as_ref().is_some_and(|device| base.devices.contains(device));
+            let is_its = match base.hook.as_str() {
+                "ingress" => of(&packet.incoming),
+                "egress" => of(&packet.outgoing),
+                _ => !base.translates || packet.state == ConntrackState::New,
+            };
             is_its.then_some((base.priority, table, name.as_str()))
         })
         .collect();
     chains.sort_by_key(|(priority, ..)| *priority);
     let mut risk = Fate::Passes;
-    for (_, table, base) in chains {
-        let mut walk = Walk { packet, table, base, is_certain: true, risk: None, depth: 0, marks };
+    for (priority, table, base) in chains {
+        let is_early = matches!(packet.hook, "ingress" | "egress")
+            || (matches!(packet.hook, "prerouting" | "output") && priority < TRACKING);
+        let mut walk = Walk { packet, table, base, is_certain: true, risk: None, depth: 0, is_early, carried };
         match walk.enter(base) {
             ChainExit::Lost(blame) if walk.is_certain => return Fate::Lost(blame),
             ChainExit::Lost(blame) => risk = Fate::AtRisk(walk.risk.unwrap_or(blame)),
@@ -94,8 +112,13 @@ struct Walk<'a> {
     /// The first rule that would drop the packet if it fits.
     risk: Option<Blame>,
     depth: u8,
-    marks: &'a mut Marks,
+    /// Whether connections have not been looked for yet.
+    is_early: bool,
+    carried: &'a mut Carried,
 }
+
+/// The priority at which the connection of a packet is looked for (`NF_IP_PRI_CONNTRACK`, linux/netfilter_ipv4.h).
+const TRACKING: i64 = -200;
 
 /// A port for any: one that no rule names, among those that connections begin at (RFC 6335, section 6).
 const ANY_PORT: u16 = 51_413;
@@ -105,8 +128,9 @@ const ANY_PORT: u16 = 51_413;
 const UNREACHABLE: u32 = 3;
 const FRAGMENTATION_NEEDED: u32 = 4;
 
-/// The operation of an ARP request (RFC 826).
+/// The operations of an ARP request and of its reply (RFC 826).
 const REQUEST: u32 = 1;
+const REPLY: u32 = 2;
 
 /// Chains may nest this deep (`NFT_JUMP_STACK_SIZE`, linux/netfilter/nf_tables.h).
 const DEEPEST: u8 = 16;
@@ -151,7 +175,10 @@ impl Walk<'_> {
         for rule in rules {
             let (fits, verdicts) = self.verdicts(rule);
             if let Some(marking) = rule.marking.filter(|_| fits != Truth::No) {
-                self.marks.change(marking, self.packet.state, fits);
+                self.carried.marks.change(marking, self.packet.state, fits);
+            }
+            if let Some(tracking) = rule.tracking.filter(|_| fits != Truth::No) {
+                self.carried.tracked.change(tracking, self.is_early, fits);
             }
             for (truth, verdict) in verdicts {
                 let fits = truth == Truth::Yes;
@@ -192,8 +219,10 @@ impl Walk<'_> {
             family: self.table.family.clone(),
             table: self.table.name.clone(),
             base: self.base.to_string(),
+            hook: self.packet.hook.to_string(),
             chain: chain.to_string(),
             rule: rule.cloned().map(Box::new),
+            is_owned: self.table.is_owned,
         }
     }
 
@@ -292,22 +321,23 @@ impl Walk<'_> {
             Field::Destination | Field::Arp(Arp::Target) => number(packet.destination.into()),
             Field::Protocol => number(packet.protocol.into()),
             Field::DestinationPort(_) => number(packet.port.unwrap_or(ANY_PORT).into()),
-            Field::SourcePort(_) => number(ANY_PORT.into()),
+            Field::SourcePort(_) => number(packet.source_port.unwrap_or(ANY_PORT).into()),
             Field::IcmpType => number_or_word(UNREACHABLE, "destination-unreachable"),
             Field::IcmpCode => number_or_word(FRAGMENTATION_NEEDED, "frag-needed"),
-            Field::State => word(match packet.state {
-                ConntrackState::New => "new",
-                ConntrackState::Established => "established",
-                ConntrackState::Invalid => "invalid",
-                ConntrackState::Untracked => "untracked",
-            }),
-            Field::Status => Truth::No,
+            Field::State => self.carried.tracked.fits(packet.state, self.is_early, word),
+            Field::Status => match value {
+                Value::Word(status) if matches!(status.as_str(), "snat" | "dnat") => Truth::No,
+                _ if packet.state == ConntrackState::New => Truth::No,
+                _ => Truth::Maybe,
+            },
             Field::DestinationType => word(if packet.is_local { "local" } else { "unicast" }),
-            Field::Mark(mask) => self.marks.fits(mask, value),
+            Field::Mark(mask) => self.carried.marks.fits(mask, value),
+            Field::ConnectionMark(_) if self.carried.tracked.has_mark(packet.state) => Truth::Maybe,
             Field::ConnectionMark(_) => number(0),
             Field::Family => word(if packet.is_arp { "arp" } else { "ipv4" }),
+            Field::Arp(Arp::Operation) if packet.state == ConntrackState::Established => number_or_word(REPLY, "reply"),
             Field::Arp(Arp::Operation) => number_or_word(REQUEST, "request"),
-            Field::Arp(Arp::Other) | Field::Unknown => Truth::Maybe,
+            Field::Arp(Arp::Other) | Field::Header(_) | Field::Unknown => Truth::Maybe,
         }
     }
 }

@@ -38,6 +38,8 @@ pub enum Cause {
     AddressOfNobody,
     /// The other host is not there.
     HostGone,
+    /// The router that leads to the other host is not there.
+    NextHopGone,
     /// The other host answers nothing, wrapped or not.
     HostSilent,
     /// The other host is there, and has no such fan.

@@ -1,17 +1,17 @@
 //! What each step of the way decides, and what is wrong with it on this host.
 
-mod wire;
+mod outside;
 
 use serde_json::{Map, Value, json};
 
 use super::cause::Cause;
 use super::{Location, Target, over};
+use crate::diagnose::wire;
 use crate::fan::MAIN_TABLE;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
-use crate::plan::host::{Flow, Host, NoRoute, Reachability, Routing};
+use crate::plan::host::{Flow, Host, Link, NoRoute, Reachability, Routing};
 use crate::plan::state::{Object, PROTOCOL, RULE_PRIORITY, RoutingTable, State, Tunnel, TunnelKind};
-use crate::shell;
 
 /// The kernel's answer about a packet.
 pub type LookupResult = Result<Routing, NoRoute>;
@@ -186,12 +186,7 @@ impl Steps<'_> {
                 format!("this host has lost the address {} that its slice comes from", fan.host),
                 format!("give it back to {}, or run fanctl down and up with the new one", fan.device),
             )),
-            Some(link) if !link.up => Some((
-                Cause::HereDevice,
-                format!("interface {} of the underlay is down", link.name),
-                format!("bring it up: {}", shell!("ip link set dev {} up", link.name)),
-            )),
-            Some(_) => None,
+            Some(link) => self.wire(link),
         };
         let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.encapsulation, fan.bridge);
         let values = json!({
@@ -199,6 +194,16 @@ impl Steps<'_> {
             "encap": fan.encapsulation, "bridge": fan.bridge,
         });
         step("fan", says, values).faulty(fault)
+    }
+
+    /// What keeps an interface of the underlay from carrying packets.
+    fn wire(&self, link: &Link) -> Option<(Cause, String, String)> {
+        let fault = wire::fault(link, self.target.fan.host, self.host)?;
+        let advice = match &fault.mend {
+            Some(mend) => format!("{}: {mend}", fault.advice),
+            None => fault.advice,
+        };
+        Some((Cause::HereDevice, fault.says, advice))
     }
 
     fn slice(&self) -> PathStep {

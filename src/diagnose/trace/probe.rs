@@ -205,6 +205,8 @@ pub struct Evidence {
     pub refused: u64,
     /// The interface by which the kernel sends what is wrapped.
     pub way_out: Option<InterfaceName>,
+    /// The router that what is encapsulated is handed to; none when the other host is on link.
+    pub router: Option<Ipv4Addr>,
     /// What is known of the next hop on the underlay.
     pub next_hop: Option<Reachability>,
     /// What is known of the address on the fan's bridge.

@@ -26,6 +26,7 @@ fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
         mtu,
         ours: false,
         master: None,
+        lower: None,
         kind: LinkKind::Other,
         addresses: Vec::new(),
         ipv6: None,

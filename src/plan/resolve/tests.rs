@@ -15,6 +15,7 @@ pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
         mtu: 1500,
         ours: false,
         master: None,
+        lower: None,
         kind: LinkKind::Other,
         addresses: addresses
             .iter()
@@ -81,6 +82,7 @@ fn every_form_of_an_underlay_finds_the_same_fan() {
         device,
         gateway: None,
         metric: 0,
+        mtu: None,
     });
     for form in ["eth0/16", "eth0", "172.30.0.28/16", "172.30.0.28", "172.30.0.0/16", "default/16", "default"] {
         assert_eq!(resolved(form, &host).unwrap(), announced(), "{form}");

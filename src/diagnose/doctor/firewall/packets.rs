@@ -1,21 +1,25 @@
 //! The kinds of packets that a fan needs, as they are at each hook (linux/netfilter.h) that they pass.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::TrafficKind;
-use crate::diagnose::doctor::Facts;
-use crate::diagnose::netfilter::{ConntrackState, Packet};
+use crate::diagnose::doctor::{Facts, way_out};
+use crate::diagnose::netfilter::{ConntrackState, Entries, Field, FirewallTable, Match, Packet, Value};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
+use crate::plan::host::LinkKind;
 
 /// The protocol numbers (IANA).
 const IPIP: u8 = 4;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// The port of a DHCP server (RFC 2131).
+/// The ports of a DHCP server and its client (RFC 2131), and that of a DNS server (RFC 1035).
 pub(super) const BOOTPS: u16 = 67;
+const BOOTPC: u16 = 68;
+pub(super) const DNS: u16 = 53;
 
 /// For the rest of the world, a server of the root of DNS (a.root-servers.net): those for documentation (RFC 5737) would not
 /// do, lists of bogons drop them. Rules are asked about it, and nothing is sent to it.
@@ -24,137 +28,272 @@ const WORLD: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 /// A kind of packet, at each of the hooks that it passes, in their order.
 pub(super) type Journey = (TrafficKind, Vec<Packet>);
 
-/// At most so many neighbours are asked about.
+/// At most so many neighbours are asked about, and so many hosts that rules of others are about.
 const NEIGHBOURS: usize = 16;
+const NAMED: usize = 64;
 
-/// Every kind of packet at every hook that it passes.
-pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
-    let container = fan.container_range().0;
-    let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
-    let others = u32::from(fan.mapping.gateway(peer)) + u32::from(fan.host_reserve);
-    let (bridge, tunnel) = (&fan.bridge, fan.tunnel());
-    let mut all = Vec::new();
-    wrapped(fan, facts, peer, &mut all);
-    let routed = |kind: TrafficKind, hooks: &[&'static str], incoming: &InterfaceName, outgoing: &InterfaceName| {
-        let (source, destination) = match kind {
-            TrafficKind::ToContainers => (others.into(), container),
-            _ => (container, others.into()),
-        };
-        let packet = |hook| Packet {
-            hook,
-            families: &["ip", "inet"],
-            is_arp: false,
-            incoming: (hook != "postrouting").then(|| incoming.to_string()),
-            outgoing: (hook != "prerouting").then(|| outgoing.to_string()),
-            bridge: None,
-            source,
-            destination,
-            is_local: false,
-            protocol: TCP,
-            port: None,
-            state: ConntrackState::New,
-        };
-        (kind, hooks.iter().copied().map(packet).collect::<Vec<Packet>>())
-    };
-    match fan.encapsulation {
-        Encapsulation::Ipip => {
-            let hooks = ["prerouting", "forward", "postrouting"];
-            all.push(routed(TrafficKind::FromContainers, &hooks, bridge, &tunnel));
-            all.push(routed(TrafficKind::ToContainers, &hooks, &tunnel, bridge));
-        }
-        Encapsulation::Vxlan => {
-            if facts.health.bridged_packets_are_filtered {
-                all.push(routed(TrafficKind::FromContainers, &["forward"], bridge, bridge));
-                all.push(routed(TrafficKind::ToContainers, &["forward"], bridge, bridge));
-            }
-            let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
-            if let Some(port) = port {
-                let ways = [(TrafficKind::FromContainers, port, &tunnel), (TrafficKind::ToContainers, &tunnel, port)];
-                for (kind, incoming, outgoing) in ways {
-                    let bridged =
-                        |packet: Packet| Packet { families: &["bridge"], bridge: Some(bridge.to_string()), ..packet };
-                    let (kind, packets) = routed(kind, &["forward"], incoming, outgoing);
-                    let packets: Vec<Packet> = packets.into_iter().map(bridged).collect();
-                    let asking = packets.iter().cloned().map(|packet| Packet { is_arp: true, ..packet });
-                    all.push((TrafficKind::Arp, asking.collect()));
-                    all.push((kind, packets));
-                }
-            }
-        }
-    }
-    if let (Some(way_out), true) = (facts.host.default_device(), fan.nat) {
-        let (from, mut out) = routed(TrafficKind::FromContainers, &["prerouting", "forward"], bridge, way_out);
-        let (to, mut back) = routed(TrafficKind::ToContainers, &["forward"], way_out, bridge);
-        for packet in &mut out {
-            packet.destination = WORLD;
-        }
-        for packet in &mut back {
-            (packet.source, packet.state) = (WORLD, ConntrackState::Established);
-        }
-        all.extend([(from, out), (to, back)]);
+const IP: &[&str] = &["ip", "inet"];
+const BRIDGE: &[&str] = &["bridge"];
+const ARP: &[&str] = &["arp"];
+const RECEIVED: &[&str] = &["netdev", "inet"];
+const SENT: &[&str] = &["netdev"];
+
+/// Every kind of packet at every hook that it passes, through the tables of others.
+pub(super) fn packets(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Vec<Journey> {
+    let ways = Ways { fan, facts };
+    let mut all = ways.between_hosts(others);
+    all.extend(ways.of_containers());
+    all.extend(ways.to_the_world());
+    if fan.dhcp {
+        all.extend(ways.served());
     }
     all
 }
 
-/// What travels between hosts, and what asks for an address.
-fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
-    let (protocol, port) = match fan.encapsulation {
-        Encapsulation::Ipip => (IPIP, None),
-        Encapsulation::Vxlan => (UDP, Some(fan.port)),
-    };
-    let device = Some(fan.device.to_string());
-    let incoming = Packet {
-        hook: "input",
-        families: &["ip", "inet"],
+/// A packet on a way that is not said yet.
+fn packet(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> Packet {
+    Packet {
+        hook: "",
+        families: IP,
         is_arp: false,
-        incoming: device.clone(),
+        incoming: None,
         outgoing: None,
         bridge: None,
-        source: peer,
-        destination: fan.host,
-        is_local: true,
-        protocol,
-        port,
-        state: ConntrackState::New,
-    };
-    let outgoing = Packet {
-        incoming: None,
-        outgoing: device,
-        source: fan.host,
-        destination: peer,
+        source,
+        destination,
         is_local: false,
-        ..incoming.clone()
-    };
-    let at = |hook, packet: &Packet| Packet { hook, ..packet.clone() };
-    let ingress = |packet: &Packet| Packet { families: &["netdev", "inet"], ..at("ingress", packet) };
-    let entering = |packet: &Packet| vec![ingress(packet), at("prerouting", packet), at("input", packet)];
-    let leaving = |packet: &Packet| vec![at("output", packet), at("postrouting", packet)];
-    all.push((TrafficKind::FromHosts, entering(&incoming)));
-    all.push((TrafficKind::ToHosts, leaving(&outgoing)));
-    for known in neighbours(fan, facts) {
-        let from = Packet { source: known, ..incoming.clone() };
-        let to = Packet { destination: known, ..outgoing.clone() };
-        all.push((TrafficKind::FromHost(known), entering(&from)));
-        all.push((TrafficKind::ToHost(known), leaving(&to)));
-    }
-    if fan.dhcp {
-        let asking = Packet {
-            incoming: Some(fan.bridge.to_string()),
-            source: Ipv4Addr::UNSPECIFIED,
-            destination: Ipv4Addr::BROADCAST,
-            protocol: UDP,
-            port: Some(BOOTPS),
-            state: ConntrackState::New,
-            ..incoming
-        };
-        all.push((TrafficKind::Dhcp, vec![asking]));
+        protocol,
+        source_port: None,
+        port: None,
+        state: ConntrackState::New,
     }
 }
 
-/// Other hosts that this one has talked to, each of which somebody's rule may be about; at most so many.
-fn neighbours(fan: &Fan, facts: Facts) -> impl Iterator<Item = Ipv4Addr> {
-    let underlay = fan.mapping.underlay();
-    let known = facts.health.neighbours.iter();
-    let known = known.filter(move |neighbour| neighbour.device == fan.device && underlay.contains(neighbour.address));
-    known.map(|neighbour| neighbour.address).take(NEIGHBOURS)
+/// The same at a hook.
+fn at(hook: &'static str, families: &'static [&'static str], packet: &Packet) -> Packet {
+    Packet { hook, families, ..packet.clone() }
+}
+
+fn received(by: &InterfaceName, packet: &Packet) -> Packet {
+    Packet { incoming: Some(by.to_string()), outgoing: None, ..at("ingress", RECEIVED, packet) }
+}
+
+fn sent(by: &InterfaceName, packet: &Packet) -> Packet {
+    Packet { incoming: None, outgoing: Some(by.to_string()), ..at("egress", SENT, packet) }
+}
+
+struct Ways<'a> {
+    fan: &'a Fan,
+    facts: Facts<'a>,
+}
+
+impl Ways<'_> {
+    /// A packet that this host itself takes, by an interface and its ports.
+    fn entering(&self, device: &InterfaceName, packet: &Packet) -> Vec<Packet> {
+        let packet = Packet { incoming: Some(device.to_string()), is_local: true, ..packet.clone() };
+        let mut hooks = self.below(device, &packet, received, ["prerouting", "input"]);
+        hooks.push(received(device, &packet));
+        match packet.is_arp {
+            true => hooks.push(at("input", ARP, &packet)),
+            false => hooks.extend([at("prerouting", IP, &packet), at("input", IP, &packet)]),
+        }
+        hooks
+    }
+
+    /// A packet that this host itself sends.
+    fn leaving(&self, device: &InterfaceName, packet: &Packet) -> Vec<Packet> {
+        let packet = Packet { outgoing: Some(device.to_string()), ..packet.clone() };
+        let mut hooks = match packet.is_arp {
+            true => vec![at("output", ARP, &packet)],
+            false => vec![at("output", IP, &packet), at("postrouting", IP, &packet)],
+        };
+        hooks.push(sent(device, &packet));
+        hooks.extend(self.below(device, &packet, sent, ["output", "postrouting"]));
+        hooks
+    }
+
+    /// The same packet at the ports of a bridge or bond: of a bridge, through its own hooks too.
+    fn below(
+        &self,
+        device: &InterfaceName,
+        packet: &Packet,
+        wire: fn(&InterfaceName, &Packet) -> Packet,
+        hooks: [&'static str; 2],
+    ) -> Vec<Packet> {
+        let host = self.facts.host;
+        let is_bridge = host.link(device).is_some_and(|link| matches!(link.kind, LinkKind::Bridge { .. }));
+        let bridge = is_bridge.then(|| device.to_string());
+        let ports = host.foreign_ports(device).take(NEIGHBOURS);
+        ports
+            .flat_map(|port| {
+                let name = Some(port.name.to_string());
+                let (incoming, outgoing) = if packet.incoming.is_some() { (name, None) } else { (None, name) };
+                let bridged = Packet { incoming, outgoing, bridge: bridge.clone(), ..packet.clone() };
+                let own = if is_bridge { &hooks[..] } else { &[] };
+                let own = own.iter().map(|hook| at(hook, BRIDGE, &bridged));
+                [wire(&port.name, packet)].into_iter().chain(own).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// What travels between hosts, and what asks for their Ethernet addresses.
+    fn between_hosts(&self, others: &[FirewallTable]) -> Vec<Journey> {
+        let fan = self.fan;
+        let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
+        let device = &way_out(fan, self.facts);
+        let (protocol, port) = match fan.encapsulation {
+            Encapsulation::Ipip => (IPIP, None),
+            Encapsulation::Vxlan => (UDP, Some(fan.port)),
+        };
+        let from = |host| self.entering(device, &Packet { port, ..packet(host, fan.host, protocol) });
+        let to = |host| self.leaving(device, &Packet { port, ..packet(fan.host, host, protocol) });
+        let mut all = vec![(TrafficKind::FromHosts, from(peer)), (TrafficKind::ToHosts, to(peer))];
+        let known: BTreeSet<Ipv4Addr> = self.neighbours().chain(self.named(others)).collect();
+        for host in known {
+            all.push((TrafficKind::FromHost(host), from(host)));
+            all.push((TrafficKind::ToHost(host), to(host)));
+        }
+        for state in [ConntrackState::New, ConntrackState::Established] {
+            let asking = |from, to| Packet { is_arp: true, state, ..packet(from, to, 0) };
+            all.push((TrafficKind::ArpOfHosts, self.entering(device, &asking(peer, fan.host))));
+            all.push((TrafficKind::ArpOfHosts, self.leaving(device, &asking(fan.host, peer))));
+            let (container, gateway) = (fan.container_range().0, fan.gateway());
+            all.push((TrafficKind::Arp, self.entering(&fan.bridge, &asking(container, gateway))));
+            all.push((TrafficKind::Arp, self.leaving(&fan.bridge, &asking(gateway, container))));
+        }
+        all
+    }
+
+    /// Other hosts that this one has talked to; at most so many.
+    fn neighbours(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let underlay = self.fan.mapping.underlay();
+        let known = self.facts.health.neighbours.iter();
+        let known = known.filter(move |known| known.device == self.fan.device && underlay.contains(known.address));
+        known.map(|neighbour| neighbour.address).take(NEIGHBOURS)
+    }
+
+    /// Hosts of the underlay that rules of others are about, whether or not they have been talked to: the first of each
+    /// range of addresses, at most so many.
+    fn named(&self, others: &[FirewallTable]) -> BTreeSet<Ipv4Addr> {
+        let underlay = self.fan.mapping.underlay().network();
+        let (first, last) = (u32::from(underlay.network()), u32::from(underlay.broadcast()));
+        let own: BTreeSet<Ipv4Addr> =
+            self.facts.host.links.iter().flat_map(|link| &link.addresses).map(|own| own.address.ip()).collect();
+        let part = |value: &Value| match *value {
+            Value::Range(from, to) if (from > first || to < last) && from <= last && to >= first => {
+                Some(Ipv4Addr::from(from.max(first + 1)))
+            }
+            _ => None,
+        };
+        let named = others.iter().flat_map(|table| {
+            let rules = table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.matches);
+            let of_rules = rules.flat_map(|condition| match condition {
+                Match::Field { field: Field::Source | Field::Destination, values, .. } => values.iter().collect(),
+                Match::Map(_, Entries::Own(entries)) => entries.iter().flat_map(|(values, _)| values).collect(),
+                _ => Vec::new(),
+            });
+            let of_maps = table.maps.values().flatten().flat_map(|(values, _)| values);
+            of_rules.chain(table.sets.values().flatten()).chain(of_maps).filter_map(part).collect::<Vec<_>>()
+        });
+        named.filter(|host| !own.contains(host)).take(NAMED).collect()
+    }
+
+    /// What containers of this host and of others send each other.
+    fn of_containers(&self) -> Vec<Journey> {
+        let (fan, facts) = (self.fan, self.facts);
+        let (bridge, tunnel) = (&fan.bridge, &fan.tunnel());
+        let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
+        let others = Ipv4Addr::from(u32::from(fan.mapping.gateway(peer)) + u32::from(fan.host_reserve));
+        let container = fan.container_range().0;
+        let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
+        let ways = [
+            (TrafficKind::FromContainers, packet(container, others, TCP)),
+            (TrafficKind::ToContainers, packet(others, container, TCP)),
+        ];
+        let mut all = Vec::new();
+        for (kind, packet) in ways {
+            let is_out = kind == TrafficKind::FromContainers;
+            // The inner and the outer side of the bridge.
+            let [from, to] = if is_out { [port, Some(tunnel)] } else { [Some(tunnel), port] };
+            let mut hooks: Vec<Packet> = from.map(|from| received(from, &packet)).into_iter().collect();
+            match fan.encapsulation {
+                Encapsulation::Ipip => {
+                    let [incoming, outgoing] = if is_out { [bridge, tunnel] } else { [tunnel, bridge] };
+                    let inside = |own: [&'static str; 2]| {
+                        let port = port.map(ToString::to_string);
+                        let (incoming, outgoing) = if is_out { (port, None) } else { (None, port) };
+                        let packet = Packet { incoming, outgoing, bridge: Some(bridge.to_string()), ..packet.clone() };
+                        own.map(|hook| at(hook, BRIDGE, &packet))
+                    };
+                    if is_out && port.is_some() {
+                        hooks.extend(inside(["prerouting", "input"]));
+                    }
+                    hooks.extend(routed(&packet, incoming, outgoing));
+                    if !is_out && port.is_some() {
+                        hooks.extend(inside(["output", "postrouting"]));
+                    }
+                }
+                Encapsulation::Vxlan => {
+                    let bridged = Packet { bridge: Some(bridge.to_string()), ..packet.clone() };
+                    let of_bridge = |packet: &Packet| {
+                        let both = from.zip(to).into_iter();
+                        let hooks = both.flat_map(|(from, to)| routed(packet, from, to));
+                        hooks.map(|packet| Packet { families: BRIDGE, ..packet }).collect::<Vec<_>>()
+                    };
+                    if facts.health.bridged_packets_are_filtered {
+                        hooks.extend(routed(&packet, bridge, bridge));
+                    }
+                    hooks.extend(of_bridge(&bridged));
+                    let asking = Packet { is_arp: true, ..bridged };
+                    all.push((TrafficKind::Arp, of_bridge(&asking)));
+                    all.push((TrafficKind::Arp, of_bridge(&Packet { state: ConntrackState::Established, ..asking })));
+                }
+            }
+            hooks.extend(to.map(|to| sent(to, &packet)));
+            all.push((kind, hooks));
+        }
+        all
+    }
+
+    /// What containers send to the rest of the world, and what comes back.
+    fn to_the_world(&self) -> Vec<Journey> {
+        let (Some(way_out), true) = (self.facts.host.default_device(), self.fan.nat) else {
+            return Vec::new();
+        };
+        let (container, bridge) = (self.fan.container_range().0, &self.fan.bridge);
+        let [before, forward, _] = routed(&packet(container, WORLD, TCP), bridge, way_out);
+        let back = Packet { state: ConntrackState::Established, ..packet(WORLD, container, TCP) };
+        let [_, back, _] = routed(&back, way_out, bridge);
+        vec![(TrafficKind::FromContainers, vec![before, forward]), (TrafficKind::ToContainers, vec![back])]
+    }
+
+    /// What the fan itself serves: addresses and names.
+    fn served(&self) -> Vec<Journey> {
+        let (bridge, gateway, container) = (&self.fan.bridge, self.fan.gateway(), self.fan.container_range().0);
+        let discover = packet(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, UDP);
+        let discover = Packet { source_port: Some(BOOTPC), port: Some(BOOTPS), ..discover };
+        // Its addresses are not those that were asked: it is the first of a connection.
+        let offer = Packet { source_port: Some(BOOTPS), port: Some(BOOTPC), ..packet(gateway, container, UDP) };
+        let mut all = vec![
+            (TrafficKind::Dhcp, self.entering(bridge, &discover)),
+            (TrafficKind::Dhcp, self.leaving(bridge, &offer)),
+        ];
+        for protocol in [UDP, TCP] {
+            let question = Packet { port: Some(DNS), ..packet(container, gateway, protocol) };
+            let answer = packet(gateway, container, protocol);
+            let answer = Packet { source_port: Some(DNS), state: ConntrackState::Established, ..answer };
+            all.push((TrafficKind::Dns, self.entering(bridge, &question)));
+            all.push((TrafficKind::Dns, self.leaving(bridge, &answer)));
+        }
+        all
+    }
+}
+
+/// A packet that goes from one interface to another, at its three hooks.
+fn routed(packet: &Packet, incoming: &InterfaceName, outgoing: &InterfaceName) -> [Packet; 3] {
+    ["prerouting", "forward", "postrouting"].map(|hook| Packet {
+        incoming: (hook != "postrouting").then(|| incoming.to_string()),
+        outgoing: (hook != "prerouting").then(|| outgoing.to_string()),
+        ..at(hook, IP, packet)
+    })
 }

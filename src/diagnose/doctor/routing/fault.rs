@@ -9,7 +9,7 @@ use crate::fan::shell::Line;
 use crate::fan::text::errno_words;
 use crate::fan::{Fan, MAIN_TABLE};
 use crate::plan::firewall::GuardRule;
-use crate::plan::host::Routing;
+use crate::plan::host::{ForeignRoute, Link, Routing};
 use crate::plan::lookup::Answer;
 use crate::plan::rule::{Action, RoutingRule};
 use crate::plan::state::{PROTOCOL, RULE_PRIORITY};
@@ -57,7 +57,12 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
         return captured.iter().map(|capture| capture.finding(fan, facts)).collect();
     }
     let refusal = refusal(fan, &refused, facts);
-    let second = || second.first().map(|(asked, found)| elsewhere(fan, asked, found, facts));
+    // The hosts of an interface that stands apart are always by another one.
+    let is_apart = facts.host.link(&fan.device).is_some_and(Link::stands_apart);
+    let second = || {
+        let finding = second.first().map(|(asked, found)| elsewhere(fan, asked, found, facts))?;
+        (!is_apart || finding.verdict == CheckResult::Failed).then_some(finding)
+    };
     refusal.or_else(second).into_iter().collect()
 }
 
@@ -90,7 +95,9 @@ impl Capture<'_> {
         let leads_there = |rule: &RoutingRule| rule.action == Action::Lookup(*table);
         let culprits = culprits(&self.packets, facts, leads_there);
         if *table == fan.routing_table() || culprits.is_empty() {
-            return Finding { mend: deletion(fan, self.found), ..finding.because([evidence_of(self.found)]) };
+            let is_safe = self.packets.iter().all(|asked| has_another_way(fan, asked, self.found, facts));
+            let mend = deletion(fan, self.found).filter(|_| is_safe);
+            return Finding { mend, ..finding.because([evidence_of(self.found)]) };
         }
         by_rules(fan, finding, &culprits, &self.packets).because([evidence_of(self.found)])
     }
@@ -239,7 +246,8 @@ fn elsewhere(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> Finding
     } else {
         Finding::warned(Found::RouteElsewhere, format!("{reason}; what they send may come by either"))
     };
-    Finding { mend: deletion(fan, found), ..finding.because(evidence) }
+    let mend = deletion(fan, found).filter(|_| has_another_way(fan, asked, found, facts));
+    Finding { mend, ..finding.because(evidence) }
 }
 
 /// Whether the kernel made a route by itself, for an address of this host. It is as good as the address, and no mistake that
@@ -272,6 +280,26 @@ fn deletion(fan: &Fan, found: &Routing) -> Option<Line> {
         };
         shell!("ip route delete {}{} dev {}{}", found.route, by, found.device, place)
     })
+}
+
+/// Whether the packets have a way when a route is deleted: the best of the others leads where it should.
+fn has_another_way(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> bool {
+    let expected = match &asked.way {
+        // The fan's own routes are there, or their absence is a finding of its own.
+        ExpectedRoute::Out(_) => return true,
+        ExpectedRoute::Underlay(_) => &fan.device,
+    };
+    let rest = |table: u32| {
+        let is_other = |route: &&ForeignRoute| {
+            (route.destination, route.device.as_ref(), route.gateway)
+                != (found.route, Some(&found.device), found.gateway)
+        };
+        let routes = facts.host.routes.iter().filter(is_other);
+        let its = routes.filter(|route| route.table == table && route.destination.contains(asked.question.to));
+        its.max_by_key(|route| (route.destination.prefix(), std::cmp::Reverse(route.metric)))
+    };
+    let remaining = rest(found.table).or_else(|| rest(MAIN_TABLE));
+    remaining.is_some_and(|route| !route.is_throw && route.device.as_ref() == Some(expected))
 }
 
 /// A route in the words of `ip route`.

@@ -10,7 +10,7 @@ const CHECKS: &str = "bridge checksums configuration containers dhcp filters fir
     underlay";
 
 /// Likewise.
-const FOUND: &str = "address-foreign address-gone address-moved address-replaced alias-changed bridge-lost \
+const FOUND: &str = "address-foreign address-gone address-moved address-on-port address-replaced alias-changed bridge-lost \
     checksum-offload-on checksum-offload-unknown checksums-right checksums-wrong configuration-faulty containers-right \
     default-device-not-forwarding encap-missing encap-unknown fan-differs fan-not-up fan-older fan-refused \
     fan-refused-again fans-as-configured firewall-drops firewall-drops-invalid firewall-may-drop firewall-passes \

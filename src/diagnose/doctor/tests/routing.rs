@@ -87,6 +87,7 @@ fn dead_end(destination: &str, table: u32) -> ForeignRoute {
         device: None,
         gateway: None,
         metric: 0,
+        mtu: None,
     }
 }
 
@@ -159,6 +160,7 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
         device: Some("eth1".parse().unwrap()),
         gateway: None,
         metric: 0,
+        mtu: None,
     }];
     let other = Routing {
         local: false,
@@ -187,6 +189,7 @@ fn beside(patient: &mut Patient, address: &str) -> ForeignRoute {
         device: Some(bridge.name.clone()),
         gateway: None,
         metric: 0,
+        mtu: None,
     };
     patient.host.links.push(bridge);
     patient.host.routes.push(route.clone());

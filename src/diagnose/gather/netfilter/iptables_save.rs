@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::nft_json::{protocol, text};
 use crate::diagnose::netfilter::{
-    Backend, Base, Chain, Field, FirewallRule, FirewallTable, Marking, Match, PacketVerdict, Value,
+    Backend, Base, Chain, Field, FirewallRule, FirewallTable, Marking, Match, PacketVerdict, Tracking, Value,
 };
 
 /// Reads the tables.
@@ -19,6 +19,7 @@ pub fn read(saved: &str, backend: Backend) -> Vec<FirewallTable> {
                 chains: BTreeMap::new(),
                 sets: BTreeMap::new(),
                 maps: BTreeMap::new(),
+                is_owned: false,
             });
         }
         let Some(table) = tables.last_mut() else { continue };
@@ -39,22 +40,33 @@ pub fn read(saved: &str, backend: Backend) -> Vec<FirewallTable> {
 
 /// The priorities are those of linux/netfilter_ipv4.h.
 fn base(table: &str, chain: &str, policy: &str) -> Option<Base> {
-    let priority = match table {
-        "raw" => -300,
-        "mangle" => -150,
-        "filter" => 0,
-        "security" => 50,
+    let priority = match (table, chain) {
+        ("raw", _) => -300,
+        ("mangle", _) => -150,
+        ("nat", "PREROUTING" | "OUTPUT") => -100,
+        ("filter", _) => 0,
+        ("security", _) => 50,
+        ("nat", _) => 100,
         _ => return None,
     };
     let is_base = matches!(chain, "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING");
-    is_base.then(|| Base { hook: chain.to_lowercase(), priority, drops: policy == "DROP", devices: Vec::new() })
+    is_base.then(|| Base {
+        hook: chain.to_lowercase(),
+        priority,
+        drops: policy == "DROP",
+        devices: Vec::new(),
+        translates: table == "nat",
+    })
 }
 
 /// Words, some of them in quotes.
 fn words(rule: &str) -> Vec<String> {
     let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
-    for character in rule.chars() {
+    let mut characters = rule.chars();
+    while let Some(character) = characters.next() {
         match character {
+            // iptables-save writes a backslash before a quote, and before another (`xtables_save_string`).
+            '\\' if is_quoted => word.extend(characters.next()),
             '"' => is_quoted = !is_quoted,
             ' ' if !is_quoted => words.push(std::mem::take(&mut word)),
             _ => word.push(character),
@@ -85,6 +97,16 @@ fn rule(text: &str) -> FirewallRule {
             "-j" => {
                 module = take();
                 rule.verdict = target(module);
+                match module {
+                    "NOTRACK" => rule.tracking = Some(Tracking::Off),
+                    "CONNMARK" => rule.tracking = Some(Tracking::Mark),
+                    _ => {}
+                }
+            }
+            "--notrack" => rule.tracking = Some(Tracking::Off),
+            "--zone" | "--zone-orig" | "--zone-reply" if module == "CT" => {
+                take();
+                rule.tracking = Some(Tracking::Zone);
             }
             "--set-xmark" | "--set-mark" if module == "MARK" => rule.marking = Some(marking(take())),
             // Behind masks of which is said below.
@@ -197,6 +219,8 @@ fn target(name: &str) -> Option<PacketVerdict> {
         "LOG" | "NFLOG" | "ULOG" | "MARK" | "CONNMARK" | "TCPMSS" | "TCPOPTSTRIP" | "CT" | "NOTRACK" | "TRACE"
         | "CHECKSUM" | "CLASSIFY" | "DSCP" | "TOS" | "ECN" | "TTL" | "HL" | "SET" | "TEE" | "AUDIT" | "SECMARK"
         | "CONNSECMARK" | "IDLETIMER" | "LED" | "RATEEST" => return None,
+        // Only the source is another one then, on its way out.
+        "SNAT" | "MASQUERADE" => PacketVerdict::Accept,
         "QUEUE" | "NFQUEUE" => PacketVerdict::Unknown,
         // Or a target that is not known.
         chain => PacketVerdict::Jump(chain.into()),
@@ -226,6 +250,7 @@ mod tests {
             destination: [250, 0, 27, 2].into(),
             is_local: false,
             protocol: 6,
+            source_port: None,
             port: Some(port),
             state: ConntrackState::New,
         }
@@ -240,7 +265,7 @@ mod tests {
         let unknown = |rule: &FirewallRule| rule.matches.contains(&Match::Unknown);
         let rules = tables[0].chains.values().flat_map(|chain| &chain.rules);
         assert_eq!(rules.filter(|rule| unknown(rule)).count(), 0, "{tables:#?}");
-        assert!(tables[1].chains["PREROUTING"].base.is_none(), "translation drops nothing");
+        assert!(tables[1].chains["PREROUTING"].base.as_ref().is_some_and(|base| base.translates));
     }
 
     #[test]

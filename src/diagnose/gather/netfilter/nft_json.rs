@@ -3,7 +3,9 @@
 use ipnetwork::Ipv4Network;
 use serde_json::Value as Json;
 
-use crate::diagnose::netfilter::{Arp, Entries, Field, FirewallRule, MapEntry, Marking, Match, PacketVerdict, Value};
+use crate::diagnose::netfilter::{
+    Arp, Entries, Field, FirewallRule, MapEntry, Marking, Match, PacketVerdict, Tracking, Value,
+};
 
 /// Adds what an expression says to its rule.
 pub fn read(expression: &Json, rule: &mut FirewallRule) {
@@ -13,7 +15,8 @@ pub fn read(expression: &Json, rule: &mut FirewallRule) {
     match kind.as_str() {
         "match" => rule.matches.push(condition(body)),
         "vmap" => rule.matches.push(map(body)),
-        "mangle" if body["key"]["meta"]["key"] == "mark" => rule.marking = Some(marking(&body["value"])),
+        "mangle" => mangle(&body["key"], &body["value"], rule),
+        "notrack" => rule.tracking = Some(Tracking::Off),
         "counter" => rule.packets = body["packets"].as_u64(),
         // A limit lets the first packets by, and refuses those beyond it: no less and no more than a match.
         kind if LIMITS.contains(&kind) => rule.matches.push(Match::Unknown),
@@ -21,12 +24,52 @@ pub fn read(expression: &Json, rule: &mut FirewallRule) {
         "set" | "meter" if has_limit(&body["stmt"]) => rule.matches.push(Match::Unknown),
         "xt" => match (body["type"].as_str(), body["name"].as_str()) {
             (Some("match"), Some("comment")) | (Some("target"), Some("LOG" | "NFLOG" | "TCPMSS")) => {}
-            (Some("target"), Some("MARK" | "CONNMARK")) => rule.marking = Some(Marking::Unknown),
+            (Some("target"), Some("MARK" | "CONNMARK")) => {
+                rule.marking = Some(Marking::Unknown);
+                rule.tracking = Some(Tracking::Mark);
+            }
             (Some("target"), Some("REJECT")) => rule.verdict = Some(PacketVerdict::Drop),
             (Some("target"), _) => rule.verdict = Some(PacketVerdict::Unknown),
             _ => rule.matches.push(Match::Unknown),
         },
-        _ => rule.verdict = verdict_of(kind, body).or(rule.verdict.take()),
+        kind if HARMLESS.contains(&kind) => {}
+        // What is not known may drop the packet, or send it elsewhere.
+        _ => rule.verdict = Some(verdict_of(kind, body).unwrap_or(PacketVerdict::Unknown)),
+    }
+}
+
+/// Statements after which a packet goes on as it was: they note it, copy it, or say how its connection is looked after.
+const HARMLESS: [&str; 15] = [
+    "log",
+    "comment",
+    "set",
+    "map",
+    "meter",
+    "dup",
+    "flow",
+    "last",
+    "secmark",
+    "ct helper",
+    "ct timeout",
+    "ct expectation",
+    "reset",
+    "tunnel",
+    "nftrace",
+];
+
+/// A statement that changes something of a packet.
+fn mangle(key: &Json, value: &Json, rule: &mut FirewallRule) {
+    let of = |kind: &str| key[kind]["key"].as_str();
+    match (of("meta"), of("ct")) {
+        (Some("mark"), _) => rule.marking = Some(marking(value)),
+        (Some("priority" | "nftrace" | "secmark" | "pkttype"), _)
+        | (_, Some("label" | "event" | "secmark" | "helper")) => {}
+        (_, Some("mark")) => rule.tracking = Some(Tracking::Mark),
+        (_, Some("zone")) => rule.tracking = Some(Tracking::Zone),
+        _ if matches!(key["payload"]["field"].as_str(), Some("dscp" | "ecn" | "id")) => {}
+        _ if key.get("tcp option").is_some() => {}
+        // Another address or port, and whatever else is not known.
+        _ => rule.verdict = Some(PacketVerdict::Unknown),
     }
 }
 
@@ -48,7 +91,8 @@ fn verdict_of(kind: &str, body: &Json) -> Option<PacketVerdict> {
         "jump" => PacketVerdict::Jump(target()),
         "goto" => PacketVerdict::Goto(target()),
         "return" => PacketVerdict::Return,
-        "queue" | "tproxy" | "synproxy" | "fwd" => PacketVerdict::Unknown,
+        // Only the source is another one then, on its way out.
+        "snat" | "masquerade" => PacketVerdict::Accept,
         _ => return None,
     })
 }
@@ -60,16 +104,52 @@ fn condition(body: &Json) -> Match {
         return Match::Field { field: Field::Family, negated: false, values: vec![Value::Word(family.into())] };
     }
     let Some(field) = field(left) else {
-        return Match::Unknown;
+        return not_understood(left);
     };
     let mut values = values(&body["right"]);
     if field == Field::Family {
         values = values.into_iter().map(family).collect();
     }
+    let range = |range: fn(u32) -> Option<(u32, u32)>| match values[..] {
+        [Value::Range(number, last)] if number == last => {
+            let values = range(number).map(|(first, last)| Value::Range(first, last)).into_iter().collect();
+            Match::Field { field, negated: false, values }
+        }
+        _ => not_understood(left),
+    };
     match body["op"].as_str() {
         Some("==" | "in") => Match::Field { field, negated: false, values },
         Some("!=") => Match::Field { field, negated: true, values },
-        _ => Match::Unknown,
+        Some("<") => range(|number| Some((0, number.checked_sub(1)?))),
+        Some("<=") => range(|number| Some((0, number))),
+        Some(">") => range(|number| Some((number.checked_add(1)?, u32::MAX))),
+        Some(">=") => range(|number| Some((number, u32::MAX))),
+        _ => not_understood(left),
+    }
+}
+
+/// A condition that may hold or not, of packets that have what it asks for: nft asks for the protocol of a header too,
+/// without saying so.
+fn not_understood(left: &Json) -> Match {
+    match header(left) {
+        Some(protocol) => Match::Field { field: Field::Header(protocol), negated: false, values: vec![Value::Unknown] },
+        None => Match::Unknown,
+    }
+}
+
+/// The protocol whose header an expression reads, or one of several; none if it reads none, or that of an inner packet.
+fn header(left: &Json) -> Option<u8> {
+    let (kind, body) = left.as_object()?.iter().next()?;
+    match kind.as_str() {
+        "payload" if body.get("tunnel").is_none() => {
+            let named = body["protocol"].as_str()?;
+            protocol(named).filter(|_| !matches!(named, "ip" | "ip6" | "arp" | "ether" | "vlan"))
+        }
+        "tcp option" => Some(6),
+        "sctp chunk" => Some(132),
+        "dccp option" => Some(33),
+        "&" | "|" | "^" | "<<" | ">>" | "concat" => body.as_array()?.iter().find_map(header),
+        _ => None,
     }
 }
 
@@ -150,11 +230,14 @@ fn other_family(left: &Json) -> Option<&'static str> {
     let (kind, body) = left.as_object()?.iter().next()?;
     match kind.as_str() {
         "payload" => match body["protocol"].as_str()? {
+            _ if body.get("tunnel").is_some() => None,
             "ip6" | "icmpv6" => Some("ipv6"),
             _ => None,
         },
+        // Headers of extension are those of IPv6 (nft(8)).
+        "exthdr" | "rt" if body["name"].is_string() => Some("ipv6"),
         // A part of a field, and several fields.
-        "&" | "concat" => body.as_array()?.iter().find_map(other_family),
+        "&" | "|" | "^" | "<<" | ">>" | "concat" => body.as_array()?.iter().find_map(other_family),
         _ => None,
     }
 }
@@ -188,8 +271,10 @@ fn field(left: &Json) -> Option<Field> {
         ("meta", "nfproto" | "protocol") => Field::Family,
         ("ct", "state") => Field::State,
         ("ct", "status") => Field::Status,
+        ("ct", "mark") => Field::ConnectionMark(u32::MAX),
         ("&", _) if body[0]["meta"]["key"] == "mark" => Field::Mark(body[1].as_u64()?.try_into().ok()?),
         ("fib", _) if body["result"] == "type" && body["flags"] == "daddr" => Field::DestinationType,
+        ("payload", _) if body.get("tunnel").is_some() => return None,
         ("payload", _) => {
             let (protocol, field) = (body["protocol"].as_str()?, body["field"].as_str()?);
             match (protocol, field) {
@@ -290,6 +375,7 @@ pub fn protocol(word: &str) -> Option<u8> {
         "esp" => 50,
         "ah" => 51,
         "icmpv6" | "ipv6-icmp" => 58,
+        "comp" | "ipcomp" => 108,
         "vrrp" => 112,
         "sctp" => 132,
         "udplite" => 136,

@@ -79,6 +79,13 @@ impl Judge<'_> {
         let (Target { mtu, host, .. }, evidence) = (self.target, self.evidence);
         let name = self.target.name();
         let fits = evidence.measured(Leg::Address).unwrap_or_default();
+        // The gateway of the other host tells what its bridge takes, before the container is blamed.
+        let gateway = self.target.gateway;
+        let told = |(_, outcome): &(_, ProbeOutcome)| matches!(outcome, ProbeOutcome::Complaint(from, Complaint::TooLarge(_)) if *from == gateway);
+        if self.target.place == Location::There && self.target.address != gateway && evidence.probes.iter().any(told) {
+            let says = format!("the fan on {host} takes packets of {fits} bytes, and the one here {mtu}");
+            return Conclusion::new(Cause::ThereMtuSmall, host.to_string(), says).advise(narrow_advice(fits));
+        }
         if self.target.place != Location::There || evidence.answered(Leg::Gateway, Aim::Full) {
             let says =
                 format!("{name} takes packets of {fits} bytes, and the fan has {mtu}: its interface is to blame");
@@ -272,6 +279,14 @@ impl Judge<'_> {
     fn gone(&self) -> Conclusion {
         let Target { host, fan, .. } = self.target;
         let device = self.way_out();
+        if let Some(router) = self.evidence.router {
+            let says =
+                format!("next hop {router} does not answer ARP on {device}: packets for {host} are handed to it");
+            return Conclusion::new(Cause::NextHopGone, router.to_string(), says).advise(format!(
+                "see whether {router} runs and has this address, and the route: ip route get {host} from {}",
+                fan.host
+            ));
+        }
         let says = format!("{host} is not there: nobody answers ARP for the way to it on {device}");
         let advice = format!("see whether {host} runs and has this address");
         let elsewhere =
@@ -320,7 +335,8 @@ impl Judge<'_> {
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
             "let {carrier} pass in firewalls and security groups; tcpdump -n {witness} on {host} tells whether it arrives, \
-             and fanctl trace {} there what becomes of it",
+             and fanctl trace {} there what becomes of it; or that host has another fan: compare fanctl show on both \
+             (overlay, width of the underlay, encapsulation, port)",
             fan.gateway()
         ))
     }

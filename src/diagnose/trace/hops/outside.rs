@@ -106,7 +106,7 @@ impl Steps<'_> {
                     let advice = format!("{see}, and ip rule; {doctor} tells what mends it");
                     Some((Cause::HereUnderlay, says, advice))
                 } else {
-                    None
+                    self.host.link(&found.device).and_then(|link| self.wire(link))
                 };
                 let says = format!("{host}: {} from {}", route_text(found), fan.host);
                 step("underlay", says, route_values(found)).faulty(fault)
