@@ -14,7 +14,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::BY_INDEX;
+use super::super::{BY_INDEX, GuardRule};
 use super::chain;
 use crate::fan::Fan;
 use crate::fan::encap::{Encapsulation, SOURCE_PORTS, SourcePorts, VXLAN_PORT};
@@ -64,7 +64,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
             Encapsulation::Ipip => &mut others,
             Encapsulation::Vxlan => &mut containers,
         };
-        rules.push(("dns of another slice", rule));
+        rules.push((GuardRule::DnsOfAnotherSlice.as_str(), rule));
     }
     others.push(("of other hosts", "accept".into()));
     containers.extend([
@@ -78,7 +78,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     containers.extend([
         ("dhcp", "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept".into()),
         ("no address yet", "ip saddr 0.0.0.0 drop".into()),
-        ("foreign addresses", "counter drop".into()),
+        (GuardRule::ForeignAddresses.as_str(), "counter drop".into()),
     ]);
     chain(script, "containers", "", &containers);
     match (fan.encapsulation, sources) {
@@ -88,7 +88,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
             let (first, port) = (SOURCE_PORTS.1 + 1, fan.port);
             let rule = format!("udp dport {port} udp sport >= {first} ip daddr {underlay} counter drop");
             let hook = "type filter hook output priority -90; policy accept;";
-            chain(script, "output", hook, &[("encapsulated by a process", rule)]);
+            chain(script, "output", hook, &[(GuardRule::EncapsulatedByAProcess.as_str(), rule)]);
         }
     }
 }
@@ -99,8 +99,8 @@ fn encap(fan: &Fan, script: &mut String) {
     ports.dedup();
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let rules = [
-        ("encapsulated in ipip", "ip protocol 4 counter drop".to_string()),
-        ("encapsulated in vxlan", format!("udp dport {{ {} }} counter drop", ports.join(", "))),
+        (GuardRule::EncapsulatedInIpip.as_str(), "ip protocol 4 counter drop".to_string()),
+        (GuardRule::EncapsulatedInVxlan.as_str(), format!("udp dport {{ {} }} counter drop", ports.join(", "))),
     ];
     chain(script, "encap", "", &rules);
 }
@@ -117,19 +117,19 @@ fn errors(fan: &Fan, script: &mut String) {
     let small = format!("icmp type destination-unreachable icmp code 4 icmp mtu < {SMALLEST_TOLD}");
     let mut rules = vec![
         ("errors for containers", format!("ip daddr {overlay} fib daddr type != local return")),
-        ("errors that redirect", "icmp type { source-quench, redirect } counter drop".into()),
-        ("errors of other hosts", format!("{foreign} {} return", about(overlay.network()))),
-        ("errors of other hosts", format!("{foreign} counter drop")),
+        (GuardRule::ErrorsThatRedirect.as_str(), "icmp type { source-quench, redirect } counter drop".into()),
+        (GuardRule::ErrorsOfOtherHosts.as_str(), format!("{foreign} {} return", about(overlay.network()))),
+        (GuardRule::ErrorsOfOtherHosts.as_str(), format!("{foreign} counter drop")),
     ];
     let mut told = |what, network| {
         let (about, outside) = (about(network), format!("ip daddr != {overlay}"));
-        rules.push(("errors about a small mtu", format!("{about} {outside} {small} counter drop")));
+        rules.push((GuardRule::ErrorsAboutASmallMtu.as_str(), format!("{about} {outside} {small} counter drop")));
         rules.push((what, format!("{about} return")));
     };
     told("errors about the slice", slice);
     for subnet in fan.routed.subnets() {
         told("errors about a routed subnet", *subnet);
     }
-    rules.push(("errors about others", "counter drop".into()));
+    rules.push((GuardRule::ErrorsAboutOthers.as_str(), "counter drop".into()));
     chain(script, "errors", "", &rules);
 }
