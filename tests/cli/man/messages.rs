@@ -63,6 +63,34 @@ fn files_are_those_that_the_program_uses() {
     assert_eq!(documented, used, "in fanctl.8, and in the program");
 }
 
+#[test]
+fn chains_are_those_of_the_tables() {
+    let page = Page::read("fan.7");
+    let documented: Vec<&str> = page
+        .items("Chains")
+        .iter()
+        .filter_map(|item| item.head.strip_prefix("Li "))
+        .flat_map(|head| head.split(" , "))
+        .collect();
+    assert!(documented.len() > 10, "{documented:?}");
+    let texts: BTreeSet<String> = source("src/plan").into_iter().flat_map(|source| literals(&source)).collect();
+    let jumps: BTreeSet<&str> = texts.iter().flat_map(|text| jumps(text)).collect();
+    for chain in &documented {
+        assert!(texts.contains(*chain), "fan.7: no chain of the tables is called '{chain}'");
+    }
+    for chain in jumps {
+        assert!(documented.contains(&chain), "fan.7 lacks chain '{chain}'");
+    }
+}
+
+/// The chains that the text of a rule goes to.
+fn jumps(text: &str) -> impl Iterator<Item = &str> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let pairs: Vec<_> =
+        words.windows(2).filter(|pair| ["goto", "jump"].contains(&pair[0])).map(|pair| pair[1]).collect();
+    pairs.into_iter().filter(|chain| chain.bytes().all(|byte| byte.is_ascii_lowercase()))
+}
+
 /// The Rust files below a directory.
 fn source(directory: impl AsRef<Path>) -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
