@@ -200,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_lists_every_code() {
+        let words: BTreeSet<&str> = include_str!("../../man/fanctl.8").split_whitespace().collect();
+        for code in ReasonCode::ALL {
+            assert!(words.contains(code.as_str()), "man/fanctl.8 does not list '{}'", code.as_str());
+        }
+    }
+
+    #[test]
     fn several_reasons_are_one_with_the_code_of_the_first() {
         let reasons = vec![reason!(InterfaceDown, "one"), reason!(FollowAdvice, "two")];
         let joined = Reason::joined(reasons).unwrap();
