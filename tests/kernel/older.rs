@@ -1,18 +1,14 @@
 //! A fan that version 0.1.0 made: it goes on working, is told as older, is made anew without losing a packet, and goes without
 //! `CAP_SYS_ADMIN`. What that version made is recorded in tests/older.
 
-use std::os::fd::AsFd;
-
-use fanctl::kernel::netlink::Netlink;
-use fanctl::kernel::{bpf, filter};
-use fanctl::plan::state::{Direction, Filter, Owner, ProgramRef, Slot};
-use netlink_packet_core::NLM_F_CREATE;
-use netlink_packet_route::RouteNetlinkMessage;
 use serde_json::json;
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Container, Echo, Encap, Host, Lan, own_state};
+use crate::support::{Container, Echo, Encap, Host, Lan};
+
+#[path = "../older/programs.rs"]
+mod programs;
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -42,54 +38,18 @@ impl Older {
         let lan = Lan::new();
         let host = lan.host("172.30.0.28");
         host.ip(&format!("route add default via {}", lan.gateway()));
-        own_state(&host);
         host.set_sysctl("ipv6/conf/default/disable_ipv6", "0");
         let script = match encap {
             Encap::Ipip => include_str!("../older/ipip.sh"),
             Encap::Vxlan => include_str!("../older/vxlan.sh"),
         };
-        // As that version did where the kernel has no `meta ibrname`.
-        let asks = "nft -c 'add table bridge x; add chain bridge x y; add rule bridge x y meta ibrname \"z\"' 2>&1";
-        let knows_bridges = host.sh(&format!("{asks} || true")).ok().stdout.is_empty();
-        let script =
-            if knows_bridges { script.to_string() } else { script.replace("meta ibrname \"fan-250-0-28\" ", "") };
-        host.sh(&script).ok();
+        host.sh(script).ok();
+        let link: fanctl::fan::name::InterfaceName = encap.tunnel().parse().expect("a name");
+        host.run(move || programs::attach(&link, &encap.to_string()));
         let older = Self { host, encap, lan };
-        older.attach_programs();
         let text = format!("[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\n");
         older.host.write("/run/fan.toml", &text);
         older
-    }
-
-    fn attach_programs(&self) {
-        let overlay = "250.0.0.0/8".parse().expect("an overlay");
-        let (own, shared) = (Slot::Fan(overlay), Slot::Refuse);
-        let (ingress, egress) = match self.encap {
-            Encap::Ipip => (include_str!("../older/ipip.ingress"), include_str!("../older/ipip.egress")),
-            Encap::Vxlan => (include_str!("../older/vxlan.ingress"), include_str!("../older/vxlan.egress")),
-        };
-        let refuse = include_str!("../older/refuse");
-        let mut programs = vec![(own, Direction::Ingress, ingress), (own, Direction::Egress, egress)];
-        if self.encap == Encap::Ipip {
-            programs.extend([(shared, Direction::Ingress, refuse), (shared, Direction::Egress, refuse)]);
-        }
-        let link: fanctl::fan::name::InterfaceName = self.encap.tunnel().parse().expect("a name");
-        self.host.run(move || {
-            let index = nix::net::if_::if_nametoindex(link.as_str()).expect("the tunnel");
-            let netlink = Netlink::connect().expect("netlink");
-            for (slot, direction, recorded) in programs {
-                let (program, digest) = load(recorded);
-                let filter = Filter {
-                    link: link.clone(),
-                    direction,
-                    slot,
-                    owner: Owner::Fan(overlay),
-                    program: ProgramRef { digest, program: None, successor: None },
-                };
-                let message = filter::encode(&filter, index, Some(program.as_fd()));
-                netlink.send(&RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE).expect("a filter");
-            }
-        });
     }
 
     /// Another host, whose fan this version makes, and a container on each.
@@ -100,16 +60,6 @@ impl Older {
         let (here, there) = (self.host.container("250.0.28.2"), other.container("250.0.27.2"));
         (other, here, there)
     }
-}
-
-/// A recorded program: its name and digest, then its instructions in hexadecimal digits.
-fn load(recorded: &str) -> (std::os::fd::OwnedFd, String) {
-    let mut lines = recorded.lines();
-    let (name, digest) = lines.next().and_then(|line| line.split_once(' ')).expect("a name");
-    let byte = |instruction: &str, at: usize| u8::from_str_radix(&instruction[at..at + 2], 16).expect("digits");
-    let code: Vec<u8> = lines.flat_map(|line| (0..8).map(move |number| byte(line, 2 * number))).collect();
-    let program = bpf::load_encoded(name, &code, &mut []).expect("a program");
-    (program, digest.to_string())
 }
 
 fn an_older_fan_is_told_and_made_anew_without_losing_a_packet(encap: Encap) {

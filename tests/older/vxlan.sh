@@ -1,7 +1,12 @@
 #!/bin/sh
 # What `fanctl up -a` of 0.1.0 (format 1) made of the fan 250.0.0.0/8 over vxlan on 172.30.0.28/16, but for its programs, which
-# are in vxlan.ingress, vxlan.egress and refuse: recorded by its --dry-run. On a kernel without `meta ibrname` leave that word out.
+# are in vxlan.ingress, vxlan.egress and refuse: recorded by its --dry-run.
 set -e
+# As that version did where the kernel has no `meta ibrname`.
+ibrname='meta ibrname "fan-250-0-28"'
+if ! nft -c "add table bridge x; add chain bridge x y; add rule bridge x y $ibrname" 2>/dev/null; then
+	ibrname=
+fi
 ip route add unreachable 250.0.0.0/8 metric 4278198272 proto 250
 ip link add fan-250-0-28 address 02:fa:fa:00:1c:00 type bridge
 ip link set fan-250-0-28 mtu 1450 alias 'fan 250.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1 auto'
@@ -14,7 +19,7 @@ ip link set fan-vx16384000 master fan-250-0-28
 bridge vni add vni 16384000 dev fan-vx16384000
 ip address add 250.0.28.1/8 broadcast 250.255.255.255 dev fan-250-0-28 noprefixroute
 tc qdisc add dev fan-vx16384000 clsact
-nft -f - <<'END'
+nft -f - <<END
 table ip fan-250.0.0.0/8 {
 	chain guard {
 		type filter hook prerouting priority -300; policy accept;
@@ -52,9 +57,9 @@ table bridge fan-250.0.0.0/8 {
 		ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1 accept comment "our own 2a27f92e310f0f20"
 		iifname "fan-vx16384000" accept comment "from the tunnel e33572392cfce9cb"
 		meta protocol arp arp saddr ip 250.0.28.0/24 arp saddr ip != 250.0.28.1 accept comment "our own by arp 6a01aa18515291e0"
-		meta ibrname "fan-250-0-28" ip saddr 250.0.0.0/8 counter drop comment "posing d1258c67b2f9fe12"
-		meta ibrname "fan-250-0-28" meta protocol arp arp saddr ip 250.0.0.0/8 counter drop comment "posing by arp fe57ad682e443ea1"
-		meta ibrname "fan-250-0-28" meta protocol { 0x8100, 0x88a8 } @ll,112,16 & 0xfff == 0 counter drop comment "hidden by tags ad3bda7b9a9f6135"
+		$ibrname ip saddr 250.0.0.0/8 counter drop comment "posing d1258c67b2f9fe12"
+		$ibrname meta protocol arp arp saddr ip 250.0.0.0/8 counter drop comment "posing by arp fe57ad682e443ea1"
+		$ibrname meta protocol { 0x8100, 0x88a8 } @ll,112,16 & 0xfff == 0 counter drop comment "hidden by tags ad3bda7b9a9f6135"
 	}
 }
 END

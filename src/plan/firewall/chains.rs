@@ -142,7 +142,8 @@ fn routed(fan: &Fan, wrapped: String, script: &mut String) {
         ("encapsulated by translation", format!("iifname \"{bridge}\" ip daddr {underlay} jump encap")),
     ];
     if fan.nat {
-        let (slice, invalid) = (fan.slice(), "ct state invalid");
+        // Neither is translated: NAT sees only what connection tracking follows.
+        let (slice, invalid) = (fan.slice(), "ct state invalid,untracked");
         let rule = format!("ip saddr {slice} oifname != \"{bridge}\" {invalid} drop");
         leaving.push(("invalid", rule));
     }

@@ -35,12 +35,12 @@ fn checks_and_codes_are_stable_and_each_is_there_once() {
 
 #[test]
 fn the_manual_lists_every_check_and_code() {
-    let manual = include_str!("../../../../man/fanctl.8");
+    let manual = include_str!("../../../../man/fanctl-doctor.8");
     let words: BTreeSet<&str> = manual.split_whitespace().collect();
     let of_objects = [Code::ObjectMissing(Check::Bridge), Code::ObjectWrong(Check::Bridge)].map(Code::as_str);
     let codes = Found::ALL.iter().map(|found| found.as_str()).chain(of_objects);
     for word in Check::ALL.iter().map(|check| check.as_str()).chain(codes) {
-        assert!(words.contains(word), "man/fanctl.8 does not list '{word}'");
+        assert!(words.contains(word), "man/fanctl-doctor.8 does not list '{word}'");
     }
 }
 

@@ -116,7 +116,8 @@ proptest! {
 
 #[test]
 fn the_codes_of_errors_are_stable_and_in_the_manual() {
-    let words: std::collections::BTreeSet<&str> = include_str!("../../../../man/fanctl.8").split_whitespace().collect();
+    let words: std::collections::BTreeSet<&str> =
+        include_str!("../../../../man/fanctl-trace.8").split_whitespace().collect();
     for (complaint, code) in [
         (Complaint::Protocol, "protocol_unreachable"),
         (Complaint::Port, "port_unreachable"),
@@ -128,6 +129,6 @@ fn the_codes_of_errors_are_stable_and_in_the_manual() {
         (Complaint::Other { kind: 12, code: 0 }, "other"),
     ] {
         assert_eq!(complaint.code(), code);
-        assert!(words.contains(code), "man/fanctl.8 does not list '{code}'");
+        assert!(words.contains(code), "man/fanctl-trace.8 does not list '{code}'");
     }
 }

@@ -5,7 +5,8 @@
 //! host is concerned.
 //!
 //! `encap` is for what a container has encapsulated itself, for whatever fan or other network: no such packet reaches a host of
-//! the underlay. `errors` is for ICMP errors: the host believes them about what it sends itself, encapsulated packets included, so
+//! the underlay, and none the host itself at any of its addresses. The chain `input` asks again behind destination NAT, but it is a
+//! chain of NAT, which a packet that connection tracking does not follow (`notrack`) never enters. `errors` is for ICMP errors: the host believes them about what it sends itself, encapsulated packets included, so
 //! one must quote a packet that a container here can have received.
 //!
 //! `output` is for what processes of the host encapsulate themselves. The kernel sends from [source
@@ -67,7 +68,10 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         rules.push((GuardRule::DnsOfAnotherSlice.as_str(), rule));
     }
     others.push(("of other hosts", "accept".into()));
+    let (ports, here) = (encapsulating_ports(fan), "fib daddr type local jump encap");
     containers.extend([
+        ("encapsulated for the host", format!("ip protocol 4 {here}")),
+        ("encapsulated for the host", format!("udp dport {ports} {here}")),
         ("inside the overlay", format!("ip saddr {source} ip daddr {overlay} accept")),
         ("encapsulated", format!("ip daddr {underlay} jump encap")),
         ("of the slice", format!("ip saddr {source} accept")),
@@ -93,14 +97,19 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     }
 }
 
-fn encap(fan: &Fan, script: &mut String) {
+/// The UDP ports that receive VXLAN, as a set of nft.
+fn encapsulating_ports(fan: &Fan) -> String {
     let mut ports = vec![IANA_VXLAN_PORT, VXLAN_PORT, fan.port];
     ports.sort_unstable();
     ports.dedup();
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    format!("{{ {} }}", ports.join(", "))
+}
+
+fn encap(fan: &Fan, script: &mut String) {
     let rules = [
         (GuardRule::EncapsulatedInIpip.as_str(), "ip protocol 4 counter drop".to_string()),
-        (GuardRule::EncapsulatedInVxlan.as_str(), format!("udp dport {{ {} }} counter drop", ports.join(", "))),
+        (GuardRule::EncapsulatedInVxlan.as_str(), format!("udp dport {} counter drop", encapsulating_ports(fan))),
     ];
     chain(script, "encap", "", &rules);
 }
