@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::plan::reason::{Reason, ReasonCode};
+
 /// The exit status that asks a service manager to try again (`EX_TEMPFAIL`, sysexits.h).
 const TEMPFAIL: u8 = 75;
 
@@ -15,9 +17,9 @@ pub enum Error {
     /// Configuration files are not as they should be. Every fault there is.
     Faulty(Vec<String>),
     /// The machine is not in a state in which it could be done; nothing was touched. Every reason there is.
-    Refused(Vec<String>),
+    Refused(Vec<Reason>),
     /// It would take something away from this host, and that alone stands in its way; nothing was touched.
-    Takes(Vec<String>),
+    Takes(Vec<Reason>),
     /// Some of it was refused, and may be possible later: for a service manager that tries again.
     Later(Box<Error>),
     /// Of several things to do these were not done; the others were.
@@ -83,12 +85,22 @@ impl Error {
     pub fn lines(&self) -> Vec<&str> {
         match self {
             Self::Failed(line) | Self::Usage(line) | Self::Interrupted(_, line) => vec![line],
-            Self::Faulty(lines) | Self::Refused(lines) | Self::Takes(lines) => {
-                lines.iter().map(String::as_str).collect()
-            }
+            Self::Faulty(lines) => lines.iter().map(String::as_str).collect(),
+            Self::Refused(reasons) | Self::Takes(reasons) => reasons.iter().map(Reason::as_str).collect(),
             Self::Several(errors) => errors.iter().flat_map(Self::lines).collect(),
             Self::Later(error) => error.lines(),
             Self::Differs | Self::Found | Self::Unread => vec![],
+        }
+    }
+
+    /// Why it was not done, each with a code.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<Reason> {
+        match self {
+            Self::Refused(reasons) | Self::Takes(reasons) => reasons.clone(),
+            Self::Later(error) => error.reasons(),
+            Self::Several(errors) => errors.iter().flat_map(Self::reasons).collect(),
+            error => error.lines().into_iter().map(|line| Reason::new(ReasonCode::Failed, line)).collect(),
         }
     }
 
@@ -97,12 +109,13 @@ impl Error {
     pub fn about(self, what: &str) -> Self {
         let about = |line: String| format!("{what}: {line}");
         let all = |lines: Vec<String>| lines.into_iter().map(about).collect();
+        let of_all = |reasons: Vec<Reason>| reasons.into_iter().map(|reason| reason.about(what)).collect();
         match self {
             Self::Failed(line) => Self::Failed(about(line)),
             Self::Usage(line) => Self::Usage(about(line)),
             Self::Faulty(lines) => Self::Faulty(all(lines)),
-            Self::Refused(lines) => Self::Refused(all(lines)),
-            Self::Takes(lines) => Self::Takes(all(lines)),
+            Self::Refused(reasons) => Self::Refused(of_all(reasons)),
+            Self::Takes(reasons) => Self::Takes(of_all(reasons)),
             Self::Later(error) => Self::Later(Box::new(error.about(what))),
             Self::Interrupted(signal, line) => Self::Interrupted(signal, about(line)),
             Self::Several(errors) => Self::Several(errors.into_iter().map(|error| error.about(what)).collect()),

@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::kernel::exec;
 use crate::lab::args::{LabAction, LabArgs};
+use crate::plan::reason::{Reason, ReasonCode};
 use interrupt::Interrupt;
 use namespaces::Stage;
 use report::{LabSetting, Results, Throughput};
@@ -50,7 +51,7 @@ fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
         ));
     }
     if !reasons.is_empty() {
-        return Err(Error::Refused(reasons));
+        return Err(refused(reasons));
     }
     let mut stage = Stage::new(Interrupt::listen()?, args.verbose);
     match perform(&mut stage, args, out) {
@@ -66,10 +67,16 @@ fn run(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
+/// That the lab cannot be built or removed.
+fn refused(reasons: Vec<String>) -> Error {
+    let reasons = reasons.into_iter().map(|text| Reason::new(ReasonCode::LabRefused, text));
+    Error::Refused(reasons.collect())
+}
+
 /// Removes a lab that was kept, or that was killed.
 fn down(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     if let Some(reason) = without_root() {
-        return Err(Error::Refused(vec![reason]));
+        return Err(refused(vec![reason]));
     }
     let stage = Stage::standing(args.verbose)?;
     let count = stage.len();

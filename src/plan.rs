@@ -17,6 +17,7 @@ pub mod host;
 pub mod leftovers;
 pub mod lookup;
 pub mod losses;
+pub mod reason;
 pub mod remarks;
 pub mod resolve;
 pub mod rule;

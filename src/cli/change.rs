@@ -27,6 +27,7 @@ use crate::plan::foreign;
 use crate::plan::host::Host;
 use crate::plan::leftovers::remains;
 use crate::plan::losses::{self, Loss};
+use crate::plan::reason::{Reason, reason};
 use crate::plan::remarks::remarks;
 use crate::plan::resolve::resolve;
 use crate::plan::state::{Object, Owner, State, fans};
@@ -77,7 +78,7 @@ pub struct Plan {
     /// The fan.
     pub fan: Fan,
     /// Why it must not be done. Every reason there is.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
     /// Whether the only reason is that something would be taken away.
     only_takes: bool,
     /// Containers on a bridge that would have to go, or to become another.
@@ -160,7 +161,7 @@ impl Change {
     /// # Errors
     /// What it lacks.
     pub fn is_fit(&self) -> Result<(), Error> {
-        Unfit::of(&self.host.linux).map_or(Ok(()), |unfit| Err(Error::Refused(vec![unfit.to_string()])))
+        Unfit::of(&self.host.linux).map_or(Ok(()), |unfit| Err(Error::Refused(vec![reason!(KernelUnfit, "{unfit}")])))
     }
 
     /// Looks for the way to a fan as asked for.
@@ -194,7 +195,7 @@ impl Change {
         if !may_take {
             let counts = |loss: &&Loss| by == By::Person || !matches!(loss, Loss::Public(_));
             let refused = losses.iter().filter(counts);
-            reasons.extend(refused.map(|loss| format!("{loss}; {}", by.advice())));
+            reasons.extend(refused.map(|loss| reason!(TakesFromHost, "{loss}; {}", by.advice())));
         }
         let foreign = foreign::on(&fan, &self.host).into_iter();
         let foreign = foreign.filter(|foreign| foreign.is_harmful(&fan));

@@ -10,6 +10,7 @@ use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{UnderlayPlace, UnderlaySource};
 use crate::plan::leftovers::loose_remains;
+use crate::plan::reason::{Reason, ReasonCode};
 use crate::plan::state::fans;
 use crate::shell;
 
@@ -17,7 +18,8 @@ use crate::shell;
 pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == overlay) {
-        is_meant(fan, underlay).map_err(|reason| Error::Refused(vec![reason]))?;
+        is_meant(fan, underlay)
+            .map_err(|reason| Error::Refused(vec![Reason::new(ReasonCode::OtherUnderlay, reason)]))?;
     }
     let done = change.take_down(Some(overlay))?;
     change.tell(&done, out)

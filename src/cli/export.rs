@@ -13,6 +13,7 @@ use crate::kernel::file::{self, FILE_LIMIT};
 use crate::kernel::{Machine, Scope};
 use crate::plan::desired;
 use crate::plan::host::Host;
+use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::resolve::resolve;
 use crate::plan::state::{State, bridges};
 use crate::shell;
@@ -32,7 +33,9 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
     let text = if args.default_bridge {
         network.docker_daemon()
     } else {
-        network.render(args.runtime, name).map_err(|reason| Error::Refused(vec![reason]))?
+        network
+            .render(args.runtime, name)
+            .map_err(|reason| Error::Refused(vec![Reason::new(ReasonCode::RuntimeRefused, reason)]))?
     };
     let replace = |there: &str| {
         if args.default_bridge {
@@ -58,14 +61,15 @@ fn check(network: &Network, name: &str, args: &ExportArgs, out: &mut dyn Write) 
         let wrong = network.disagreements(given).join("; ");
         let again = if args.default_bridge { shell!(" --default-bridge") } else { Line::default() };
         (!wrong.is_empty()).then(|| {
-            format!(
+            reason!(
+                RuntimeRefused,
                 "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: {}",
                 escape(given.name.as_bytes()),
                 shell!("fanctl export {}{} {}", runtime.to_string(), again, bridge)
             )
         })
     };
-    let refusals: Vec<String> = given.iter().filter_map(refusal).collect();
+    let refusals: Vec<Reason> = given.iter().filter_map(refusal).collect();
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
@@ -92,7 +96,7 @@ fn configured(owned: &State, host: &Host, args: &ExportArgs) -> Result<Network, 
                 let mtu = desired::mtu(&resolved.fan, host);
                 networks.push(Network::new(resolved.fan, mtu));
             }
-            Err(reason) => reasons.push(format!("fan {}: {reason}", config.overlay)),
+            Err(reason) => reasons.push(reason.about(&format!("fan {}", config.overlay))),
         }
     }
     networks.retain(|network| is_meant(network, args));

@@ -13,8 +13,10 @@ use crate::config::Configuration;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
+use crate::plan::difference::{self, Difference};
 use crate::plan::host::Host;
 use crate::plan::leftovers::loose_remains;
+use crate::plan::reason::{Reason, ReasonCode};
 use crate::plan::state::fans;
 
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
@@ -42,7 +44,9 @@ fn follow(change: &mut Change, configuration: &Configuration, files: &Files) -> 
     let hollow = configuration.entries.is_empty().then(|| files.hollow()).flatten();
     let is_up = |change: &Change, overlay| fans(&change.owned).any(|fan| fan.overlay() == overlay);
     let mut take_down = |overlay| match &hollow {
-        Some(sentence) if is_up(change, overlay) => Err(Error::Refused(vec![sentence.clone()])),
+        Some(sentence) if is_up(change, overlay) => {
+            Err(Error::Refused(vec![Reason::new(ReasonCode::ConfigurationEmpty, sentence.as_str())]))
+        }
         _ => change.take_down(Some(overlay)),
     };
     let mut ends: Vec<End> = unwanted.into_iter().map(|overlay| (overlay, take_down(overlay))).collect();
@@ -100,27 +104,34 @@ struct FanStatus {
     plan: Vec<String>,
     /// Why it cannot be done.
     reasons: Vec<String>,
+    /// The same, each with a code.
+    refusals: Vec<Reason>,
+    /// In what its objects differ, each with a code.
+    differences: Vec<Difference>,
 }
 
 impl FanStatus {
     fn new((overlay, result): End, configuration: &Configuration, host: &Host) -> Self {
         let config = configuration.enabled().find(|config| config.overlay == overlay);
-        let mut older = false;
-        let (plan, reasons): (Vec<String>, Vec<String>) = match result {
+        let (mut older, mut differences) = (false, Vec::new());
+        let (plan, refusals): (Vec<String>, Vec<Reason>) = match result {
             Ok(mut done) => {
                 done.steps.retain(|step| !crate::plan::verdict::is_hidden(step.object(), host));
                 older = !done.ip_forward && crate::plan::verdict::is_only_older(&done.steps);
+                differences.extend(done.steps.iter().flat_map(difference::of));
                 (done.lines().collect(), vec![])
             }
-            Err(error) => (vec![], error.lines().into_iter().map(str::to_string).collect()),
+            Err(error) => (vec![], error.reasons()),
         };
         Self {
             overlay,
             underlay: config.map(|config| config.underlay.to_string()),
-            matches: older || plan.is_empty() && reasons.is_empty(),
+            matches: older || plan.is_empty() && refusals.is_empty(),
             older,
             plan,
-            reasons,
+            reasons: refusals.iter().map(ToString::to_string).collect(),
+            refusals,
+            differences,
         }
     }
 

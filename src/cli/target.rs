@@ -11,6 +11,7 @@ use nix::unistd::geteuid;
 use crate::cli::args::TargetArgs;
 use crate::error::Error;
 use crate::fan::text::error_words;
+use crate::plan::reason::reason;
 
 /// Bytes of a file that are read to see whether it may be replaced.
 const MOST: u64 = 1 << 20;
@@ -29,7 +30,7 @@ impl TargetArgs {
         };
         let name = file.display();
         let failed = |error: io::Error| Error::Failed(format!("file '{name}': {}", error_words(&error)));
-        let refused = |reason: &str| Error::Refused(vec![format!("file '{name}' {reason}")]);
+        let refused = |reason: &str| Error::Refused(vec![reason!(FileKept, "file '{name}' {reason}")]);
         let target = followed(file).map_err(|reason| refused(&reason))?;
         let Some((there, bytes)) = read(&target).map_err(|end| match end {
             Unread::NoFile(what) => refused(&format!("is {what}, and only a regular file can be written whole")),

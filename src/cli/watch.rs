@@ -27,6 +27,7 @@ use crate::fan::request::{Config, Follow};
 use crate::kernel::capabilities;
 use crate::kernel::lock::{self, Lock};
 use crate::kernel::monitor::{Heard, Monitor};
+use crate::plan::reason::Reason;
 use crate::plan::state::fans;
 
 use super::config::faultless;
@@ -383,7 +384,7 @@ fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Chang
         })
         .map_err(|error| {
             let advice = advice(config, false, false);
-            error.lines().into_iter().map(str::to_string).chain(advice).collect::<Vec<_>>().join("; ")
+            Reason::joined(error.reasons().into_iter().chain(advice).collect())
         })
     });
     if !is_there(overlay, &change.owned) {
@@ -397,7 +398,7 @@ fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Chang
     let wanted = match &planned {
         None => by_hand(&fan, &change.host),
         Some(Ok(plan)) => Ok((&plan.fan, plan.reasons.as_slice())),
-        Some(Err(reason)) => Err(reason.clone()),
+        Some(Err(reasons)) => Err(reasons.clone()),
     };
     let sight = Sight::new(&fan, &wanted, &change.owned, &change.host);
     (Some(sight), planned.and_then(Result::ok))

@@ -7,6 +7,7 @@ use caps::Capability;
 use super::{KernelError, Machine, bpf, capabilities};
 use crate::plan::diff::Step;
 use crate::plan::host::Host;
+use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{Filter, Object, State};
 
 impl Machine {
@@ -31,14 +32,15 @@ impl Machine {
 
     /// Why the steps must not be taken: what they replace or remove could not be put back if one of them failed.
     #[must_use]
-    pub fn irretrievable(&self, steps: &[Step]) -> Vec<String> {
+    pub fn irretrievable(&self, steps: &[Step]) -> Vec<Reason> {
         let goes = steps.iter().filter_map(|step| match step {
             Step::Delete(object) | Step::Change { from: object, .. } => Some(object),
             Step::Create(_) | Step::Hold(_) | Step::Remake(_) => None,
         });
         goes.filter_map(|object| self.cannot_be_put_back(object))
             .map(|filter| {
-                format!(
+                reason!(
+                    ProgramIrretrievable,
                     "{}, and without CAP_SYS_ADMIN it could not be put back if a step failed; do this as root, not through a \
                      service",
                     foreign(filter)

@@ -123,7 +123,7 @@ impl Machine {
                 let index = index(&fan.bridge)?;
                 let ports = self.foreign_ports(&fan.bridge)?;
                 if let Some(sentence) = still_has(&fan.bridge, &ports) {
-                    return Err(DeleteError::from(sentence));
+                    return Err(DeleteError::from(sentence.to_string()));
                 }
                 self.netlink.send(&link::delete(index), 0)?;
             }

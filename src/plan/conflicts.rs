@@ -16,6 +16,7 @@ use crate::plan::desired::{mtu, underlay_mtu};
 use crate::plan::firewall::table_name;
 use crate::plan::host::{ForeignRoute, Host, Link, LinkKind};
 use crate::plan::leftovers::remains;
+use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{State, fans};
 use crate::shell;
 
@@ -23,7 +24,7 @@ pub use unfit::Unfit;
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
-pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
+pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     let mut reasons = other_fans(fan, host, owned);
     let host = &without_strays(fan, host, owned);
     reasons.extend(names(fan, host, owned));
@@ -33,21 +34,23 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
     if fan.dhcp && !host.dnsmasq {
-        reasons.push(
-            "dhcp needs the program 'dnsmasq', which is not installed; on Debian: apt-get install dnsmasq-base".into(),
-        );
+        reasons.push(reason!(
+            DnsmasqMissing,
+            "dhcp needs the program 'dnsmasq', which is not installed; on Debian: apt-get install dnsmasq-base"
+        ));
     }
     reasons
 }
 
-fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
+fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for other in fans(owned) {
         let down = shell!("fanctl down {} {}", other.overlay(), other.underlay_address());
         if other.overlay() == fan.overlay() {
             let stands = host.links.iter().flat_map(|link| &link.addresses).any(|a| a.address.ip() == other.host);
             if stands && (other.host, other.mapping) != (fan.host, fan.mapping) {
-                reasons.push(format!(
+                reasons.push(reason!(
+                    OtherUnderlay,
                     "fan {} is already up from {} on {}; a host has one slice of an overlay, so first: {down}",
                     other.overlay(),
                     other.underlay_address(),
@@ -55,7 +58,8 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
                 ));
             }
         } else if other.overlay().overlaps(fan.overlay()) {
-            reasons.push(format!(
+            reasons.push(reason!(
+                OverlayOverlaps,
                 "overlay '{}' overlaps fan {}, which is up; choose another overlay, or first: {down}",
                 fan.overlay(),
                 other.overlay()
@@ -64,8 +68,7 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
             && fan.encapsulation == Encapsulation::Vxlan
             && other.overlay().vni() == fan.overlay().vni()
         {
-            reasons.push(format!(
-                "overlay '{}' and fan {} share their upper 24 bits, so they would share the VXLAN identifier {}; choose \
+            reasons.push(reason!(VniShared, "overlay '{}' and fan {} share their upper 24 bits, so they would share the VXLAN identifier {}; choose \
                  another overlay",
                 fan.overlay(),
                 other.overlay(),
@@ -78,7 +81,8 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
         if let Some(reason) = left.refusal().filter(|_| overlay.overlaps(fan.overlay())) {
             reasons.push(reason);
         } else if overlay != fan.overlay() && overlay.overlaps(fan.overlay()) {
-            reasons.push(format!(
+            reasons.push(reason!(
+                OverlayOverlapsRemains,
                 "overlay '{}' overlaps what remains of fan {overlay}, whose bridge is gone; take that away: {}",
                 fan.overlay(),
                 left.removal()
@@ -101,25 +105,26 @@ fn without_strays(fan: &Fan, host: &Host, owned: &State) -> Host {
 }
 
 /// Interface names that are taken by somebody else, or by another fan.
-fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
+fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     let foreign = |name: &InterfaceName| host.link(name).is_some_and(|link| !link.ours);
     let mut reasons = Vec::new();
     let other = fans(owned).find(|other| other.bridge == fan.bridge && other.overlay() != fan.overlay());
     if let Some(other) = other {
-        reasons.push(format!(
+        reasons.push(reason!(
+            BridgeNameOfFan,
             "bridge name '{}' is that of fan {}, which is up; choose another name: bridge NAME",
             fan.bridge,
             other.overlay()
         ));
     } else if foreign(&fan.bridge) {
-        reasons.push(format!(
+        reasons.push(reason!(
+            BridgeNameTaken,
             "bridge name '{}' is taken by another interface; remove that one, or choose a name: bridge NAME",
             fan.bridge
         ));
     }
     if foreign(&fan.tunnel()) {
-        reasons.push(format!(
-            "tunnel name '{0}' is taken by another interface; see which it is ({1}), and remove it or give it another name",
+        reasons.push(reason!(TunnelNameTaken, "tunnel name '{0}' is taken by another interface; see which it is ({1}), and remove it or give it another name",
             fan.tunnel(),
             shell!("ip -details link show dev {}", fan.tunnel())
         ));
@@ -128,38 +133,41 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
 }
 
 /// Tables of nftables that have the name of the fan's.
-fn tables(fan: &Fan, host: &Host) -> impl Iterator<Item = String> {
+fn tables(fan: &Fan, host: &Host) -> impl Iterator<Item = Reason> {
     let overlay = fan.overlay();
     let its = host.namesakes.iter().filter(move |(_, other)| *other == overlay);
     its.map(move |(family, _)| {
         let name = table_name(overlay);
         let look = shell!("nft list table {} {}", *family, name);
-        format!("table '{family} {name}' has the name of the fan's and none of its chains; see whose it is ({look}), and remove it")
+        reason!(TableNameTaken, "table '{family} {name}' has the name of the fan's and none of its chains; see whose it is ({look}), and remove it")
     })
 }
 
-fn tunnels(fan: &Fan, host: &Host) -> Vec<String> {
+fn tunnels(fan: &Fan, host: &Host) -> Vec<Reason> {
     host.links.iter().filter(|link| !link.ours).filter_map(|link| tunnel(fan, link)).collect()
 }
 
 /// Devices that receive the fan's packets, or keep its own device from doing so.
-fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
+fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
     match (fan.encapsulation, &link.kind) {
-        (Encapsulation::Ipip, LinkKind::IpipExternal) => Some(format!(
+        (Encapsulation::Ipip, LinkKind::IpipExternal) => Some(reason!(
+            IpipExternalTaken,
             "interface '{0}' is an 'ipip external' device and the kernel allows one; remove it ({1}), or \
              use --encap vxlan on all hosts",
             link.name,
             shell!("ip link delete dev {}", link.name)
         )),
         (Encapsulation::Ipip, LinkKind::Ipip { .. }) => takes_from(fan, link).map(|peer| {
-            format!(
+            reason!(
+                TunnelTakesPackets,
                 "interface '{0}' is an ipip tunnel that would take the fan's packets from {peer} in front of its \
                  checks; remove it ({1}), or use --encap vxlan on all hosts",
                 link.name,
                 shell!("ip link delete dev {}", link.name)
             )
         }),
-        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port => Some(format!(
+        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port => Some(reason!(
+            PortTaken,
             "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
              --port N",
             link.name
@@ -183,14 +191,14 @@ pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
 }
 
 /// An underlay that is a fan itself.
-fn nested(fan: &Fan, host: &Host) -> Option<String> {
+fn nested(fan: &Fan, host: &Host) -> Option<Reason> {
     let link = host.link(&fan.device).filter(|link| link.ours)?;
-    Some(format!("interface '{}' belongs to a fan and cannot be the underlay of another", link.name))
+    Some(reason!(UnderlayOfFan, "interface '{}' belongs to a fan and cannot be the underlay of another", link.name))
 }
 
 /// Addresses of the host inside the overlay that are not the fan's, and routes that lead the overlay elsewhere. The
 /// route that comes with such an address is not told apart from it.
-fn elsewhere(fan: &Fan, host: &Host) -> Vec<String> {
+fn elsewhere(fan: &Fan, host: &Host) -> Vec<Reason> {
     let overlay = fan.overlay();
     let foreign: Vec<(&Link, Ipv4Network)> = host
         .links
@@ -206,13 +214,17 @@ fn elsewhere(fan: &Fan, host: &Host) -> Vec<String> {
         route.gateway.is_none() && foreign.iter().any(same)
     };
     let addresses = foreign.iter().map(|(link, address)| {
-        format!("overlay '{overlay}' holds the address {address} of interface '{}'; choose another overlay", link.name)
+        reason!(
+            OverlayHasAddress,
+            "overlay '{overlay}' holds the address {address} of interface '{}'; choose another overlay",
+            link.name
+        )
     });
     let routes = host.routes.iter().filter(|route| !comes_with_address(route));
     addresses.chain(routes.filter_map(|route| routed_elsewhere(fan, route))).collect()
 }
 
-fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
+fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<Reason> {
     let (destination, overlay) = (route.destination, fan.overlay().network());
     let ours = route.table == MAIN_TABLE || route.table == fan.routing_table();
     // What is wider takes nothing from the overlay: the default route, its two halves of a VPN, all of 10.0.0.0/8.
@@ -232,24 +244,28 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
         (Some(device), None) => (format!("to {device}"), shell!("ip route delete {} dev {}", destination, device)),
         (None, _) => ("nowhere".to_string(), shell!("ip route delete {}", destination)),
     };
-    Some(format!(
+    Some(reason!(
+        OverlayRouted,
         "overlay '{overlay}' is already routed elsewhere: {destination} {way}; choose another overlay, or remove the \
          route: {remove}"
     ))
 }
 
-fn sizes(fan: &Fan, host: &Host) -> Option<String> {
+fn sizes(fan: &Fan, host: &Host) -> Option<Reason> {
     let link = host.link(&fan.device)?;
     let takes = underlay_mtu(fan, host);
     let room = takes.saturating_sub(fan.encapsulation.overhead());
     if room < MIN_MTU {
-        return Some(format!(
+        return Some(reason!(
+            MtuTooSmall,
             "interface '{}' has MTU {takes}, which leaves less than {MIN_MTU} bytes for {} packets",
-            link.name, fan.encapsulation
+            link.name,
+            fan.encapsulation
         ));
     }
     (mtu(fan, host) > room).then(|| {
-        format!(
+        reason!(
+            MtuTooLarge,
             "mtu {} is more than interface '{}' can carry: its MTU {takes} less {} bytes of {} is {room}",
             mtu(fan, host),
             link.name,

@@ -13,6 +13,7 @@ use crate::fan::Fan;
 use crate::fan::name::InterfaceName;
 use crate::fan::shell::Line;
 use crate::plan::host::Host;
+use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{Bridge, Identity, Object, ObjectKey, State};
 use crate::shell;
 
@@ -205,11 +206,11 @@ pub struct Claim {
 /// Why the steps must not be taken: they would pull the bridge from under somebody's containers, or take the address that one
 /// of them claims.
 #[must_use]
-pub fn refusals(steps: &[Step], host: &Host, claims: &[Claim]) -> Vec<String> {
+pub fn refusals(steps: &[Step], host: &Host, claims: &[Claim]) -> Vec<Reason> {
     steps.iter().filter_map(|step| refusal(step, host, claims)).collect()
 }
 
-fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<String> {
+fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<Reason> {
     match step {
         Step::Delete(Object::Bridge(bridge)) => {
             let name = &bridge.fan.bridge;
@@ -227,7 +228,8 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<String> {
                 claims.iter().filter(|claim| taken.contains(&claim.address)).map(claim).collect();
             let taken = if first == last { first.to_string() } else { format!("{first} to {last}") };
             (!claimed.is_empty()).then(|| {
-                format!(
+                reason!(
+                    ContainerHasAddress,
                     "host-reserve {} takes more than {} did, {taken}, and a container of bridge '{}' answers for: {}; give it \
                      another address, or stop it",
                     to.fan.host_reserve,
@@ -254,9 +256,13 @@ pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4
 
 /// Why a bridge with these foreign ports must stay; none when it has none.
 #[must_use]
-pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<String> {
+pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<Reason> {
     let (list, port) = containers(ports)?;
-    Some(format!("bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}", take_out(port)))
+    Some(reason!(
+        BridgeInUse,
+        "bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}",
+        take_out(port)
+    ))
 }
 
 fn take_out(port: &InterfaceName) -> Line {

@@ -8,6 +8,7 @@ use serde::ser::SerializeStruct;
 
 use crate::fan::name::InterfaceName;
 use crate::plan::commands::describe;
+use crate::plan::diff::Step;
 use crate::plan::firewall::Deviation;
 use crate::plan::state::{Bridge, Direction, Ipv6, Object, Setting, Tunnel, TunnelKind};
 
@@ -95,6 +96,15 @@ impl Serialize for Difference {
         fields.serialize_field("code", self.code())?;
         fields.serialize_field("text", &self.to_string())?;
         fields.end()
+    }
+}
+
+/// In what an object differs that a step changes.
+#[must_use]
+pub fn of(step: &Step) -> Vec<Difference> {
+    match step {
+        Step::Change { from, to } => between(from, to),
+        _ => Vec::new(),
     }
 }
 

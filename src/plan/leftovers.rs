@@ -16,6 +16,7 @@ use crate::fan::shell::Line;
 use crate::plan::desired;
 use crate::plan::firewall;
 use crate::plan::host::{Host, LinkKind};
+use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{
     Direction, Filter, Object, Owner, ProgramRef, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
@@ -51,14 +52,15 @@ impl Remains {
 
     /// Why nothing can be done about the fan before its bridge is known again; none where there is no such bridge.
     #[must_use]
-    pub fn refusal(&self) -> Option<String> {
+    pub fn refusal(&self) -> Option<Reason> {
         let stray = self.bridge.as_ref()?;
         let (name, overlay) = (&stray.name, self.overlay);
         let what = match stray.mend() {
             Some(mend) => format!("give it back: {mend}"),
             None => stray.advice(),
         };
-        Some(format!(
+        Some(reason!(
+            AliasChanged,
             "bridge '{name}' is that of fan {overlay}, and its alias, by which it was known, was changed; {what}"
         ))
     }

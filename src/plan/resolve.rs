@@ -7,6 +7,7 @@ use crate::fan::mapping::{self, Underlay, broadcast};
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Config, UnderlayPlace, UnderlaySource};
 use crate::plan::host::{Host, HostAddress, Link, LinkKind};
+use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::state::{State, fans};
 use crate::shell;
 
@@ -26,22 +27,25 @@ pub struct Resolved {
 ///
 /// # Errors
 /// A sentence: the interface is unknown, down or leads nowhere, no address fits, or several do.
-pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, String> {
+pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, Reason> {
     let up = fans(owned).find(|fan| fan.overlay() == config.overlay);
     let found = find(&config.underlay, host, up)?;
     leads_to_others(found.link, host)?;
-    let fan = Fan::new(config, found.address, found.link.name.clone())?;
+    let fan = Fan::new(config, found.address, found.link.name.clone())
+        .map_err(|reason| Reason::new(ReasonCode::Contradiction, reason))?;
     let networks = found.link.addresses.iter().map(|own| own.address);
     if networks.clone().any(|own| own.ip() == fan.host && broadcast(own) == Some(fan.host)) {
         let (address, name) = (fan.host, &found.link.name);
-        return Err(format!(
+        return Err(reason!(
+            AddressIsBroadcast,
             "address '{address}' on '{name}' is the broadcast address of its network, which all hosts there hear; give the \
              interface another"
         ));
     }
     if mapping::of_no_host(fan.mapping.underlay().network()).any(|address| address == fan.host) {
         let (address, name, underlay) = (fan.host, &found.link.name, fan.mapping.underlay());
-        return Err(format!(
+        return Err(reason!(
+            AddressOfNoHost,
             "address '{address}' on '{name}' cannot be part of a fan: its host bits in underlay '{underlay}' are all ones or all \
              zeros, which no host has; give the interface another, or write a wider underlay"
         ));
@@ -73,13 +77,16 @@ struct FoundAddress<'a> {
 }
 
 /// Finds the address; `up` is the fan, if it is up.
-fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result<FoundAddress<'a>, String> {
+fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result<FoundAddress<'a>, Reason> {
     match &source.place {
         UnderlayPlace::Interface(name) => on_interface(name, source, host, up),
         UnderlayPlace::Default => {
             let device = host.default_device().ok_or_else(|| {
                 let len = source.len;
-                format!("underlay '{source}': this host has no default route; name an interface like eth0/{len}")
+                reason!(
+                    NoDefaultRoute,
+                    "underlay '{source}': this host has no default route; name an interface like eth0/{len}"
+                )
             })?;
             let found = on_interface(device, source, host, up)?;
             let choice = format!("{}; {device} has the default route", found.choice);
@@ -88,7 +95,9 @@ fn find<'a>(source: &UnderlaySource, host: &'a Host, up: Option<&Fan>) -> Result
         UnderlayPlace::Address(wanted) => addresses(host)
             .find(|(_, a)| a.address.ip() == *wanted)
             .map(|(link, _)| FoundAddress { link, address: *wanted, choice: "as written".into() })
-            .ok_or_else(|| format!("underlay '{source}': no interface has the address {wanted}; see: ip -4 address")),
+            .ok_or_else(|| {
+                reason!(NoSuchAddress, "underlay '{source}': no interface has the address {wanted}; see: ip -4 address")
+            }),
         UnderlayPlace::Network(underlay) => in_network(*underlay, source, host, up),
     }
 }
@@ -105,7 +114,7 @@ fn on_interface<'a>(
     source: &UnderlaySource,
     host: &'a Host,
     up: Option<&Fan>,
-) -> Result<FoundAddress<'a>, String> {
+) -> Result<FoundAddress<'a>, Reason> {
     let link = host.link(name).ok_or_else(|| unknown(name, source, host))?;
     let all = &link.addresses;
     let has_already = all.iter().find(|a| is_held(**a, up));
@@ -114,7 +123,8 @@ fn on_interface<'a>(
         (Some(chosen), _) => (chosen, "the one that the fan has"),
         (None, Some(chosen)) => (chosen, "the first primary"),
         (None, None) => {
-            return Err(format!(
+            return Err(reason!(
+                NoAddress,
                 "interface '{name}' has no IPv4 address in the underlay; give it one, or name another interface"
             ));
         }
@@ -134,15 +144,18 @@ fn is_held(address: HostAddress, up: Option<&Fan>) -> bool {
 
 /// That there is no interface of this name. One that has it beside its own is not taken for it: what brings fans up and down with
 /// an interface knows that by its name.
-fn unknown(name: &InterfaceName, source: &UnderlaySource, host: &Host) -> String {
+fn unknown(name: &InterfaceName, source: &UnderlaySource, host: &Host) -> Reason {
     let has_it = |link: &&Link| link.other_names.iter().any(|other| other == name.as_str());
-    match host.links.iter().find(has_it) {
-        None => format!("interface '{name}' does not exist; see: ip link"),
-        Some(link) => format!(
+    let reason = match host.links.iter().find(has_it) {
+        None => reason!(InterfaceMissing, "interface '{name}' does not exist; see: ip link"),
+        Some(link) => reason!(
+            InterfaceMissing,
             "interface '{name}' does not exist by that name, which is another one of '{0}'; write {0}/{1}",
-            link.name, source.len
+            link.name,
+            source.len
         ),
-    }
+    };
+    reason.of(name)
 }
 
 /// The host's one address in a network: the one that the fan has already, else the only one, or the only one that is no /32,
@@ -152,7 +165,7 @@ fn in_network<'a>(
     source: &UnderlaySource,
     host: &'a Host,
     up: Option<&Fan>,
-) -> Result<FoundAddress<'a>, String> {
+) -> Result<FoundAddress<'a>, Reason> {
     let inside: Vec<_> = inside(underlay, host).collect();
     let criteria: [(&str, &dyn Fn(HostAddress) -> bool); 3] = [
         ("the one that the fan has", &|a| is_held(a, up)),
@@ -169,8 +182,9 @@ fn in_network<'a>(
     }
     let list: Vec<_> = inside.iter().map(|(link, a)| format!("{} on {}", a.address.ip(), link.name)).collect();
     Err(match inside.first() {
-        None => format!("underlay '{source}': no interface has an address in it; see: ip -4 address"),
-        Some((_, first)) => format!(
+        None => reason!(NoAddressInside, "underlay '{source}': no interface has an address in it; see: ip -4 address"),
+        Some((_, first)) => reason!(
+            AddressAmbiguous,
             "underlay '{source}' holds several addresses of this host: {}; write the one that is meant, like {}/{}",
             list.join(", "),
             first.address.ip(),
@@ -193,27 +207,32 @@ fn addresses(host: &Host) -> impl Iterator<Item = (&Link, &HostAddress)> {
 }
 
 /// Refuses an interface that the other hosts cannot be reached by.
-fn leads_to_others(link: &Link, host: &Host) -> Result<(), String> {
+fn leads_to_others(link: &Link, host: &Host) -> Result<(), Reason> {
     let name = &link.name;
     if link.kind == LinkKind::Loopback {
-        return Err(format!(
+        return Err(reason!(
+            Loopback,
             "interface '{name}' is the loopback, which leads to no other host; give the address to the interface that does"
         ));
     }
     if !link.up {
-        return Err(format!(
+        return Err(reason!(
+            InterfaceDown,
             "interface '{name}' is down; bring it up first: {}",
             shell!("ip link set dev {} up", name)
-        ));
+        )
+        .of(name));
     }
     let master = link.master.as_ref().and_then(|master| host.link(master));
     match master {
-        Some(vrf) if vrf.kind == LinkKind::Vrf => Err(format!(
+        Some(vrf) if vrf.kind == LinkKind::Vrf => Err(reason!(
+            InterfaceInVrf,
             "interface '{name}' is in VRF '{}', and the fan's packets are routed by the main table; name an interface \
              outside of it",
             vrf.name
         )),
-        _ if !name.is_plain() => Err(format!(
+        _ if !name.is_plain() => Err(reason!(
+            InterfaceNameUnfit,
             "interface '{name}' cannot be the underlay of a fan, whose firewall has to name it: {name} holds a '*', '\"', '\\' \
              or what is not printable; give it another name: {}",
             shell!("ip link set dev {} name NAME", name)

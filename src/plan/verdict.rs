@@ -39,9 +39,7 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Completeness {
     let older = is_only_older(&steps);
     let (mut missing, mut different, mut differences) = (Vec::new(), Vec::new(), Vec::new());
     for step in &steps {
-        if let Step::Change { from, to } = step {
-            differences.extend(difference::between(from, to));
-        }
+        differences.extend(difference::of(step));
         match step {
             _ if older => {}
             Step::Hold(_) | Step::Remake(_) => {}

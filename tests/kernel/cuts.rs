@@ -208,6 +208,8 @@ fn the_key_force_is_the_word_in_a_file(encap: Encap) {
     let status = host.fanctl("status --json --config /run/fan.toml").exits(4).json();
     let reason = status["fans"][0]["reasons"][0].as_str().expect("a reason");
     assert!(reason.contains("10.9.9.9"), "{reason}");
+    let refusal = &status["fans"][0]["refusals"][0];
+    assert_eq!((&refusal["code"], &refusal["text"]), (&"takes-from-host".into(), &reason.into()));
     for verb in ["up -a --force", "reload --force"] {
         host.fanctl(&format!("{verb} --config /run/fan.toml")).ok().stderr_has(&["10.9.9.9"]);
         host.fanctl("down -a").ok();

@@ -327,7 +327,7 @@ fn a_second_way_to_another_host_is_named_and_mended(encap: Encap) {
         for name in ["all", "eth0"] {
             pair.a.set_sysctl(&format!("ipv4/conf/{name}/rp_filter"), filter);
         }
-        diagnose(&pair.a, "", verdict, "routing");
+        assert_eq!(diagnose(&pair.a, "", verdict, "routing")["code"], "route-elsewhere");
         if filter == "2" {
             pair.ca.ping("250.0.27.2").arrives();
         }

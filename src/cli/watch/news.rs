@@ -5,6 +5,7 @@
 //! it for ever, when somebody else changes it again each time.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::request::{Config, Follow, UnderlayPlace};
 use crate::plan::diff::Step;
 use crate::plan::host::{Counters, Host, Link};
+use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::state::{Owner, State};
 use crate::plan::verdict::verdict;
 use crate::shell;
@@ -50,7 +52,7 @@ pub struct Sight {
     /// What it would be instead.
     wish: Option<String>,
     /// Why it cannot be as asked for.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
 }
 
 /// What a fan was built on.
@@ -85,39 +87,84 @@ impl Footing {
     }
 
     /// What has changed since then.
-    fn changes(&self, before: &Self) -> Vec<String> {
-        let Self { device, address, .. } = self;
-        if (device, address) != (&before.device, &before.address) {
+    fn changes(&self, before: &Self) -> Vec<FootingChange> {
+        if (&self.device, self.address) != (&before.device, before.address) {
             return Vec::new();
         }
+        let device = || self.device.clone();
         let mut changes = Vec::new();
         match (before.up, self.up) {
             (then, now) if then == now => {}
-            (_, None) => changes.push(format!("interface '{device}' does not exist")),
-            (None, Some(_)) => changes.push(format!("interface '{device}' is there again")),
-            (_, Some(up)) => changes.push(format!("interface '{device}' is {}", if up { "up again" } else { "down" })),
+            (_, None) => changes.push(FootingChange::Missing(device())),
+            (None, Some(_)) => changes.push(FootingChange::Back(device())),
+            (_, Some(true)) => changes.push(FootingChange::Up(device())),
+            (_, Some(false)) => changes.push(FootingChange::Down(device())),
         }
         if self.up.is_some() && before.up.is_some() && before.mtu != self.mtu {
-            changes.push(format!("interface '{device}' has MTU {}, no more {}", self.mtu, before.mtu));
+            changes.push(FootingChange::Mtu { device: device(), is: self.mtu, was: before.mtu });
         }
         match (before.has_address, self.has_address) {
             (true, false) if self.up.is_some() => {
-                let list: Vec<String> = self.others.iter().map(ToString::to_string).collect();
-                let others = match list.len() {
-                    0 => String::new(),
-                    _ => format!(", which has {} now", list.join(", ")),
-                };
-                changes.push(format!("address {address} is gone from '{device}'{others}"));
+                let (address, others) = (self.address, self.others.clone());
+                changes.push(FootingChange::AddressGone { device: device(), address, others });
             }
-            (false, true) => changes.push(format!("address {address} is on '{device}' again")),
+            (false, true) => changes.push(FootingChange::AddressBack { device: device(), address: self.address }),
             _ => {}
         }
         changes
     }
 }
 
+/// What has changed of what a fan was built on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum FootingChange {
+    /// There is no such interface any more.
+    Missing(InterfaceName),
+    /// There is such an interface again.
+    Back(InterfaceName),
+    /// The interface is up again.
+    Up(InterfaceName),
+    /// The interface is down.
+    Down(InterfaceName),
+    /// The interface has another MTU, in bytes.
+    Mtu { device: InterfaceName, is: u32, was: u32 },
+    /// The interface has not the underlay address any more, but these.
+    AddressGone { device: InterfaceName, address: Ipv4Addr, others: Vec<Ipv4Addr> },
+    /// The interface has the underlay address again.
+    AddressBack { device: InterfaceName, address: Ipv4Addr },
+}
+
+impl FootingChange {
+    /// Whether a reason says the same, and more.
+    fn is_told_by(&self, reason: &Reason) -> bool {
+        match self {
+            Self::Missing(device) => reason.is(ReasonCode::InterfaceMissing, device),
+            Self::Down(device) => reason.is(ReasonCode::InterfaceDown, device),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for FootingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(device) => write!(f, "interface '{device}' does not exist"),
+            Self::Back(device) => write!(f, "interface '{device}' is there again"),
+            Self::Up(device) => write!(f, "interface '{device}' is up again"),
+            Self::Down(device) => write!(f, "interface '{device}' is down"),
+            Self::Mtu { device, is, was } => write!(f, "interface '{device}' has MTU {is}, no more {was}"),
+            Self::AddressGone { device, address, others } => {
+                write!(f, "address {address} is gone from '{device}'")?;
+                let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+                if others.is_empty() { Ok(()) } else { write!(f, ", which has {} now", others.join(", ")) }
+            }
+            Self::AddressBack { device, address } => write!(f, "address {address} is on '{device}' again"),
+        }
+    }
+}
+
 /// What is asked for instead of what is up, or why it cannot be looked for.
-pub type Wanted<'a> = Result<(&'a Fan, &'a [String]), String>;
+pub type Wanted<'a> = Result<(&'a Fan, &'a [Reason]), Option<Reason>>;
 
 impl Sight {
     /// A fan that is down.
@@ -138,7 +185,7 @@ impl Sight {
         let different = verdict.different.into_iter().filter(|_| footing.up.is_some());
         let (wish, reasons) = match wanted {
             Ok((wanted, reasons)) => (wish(fan, wanted), reasons.to_vec()),
-            Err(reason) => (None, vec![reason.clone()]),
+            Err(reason) => (None, reason.iter().cloned().collect()),
         };
         Self {
             down: false,
@@ -188,7 +235,11 @@ pub fn by_hand<'a>(fan: &'a Fan, host: &Host) -> Wanted<'a> {
         return Ok((fan, &[]));
     }
     let down = shell!("fanctl down {} {}", fan.overlay(), fan.underlay_address());
-    Err(format!("no interface has its address {}; take it down and bring it up from another: {down}", fan.host))
+    Err(Some(reason!(
+        NoSuchAddress,
+        "no interface has its address {}; take it down and bring it up from another: {down}",
+        fan.host
+    )))
 }
 
 /// What is new since the look before, if anything, and what to do about it: one line.
@@ -208,15 +259,15 @@ pub fn news(before: Option<&Sight>, now: &Sight, care: Care) -> Option<String> {
     if was_down {
         parts.push("it is up".to_string());
     }
-    let reasons: Vec<&String> = now.reasons.iter().filter(|reason| !then.reasons.contains(reason)).collect();
+    let reasons: Vec<&Reason> = now.reasons.iter().filter(|reason| !then.reasons.contains(reason)).collect();
     let mut changes = match (&then.footing, &now.footing) {
         (Some(then), Some(now)) => now.changes(then),
         _ => Vec::new(),
     };
-    changes.retain(|change| !reasons.iter().any(|reason| reason.starts_with(change)));
+    changes.retain(|change| !reasons.iter().any(|reason| change.is_told_by(reason)));
     // Sizes follow from that one.
-    let resized = changes.iter().any(|change| change.contains("MTU"));
-    parts.extend(changes);
+    let resized = changes.iter().any(|change| matches!(change, FootingChange::Mtu { .. }));
+    parts.extend(changes.iter().map(ToString::to_string));
     parts.extend(list("gone", now.missing.difference(&then.missing)));
     if !resized {
         parts.extend(list("changed", now.different.difference(&then.different)));
@@ -224,14 +275,13 @@ pub fn news(before: Option<&Sight>, now: &Sight, care: Care) -> Option<String> {
     if now.wish != then.wish {
         parts.extend(now.wish.clone());
     }
-    parts.extend(reasons.into_iter().cloned());
+    parts.extend(reasons.into_iter().map(ToString::to_string));
     if parts.is_empty() && !now.is_right() {
         // It is better than it was, if anything.
         return None;
     }
     if now.is_right() {
         let worth_telling = !parts.is_empty() || before.is_some_and(|before| !before.is_right());
-        parts.retain(|part| part != "it is up" || was_down);
         if worth_telling && !was_down {
             parts.push("it is as it should be".into());
         }
@@ -258,13 +308,14 @@ fn remedy(care: Care) -> Option<&'static str> {
 
 /// What to say beside the reasons for which a fan cannot follow, where another configuration would let it.
 #[must_use]
-pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<String> {
+pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<Reason> {
     if has_ports && config.follow == Follow::Yes {
-        return Some("or have it renumbered all the same: follow = \"renumber\"".into());
+        return Some(reason!(FollowAdvice, "or have it renumbered all the same: follow = \"renumber\""));
     }
     let written = matches!(config.underlay.place, UnderlayPlace::Address(_));
     (written && !resolved && config.follow != Follow::No).then(|| {
-        format!(
+        reason!(
+            FollowAdvice,
             "an address that is written out cannot be followed, an interface can, like eth0/{}",
             config.underlay.len
         )

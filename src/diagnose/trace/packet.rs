@@ -78,6 +78,23 @@ impl Complaint {
     }
 }
 
+impl Complaint {
+    /// A stable word for it.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol_unreachable",
+            Self::Port => "port_unreachable",
+            Self::Host => "host_unreachable",
+            Self::Network => "network_unreachable",
+            Self::TooLarge(_) => "too_large",
+            Self::Prohibited => "prohibited",
+            Self::Expired => "expired",
+            Self::Other { .. } => "other",
+        }
+    }
+}
+
 impl std::fmt::Display for Complaint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

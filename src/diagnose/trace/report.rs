@@ -184,25 +184,27 @@ struct Json {
 }
 
 fn step_json(step: &PathStep) -> Value {
-    let (fault, advice) = match &step.fault {
-        Some(fault) => (Some(&fault.says), Some(&fault.advice)),
-        None => (None, None),
+    let (cause, fault, advice) = match &step.fault {
+        Some(fault) => (Some(fault.cause), Some(&fault.says), Some(&fault.advice)),
+        None => (None, None, None),
     };
     json!({
         "step": step.name, "says": step.says, "decides": step.values,
-        "ok": fault.is_none(), "fault": fault, "advice": advice,
+        "ok": fault.is_none(), "cause": cause, "fault": fault, "advice": advice,
     })
 }
 
 fn proof_json(evidence: &Evidence) -> Value {
-    let complaint =
-        |from: &Ipv4Addr, complaint: &super::packet::Complaint| json!({ "from": from, "says": complaint.to_string() });
+    let complaint = |from: &Ipv4Addr, complaint: &super::packet::Complaint| json!({ "from": from, "code": complaint.code(), "says": complaint.to_string() });
     let probes = evidence.probes.iter().map(|(probe, outcome)| {
         let (word, microseconds, error) = match outcome {
             ProbeOutcome::Answered(microseconds) => ("answered", Some(*microseconds), Value::Null),
             ProbeOutcome::Complaint(from, says) => ("error", None, complaint(from, says)),
             ProbeOutcome::Silence => ("silence", None, Value::Null),
-            ProbeOutcome::NotSent { words, .. } => ("not_sent", None, json!({ "from": null, "says": words })),
+            ProbeOutcome::NotSent { words, forbidden } => {
+                let code = if *forbidden { "forbidden_here" } else { "not_sent" };
+                ("not_sent", None, json!({ "from": null, "code": code, "says": words }))
+            }
         };
         json!({
             "leg": probe.leg, "aim": probe.aim, "source": probe.source, "destination": probe.destination,

@@ -1,6 +1,7 @@
 //! The laws, on states as they occur: up to three fans with any options, of which somebody has removed or changed
 //! any part.
 
+use crate::plan::reason::ReasonCode;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -304,12 +305,13 @@ fn a_bridge_is_not_pulled_from_under_a_container() {
     let mut host = host(1500, vec![]);
     let up = desired::with(&State::new(), &announced(), &host);
     let down = diff(&up, &State::new());
-    assert_eq!(refusals(&down, &host, &[]), Vec::<String>::new());
+    assert_eq!(refusals(&down, &host, &[]), Vec::<Reason>::new());
     let port = Link { name: "veth1".parse().unwrap(), master: Some(announced().bridge), ..host.links[0].clone() };
     host.links.push(port);
     let reasons = refusals(&down, &host, &[]);
     assert!(
-        matches!(&reasons[..], [reason] if reason.contains("veth1") && reason.contains("fan-250-0-28")),
+        matches!(&reasons[..], [reason] if reason.code() == ReasonCode::BridgeInUse
+            && reason.as_str().contains("veth1") && reason.as_str().contains("fan-250-0-28")),
         "{reasons:?}"
     );
 }
@@ -327,15 +329,16 @@ fn the_address_of_a_container_is_not_taken() {
         address: [250, 0, 28, last].into(),
         port: port.map(|port| port.parse().unwrap()),
     };
-    assert_eq!(refusals(&steps, &host, &[claim(9, Some("veth1"))]), Vec::<String>::new(), "it is not taken");
+    assert_eq!(refusals(&steps, &host, &[claim(9, Some("veth1"))]), Vec::<Reason>::new(), "it is not taken");
     let claims = [claim(2, Some("veth1")), claim(4, None)];
+    let told: Vec<String> = refusals(&steps, &host, &claims).iter().map(ToString::to_string).collect();
     assert_eq!(
-        refusals(&steps, &host, &claims),
+        told,
         [
             "host-reserve 4 takes more than 1 did, 250.0.28.2 to 250.0.28.4, and a container of bridge 'fan-250-0-28' answers \
              for: 250.0.28.2 behind port 'veth1', 250.0.28.4; give it another address, or stop it"
         ]
     );
     let shrink = diff(&state(&reserving, &host), &state(&plain, &host));
-    assert_eq!(refusals(&shrink, &host, &claims), Vec::<String>::new());
+    assert_eq!(refusals(&shrink, &host, &claims), Vec::<Reason>::new());
 }

@@ -40,7 +40,7 @@ fn resolved(underlay: &str, host: &Host) -> Result<Fan, String> {
 fn while_up(fan: Option<Fan>, underlay: &str, host: &Host) -> Result<Fan, String> {
     let config = Config::new("250".parse().unwrap(), underlay.parse::<UnderlaySource>().unwrap());
     let owned = fan.map_or_else(State::new, |fan| desired::with(&State::new(), &fan, host));
-    resolve(&config, host, &owned).map(|resolved| resolved.fan)
+    resolve(&config, host, &owned).map(|resolved| resolved.fan).map_err(|reason| reason.to_string())
 }
 
 #[test]

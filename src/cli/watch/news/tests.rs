@@ -93,7 +93,7 @@ fn another_address_is_told_with_the_slice_that_comes_of_it() {
         auto: true,
         ..fan.clone()
     };
-    let refused = ["bridge 'fan-250-0-28' still has a container: web".to_string()];
+    let refused = [reason!(BridgeInUse, "bridge 'fan-250-0-28' still has a container: web")];
     for (reasons, end) in [(&[][..], "fanctl reload puts it right"), (&refused[..], refused[0].as_str())] {
         let now = Sight::new(&fan, &Ok((&wanted, reasons)), &owned, &host);
         assert_eq!(
@@ -112,11 +112,13 @@ fn another_address_is_told_with_the_slice_that_comes_of_it() {
 
 #[test]
 fn an_interface_comes_and_goes() {
+    use ReasonCode::{InterfaceDown, InterfaceMissing};
+    let cannot = |code, text: &str| Reason::new(code, text).of(&"eth0".parse().unwrap());
     let (fan, owned, mut host) = whole();
     let whole = sight(&fan, &owned, &host);
     let reason = "interface 'eth0' is down; bring it up first: ip link set dev eth0 up";
     host.links[0].up = false;
-    let down = Sight::new(&fan, &Err(reason.to_string()), &owned, &host);
+    let down = Sight::new(&fan, &Err(Some(cannot(InterfaceDown, reason))), &owned, &host);
     assert_eq!(news(Some(&whole), &down, Care::Told).as_deref(), Some(reason), "it is told once");
     assert_eq!(
         news(Some(&down), &whole, Care::Told).as_deref(),
@@ -124,7 +126,7 @@ fn an_interface_comes_and_goes() {
     );
     host.links.clear();
     let reason = "interface 'eth0' does not exist; see: ip link";
-    let none = Sight::new(&fan, &Err(reason.to_string()), &owned, &host);
+    let none = Sight::new(&fan, &Err(Some(cannot(InterfaceMissing, reason))), &owned, &host);
     assert_eq!(news(Some(&whole), &none, Care::Followed).as_deref(), Some(reason));
     assert_eq!(
         news(Some(&none), &whole, Care::Followed).as_deref(),
@@ -153,10 +155,10 @@ fn what_cannot_be_followed_is_told_with_what_could_be() {
         config
     };
     let renumber = advice(&config("eth0", Follow::Yes), true, true).unwrap();
-    assert!(renumber.contains("follow = \"renumber\""));
+    assert!(renumber.as_str().contains("follow = \"renumber\""));
     assert_eq!(advice(&config("eth0", Follow::No), true, true), None);
     let written = advice(&config("172.30.0.28", Follow::Yes), false, false).unwrap();
-    assert!(written.contains("cannot be followed") && written.contains("eth0/16"));
+    assert!(written.as_str().contains("cannot be followed") && written.as_str().contains("eth0/16"));
     assert_eq!(advice(&config("eth0", Follow::Yes), false, false), None);
     assert_eq!(advice(&config("172.30.0.28", Follow::No), false, false), None);
 }

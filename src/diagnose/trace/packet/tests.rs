@@ -113,3 +113,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_codes_of_errors_are_stable_and_in_the_manual() {
+    let words: std::collections::BTreeSet<&str> =
+        include_str!("../../../../man/fanctl-trace.8").split_whitespace().collect();
+    for (complaint, code) in [
+        (Complaint::Protocol, "protocol_unreachable"),
+        (Complaint::Port, "port_unreachable"),
+        (Complaint::Host, "host_unreachable"),
+        (Complaint::Network, "network_unreachable"),
+        (Complaint::TooLarge(0), "too_large"),
+        (Complaint::Prohibited, "prohibited"),
+        (Complaint::Expired, "expired"),
+        (Complaint::Other { kind: 12, code: 0 }, "other"),
+    ] {
+        assert_eq!(complaint.code(), code);
+        assert!(words.contains(code), "man/fanctl-trace.8 does not list '{code}'");
+    }
+}
