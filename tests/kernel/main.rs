@@ -13,6 +13,7 @@ mod run;
 mod support;
 
 mod addresses;
+mod attacks;
 mod cni;
 mod concurrent;
 mod configured;

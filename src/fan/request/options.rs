@@ -187,7 +187,9 @@ pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
         return Err(format!("bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"));
     }
     if text.starts_with('-') {
-        return Err(format!("bridge '{text}': programs take a name that begins with '-' for an option; choose one like fan0"));
+        return Err(format!(
+            "bridge '{text}': programs take a name that begins with '-' for an option; choose one like fan0"
+        ));
     }
     let of_vxlan = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
     let tunnel = name == InterfaceName::shared_tunnel() || text.strip_prefix("fan-vx").is_some_and(of_vxlan);
