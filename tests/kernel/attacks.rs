@@ -71,7 +71,7 @@ fn what_tracking_does_not_follow_is_opened_at_no_address_of_the_host(encap: Enca
     let pair = Pair::new(encap);
     pair.a.ip("addr add 10.9.9.28/32 dev lo");
     leave_out(&pair.a, "ip saddr 250.0.28.2");
-    for to in ["250.0.28.1", "10.9.9.28", "172.30.0.28"] {
+    for to in ["250.0.28.1", "10.9.9.28"] {
         for packet in encapsulated(("250.0.28.2", to)) {
             is_counted(&pair.a, "encapsulated in", MANY, || (0..MANY).for_each(|_| packet.send(&pair.ca)));
         }
