@@ -14,6 +14,7 @@ mod support;
 mod untouched;
 
 mod addresses;
+mod attacks;
 mod cni;
 mod concurrent;
 mod configured;

@@ -43,7 +43,8 @@ pub use machine::{Machine, by_stride, is_emulated};
 pub use namespace::Namespace;
 pub use output::Output;
 pub use packet::{
-    Crafted, FORGER, Inner, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp, inject_vxlan_from, octets,
+    Crafted, FORGER, Inner, inject_ethernet, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp,
+    inject_vxlan_from, octets,
 };
 pub use podman::Podman;
 pub use root::Root;

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
 
 use super::Namespace;
@@ -191,6 +192,11 @@ impl Crafted {
         Self::new(self.id, IPPROTO_ICMP, ends, &message)
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn measured(mut self) -> Self {
         let length = u16::try_from(self.bytes.len()).expect("short").to_be_bytes();
         self.bytes[2..4].copy_from_slice(&length);
@@ -210,6 +216,22 @@ impl Crafted {
         let destination = <[u8; 4]>::try_from(&self.bytes[16..20]).expect("four octets");
         send_raw(from, destination.into(), self.bytes.clone());
     }
+}
+
+/// Sends an Ethernet frame by eth0 as it is: destination, source, type and what follows.
+#[track_caller]
+pub fn inject_ethernet(from: &Namespace, frame: &[u8]) {
+    let frame = frame.to_vec();
+    from.run(move || {
+        let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).expect("a raw socket");
+        let mut interfaces = getifaddrs().expect("interfaces");
+        let found = interfaces.find_map(|one| {
+            let address = one.address.filter(|_| one.interface_name == "eth0")?;
+            address.as_link_addr().copied()
+        });
+        let sent = sendto(raw.as_raw_fd(), &frame, &found.expect("eth0"), MsgFlags::empty()).expect("sent");
+        assert_eq!(sent, frame.len());
+    });
 }
 
 /// Sends a packet with the header it has.
