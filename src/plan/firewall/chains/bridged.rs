@@ -22,8 +22,8 @@ use std::net::Ipv4Addr;
 
 use super::super::{BY_INDEX_OUT, HERE, table_name};
 use super::{chain, from, from_namesake};
-use crate::fan::encap::Encapsulation;
 use crate::fan::Fan;
+use crate::fan::encap::Encapsulation;
 
 /// Writes the table; gives what stands in it for kernels that cannot tell bridges apart.
 pub(super) fn table(fan: &Fan, script: &mut String) -> Vec<(String, String)> {
