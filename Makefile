@@ -22,6 +22,8 @@ SEED = 28
 FILES = \
 	755:$(TARGET)/$(BUILD)/fanctl:bin/fanctl \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
+	644:man/fanctl-doctor.8:share/man/man8/fanctl-doctor.8 \
+	644:man/fanctl-trace.8:share/man/man8/fanctl-trace.8 \
 	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
 	644:man/fan.5:share/man/man5/fan.5 \
 	644:man/fan.7:share/man/man7/fan.7 \
@@ -46,11 +48,19 @@ FILES = \
 	644:examples/fan.toml:share/doc/fanctl/examples/fan.toml \
 	644:examples/kubernetes/Containerfile:share/doc/fanctl/examples/kubernetes/Containerfile \
 	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
+	644:docs/comparison.md:share/doc/fanctl/docs/comparison.md \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
 	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
+	644:docs/how-it-works.md:share/doc/fanctl/docs/how-it-works.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
+	644:docs/lab.md:share/doc/fanctl/docs/lab.md \
 	644:docs/libvirt.md:share/doc/fanctl/docs/libvirt.md \
 	644:docs/lxd.md:share/doc/fanctl/docs/lxd.md \
+	644:docs/mapping.md:share/doc/fanctl/docs/mapping.md \
+	644:docs/messages.md:share/doc/fanctl/docs/messages.md \
+	644:docs/migration.md:share/doc/fanctl/docs/migration.md \
+	644:docs/packet.svg:share/doc/fanctl/docs/packet.svg \
+	644:docs/performance.md:share/doc/fanctl/docs/performance.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
 	644:docs/security.md:share/doc/fanctl/docs/security.md \
 	$(foreach file,$(wildcard docs/bench/*.md docs/bench/*.svg),644:$(file):share/doc/fanctl/$(file)) \

@@ -10,6 +10,7 @@ pub mod name;
 pub mod request;
 pub mod shell;
 pub mod text;
+pub(crate) mod words;
 
 use std::fmt;
 use std::net::Ipv4Addr;

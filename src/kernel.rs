@@ -21,6 +21,7 @@ pub mod lookup;
 pub mod monitor;
 pub mod neighbour;
 pub mod netlink;
+pub mod nexthop;
 pub mod nft;
 pub mod nftables;
 mod observe;
@@ -101,6 +102,8 @@ impl KernelError {
 pub enum Scope {
     /// Interfaces and routes: enough to name the fans, and those of which something remains.
     Fans,
+    /// Everything of the fans, and no route of others.
+    Own,
     /// Everything a plan needs.
     All,
 }

@@ -18,7 +18,7 @@ pub use output::Output;
 pub use waiting::eventually;
 
 /// How often to look for something that must happen, and how long a program may take.
-const ATTEMPTS: u32 = 180_000;
+const ATTEMPTS: u32 = 18_000;
 const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// The two encapsulations, which `Host::up` takes.

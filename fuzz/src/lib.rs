@@ -186,7 +186,7 @@ fn sent_back(message: Message) -> Message {
 /// The payload of an `RTM_NEWLINK`.
 pub fn links(data: &[u8]) {
     let Ok(message) = netlink::read_link(data) else { return };
-    let (names, vni) = (names(), BTreeMap::from([(message.message.header.index, 16_449_536)]));
+    let (names, vni) = (names(), BTreeMap::from([(message.message.header.index, [(16_449_536, 16_449_536)].into())]));
     let _ = link::names(std::slice::from_ref(&message));
     let (found, objects) = link::decode(&message, &names, &vni);
     assert_eq!(found.ours, !objects.is_empty());
@@ -263,7 +263,9 @@ pub fn routes(data: &[u8]) {
         return;
     };
     let (names, devices) = (names(), devices());
-    let Some(route::Decoded::Own(object)) = route::decode_route(&message, &names, &devices) else {
+    let Some(route::Decoded::Own(object)) =
+        route::decode_route(&message, &names, &devices, &fanctl::kernel::nexthop::Hops::default())
+    else {
         return;
     };
     let request = match &object {
@@ -275,7 +277,9 @@ pub fn routes(data: &[u8]) {
         other => panic!("no route: {other:?}"),
     };
     let Message::NewRoute(again) = sent_back(Message::NewRoute(request)) else { panic!("no route") };
-    let Some(route::Decoded::Own(again)) = route::decode_route(&again, &names, &devices) else {
+    let Some(route::Decoded::Own(again)) =
+        route::decode_route(&again, &names, &devices, &fanctl::kernel::nexthop::Hops::default())
+    else {
         panic!("not ours: {again:?}")
     };
     assert_eq!(again, object);
@@ -337,8 +341,10 @@ pub fn tables(data: &[u8]) {
 
 /// The payload of an `RTM_NEWTUNNEL`.
 pub fn vnis(data: &[u8]) {
-    if let Some((index, vni)) = vni::decode(data) {
-        assert_eq!(vni::decode(&vni::encode(index, vni)), Some((index, vni)));
+    if let Some((index, ranges)) = vni::decode(data) {
+        for range in ranges {
+            assert_eq!(vni::decode(&vni::encode(index, range)), Some((index, [range].into())));
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::cli::report;
 use crate::config::{Configuration, Entry, Fault, Source, convert};
 use crate::error::Error;
 use crate::fan::name::InterfaceName;
+use crate::fan::text::error_words;
 use crate::kernel::file::{self, FILE_LIMIT, Found};
 use crate::kernel::lock::Lock;
 use crate::plan::losses::{Loss, is_public};
@@ -150,10 +151,9 @@ fn unreadable(file: &Path, error: &io::Error) -> Fault {
             "only its owner, who is not root, may come there; a configuration belongs where root's files are"
                 .to_string()
         }
-        _ => error.to_string(),
+        _ => error_words(error),
     };
-    let words = message.split(" (os error").next().unwrap_or(&message);
-    Fault::new(&file.display(), words)
+    Fault::new(&file.display(), message)
 }
 
 /// A file's text. What others than root may change is no configuration: they would have root's network.

@@ -10,6 +10,7 @@ use nix::unistd::geteuid;
 
 use crate::cli::args::TargetArgs;
 use crate::error::Error;
+use crate::fan::text::error_words;
 
 /// Bytes of a file that are read to see whether it may be replaced.
 const MOST: u64 = 1 << 20;
@@ -27,10 +28,7 @@ impl TargetArgs {
             return Ok(out.write_all(text.as_bytes())?);
         };
         let name = file.display();
-        let failed = |error: io::Error| {
-            let words = error.to_string();
-            Error::Failed(format!("file '{name}': {}", words.split(" (os error").next().unwrap_or(&words)))
-        };
+        let failed = |error: io::Error| Error::Failed(format!("file '{name}': {}", error_words(&error)));
         let refused = |reason: &str| Error::Refused(vec![format!("file '{name}' {reason}")]);
         let target = followed(file).map_err(|reason| refused(&reason))?;
         let Some((there, bytes)) = read(&target).map_err(|end| match end {

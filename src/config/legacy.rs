@@ -3,15 +3,32 @@
 //! its two networks makes a fan.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
 use crate::fan::mapping::{Mapping, Overlay};
 use crate::fan::request::{Config, UnderlaySource};
 
-/// Said once of a file, at its first such line.
-const TOML: &str = "this looks like TOML, where a line like 250.0.0.0/8 eth0/16 should be; TOML belongs into a file whose name \
-                    ends in .toml";
+/// What is wrong with a line.
+enum LineFault {
+    /// It is TOML: said once of a file, at its first such line.
+    Toml,
+    /// Something else.
+    Other(String),
+}
+
+impl fmt::Display for LineFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Toml => f.write_str(
+                "this looks like TOML, where a line like 250.0.0.0/8 eth0/16 should be; TOML belongs into a file whose name \
+                 ends in .toml",
+            ),
+            Self::Other(message) => f.write_str(message),
+        }
+    }
+}
 
 /// Reads the file.
 #[must_use]
@@ -26,11 +43,11 @@ pub fn read(source: &Source) -> Configuration {
                 position: source.position(line.words[0].offset),
                 places: BTreeMap::new(),
             }),
-            Some(Err((_, message))) if message == TOML && seems_toml => {}
-            Some(Err((word, message))) => {
-                seems_toml |= message == TOML;
+            Some(Err((_, LineFault::Toml))) if seems_toml => {}
+            Some(Err((word, fault))) => {
+                seems_toml |= matches!(fault, LineFault::Toml);
                 let offset = line.words[word].offset;
-                configuration.faults.push(Fault::new(&source.position(offset), message));
+                configuration.faults.push(Fault::new(&source.position(offset), fault.to_string()));
             }
         }
     }
@@ -81,29 +98,33 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = LegacyLine<'_>> {
 }
 
 /// The fan of a line, if there is one, or the index of the word that is wrong, and why.
-fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, String)>> {
+fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, LineFault)>> {
     let (first, rest) = words.split_first()?;
-    let too_long = |(index, word): (usize, &LegacyWord)| Some((index, too_long(word.text)?));
+    let too_long = |(index, word): (usize, &LegacyWord)| Some((index, LineFault::Other(too_long(word.text)?)));
     if let Some(fault) = words.iter().enumerate().find_map(too_long) {
         return Some(Err(fault));
     }
     Some(match rest.split_first() {
-        None if first.text.starts_with('[') || first.text.contains('=') => Err((0, TOML.to_string())),
-        Some((equals, _)) if equals.text.starts_with('=') => Err((0, TOML.to_string())),
+        None if first.text.starts_with('[') || first.text.contains('=') => Err((0, LineFault::Toml)),
+        Some((equals, _)) if equals.text.starts_with('=') => Err((0, LineFault::Toml)),
         None => {
-            Err((0, format!("'{}' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16", first.text)))
+            let message =
+                format!("'{}' stands alone; a line is OVERLAY UNDERLAY, like 250.0.0.0/8 eth0/16", first.text);
+            Err((0, LineFault::Other(message)))
         }
-        Some((second, options)) => pair(first.text, second.text).and_then(|mut config| {
-            match config.apply_words(options) {
-                Ok(()) => {}
-                Err((index, reason)) => return Err((index + 2, reason)),
-            }
-            match config.contradictions().into_iter().next() {
-                Some((_, reason)) => Err((0, reason)),
-                None => Ok(config),
-            }
-        }),
+        Some((second, options)) => pair_with_options(first.text, second.text, options)
+            .map_err(|(word, message)| (word, LineFault::Other(message))),
     })
+}
+
+/// Overlay and underlay, and the options behind them.
+fn pair_with_options(first: &str, second: &str, options: &[LegacyWord]) -> Result<Config, (usize, String)> {
+    let mut config = pair(first, second)?;
+    config.apply_words(options).map_err(|(index, reason)| (index + 2, reason))?;
+    match config.contradictions().into_iter().next() {
+        Some((_, reason)) => Err((0, reason)),
+        None => Ok(config),
+    }
 }
 
 /// Overlay and underlay, in whichever order.

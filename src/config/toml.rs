@@ -57,13 +57,13 @@ impl Reader<'_> {
         if !self.broken_lines.insert(start) {
             return;
         }
-        let told = if super::legacy::is_fan(line) {
+        let is_legacy = super::legacy::is_fan(line);
+        let told = if is_legacy {
             LEGACY.to_string()
         } else {
             slip_of_value(line, offset.saturating_sub(start))
                 .unwrap_or_else(|| format!("this is no TOML: '{}': {message}", excerpt(line.trim())))
         };
-        let is_legacy = told == LEGACY;
         if !is_legacy || !self.is_legacy {
             self.faults.push((offset, told));
         }

@@ -4,6 +4,7 @@
 //! routes with it, an address that is gone makes every route a wrong one. So the areas are asked in the order in which one
 //! rests upon another, and what follows from a finding is part of it, and no finding of its own.
 
+mod code;
 mod configuration;
 mod containers;
 mod counters;
@@ -33,6 +34,7 @@ use crate::plan::host::Host;
 use crate::plan::state::State;
 use crate::shell;
 
+pub use code::{Check, Code, Found};
 pub use routing::questions;
 
 /// How a check came out.
@@ -50,8 +52,10 @@ pub enum CheckResult {
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The area, one word.
-    pub check: &'static str,
+    /// The area.
+    pub check: Check,
+    /// What was found.
+    pub code: Code,
     /// The fan; none where it is about the host.
     pub fan: Option<Overlay>,
     /// How it came out.
@@ -67,20 +71,30 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(check: &'static str, verdict: CheckResult, reason: impl Into<String>) -> Self {
-        Self { check, fan: None, verdict, reason: reason.into(), evidence: Vec::new(), mend: None, fixable: false }
+    fn new(code: impl Into<Code>, verdict: CheckResult, reason: impl Into<String>) -> Self {
+        let code = code.into();
+        Self {
+            check: code.check(),
+            code,
+            fan: None,
+            verdict,
+            reason: reason.into(),
+            evidence: Vec::new(),
+            mend: None,
+            fixable: false,
+        }
     }
 
-    fn passed(check: &'static str, reason: impl Into<String>) -> Self {
-        Self::new(check, CheckResult::Passed, reason)
+    fn passed(code: impl Into<Code>, reason: impl Into<String>) -> Self {
+        Self::new(code, CheckResult::Passed, reason)
     }
 
-    fn warned(check: &'static str, reason: impl Into<String>) -> Self {
-        Self::new(check, CheckResult::Warned, reason)
+    fn warned(code: impl Into<Code>, reason: impl Into<String>) -> Self {
+        Self::new(code, CheckResult::Warned, reason)
     }
 
-    fn failed(check: &'static str, reason: impl Into<String>) -> Self {
-        Self::new(check, CheckResult::Failed, reason)
+    fn failed(code: impl Into<Code>, reason: impl Into<String>) -> Self {
+        Self::new(code, CheckResult::Failed, reason)
     }
 
     fn because(mut self, evidence: impl IntoIterator<Item = String>) -> Self {
@@ -103,7 +117,7 @@ impl Finding {
     /// Files that cannot be followed.
     #[must_use]
     pub fn of_faults(faults: impl Iterator<Item = String>) -> Self {
-        Self::failed("configuration", "the configuration cannot be followed, and so was not compared")
+        Self::failed(Found::ConfigurationFaulty, "the configuration cannot be followed, and so was not compared")
             .because(faults)
             .mended_by(shell!("fanctl config check"))
     }
@@ -111,8 +125,8 @@ impl Finding {
     /// What `--fix` could not do.
     #[must_use]
     pub fn of_failure(overlay: Overlay, lines: &[&str]) -> Self {
-        let mut finding =
-            Self::failed("fix", "the fan could not be mended").because(lines.iter().map(ToString::to_string));
+        let mut finding = Self::failed(Found::FixFailed, "the fan could not be mended")
+            .because(lines.iter().map(ToString::to_string));
         finding.fan = Some(overlay);
         finding
     }

@@ -149,6 +149,20 @@ impl<F: Formatter> Formatter for Escaped<F> {
     }
 }
 
+/// The words for an error number, as strerror(3) has them.
+#[must_use]
+pub fn errno_words(errno: i32) -> String {
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    // The standard library writes the number behind them.
+    text.strip_suffix(&format!(" (os error {errno})")).map(String::from).unwrap_or(text)
+}
+
+/// The words for an error, without its number.
+#[must_use]
+pub fn error_words(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), errno_words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -103,8 +103,8 @@ pub fn start(dhcp: &Dhcp) -> Result<(), String> {
     let gateway = value("--listen-address=").and_then(|address| address.parse().ok());
     exec::run_daemon(PROGRAM, arguments).map_err(|said| {
         let holders = gateway.map_or_else(Vec::new, holders);
-        // In the words of glibc and of musl.
-        if holders.is_empty() && !said.to_lowercase().contains("in use") {
+        // Of another user's processes, or of another PID namespace, the sockets are seen and their holders are not.
+        if holders.is_empty() && !gateway.is_some_and(are_taken) {
             return said;
         }
         let named = holders.iter().map(|holder| format!("; {holder}"));
@@ -116,13 +116,21 @@ pub fn start(dhcp: &Dhcp) -> Result<(), String> {
     })
 }
 
+/// The ports that a server needs.
+const PORTS: [(&str, Transport, u16); 3] = [
+    ("UDP port 67", Transport::Udp, DHCP_PORT),
+    ("UDP port 53", Transport::Udp, DNS_PORT),
+    ("TCP port 53", Transport::Tcp, DNS_PORT),
+];
+
+/// Whether a socket has one of the ports that a server needs.
+fn are_taken(gateway: Ipv4Addr) -> bool {
+    let mut sockets = PORTS.into_iter().map(|(_, transport, port)| Sockets::on(transport, port, Some(gateway)));
+    sockets.any(|sockets| sockets.is_ok_and(|sockets| !sockets.is_empty()))
+}
+
 /// Who has the ports that a server needs, in words.
 fn holders(gateway: Ipv4Addr) -> Vec<String> {
-    let ports = [
-        ("UDP port 67", Transport::Udp, DHCP_PORT),
-        ("UDP port 53", Transport::Udp, DNS_PORT),
-        ("TCP port 53", Transport::Tcp, DNS_PORT),
-    ];
     let holder = |(name, transport, port)| {
         /// More would not fit a line.
         const MOST: usize = 3;
@@ -132,7 +140,7 @@ fn holders(gateway: Ipv4Addr) -> Vec<String> {
         let more = if holders.len() > MOST { " and others" } else { "" };
         Some(format!("{name} is held by {}{more}", named.join(", ")))
     };
-    ports.into_iter().filter_map(holder).collect()
+    PORTS.into_iter().filter_map(holder).collect()
 }
 
 /// Whether a server can keep its leases in this file, and no other user decides about them. It has no right to write to what

@@ -98,6 +98,8 @@ fn forget(netlink: &Netlink, index: u32, and_routes: bool) -> Result<(), KernelE
     if and_routes {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet6;
+        question.header.protocol = RouteProtocol::Ra;
+        question.attributes.push(RouteAttribute::Oif(index));
         for answer in netlink.dump(&Message::GetRoute(question))? {
             let Message::NewRoute(message) = answer else { continue };
             let leads_there = message.attributes.contains(&RouteAttribute::Oif(index));

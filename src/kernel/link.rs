@@ -17,7 +17,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::text::escape;
 use crate::fan::{Fan, Mac};
 use crate::plan::host::{Counters, Link, LinkKind};
-use crate::plan::state::{Bridge, Ipv6, Object, Owner, Setting, Tunnel, TunnelKind};
+use crate::plan::state::{Bridge, Ipv6, Object, Owner, Setting, Tunnel, TunnelKind, Vnis};
 
 /// The MTU that a device is born with, the smallest that IPv4 allows (RFC 791).
 const MTU_AT_BIRTH: u32 = 68;
@@ -219,12 +219,12 @@ fn device_configuration(family: &AfSpecUnspec) -> Option<InetDevConf> {
 }
 
 /// The link that a message describes, and the objects of ours that it is: a labelled device, and its being up.
-/// `vni` tells the network identifier that a VXLAN device filters for, by the device's index.
+/// `vnis` tells the network identifiers that a VXLAN device filters for, by the device's index.
 #[must_use]
 pub fn decode(
     netlink::LinkReply { message, name, alias, other_names }: &netlink::LinkReply,
     names: &BTreeMap<u32, InterfaceName>,
-    vni: &BTreeMap<u32, u32>,
+    vnis: &BTreeMap<u32, Vnis>,
 ) -> (Link, Vec<Object>) {
     let facts = LinkFacts::read(message);
     // What is no text is no label of ours.
@@ -255,7 +255,7 @@ pub fn decode(
                 let kind = TunnelKind::Vxlan {
                     port: *port,
                     sources: *sources,
-                    vni: vni.get(&message.header.index).copied(),
+                    vnis: vnis.get(&message.header.index).cloned().unwrap_or_default(),
                     mac,
                     bridge: master.clone(),
                     changed: facts.changed.clone(),

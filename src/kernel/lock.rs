@@ -1,9 +1,9 @@
 //! One change at a time in a network namespace: ifupdown, systemd and a person may all run `fanctl` at once.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,7 @@ pub fn held_for_long(path: &str) -> Error {
 /// lock of a file that is not there, beside another `fanctl` with that of a new one.
 fn open(path: &str) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
+    close_to_others(Path::new(DIRECTORY))?;
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -106,6 +107,23 @@ fn open(path: &str) -> io::Result<File> {
         return Ok(file);
     }
     Err(io::Error::other("it is no regular file"))
+}
+
+/// Takes the directory of the locks from other users, where it was made by another program: who can write there can put a locked
+/// file in the place of a lock.
+fn close_to_others(directory: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(directory)?;
+    let us = nix::unistd::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != us {
+        let place = directory.display();
+        return Err(io::Error::other(format!(
+            "'{place}' is no directory of user {us}; move it away: mv {place} {place}.odd"
+        )));
+    }
+    if found.mode() & 0o022 != 0 {
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 /// Whether an open file is the one at a path.

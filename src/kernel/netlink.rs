@@ -12,14 +12,15 @@ use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, NetlinkSerializable, Parseable,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::fan::name::InterfaceName;
-use crate::fan::text::escape;
+use crate::fan::text::{errno_words, escape};
 
 /// What the kernel said to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +33,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = io::Error::from_raw_os_error(self.errno).to_string();
-        f.write_str(words.split(" (os error").next().unwrap_or(&words))?;
+        f.write_str(&errno_words(self.errno))?;
         match &self.sentence {
             Some(sentence) => write!(f, " ({})", sentence.trim_end_matches('.')),
             None => Ok(()),
@@ -208,12 +208,16 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// Connects.
+    /// Connects to route netlink. The kernel checks requests strictly (`NETLINK_GET_STRICT_CHK`, netlink(7)): it heeds what a
+    /// request for a list asks for, and leaves learned exceptions (`RTM_F_CLONED`) out of a list of routes
+    /// (`ip_valid_fib_dump_req`, net/ipv4/fib_frontend.c at v6.12).
     ///
     /// # Errors
-    /// When the kernel gives no netlink socket, which it does to anybody unless a sandbox forbids.
+    /// When the kernel gives no netlink socket, which it does to anybody unless a sandbox forbids, or is older than Linux 4.20.
     pub fn connect() -> io::Result<Self> {
-        Self::connect_to(NETLINK_ROUTE)
+        let netlink = Self::connect_to(NETLINK_ROUTE)?;
+        netlink.socket.set_netlink_get_strict_chk(true)?;
+        Ok(netlink)
     }
 
     /// Connects to another part of the kernel that speaks netlink, by its number (`NETLINK_*`, linux/netlink.h).
@@ -226,15 +230,6 @@ impl Netlink {
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
         Ok(Self { socket, sequence: Cell::new(0) })
-    }
-
-    /// The same connection, whose requests the kernel checks strictly (`NETLINK_GET_STRICT_CHK`, netlink(7)).
-    ///
-    /// # Errors
-    /// When the kernel does not know of that.
-    pub fn strictly(self) -> io::Result<Self> {
-        self.socket.set_netlink_get_strict_chk(true)?;
-        Ok(self)
     }
 
     /// Sends one request and waits for its acknowledgement. `flags` are those beyond `NLM_F_REQUEST | NLM_F_ACK`.
@@ -294,6 +289,22 @@ impl Netlink {
         header[0] = AF_INET;
         let answers = self.raw(RTM_GETADDR, NLM_F_DUMP, &header)?;
         Ok(answers.iter().filter_map(|payload| read_address(payload)).collect())
+    }
+
+    /// Asks for the routes of IPv4, in all tables; where a protocol is given, only for those that it made.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn dump_routes(&self, protocol: Option<RouteProtocol>) -> Result<Vec<RouteMessage>, Refusal> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet;
+        question.header.protocol = protocol.unwrap_or_default();
+        let answers = self.dump(&RouteNetlinkMessage::GetRoute(question))?.into_iter();
+        let routes = answers.filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(message) => Some(message),
+            _ => None,
+        });
+        Ok(routes.collect())
     }
 
     fn exchange(&self, message: &RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Refusal> {

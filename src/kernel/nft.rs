@@ -151,25 +151,18 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
         [] => String::new(),
         gone => deletion(gone, &filter_table()?),
     };
-    let (mut refused, mut done) = (String::new(), Ok(()));
-    for abilities in Abilities::ALL {
+    let script = |abilities| {
         let parts = steps.iter().map(|step| part(step, abilities));
-        let script: String = std::iter::once(deletion.clone()).chain(parts).collect();
-        // What is empty, or the same as what was refused, is not worth a process.
-        if script == refused {
-            continue;
-        }
-        done = exec::run("nft", &["-f", "-"], &script).map(drop);
-        let lacks_one = |said: &String| {
-            let said = said.to_lowercase();
-            LACKS.iter().any(|reason| said.contains(reason))
-        };
-        if !done.as_ref().is_err_and(lacks_one) {
-            break;
-        }
-        refused = script;
+        std::iter::once(deletion.clone()).chain(parts).collect::<String>()
+    };
+    let whole = script(Abilities::WHOLE);
+    // What is empty is not worth a process.
+    if !whole.is_empty() {
+        exec::run("nft", &["-f", "-"], &whole).or_else(|said| {
+            let less = script(abilities());
+            if less == whole { Err(said) } else { exec::run("nft", &["-f", "-"], &less) }
+        })?;
     }
-    done?;
     let made: Vec<Overlay> = steps.iter().filter_map(made).collect();
     // Tables without a record are as good; only rules changed under their comments are not seen until the next command
     // records them.
@@ -212,9 +205,24 @@ fn made(step: &Step) -> Option<Overlay> {
     }
 }
 
-/// What `nft` says of an expression or a flowtable that the kernel does not know (`ENOENT`, `EOPNOTSUPP`, in the words of glibc
-/// and of musl), in small letters.
-const LACKS: [&str; 2] = ["no such file or directory", "not supported"];
+/// What this kernel can do, by trial: with `--check`, `nft` has it read a table and keep nothing of it (the batch is sent without
+/// its end, `nfnetlink_rcv_batch`, net/netfilter/nfnetlink.c). A kernel lacks what it refuses where it takes a table like it.
+fn abilities() -> Abilities {
+    let takes = |table: &str| exec::run("nft", &["--check", "-f", "-"], table).is_ok();
+    let lacks = |ability: &str, plain: &str| !takes(ability) && takes(plain);
+    Abilities {
+        flowtables: !lacks(FLOWTABLE_TRIAL, "table ip fanctl-trial {\n\tchain trial {\n\t\tip ttl 1 drop\n\t}\n}\n"),
+        bridge_names: !lacks(
+            "table bridge fanctl-trial {\n\tchain trial {\n\t\tmeta ibrname \"trial\" drop\n\t}\n}\n",
+            "table bridge fanctl-trial {\n\tchain trial {\n\t\tiifname \"trial\" drop\n\t}\n}\n",
+        ),
+    }
+}
+
+/// A table with a flowtable, and a rule that hands connections to it.
+const FLOWTABLE_TRIAL: &str = "table ip fanctl-trial {\n\tflowtable between {\n\t\thook ingress priority 0\n\t\tdevices = { lo }\n\t}\n\t\
+                               chain trial {\n\t\ttype filter hook forward priority 300; policy accept;\n\t\t\
+                               flow add @between\n\t}\n}\n";
 
 fn deleted(step: &Step) -> Option<&Accept> {
     match step {

@@ -1,23 +1,23 @@
 //! What is: our objects, and the facts that planning needs.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::tc::TcMessage;
-use rtnetlink::RouteMessageBuilder;
 
+use super::nexthop::Hops;
 use super::{
     KernelError, Machine, Scope, capabilities, dnsmasq, exec, features, filter, foreign, ipv6, link, neighbour,
-    netlink, nft, route, rules, sysctl, vni,
+    netlink, nexthop, nft, route, rules, sysctl, vni,
 };
 use crate::fan::Fan;
 use crate::fan::name::InterfaceName;
 use crate::plan::desired;
 use crate::plan::foreign::Foreign;
 use crate::plan::host::{Host, LinkKind};
-use crate::plan::state::{Bridge, Direction, Object, State, Tunnel};
+use crate::plan::state::{Bridge, Direction, Object, PROTOCOL, State, Tunnel};
 
 impl Machine {
     /// Reads what we own, and the facts that planning needs.
@@ -29,8 +29,8 @@ impl Machine {
         let mut host = Host { privileged: capabilities::is_privileged(), ..Host::default() };
         let messages = self.netlink.dump_links()?;
         let links = self.links(&messages, &mut objects, &mut host)?;
-        self.routes(&links, &mut objects, &mut host)?;
-        if scope == Scope::All {
+        self.routes(scope, &links, &mut objects, &mut host)?;
+        if scope != Scope::Fans {
             self.addresses(&links, &mut objects, &mut host)?;
             self.ipv6(&links, &mut objects, &mut host)?;
             self.rules(&mut objects)?;
@@ -67,8 +67,8 @@ impl Machine {
         let names = link::names(messages);
         let mut decoded: Vec<_> = messages.iter().map(|m| link::decode(m, &names, &BTreeMap::new())).collect();
         if decoded.iter().any(|(link, _)| link.ours && matches!(link.kind, LinkKind::Vxlan { .. })) {
-            let vni = vni::list(&self.netlink)?;
-            decoded = messages.iter().map(|m| link::decode(m, &names, &vni)).collect();
+            let vnis = vni::list(&self.netlink)?;
+            decoded = messages.iter().map(|m| link::decode(m, &names, &vnis)).collect();
         }
         for (link, found) in decoded {
             host.links.push(link);
@@ -136,17 +136,20 @@ impl Machine {
         Ok(())
     }
 
+    /// Reads routes: ours only where no others are asked for, since a router has a million of them.
     fn routes(
         &self,
+        scope: Scope,
         names: &BTreeMap<u32, InterfaceName>,
         objects: &mut Vec<Object>,
         host: &mut Host,
     ) -> Result<(), KernelError> {
         let devices = devices(objects, host);
-        let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        for answer in self.netlink.dump(&Message::GetRoute(question))? {
-            let Message::NewRoute(message) = answer else { continue };
-            match route::decode_route(&message, names, &devices) {
+        let messages = self.netlink.dump_routes((scope != Scope::All).then_some(RouteProtocol::Other(PROTOCOL)))?;
+        let hops =
+            if messages.iter().any(nexthop::is_by_number) { nexthop::list(&self.netlink)? } else { Hops::default() };
+        for message in messages {
+            match route::decode_route(&message, names, &devices, &hops) {
                 Some(route::Decoded::Own(object)) => objects.push(object),
                 Some(route::Decoded::Foreign(route)) => host.routes.push(route),
                 None => {}

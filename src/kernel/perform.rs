@@ -18,7 +18,7 @@ use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::plan::diff::{Step, still_has};
 use crate::plan::host::LinkKind;
-use crate::plan::state::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind};
+use crate::plan::state::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind, vnis_but};
 
 impl Machine {
     /// Does one step, or several that are [nftables'](Step::is_of_nftables), in one transaction. Deleting what is gone succeeds;
@@ -232,12 +232,12 @@ impl Machine {
     fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), KernelError> {
         ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
         self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding)?;
-        if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
+        if let TunnelKind::Vxlan { vnis, bridge, .. } = &tunnel.kind {
             if let Some(bridge) = bridge {
                 self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
             }
-            if let Some(vni) = vni {
-                match vni::add(&self.netlink, device, *vni) {
+            for vnis in vnis {
+                match vni::add(&self.netlink, device, *vnis) {
                     Err(refusal) if refusal.errno != nix::libc::EEXIST => return Err(refusal.into()),
                     _ => {}
                 }
@@ -284,9 +284,9 @@ impl Machine {
         request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
     }
 
-    /// Takes a tunnel from the bridge, and closes it to the identifier, that it had and is to have no more.
+    /// Takes a tunnel from the bridge, and closes it to the identifiers, that it had and is to have no more.
     fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), KernelError> {
-        let (TunnelKind::Vxlan { vni, bridge, .. }, TunnelKind::Vxlan { vni: then, bridge: to, .. }) =
+        let (TunnelKind::Vxlan { vnis, bridge, .. }, TunnelKind::Vxlan { vnis: then, bridge: to, .. }) =
             (&from.kind, &to.kind)
         else {
             return Ok(());
@@ -294,8 +294,8 @@ impl Machine {
         if bridge.is_some() && to.is_none() {
             self.netlink.send(&link::enslave(device, 0), 0)?;
         }
-        if let Some(vni) = vni.filter(|_| vni != then) {
-            match vni::delete(&self.netlink, device, vni) {
+        for vnis in vnis_but(vnis, then) {
+            match vni::delete(&self.netlink, device, vnis) {
                 Err(refusal) if refusal.errno != nix::libc::ENOENT => return Err(refusal.into()),
                 _ => {}
             }

@@ -8,11 +8,12 @@ use netlink_packet_core::Nla;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::RouteMessageBuilder;
 
+use super::nexthop::Hops;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
@@ -138,6 +139,8 @@ struct Read {
     gateway: Option<Ipv4Addr>,
     source: Option<Ipv4Addr>,
     mtu: Option<u32>,
+    /// The number of its next hop, or of a group of them.
+    hop: Option<u32>,
     /// Whether it has something that no route of ours has: a gateway, several ways, a next hop by number, an encapsulation,
     /// metrics beside the MTU.
     has_more: bool,
@@ -171,6 +174,7 @@ impl Read {
                     read.has_more = true;
                     match other {
                         RouteAttribute::Gateway(RouteAddress::Inet(address)) => read.gateway = Some(*address),
+                        RouteAttribute::NhId(number) => read.hop = Some(*number),
                         RouteAttribute::MultiPath(hops) => read.device = hops.first().map(|hop| hop.interface_index),
                         _ => {}
                     }
@@ -181,7 +185,7 @@ impl Read {
     }
 }
 
-/// Reads an IPv4 unicast route. `names` are device names by index. A route is ours by all of these marks: protocol, kind,
+/// Reads an IPv4 unicast route. `names` are device names by index, `hops` the next hops that have numbers. A route is ours by all of these marks: protocol, kind,
 /// metric, scope, one of our devices, a destination and source that the fan of that device has, and nothing else on it, so
 /// that what is put back when a plan fails is what was there.
 #[must_use]
@@ -189,8 +193,17 @@ pub fn decode_route(
     message: &RouteMessage,
     names: &BTreeMap<u32, InterfaceName>,
     devices: &Devices,
+    hops: &Hops,
 ) -> Option<Decoded> {
-    let (destination, read) = Read::attributes(message);
+    // A learned exception, such as a path MTU (RFC 1191), is no route.
+    if message.header.flags.contains(RouteFlags::Cloned) {
+        return None;
+    }
+    let (destination, mut read) = Read::attributes(message);
+    if let Some(hop) = read.hop.and_then(|number| hops.first(number)) {
+        read.device = read.device.or(hop.device);
+        read.gateway = read.gateway.or(hop.gateway);
+    }
     let device = read.device.and_then(|index| names.get(&index).cloned());
     let destination = Ipv4Network::new(destination, message.header.destination_prefix_length).ok()?;
     let destination = Ipv4Network::new(destination.network(), destination.prefix()).ok()?;

@@ -109,6 +109,12 @@ impl Sockets {
         Ok(Self { mount, inodes })
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inodes.is_empty()
+    }
+
     /// The processes that hold one of them, by rising number.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::plan::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::plan::host::Host;
 use crate::plan::state::{
     Bridge, Filter, Ipv6, Object, PROTOCOL, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State, Tunnel,
-    TunnelKind, UNREACHABLE_METRIC,
+    TunnelKind, UNREACHABLE_METRIC, vnis_but,
 };
 use crate::shell;
 
@@ -103,6 +103,10 @@ fn change(from: &Object, to: &Object) -> Vec<Line> {
             let mut lines = vec![shell!("ip link set {} mtu {}", tunnel.name, tunnel.mtu)];
             lines.extend(tunnel_settings(tunnel));
             if let (Object::Tunnel(Tunnel { kind: from, .. }), to) = (from, &tunnel.kind) {
+                if let (TunnelKind::Vxlan { vnis: from, .. }, TunnelKind::Vxlan { vnis: to, .. }) = (from, to) {
+                    let delete = |vnis| shell!("bridge vni delete vni {} dev {}", range(vnis), tunnel.name);
+                    lines.extend(vnis_but(from, to).into_iter().map(delete));
+                }
                 lines.extend(altered(&tunnel.name, port(from), port(to)));
             }
             lines
@@ -203,11 +207,16 @@ fn tunnel_settings(tunnel: &Tunnel) -> Vec<Line> {
     let name = &tunnel.name;
     let mut lines = ipv6(name, tunnel.ipv6);
     lines.extend(settings(name, tunnel.forwarding, None));
-    if let TunnelKind::Vxlan { vni, bridge, .. } = &tunnel.kind {
+    if let TunnelKind::Vxlan { vnis, bridge, .. } = &tunnel.kind {
         lines.extend(bridge.iter().map(|bridge| shell!("ip link set {} master {}", name, bridge)));
-        lines.extend(vni.iter().map(|vni| shell!("bridge vni add vni {} dev {}", vni, name)));
+        lines.extend(vnis.iter().map(|vnis| shell!("bridge vni add vni {} dev {}", range(*vnis), name)));
     }
     lines
+}
+
+/// Network identifiers as `bridge vni` takes them.
+fn range((first, last): (u32, u32)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 fn settings(link: &InterfaceName, forwarding: bool, send_redirects: Option<bool>) -> Vec<Line> {

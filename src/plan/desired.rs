@@ -77,7 +77,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             kind: TunnelKind::Vxlan {
                 port: fan.port,
                 sources: host.source_ports(fan.port, Some(&fan.tunnel())).range(),
-                vni: Some(overlay.vni()),
+                vnis: [(overlay.vni(), overlay.vni())].into(),
                 mac: fan.tunnel_mac(),
                 bridge: Some(fan.bridge.clone()),
                 changed: BTreeSet::new(),

@@ -8,6 +8,7 @@
 
 mod chains;
 mod forward;
+mod guard;
 mod record;
 pub mod ruleset;
 
@@ -15,6 +16,7 @@ use crate::fan::mapping::Overlay;
 
 pub use chains::ruleset;
 pub use forward::{Accept, Beside, Forward, ForwardChain, ForwardDirection};
+pub use guard::GuardRule;
 pub use record::{Deviation, FORMAT, Record};
 pub use ruleset::{Abilities, Ruleset};
 

@@ -185,6 +185,24 @@ impl Tunnel {
 const TUNNEL_LABEL: &str = "fan tunnel ";
 const SHARED_TUNNEL_LABEL: &str = "fan tunnel of all ipip fans";
 
+/// Network identifiers of VXLAN, as ranges from first to last.
+pub type Vnis = BTreeSet<(u32, u32)>;
+
+/// The ranges of identifiers that are in these and not in the others.
+#[must_use]
+pub fn vnis_but(these: &Vnis, others: &Vnis) -> Vnis {
+    let mut rest = these.clone();
+    for &(first, last) in others {
+        let parts = |(from, to): (u32, u32)| {
+            let before = (from, to.min(first.wrapping_sub(1)));
+            let behind = (from.max(last + 1), to);
+            [(first > from).then_some(before), (last < to).then_some(behind)].into_iter().flatten()
+        };
+        rest = rest.into_iter().flat_map(parts).collect();
+    }
+    rest
+}
+
 /// The two kinds of tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TunnelKind {
@@ -197,8 +215,8 @@ pub enum TunnelKind {
         /// The first and the last UDP port that packets are sent from; both 0 for the kernel's choice among those that any process
         /// may have.
         sources: (u16, u16),
-        /// The one network identifier (24 bits) it receives; none when the entry is missing.
-        vni: Option<u32>,
+        /// The network identifiers (24 bits) it receives, as ranges from first to last: of a fan's own, that one alone.
+        vnis: Vnis,
         /// Ethernet address.
         mac: Mac,
         /// The bridge it is a port of; none when it was taken out.

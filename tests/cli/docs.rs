@@ -63,6 +63,24 @@ fn links_lead_to_files() {
     }
 }
 
+/// What most people open first stays short: details have pages of their own.
+#[test]
+fn the_first_pages_are_short() {
+    for (name, most) in [("README.md", 250), ("man/fanctl.8", 450)] {
+        let lines = fs::read_to_string(root().join(name)).expect("text").lines().count();
+        assert!(lines <= most, "{name}: {lines} lines, at most {most}");
+    }
+}
+
+/// Screen readers read the title of a drawing, and a dark page shows it in light colours on no background.
+#[test]
+fn the_drawing_has_a_title_and_colours_for_dark_pages() {
+    let drawing = fs::read_to_string(root().join("docs/packet.svg")).expect("the drawing");
+    for part in ["role=\"img\"", "<title", "prefers-color-scheme: dark"] {
+        assert!(drawing.contains(part), "docs/packet.svg lacks {part}");
+    }
+}
+
 /// The Rust files below a directory, by path and text.
 fn sources(directory: PathBuf) -> Vec<(PathBuf, String)> {
     let (mut files, mut rest) = (Vec::new(), vec![directory]);

@@ -19,14 +19,16 @@ use fanctl::fan::request::{Config, KEYS};
 
 use page::{Call, Item, Page, directory};
 
-const PAGES: [&str; 4] = ["fan.5", "fan.7", "fan.toml.5", "fanctl.8"];
+const PAGES: [&str; 6] = ["fan.5", "fan.7", "fan.toml.5", "fanctl-doctor.8", "fanctl-trace.8", "fanctl.8"];
+
+/// Verbs with a page of their own.
+const OWN_PAGES: [(&str, &str); 2] = [("doctor", "fanctl-doctor.8"), ("trace", "fanctl-trace.8")];
 
 /// Other people's pages that ours refer to.
 const SYSTEM_PAGES: &[&str] = &[
     "NetworkManager-dispatcher 8",
     "capabilities 7",
     "dnsmasq 8",
-    "fuser 1",
     "ifdown 8",
     "ifup 8",
     "interfaces 5",
@@ -72,6 +74,12 @@ fn verbs() -> Vec<Verb> {
 }
 
 impl Verb {
+    /// The page and the section with its options.
+    fn place(&self) -> (&str, &str) {
+        let own = OWN_PAGES.into_iter().find(|(verb, _)| *verb == self.name);
+        own.map_or(("fanctl.8", &self.name), |(_, page)| (page, "OPTIONS"))
+    }
+
     fn options(&self) -> impl Iterator<Item = &Arg> {
         self.command.get_arguments().filter(|argument| !argument.is_positional())
     }
@@ -105,12 +113,13 @@ fn every_verb_has_its_section() {
 
 #[test]
 fn every_option_stands_in_the_section_of_its_verb() {
-    let page = Page::read("fanctl.8");
     for verb in verbs() {
-        let items = page.items(&verb.name);
+        let (name, section) = verb.place();
+        let page = Page::read(name);
+        let items = page.items(section);
         let documented: BTreeSet<_> = items.iter().flat_map(Item::forms).filter(is_option).collect();
         let known: BTreeSet<_> = verb.options().flat_map(forms).collect();
-        assert_eq!(documented, known, "options of fanctl {}: in fanctl.8, and in the program", verb.name);
+        assert_eq!(documented, known, "options of fanctl {}: in {name}, and in the program", verb.name);
     }
 }
 
@@ -128,9 +137,10 @@ fn options_of_the_program_itself_are_told_at_the_start() {
 
 #[test]
 fn ranges_and_defaults_are_those_of_the_help() {
-    let page = Page::read("fanctl.8");
     for verb in verbs() {
-        let items = page.items(&verb.name);
+        let (name, section) = verb.place();
+        let page = Page::read(name);
+        let items = page.items(section);
         for option in verb.options() {
             let form = forms(option).pop().expect("a name");
             let item = items.iter().find(|item| item.forms().contains(&form)).expect("an entry");
@@ -139,7 +149,7 @@ fn ranges_and_defaults_are_those_of_the_help() {
             let defaults: Vec<_> = option.get_default_values().iter().filter_map(|value| value.to_str()).collect();
             let missing: Vec<_> =
                 numbers(&help).into_iter().chain(defaults).filter(|number| !numbers(&told).contains(number)).collect();
-            assert!(missing.is_empty(), "fanctl {} {}: fanctl.8 lacks {missing:?} of '{help}'", verb.name, form.0);
+            assert!(missing.is_empty(), "fanctl {} {}: {name} lacks {missing:?} of '{help}'", verb.name, form.0);
         }
     }
 }
@@ -173,6 +183,34 @@ fn the_synopsis_has_every_verb_and_what_it_takes() {
         }
     }
     assert!(calls.is_empty(), "the program has no such calls: {calls:?}");
+}
+
+#[test]
+fn a_page_of_one_verb_has_its_call_and_its_exit_statuses() {
+    let statuses: BTreeSet<String> = texts(&Page::read("fanctl.8").items("EXIT STATUS"));
+    for verb in verbs() {
+        let (name, _) = verb.place();
+        if name == "fanctl.8" {
+            continue;
+        }
+        let page = Page::read(name);
+        assert!(texts(&page.items("EXIT STATUS")).is_subset(&statuses), "{name}");
+        let calls = page.calls();
+        let [call] = &calls[..] else { panic!("{name}: {calls:?}") };
+        assert_eq!(call.verb, verb.name, "{name}");
+        // In a synopsis stands one form of an option, in its section all.
+        let longest: BTreeSet<String> =
+            verb.options().filter_map(|option| forms(option).pop()).map(|(form, _)| form).collect();
+        assert_eq!(call.options, longest, "{name}: in its synopsis, and in the program");
+        for argument in verb.command.get_positionals() {
+            let names = argument.get_value_names().expect("a name").join(" ").to_lowercase();
+            assert!(names.split([' ', '|']).all(|word| call.words.contains(word)), "{name} lacks '{names}'");
+        }
+    }
+}
+
+fn texts(items: &[Item]) -> BTreeSet<String> {
+    items.iter().map(|item| item.head.to_string()).collect()
 }
 
 /// Whether a word or option can follow overlay and underlay, in a file or on a command line, with a value or without.
@@ -266,14 +304,14 @@ fn exit_statuses_are_those_that_there_are() {
 #[test]
 fn options_of_a_stanza_are_those_that_the_hook_reads() {
     let documented: BTreeSet<String> =
-        Page::read("fanctl.8").items("IFUPDOWN").iter().flat_map(Item::forms).map(|(option, _)| option).collect();
+        Page::read("fan.toml.5").items("IFUPDOWN").iter().flat_map(Item::forms).map(|(option, _)| option).collect();
     let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("ifupdown/fanctl");
     let hook = fs::read_to_string(&hook).unwrap_or_else(|error| panic!("{}: {error}", hook.display()));
     let words = hook.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let read = words.filter_map(|word| word.strip_prefix("IF_")).map(|name| name.to_lowercase().replace('_', "-"));
     // What else there is, like the address, is told in interfaces(5).
     let read = read.filter(|name| name.starts_with("fan-"));
-    assert_eq!(documented, read.collect(), "in fanctl.8, and in ifupdown/fanctl");
+    assert_eq!(documented, read.collect(), "in fan.toml.5, and in ifupdown/fanctl");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Encap, Host, Lan, Output, assert_same, eventually, is_emulated, own_state};
+use crate::support::{Encap, Host, Lan, Output, assert_same, eventually, is_emulated};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -132,7 +132,6 @@ fn a_lock_that_was_removed_is_nobodys() {
 fn a_container_attached_meanwhile_keeps_its_bridge() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     let up = "up 250.0.0.0/8 eth0/16 dhcp --encap vxlan";
     host.fanctl(up).ok();
     let (server, _) = host.dnsmasqs()[0].clone();

@@ -18,6 +18,7 @@ fn cases() -> Vec<Case> {
             show_says_what_is_missing,
             a_repaired_fan_carries_packets_again,
         ])
+        .once(named![network_identifiers_of_others_go])
         .list()
 }
 
@@ -153,4 +154,24 @@ fn a_repaired_fan_carries_packets_again(encap: Encap) {
     pair.a.up(encap);
     pair.ca.ping("250.0.27.2").arrives();
     pair.cb.ping("250.0.28.2").arrives();
+}
+
+/// The kernel tells identifiers that follow one another as a range, the fan's own among them.
+fn network_identifiers_of_others_go() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(Encap::Vxlan).ok();
+    let whole = host.dump();
+    let listed = || host.exec("bridge -j vni show dev fan-vx16384000").ok().json()[0]["vnis"].clone();
+    let own = listed();
+    assert_eq!(own.as_array().map(Vec::len), Some(1), "{own}");
+    for added in ["77", "16383990-16384009", "16384001-16384100", "5-6"] {
+        host.exec(&format!("bridge vni add vni {added} dev fan-vx16384000")).ok();
+        assert_ne!(listed(), own, "{added}");
+        let shown = host.fanctl("show --json").ok().json();
+        assert_eq!(shown[0]["verdict"]["different"][0], "tunnel 'fan-vx16384000'", "{shown}");
+        host.up(Encap::Vxlan).ok();
+        assert_eq!(listed(), own, "{added}");
+    }
+    assert_same(&whole, &host.dump(), "only what was added is gone");
 }

@@ -123,7 +123,7 @@ fn a_stanza_only_warns_of_what_its_fan_takes(suite: Suite) {
 
 /// As the pages have them: what becomes of the fan is no matter of the interface.
 fn the_lines_of_the_pages_never_fail_the_interface(suite: Suite) {
-    let page = include_str!("../../README.md");
+    let page = include_str!("../../docs/migration.md");
     let lines: Vec<&str> = page
         .lines()
         .map(str::trim)

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Encap, Lan, Libvirt, becomes, own_state};
+use crate::support::{Encap, Lan, Libvirt, becomes};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -15,7 +15,6 @@ fn guests_of_the_network_talk_and_leave_nothing(encap: Encap) {
     let lan = Lan::new();
     let hosts = ["172.30.0.28", "172.30.0.27"].map(|address| {
         let host = lan.host(address);
-        own_state(&host);
         host.ip(&format!("route add default via {}", lan.gateway()));
         host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
         host

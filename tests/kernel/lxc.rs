@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Encap, Host, Lan, Lxc, own_state};
+use crate::support::{Encap, Host, Lan, Lxc};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -27,7 +27,6 @@ fn containers_have_leases_of_their_hosts_and_talk(encap: Encap) {
         host.fanctl(&words).ok();
     };
     for host in &hosts {
-        own_state(host);
         host.ip(&format!("route add default via {}", lan.gateway()));
         up(host);
     }

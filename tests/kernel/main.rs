@@ -11,6 +11,7 @@ mod case;
 mod fixture;
 mod run;
 mod support;
+mod untouched;
 
 mod addresses;
 mod cni;
@@ -50,6 +51,7 @@ mod privileges;
 mod program;
 mod refusals;
 mod remains;
+mod routes;
 mod several;
 mod show;
 mod sight;
@@ -64,9 +66,17 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use support::Machine;
+use untouched::Untouched;
 
 fn main() -> ExitCode {
     // The files that tests write are read by other users, too.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    run::run(&Arguments::from_args(), &Machine::probe())
+    let untouched = Untouched::begin();
+    let outcome = run::run(&Arguments::from_args(), &Machine::probe());
+    let touched = untouched.touched();
+    if touched.is_empty() {
+        return outcome;
+    }
+    println!("FAILED a test wrote outside of its hosts: {touched:?}");
+    ExitCode::FAILURE
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Container, Echo, Encap, Host, Lan, own_state};
+use crate::support::{Container, Echo, Encap, Host, Lan};
 
 #[path = "../older/programs.rs"]
 mod programs;
@@ -38,7 +38,6 @@ impl Older {
         let lan = Lan::new();
         let host = lan.host("172.30.0.28");
         host.ip(&format!("route add default via {}", lan.gateway()));
-        own_state(&host);
         host.set_sysctl("ipv6/conf/default/disable_ipv6", "0");
         let script = match encap {
             Encap::Ipip => include_str!("../older/ipip.sh"),

@@ -6,7 +6,7 @@ use crate::case::{Case, Cases, Need};
 use crate::firewall::{forward_drops, install_docker};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Capture, Encap, Host, Lan, Namespace, assert_same, becomes, own_state, tcp_exchange};
+use crate::support::{Capture, Encap, Host, Lan, Namespace, assert_same, becomes, tcp_exchange};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -89,7 +89,6 @@ const FIREWALLS: [fn(&Host); 3] = [|_| {}, forward_drops, install_docker];
 fn the_lines_of_a_dry_run_take_away_what_down_does(encap: Encap) {
     for prepare in FIREWALLS {
         let (host, _lan) = a_host();
-        own_state(&host);
         host.set_sysctl("ipv4/ip_forward", "1");
         prepare(&host);
         let before = host.dump();
@@ -221,7 +220,6 @@ fn a_change_tells_what_changes(encap: Encap) {
 
 fn up_by_hand_tells_that_the_file_differs(encap: Encap) {
     let (host, _lan) = a_host();
-    host.sh("cp -a /etc /run/etc; mount --bind /run/etc /etc; rm -f /etc/fan.toml /etc/network/fan").ok();
     let file = format!(
         "\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"{encap}\"\nbridge = \"blue\"\nmtu = 1400\n"
     );

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::case::{Case, Cases};
 use crate::named;
-use crate::support::{Encap, Host, Lan, Watcher, eventually, own_state};
+use crate::support::{Encap, Host, Lan, Watcher, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -140,7 +140,6 @@ impl Drop for Poser<'_> {
 fn a_host() -> (Host, Lan) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     host.run(|| {
         fs::create_dir(PLACE).expect("a directory");
         fs::write(PROGRAM, idle()).expect("a program");

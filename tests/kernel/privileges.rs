@@ -21,7 +21,7 @@ use nix::unistd::{Uid, chown};
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Encap, Host, Lan, Output, assert_same, eventually, own_state};
+use crate::support::{Encap, Host, Lan, Output, assert_same, eventually};
 use status::{Status, bit};
 
 inventory::submit!(crate::case::Module(cases));
@@ -128,7 +128,6 @@ fn a_program_of_another_version_is_replaced_by_root(encap: Encap) {
     let old = host.dump();
     // Refused by the kernel after the program was replaced: it is put back, though nobody knows its instructions.
     let up = format!("up 250.0.0.0/8 eth0/16 --dhcp {}", encap.words());
-    own_state(&host);
     host.sh("mkdir -p /var/lib && touch /var/lib/fan");
     host.fanctl(&up).failed().stderr_has(&["/var/lib/fan", "everything is as it was"]);
     assert_same(&old, &host.dump(), "a step that failed");
@@ -143,7 +142,6 @@ fn a_program_of_another_version_is_replaced_by_root(encap: Encap) {
 /// Then the program cannot be held. One that was replaced before a step failed is followed by the one that this version makes.
 fn a_program_of_another_version_is_replaced_without_sys_admin(encap: Encap) {
     let (host, _lan) = a_host_of_another_version(encap);
-    own_state(&host);
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
     host.sh("mkdir -p /var/lib && touch /var/lib/fan");
     host.fanctl_by(ROOT, &format!("{up} --dhcp")).failed().stderr_has(&["/var/lib/fan", "everything is as it was"]);
@@ -175,7 +173,6 @@ fn those_of_the_service_suffice_for_dhcp(encap: Encap) {
     let launcher = format!("setpriv --no-new-privs --bounding-set -all,+{set}");
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     host.set_sysctl("ipv4/ip_forward", "1");
     let before = host.dump();
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());

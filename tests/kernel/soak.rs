@@ -12,7 +12,7 @@ use std::fs;
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Container, Echo, Encap, Host, assert_same, eventually, own_state};
+use crate::support::{Container, Echo, Encap, Host, assert_same, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -75,7 +75,6 @@ impl<'a> Churned<'a> {
     fn new(pair: &'a Pair, encap: Encap) -> Self {
         let words = encap.words();
         pair.a.ip("addr add 172.31.0.28/16 dev eth0");
-        own_state(&pair.a);
         pair.b.fanctl(&format!("up 251.0.0.0/8 eth0/16 {words}")).ok();
         let peer = pair.b.container("251.0.27.2");
         Self { host: &pair.a, peer, words, encap }

@@ -35,7 +35,7 @@ pub use dockerd::Docker;
 pub use dump::{assert_same, becomes};
 pub use instance::Instance;
 pub use kubelet::Kubelet;
-pub use lan::{Container, Host, INTERNET, Lan, NOBODY, own_state};
+pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
 pub use libvirt::Libvirt;
 pub use lxc::Lxc;
 pub use lxd::Lxd;
@@ -58,8 +58,9 @@ use crate::case::Need;
 /// the case can still say what it waited for. No verdict on `fanctl` depends on it.
 pub const DEADLINE: Duration = Duration::from_secs(540);
 
-/// How often is looked for something that must happen, 10 ms apart at least. Only a failing test looks that often.
-pub const ATTEMPTS: u32 = 6000;
+/// How often is looked for something that must happen. Only a failing test looks that often, which takes a minute and a
+/// half, and in a guest some minutes: less than the watchdog of a case waits.
+pub const ATTEMPTS: u32 = 1000;
 
 /// The two encapsulations, and what the tests know about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

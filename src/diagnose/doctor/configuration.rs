@@ -1,6 +1,6 @@
 //! What is up, and what is written down.
 
-use super::{Facts, Finding};
+use super::{Facts, Finding, Found};
 use crate::fan::mapping::Overlay;
 use crate::plan::commands;
 use crate::plan::desired;
@@ -26,17 +26,17 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
         let finding = match (is_up, resolve(config, facts.host, facts.owned)) {
             (None, _) if is_left => continue,
             (None, Err(reason)) => {
-                Finding::failed("configuration", format!("the fan is configured and not up: {reason}"))
+                Finding::failed(Found::FanRefused, format!("the fan is configured and not up: {reason}"))
             }
             (None, Ok(_)) => {
-                let mut finding = Finding::failed("configuration", "the fan is configured and not up")
+                let mut finding = Finding::failed(Found::FanNotUp, "the fan is configured and not up")
                     .mended_by(shell!("fanctl reload{}", facts.config_option));
                 finding.fixable = true;
                 finding
             }
             (Some(_), _) if is_told => continue,
             (Some(_), Err(reason)) => {
-                Finding::warned("configuration", format!("the fan could not be up again: {reason}"))
+                Finding::warned(Found::FanRefusedAgain, format!("the fan could not be up again: {reason}"))
             }
             (Some(up), Ok(resolved)) => {
                 let mut wanted = resolved.fan;
@@ -47,7 +47,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
                 }
                 let is = desired::with(facts.owned, up, facts.host);
                 let steps = diff(&is, &desired::with(&is, &wanted, facts.host));
-                Finding::warned("configuration", "the fan is not as it is configured")
+                Finding::warned(Found::FanDiffers, "the fan is not as it is configured")
                     .because(steps.iter().flat_map(commands::lines).take(8))
                     .mended_by(shell!("fanctl reload{}", facts.config_option))
             }
@@ -56,7 +56,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
     }
     if findings.is_empty() && number > 0 {
         let what = super::count(number, "fan is", "fans are");
-        findings.push(Finding::passed("configuration", format!("{what} written down and up so")));
+        findings.push(Finding::passed(Found::FansAsConfigured, format!("{what} written down and up so")));
     }
     findings
 }

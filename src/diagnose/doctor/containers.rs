@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CheckResult, Facts, Finding, count};
+use super::{CheckResult, Facts, Finding, Found, count};
 use crate::diagnose::facts::Peer;
 use crate::fan::encap::Encapsulation;
 use crate::fan::shell::Line;
@@ -28,7 +28,8 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
             number => format!("; what {number} of them have on their side could not be seen"),
         };
         let what = count(ports.len(), "port", "ports");
-        findings.push(Finding::passed("containers", format!("{what} on {}, nothing wrong{seen}", fan.bridge)));
+        findings
+            .push(Finding::passed(Found::ContainersRight, format!("{what} on {}, nothing wrong{seen}", fan.bridge)));
     }
     findings
 }
@@ -61,7 +62,11 @@ fn too_large(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
         Encapsulation::Vxlan => (CheckResult::Failed, "are dropped without a word"),
         Encapsulation::Ipip => (CheckResult::Warned, "are lost between containers of this host, and slow to others"),
     };
-    Some(sizes.finding(verdict, format!("packets of more than {mtu} bytes, the mtu of '{}', {what}", fan.bridge)))
+    Some(sizes.finding(
+        Found::PortMtuLarge,
+        verdict,
+        format!("packets of more than {mtu} bytes, the mtu of '{}', {what}", fan.bridge),
+    ))
 }
 
 /// Ports and containers that take less than the bridge carries. TCP finds out, and nothing else does.
@@ -72,7 +77,7 @@ fn too_small(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
         "packets of {mtu} bytes, the mtu of '{}', do not fit all containers and are dropped without a word",
         fan.bridge
     );
-    Some(sizes.finding(CheckResult::Warned, reason))
+    Some(sizes.finding(Found::PortMtuSmall, CheckResult::Warned, reason))
 }
 
 /// What the bridge should carry, or more. What somebody set on the bridge itself is found among the objects.
@@ -107,9 +112,9 @@ impl Sizes {
         (!evidence.is_empty()).then_some(Self { evidence, commands, is_complete })
     }
 
-    fn finding(self, verdict: CheckResult, reason: String) -> Finding {
+    fn finding(self, code: Found, verdict: CheckResult, reason: String) -> Finding {
         let advice = if self.is_complete { "" } else { "; set it in the container too, in which no process was found" };
-        let finding = Finding::new("containers", verdict, reason + advice).because(self.evidence);
+        let finding = Finding::new(code, verdict, reason + advice).because(self.evidence);
         if self.commands.is_empty() { finding } else { finding.mended_by(Line::all_of(self.commands)) }
     }
 }
@@ -134,7 +139,7 @@ fn twice(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
     let other = Mac([0x02, 0xfb, index, d, e, f]);
     let reason =
         format!("{} have the Ethernet address {mac}, so that one takes what is another's", names.join(" and "));
-    let finding = Finding::failed("macs", reason);
+    let finding = Finding::failed(Found::MacTwice, reason);
     Some(match last.in_container(&shell!("address {}", other)) {
         Some(command) => finding.mended_by(command),
         None => finding,

@@ -1,81 +1,93 @@
 //! What a fan has refused, and what that tells.
 
-use super::{Facts, Finding, count};
+use super::{Facts, Finding, Found, count};
 use crate::diagnose::netfilter::{FirewallRule, FirewallTable};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
-use crate::plan::firewall::table_name;
+use crate::plan::firewall::{GuardRule, table_name};
 use crate::plan::host::LinkKind;
 use crate::shell;
 
-/// The fan's rules that refuse something, by their names in [`firewall`](crate::plan::firewall), and whose packets they meet.
-const MEANINGS: [(&str, &str); 23] = [
+/// The fan's rules that refuse something, and whose packets they meet.
+const MEANINGS: [(GuardRule, &str); 23] = [
     (
-        "wrapped by no host",
+        GuardRule::WrappedByNoHost,
         "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
     ),
     (
-        "wrapped by another",
+        GuardRule::WrappedByAnother,
         "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
     ),
-    ("routed by its sender", "packets that name their own way: somebody tries to get past the checks"),
-    ("hidden by tags", "frames with VLAN tags that hide what is in them, from a container"),
-    ("posing", "packets with an address that no container here can have, from a container: it has a wrong address"),
+    (GuardRule::RoutedByItsSender, "packets that name their own way: somebody tries to get past the checks"),
+    (GuardRule::HiddenByTags, "frames with VLAN tags that hide what is in them, from a container"),
     (
-        "posing by arp",
+        GuardRule::Posing,
+        "packets with an address that no container here can have, from a container: it has a wrong address",
+    ),
+    (
+        GuardRule::PosingByArp,
         "claims by ARP of an address that no container here can have, from a container: it has a wrong address",
     ),
     (
-        "foreign sources",
+        GuardRule::ForeignSources,
         "packets with addresses of the overlay from elsewhere: an interface outside of the fan has such an address",
     ),
     (
-        "about our own",
+        GuardRule::AboutOurOwn,
         "packets from outside of the fan about connections of its containers: ICMP errors that no host of it has sent",
     ),
-    ("foreign packets", "packets for the overlay from outside of it: another machine takes this host for its router"),
     (
-        "foreign addresses",
+        GuardRule::ForeignPackets,
+        "packets for the overlay from outside of it: another machine takes this host for its router",
+    ),
+    (
+        GuardRule::ForeignAddresses,
         "packets for the host or by it with an address outside of the slice, from a container: a network behind it is to be \
          listed (--routed), or it has a wrong address",
     ),
     (
-        "foreign addresses by arp",
+        GuardRule::ForeignAddressesByArp,
         "questions or claims by ARP from an address outside of the slice, from a container: it has a wrong address",
     ),
     (
-        "foreign neighbours",
+        GuardRule::ForeignNeighbours,
         "packets between containers with an address outside of the slice: a network behind one is to be listed (--routed), \
          or one has a wrong address",
     ),
     (
-        "for another host",
+        GuardRule::ForAnotherHost,
         "frames for a container of another host that would have gone to one here: it has claimed an Ethernet address of theirs",
     ),
     (
-        "sent to another host",
+        GuardRule::SentToAnotherHost,
         "frames of this host for a container of another one that would have gone to one here: it has claimed an Ethernet \
          address of theirs",
     ),
     (
-        "ethernet addresses of hosts",
+        GuardRule::EthernetAddressesOfHosts,
         "frames with the Ethernet address of a gateway or tunnel of the fan, from a container: it poses as a host",
     ),
-    ("encapsulated in ipip", "IPIP packets for the underlay from a container: it tries to get past the checks"),
-    ("encapsulated in vxlan", "VXLAN packets for the underlay from a container: it tries to get past the checks"),
+    (GuardRule::EncapsulatedInIpip, "IPIP packets for the underlay from a container: it tries to get past the checks"),
     (
-        "encapsulated by a process",
+        GuardRule::EncapsulatedInVxlan,
+        "VXLAN packets for the underlay from a container: it tries to get past the checks",
+    ),
+    (
+        GuardRule::EncapsulatedByAProcess,
         "VXLAN packets from a process of this host: it tries to get past the checks, or another tunnel uses the fan's port",
     ),
     (
-        "errors that redirect",
+        GuardRule::ErrorsThatRedirect,
         "ICMP redirects or source quenches for the host from a container, which is no router for it",
     ),
-    ("errors about a small mtu", "ICMP errors of containers that tell hosts of an MTU under 1280 bytes"),
-    ("errors of other hosts", "ICMP errors of containers of other hosts about packets that the fan never carried"),
-    ("errors about others", "ICMP errors of containers about packets that were for no container here"),
+    (GuardRule::ErrorsAboutASmallMtu, "ICMP errors of containers that tell hosts of an MTU under 1280 bytes"),
     (
-        "dns of another slice",
+        GuardRule::ErrorsOfOtherHosts,
+        "ICMP errors of containers of other hosts about packets that the fan never carried",
+    ),
+    (GuardRule::ErrorsAboutOthers, "ICMP errors of containers about packets that were for no container here"),
+    (
+        GuardRule::DnsOfAnotherSlice,
         "questions to the fan's DNS and DHCP server from containers of other hosts, which have one of their own",
     ),
 ];
@@ -99,9 +111,9 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().collect();
     let mut evidence: Vec<String> = MEANINGS
         .iter()
-        .filter_map(|(name, meaning)| {
-            let packets = guarded(fan, facts, name);
-            let is_of_bridges = rules(fan, facts, name).any(|(table, _)| table.family == "bridge");
+        .filter_map(|(rule, meaning)| {
+            let packets = guarded(fan, facts, *rule);
+            let is_of_bridges = rules(fan, facts, *rule).any(|(table, _)| table.family == "bridge");
             let others = if is_of_bridges { other_bridges(fan, facts) } else { String::new() };
             (packets > 0).then(|| format!("{packets} {meaning}{others}"))
         })
@@ -116,25 +128,25 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         ));
     }
     if evidence.is_empty() {
-        findings.push(Finding::passed("refused", "nothing that would tell of a mistake"));
+        findings.push(Finding::passed(Found::NothingRefused, "nothing that would tell of a mistake"));
     } else {
         let what = count(evidence.len(), "kind of packet was", "kinds of packets were");
         let reason = format!("{what} refused since the fan is up, as it should be; whose were they?");
-        findings.push(Finding::warned("refused", reason).because(evidence));
+        findings.push(Finding::warned(Found::PacketsRefused, reason).because(evidence));
     }
     findings
 }
 
-/// Packets that the fan's rules of a name have met.
-pub(super) fn guarded(fan: &Fan, facts: Facts, name: &str) -> u64 {
+/// Packets that a rule of the fan has met.
+pub(super) fn guarded(fan: &Fan, facts: Facts, name: GuardRule) -> u64 {
     rules(fan, facts, name).filter_map(|(_, rule)| rule.packets).sum()
 }
 
-/// The fan's rules of a name, each with its table.
+/// Where a rule of the fan stands, each with its table.
 fn rules<'a>(
     fan: &Fan,
     facts: Facts<'a>,
-    name: &'a str,
+    name: GuardRule,
 ) -> impl Iterator<Item = (&'a FirewallTable, &'a FirewallRule)> {
     let own = table_name(fan.overlay());
     let tables = facts.health.tables.iter().filter(move |table| table.name == own);
@@ -142,14 +154,7 @@ fn rules<'a>(
         let rules = table.chains.values().flat_map(|chain| &chain.rules);
         rules.map(move |rule| (table, rule))
     });
-    rules.filter(move |(_, rule)| rule_name(&rule.text) == Some(name))
-}
-
-/// What a rule of the fan's is called: its comment, but for the digest at the end.
-fn rule_name(text: &str) -> Option<&str> {
-    let (_, comment) = text.split_once("comment \"")?;
-    let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
-    Some(name)
+    rules.filter(move |(_, rule)| GuardRule::of(&rule.text) == Some(name))
 }
 
 /// VXLAN's packets with checksums that hardware got wrong, on the way out or in.
@@ -161,10 +166,13 @@ fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
         match offload.checksums {
             Some(true) => {
                 let evidence = format!("{tunnel} leaves checksums to it (tx-checksum-ip-generic: on)");
-                return Some(Finding::warned("checksums", reason).because([evidence]).mended_by(off));
+                return Some(Finding::warned(Found::OffloadOn, reason).because([evidence]).mended_by(off));
             }
             None => {
-                return Some(Finding::warned("checksums", reason + "; ethtool would tell, and is not installed"));
+                return Some(Finding::warned(
+                    Found::OffloadUnknown,
+                    reason + "; ethtool would tell, and is not installed",
+                ));
             }
             Some(false) => {}
         }
@@ -188,8 +196,8 @@ fn spoilt(fan: &Fan, facts: Facts) -> Option<Finding> {
         let reason = "UDP packets came with a wrong checksum: the hardware of another host may spoil those of VXLAN";
         let off = shell!("ethtool -K {} tx-checksum-ip-generic off", tunnel);
         let elsewhere = format!("on that host: {off}");
-        Finding::warned("checksums", reason).because([evidence, elsewhere])
+        Finding::warned(Found::ChecksumsWrong, reason).because([evidence, elsewhere])
     } else {
-        Finding::passed("checksums", "nothing tells that hardware spoils those of VXLAN").because([evidence])
+        Finding::passed(Found::ChecksumsRight, "nothing tells that hardware spoils those of VXLAN").because([evidence])
     })
 }

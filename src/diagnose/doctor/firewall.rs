@@ -4,7 +4,7 @@ mod packets;
 
 use std::net::Ipv4Addr;
 
-use super::{Facts, Finding};
+use super::{Check, Facts, Finding, Found};
 use crate::diagnose::netfilter::{Backend, Blame, ConntrackState, Fate, FirewallTable, Packet, fate, fates};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
@@ -40,7 +40,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     }
     // Rules of ours that are missing in iptables' FORWARD are an object of ours, and found already.
     let is_ours_to_mend = |blame: &Blame| {
-        let ours = before.iter().any(|finding| finding.check == "firewall");
+        let ours = before.iter().any(|finding| finding.check == Check::Firewall);
         ours && is_forward(blame)
     };
     let others: Vec<FirewallTable> = facts.health.tables.iter().filter(|table| !is_of_a_fan(table)).cloned().collect();
@@ -78,12 +78,12 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     }
     let mut findings: Vec<Finding> = culprits.iter().map(|culprit| culprit.finding(fan)).collect();
     findings.extend(invalid(fan, facts, &others));
-    if findings.is_empty() && !before.iter().any(|finding| finding.check == "firewall") {
+    if findings.is_empty() && !before.iter().any(|finding| finding.check == Check::Firewall) {
         let tables = match others.len() {
             0 => "there is no other firewall".to_string(),
             number => format!("{} of others let the fan's packets pass", super::count(number, "table", "tables")),
         };
-        findings.push(Finding::passed("firewall", tables));
+        findings.push(Finding::passed(Found::FirewallPasses, tables));
     }
     findings
 }
@@ -124,15 +124,18 @@ impl Culprit {
         let who = format!("chain '{}' of {} table '{} {}'", blame.base, blame.backend, blame.family, blame.table);
         let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(fan));
         let is_failure = self.certain.iter().any(|kind| kind.general().is_none());
-        let drops = if is_failure || self.certain == self.kinds { "drops" } else { "may drop" };
+        let (code, drops) = if is_failure || self.certain == self.kinds {
+            (Found::FirewallDrops, "drops")
+        } else {
+            (Found::FirewallMayDrop, "may drop")
+        };
         let reason = format!("{who} {drops} {}{lasting}", what.join(" and "));
         let evidence = self.blames.iter().map(|blame| match &blame.rule {
             Some(rule) => format!("{}: {}", blame.chain, rule.text),
             None => format!("{}: policy drop, and no rule accepts them", blame.chain),
         });
         let mend = self.kinds.iter().map(|kind| kind.acceptance(fan, blame));
-        let finding =
-            if is_failure { Finding::failed("firewall", reason) } else { Finding::warned("firewall", reason) };
+        let finding = if is_failure { Finding::failed(code, reason) } else { Finding::warned(code, reason) };
         Finding { mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of), ..finding.because(evidence) }
     }
 }
@@ -313,6 +316,7 @@ fn invalid(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Option<Finding>
     );
     let mend =
         [TrafficKind::FromContainers, TrafficKind::ToContainers].into_iter().map(|kind| kind.acceptance(fan, &blame));
-    let finding = Finding::warned("firewall", reason).because([format!("{}: {}", blame.chain, rule.text)]);
+    let finding =
+        Finding::warned(Found::FirewallDropsInvalid, reason).because([format!("{}: {}", blame.chain, rule.text)]);
     Some(Finding { mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of), ..finding })
 }

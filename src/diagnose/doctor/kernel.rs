@@ -1,6 +1,6 @@
 //! What a fan needs of the kernel, and this diagnosis of its user.
 
-use super::{Facts, Finding};
+use super::{Facts, Finding, Found};
 use crate::diagnose::netfilter::FirewallTable;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
@@ -25,27 +25,34 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
     }
     if let Some(Err(words)) = &kernel.loads_programs {
         findings.push(
-            Finding::failed("kernel", "the kernel takes no program, and a fan is two of them").because([words.clone()]),
+            Finding::failed(Found::ProgramsRefused, "the kernel takes no program, and a fan is two of them")
+                .because([words.clone()]),
         );
     }
     if !kernel.has_nft {
         findings.push(
-            Finding::failed("kernel", "the program 'nft' is not installed, and nothing guards the overlay without it")
-                .mended_by(shell!("apt-get install nftables")),
+            Finding::failed(
+                Found::NftMissing,
+                "the program 'nft' is not installed, and nothing guards the overlay without it",
+            )
+            .mended_by(shell!("apt-get install nftables")),
         );
     }
     if kernel.compiles_programs == Some(false) {
         findings.push(
-            Finding::warned("kernel", "programs are interpreted, not compiled, which costs every packet time")
-                .because(["net.core.bpf_jit_enable is 0".into()])
-                .mended_by(shell!("sysctl -w net.core.bpf_jit_enable=1")),
+            Finding::warned(
+                Found::ProgramsInterpreted,
+                "programs are interpreted, not compiled, which costs every packet time",
+            )
+            .because(["net.core.bpf_jit_enable is 0".into()])
+            .mended_by(shell!("sysctl -w net.core.bpf_jit_enable=1")),
         );
     }
     if findings.is_empty() {
         let finding = match &unknown[..] {
             [] => {
                 let release = &facts.host.linux.release;
-                Finding::passed("kernel", format!("Linux {release} has all that a fan needs"))
+                Finding::passed(Found::KernelFit, format!("Linux {release} has all that a fan needs"))
             }
             unknown => untold(unknown, facts),
         };
@@ -53,13 +60,13 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
     }
     if !facts.host.privileged {
         findings.push(
-            Finding::warned("privileges", "not root, so that much could not be looked at")
+            Finding::warned(Found::NotRoot, "not root, so that much could not be looked at")
                 .because(facts.health.unseen.iter().cloned())
                 .mended_by(shell!("sudo fanctl doctor")),
         );
     } else if !facts.health.unseen.is_empty() {
         findings.push(
-            Finding::warned("privileges", "not everything could be looked at")
+            Finding::warned(Found::NotSeen, "not everything could be looked at")
                 .because(facts.health.unseen.iter().cloned()),
         );
     }
@@ -70,14 +77,14 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
 fn fitness(facts: Facts) -> Option<Finding> {
     let linux = &facts.host.linux;
     if let Some(unfit) = Unfit::of(linux) {
-        return Some(Finding::failed("kernel", unfit.to_string()));
+        return Some(Finding::failed(Found::KernelUnfit, unfit.to_string()));
     }
     let is_old = linux.version().is_some_and(|version| version < SOURCE_SINCE);
     (is_old && linux.takes_source.is_none()).then(|| {
         let (major, minor) = SOURCE_SINCE;
         let release = &linux.release;
         Finding::warned(
-            "kernel",
+            Found::KernelUntried,
             format!("kernel {release} is older than Linux {major}.{minor}, which a fan needs; whether it can do the same was not tried"),
         )
     })
@@ -129,10 +136,10 @@ fn untold(unknown: &[Encapsulation], facts: Facts) -> Finding {
     let names = names.join(" and ");
     let configured = facts.configured.unwrap_or_default();
     let finding = if configured.iter().any(|config| unknown.contains(&config.encapsulation)) {
-        Finding::warned("kernel", format!("it is not known whether Linux {release} has {names}"))
+        Finding::warned(Found::EncapUnknown, format!("it is not known whether Linux {release} has {names}"))
     } else {
         let reason = format!("Linux {release} has all that a fan needs, but whether it has {names} is not known");
-        Finding::passed("kernel", reason)
+        Finding::passed(Found::EncapUnknown, reason)
     };
     let missing =
         format!("none is loaded, and /lib/modules/{release}/modules.dep, which would list it, cannot be read");
@@ -163,11 +170,11 @@ fn lacks(encapsulation: Encapsulation, facts: Facts) -> Option<Finding> {
     };
     let evidence = format!("{} is neither loaded nor known to Linux {}", encapsulation, facts.host.linux.release);
     let finding = if is_in_use {
-        Finding::failed("kernel", reason)
+        Finding::failed(Found::EncapMissing, reason)
     } else {
         let other = Encapsulation::ALL.into_iter().find(|other| *other != encapsulation);
         let other = other.map_or(String::new(), |other| format!("; use --encap {other}, on all hosts"));
-        Finding::warned("kernel", reason + &other)
+        Finding::warned(Found::EncapMissing, reason + &other)
     };
     Some(finding.because([evidence]))
 }

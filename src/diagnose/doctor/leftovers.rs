@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Facts, Finding};
+use super::{Facts, Finding, Found};
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::shell::Line;
 use crate::plan::commands::describe;
-use crate::plan::firewall::table_name;
+use crate::plan::firewall::{GuardRule, table_name};
 use crate::plan::leftovers::{Stray, remains};
 use crate::plan::state::{Owner, fans};
 use crate::shell;
@@ -35,7 +35,7 @@ fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
     let reason = format!("the alias of bridge '{}', by which it was known, was changed; {then}", stray.name);
     let attached = facts.host.foreign_ports(&stray.name);
     let attached = attached.map(|port| format!("attached to it: {}", port.name));
-    Finding { fan: Some(overlay), mend, ..Finding::failed("bridge", reason).because(attached) }
+    Finding { fan: Some(overlay), mend, ..Finding::failed(Found::AliasChanged, reason).because(attached) }
 }
 
 fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
@@ -47,13 +47,14 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
     let is_configured = facts.configured.is_some_and(|all| all.iter().any(|config| config.overlay == overlay));
     let what = format!("fan {overlay} has lost its bridge, and is down");
     let mut finding = if is_configured {
-        let mut finding = Finding::failed("bridge", format!("{what}; its containers have to be attached anew"))
-            .mended_by(shell!("fanctl reload{}", facts.config_option));
+        let mut finding =
+            Finding::failed(Found::BridgeLost, format!("{what}; its containers have to be attached anew"))
+                .mended_by(shell!("fanctl reload{}", facts.config_option));
         finding.fixable = true;
         finding
     } else {
         let reason = format!("{what}; it is not configured, so that only you know what it was like");
-        let finding = Finding::failed("bridge", reason);
+        let finding = Finding::failed(Found::BridgeLost, reason);
         match (guess(overlay, facts), up.is_empty()) {
             (Some(command), _) => finding.mended_by(command),
             (None, true) => finding.mended_by(shell!("fanctl down -e")),
@@ -69,7 +70,7 @@ fn guess(overlay: Overlay, facts: Facts) -> Option<Line> {
     let name = table_name(overlay);
     let tables = facts.health.tables.iter().filter(|table| table.name == name);
     let mut rules = tables.flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules);
-    let wrapped = rules.find(|rule| rule.text.contains("\"wrapped for a host "))?;
+    let wrapped = rules.find(|rule| GuardRule::of(&rule.text) == Some(GuardRule::WrappedForAHost))?;
     let words: Vec<&str> = wrapped.text.split(' ').collect();
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
     let underlay = after("daddr")?;

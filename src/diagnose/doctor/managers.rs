@@ -2,7 +2,7 @@
 
 use ipnetwork::Ipv4Network;
 
-use super::{Facts, Finding};
+use super::{Facts, Finding, Found};
 use crate::diagnose::facts::Manager;
 use crate::fan::Fan;
 use crate::fan::name::InterfaceName;
@@ -23,7 +23,7 @@ pub(super) fn managers(facts: Facts) -> Vec<Finding> {
         };
         let reason = format!("{name} runs here, and was not told to leave the interfaces of fans alone");
         Some(
-            Finding::warned("software", reason)
+            Finding::warned(Found::SoftwareNotTold, reason)
                 .because([format!("no such line in {file} or beside it")])
                 .mended_by(command),
         )
@@ -50,7 +50,10 @@ pub(super) fn addresses(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> 
     };
     let delete = foreign.iter().map(|(address, name)| shell!("ip address delete {} dev {}", address, name));
     vec![
-        Finding::warned("software", format!("{who} has given '{name}' the address {address}, which is not the fan's"))
-            .mended_by(Line::all_of(delete)),
+        Finding::warned(
+            Found::AddressForeign,
+            format!("{who} has given '{name}' the address {address}, which is not the fan's"),
+        )
+        .mended_by(Line::all_of(delete)),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Finding, count};
+use super::{Check, Facts, Finding, Found, count};
 use crate::fan::{Fan, Mac};
 use crate::plan::host::NeighbourEntry;
 use crate::shell;
@@ -25,7 +25,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         let [a, b, c, d] = fan.host.octets();
         let mac = Mac([0x02, 0xfb, a, b, c, d]);
         return vec![
-            Finding::failed("macs", reason)
+            Finding::failed(Found::MacOfNeighbour, reason)
                 .because([format!("neighbour {} lladdr {} dev {}", other.address, other.mac, fan.device)])
                 .mended_by(shell!(
                     "ip link set dev {} address {} && ip neighbour flush dev {}",
@@ -44,11 +44,11 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
             "hosts {} have one Ethernet address, {mac}; that is as it should be for one machine, or behind a router",
             addresses.join(" and ")
         );
-        return vec![Finding::warned("macs", reason)];
+        return vec![Finding::warned(Found::MacShared, reason)];
     }
-    if before.iter().any(|finding| finding.check == "macs") {
+    if before.iter().any(|finding| finding.check == Check::Macs) {
         return Vec::new();
     }
     let known = count(neighbours.len(), "neighbour", "neighbours");
-    vec![Finding::passed("macs", format!("{known} on {}, none with the address of another", fan.device))]
+    vec![Finding::passed(Found::MacsDistinct, format!("{known} on {}, none with the address of another", fan.device))]
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CheckResult, Facts, Finding, firewall};
+use super::{Check, CheckResult, Code, Facts, Finding, Found, firewall};
 use crate::fan::Fan;
 use crate::plan::commands::describe;
 use crate::plan::desired;
@@ -14,7 +14,8 @@ use crate::plan::verdict::is_hidden;
 use crate::shell;
 
 /// Areas that the others rest upon, in this order.
-const FOUNDATIONS: [&str; 6] = ["bridge", "tunnel", "filters", "routes", "rule", "forwarding"];
+const FOUNDATIONS: [Check; 6] =
+    [Check::Bridge, Check::Tunnel, Check::Filters, Check::Routes, Check::Rule, Check::Forwarding];
 
 /// Whether something is wrong that makes it meaningless to ask where packets go.
 pub(super) fn are_foundations(findings: &[Finding]) -> bool {
@@ -26,32 +27,34 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     if crate::plan::verdict::is_only_older(&steps) {
         let reason =
             "an earlier version made the fan, which goes on working; reload makes it anew without losing a packet";
-        return vec![Finding::warned("older", reason).fixable(fan)];
+        return vec![Finding::warned(Found::FanOlder, reason).fixable(fan)];
     }
-    let mut areas: BTreeMap<&'static str, (Vec<String>, Vec<String>)> = BTreeMap::new();
+    let mut areas: BTreeMap<Check, (Vec<Line>, Vec<Line>)> = BTreeMap::new();
     for step in &steps {
-        let (roots, consequences) = areas.entry(area(step, fan)).or_default();
+        let check = area(step, fan);
+        let (roots, consequences) = areas.entry(check).or_default();
         let list = if follows(step, &steps) { consequences } else { roots };
-        list.push(line(step));
+        list.push(line(step, check));
     }
     if fan.nat && !facts.host.ip_forward {
-        let (roots, _) = areas.entry("forwarding").or_default();
-        roots.insert(0, "net.ipv4.ip_forward is 0, and NAT needs it".into());
+        let (roots, _) = areas.entry(Check::Forwarding).or_default();
+        let text = "net.ipv4.ip_forward is 0, and NAT needs it".into();
+        roots.insert(0, Line { code: Found::IpForwardOff.into(), text });
     }
     // A server is told the mtu, so that another one makes it another server.
-    if areas.contains_key("mtu") && matches!(areas.get("dhcp"), Some((roots, _)) if !is_missing(roots)) {
-        areas.remove("dhcp");
+    if areas.contains_key(&Check::Mtu) && matches!(areas.get(&Check::Dhcp), Some((roots, _)) if !is_missing(roots)) {
+        areas.remove(&Check::Dhcp);
     }
     // An area in which everything follows from another is part of that one.
     let (causes, consequences): (Vec<_>, Vec<_>) = areas.into_iter().partition(|(_, (roots, _))| !roots.is_empty());
-    let consequences: Vec<String> = consequences.into_iter().flat_map(|(_, (_, lines))| lines).collect();
+    let consequences: Vec<Line> = consequences.into_iter().flat_map(|(_, (_, lines))| lines).collect();
     let mut findings: Vec<Finding> = causes
         .into_iter()
-        .map(|(area, (roots, own))| finding(area, fan, roots, own))
+        .map(|(check, (roots, own))| finding(check, fan, roots, own))
         .map(|finding| if is_spare(&finding, fan, facts) { spare(finding) } else { finding })
         .collect();
     if let Some(first) = findings.first_mut() {
-        let with_it = consequences.into_iter().map(|line| format!("and with it: {line}"));
+        let with_it = consequences.into_iter().map(|line| format!("and with it: {}", line.text));
         first.evidence.extend(with_it);
     }
     if findings.is_empty() {
@@ -60,7 +63,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
     if findings.is_empty() {
         let number = desired::objects(fan, facts.host).len();
         let what = format!("all {number} of {} are there and right", fan.bridge);
-        findings.push(Finding::passed("objects", what));
+        findings.push(Finding::passed(Found::ObjectsRight, what));
     }
     findings
 }
@@ -68,7 +71,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
 /// Whether it is about rules that stand ready for a chain that drops nothing yet, as Docker's before it has started.
 fn is_spare(finding: &Finding, fan: &Fan, facts: Facts) -> bool {
     let is_asked_now = facts.host.forward_chains.contains(&ForwardChain::Forward);
-    finding.check == "firewall" && !is_asked_now && !firewall::is_forward_closed(fan, facts)
+    finding.check == Check::Firewall && !is_asked_now && !firewall::is_forward_closed(fan, facts)
 }
 
 fn spare(finding: Finding) -> Finding {
@@ -88,18 +91,20 @@ fn way_out(fan: &Fan, facts: Facts) -> Option<Finding> {
     let setting = format!("net/ipv4/conf/{device}/forwarding");
     (!settings.forwarding).then(|| {
         let reason = format!("'{device}', which leads to everybody else, forwards no packets, and NAT needs it");
-        Finding::failed("forwarding", reason)
+        Finding::failed(Found::DefaultDeviceNotForwarding, reason)
             .because([format!("{setting} is 0")])
             .mended_by(shell!("sysctl -w {}=1", device.setting("forwarding")))
     })
 }
 
-fn finding(area: &'static str, fan: &Fan, roots: Vec<String>, consequences: Vec<String>) -> Finding {
-    let with_it = consequences.into_iter().map(|line| format!("and with it: {line}"));
+fn finding(check: Check, fan: &Fan, roots: Vec<Line>, consequences: Vec<Line>) -> Finding {
+    let with_it = consequences.into_iter().map(|line| format!("and with it: {}", line.text));
     let mut roots = roots.into_iter();
-    let reason = roots.next().unwrap_or_default();
+    let first = roots.next();
+    let (code, reason) = first.map_or((Code::ObjectWrong(check), String::new()), |line| (line.code, line.text));
+    let roots = roots.map(|line| line.text);
     // Redirects tell a container a shorter way, which no packet is lost by.
-    let finding = if area == "redirects" { Finding::warned(area, reason) } else { Finding::failed(area, reason) };
+    let finding = if check == Check::Redirects { Finding::warned(code, reason) } else { Finding::failed(code, reason) };
     finding.because(roots.chain(with_it)).fixable(fan)
 }
 
@@ -127,57 +132,68 @@ fn follows(step: &Step, steps: &[Step]) -> bool {
         .any(|other| step.object().depends_on(&other.object().key().identity))
 }
 
-fn line(step: &Step) -> String {
+/// What is wrong with one object, or follows from that.
+struct Line {
+    code: Code,
+    text: String,
+}
+
+fn line(step: &Step, check: Check) -> Line {
     let object = step.object();
-    match step {
-        Step::Create(_) => format!("{} is missing", describe(object)),
+    let (code, text) = match step {
+        Step::Create(_) => (Code::ObjectMissing(check), format!("{} is missing", describe(object))),
         Step::Change { from, to } => {
             let differences = difference::between(from, to);
             let words: Vec<String> = differences.iter().map(ToString::to_string).collect();
-            words.join("; ")
+            let code =
+                differences.first().map_or(Code::ObjectWrong(check), |first| Code::Difference(check, first.code()));
+            (code, words.join("; "))
         }
-        Step::Delete(_) | Step::Hold(_) | Step::Remake(_) => format!("{} is not as it should be", describe(object)),
-    }
+        Step::Delete(_) | Step::Hold(_) | Step::Remake(_) => {
+            (Code::ObjectWrong(check), format!("{} is not as it should be", describe(object)))
+        }
+    };
+    Line { code, text }
 }
 
-fn is_missing(lines: &[String]) -> bool {
-    lines.iter().all(|line| line.ends_with("is missing"))
+fn is_missing(lines: &[Line]) -> bool {
+    lines.iter().all(|line| matches!(line.code, Code::ObjectMissing(_)))
 }
 
 /// The area of a step.
-fn area(step: &Step, fan: &Fan) -> &'static str {
+fn area(step: &Step, fan: &Fan) -> Check {
     if let Step::Change { from, to } = step {
         return area_of_change(from, to);
     }
     match step.object() {
-        Object::Bridge(_) | Object::Address(_) => "bridge",
-        Object::Up(_, link) if *link == fan.bridge => "bridge",
-        Object::Up(..) | Object::Tunnel(_) => "tunnel",
-        Object::Clsact(..) | Object::Filter(_) => "filters",
-        Object::Unreachable(..) | Object::Route(_) => "routes",
-        Object::Rule(..) => "rule",
-        Object::Firewall(..) => "table",
-        Object::Accept(_) => "firewall",
-        Object::Dhcp(_) => "dhcp",
+        Object::Bridge(_) | Object::Address(_) => Check::Bridge,
+        Object::Up(_, link) if *link == fan.bridge => Check::Bridge,
+        Object::Up(..) | Object::Tunnel(_) => Check::Tunnel,
+        Object::Clsact(..) | Object::Filter(_) => Check::Filters,
+        Object::Unreachable(..) | Object::Route(_) => Check::Routes,
+        Object::Rule(..) => Check::Rule,
+        Object::Firewall(..) => Check::Table,
+        Object::Accept(_) => Check::Firewall,
+        Object::Dhcp(_) => Check::Dhcp,
     }
 }
 
-fn area_of_change(from: &Object, to: &Object) -> &'static str {
+fn area_of_change(from: &Object, to: &Object) -> Check {
     match (from, to) {
-        (Object::Bridge(is), Object::Bridge(should)) if is.mtu != should.mtu => "mtu",
-        (Object::Tunnel(is), Object::Tunnel(should)) if is.mtu != should.mtu => "mtu",
-        (Object::Bridge(is), Object::Bridge(should)) if is.ipv6 != should.ipv6 => "ipv6",
-        (Object::Tunnel(is), Object::Tunnel(should)) if is.ipv6 != should.ipv6 => "ipv6",
-        (Object::Bridge(is), _) if !is.forwarding => "forwarding",
-        (Object::Tunnel(is), _) if !is.forwarding => "forwarding",
-        (Object::Bridge(is), _) if is.send_redirects => "redirects",
-        (Object::Route(is), Object::Route(should)) if differ_in_mtu(is, should) => "mtu",
-        (Object::Bridge(_), _) => "bridge",
-        (Object::Tunnel(_), _) => "tunnel",
-        (Object::Filter(_), _) => "filters",
-        (Object::Firewall(..), _) => "table",
-        (Object::Dhcp(_), _) => "dhcp",
-        _ => "routes",
+        (Object::Bridge(is), Object::Bridge(should)) if is.mtu != should.mtu => Check::Mtu,
+        (Object::Tunnel(is), Object::Tunnel(should)) if is.mtu != should.mtu => Check::Mtu,
+        (Object::Bridge(is), Object::Bridge(should)) if is.ipv6 != should.ipv6 => Check::Ipv6,
+        (Object::Tunnel(is), Object::Tunnel(should)) if is.ipv6 != should.ipv6 => Check::Ipv6,
+        (Object::Bridge(is), _) if !is.forwarding => Check::Forwarding,
+        (Object::Tunnel(is), _) if !is.forwarding => Check::Forwarding,
+        (Object::Bridge(is), _) if is.send_redirects => Check::Redirects,
+        (Object::Route(is), Object::Route(should)) if differ_in_mtu(is, should) => Check::Mtu,
+        (Object::Bridge(_), _) => Check::Bridge,
+        (Object::Tunnel(_), _) => Check::Tunnel,
+        (Object::Filter(_), _) => Check::Filters,
+        (Object::Firewall(..), _) => Check::Table,
+        (Object::Dhcp(_), _) => Check::Dhcp,
+        _ => Check::Routes,
     }
 }
 

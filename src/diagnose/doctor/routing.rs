@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use super::{Facts, Finding};
+use super::{Facts, Finding, Found};
 use crate::diagnose::facts::Health;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
@@ -176,7 +176,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         return findings;
     }
     vec![Finding::passed(
-        "routing",
+        Found::RoutingRight,
         format!("the kernel was asked about {} packets, and sends them as it should", answered.len()),
     )]
 }

@@ -1,5 +1,6 @@
 //! What no kernel at hand can be brought to, and the words of findings.
 
+mod codes;
 mod counters;
 mod routing;
 
@@ -129,7 +130,7 @@ fn a_kernel_that_lacks_something_is_named() {
     assert!(patient.only(CheckResult::Failed).reason.contains("nft"));
     patient.health.kernel.has_nft = true;
     patient.health.kernel.compiles_programs = Some(false);
-    assert_eq!(patient.only(CheckResult::Warned).check, "kernel");
+    assert_eq!(patient.only(CheckResult::Warned).check, Check::Kernel);
     // With no fan it is told what neither of the two could do.
     let mut bare = Patient::new("ipip");
     (bare.owned, bare.host.links) = (State::new(), vec![]);
@@ -150,7 +151,7 @@ fn a_kernel_that_lacks_something_is_named() {
         config_option: &Line::default(),
     };
     let untold = examine(facts, |_| false).remove(0);
-    assert_eq!((untold.check, untold.verdict), ("kernel", CheckResult::Warned), "{untold}");
+    assert_eq!((untold.check, untold.verdict), (Check::Kernel, CheckResult::Warned), "{untold}");
     assert!(untold.evidence[1].ends_with("fanctl lab --encap ipip"), "{untold}");
     bare.host.linux.release = "5.15.0-91".into();
     assert!(bare.only(CheckResult::Warned).reason.contains("older than Linux 5.19"));
@@ -208,10 +209,10 @@ fn rules_that_stand_ready_for_docker_are_a_warning_until_it_drops() {
     let mut patient = Patient::new("ipip");
     patient.host.forward_chains = vec![crate::plan::firewall::ForwardChain::DockerUser];
     let finding = patient.only(CheckResult::Warned);
-    assert_eq!((finding.check, finding.fixable), ("firewall", true), "{finding}");
+    assert_eq!((finding.check, finding.fixable), (Check::Firewall, true), "{finding}");
     assert!(finding.evidence.last().unwrap().contains("when it starts"), "{finding}");
     patient.health.tables = vec![closed(Backend::Nftables, "filter", "FORWARD", "forward")];
-    assert_eq!(patient.only(CheckResult::Failed).check, "firewall");
+    assert_eq!(patient.only(CheckResult::Failed).check, Check::Firewall);
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn neighbours_and_software_are_looked_at() {
         .map(|address| NeighbourEntry { device: "eth0".parse().unwrap(), address: address.parse().unwrap(), mac })
         .to_vec();
     patient.answer(|_| None);
-    assert_eq!(patient.only(CheckResult::Warned).check, "macs");
+    assert_eq!(patient.only(CheckResult::Warned).check, Check::Macs);
     patient.health.macs = [("eth0".parse().unwrap(), mac)].into();
     assert!(patient.only(CheckResult::Failed).mend.unwrap().contains("02:fb:ac:1e:00:1c"));
     patient.health.neighbours.clear();
@@ -323,5 +324,5 @@ fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     patient.owned.retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Route(_)));
     let finding = patient.only(CheckResult::Failed);
     let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
-    assert_eq!((finding.check, finding.mend.as_deref()), ("bridge", Some(command)));
+    assert_eq!((finding.check, finding.mend.as_deref()), (Check::Bridge, Some(command)));
 }

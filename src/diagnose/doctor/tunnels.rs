@@ -1,6 +1,6 @@
 //! Other tunnels that take a fan's packets, or its port.
 
-use super::{Facts, Finding};
+use super::{Facts, Finding, Found};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::plan::conflicts;
@@ -18,7 +18,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
                     "interface '{}' is an ipip tunnel that takes the fan's packets from {peer} in front of its checks",
                     link.name
                 );
-                return Some(Finding::failed("tunnels", reason).mended_by(delete));
+                return Some(Finding::failed(Found::TunnelTakesPackets, reason).mended_by(delete));
             }
             // Without it our device cannot come up.
             let holds_port = matches!(link.kind, LinkKind::Vxlan { port, shares_port: false, .. } if port == fan.port);
@@ -30,7 +30,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
                     fan.tunnel()
                 );
                 let mend = shell!("{} && fanctl doctor {} --fix", delete, fan.bridge);
-                Finding::failed("tunnels", reason).mended_by(mend)
+                Finding::failed(Found::PortTaken, reason).mended_by(mend)
             })
         })
         .collect()

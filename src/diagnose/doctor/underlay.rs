@@ -1,6 +1,6 @@
 //! The underlay address that a fan was built from: whether it is still this host's, where it was.
 
-use super::{Facts, Finding, up};
+use super::{Facts, Finding, Found, up};
 use crate::fan::Fan;
 use crate::fan::request::MIN_MTU;
 use crate::plan::desired;
@@ -13,18 +13,18 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
     match holder {
         None => address_is_gone(fan, facts),
         Some(link) if link.name != fan.device => Finding::failed(
-            "underlay",
+            Found::AddressMoved,
             format!("the underlay address {} has moved from '{}' to '{}'", fan.host, fan.device, link.name),
         )
         .mended_by(up(fan, &fan.underlay_address())),
-        Some(link) if !link.up => Finding::failed("underlay", format!("interface '{}' is down", link.name))
+        Some(link) if !link.up => Finding::failed(Found::InterfaceDown, format!("interface '{}' is down", link.name))
             .mended_by(shell!("ip link set dev {} up", link.name)),
         Some(link) if !link.carrier => Finding::failed(
-            "underlay",
+            Found::NoCarrier,
             format!("interface '{}' has no carrier: look at its cable, or at what it is a part of", link.name),
         ),
         Some(link) => size(fan, link, facts).unwrap_or_else(|| {
-            Finding::passed("underlay", format!("{} is on {}, mtu {}", fan.host, link.name, link.mtu))
+            Finding::passed(Found::UnderlayRight, format!("{} is on {}, mtu {}", fan.host, link.name, link.mtu))
         }),
     }
 }
@@ -39,11 +39,11 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
     let gone = format!("the underlay address {} is gone", fan.host);
     let Some(link) = device else {
         let reason = format!("{gone}, and so is interface '{}'", fan.device);
-        return Finding::failed("underlay", reason);
+        return Finding::failed(Found::InterfaceGone, reason);
     };
     let Some(now) = addresses.iter().map(|a| a.address.ip()).find(|ip| underlay.contains(*ip)) else {
         let address = fan.underlay_address();
-        return Finding::failed("underlay", format!("{gone} from '{}'", link.name))
+        return Finding::failed(Found::AddressGone, format!("{gone} from '{}'", link.name))
             .because(evidence)
             .mended_by(shell!("ip address add {} dev {}", address, link.name));
     };
@@ -63,9 +63,12 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
         ..fan.clone()
     };
     let len = underlay.network().prefix();
-    Finding::failed("underlay", format!("{gone}: it is {now} now, and this host's slice would be {slice}{first}"))
-        .because(evidence)
-        .mended_by(up(&renamed, &format!("{now}/{len}")))
+    Finding::failed(
+        Found::AddressReplaced,
+        format!("{gone}: it is {now} now, and this host's slice would be {slice}{first}"),
+    )
+    .because(evidence)
+    .mended_by(up(&renamed, &format!("{now}/{len}")))
 }
 
 /// An MTU that somebody asked for, and that fits no more.
@@ -85,5 +88,5 @@ fn size(fan: &Fan, link: &Link, facts: Facts) -> Option<Finding> {
     } else {
         up(&follow, &fan.underlay_address())
     };
-    Some(Finding::failed("mtu", reason).mended_by(mend))
+    Some(Finding::failed(Found::MtuTooLarge, reason).mended_by(mend))
 }

@@ -176,7 +176,8 @@ impl OptionKey {
 }
 
 /// Reads a name for a bridge: letters, digits, `.`, `_` and `-`, since it also stands in firewall rules, where `*` is a
-/// wildcard, and in paths below /proc/sys/net/ipv4/conf, where `all` and `default` mean something else.
+/// wildcard, and in paths below /proc/sys/net/ipv4/conf, where `all` and `default` mean something else. It does not begin with
+/// `-`, with which ip(8) and others take it for an option.
 ///
 /// # Errors
 /// A sentence when it is no such name, or one that the fan's tunnels have.
@@ -184,6 +185,11 @@ pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
     let name: InterfaceName = text.parse()?;
     if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
         return Err(format!("bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"));
+    }
+    if text.starts_with('-') {
+        return Err(format!(
+            "bridge '{text}': programs take a name that begins with '-' for an option; choose one like fan0"
+        ));
     }
     let of_vxlan = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
     let tunnel = name == InterfaceName::shared_tunnel() || text.strip_prefix("fan-vx").is_some_and(of_vxlan);

@@ -18,7 +18,7 @@ fn devices() -> (BTreeMap<u32, InterfaceName>, Devices) {
 /// The fan that a route is taken to be of.
 fn owner(message: &RouteMessage) -> Option<String> {
     let (names, devices) = devices();
-    match decode_route(message, &names, &devices) {
+    match decode_route(message, &names, &devices, &Hops::default()) {
         Some(Decoded::Own(Object::Route(route))) => Some(route.overlay.to_string()),
         Some(Decoded::Own(other)) => panic!("{other:?}"),
         _ => None,

@@ -15,7 +15,7 @@ use crate::plan::apply::apply;
 use crate::plan::desired;
 use crate::plan::firewall::ForwardChain;
 use crate::plan::host::{Counters, Link, LinkKind};
-use crate::plan::state::{Identity, Owner, Tunnel, TunnelKind};
+use crate::plan::state::{Identity, Owner, Tunnel, TunnelKind, Vnis};
 
 fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
     let eth0 = Link {
@@ -84,7 +84,7 @@ fn any_state() -> impl Strategy<Value = (State, Host)> {
                     ..
                 }),
             ) => {
-                let kind = TunnelKind::Vxlan { port, sources, vni: None, mac, bridge: None, changed };
+                let kind = TunnelKind::Vxlan { port, sources, vnis: Vnis::new(), mac, bridge: None, changed };
                 Some(Object::Tunnel(Tunnel { owner, name, mtu, forwarding: false, ipv6, kind }))
             }
             (_, object) => Some(object),

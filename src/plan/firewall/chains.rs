@@ -6,7 +6,7 @@ mod inside;
 use std::fmt::Write as _;
 use std::iter;
 
-use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, OFFLOAD, Ruleset, table_name};
+use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, GuardRule, OFFLOAD, Ruleset, table_name};
 use crate::fan::Fan;
 use crate::fan::digest::digest;
 use crate::fan::encap::{Encapsulation, SourcePorts};
@@ -50,11 +50,11 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port),
     };
     let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
-    let mut guard = vec![("wrapped for a host", wrapped.clone())];
+    let mut guard = vec![(GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
     guard.extend(inside::entry(fan));
-    guard.push(("foreign sources", format!("ip saddr {overlay} counter drop")));
+    guard.push((GuardRule::ForeignSources.as_str(), format!("ip saddr {overlay} counter drop")));
     if fan.nat {
-        guard.push(("foreign packets", format!("ip daddr {overlay} counter drop")));
+        guard.push((GuardRule::ForeignPackets.as_str(), format!("ip daddr {overlay} counter drop")));
     }
 
     let mut script = format!("table ip {} {{\n", table_name(overlay));
@@ -65,10 +65,10 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         "wrapped",
         "",
         &[
-            ("wrapped by no host", format!("ip saddr != {underlay} counter drop")),
+            (GuardRule::WrappedByNoHost.as_str(), format!("ip saddr != {underlay} counter drop")),
             ("from the underlay", from(&fan.device)),
             ("from the underlay", from_namesake(&format!("\"{}\"", fan.device))),
-            ("wrapped by another", "fib saddr . iif oif 0 counter drop".into()),
+            (GuardRule::WrappedByAnother.as_str(), "fib saddr . iif oif 0 counter drop".into()),
         ],
     );
     inside::chains(fan, sources, &mut script);
@@ -77,10 +77,10 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         let mut answers = from_the_fan(fan);
         answers.extend([
             ("not ours", format!("ip daddr != {overlay} accept")),
-            ("about our own", among_ourselves),
+            (GuardRule::AboutOurOwn.as_str(), among_ourselves),
             ("replies", "ct state established,related accept".into()),
             ("published ports", "ct status dnat accept".into()),
-            ("foreign packets", "counter drop".into()),
+            (GuardRule::ForeignPackets.as_str(), "counter drop".into()),
         ]);
         let hook = "type filter hook prerouting priority -90; policy accept;";
         chain(&mut script, "answers", hook, &answers);
@@ -145,14 +145,15 @@ fn routed(fan: &Fan, wrapped: String, script: &mut String) {
         ("encapsulated by translation", format!("iifname \"{bridge}\" ip daddr {underlay} jump encap")),
     ];
     if fan.nat {
-        let (slice, invalid) = (fan.slice(), "ct state invalid");
+        // Neither is translated: NAT sees only what connection tracking follows.
+        let (slice, invalid) = (fan.slice(), "ct state invalid,untracked");
         let rule = format!("ip saddr {slice} oifname != \"{bridge}\" {invalid} drop");
         leaving.push(("invalid", rule));
     }
     chain(script, "leaving", "", &leaving);
     let by_sender = |way| {
         let rule = format!("{way} {{ {} }} counter drop", list(fan));
-        ("routed by its sender", rule)
+        (GuardRule::RoutedByItsSender.as_str(), rule)
     };
     chain(script, "by_sender", "", &["iifname", "oifname"].map(by_sender));
     let rules = [

@@ -1,4 +1,5 @@
-//! What the pages quote from inside the program, its messages and its files, against the texts in the source.
+//! What the pages and docs/messages.md quote from inside the program, its messages and its files, against the texts in the
+//! source.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -21,14 +22,24 @@ fn messages_are_those_of_the_program() {
     fs::write(&file, BROKEN).expect("a file");
     let faults = fanctl(&format!("config check --config {}", file.display())).finds_faults().stderr;
     fs::remove_file(&file).expect("the file");
-    for name in ["fan.5", "fan.toml.5", "fanctl.8"] {
+    let holds = |name: &str, head: &str| {
+        // Two thirds may be values.
+        let is_text = |text: &String| agreement(text, head).is_some_and(|same| 3 * same >= head.len());
+        let is_there = texts.iter().any(is_text) || faults.contains(&format!(": {head}"));
+        assert!(is_there, "{name}: no message of the program begins with: {head}");
+    };
+    for name in ["fan.5", "fan.toml.5"] {
         let page = Page::read(name);
         for Item { head, .. } in page.items("DIAGNOSTICS") {
-            // Two thirds may be values.
-            let is_text = |text: &String| agreement(text, head).is_some_and(|same| 3 * same >= head.len());
-            let is_there = texts.iter().any(is_text) || faults.contains(&format!(": {head}"));
-            assert!(is_there, "{name}: no message of the program begins with: {head}");
+            holds(name, head);
         }
+    }
+    let name = "docs/messages.md";
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("the page");
+    let heads: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next()).collect();
+    assert!(heads.len() > 40, "{} messages in {name}", heads.len());
+    for head in heads {
+        holds(name, head);
     }
 }
 

@@ -57,7 +57,7 @@ impl Page {
     /// The calls in the synopsis.
     pub fn calls(&self) -> Vec<Call<'_>> {
         let lines = self.part("SYNOPSIS");
-        let calls = lines.split(|line| *line == ".Nm").skip(1);
+        let calls = lines.split(|line| *line == ".Nm" || line.starts_with(".Nm ")).skip(1);
         calls.map(Call::read).collect()
     }
 
@@ -115,7 +115,7 @@ impl<'a> Call<'a> {
             let mut called = "";
             for word in line.trim_start_matches('.').split(' ') {
                 match word {
-                    "Op" | "|" | "..." => {}
+                    "Op" | "Oo" | "Oc" | "|" | "..." => {}
                     "Ar" | "Cm" | "Fl" => called = word,
                     name if called == "Fl" => drop(options.insert(format!("-{name}"))),
                     name => words.push(name),

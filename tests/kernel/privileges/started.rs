@@ -8,7 +8,7 @@ use std::process::Command;
 use super::status::{Status, bit};
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Host, Lan, own_state};
+use crate::support::{Host, Lan};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -28,7 +28,6 @@ fn cases() -> Vec<Case> {
 fn a_server_has_what_it_needs() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     let mut command = Command::new(Host::program());
     command.args("up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp".split_whitespace());
     command.env("SECRET", "of the caller");
@@ -81,7 +80,6 @@ exec /run/real \"$@\"\\n' >/run/wrapper
 fn programs_are_not_looked_for_where_the_environment_says() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     host.run(|| {
         fs::create_dir("/run/hostile").expect("a directory");
         for program in ["nft", "dnsmasq", "sh", "modprobe"] {
@@ -110,7 +108,6 @@ fn programs_are_not_looked_for_where_the_environment_says() {
 fn nothing_else_is_started_and_no_shell() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     host.write("/run/fan.toml", "[[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\n");
     let verbs = [
         "up 250.0.0.0/8 eth0/16 --encap vxlan --dhcp",

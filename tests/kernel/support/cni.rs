@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Host, Namespace, Output, own_state};
+use super::{Host, Namespace, Output};
 
 /// Where Debian puts the plugins.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -48,7 +48,6 @@ pub fn leases(host: &Host, network: &str) -> Vec<String> {
 impl<'a> Cni<'a> {
     /// A runtime with this list.
     pub fn new(host: &'a Host, list: Value) -> Self {
-        own_state(host);
         Self { host, list }
     }
 

@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use std::ops::Deref;
 
 use ipnetwork::Ipv4Network;
-use nix::mount::{MsFlags, mount};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -239,12 +238,6 @@ impl Host {
     pub fn dnsmasqs(&self) -> Vec<(Pid, String)> {
         self.processes().into_iter().filter(|(_, line)| line.contains("dnsmasq")).collect()
     }
-}
-
-/// Gives a host a `/var/lib` of its own, where it is kept which addresses were given out.
-pub fn own_state(host: &Host) {
-    let (tmpfs, none) = (Some("tmpfs"), None::<&str>);
-    host.run(move || mount(tmpfs, "/var/lib", tmpfs, MsFlags::empty(), none)).expect("/var/lib");
 }
 
 /// A bridge with an address.

@@ -1,11 +1,12 @@
 //! A network namespace, held by a thread of its own.
 //!
-//! The thread also has private mounts: `/sys` of this namespace, and an empty `/run` and `/var/lib/misc`, so that hosts
-//! with equal addresses in tests that run side by side share no lock and no lease file. Nothing has a name on the
-//! machine: when the thread ends, or the whole test run is killed, the kernel takes the namespace and all that is in it.
+//! The thread also has private mounts: `/sys` of this namespace, an empty `/run` and `/var/lib`, and an `/etc` as the
+//! machine has it but without fans. Hosts with equal addresses in tests that run side by side share no lock, no lease file
+//! and no configuration. Nothing has a name on the machine: when the thread ends, or the whole test run is killed, the
+//! kernel takes the namespace and all that is in it.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -181,7 +182,7 @@ impl Namespace {
         self.run(move || fs::write(&path, value)).unwrap_or_else(|error| panic!("{key}: {error}"));
     }
 
-    /// Writes a file; /run is this namespace's own.
+    /// Writes a file; /etc, /run and /var/lib are this namespace's own.
     #[track_caller]
     pub fn write(&self, path: &str, text: &str) {
         let (path, text) = (path.to_string(), text.to_string());
@@ -248,28 +249,52 @@ fn enter_new() {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare, as root");
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("/sys of the namespace");
-    for directory in ["/run", "/var/lib/misc"].into_iter().filter(|path| Path::new(path).is_dir()) {
+    // The layers of /etc are in the run's /run, which this host does not see.
+    own_etc();
+    for directory in ["/run", "/var/lib"] {
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).expect(directory);
     }
-    for (directory, file) in [("/etc", "fan.toml"), ("/etc/network", "fan")] {
-        if Path::new(directory).join(file).exists() {
-            hide(directory, file);
+    fs::create_dir("/var/lib/misc").expect("where dnsmasq writes");
+}
+
+/// The /etc of the machine without its fans, and what is written there stays in this namespace.
+fn own_etc() {
+    let none: Option<&str> = None;
+    let lower = "/run/etc";
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("/run");
+    for directory in ["upper", "work"] {
+        fs::create_dir(Path::new("/run").join(directory)).expect("a directory");
+    }
+    let layers = "lowerdir=/etc,upperdir=/run/upper,workdir=/run/work";
+    if mount(Some("overlay"), "/etc", Some("overlay"), MsFlags::empty(), Some(layers)).is_err() {
+        // A guest of tests/qemu has no overlayfs, and a small /etc.
+        fs::create_dir(lower).expect("a directory");
+        copy(Path::new("/etc"), Path::new(lower)).expect("a copy of /etc");
+        mount(Some(lower), "/etc", none, MsFlags::MS_BIND, none).expect("/etc");
+    }
+    for file in ["/etc/fan.toml", "/etc/network/fan"] {
+        if Path::new(file).exists() {
+            fs::remove_file(file).expect(file);
         }
     }
 }
 
-/// Takes a file of the machine's own configuration out of sight: the directory becomes one of links to all others in it.
-fn hide(directory: &str, file: &str) {
-    let (none, aside) = (None::<&str>, format!("/run/without-{file}"));
-    fs::create_dir(&aside).expect("a directory");
-    mount(Some(directory), aside.as_str(), none, MsFlags::MS_BIND, none).expect("the directory as it is");
-    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).expect(directory);
-    for entry in fs::read_dir(&aside).expect("its entries") {
-        let name = entry.expect("an entry").file_name();
-        if name != file {
-            symlink(Path::new(&aside).join(&name), Path::new(directory).join(&name)).expect("a link");
+/// Copies the files, directories and links in one directory into another.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (entry, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.symlink_metadata()?.file_type();
+        if kind.is_dir() {
+            fs::create_dir(&target)?;
+            copy(&entry, &target)?;
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&entry)?, &target)?;
+        } else {
+            fs::copy(&entry, &target)?;
         }
     }
+    Ok(())
 }
 
 /// A command as a person would type it.

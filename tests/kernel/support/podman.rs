@@ -2,7 +2,7 @@
 
 use super::cgroup::Cgroup;
 use super::image::{self, IMAGE};
-use super::{Host, Instance, Output, Root, own_state};
+use super::{Host, Instance, Output, Root};
 
 /// What `--root` and its like do not tell Debian 12's. The limits are more than a container's parent may have here.
 const CONFIGURATION: &str = r#"
@@ -69,7 +69,6 @@ impl<'a> Podman<'a> {
     #[track_caller]
     pub fn with_cni(host: &'a Host, list: &str) -> Self {
         let cgroup = Cgroup::in_namespace(host);
-        own_state(host);
         host.sh("mkdir -p /run/podman/net").ok();
         host.write("/run/podman/containers.conf", CONFIGURATION);
         host.write("/run/podman/net/fan.conflist", list);

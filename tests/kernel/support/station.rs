@@ -57,10 +57,8 @@ impl Station {
         host.set_sysctl("ipv4/ip_forward", "1"); // it is never taken back, and so no difference
         host.set_sysctl("unix/max_dgram_qlen", "512");
         host.ip("link set lo up");
-        host.exec("cp -a /etc /run/etc").ok();
         let executors = root.join("usr/libexec");
         let log = host.run(move || {
-            bind("/run/etc", "/etc");
             own_dev();
             mount_new("tmpfs", "/usr/local/bin", "");
             symlink(Host::program(), FANCTL).expect("fanctl installed");

@@ -6,17 +6,24 @@ use std::time::Duration;
 
 use super::ATTEMPTS;
 
-/// From one attempt to the next.
-const PAUSE: Duration = Duration::from_millis(10);
+/// From one attempt to the next: short at first, for most of what is waited for has nearly happened.
+fn pause(attempt: u32) -> Duration {
+    Duration::from_millis(if attempt < 100 { 10 } else { 100 })
+}
 
 /// Waits until an attempt gives something, and fails the test when there have been [`ATTEMPTS`].
 #[track_caller]
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..ATTEMPTS {
-        if let Some(found) = attempt() {
-            return found;
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    attempts(attempt).unwrap_or_else(|| panic!("looked {ATTEMPTS} times in vain: {what}"))
+}
+
+/// The same for one who says what was found instead.
+pub fn attempts<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    (0..ATTEMPTS).find_map(|number| {
+        let found = attempt();
+        if found.is_none() {
+            thread::sleep(pause(number));
         }
-        thread::sleep(PAUSE);
-    }
-    panic!("looked {ATTEMPTS} times in vain: {what}");
+        found
+    })
 }

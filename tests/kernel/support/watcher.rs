@@ -9,14 +9,14 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
-use super::{ATTEMPTS, Host, eventually};
+use super::waiting::attempts;
+use super::{Host, eventually};
 
 /// Where it tells that it is ready, in the host's own /run.
 const NOTIFY_SOCKET: &str = "/run/notify";
@@ -109,17 +109,17 @@ impl<'a> Watcher<'a> {
     /// It says a line with all these words, after the one that was waited for before.
     #[track_caller]
     pub fn says(&mut self, words: &[&str]) -> String {
-        let mut lines = Vec::new();
-        for _ in 0..ATTEMPTS {
-            lines = self.lines();
+        let found = attempts(|| {
+            let lines = self.lines();
             let mut unread = lines.iter().enumerate().skip(self.read);
-            if let Some((at, line)) = unread.find(|(_, line)| words.iter().all(|word| line.contains(word))) {
-                self.read = at + 1;
-                return line.clone();
-            }
-            thread::sleep(Duration::from_millis(10));
+            let (at, line) = unread.find(|(_, line)| words.iter().all(|word| line.contains(word)))?;
+            Some((at + 1, line.clone()))
+        });
+        if let Some((read, line)) = found {
+            self.read = read;
+            return line;
         }
-        panic!("no line with {words:?} since line {} of {lines:#?}", self.read);
+        panic!("no line with {words:?} since line {} of {:#?}", self.read, self.lines());
     }
 
     /// It has nothing more to do: it waits for the kernel, without a limit, and nothing has come that it has not read.

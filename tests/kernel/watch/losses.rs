@@ -8,7 +8,7 @@ use super::{CONFIG, FAN, FOLLOWS, OTHER, dump, has, two_fans, write};
 use crate::case::Case;
 use crate::converge::losses;
 use crate::named;
-use crate::support::{Echo, Encap, Host, Lan, Output, Watcher, assert_same, is_emulated, own_state};
+use crate::support::{Echo, Encap, Host, Lan, Output, Watcher, assert_same, is_emulated};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -200,7 +200,6 @@ fn many_commands_beside_it_end_in_a_right_state(encap: Encap) {
 fn a_dhcp_server_that_ends_is_started_again() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     let fans = [("250.0.0.0/8", "dhcp = true\nfollow = true"), ("251.0.0.0/8", "dhcp = true")];
     write(&host, Encap::Vxlan, &fans);
     host.fanctl(&format!("up -a {CONFIG}")).ok();

@@ -3,10 +3,12 @@
 use ipnetwork::Ipv4Network;
 
 use super::{Asked, ExpectedRoute, Standing};
-use crate::diagnose::doctor::{CheckResult, Facts, Finding, counters};
+use crate::diagnose::doctor::{CheckResult, Facts, Finding, Found, counters};
 use crate::fan::name::InterfaceName;
 use crate::fan::shell::Line;
+use crate::fan::text::errno_words;
 use crate::fan::{Fan, MAIN_TABLE};
+use crate::plan::firewall::GuardRule;
 use crate::plan::host::Routing;
 use crate::plan::lookup::Answer;
 use crate::plan::rule::{Action, RoutingRule};
@@ -84,7 +86,7 @@ impl Capture<'_> {
             ExpectedRoute::Underlay(_) => format!("out by '{}', which has the underlay address", fan.device),
         };
         let reason = format!("{} go to '{device}', and not {instead}", first.what);
-        let finding = Finding::new("routing", verdict(&self.packets), reason);
+        let finding = Finding::new(Found::RouteAstray, verdict(&self.packets), reason);
         let leads_there = |rule: &RoutingRule| rule.action == Action::Lookup(*table);
         let culprits = culprits(&self.packets, facts, leads_there);
         if *table == fan.routing_table() || culprits.is_empty() {
@@ -142,11 +144,10 @@ fn name_of(table: u32) -> String {
 /// What the kernel refuses: somebody's rule or dead end, or the reverse path filter.
 fn refusal(fan: &Fan, refused: &[(&Asked, i32)], facts: Facts) -> Option<Finding> {
     let (asked, errno) = refused.first()?;
-    let words = std::io::Error::from_raw_os_error(*errno).to_string();
-    let words = words.split(" (os error").next().unwrap_or(&words).to_string();
+    let words = errno_words(*errno);
     let packets: Vec<&Asked> = refused.iter().map(|(asked, _)| *asked).collect();
     let reason = format!("{} are refused: {words}", asked.what);
-    let finding = blocked(fan, Finding::new("routing", verdict(&packets), reason), &packets, facts);
+    let finding = blocked(fan, Finding::new(Found::RouteRefused, verdict(&packets), reason), &packets, facts);
     if !finding.evidence.is_empty() {
         return Some(finding);
     }
@@ -218,7 +219,7 @@ fn strict(asked: &Asked, errno: i32, facts: Facts) -> Option<Finding> {
     let commands = strict.map(|(_, setting)| shell!("sysctl -w {}=2", setting));
     let reason = format!("the strict reverse path filter of '{device}' drops {}", asked.what);
     let evidence = format!("the larger of net.ipv4.conf.all.rp_filter and net.ipv4.conf.{device}.rp_filter is 1");
-    Some(Finding::failed("rp_filter", reason).because([evidence]).mended_by(Line::all_of(commands)))
+    Some(Finding::failed(Found::RpFilterStrict, reason).because([evidence]).mended_by(Line::all_of(commands)))
 }
 
 /// Hosts that are reached by another interface than that of the underlay address. What they send may come by either, unless
@@ -228,15 +229,15 @@ fn elsewhere(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> Finding
     let reason = format!("{} leave by '{device}', and '{own}' has the underlay address", asked.what);
     let filter = rp_filter(own, facts);
     let evidence = [evidence_of(found), format!("rp_filter of '{own}' is in effect {filter}")];
-    let refused = counters::guarded(fan, facts, "wrapped by another");
+    let refused = counters::guarded(fan, facts, GuardRule::WrappedByAnother);
     let finding = if refused > 0 {
         let reason = format!("{reason}; {refused} packets came from there by another way, and were refused");
-        Finding::failed("routing", reason)
+        Finding::failed(Found::RouteElsewhere, reason)
     } else if filter == 1 {
         let reason = format!("{reason}; what they send by '{own}' is lost in its strict reverse path filter");
-        Finding::failed("routing", reason)
+        Finding::failed(Found::RouteElsewhere, reason)
     } else {
-        Finding::warned("routing", format!("{reason}; what they send may come by either"))
+        Finding::warned(Found::RouteElsewhere, format!("{reason}; what they send may come by either"))
     };
     Finding { mend: deletion(fan, found), ..finding.because(evidence) }
 }

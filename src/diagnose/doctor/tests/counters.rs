@@ -13,7 +13,7 @@ fn hardware_that_spoils_checksums_is_told_to_leave_them_alone() {
     assert_eq!(offload(Some(false)), []);
     assert!(offload(None)[0].reason.contains("ethtool"));
     let finding = &offload(Some(true))[0];
-    assert_eq!(finding.check, "checksums");
+    assert_eq!(finding.check, Check::Checksums);
     let command = "ethtool -K fan-vx16384000 tx-checksum-ip-generic off";
     assert_eq!(finding.mend.as_deref(), Some(command));
 }
@@ -25,7 +25,7 @@ fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the
     patient.health.bad_checksums = 7;
     let told = |patient: &Patient, verdict| {
         let findings = patient.findings(verdict);
-        let told = findings.into_iter().find(|finding| finding.check == "checksums");
+        let told = findings.into_iter().find(|finding| finding.check == Check::Checksums);
         told.map(|finding| finding.reason + &finding.evidence.join("\n"))
     };
     assert_eq!(told(&patient, CheckResult::Warned), None);
@@ -68,7 +68,7 @@ fn what_was_refused_is_told_whatever_table_counts_it() {
         own("ip", "guard", "counter drop comment \"foreign packets 83\""),
     ];
     let finding = patient.only(CheckResult::Warned);
-    assert_eq!((finding.check, finding.evidence.len()), ("refused", 2), "{finding:#?}");
+    assert_eq!((finding.check, finding.evidence.len()), (Check::Refused, 2), "{finding:#?}");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn whatever_rule_of_a_fan_drops_something_it_is_told() {
             let (_, name) = rule.split_once("comment").unwrap();
             patient.health.tables = vec![own("ip", "guard", rule.trim())];
             let finding = patient.only(CheckResult::Warned);
-            assert_eq!(finding.check, "refused", "{name}");
+            assert_eq!(finding.check, Check::Refused, "{name}");
             let [line] = &finding.evidence[..] else { panic!("{name}: {finding:#?}") };
             assert!(line.starts_with("3 "), "{name}: {line}");
             told.push(line.clone());

@@ -7,15 +7,15 @@ fn a_strict_reverse_path_filter_is_blamed_only_where_it_is_one() {
     let mut patient = Patient::new("ipip");
     let tunnel = patient.fan.tunnel();
     patient.answer(|question| (question.incoming.as_ref() == Some(&tunnel)).then_some(Err(nix::libc::EXDEV)));
-    assert_eq!(patient.only(CheckResult::Failed).check, "routing");
+    assert_eq!(patient.only(CheckResult::Failed).check, Check::Routing);
     let strict = Settings { rp_filter: 1, forwarding: true };
     patient.health.settings = [("all".to_string(), strict)].into();
     let finding = patient.only(CheckResult::Failed);
-    assert_eq!(finding.check, "rp_filter");
+    assert_eq!(finding.check, Check::RpFilter);
     assert_eq!(finding.mend.as_deref(), Some("sysctl -w net/ipv4/conf/all/rp_filter=2"));
     let loose = Settings { rp_filter: 2, ..strict };
     patient.health.settings.insert(tunnel.to_string(), loose);
-    assert_eq!(patient.only(CheckResult::Failed).check, "routing");
+    assert_eq!(patient.only(CheckResult::Failed).check, Check::Routing);
 }
 
 /// A way that somebody's rule has found, in a table with a default route.
@@ -111,7 +111,7 @@ fn no_way_to_other_hosts_is_a_failure_whoever_refuses_it() {
         let underlay = patient.fan.mapping.underlay();
         patient.answer(|question| underlay.contains(question.to).then_some(Err(nix::libc::EINVAL)));
         let finding = patient.only(CheckResult::Failed);
-        assert_eq!((finding.check, finding.mend.as_deref()), ("routing", Some(command)));
+        assert_eq!((finding.check, finding.mend.as_deref()), (Check::Routing, Some(command)));
     }
 }
 
@@ -138,15 +138,15 @@ fn what_lies_beyond_the_routers_is_no_failure() {
     patient.health.rules =
         vec![RoutingRule { priority: 32765, action: Action::Lookup(51820), ..RoutingRule::default() }];
     with(&mut patient, other("wg0", 51820));
-    assert_eq!(patient.only(CheckResult::Warned).check, "routing");
+    assert_eq!(patient.only(CheckResult::Warned).check, Check::Routing);
     patient.health.rules.clear();
     patient.host.routes = vec![dead_end("172.30.77.0/24", 254)];
     with(&mut patient, Err(nix::libc::EINVAL));
-    assert_eq!(patient.only(CheckResult::Warned).check, "routing");
+    assert_eq!(patient.only(CheckResult::Warned).check, Check::Routing);
     // And without the network of the interface itself there is nobody.
     patient.host.routes.clear();
     patient.answer(|question| (question.to.octets()[..3] == [172, 30, 0]).then_some(Err(nix::libc::ENETUNREACH)));
-    assert_eq!(patient.only(CheckResult::Failed).check, "routing");
+    assert_eq!(patient.only(CheckResult::Failed).check, Check::Routing);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn networks_of_this_host_in_a_wide_underlay_are_no_hosts_of_the_fan() {
         patient.host.routes[0].device = Some("tun0".parse().unwrap());
         patient.answer(|question| network.contains(question.to).then(|| Ok(routed("tun0", false))));
         let finding = patient.only(CheckResult::Warned);
-        assert_eq!((finding.check, &finding.mend), ("routing", &None), "{finding:#?}");
+        assert_eq!((finding.check, &finding.mend), (Check::Routing, &None), "{finding:#?}");
     }
 }
 
@@ -241,7 +241,7 @@ fn a_network_of_this_host_in_the_overlay_is_told_and_not_deleted() {
         network.contains(question.to).then(|| Ok(found.clone()))
     });
     let findings = patient.findings(CheckResult::Failed);
-    let finding = findings.iter().find(|finding| finding.check == "routing").unwrap();
+    let finding = findings.iter().find(|finding| finding.check == Check::Routing).unwrap();
     assert!(finding.evidence[0].contains("an address of 'virbr0'"), "{finding:#?}");
     assert_eq!(finding.mend, None);
 }

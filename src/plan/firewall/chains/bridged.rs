@@ -20,7 +20,7 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use super::super::{BY_INDEX_OUT, HERE, table_name};
+use super::super::{BY_INDEX_OUT, GuardRule, HERE, table_name};
 use super::{chain, from, from_namesake};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
@@ -78,12 +78,15 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
     let mut rules = vec![
         ("our own", own(ip)),
         ("our own by arp", format!("meta protocol arp {}", own(arp))),
-        ("posing", format!("{here}{}", posing(ip))),
-        ("posing by arp", format!("{here}meta protocol arp {}", posing(arp))),
-        ("hidden by tags", format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop")),
+        (GuardRule::Posing.as_str(), format!("{here}{}", posing(ip))),
+        (GuardRule::PosingByArp.as_str(), format!("{here}meta protocol arp {}", posing(arp))),
+        (
+            GuardRule::HiddenByTags.as_str(),
+            format!("{here}meta protocol {{ 0x8100, 0x88a8 }} @ll,112,16 & 0xfff == 0 counter drop"),
+        ),
         // Who asks whether an address is free (RFC 5227).
         ("arp probes", "meta protocol arp arp saddr ip 0.0.0.0 accept".into()),
-        ("foreign addresses by arp", foreign_by_arp(fan)),
+        (GuardRule::ForeignAddressesByArp.as_str(), foreign_by_arp(fan)),
     ];
     if fan.encapsulation == Encapsulation::Vxlan {
         let tunnel = fan.tunnel();
@@ -91,7 +94,10 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
         rules.insert(0, ("from the tunnel", from(&tunnel)));
         rules.insert(
             1,
-            ("ethernet addresses of hosts", format!("{computed} iifname != \"{tunnel}\" {here}counter drop")),
+            (
+                GuardRule::EthernetAddressesOfHosts.as_str(),
+                format!("{computed} iifname != \"{tunnel}\" {here}counter drop"),
+            ),
         );
         rules.insert(3, ("from the tunnel", from_namesake(&format!("\"{tunnel}\""))));
     }
@@ -143,13 +149,13 @@ fn neighbours(fan: &Fan) -> Vec<(&'static str, String)> {
             by_index,
             ("from the tunnel", from_namesake(&format!("\"{tunnel}\""))),
             by_name,
-            ("for another host", format!("ip saddr {slice} {}", astray(fan))),
+            (GuardRule::ForAnotherHost.as_str(), format!("ip saddr {slice} {}", astray(fan))),
         ]);
     }
     rules.extend([
         ("dhcp", "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept".into()),
         ("no address yet", format!("{}ip saddr 0.0.0.0 drop", here(fan))),
-        ("foreign neighbours", foreign(fan)),
+        (GuardRule::ForeignNeighbours.as_str(), foreign(fan)),
     ]);
     rules
 }
@@ -157,7 +163,7 @@ fn neighbours(fan: &Fan) -> Vec<(&'static str, String)> {
 fn sent(fan: &Fan) -> Vec<(&'static str, String)> {
     let mut rules = to_the_tunnel(fan).to_vec();
     let rule = format!("ether saddr {} {}", fan.bridge_mac(), astray(fan));
-    rules.push(("sent to another host", rule));
+    rules.push((GuardRule::SentToAnotherHost.as_str(), rule));
     rules
 }
 

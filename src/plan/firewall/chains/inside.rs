@@ -5,7 +5,8 @@
 //! host is concerned.
 //!
 //! `encap` is for what a container has encapsulated itself, for whatever fan or other network: no such packet reaches a host of
-//! the underlay. `errors` is for ICMP errors: the host believes them about what it sends itself, encapsulated packets included, so
+//! the underlay, and none the host itself at any of its addresses. The chain `input` asks again behind destination NAT, but it is a
+//! chain of NAT, which a packet that connection tracking does not follow (`notrack`) never enters. `errors` is for ICMP errors: the host believes them about what it sends itself, encapsulated packets included, so
 //! one must quote a packet that a container here can have received.
 //!
 //! `output` is for what processes of the host encapsulate themselves. The kernel sends from [source
@@ -14,7 +15,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::BY_INDEX;
+use super::super::{BY_INDEX, GuardRule};
 use super::{UDP, chain};
 use crate::fan::Fan;
 use crate::fan::encap::{Encapsulation, SourcePorts, VXLAN_PORT};
@@ -67,10 +68,13 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
             Encapsulation::Ipip => &mut others,
             Encapsulation::Vxlan => &mut containers,
         };
-        rules.push(("dns of another slice", rule));
+        rules.push((GuardRule::DnsOfAnotherSlice.as_str(), rule));
     }
     others.push(("of other hosts", "accept".into()));
+    let (ports, here) = (encapsulating_ports(fan), "fib daddr type local jump encap");
     containers.extend([
+        ("encapsulated for the host", format!("ip protocol 4 {here}")),
+        ("encapsulated for the host", format!("udp dport {ports} {here}")),
         ("inside the overlay", format!("ip saddr {source} ip daddr {overlay} accept")),
         ("encapsulated", format!("ip daddr {underlay} jump encap")),
         ("of the slice", format!("ip saddr {source} accept")),
@@ -81,7 +85,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     containers.extend([
         ("dhcp", "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept".into()),
         ("no address yet", "ip saddr 0.0.0.0 drop".into()),
-        ("foreign addresses", "counter drop".into()),
+        (GuardRule::ForeignAddresses.as_str(), "counter drop".into()),
     ]);
     chain(script, "containers", "", &containers);
     match (fan.encapsulation, sources) {
@@ -91,19 +95,24 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
             let port = fan.port;
             let rule = format!("{UDP} {UNPRIVILEGED} udp dport {port} ip daddr {underlay} counter drop");
             let hook = "type filter hook output priority -90; policy accept;";
-            chain(script, "output", hook, &[("encapsulated by a process", rule)]);
+            chain(script, "output", hook, &[(GuardRule::EncapsulatedByAProcess.as_str(), rule)]);
         }
     }
 }
 
-fn encap(fan: &Fan, script: &mut String) {
+/// The UDP ports that receive VXLAN, as a set of nft.
+fn encapsulating_ports(fan: &Fan) -> String {
     let mut ports = vec![IANA_VXLAN_PORT, VXLAN_PORT, fan.port];
     ports.sort_unstable();
     ports.dedup();
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    format!("{{ {} }}", ports.join(", "))
+}
+
+fn encap(fan: &Fan, script: &mut String) {
     let rules = [
-        ("encapsulated in ipip", "ip protocol 4 counter drop".to_string()),
-        ("encapsulated in vxlan", format!("udp dport {{ {} }} counter drop", ports.join(", "))),
+        (GuardRule::EncapsulatedInIpip.as_str(), "ip protocol 4 counter drop".to_string()),
+        (GuardRule::EncapsulatedInVxlan.as_str(), format!("udp dport {} counter drop", encapsulating_ports(fan))),
     ];
     chain(script, "encap", "", &rules);
 }
@@ -120,19 +129,19 @@ fn errors(fan: &Fan, script: &mut String) {
     let small = format!("icmp type destination-unreachable icmp code 4 icmp mtu < {SMALLEST_TOLD}");
     let mut rules = vec![
         ("errors for containers", format!("ip daddr {overlay} fib daddr type != local return")),
-        ("errors that redirect", "icmp type { source-quench, redirect } counter drop".into()),
-        ("errors of other hosts", format!("{foreign} {} return", about(overlay.network()))),
-        ("errors of other hosts", format!("{foreign} counter drop")),
+        (GuardRule::ErrorsThatRedirect.as_str(), "icmp type { source-quench, redirect } counter drop".into()),
+        (GuardRule::ErrorsOfOtherHosts.as_str(), format!("{foreign} {} return", about(overlay.network()))),
+        (GuardRule::ErrorsOfOtherHosts.as_str(), format!("{foreign} counter drop")),
     ];
     let mut told = |what, network| {
         let (about, outside) = (about(network), format!("ip daddr != {overlay}"));
-        rules.push(("errors about a small mtu", format!("{about} {outside} {small} counter drop")));
+        rules.push((GuardRule::ErrorsAboutASmallMtu.as_str(), format!("{about} {outside} {small} counter drop")));
         rules.push((what, format!("{about} return")));
     };
     told("errors about the slice", slice);
     for subnet in fan.routed.subnets() {
         told("errors about a routed subnet", *subnet);
     }
-    rules.push(("errors about others", "counter drop".into()));
+    rules.push((GuardRule::ErrorsAboutOthers.as_str(), "counter drop".into()));
     chain(script, "errors", "", &rules);
 }

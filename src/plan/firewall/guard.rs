@@ -1,0 +1,81 @@
+//! The rules of a fan's tables that a diagnosis looks for: in the kernel each is known by its comment.
+
+use crate::fan::words::words;
+
+words! {
+    /// A rule of a fan's tables. Its word begins the comment of the rule in the kernel, where a digest follows it.
+    GuardRule {
+        /// Wrapped packets of other hosts, which are looked at further: it drops nothing.
+        WrappedForAHost = "wrapped for a host",
+        /// Wrapped packets from outside the underlay.
+        WrappedByNoHost = "wrapped by no host",
+        /// Wrapped packets by a way that does not lead back to their sender.
+        WrappedByAnother = "wrapped by another",
+        /// Packets with a source route.
+        RoutedByItsSender = "routed by its sender",
+        /// Frames with VLAN tags that hide what is in them.
+        HiddenByTags = "hidden by tags",
+        /// Packets with an address that no container here can have.
+        Posing = "posing",
+        /// The same in ARP.
+        PosingByArp = "posing by arp",
+        /// Packets with addresses of the overlay from elsewhere.
+        ForeignSources = "foreign sources",
+        /// Packets from outside about connections of containers.
+        AboutOurOwn = "about our own",
+        /// Packets for the overlay from outside of it.
+        ForeignPackets = "foreign packets",
+        /// Packets for or by the host with an address outside of the slice.
+        ForeignAddresses = "foreign addresses",
+        /// The same in ARP.
+        ForeignAddressesByArp = "foreign addresses by arp",
+        /// Packets between containers with an address outside of the slice.
+        ForeignNeighbours = "foreign neighbours",
+        /// Frames for a container of another host that would have gone to one here.
+        ForAnotherHost = "for another host",
+        /// The same of frames that this host sends.
+        SentToAnotherHost = "sent to another host",
+        /// Frames with the Ethernet address of a gateway or tunnel.
+        EthernetAddressesOfHosts = "ethernet addresses of hosts",
+        /// IPIP packets for the underlay from a container.
+        EncapsulatedInIpip = "encapsulated in ipip",
+        /// VXLAN packets for the underlay from a container.
+        EncapsulatedInVxlan = "encapsulated in vxlan",
+        /// VXLAN packets from a process of this host.
+        EncapsulatedByAProcess = "encapsulated by a process",
+        /// ICMP redirects and source quenches.
+        ErrorsThatRedirect = "errors that redirect",
+        /// ICMP errors that tell hosts of a small MTU.
+        ErrorsAboutASmallMtu = "errors about a small mtu",
+        /// ICMP errors about packets that the fan never carried.
+        ErrorsOfOtherHosts = "errors of other hosts",
+        /// ICMP errors about packets that were for no container here.
+        ErrorsAboutOthers = "errors about others",
+        /// Questions to the fan's DNS and DHCP server from other slices.
+        DnsOfAnotherSlice = "dns of another slice",
+    }
+}
+
+impl GuardRule {
+    /// The rule of ours that a rule is, in the text that nft prints.
+    #[must_use]
+    pub fn of(rule: &str) -> Option<Self> {
+        let (_, comment) = rule.split_once("comment \"")?;
+        let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
+        Self::ALL.iter().copied().find(|rule| rule.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_known_by_its_comment() {
+        for rule in GuardRule::ALL {
+            assert_eq!(GuardRule::of(&format!("counter drop comment \"{} 1f\"", rule.as_str())), Some(*rule));
+        }
+        assert_eq!(GuardRule::of("counter drop comment \"posing\""), None, "ours have a digest");
+        assert_eq!(GuardRule::of("counter drop"), None);
+    }
+}
