@@ -126,7 +126,12 @@ fn a_container_writes_no_command(encap: Encap) {
                  ip link set dev {word} mtu 1600 up"
             ))
             .ok();
-        let diagnosis = host.fanctl("doctor --config /run/none.toml").exits(1);
+        // Over IPIP such packets arrive in fragments on other hosts, which is a warning.
+        let status = match encap {
+            Encap::Ipip => 0,
+            Encap::Vxlan => 1,
+        };
+        let diagnosis = host.fanctl("doctor --config /run/none.toml").exits(status);
         is_printable(&diagnosis);
         let mend = diagnosis.stdout.lines().find_map(|line| line.trim().strip_prefix("mend: "));
         let mend = mend.unwrap_or_else(|| panic!("no command\n{diagnosis}"));

@@ -12,6 +12,9 @@ use crate::fan::digest::digest;
 use crate::fan::encap::{Encapsulation, SourcePorts};
 use crate::fan::name::InterfaceName;
 
+/// In front of a port of UDP: read from the header, in half the instructions of the `meta l4proto` that nft takes otherwise.
+const UDP: &str = "ip protocol udp";
+
 /// The tables of a fan.
 ///
 /// `guard` keeps everybody else out. It stands in front of connection tracking (priority -300), where packets are still as
@@ -44,9 +47,9 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     let underlay = fan.mapping.underlay();
     let carrier = match fan.encapsulation {
         Encapsulation::Ipip => "ip protocol 4".to_string(),
-        Encapsulation::Vxlan => format!("udp dport {}", fan.port),
+        Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port),
     };
-    let wrapped = format!("{carrier} ip daddr {underlay} goto wrapped");
+    let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
     let mut guard = vec![(GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
     guard.extend(inside::entry(fan));
     guard.push((GuardRule::ForeignSources.as_str(), format!("ip saddr {overlay} counter drop")));

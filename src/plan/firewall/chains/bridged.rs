@@ -22,8 +22,8 @@ use std::net::Ipv4Addr;
 
 use super::super::{BY_INDEX_OUT, GuardRule, HERE, table_name};
 use super::{chain, from, from_namesake};
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
-use crate::fan::{Fan, Mac};
 
 /// Writes the table; gives what stands in it for kernels that cannot tell bridges apart.
 pub(super) fn table(fan: &Fan, script: &mut String) -> Vec<(String, String)> {
@@ -90,7 +90,7 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
     ];
     if fan.encapsulation == Encapsulation::Vxlan {
         let tunnel = fan.tunnel();
-        let computed = format!("ether saddr & {} == {}", Mac(mask(fan)), Mac(base(fan)));
+        let computed = computed(base(fan), mask(fan));
         rules.insert(0, ("from the tunnel", from(&tunnel)));
         rules.insert(
             1,
@@ -102,6 +102,14 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
         rules.insert(3, ("from the tunnel", from_namesake(&format!("\"{tunnel}\""))));
     }
     rules
+}
+
+/// A source address with these bits. Four bytes are compared in half the instructions of six, and are enough for most overlays.
+fn computed(base: [u8; 6], mask: [u8; 6]) -> String {
+    let bits = |[a, b, c, d, e, f]: [u8; 6]| (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]));
+    let ((base, base_end), (mask, mask_end)) = (bits(base), bits(mask));
+    let end = if mask_end == 0 { String::new() } else { format!(" @ll,80,16 & {mask_end:#06x} == {base_end:#06x}") };
+    format!("@ll,48,32 & {mask:#010x} == {base:#010x}{end}")
 }
 
 /// The computed Ethernet addresses of the overlay ([`Fan::bridge_mac`], [`Fan::tunnel_mac`]) under their [`mask`].
@@ -162,6 +170,7 @@ fn sent(fan: &Fan) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fan::Mac;
     use crate::fan::tests::announced;
 
     fn over_vxlan() -> Fan {
@@ -185,7 +194,7 @@ mod tests {
         assert_eq!(with_tunnel.remove(3), "iifname \"fan-vx16384000\" accept");
         assert_eq!(
             with_tunnel.remove(1),
-            "ether saddr & fb:ff:ff:00:00:00 == 02:fa:fa:00:00:00 iifname != \"fan-vx16384000\" \
+            "@ll,48,32 & 0xfbffff00 == 0x02fafa00 iifname != \"fan-vx16384000\" \
              meta ibrname \"fan-250-0-28\" counter drop"
         );
         assert_eq!(with_tunnel.remove(0), "iif \"fan-vx16384000\" accept");

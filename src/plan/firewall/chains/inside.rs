@@ -16,12 +16,15 @@
 use std::fmt::Write as _;
 
 use super::super::{BY_INDEX, GuardRule};
-use super::chain;
+use super::{UDP, chain};
 use crate::fan::Fan;
-use crate::fan::encap::{Encapsulation, SOURCE_PORTS, SourcePorts, VXLAN_PORT};
+use crate::fan::encap::{Encapsulation, SourcePorts, VXLAN_PORT};
 
 /// The port of VXLAN in RFC 7348, which other networks on the same hosts may use.
 const IANA_VXLAN_PORT: u16 = 4789;
+
+/// A source port of 1024 and more, by bits of four bytes: the kernel compares those in place, and sizes by a call.
+const UNPRIVILEGED: &str = "@th,0,32 & 0xfc000000 != 0";
 
 /// ICMP errors (RFC 792).
 const ERRORS: &str = "destination-unreachable, source-quench, redirect, time-exceeded, parameter-problem";
@@ -53,7 +56,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         Encapsulation::Ipip => slice.to_string(),
         Encapsulation::Vxlan => overlay.to_string(),
     };
-    let about = format!("icmp type {{ {ERRORS} }} jump errors");
+    let about = format!("ip protocol icmp icmp type {{ {ERRORS} }} jump errors");
     let mut containers = vec![("errors", about.clone())];
     let mut others = vec![("errors", about)];
     if fan.dhcp {
@@ -89,8 +92,8 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         (Encapsulation::Ipip, _) => chain(script, "others", "", &others),
         (Encapsulation::Vxlan, SourcePorts::Any) => {}
         (Encapsulation::Vxlan, SourcePorts::Privileged) => {
-            let (first, port) = (SOURCE_PORTS.1 + 1, fan.port);
-            let rule = format!("udp dport {port} udp sport >= {first} ip daddr {underlay} counter drop");
+            let port = fan.port;
+            let rule = format!("{UDP} {UNPRIVILEGED} udp dport {port} ip daddr {underlay} counter drop");
             let hook = "type filter hook output priority -90; policy accept;";
             chain(script, "output", hook, &[(GuardRule::EncapsulatedByAProcess.as_str(), rule)]);
         }
