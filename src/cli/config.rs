@@ -148,7 +148,8 @@ fn unreadable(file: &Path, error: &io::Error) -> Fault {
             format!("it is a link to '{}', which does not exist", target.display())
         }
         _ if error.kind() == ErrorKind::PermissionDenied && geteuid().is_root() => {
-            "only its owner, who is not root, may come there; a configuration belongs where root's files are"
+            "another user decides who may come there: it is that user's directory, or a link of that user's in one for everybody; \
+             a configuration belongs where root's files are"
                 .to_string()
         }
         _ => error_words(error),

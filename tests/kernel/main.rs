@@ -67,14 +67,13 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use support::Machine;
-use untouched::Untouched;
 
 fn main() -> ExitCode {
     // The files that tests write are read by other users, too.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let untouched = Untouched::begin();
+    untouched::begin();
     let outcome = run::run(&Arguments::from_args(), &Machine::probe());
-    let touched = untouched.touched();
+    let touched = untouched::touched();
     if touched.is_empty() {
         return outcome;
     }
