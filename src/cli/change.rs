@@ -143,7 +143,7 @@ impl Change {
             warn(&[sentence.into()]);
         }
         let machine = Machine::connect()?;
-        let (owned, host) = machine.observe(Scope::All)?;
+        let (owned, host) = if turn.is_some() { machine.observe(Scope::All)? } else { machine.look(Scope::All)? };
         if !output.dry_run {
             machine.hold_unknown(&owned, &host)?;
         }
@@ -350,7 +350,8 @@ impl Change {
             self.host.ip_forward |= done.ip_forward;
             return Ok(());
         }
-        let reasons = self.machine.irretrievable(&done.steps);
+        let mut reasons = self.machine.irretrievable(&done.steps);
+        reasons.extend(self.machine.taken_ports(&done.steps, &self.host));
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }

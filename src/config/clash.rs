@@ -61,7 +61,7 @@ impl Known {
             let wider = networks_around(network).filter_map(|wider| self.networks.get(&wider));
             let narrower = self.around.get(&network);
             let identifier = identifier(config).and_then(|number| self.identifiers.get(&number));
-            let bridge = config.bridge.as_ref().and_then(|bridge| self.bridges.get(bridge));
+            let bridge = config.bridge().and_then(|bridge| self.bridges.get(&bridge));
             wider.chain(narrower).chain(identifier).chain(bridge).copied()
         });
         let all: Vec<usize> = twice.chain(on.into_iter().flatten()).collect();
@@ -87,7 +87,7 @@ impl Known {
         if let Some(number) = identifier(config) {
             self.identifiers.entry(number).or_insert(index);
         }
-        if let Some(bridge) = &config.bridge {
+        if let Some(bridge) = &config.bridge() {
             self.bridges.entry(bridge.clone()).or_insert(index);
         }
     }
