@@ -40,6 +40,12 @@ impl Known {
             return Ok(false);
         }
         let first = self.in_the_way(entry).min();
+        if let Some(earlier) = first.map(|index| &entries[index])
+            && !earlier.is_beside(entry)
+            && earlier.config.agrees_with(&entry.config)
+        {
+            return Ok(false);
+        }
         if let Some(fault) = first.and_then(|index| clash(&entries[index], entry)) {
             return Err(fault);
         }

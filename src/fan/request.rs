@@ -82,6 +82,15 @@ impl Config {
         }
     }
 
+    /// Whether two files ask for the same fan. A line of the later grammar without a name for the bridge leaves that to the other.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let leaves_name = |config: &Self| config.is_later && config.bridge.is_none();
+        let plain = |config: &Self| Self { bridge: None, is_later: false, ..config.clone() };
+        let same_name = self.bridge == other.bridge || leaves_name(self) || leaves_name(other);
+        same_name && plain(self) == plain(other)
+    }
+
     /// The bridge's name, where that is known without looking at the host.
     #[must_use]
     pub fn bridge(&self) -> Option<InterfaceName> {
