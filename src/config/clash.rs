@@ -169,8 +169,11 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
 
 /// What two fans over one overlay say differently: `underlay 'eth1/16' here and 'eth0/16' there`.
 fn differences(there: &Config, here: &Config) -> String {
+    // A line of the later grammar leaves the name to the other.
+    let leaves_name = [there, here].iter().any(|config| config.is_later && config.bridge.is_none());
     let value = |key: &OptionKey, config| key.get(config).map_or("the default".into(), |value| format!("'{value}'"));
-    let differing = KEYS.iter().filter(|key| key.get(there) != key.get(here));
+    let differing =
+        KEYS.iter().filter(|key| key.name != "bridge" || !leaves_name).filter(|key| key.get(there) != key.get(here));
     let list: Vec<String> = differing
         .map(|key| format!("{} {} here and {} there", key.name, value(key, here), value(key, there)))
         .collect();
