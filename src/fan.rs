@@ -71,7 +71,7 @@ impl Fan {
         if let Some(reason) = config.routed.overlap(underlay.network()) {
             return Err(reason);
         }
-        let bridge = config.bridge.clone();
+        let bridge = config.bridge();
         Ok(Self {
             mapping,
             host,

@@ -43,6 +43,8 @@ use std::os::fd::OwnedFd;
 use netlink::{Netlink, Refusal};
 
 use crate::fan::name::InterfaceName;
+use crate::plan::host::Host;
+use crate::plan::state::State;
 
 /// Why observing or a step failed: the kernel's or the program's own words, and what to do where we know.
 #[derive(Debug)]
@@ -122,6 +124,16 @@ impl Machine {
     /// When there is no netlink.
     pub fn connect() -> Result<Self, KernelError> {
         Ok(Self { netlink: Netlink::connect()?, held: RefCell::default() })
+    }
+
+    /// What [`observe`](Self::observe) reads, when no other `fanctl` is in the middle of a change, for which it waits about a
+    /// second.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn look(&self, scope: Scope) -> Result<(State, Host), KernelError> {
+        let _turn = lock::Lock::to_look();
+        self.observe(scope)
     }
 
     /// The names of all interfaces by index.

@@ -27,7 +27,7 @@ use crate::plan::foreign;
 use crate::plan::host::Host;
 use crate::plan::leftovers::remains;
 use crate::plan::losses::{self, Loss};
-use crate::plan::reason::{Reason, reason};
+use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::remarks::remarks;
 use crate::plan::resolve::resolve;
 use crate::plan::state::{Object, Owner, State, fans};
@@ -144,7 +144,7 @@ impl Change {
             warn(&[sentence.into()]);
         }
         let machine = Machine::connect()?;
-        let (owned, host) = machine.observe(Scope::All)?;
+        let (owned, host) = if turn.is_some() { machine.observe(Scope::All)? } else { machine.look(Scope::All)? };
         if !output.dry_run {
             machine.hold_unknown(&owned, &host)?;
         }
@@ -351,7 +351,9 @@ impl Change {
             self.host.ip_forward |= done.ip_forward;
             return Ok(());
         }
-        let reasons = self.machine.irretrievable(&done.steps);
+        let mut reasons = self.machine.irretrievable(&done.steps);
+        let taken = self.machine.taken_ports(&done.steps, &self.host).into_iter();
+        reasons.extend(taken.map(|text| Reason::new(ReasonCode::PortTaken, text)));
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }

@@ -280,6 +280,13 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
     };
     let off = if off == 0 { String::new() } else { format!(", {off} of them off") };
     warn(&cautions(&configuration, &files));
+    for config in configuration.enabled().filter(|config| config.is_later && config.bridge.is_none()) {
+        let (overlay, bridge) = (config.overlay, config.bridge().map(|name| name.to_string()).unwrap_or_default());
+        writeln!(
+            out,
+            "fan {overlay}: a new bridge is named '{bridge}', as by Ubuntu's later fan; one that is up keeps its name"
+        )?;
+    }
     Ok(writeln!(out, "{files}: {fans}{off}, nothing wrong")?)
 }
 

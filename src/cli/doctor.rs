@@ -16,6 +16,7 @@ use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::request::Config;
 use crate::fan::shell::Line;
+use crate::kernel::lock::Lock;
 use crate::kernel::{Machine, Scope, capabilities};
 use crate::plan::host::Host;
 use crate::plan::state::{Owner, State, fans};
@@ -82,9 +83,12 @@ impl<'a> Patient<'a> {
     /// Looks at everything, and tells what it found and of which fans.
     fn examine(&self) -> Result<(Vec<Finding>, BTreeSet<Overlay>), Error> {
         let machine = Machine::connect()?;
+        // Until all is seen: one part of it is compared with another.
+        let turn = Lock::to_look();
         let (owned, host) = machine.observe(Scope::All)?;
         let mut health = machine.examine(&owned, &host)?;
         health.answers = machine.answer(doctor::questions(&owned, &host, &health));
+        drop(turn);
         let chosen = self.chosen(&owned)?;
         let mut findings = self.findings(&owned, &host, &health, &chosen);
         let faults = &self.configuration.faults;

@@ -21,7 +21,7 @@ use crate::shell;
 /// Prints what a runtime has to be told.
 pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
     args.says_nothing_idle()?;
-    let (owned, host) = Machine::connect()?.observe(Scope::All)?;
+    let (owned, host) = Machine::connect()?.look(Scope::All)?;
     let network = match choose(up(&owned, args), args)? {
         Some(network) => network,
         None => configured(&owned, &host, args)?,

@@ -14,7 +14,7 @@ use crate::plan::state::{Bridge, bridges};
 /// Shows the fans that are up.
 pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     let scope = if args.json || args.program { Scope::Own } else { Scope::Fans };
-    let (owned, host) = Machine::connect()?.observe(scope)?;
+    let (owned, host) = Machine::connect()?.look(scope)?;
     let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_called(fan, text));
     let chosen: Vec<&Bridge> = bridges(&owned).filter(|bridge| wanted(&bridge.fan)).collect();
     if let (Some(text), true) = (&args.fan, chosen.is_empty()) {

@@ -19,11 +19,11 @@ use crate::plan::state::{Direction, Slot};
 /// Traces an address.
 pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
     let machine = Machine::connect()?;
-    let (owned, host) = machine.observe(Scope::All)?;
+    let (owned, host) = machine.look(Scope::All)?;
     let target = Target::find(args.address, &owned, &host).map_err(Error::Failed)?;
     let mut facts = ask(&machine, &target, &host)?;
     let mut evidence = prove(&machine, &target, &facts, args.wait())?;
-    let (_, after) = machine.observe(Scope::All)?;
+    let (_, after) = machine.look(Scope::All)?;
     evidence.refused = refused(&target, &after).saturating_sub(refused(&target, &host));
     if target.place == Location::Here {
         // Whoever has the address was asked for it by now.

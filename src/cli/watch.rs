@@ -6,6 +6,7 @@
 
 mod journal;
 pub mod news;
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +18,8 @@ use sd_notify::NotifyState;
 
 use super::change::{By, Change, Plan};
 use crate::cli::args::{OutputArgs, WatchArgs};
-use crate::cli::watch::news::{Brake, Care, Scene, Sight, advice, by_hand, is_there, left_off, news};
+use crate::cli::watch::news::{Care, Sight, advice, by_hand, is_there, left_off, news};
+use crate::cli::watch::pace::{Backoff, Brake};
 use crate::config::{Configuration, Entry};
 use crate::error::Error;
 use crate::fan::Fan;
@@ -86,8 +88,8 @@ struct KnownFan {
     fan: Option<Fan>,
     /// What was attached to that.
     ports: Vec<InterfaceName>,
-    /// What the machine was like when it could not be changed.
-    failed: Option<Scene>,
+    /// Attempts that failed.
+    backoff: Backoff,
     /// What was said last of an attempt.
     said: Option<String>,
     brake: Brake,
@@ -254,16 +256,21 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// Makes a fan as configured, unless that failed and nothing has changed since.
+    /// Makes a fan as configured, unless that has failed a moment ago.
     fn follow(&mut self, entry: &Entry, plan: Plan, change: &mut Change, known: &mut KnownFan) {
         let config = &entry.config;
-        let scene = Scene::new(&change.owned, &change.host);
-        if !plan.reasons.is_empty() || !plan.done.changed() || known.failed.as_ref() == Some(&scene) {
+        if !plan.done.changed() {
+            return known.backoff.clear();
+        }
+        let (now, steps) = (self.begun.elapsed(), plan.done.steps.clone());
+        if !plan.reasons.is_empty() {
             return;
         }
-        if let Err(next) = known.brake.attempt(self.begun.elapsed(), &plan.done.steps) {
-            let next = self.begun + next;
-            self.due = Some(self.due.map_or(next, |due| due.min(next)));
+        if let Some(next) = known.backoff.rest(now, &steps) {
+            return self.look_again(next);
+        }
+        if let Some(next) = known.brake.rest(now, &steps) {
+            self.look_again(next);
             let line = "it is not left as it was put right: something else changes it; the next attempt is in a minute";
             return self.lament(config.overlay, known, line.into());
         }
@@ -274,7 +281,9 @@ impl<'a> Watcher<'a> {
         let overlay = config.overlay;
         match end {
             Ok(done) => {
-                (known.failed, known.said) = (None, None);
+                known.brake.note(now, &steps);
+                known.backoff.clear();
+                known.said = None;
                 for loss in &done.losses {
                     self.journal.note(Level::Warning, &format_args!("fan {overlay}: {loss}"));
                 }
@@ -287,10 +296,16 @@ impl<'a> Watcher<'a> {
                 self.journal.note(Level::Notice, &line);
             }
             Err(error) => {
-                known.failed = Some(Scene::new(&change.owned, &change.host));
+                known.backoff.fail(now, overlay, &steps);
                 self.lament(overlay, known, format!("cannot follow: {error}"));
             }
         }
+    }
+
+    /// Looks at this moment, if nothing happens before.
+    fn look_again(&mut self, at: Duration) {
+        let at = self.begun + at;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     /// Says why a fan is not put right, once.

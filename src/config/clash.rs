@@ -40,6 +40,12 @@ impl Known {
             return Ok(false);
         }
         let first = self.in_the_way(entry).min();
+        if let Some(earlier) = first.map(|index| &entries[index])
+            && !earlier.is_beside(entry)
+            && earlier.config.agrees_with(&entry.config)
+        {
+            return Ok(false);
+        }
         if let Some(fault) = first.and_then(|index| clash(&entries[index], entry)) {
             return Err(fault);
         }
@@ -61,7 +67,7 @@ impl Known {
             let wider = networks_around(network).filter_map(|wider| self.networks.get(&wider));
             let narrower = self.around.get(&network);
             let identifier = identifier(config).and_then(|number| self.identifiers.get(&number));
-            let bridge = config.bridge.as_ref().and_then(|bridge| self.bridges.get(bridge));
+            let bridge = config.bridge().and_then(|bridge| self.bridges.get(&bridge));
             wider.chain(narrower).chain(identifier).chain(bridge).copied()
         });
         let all: Vec<usize> = twice.chain(on.into_iter().flatten()).collect();
@@ -87,7 +93,7 @@ impl Known {
         if let Some(number) = identifier(config) {
             self.identifiers.entry(number).or_insert(index);
         }
-        if let Some(bridge) = &config.bridge {
+        if let Some(bridge) = &config.bridge() {
             self.bridges.entry(bridge.clone()).or_insert(index);
         }
     }
@@ -163,8 +169,11 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
 
 /// What two fans over one overlay say differently: `underlay 'eth1/16' here and 'eth0/16' there`.
 fn differences(there: &Config, here: &Config) -> String {
+    // A line of the later grammar leaves the name to the other.
+    let leaves_name = [there, here].iter().any(|config| config.is_later && config.bridge.is_none());
     let value = |key: &OptionKey, config| key.get(config).map_or("the default".into(), |value| format!("'{value}'"));
-    let differing = KEYS.iter().filter(|key| key.get(there) != key.get(here));
+    let differing =
+        KEYS.iter().filter(|key| key.name != "bridge" || !leaves_name).filter(|key| key.get(there) != key.get(here));
     let list: Vec<String> = differing
         .map(|key| format!("{} {} here and {} there", key.name, value(key, here), value(key, there)))
         .collect();

@@ -1,6 +1,7 @@
 //! /etc/network/fan, a fan a line, in both grammars that existed: `OVERLAY UNDERLAY WORD...` of 2015, which cloud-init
 //! still writes, and `UNDERLAY OVERLAY --OPTION...` of later. Which one a line is in, the line tells: just one order of
-//! its two networks makes a fan.
+//! its two networks makes a fan. Bridges of the later grammar were named after the overlay (`fan-250`), and what refers to one
+//! finds it by that name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -135,7 +136,8 @@ fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
         let legal = underlay.underlay().is_none_or(|network| Mapping::new(overlay, network).is_ok());
         legal.then(|| Config::new(overlay, underlay))
     };
-    if let Some(config) = in_order(first, second).or_else(|| in_order(second, first)) {
+    let later = || in_order(second, first).map(|config| Config { is_later: true, ..config });
+    if let Some(config) = in_order(first, second).or_else(later) {
         return Ok(config);
     }
     // Neither: say what is wrong with the order that is nearer to being one.

@@ -36,16 +36,19 @@ fn each_line_of_the_legacy_file_is_in_one_of_two_grammars() {
             "250.0.0.0/8 172.30.0.28/16 host-reserve 4 bridge fan0",
             "250.0.0.0/8 172.30.0.28/16 bridge fan0 host-reserve 4",
         ),
-        ("172.30.0.0/16 250.0.0.0/8 --dhcp --enable", "250.0.0.0/8 172.30.0.0/16 dhcp"),
-        ("172.30.0.0/16 250.0.0.0/8 --disable", "250.0.0.0/8 172.30.0.0/16 off"),
+        ("172.30.0.0/16 250.0.0.0/8 --dhcp --enable", "250.0.0.0/8 172.30.0.0/16 bridge fan-250 dhcp"),
+        ("172.30.0.0/16 250.0.0.0/8 --disable", "250.0.0.0/8 172.30.0.0/16 bridge fan-250 off"),
         ("eth0/16 250.0.0.0/8 --bridge=fan-250", "250.0.0.0/8 eth0/16 bridge fan-250"),
-        ("default 250 --host-reserve=9 --no-nat --follow", "250.0.0.0/8 default/16 host-reserve 9 no-nat follow"),
+        (
+            "default 250 --host-reserve=9 --no-nat --follow",
+            "250.0.0.0/8 default/16 bridge fan-250 host-reserve 9 no-nat follow",
+        ),
         ("250 eth0 --follow=renumber off", "250.0.0.0/8 eth0/16 follow renumber off"),
         ("10.0.0.0/8 172.16.0.0/16", "10.0.0.0/8 172.16.0.0/16"),
-        ("172.16.0.0/16 10.0.0.0/8", "10.0.0.0/8 172.16.0.0/16"),
+        ("172.16.0.0/16 10.0.0.0/8", "10.0.0.0/8 172.16.0.0/16 bridge fan-10"),
         (
             "10.224.220.0/24 100.64.0.0/10 --encap=vxlan --port 4789",
-            "100.64.0.0/10 10.224.220.0/24 encap vxlan port 4789",
+            "100.64.0.0/10 10.224.220.0/24 encap vxlan bridge fan-100-64 port 4789",
         ),
         ("\t250\teth0 \tdhcp  # the first", "250.0.0.0/8 eth0/16 dhcp"),
         ("250 eth0#1 dhcp", "250.0.0.0/8 eth0#1/16 dhcp"),
@@ -74,7 +77,7 @@ fn the_example_of_cloud_init_is_read() {
 fn conversion_keeps_comments_and_order() {
     let text = "# the first\n250 eth0 dhcp # here\n\n# off\n172.31.0.0/16 251.0.0.0/8 --disable";
     let expected = "# the first\n# here\n[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndhcp = true\n\n# off\n\
-                    [[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"172.31.0.0/16\"\nenabled = false\n";
+                    [[fan]]\noverlay = \"251.0.0.0/8\"\nunderlay = \"172.31.0.0/16\"\nbridge = \"fan-251\"\nenabled = false\n";
     assert_eq!(convert::legacy_file(&Source::new("fan", text)).unwrap(), expected);
 }
 
@@ -229,9 +232,12 @@ proptest! {
         let source = Source::new("fan", &line(&config, later));
         let read = legacy::read(&source);
         prop_assert_eq!(faults(&read), Vec::<String>::new());
-        prop_assert_eq!(&read.entries[0].config, &config);
+        let found = &read.entries[0].config;
+        // A line of the later grammar has another name for a new bridge, which its table says.
+        prop_assert!(found.agrees_with(&config) && (later || *found == config));
         let converted = toml::read(&Source::new("fan.toml", &convert::legacy_file(&source).unwrap()));
-        prop_assert_eq!(&converted.entries[0].config, &config);
+        prop_assert!(converted.entries[0].config.agrees_with(found));
+        prop_assert_eq!(converted.entries[0].config.bridge(), found.bridge());
     }
 
     #[test]

@@ -67,6 +67,9 @@ impl Target {
         match found[..] {
             [bridge] => {
                 let target = Self::new(asked, &bridge.fan, bridge.mtu);
+                if let Some(reason) = target.nobody() {
+                    return Err(reason);
+                }
                 let heard_by_all = desired::spec(&bridge.fan, host).broadcasts;
                 Ok(Self { is_of_nobody: heard_by_all.contains(&target.host), ..target })
             }
@@ -86,6 +89,21 @@ impl Target {
                 ))
             }
         }
+    }
+
+    /// Why no container can have the address: it stands for a slice, or for all in it (RFC 1122, section 3.2.1.3).
+    fn nobody(&self) -> Option<String> {
+        let slice = self.fan.mapping.slice(self.host);
+        let what = match self.address {
+            address if address == slice.network() => "network",
+            address if address == slice.broadcast() => "broadcast",
+            _ => return None,
+        };
+        let (address, gateway) = (self.address, self.gateway);
+        Some(format!(
+            "address '{address}' is the {what} address of slice {slice}, which no container has; trace its gateway: fanctl trace \
+             {gateway}"
+        ))
     }
 
     fn new(asked: Ipv4Addr, fan: &Fan, mtu: u32) -> Self {
@@ -162,6 +180,14 @@ mod tests {
             let target = find(asked, &[announced()]).unwrap();
             let found = (target.place, target.address.to_string(), target.host.to_string());
             assert_eq!(found, (place, address.into(), host.into()), "{asked}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_no_container_is_refused() {
+        for (asked, what) in [("250.0.27.255", "broadcast"), ("250.0.27.0", "network"), ("250.0.28.255", "broadcast")] {
+            let error = find(asked, &[announced()]).unwrap_err();
+            assert!(error.contains(what) && error.contains(".1"), "{error}");
         }
     }
 

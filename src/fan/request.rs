@@ -31,6 +31,9 @@ pub struct Config {
     pub encapsulation: Encapsulation,
     /// The bridge's name where it is not to be that of the slice.
     pub bridge: Option<InterfaceName>,
+    /// Whether a new bridge without such a name is named after the overlay (`fan-250`), as later releases of Ubuntu's fan named
+    /// theirs, and not after the slice.
+    pub is_later: bool,
     /// Whether a DHCP server gives out the slice.
     pub dhcp: bool,
     /// Addresses at the start of the slice that the host keeps, 1 to 254.
@@ -64,6 +67,7 @@ impl Config {
             underlay,
             encapsulation: Encapsulation::Ipip,
             bridge: None,
+            is_later: false,
             dhcp: false,
             host_reserve: 1,
             mtu: None,
@@ -76,6 +80,22 @@ impl Config {
             force: false,
             enabled: true,
         }
+    }
+
+    /// Whether two files ask for the same fan. A line of the later grammar without a name for the bridge leaves that to the other.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let leaves_name = |config: &Self| config.is_later && config.bridge.is_none();
+        let plain = |config: &Self| Self { bridge: None, is_later: false, ..config.clone() };
+        let same_name = self.bridge == other.bridge || leaves_name(self) || leaves_name(other);
+        same_name && plain(self) == plain(other)
+    }
+
+    /// The bridge's name, where that is known without looking at the host.
+    #[must_use]
+    pub fn bridge(&self) -> Option<InterfaceName> {
+        let of_overlay = || InterfaceName::of_slice(self.overlay.network());
+        self.bridge.clone().or_else(|| self.is_later.then(of_overlay))
     }
 
     /// A fan by the values of its keys: what [`values`](Self::values) gave.

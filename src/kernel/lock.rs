@@ -18,6 +18,10 @@ const DIRECTORY: &str = "/run/fan";
 /// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a tired dnsmasq.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long one that only looks waits: longer than a plan takes, and no longer than a person minds.
+const LOOKERS_PATIENCE: Duration = Duration::from_secs(1);
+const LOOKERS_FLAGS: i32 = O_NOFOLLOW | O_NONBLOCK | nix::libc::O_CLOEXEC;
+
 /// Held until it is dropped or the process has ended, however it ends, and with it what it runs: `nft` works to its end
 /// also when we are killed, and whoever comes next must wait for that.
 #[derive(Debug)]
@@ -38,6 +42,22 @@ impl Lock {
                 Err(open) => return Err(held_for_long(&open.path)),
             };
             std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits, about a second, until no other `fanctl` is in the middle of a change, and keeps one from beginning: for who only
+    /// looks. None where nothing changes anything yet, where the lock cannot be had in that time, or not by this user.
+    #[must_use]
+    pub fn to_look() -> Option<Self> {
+        let path = path(Path::new("/proc/self/ns/net")).ok()?;
+        let deadline = Instant::now() + LOOKERS_PATIENCE;
+        loop {
+            let file = File::options().read(true).custom_flags(LOOKERS_FLAGS).open(&path).ok()?;
+            match Flock::lock(file, FlockArg::LockSharedNonblock) {
+                Ok(lock) if is_at(&lock, &path) => return Some(Self(lock)),
+                _ if Instant::now() >= deadline => return None,
+                _ => std::thread::sleep(Duration::from_millis(10)),
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::nftables::comments::{Comments, with_comments};
 use super::nftables::{Nftables, TableContent, Tables};
 use super::{KernelError, exec};
 use crate::fan::Fan;
@@ -77,8 +78,10 @@ fn read(nftables: &Nftables, fans: &[&Fan]) -> Result<Observed, KernelError> {
     }
     let mut asks_docker_user = false;
     for chain in &tables.forward {
-        let listing = exec::run("nft", &["list", "chain", "ip", "filter", &chain.to_string()], "")?;
-        asks_docker_user |= asks(&listing, ForwardChain::DockerUser);
+        let chain = chain.to_string();
+        let listing = exec::run("nft", &["-a", "list", "chain", "ip", "filter", &chain], "")?;
+        let listing = with_comments(&listing, &nftables.comments(&chain)?);
+        asks_docker_user |= asks(&without_handles(&listing), ForwardChain::DockerUser);
         objects.extend(accepts(&listing).map(|(accept, _)| Object::Accept(accept)));
     }
     let is_in_dockers =
@@ -111,6 +114,11 @@ fn list(overlay: Overlay, families: &[&str]) -> Result<Ruleset, KernelError> {
         listing += &exec::run("nft", &["list", "table", family, &table_name(overlay)], "")?;
     }
     Ok(Ruleset::new(listing))
+}
+
+fn without_handles(listing: &str) -> String {
+    let lines = listing.lines().map(|line| line.split(" # handle ").next().unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Whether a chain is jumped to in a listing.
@@ -251,7 +259,17 @@ fn exists(link: &str) -> bool {
 
 /// iptables' table with the handles of what is in it; nothing when there is none.
 fn filter_table() -> Result<String, String> {
-    exec::run("nft", &["-a", "list", "table", "ip", "filter"], "").or_else(|said| {
+    let comments = || -> Result<Comments, String> {
+        let nftables = Nftables::connect().map_err(|refusal| refusal.to_string())?;
+        let mut all = Comments::new();
+        for chain in nftables.iter().flat_map(|_| ForwardChain::ALL) {
+            let found = nftables.as_ref().map(|nftables| nftables.comments(&chain.to_string()));
+            all.extend(found.transpose().map_err(|refusal| refusal.to_string())?.unwrap_or_default());
+        }
+        Ok(all)
+    };
+    let listing = exec::run("nft", &["-a", "list", "table", "ip", "filter"], "");
+    listing.and_then(|listing| Ok(with_comments(&listing, &comments()?))).or_else(|said| {
         let nftables = Nftables::connect().map_err(|refusal| refusal.to_string())?;
         let tables = nftables.map_or_else(|| Ok(Tables::default()), |nftables| nftables.tables());
         let is_gone = tables.is_ok_and(|tables| tables.forward.is_empty());

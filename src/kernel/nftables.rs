@@ -4,6 +4,7 @@
 //! kernel tells in microseconds; the text of one that is not is for `nft` to read, as is what rules say (linux/netfilter/nf_tables.h,
 //! net/netfilter/nf_tables_api.c at v6.12).
 
+pub mod comments;
 mod content;
 
 use std::collections::{BTreeMap, BTreeSet};

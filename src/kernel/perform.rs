@@ -17,7 +17,7 @@ use super::{
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::plan::diff::{Step, still_has};
-use crate::plan::host::LinkKind;
+use crate::plan::host::{Host, Link, LinkKind};
 use crate::plan::state::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind, vnis_but};
 
 impl Machine {
@@ -303,18 +303,36 @@ impl Machine {
         Ok(())
     }
 
+    /// Why the steps must not be taken: a VXLAN device that they bring up could not have its UDP port. Asked before anything is
+    /// taken down.
+    #[must_use]
+    pub fn taken_ports(&self, steps: &[Step], host: &Host) -> Vec<String> {
+        let opened = steps.iter().filter_map(|step| match step {
+            Step::Create(Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. })) => Some(*port),
+            Step::Create(Object::Up(_, name)) => match host.link(name)?.kind {
+                LinkKind::Vxlan { port, .. } => Some(port),
+                _ => None,
+            },
+            _ => None,
+        });
+        // VXLAN devices share one socket; with those that cannot, there is a conflict.
+        let is_shared = |port: u16| {
+            let has = |link: &Link| link.up && matches!(link.kind, LinkKind::Vxlan { port: its, .. } if its == port);
+            host.links.iter().any(has)
+        };
+        let ports: BTreeSet<u16> = opened.filter(|port| !is_shared(*port)).collect();
+        ports.into_iter().filter(|port| !socket::is_udp_port_free(*port)).map(port_is_taken).collect()
+    }
+
     /// Why a link does not go up. A VXLAN device opens its UDP port only then (`vxlan_open`, drivers/net/vxlan/vxlan_core.c at
     /// v6.12).
     fn cannot_go_up(&self, name: &InterfaceName, refusal: Refusal) -> KernelError {
-        if refusal.errno != nix::libc::EADDRINUSE {
-            return refusal.into();
+        match self.udp_port(name) {
+            Some(port) if refusal.errno == nix::libc::EADDRINUSE => {
+                format!("{refusal}: {}", port_is_taken(port)).into()
+            }
+            _ => refusal.into(),
         }
-        let port = self.udp_port(name);
-        let Some((port, holder)) = port.and_then(|port| Some((port, socket::holder_of_udp(port)?))) else {
-            return KernelError::from(refusal).advise("its UDP port is taken; choose another on all hosts: --port N");
-        };
-        format!("{refusal}: UDP port {port} is held by {holder}; end it, or choose another port on all hosts: --port N")
-            .into()
     }
 
     /// The UDP port of a VXLAN device.
@@ -418,4 +436,13 @@ impl From<DeleteError> for KernelError {
 fn index(name: &InterfaceName) -> Result<u32, Refusal> {
     nix::net::if_::if_nametoindex(name.os().as_os_str())
         .map_err(|errno| Refusal { errno: errno as i32, sentence: Some(format!("interface '{name}'")) })
+}
+
+fn port_is_taken(port: u16) -> String {
+    let holder = socket::holder_of_udp(port);
+    let (is_held, end) = match holder {
+        Some(holder) => (format!("held by {holder}"), "end it, or "),
+        None => ("taken".to_string(), ""),
+    };
+    format!("UDP port {port} is {is_held}; {end}choose another port on all hosts: --port N")
 }

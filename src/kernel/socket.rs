@@ -9,10 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::Ipv6V6Only;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt};
 
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +46,24 @@ pub fn holder_of_udp(port: u16) -> Option<Holder> {
 /// When the lists cannot be read.
 pub fn holders_of_udp(port: u16) -> io::Result<Vec<Holder>> {
     Sockets::on(Transport::Udp, port, None)?.holders()
+}
+
+/// Whether the kernel could open a UDP port of this network namespace at all addresses, as a VXLAN device does when it goes up
+/// (`vxlan_sock_add`, drivers/net/vxlan/vxlan_core.c at v6.12: a socket of each family, which share the port with none). What
+/// cannot be tried is taken to be free.
+#[must_use]
+pub fn is_udp_port_free(port: u16) -> bool {
+    let any4: SockaddrIn = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into();
+    let any6: SockaddrIn6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into();
+    let open =
+        |family| nix::sys::socket::socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None::<SockProtocol>);
+    let is_taken = |bound: nix::Result<()>| bound == Err(Errno::EADDRINUSE);
+    let taken4 = open(AddressFamily::Inet).and_then(|socket| bind(socket.as_raw_fd(), &any4));
+    let taken6 = open(AddressFamily::Inet6).and_then(|socket| {
+        setsockopt(&socket, Ipv6V6Only, &true)?;
+        bind(socket.as_raw_fd(), &any6)
+    });
+    !is_taken(taken4) && !is_taken(taken6)
 }
 
 /// What a port is of.
@@ -250,6 +272,9 @@ mod tests {
             let own = std::process::id();
             assert!(holders_of_udp(port).unwrap().iter().any(|holder| holder.pid == own), "{address}");
             assert!(holder_of_udp(port).is_some());
+            assert!(!is_udp_port_free(port), "{address}");
+            drop(socket);
+            assert!(is_udp_port_free(port), "{address}");
         }
     }
 

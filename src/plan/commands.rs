@@ -278,7 +278,9 @@ fn attach(verb: &Line, filter: &Filter) -> Line {
 }
 
 fn delete_tables(overlay: Overlay) -> Line {
-    let tables = FAMILIES.map(|family| format!("delete table {family} {}", table_name(overlay)));
+    // One that is gone already is made first, so that the other goes.
+    let name = table_name(overlay);
+    let tables = FAMILIES.map(|family| format!("add table {family} {name}; delete table {family} {name}"));
     shell!("nft {}", tables.join("; "))
 }
 

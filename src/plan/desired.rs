@@ -192,6 +192,8 @@ pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
         format!("--dhcp-option=option:mtu,{mtu}"),
         format!("--dhcp-leasefile={}", lease_file(fan)),
         format!("--dhcp-lease-max={leases}"),
+        // Clones of one image send one identifier, and have Ethernet addresses of their own.
+        "--dhcp-ignore-clid".into(),
         "--dhcp-no-override".into(),
         "--dhcp-authoritative".into(),
     ];

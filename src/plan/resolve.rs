@@ -31,8 +31,13 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
     let up = fans(owned).find(|fan| fan.overlay() == config.overlay);
     let found = find(&config.underlay, host, up)?;
     leads_to_others(found.link, host)?;
-    let fan = Fan::new(config, found.address, found.link.name.clone())
+    let mut fan = Fan::new(config, found.address, found.link.name.clone())
         .map_err(|reason| Reason::new(ReasonCode::Contradiction, reason))?;
+    if let (true, None, Some(up)) = (config.is_later, &config.bridge, up) {
+        // One that is up keeps its name; a name after the slice goes with the slice.
+        let is_after_slice = up.bridge == up.default_bridge();
+        fan.bridge = if is_after_slice { fan.default_bridge() } else { up.bridge.clone() };
+    }
     let networks = found.link.addresses.iter().map(|own| own.address);
     if networks.clone().any(|own| own.ip() == fan.host && broadcast(own) == Some(fan.host)) {
         let (address, name) = (fan.host, &found.link.name);

@@ -99,10 +99,10 @@ impl FanArgs {
         let bridge = self.bridge.clone().map(Some);
         merge(&mut config.bridge, bridge, &plain.bridge, "bridge")?;
         config.dhcp |= self.dhcp;
-        config.encapsulation = self.encap.unwrap_or(config.encapsulation);
-        config.mtu = self.mtu.or(config.mtu);
-        config.port = self.port.or(config.port);
-        config.table = self.table.or(config.table);
+        merge(&mut config.encapsulation, self.encap, &plain.encapsulation, "encap")?;
+        merge(&mut config.mtu, self.mtu.map(Some), &plain.mtu, "mtu")?;
+        merge(&mut config.port, self.port.map(Some), &plain.port, "port")?;
+        merge(&mut config.table, self.table.map(Some), &plain.table, "table")?;
         config.nat &= !self.no_nat;
         let routed = &mut config.routed;
         let listed = self.routed.as_deref().map(str::parse::<Subnets>);

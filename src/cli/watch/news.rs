@@ -1,20 +1,17 @@
 //! What happens to a fan, in sentences: from how it stood at one look at the machine, and how it stands at the next.
 //!
 //! A look sees everything, so that what was missed between two looks is seen at the next one. [`Sight`] is what one look
-//! sees of one fan; [`news`] is what two of them have to tell. [`Brake`] keeps one who changes something back from doing
-//! it for ever, when somebody else changes it again each time.
+//! sees of one fan; [`news`] is what two of them have to tell.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Config, Follow, UnderlayPlace};
-use crate::plan::diff::Step;
-use crate::plan::host::{Counters, Host, Link};
+use crate::plan::host::Host;
 use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::state::{Owner, State};
 use crate::plan::verdict::verdict;
@@ -333,50 +330,6 @@ pub fn left_off(ports: &[InterfaceName], bridge: &InterfaceName, host: &Host) ->
         off.join(", "),
         shell!("ip link set dev {} master {}", first, bridge)
     ))
-}
-
-/// The machine as far as it decides whether what failed may succeed now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scene {
-    owned: State,
-    host: Host,
-}
-
-impl Scene {
-    /// All but what changes with every packet or attempt.
-    #[must_use]
-    pub fn new(owned: &State, host: &Host) -> Self {
-        let mut host = host.clone();
-        for link in &mut host.links {
-            *link = Link { counters: Counters::default(), programs: Vec::new(), ..link.clone() };
-        }
-        let owned = owned.clone();
-        Self { owned, host }
-    }
-}
-
-/// How often within how long the same may be done before it is left alone for that long.
-const TURNS: usize = 5;
-const WHILE: Duration = Duration::from_secs(60);
-
-/// Whether one more attempt is all right. Times are since any fixed moment.
-#[derive(Debug, Default)]
-pub struct Brake(VecDeque<(Duration, Vec<Step>)>);
-
-impl Brake {
-    /// Notes an attempt, or tells when the next may be.
-    ///
-    /// # Errors
-    /// That moment.
-    pub fn attempt(&mut self, now: Duration, steps: &[Step]) -> Result<(), Duration> {
-        self.0.retain(|(then, _)| *then + WHILE > now);
-        let same: Vec<_> = self.0.iter().filter(|(_, other)| other == steps).collect();
-        if let (Some((first, _)), TURNS..) = (same.first(), same.len()) {
-            return Err(*first + WHILE);
-        }
-        self.0.push_back((now, steps.to_vec()));
-        Ok(())
-    }
 }
 
 /// Whether anything of a fan is there.

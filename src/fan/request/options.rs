@@ -70,7 +70,7 @@ pub static KEYS: [OptionKey; 15] = [
         kind: OptionKind::Text,
         values: "a name like \"fan0\"",
         set: |config, text| bridge_name(text).map(|value| config.bridge = Some(value)),
-        get: |config| config.bridge.as_ref().map(ToString::to_string),
+        get: |config| config.bridge().map(|bridge| bridge.to_string()),
     },
     OptionKey {
         name: "dhcp",

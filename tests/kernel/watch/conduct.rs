@@ -1,14 +1,15 @@
 //! How it runs: it costs nothing, waits for others and is waited for by nobody, and tells systemd what it does.
 
 use std::fs::File;
+use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
 use super::{CONFIG, FAN, FILE, FOLLOWS, OTHER, two_fans, write};
 use crate::case::Case;
 use crate::named;
-use crate::support::{Encap, Host, NOBODY, Watcher, eventually};
+use crate::support::{Encap, Host, Lan, NOBODY, Namespace, Watcher, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -20,6 +21,8 @@ fn cases() -> Vec<Case> {
             whoever_does_not_read_its_lines_holds_nobody_up,
             it_tells_systemd_and_marks_its_lines,
             it_takes_root_and_a_right_configuration,
+            what_failed_is_tried_again_when_nothing_is_heard,
+            a_port_that_is_held_takes_no_tunnel_down,
         ])
         .list()
 }
@@ -171,4 +174,78 @@ fn it_takes_root_and_a_right_configuration() {
     host.write(FILE, "[[fan]]\noverlay = \"250\"\n");
     host.fanctl(&format!("watch {CONFIG}")).exits(2).stderr_has(&["the fan lacks its 'underlay'"]);
     host.fanctl_by(NOBODY, "watch").failed().stderr_has(&["verb 'watch'", "takes root"]);
+}
+
+/// A process that holds a port at an address, until it is killed.
+#[track_caller]
+fn holder(host: &Host, options: &[&str], address: &str, port: u16) -> Child {
+    let mut nc = Command::new("nc");
+    nc.args(options).args(["-l", address, &port.to_string()]).stdin(Stdio::null());
+    let nc = host.spawn(nc);
+    eventually("the port is held", || {
+        let sockets = host.exec(&format!("ss -H -t -u -l -n -p sport = :{port}")).ok().stdout;
+        sockets.contains(&format!("pid={},", nc.id())).then_some(())
+    });
+    nc
+}
+
+#[track_caller]
+fn ends(mut child: Child) {
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+/// That a port is free again is nothing that the kernel tells.
+fn what_failed_is_tried_again_when_nothing_is_heard() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    write(&host, Encap::Vxlan, &[("250.0.0.0/8", "follow = true\ndhcp = true")]);
+    host.fanctl(&format!("up -a {CONFIG}")).ok();
+    let mut watcher = Watcher::start(&host, CONFIG);
+    watcher.says(&["following"]);
+    watcher.rests();
+    watcher.signal(Signal::SIGSTOP);
+    let (server, _) = host.dnsmasqs()[0].clone();
+    kill(server, Signal::SIGKILL).expect("it runs");
+    eventually("the server has ended", || Namespace::has_ended(server).then_some(()));
+    let nc = holder(&host, &[], "250.0.28.1", 53);
+    watcher.signal(Signal::SIGCONT);
+    watcher.says(&[FAN, "gone: dhcp server"]);
+    watcher.says(&[FAN, "cannot follow: ", "TCP port 53 is held by process"]);
+    ends(nc);
+    watcher.says(&[FAN, "followed: "]);
+    assert_eq!(host.dnsmasqs().len(), 1);
+    watcher.says_no_more();
+}
+
+/// Neither the attempt nor what else happens on the host touches the tunnel that is there.
+fn a_port_that_is_held_takes_no_tunnel_down() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let before = host.ip_json("link show fan-vx16384000")[0]["ifindex"].clone();
+    let nc = holder(&host, &["-u"], "0.0.0.0", 4789);
+    let mut watcher = Watcher::start(&host, CONFIG);
+    watcher.says(&["following"]);
+    write(&host, Encap::Vxlan, &[("250.0.0.0/8", "follow = true\nport = 4789"), ("251.0.0.0/8", "")]);
+    // Events of the fan's devices among them.
+    let mut monitor = Command::new("ip");
+    monitor.args(["monitor", "link"]).stdout(Stdio::piped());
+    let mut monitor = host.spawn(monitor);
+    host.ip("link add noise0 type veth peer name noise1");
+    watcher.says(&[FAN, "the configuration has it otherwise"]);
+    watcher.says(&[FAN, "cannot follow: UDP port 4789 is held by process"]);
+    // What is told of the other fan is seen by a look after the noise.
+    for (mtu, told) in [(1300, "changed: "), (1450, "it is as it should be"), (1300, "changed: ")] {
+        host.ip("link add noise2 type veth peer name noise3");
+        host.ip(&format!("link delete noise2\n link set fan-251-0-28 mtu {mtu}"));
+        watcher.says(&[OTHER, told]);
+    }
+    monitor.kill().expect("it runs");
+    let seen = monitor.wait_with_output().expect("it ends").stdout;
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(seen.contains("noise0") && !seen.contains("fan-vx16384000"), "{seen}");
+    assert_eq!(host.ip_json("link show fan-vx16384000")[0]["ifindex"], before);
+    ends(nc);
+    watcher.says(&[FAN, "followed: "]);
+    let link = host.ip_json("-d link show fan-vx16384000");
+    assert_eq!(link[0]["linkinfo"]["info_data"]["port"], 4789, "{link}");
 }

@@ -162,32 +162,3 @@ fn what_cannot_be_followed_is_told_with_what_could_be() {
     assert_eq!(advice(&config("eth0", Follow::Yes), false, false), None);
     assert_eq!(advice(&config("172.30.0.28", Follow::No), false, false), None);
 }
-
-#[test]
-fn the_same_again_and_again_is_braked_and_nothing_else() {
-    let (_, owned, _) = whole();
-    let steps: Vec<Step> = owned.values().cloned().map(Step::Create).collect();
-    let seconds = Duration::from_secs;
-    let mut brake = Brake::default();
-    for number in 0..steps.len() {
-        assert_eq!(brake.attempt(seconds(0), &steps[..number]), Ok(()), "each another");
-    }
-    let mut brake = Brake::default();
-    for second in 0..5 {
-        assert_eq!(brake.attempt(seconds(second), &steps), Ok(()));
-    }
-    assert_eq!(brake.attempt(seconds(9), &steps), Err(seconds(60)));
-    assert_eq!(brake.attempt(seconds(59), &steps), Err(seconds(60)));
-    assert_eq!(brake.attempt(seconds(60), &steps), Ok(()));
-    assert_eq!(brake.attempt(seconds(60), &steps), Err(seconds(61)));
-}
-
-#[test]
-fn a_scene_is_the_same_whatever_traffic_there_is() {
-    let (_, owned, mut host) = whole();
-    let scene = Scene::new(&owned, &host);
-    host.links[0].counters.sent = 9;
-    assert_eq!(Scene::new(&owned, &host), scene);
-    host.links.push(link("eth1", &[]));
-    assert_ne!(Scene::new(&owned, &host), scene);
-}
