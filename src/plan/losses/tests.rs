@@ -62,6 +62,7 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
         mtu: 1480,
         ours: true,
         master: None,
+        lower: None,
         kind: LinkKind::Other,
         addresses: Vec::new(),
         ipv6: None,
