@@ -35,7 +35,7 @@ fn cases() -> Vec<Case> {
             a_bridge_that_is_gone_is_named_and_mended,
             a_dhcp_server_that_is_gone_is_named_and_mended,
             names_that_nobody_can_ask_for_are_named_and_mended,
-            what_stands_on_nothing_is_named_and_mended,
+            a_port_of_a_bridge_is_named,
             an_address_that_stands_apart_is_an_underlay,
             a_manager_that_owns_its_table_is_told_itself,
             a_second_way_to_another_host_is_named_and_mended,
@@ -425,26 +425,16 @@ asking.recv(1500)\"";
     assert_well(&host, "");
 }
 
-/// A VLAN whose lower interface is down: bringing up the VLAN alone cannot work.
-fn what_stands_on_nothing_is_named_and_mended(encap: Encap) {
-    let lan = Lan::new();
-    let host = lan.host("172.30.0.28");
-    install(&host);
-    host.ip("addr del 172.30.0.28/16 dev eth0\n link add link eth0 name eth0.100 type vlan id 100\n link set eth0.100 up\n addr add 172.30.0.28/16 dev eth0.100");
-    host.fanctl(&format!("up 250.0.0.0/8 eth0.100/16 {}", encap.words())).ok();
-    assert_well(&host, "");
-    host.ip("link set eth0 down");
-    let finding = diagnose(&host, "", "failed", "underlay");
-    assert!(finding["reason"].to_string().contains("'eth0', on which it stands"), "{finding:#}");
-    mend(&host, "", &finding);
-    for device in ["eth0", "eth0.100"] {
-        let link = &host.ip_json(&format!("link show {device}"))[0];
-        assert!(link["flags"].as_array().expect("flags").contains(&"UP".into()), "{link:#}");
-    }
-    // The address of a port of a bridge receives nothing, whatever the bridge does.
-    host.ip("link add br-lan type bridge\n link set br-lan up\n link set eth0.100 master br-lan");
-    let finding = diagnose(&host, "", "failed", "underlay");
+/// The address of a port of a bridge receives nothing, whatever the bridge does.
+fn a_port_of_a_bridge_is_named(encap: Encap) {
+    let pair = patients(encap);
+    pair.a.ip("link add br-lan type bridge\n link set br-lan up\n link set eth0 master br-lan");
+    Lost::Containers.assert_lost(&pair);
+    let finding = diagnose(&pair.a, "", "failed", "underlay");
     assert!(finding["reason"].to_string().contains("a port of 'br-lan'"), "{finding:#}");
+    pair.a.ip("link set eth0 nomaster");
+    Lost::Containers.assert_flows(&pair);
+    assert_well(&pair.a, "");
 }
 
 /// The address is on an interface of its own, and the hosts are reached by routes on another, which takes less.

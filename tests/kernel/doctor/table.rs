@@ -353,15 +353,6 @@ pub fn odd_firewalls() -> Vec<Row> {
              arp operation reply drop; ip neigh flush dev eth0",
         )
         .then("nft delete table arp odd"),
-        // Whatever a program in user space would say.
-        row(
-            "firewall",
-            Containers,
-            "nft add table ip odd; nft 'add chain ip odd input { type filter hook input priority 0; }'; nft 'add rule ip odd \
-             input ip protocol { 4, 17 } queue num 7'",
-        )
-        .warned()
-        .then(gone),
         // A host of which nothing is known but this rule.
         row(
             "firewall",
