@@ -86,13 +86,12 @@ fn has_limit(statements: &Json) -> bool {
 fn verdict_of(kind: &str, body: &Json) -> Option<PacketVerdict> {
     let target = || body["target"].as_str().unwrap_or_default().to_string();
     Some(match kind {
-        "accept" => PacketVerdict::Accept,
+        // After translation only the source is another one, on its way out.
+        "accept" | "snat" | "masquerade" => PacketVerdict::Accept,
         "drop" | "reject" => PacketVerdict::Drop,
         "jump" => PacketVerdict::Jump(target()),
         "goto" => PacketVerdict::Goto(target()),
         "return" => PacketVerdict::Return,
-        // Only the source is another one then, on its way out.
-        "snat" | "masquerade" => PacketVerdict::Accept,
         _ => return None,
     })
 }
