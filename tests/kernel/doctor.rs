@@ -201,7 +201,9 @@ fn firewalls_of_others_are_named_and_mended(encap: Encap) {
 }
 
 fn firewalls_in_odd_words_are_named_and_mended(encap: Encap) {
-    treat(&patients(encap), encap, table::odd_firewalls());
+    let pair = patients(encap);
+    treat(&pair, encap, table::odd_firewalls());
+    treat(&pair, encap, table::passed_over());
 }
 
 fn the_older_iptables_is_seen_and_mended(encap: Encap) {

@@ -271,7 +271,7 @@ pub fn firewalls() -> Vec<Row> {
 
 /// In the words that a firewall is not written in every day.
 pub fn odd_firewalls() -> Vec<Row> {
-    use Lost::{Containers, Nothing, Strangers};
+    use Lost::{Containers, Nothing};
     let gone = "nft delete table ip odd";
     vec![
         row(
@@ -322,6 +322,14 @@ pub fn odd_firewalls() -> Vec<Row> {
         )
         .warned()
         .then(gone),
+    ]
+}
+
+/// Of kinds that are easily passed over: hooks, connections, other families.
+pub fn passed_over() -> Vec<Row> {
+    use Lost::{Containers, Nothing, Strangers};
+    let gone = "nft delete table ip odd";
+    vec![
         // What no connection is looked for is dropped for having none.
         row(
             "firewall",
