@@ -117,28 +117,28 @@ mod tests {
 
     const ADDRESS: &str = "172.30.0.28/16";
 
-    fn fault_of(device: Link, others: Vec<Link>) -> Option<LinkFault> {
+    fn fault_of(device: &Link, others: Vec<Link>) -> Option<LinkFault> {
         let mut links = others;
         links.push(device.clone());
-        fault(&device, Ipv4Addr::new(172, 30, 0, 28), &host(links))
+        fault(device, Ipv4Addr::new(172, 30, 0, 28), &host(links))
     }
 
     #[test]
     fn a_port_of_a_bridge_is_no_underlay_and_one_of_a_vrf_is() {
         let port = Link { master: Some("br-lan".parse().unwrap()), ..link("eth0", &[ADDRESS]) };
-        let found = fault_of(port.clone(), vec![link("br-lan", &[])]).unwrap();
+        let found = fault_of(&port, vec![link("br-lan", &[])]).unwrap();
         assert!(found.says.contains("port of 'br-lan'") && found.mend.is_none(), "{found:?}");
         let vrf = Link { kind: LinkKind::Vrf, ..link("br-lan", &[]) };
-        assert_eq!(fault_of(port, vec![vrf]), None);
+        assert_eq!(fault_of(&port, vec![vrf]), None);
     }
 
     #[test]
     fn what_is_down_below_is_brought_up_first() {
         let below = Link { up: false, carrier: false, ..link("eth0", &[]) };
         let vlan = Link { lower: Some(below.name.clone()), carrier: false, ..link("eth0.100", &[ADDRESS]) };
-        let found = fault_of(vlan.clone(), vec![below.clone()]).unwrap();
+        let found = fault_of(&vlan, vec![below.clone()]).unwrap();
         assert_eq!(found.mend.unwrap().to_string(), "ip link set dev eth0 up");
-        let found = fault_of(Link { up: false, ..vlan }, vec![below]).unwrap();
+        let found = fault_of(&Link { up: false, ..vlan }, vec![below]).unwrap();
         assert_eq!(found.mend.unwrap().to_string(), "ip link set dev eth0 up && ip link set dev eth0.100 up");
     }
 
@@ -146,9 +146,9 @@ mod tests {
     fn a_bond_without_carrier_is_told_with_its_ports() {
         let bond = Link { carrier: false, ..link("bond0", &[ADDRESS]) };
         let port = |name: &str, up| Link { master: Some(bond.name.clone()), carrier: false, up, ..link(name, &[]) };
-        let found = fault_of(bond.clone(), vec![port("eth0", false), port("eth1", true)]).unwrap();
+        let found = fault_of(&bond, vec![port("eth0", false), port("eth1", true)]).unwrap();
         assert!(found.says.contains("'eth0' is down, 'eth1' is without carrier"), "{found:?}");
         assert_eq!(found.mend.unwrap().to_string(), "ip link set dev eth0 up");
-        assert_eq!(fault_of(link("eth0", &[ADDRESS]), vec![]), None);
+        assert_eq!(fault_of(&link("eth0", &[ADDRESS]), vec![]), None);
     }
 }

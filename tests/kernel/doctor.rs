@@ -34,6 +34,10 @@ fn cases() -> Vec<Case> {
             a_new_underlay_address_is_named_and_mended,
             a_bridge_that_is_gone_is_named_and_mended,
             a_dhcp_server_that_is_gone_is_named_and_mended,
+            names_that_nobody_can_ask_for_are_named_and_mended,
+            a_port_of_a_bridge_is_named,
+            an_address_that_stands_apart_is_an_underlay,
+            a_manager_that_owns_its_table_is_told_itself,
             a_second_way_to_another_host_is_named_and_mended,
             a_copied_machine_is_named_and_mended,
             two_containers_with_one_address_are_named_and_mended,
@@ -197,7 +201,9 @@ fn firewalls_of_others_are_named_and_mended(encap: Encap) {
 }
 
 fn firewalls_in_odd_words_are_named_and_mended(encap: Encap) {
-    treat(&patients(encap), encap, table::odd_firewalls());
+    let pair = patients(encap);
+    treat(&pair, encap, table::odd_firewalls());
+    treat(&pair, encap, table::passed_over());
 }
 
 fn the_older_iptables_is_seen_and_mended(encap: Encap) {
@@ -390,6 +396,106 @@ fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
     let finding = diagnose(&host, "", "failed", "firewall");
     mend(&host, "", &finding);
     assert_well(&host, "");
+}
+
+/// The fan hands out its own DNS server, and a firewall drops what asks it.
+fn names_that_nobody_can_ask_for_are_named_and_mended(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    own_state(&host);
+    install(&host);
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --dhcp", encap.words())).ok();
+    let container = host.container("250.0.28.2");
+    let question = "python3 -c \"
+import socket, struct
+question = struct.pack('!HHHHHH', 4242, 0x100, 1, 0, 0, 0) + b'\\x09localhost\\0' + struct.pack('!HH', 1, 1)
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asking.settimeout(WAIT)
+asking.sendto(question, ('250.0.28.1', 53))
+asking.recv(1500)\"";
+    container.sh(&question.replace("WAIT", "60")).ok();
+    let firewall = "nft add table inet odd; nft 'add chain inet odd input { type filter hook input priority 0; policy drop; \
+                    }'; nft add rule inet odd input ct state established,related accept; nft add rule inet odd input \
+                    iifname fan-250-0-28 icmp type echo-request accept";
+    host.sh(firewall).ok();
+    assert_ne!(container.sh(&question.replace("WAIT", "0.5")).code, Some(0), "nothing is broken");
+    let finding = diagnose(&host, "", "failed", "firewall");
+    assert!(finding["reason"].to_string().contains("what asks for names (DNS)"), "{finding:#}");
+    mend(&host, "", &finding);
+    container.sh(&question.replace("WAIT", "60")).ok();
+    assert_well(&host, "");
+}
+
+/// The address of a port of a bridge receives nothing, whatever the bridge does.
+fn a_port_of_a_bridge_is_named(encap: Encap) {
+    let pair = patients(encap);
+    pair.a.ip("link add br-lan type bridge\n link set br-lan up\n link set eth0 master br-lan");
+    Lost::Containers.assert_lost(&pair);
+    let finding = diagnose(&pair.a, "", "failed", "underlay");
+    assert!(finding["reason"].to_string().contains("a port of 'br-lan'"), "{finding:#}");
+    pair.a.ip("link set eth0 nomaster");
+    Lost::Containers.assert_flows(&pair);
+    assert_well(&pair.a, "");
+}
+
+/// The address is on an interface of its own, and the hosts are reached by routes on another, which takes less.
+fn an_address_that_stands_apart_is_an_underlay(encap: Encap) {
+    let lan = Lan::new();
+    let hosts = [lan.host("172.30.200.1"), lan.host("172.30.200.2")];
+    for (host, [own, other], next) in [
+        (&hosts[0], ["172.30.0.28", "172.30.0.27"], "172.30.200.2"),
+        (&hosts[1], ["172.30.0.27", "172.30.0.28"], "172.30.200.1"),
+    ] {
+        let first = if next.ends_with('2') { "172.30.200.1" } else { "172.30.200.2" };
+        host.ip(&format!(
+            "addr del {first}/16 dev eth0
+             addr add {first}/24 dev eth0
+             link add node0 type veth peer name node0-there
+             link set node0-there up
+             link set node0 up
+             addr add {own}/32 dev node0
+             link set eth0 mtu 1400
+             route add {other}/32 via {next} dev eth0 src {own}"
+        ));
+        install(host);
+        host.fanctl(&format!("up 250.0.0.0/8 node0/16 {}", encap.words())).ok();
+        let bridge = if own.ends_with("28") { "fan-250-0-28" } else { "fan-250-0-27" };
+        assert_eq!(host.ip_json(&format!("link show {bridge}"))[0]["mtu"], 1400 - encap.overhead());
+    }
+    hosts[0].exec("ping -n -c 1 -W 60 -I 250.0.28.1 250.0.27.1").ok();
+    assert_well(&hosts[0], "");
+}
+
+/// firewalld owns its table, so that rules of others are refused.
+fn a_manager_that_owns_its_table_is_told_itself(encap: Encap) {
+    let pair = patients(encap);
+    let script = "add table inet firewalld { flags owner; }
+add chain inet firewalld filter_INPUT { type filter hook input priority 10; policy accept; }
+add chain inet firewalld filter_IN_work
+add rule inet firewalld filter_INPUT ct state established,related accept
+add rule inet firewalld filter_INPUT iifname eth0 goto filter_IN_work
+add rule inet firewalld filter_IN_work tcp dport 22 accept
+add rule inet firewalld filter_IN_work reject with icmpx type admin-prohibited
+";
+    let mut command = std::process::Command::new("nft");
+    command.arg("-i");
+    let mut owner = pair.a.spawn_with(command, std::process::Stdio::piped());
+    let mut input = owner.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut input, script.as_bytes()).expect("to write");
+    eventually("the table is there", || {
+        let rules = pair.a.exec("nft list table inet firewalld");
+        rules.stdout.contains("reject").then_some(())
+    });
+    let finding = diagnose(&pair.a, "", "failed", "firewall");
+    let what = match encap {
+        Encap::Ipip => "--add-protocol=4",
+        Encap::Vxlan => "--add-port=8472/udp",
+    };
+    let expected = format!("firewall-cmd --zone=work {what} && firewall-cmd --permanent --zone=work {what}");
+    assert_eq!(finding["mend"], expected, "{finding:#}");
+    drop(input);
+    owner.wait().expect("to end");
+    assert_well(&pair.a, "");
 }
 
 fn software_that_takes_ours_for_its_own_is_named_and_mended(encap: Encap) {

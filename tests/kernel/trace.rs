@@ -29,6 +29,7 @@ fn cases() -> Vec<Case> {
             what_is_wrong_with_a_container_is_named,
             a_narrow_way_is_measured,
             a_router_that_drops_is_named,
+            the_nearest_is_blamed_first,
             the_way_to_ones_own_containers,
             a_table_of_its_own_is_looked_into,
         ])
@@ -306,6 +307,23 @@ fn a_router_that_drops_is_named(encap: Encap) {
     routers[0].ip("route del 172.30.0.128/25");
     let found = trace(&pair.a, "250.0.227.2");
     blames(&found, "host_gone", "172.30.0.1", "172.30.0.1 says network unreachable");
+}
+
+/// A silent router is blamed before the host behind it, and this host's own interface before both.
+fn the_nearest_is_blamed_first(encap: Encap) {
+    let Pair { lan, a, .. } = &Pair::new(encap);
+    a.ip("route add default via 172.30.0.1 dev eth0 table 100\n rule add from 172.30.0.28 lookup 100 pref 200");
+    let found = trace(a, "250.0.27.1");
+    blames(&found, "next_hop_gone", "172.30.0.1", "next hop 172.30.0.1 does not answer ARP");
+    a.ip("rule del pref 200");
+    works(&trace(a, "250.0.27.1"));
+    lan.ip("link set port0 down");
+    let found = trace(a, "250.0.27.1");
+    blames(&found, "here_device", "this host", "'eth0' has no carrier");
+    lan.ip("link set port0 up");
+    a.ip("link add br-lan type bridge\n link set br-lan up\n link set eth0 master br-lan");
+    let found = trace(a, "250.0.27.1");
+    blames(&found, "here_device", "this host", "'eth0' is a port of 'br-lan'");
 }
 
 fn a_host_that_does_not_forward_is_named() {

@@ -92,13 +92,12 @@ impl Listing {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["table", family, table, "{", ..] => place = (family.into(), table.into(), String::new()),
-                ["chain", name, "{", ..] => place.2 = name.into(),
+                // A set or a map has flags of its own.
+                ["chain" | "set" | "map" | "flowtable", name, "{", ..] => place.2 = name.into(),
                 ["flags", flags, ..] if place.2.is_empty() => {
                     let flags = flags.split(',').map(str::to_string).collect();
                     listing.flags.insert((place.0.clone(), place.1.clone()), flags);
                 }
-                // A set or a map has flags of its own.
-                ["set" | "map" | "flowtable", name, "{", ..] => place.2 = name.into(),
                 ["type", _, "hook", "ingress" | "egress", ..] => {
                     let devices = line.split('"').skip(1).step_by(2).map(str::to_string);
                     listing.devices.insert(place.clone(), devices.collect());

@@ -271,7 +271,7 @@ pub fn firewalls() -> Vec<Row> {
 
 /// In the words that a firewall is not written in every day.
 pub fn odd_firewalls() -> Vec<Row> {
-    use Lost::{Containers, Nothing, Strangers};
+    use Lost::{Containers, Nothing};
     let gone = "nft delete table ip odd";
     vec![
         row(
@@ -321,6 +321,73 @@ pub fn odd_firewalls() -> Vec<Row> {
              input meta length vmap { 60000-65535 : drop }'",
         )
         .warned()
+        .then(gone),
+    ]
+}
+
+/// Of kinds that are easily passed over: hooks, connections, other families.
+pub fn passed_over() -> Vec<Row> {
+    use Lost::{Containers, Nothing, Strangers};
+    let gone = "nft delete table ip odd";
+    vec![
+        // What no connection is looked for is dropped for having none.
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add chain ip odd early { type filter hook prerouting priority raw; }'; nft 'add rule ip \
+             odd early ip protocol { 4, 17 } notrack'; nft 'add chain ip odd input { type filter hook input priority 0; }'; \
+             nft add rule ip odd input ct state untracked drop",
+        )
+        .then(gone),
+        // Before connections are looked for, there is none.
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add chain ip odd early { type filter hook prerouting priority raw; }'; nft add rule ip odd \
+             early iifname eth0 ct state invalid drop",
+        )
+        .then(gone),
+        row(
+            "firewall",
+            Containers,
+            "nft add table netdev odd; nft 'add chain netdev odd out { type filter hook egress device eth0 priority 0; }'; nft \
+             'add rule netdev odd out ip protocol { 4, 17 } drop'",
+        )
+        .then("nft delete table netdev odd"),
+        row(
+            "firewall",
+            Containers,
+            "nft add table arp odd; nft 'add chain arp odd in { type filter hook input priority 0; }'; nft add rule arp odd in \
+             arp operation reply drop; ip neigh flush dev eth0",
+        )
+        .then("nft delete table arp odd"),
+        // A host of which nothing is known but this rule.
+        row(
+            "firewall",
+            Nothing,
+            "nft add table ip odd; nft 'add chain ip odd output { type filter hook output priority 0; }'; nft add rule ip odd \
+             output ip daddr 172.30.0.99 drop",
+        )
+        .warned()
+        .then(gone),
+        // Packets that would be sent elsewhere, to a port that nobody listens on.
+        row(
+            "firewall",
+            Nothing,
+            "nft add table ip odd; nft 'add chain ip odd before { type nat hook prerouting priority dstnat; }'; nft add rule ip \
+             odd before udp dport 8472 redirect to :9",
+        )
+        .of(VXLAN)
+        .warned()
+        .then(gone),
+        // What has no TCP header has no port of it, not even another one.
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add chain ip odd input { type filter hook input priority 0; policy drop; }'; nft 'add \
+             rule ip odd input tcp dport != 22 accept'; nft 'add rule ip odd input tcp flags & (fin | syn) == 0 accept'; nft \
+             'add rule ip odd input igmp type != membership-query accept'",
+        )
         .then(gone),
         row(
             "firewall",

@@ -80,7 +80,8 @@ impl Namespace {
         self.spawn_with(command, Stdio::null())
     }
 
-    fn spawn_with(&self, mut command: Command, stdin: Stdio) -> Child {
+    /// The same, with this as its input.
+    pub fn spawn_with(&self, mut command: Command, stdin: Stdio) -> Child {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let text = format!("{command:?}");
         self.run(move || command.spawn()).unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -139,8 +139,10 @@ fn ufw(kind: TrafficKind, fan: &Fan) -> Option<Line> {
         (TrafficKind::Dhcp, _) => shell!("ufw allow in on {} proto udp to any port {}", bridge, BOOTPS),
         (TrafficKind::Dns, _) => shell!("ufw allow in on {} to any port {}", bridge, DNS),
         // Its own rules know neither protocol 4 nor ARP (ufw(8)).
-        (TrafficKind::FromHosts | TrafficKind::FromHost(_), Encapsulation::Ipip)
-        | (TrafficKind::ToHosts | TrafficKind::ToHost(_), Encapsulation::Ipip)
+        (
+            TrafficKind::FromHosts | TrafficKind::FromHost(_) | TrafficKind::ToHosts | TrafficKind::ToHost(_),
+            Encapsulation::Ipip,
+        )
         | (TrafficKind::Arp | TrafficKind::ArpOfHosts, _) => return None,
     })
 }

@@ -93,9 +93,10 @@ impl Ways<'_> {
         let packet = Packet { incoming: Some(device.to_string()), is_local: true, ..packet.clone() };
         let mut hooks = self.below(device, &packet, received, ["prerouting", "input"]);
         hooks.push(received(device, &packet));
-        match packet.is_arp {
-            true => hooks.push(at("input", ARP, &packet)),
-            false => hooks.extend([at("prerouting", IP, &packet), at("input", IP, &packet)]),
+        if packet.is_arp {
+            hooks.push(at("input", ARP, &packet));
+        } else {
+            hooks.extend([at("prerouting", IP, &packet), at("input", IP, &packet)]);
         }
         hooks
     }
@@ -103,9 +104,10 @@ impl Ways<'_> {
     /// A packet that this host itself sends.
     fn leaving(&self, device: &InterfaceName, packet: &Packet) -> Vec<Packet> {
         let packet = Packet { outgoing: Some(device.to_string()), ..packet.clone() };
-        let mut hooks = match packet.is_arp {
-            true => vec![at("output", ARP, &packet)],
-            false => vec![at("output", IP, &packet), at("postrouting", IP, &packet)],
+        let mut hooks = if packet.is_arp {
+            vec![at("output", ARP, &packet)]
+        } else {
+            vec![at("output", IP, &packet), at("postrouting", IP, &packet)]
         };
         hooks.push(sent(device, &packet));
         hooks.extend(self.below(device, &packet, sent, ["output", "postrouting"]));

@@ -61,7 +61,7 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
     let is_apart = facts.host.link(&fan.device).is_some_and(Link::stands_apart);
     let second = || {
         let finding = second.first().map(|(asked, found)| elsewhere(fan, asked, found, facts))?;
-        (!is_apart || finding.verdict == CheckResult::Failed).then_some(finding)
+        (!is_apart || counters::guarded(fan, facts, "wrapped by another") > 0).then_some(finding)
     };
     refusal.or_else(second).into_iter().collect()
 }
@@ -296,7 +296,8 @@ fn has_another_way(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> b
         };
         let routes = facts.host.routes.iter().filter(is_other);
         let its = routes.filter(|route| route.table == table && route.destination.contains(asked.question.to));
-        its.max_by_key(|route| (route.destination.prefix(), std::cmp::Reverse(route.metric)))
+        // Of two that are equal, the kernel takes the one that was there first.
+        its.rev().max_by_key(|route| (route.destination.prefix(), std::cmp::Reverse(route.metric)))
     };
     let remaining = rest(found.table).or_else(|| rest(MAIN_TABLE));
     remaining.is_some_and(|route| !route.is_throw && route.device.as_ref() == Some(expected))

@@ -153,15 +153,17 @@ fn what_lies_beyond_the_routers_is_no_failure() {
 #[test]
 fn a_second_way_is_a_warning_until_something_came_by_it() {
     let mut patient = Patient::new("vxlan");
-    patient.host.routes = vec![ForeignRoute {
+    let route = |destination: &str, device: &str, gateway| ForeignRoute {
         is_throw: false,
         table: 254,
-        destination: "172.30.0.27/32".parse().unwrap(),
-        device: Some("eth1".parse().unwrap()),
-        gateway: None,
+        destination: destination.parse().unwrap(),
+        device: Some(device.parse().unwrap()),
+        gateway,
         metric: 0,
         mtu: None,
-    }];
+    };
+    let second = route("172.30.0.27/32", "eth1", Some([10, 0, 0, 1].into()));
+    patient.host.routes = vec![second.clone(), route("172.30.0.0/16", "eth0", None)];
     let other = Routing {
         local: false,
         device: "eth1".parse().unwrap(),
@@ -175,6 +177,9 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
     patient.answer(|question| (question.to == peer).then(|| Ok(other.clone())));
     let finding = patient.only(CheckResult::Warned);
     assert_eq!(finding.mend.as_deref(), Some("ip route delete 172.30.0.27/32 via 10.0.0.1 dev eth1"));
+    // Without another one it is the only way there.
+    patient.host.routes = vec![second];
+    assert_eq!(patient.only(CheckResult::Warned).mend, None);
 }
 
 /// A bridge of another tool's containers, with the route that its address brings.

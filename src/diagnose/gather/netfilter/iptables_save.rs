@@ -212,15 +212,14 @@ fn number(word: &str) -> Value {
 
 fn target(name: &str) -> Option<PacketVerdict> {
     Some(match name {
-        "ACCEPT" => PacketVerdict::Accept,
+        // After translation only the source is another one, on its way out.
+        "ACCEPT" | "SNAT" | "MASQUERADE" => PacketVerdict::Accept,
         "DROP" | "REJECT" => PacketVerdict::Drop,
         "RETURN" => PacketVerdict::Return,
         // They change or note something, and the next rule decides.
         "LOG" | "NFLOG" | "ULOG" | "MARK" | "CONNMARK" | "TCPMSS" | "TCPOPTSTRIP" | "CT" | "NOTRACK" | "TRACE"
         | "CHECKSUM" | "CLASSIFY" | "DSCP" | "TOS" | "ECN" | "TTL" | "HL" | "SET" | "TEE" | "AUDIT" | "SECMARK"
         | "CONNSECMARK" | "IDLETIMER" | "LED" | "RATEEST" => return None,
-        // Only the source is another one then, on its way out.
-        "SNAT" | "MASQUERADE" => PacketVerdict::Accept,
         "QUEUE" | "NFQUEUE" => PacketVerdict::Unknown,
         // Or a target that is not known.
         chain => PacketVerdict::Jump(chain.into()),

@@ -86,13 +86,12 @@ fn has_limit(statements: &Json) -> bool {
 fn verdict_of(kind: &str, body: &Json) -> Option<PacketVerdict> {
     let target = || body["target"].as_str().unwrap_or_default().to_string();
     Some(match kind {
-        "accept" => PacketVerdict::Accept,
+        // After translation only the source is another one, on its way out.
+        "accept" | "snat" | "masquerade" => PacketVerdict::Accept,
         "drop" | "reject" => PacketVerdict::Drop,
         "jump" => PacketVerdict::Jump(target()),
         "goto" => PacketVerdict::Goto(target()),
         "return" => PacketVerdict::Return,
-        // Only the source is another one then, on its way out.
-        "snat" | "masquerade" => PacketVerdict::Accept,
         _ => return None,
     })
 }
@@ -407,6 +406,61 @@ mod tests {
         }
         let only_kept = json!({"set": {"op": "add", "elem": element, "set": "@d", "stmt": [{"counter": null}]}});
         assert_eq!(matches(only_kept), []);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_passed_over() {
+        let read = |expression: Json| {
+            let mut rule = FirewallRule::default();
+            read(&expression, &mut rule);
+            rule
+        };
+        for statement in ["queue", "tproxy", "synproxy", "fwd", "dnat", "redirect", "some new statement"] {
+            assert_eq!(read(json!({statement: null})).verdict, Some(PacketVerdict::Unknown), "{statement}");
+        }
+        let address = json!({"payload": {"protocol": "ip", "field": "daddr"}});
+        let changed = read(json!({"mangle": {"key": address, "value": "192.0.2.1"}}));
+        assert_eq!(changed.verdict, Some(PacketVerdict::Unknown));
+        for statement in ["log", "dup", "ct helper"] {
+            assert_eq!(read(json!({statement: null})), FirewallRule::default(), "{statement}");
+        }
+        assert_eq!(read(json!({"notrack": null})).tracking, Some(Tracking::Off));
+        let zone = json!({"mangle": {"key": {"ct": {"key": "zone"}}, "value": 1}});
+        assert_eq!(read(zone).tracking, Some(Tracking::Zone));
+    }
+
+    #[test]
+    fn a_condition_on_a_header_is_one_on_its_protocol() {
+        let matched = |op: &str, left: &Json, right: Json| {
+            let mut rule = FirewallRule::default();
+            read(&json!({"match": {"op": op, "left": left, "right": right}}), &mut rule);
+            rule.matches.remove(0)
+        };
+        let payload = |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
+        let part =
+            |protocol| Match::Field { field: Field::Header(protocol), negated: false, values: vec![Value::Unknown] };
+        for (left, protocol) in [
+            (payload("igmp", "type"), 2),
+            (payload("sctp", "dport"), 132),
+            (json!({"&": [payload("tcp", "flags"), ["fin", "syn"]]}), 6),
+            (json!({"tcp option": {"name": "maxseg", "field": "size"}}), 6),
+            (json!({"concat": [{"meta": {"key": "cpu"}}, payload("udp", "length")]}), 17),
+        ] {
+            for op in ["==", "!=", "<"] {
+                assert_eq!(matched(op, &left, json!("something")), part(protocol), "{left}");
+            }
+        }
+        // The header of a packet in a tunnel is none of the packet around it.
+        let inner = json!({"payload": {"tunnel": "vxlan", "protocol": "tcp", "field": "dport"}});
+        assert_eq!(matched("==", &inner, json!(22)), Match::Unknown);
+        let port = payload("udp", "dport");
+        let range = |first, last| Match::Field {
+            field: Field::DestinationPort(17),
+            negated: false,
+            values: vec![Value::Range(first, last)],
+        };
+        assert_eq!(matched(">", &port, json!(1023)), range(1024, u32::MAX));
+        assert_eq!(matched("<=", &port, json!(1023)), range(0, 1023));
     }
 
     #[test]

@@ -82,7 +82,9 @@ impl Judge<'_> {
         // The gateway of the other host tells what its bridge takes, before the container is blamed.
         let gateway = self.target.gateway;
         let told = |(_, outcome): &(_, ProbeOutcome)| matches!(outcome, ProbeOutcome::Complaint(from, Complaint::TooLarge(_)) if *from == gateway);
-        if self.target.place == Location::There && self.target.address != gateway && evidence.probes.iter().any(told) {
+        let is_behind = self.target.place == Location::There && self.target.address != gateway;
+        // Where the underlay is narrow, that gateway tells what it has learned of it.
+        if is_behind && evidence.answered(Leg::Underlay, Aim::Full) && evidence.probes.iter().any(told) {
             let says = format!("the fan on {host} takes packets of {fits} bytes, and the one here {mtu}");
             return Conclusion::new(Cause::ThereMtuSmall, host.to_string(), says).advise(narrow_advice(fits));
         }
