@@ -402,7 +402,6 @@ fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
 fn names_that_nobody_can_ask_for_are_named_and_mended(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
-    own_state(&host);
     install(&host);
     host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --dhcp", encap.words())).ok();
     let container = host.container("250.0.28.2");

@@ -61,7 +61,7 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
     let is_apart = facts.host.link(&fan.device).is_some_and(Link::stands_apart);
     let second = || {
         let finding = second.first().map(|(asked, found)| elsewhere(fan, asked, found, facts))?;
-        (!is_apart || counters::guarded(fan, facts, "wrapped by another") > 0).then_some(finding)
+        (!is_apart || counters::guarded(fan, facts, GuardRule::WrappedByAnother) > 0).then_some(finding)
     };
     refusal.or_else(second).into_iter().collect()
 }
