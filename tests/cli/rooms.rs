@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground up: a room may use those before it.
-const ROOMS: [&str; 10] = ["fan", "bpf", "config", "export", "plan", "kernel", "diagnose", "lab", "names", "cli"];
+/// From the ground up: a room may use those before it. `error`, how a command ends, is one file.
+const ROOMS: [&str; 11] =
+    ["fan", "bpf", "config", "export", "plan", "error", "kernel", "diagnose", "lab", "names", "cli"];
 
 /// Rooms that only the command line uses, so that each can be deleted.
 const APART: [&str; 4] = ["export", "diagnose", "lab", "names"];
@@ -100,7 +101,7 @@ fn assert_none(broken: &[String]) {
 
 #[test]
 fn every_module_is_in_a_room() {
-    let astray = modules().into_iter().filter(|module| module.path != "error" && !ROOMS.contains(&module.room()));
+    let astray = modules().into_iter().filter(|module| !ROOMS.contains(&module.room()));
     assert_none(&astray.map(|module| module.path).collect::<Vec<_>>());
 }
 
@@ -110,7 +111,6 @@ fn rooms_use_those_below_them() {
     let mut broken = Vec::new();
     for module in modules() {
         for used in module.uses() {
-            // `error` is below all rooms.
             if floor(used) > floor(module.room()) {
                 broken.push(format!("{} uses {used}, which is above it", module.path));
             }

@@ -332,8 +332,8 @@ fn two_nics(suite: Suite) -> (Station, [Lan; 2]) {
 
 fn the_configured_fans_of_an_interface_come_and_go_with_it(suite: Suite) {
     let (host, _lans) = two_nics(suite);
-    let on_eth0 = ["fan-250-0-28 250.0.28.1/8", "fan-252-0-28 252.0.28.1/8"];
-    let on_eth1 = ["fan-251-0-28 251.0.28.1/8", "fan-253-0-28 253.0.28.1/8"];
+    let on_eth0 = ["fan-250-0-28 250.0.28.1/8", "fan-252 252.0.28.1/8"];
+    let on_eth1 = ["fan-251-0-28 251.0.28.1/8", "fan-253 253.0.28.1/8"];
     let on_both = [on_eth0[0], on_eth1[0], on_eth0[1], on_eth1[1]];
     let none = host.dump();
     host.ifup("eth0").ok();
@@ -356,7 +356,7 @@ fn a_fan_made_by_hand_stays(suite: Suite) {
     let (host, _lans) = two_nics(suite);
     host.ifup("eth0").ok();
     host.fanctl("up 240.0.0.0/8 eth0/16 --encap vxlan").ok();
-    let on_eth0 = ["fan-250-0-28 250.0.28.1/8", "fan-252-0-28 252.0.28.1/8"];
+    let on_eth0 = ["fan-250-0-28 250.0.28.1/8", "fan-252 252.0.28.1/8"];
     host.has_fans(&["fan-240-0-28 240.0.28.1/8", on_eth0[0], on_eth0[1]]);
     host.ifdown("eth0").ok();
     host.has_fans(&["fan-240-0-28 240.0.28.1/8"]);

@@ -50,6 +50,9 @@ fn a_path_mtu_into_the_fan_is_no_route(encap: Encap) {
         host.exec("ping -c 1 -W 1 -M do -s 1400 250.0.27.1");
         learned(&host, "250.0.27.1").contains(" mtu 1").then_some(())
     });
+    // The route's own MTU would be the fan's; what was learned of it stays.
+    host.ip("route del 172.30.0.27/32 dev eth0");
+    assert!(learned(&host, "250.0.27.1").contains(" mtu 1"));
     host.unchanged(|| host.fanctl("up -a --config /run/fan.toml").ok().stdout_has(&["nothing to do"]));
     host.fanctl("status --config /run/fan.toml").ok();
     host.fanctl("trace 250.0.27.1");
