@@ -284,7 +284,7 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
 
 /// What is not wrong and may not be meant.
 fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
-    let public = |entry: &&Entry| !entry.config.force && is_public(entry.config.overlay);
+    let public = |entry: &&Entry| !entry.config.options.force && is_public(entry.config.overlay);
     let entries = configuration.enabled_entries().filter(public);
     let about_overlays = entries.map(|entry| {
         let hint = if entry.is_line() { "" } else { "; if it is meant: force = true" };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
 use crate::fan::mapping::{Mapping, Overlay};
-use crate::fan::request::{Config, UnderlaySource};
+use crate::fan::request::{Request, UnderlaySource};
 
 /// Said once of a file, at its first such line.
 const TOML: &str = "this looks like TOML, where a line like 250.0.0.0/8 eth0/16 should be; TOML belongs into a file whose name \
@@ -81,7 +81,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = LegacyLine<'_>> {
 }
 
 /// The fan of a line, if there is one, or the index of the word that is wrong, and why.
-fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, String)>> {
+fn fan(words: &[LegacyWord]) -> Option<Result<Request, (usize, String)>> {
     let (first, rest) = words.split_first()?;
     let too_long = |(index, word): (usize, &LegacyWord)| Some((index, too_long(word.text)?));
     if let Some(fault) = words.iter().enumerate().find_map(too_long) {
@@ -107,12 +107,12 @@ fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, String)>> {
 }
 
 /// Overlay and underlay, in whichever order.
-fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
-    let in_order = |overlay: &str, underlay: &str| -> Option<Config> {
+fn pair(first: &str, second: &str) -> Result<Request, (usize, String)> {
+    let in_order = |overlay: &str, underlay: &str| -> Option<Request> {
         let overlay: Overlay = overlay.parse().ok()?;
         let underlay: UnderlaySource = underlay.parse().ok()?;
         let legal = underlay.underlay().is_none_or(|network| Mapping::new(overlay, network).is_ok());
-        legal.then(|| Config::new(overlay, underlay))
+        legal.then(|| Request::new(overlay, underlay))
     };
     if let Some(config) = in_order(first, second).or_else(|| in_order(second, first)) {
         return Ok(config);
@@ -123,7 +123,7 @@ fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
         if later { ((second, 1), (first, 0)) } else { ((first, 0), (second, 1)) };
     let overlay: Overlay = overlay.parse().map_err(|reason| (overlay_at, reason))?;
     let underlay: UnderlaySource = underlay.parse().map_err(|reason| (underlay_at, reason))?;
-    let reasons = Config::new(overlay, underlay).contradictions();
+    let reasons = Request::new(overlay, underlay).contradictions();
     let reason = reasons.into_iter().next().map(|(_, reason)| reason);
     Err((underlay_at, reason.unwrap_or_default()))
 }

@@ -7,11 +7,12 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::overlap;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::MIN_MTU;
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
+use crate::fan::options::MIN_MTU;
 use crate::plan::desired::mtu;
 use crate::plan::firewall::table_name;
 use crate::plan::host::{ForeignRoute, Host, Link, LinkKind};
@@ -32,7 +33,7 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
     reasons.extend(nested(fan, host));
     reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
-    if fan.dhcp && !host.dnsmasq {
+    if fan.options.dhcp && !host.dnsmasq {
         reasons.push(
             "dhcp needs the program 'dnsmasq', which is not installed; on Debian: apt-get install dnsmasq-base".into(),
         );
@@ -60,8 +61,8 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<String> {
                 fan.overlay(),
                 other.overlay()
             ));
-        } else if other.encapsulation == Encapsulation::Vxlan
-            && fan.encapsulation == Encapsulation::Vxlan
+        } else if other.options.encapsulation == Encapsulation::Vxlan
+            && fan.options.encapsulation == Encapsulation::Vxlan
             && other.overlay().vni() == fan.overlay().vni()
         {
             reasons.push(format!(
@@ -144,7 +145,7 @@ fn tunnels(fan: &Fan, host: &Host) -> Vec<String> {
 
 /// Devices that receive the fan's packets, or keep its own device from doing so.
 fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
-    match (fan.encapsulation, &link.kind) {
+    match (fan.options.encapsulation, &link.kind) {
         (Encapsulation::Ipip, LinkKind::IpipExternal) => Some(format!(
             "interface '{0}' is an 'ipip external' device and the kernel allows one; remove it ({1}), or \
              use --encap vxlan on all hosts",
@@ -159,11 +160,13 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<String> {
                 shell!("ip link delete dev {}", link.name)
             )
         }),
-        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port => Some(format!(
-            "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
+        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port() => {
+            Some(format!(
+                "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
              --port N",
-            link.name
-        )),
+                link.name
+            ))
+        }
         _ => None,
     }
 }
@@ -179,7 +182,7 @@ pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
     let of_a_host = fan.mapping.underlay().contains(remote) && (local == fan.host || local == any);
     let of_all = remote == any && local == fan.host;
     let peer = if of_all { "any host".to_string() } else { remote.to_string() };
-    (fan.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
+    (fan.options.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
 }
 
 /// An underlay that is a fan itself.
@@ -240,11 +243,11 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<String> {
 
 fn sizes(fan: &Fan, host: &Host) -> Option<String> {
     let link = host.link(&fan.device)?;
-    let room = link.mtu.saturating_sub(fan.encapsulation.overhead());
+    let room = link.mtu.saturating_sub(fan.options.encapsulation.overhead());
     if room < MIN_MTU {
         return Some(format!(
             "interface '{}' has MTU {}, which leaves less than {MIN_MTU} bytes for {} packets",
-            link.name, link.mtu, fan.encapsulation
+            link.name, link.mtu, fan.options.encapsulation
         ));
     }
     (mtu(fan, host) > room).then(|| {
@@ -253,8 +256,8 @@ fn sizes(fan: &Fan, host: &Host) -> Option<String> {
             mtu(fan, host),
             link.name,
             link.mtu,
-            fan.encapsulation.overhead(),
-            fan.encapsulation
+            fan.options.encapsulation.overhead(),
+            fan.options.encapsulation
         )
     })
 }

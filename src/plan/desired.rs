@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::bpf::program::{self, Program, Spec};
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{self, Overlay};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{MAX_MTU, MIN_MTU};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
+use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
@@ -23,8 +24,8 @@ mod tests;
 #[must_use]
 pub fn mtu(fan: &Fan, host: &Host) -> u32 {
     let underlay = host.link(&fan.device).map_or(1500, |link| link.mtu);
-    let room = underlay.saturating_sub(fan.encapsulation.overhead());
-    fan.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
+    let room = underlay.saturating_sub(fan.options.encapsulation.overhead());
+    fan.options.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
 }
 
 /// What a device of this MTU in bytes takes part in of IPv6: nothing, but for what cannot be written.
@@ -51,7 +52,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
 
     // In the main table too when the fan has its own: should the rule go, the overlay must still lead nowhere.
     add(Object::Unreachable(overlay, RoutingTable(MAIN_TABLE)));
-    if fan.table.is_some() {
+    if fan.options.table.is_some() {
         add(Object::Unreachable(overlay, table));
         add(Object::Rule(overlay, table));
     }
@@ -67,7 +68,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
     for address in fan.bridge_addresses() {
         add(Object::Address(Address { overlay, link: fan.bridge.clone(), address }));
     }
-    if fan.encapsulation == Encapsulation::Vxlan {
+    if fan.options.encapsulation == Encapsulation::Vxlan {
         add(Object::Tunnel(Tunnel {
             owner,
             name: fan.tunnel(),
@@ -75,8 +76,8 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             forwarding: true,
             ipv6: ipv6(&fan.tunnel(), mtu, host),
             kind: TunnelKind::Vxlan {
-                port: fan.port,
-                sources: host.source_ports(fan.port, Some(&fan.tunnel())).range(),
+                port: fan.port(),
+                sources: host.source_ports(fan.port(), Some(&fan.tunnel())).range(),
                 vni: Some(overlay.vni()),
                 mac: fan.tunnel_mac(),
                 bridge: Some(fan.bridge.clone()),
@@ -98,7 +99,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             program: program.into(),
         }));
     }
-    add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port, None))));
+    add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port(), None))));
     for &chain in &host.forward_chains {
         for way in [ForwardDirection::From, ForwardDirection::To] {
             add(Object::Accept(Accept { overlay, chain, bridge: fan.bridge.clone(), way }));
@@ -108,7 +109,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
     for route in routes(fan, mtu) {
         add(Object::Route(route));
     }
-    if fan.dhcp {
+    if fan.options.dhcp {
         add(Object::Dhcp(dhcp(fan, mtu)));
     }
     state
@@ -126,7 +127,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
         source: fan.gateway(),
         mtu,
     };
-    match fan.encapsulation {
+    match fan.options.encapsulation {
         Encapsulation::Ipip => {
             vec![route(fan.slice(), fan.bridge.clone(), None), route(overlay.network(), fan.tunnel(), Some(mtu))]
         }
@@ -200,7 +201,7 @@ pub fn recognise_dhcp<'a>(
 #[must_use]
 pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
     let largest =
-        fans.into_iter().filter(|fan| fan.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
+        fans.into_iter().filter(|fan| fan.options.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
     let Some(mtu) = largest else {
         return State::new();
     };
@@ -238,7 +239,7 @@ pub fn spec(fan: &Fan, host: &Host) -> Spec {
         mapping: fan.mapping,
         host: fan.host,
         broadcasts: heard_by_all.filter(is_another_host).collect(),
-        encapsulation: fan.encapsulation,
+        encapsulation: fan.options.encapsulation,
     }
 }
 
@@ -288,7 +289,8 @@ pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
 pub fn with_shared(mut state: State, host: &Host) -> State {
     let shared = shared(fans(&state), host);
     if !shared.keys().any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key)) {
-        let homeless: Vec<Fan> = fans(&state).filter(|fan| fan.encapsulation == Encapsulation::Ipip).cloned().collect();
+        let homeless: Vec<Fan> =
+            fans(&state).filter(|fan| fan.options.encapsulation == Encapsulation::Ipip).cloned().collect();
         for fan in homeless {
             state.retain(|key, _| key.owner != Owner::Fan(fan.overlay()));
             state.extend(objects(&fan, host));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Follow, UnderlayPlace};
+use crate::fan::request::{Follow, Request, UnderlayPlace};
 use crate::plan::diff::Step;
 use crate::plan::host::{Counters, Host, Link};
 use crate::plan::state::{Owner, State};
@@ -258,12 +258,12 @@ fn remedy(care: Care) -> Option<&'static str> {
 
 /// What to say beside the reasons for which a fan cannot follow, where another configuration would let it.
 #[must_use]
-pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<String> {
-    if has_ports && config.follow == Follow::Yes {
+pub fn advice(config: &Request, has_ports: bool, resolved: bool) -> Option<String> {
+    if has_ports && config.options.follow == Follow::Yes {
         return Some("or have it renumbered all the same: follow = \"renumber\"".into());
     }
     let written = matches!(config.underlay.place, UnderlayPlace::Address(_));
-    (written && !resolved && config.follow != Follow::No).then(|| {
+    (written && !resolved && config.options.follow != Follow::No).then(|| {
         format!(
             "an address that is written out cannot be followed, an interface can, like eth0/{}",
             config.underlay.len

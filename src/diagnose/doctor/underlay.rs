@@ -2,7 +2,7 @@
 
 use super::{Facts, Finding, up};
 use crate::fan::Fan;
-use crate::fan::request::MIN_MTU;
+use crate::fan::options::MIN_MTU;
 use crate::plan::desired;
 use crate::plan::host::Link;
 use crate::shell;
@@ -70,18 +70,19 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
 
 /// An MTU that somebody asked for, and that fits no more.
 fn size(fan: &Fan, link: &Link, facts: Facts) -> Option<Finding> {
-    let room = link.mtu.saturating_sub(fan.encapsulation.overhead());
+    let room = link.mtu.saturating_sub(fan.options.encapsulation.overhead());
     let wanted = desired::mtu(fan, facts.host);
     if wanted <= room {
         return None;
     }
-    let follow = Fan { mtu: None, ..fan.clone() };
+    let mut follow = fan.clone();
+    follow.options.mtu = None;
     let reason = format!(
         "packets of {wanted} bytes do not fit interface '{}': its mtu {} leaves {room} for {}",
-        link.name, link.mtu, fan.encapsulation
+        link.name, link.mtu, fan.options.encapsulation
     );
     let mend = if room < MIN_MTU {
-        shell!("ip link set dev {} mtu {}", link.name, wanted + fan.encapsulation.overhead())
+        shell!("ip link set dev {} mtu {}", link.name, wanted + fan.options.encapsulation.overhead())
     } else {
         up(&follow, &fan.underlay_address())
     };

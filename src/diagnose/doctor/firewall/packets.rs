@@ -31,7 +31,7 @@ const NEIGHBOURS: usize = 16;
 pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
     let container = fan.container_range().0;
     let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
-    let others = u32::from(fan.mapping.gateway(peer)) + u32::from(fan.host_reserve);
+    let others = u32::from(fan.mapping.gateway(peer)) + u32::from(fan.options.host_reserve);
     let (bridge, tunnel) = (&fan.bridge, fan.tunnel());
     let mut all = Vec::new();
     wrapped(fan, facts, peer, &mut all);
@@ -56,7 +56,7 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
         };
         (kind, hooks.iter().copied().map(packet).collect::<Vec<Packet>>())
     };
-    match fan.encapsulation {
+    match fan.options.encapsulation {
         Encapsulation::Ipip => {
             let hooks = ["prerouting", "forward", "postrouting"];
             all.push(routed(TrafficKind::FromContainers, &hooks, bridge, &tunnel));
@@ -82,7 +82,7 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
             }
         }
     }
-    if let (Some(way_out), true) = (facts.host.default_device(), fan.nat) {
+    if let (Some(way_out), true) = (facts.host.default_device(), fan.options.nat) {
         let (from, mut out) = routed(TrafficKind::FromContainers, &["prerouting", "forward"], bridge, way_out);
         let (to, mut back) = routed(TrafficKind::ToContainers, &["forward"], way_out, bridge);
         for packet in &mut out {
@@ -98,9 +98,9 @@ pub(super) fn packets(fan: &Fan, facts: Facts) -> Vec<Journey> {
 
 /// What travels between hosts, and what asks for an address.
 fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
-    let (protocol, port) = match fan.encapsulation {
+    let (protocol, port) = match fan.options.encapsulation {
         Encapsulation::Ipip => (IPIP, None),
-        Encapsulation::Vxlan => (UDP, Some(fan.port)),
+        Encapsulation::Vxlan => (UDP, Some(fan.port())),
     };
     let device = Some(fan.device.to_string());
     let incoming = Packet {
@@ -137,7 +137,7 @@ fn wrapped(fan: &Fan, facts: Facts, peer: Ipv4Addr, all: &mut Vec<Journey>) {
         all.push((TrafficKind::FromHost(known), entering(&from)));
         all.push((TrafficKind::ToHost(known), leaving(&to)));
     }
-    if fan.dhcp {
+    if fan.options.dhcp {
         let asking = Packet {
             incoming: Some(fan.bridge.to_string()),
             source: Ipv4Addr::UNSPECIFIED,

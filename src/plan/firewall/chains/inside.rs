@@ -34,7 +34,7 @@ pub(super) fn entry(fan: &Fan) -> Vec<(&'static str, String)> {
     let bridge = &fan.bridge;
     let mut rules = vec![("from the fan", format!("{BY_INDEX}{bridge}\" goto containers"))];
     let mut names = format!("\"lo\" : accept, \"{bridge}\" : goto containers");
-    if fan.encapsulation == Encapsulation::Ipip {
+    if fan.options.encapsulation == Encapsulation::Ipip {
         let tunnel = fan.tunnel();
         rules.push(("from the fan", format!("{BY_INDEX}{tunnel}\" goto others")));
         let _ = write!(names, ", \"{tunnel}\" : goto others");
@@ -48,19 +48,19 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     let (overlay, underlay, slice) = (fan.overlay(), fan.mapping.underlay(), fan.slice());
     encap(fan, script);
     errors(fan, script);
-    let source = match fan.encapsulation {
+    let source = match fan.options.encapsulation {
         Encapsulation::Ipip => slice.to_string(),
         Encapsulation::Vxlan => overlay.to_string(),
     };
     let about = format!("icmp type {{ {ERRORS} }} jump errors");
     let mut containers = vec![("errors", about.clone())];
     let mut others = vec![("errors", about)];
-    if fan.dhcp {
+    if fan.options.dhcp {
         let gateway = fan.gateway();
         let foreign = format!("ip saddr {overlay} ip saddr != {slice}");
         let rule =
             format!("ip daddr {gateway} {foreign} meta l4proto {{ tcp, udp }} th dport {{ 53, 67 }} counter drop");
-        let rules = match fan.encapsulation {
+        let rules = match fan.options.encapsulation {
             Encapsulation::Ipip => &mut others,
             Encapsulation::Vxlan => &mut containers,
         };
@@ -72,7 +72,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         ("encapsulated", format!("ip daddr {underlay} jump encap")),
         ("of the slice", format!("ip saddr {source} accept")),
     ]);
-    if let Some(subnets) = fan.routed.set() {
+    if let Some(subnets) = fan.options.routed.set() {
         containers.push(("routed subnets", format!("ip saddr {subnets} accept")));
     }
     containers.extend([
@@ -81,11 +81,11 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         ("foreign addresses", "counter drop".into()),
     ]);
     chain(script, "containers", "", &containers);
-    match (fan.encapsulation, sources) {
+    match (fan.options.encapsulation, sources) {
         (Encapsulation::Ipip, _) => chain(script, "others", "", &others),
         (Encapsulation::Vxlan, SourcePorts::Any) => {}
         (Encapsulation::Vxlan, SourcePorts::Privileged) => {
-            let (first, port) = (SOURCE_PORTS.1 + 1, fan.port);
+            let (first, port) = (SOURCE_PORTS.1 + 1, fan.port());
             let rule = format!("udp dport {port} udp sport >= {first} ip daddr {underlay} counter drop");
             let hook = "type filter hook output priority -90; policy accept;";
             chain(script, "output", hook, &[("encapsulated by a process", rule)]);
@@ -94,7 +94,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
 }
 
 fn encap(fan: &Fan, script: &mut String) {
-    let mut ports = vec![IANA_VXLAN_PORT, VXLAN_PORT, fan.port];
+    let mut ports = vec![IANA_VXLAN_PORT, VXLAN_PORT, fan.port()];
     ports.sort_unstable();
     ports.dedup();
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
@@ -127,7 +127,7 @@ fn errors(fan: &Fan, script: &mut String) {
         rules.push((what, format!("{about} return")));
     };
     told("errors about the slice", slice);
-    for subnet in fan.routed.subnets() {
+    for subnet in fan.options.routed.subnets() {
         told("errors about a routed subnet", *subnet);
     }
     rules.push(("errors about others", "counter drop".into()));
