@@ -4,14 +4,16 @@
 //! and in the label of a bridge, what `show` and `config list` print, and what contradicts it. A new option is an entry
 //! here, its effect, and a test. The tests of the manual pages and of examples/fan.toml name the texts that lack it.
 
+mod read;
+
 use std::fmt;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use super::encap::{Encapsulation, VXLAN_PORT};
-use super::mapping::digits;
 use super::name::InterfaceName;
 use super::request::{Follow, Request, Subnets};
+
+pub use read::{bridge_name, number};
+use read::{flag, table};
 
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
 pub const MIN_MTU: u32 = 576;
@@ -98,7 +100,6 @@ macro_rules! options {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr, read $read:expr, { $($column:ident: $value:expr,)* })*) => {
         /// What a fan is like where it is not a plain one.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
         pub struct Options {
             $($(#[$doc])* pub $field: $type,)*
         }
@@ -129,7 +130,7 @@ options! {
     encapsulation: Encapsulation = Encapsulation::Ipip, read str::parse::<Encapsulation>, {
         name: "encap",
         values: "\"ipip\" or \"vxlan\"",
-        argument: option("ENCAP", "How packets travel; the same on all hosts: ipip or vxlan [default: ipip]"),
+        argument: Some(option("ENCAP", "How packets travel; the same on all hosts: ipip or vxlan [default: ipip]")),
         read_back: ReadBack::Place,
     }
 
@@ -137,7 +138,7 @@ options! {
     bridge: Option<InterfaceName> = None, read bridge_name, {
         name: "bridge",
         values: "a name like \"fan0\"",
-        argument: option("NAME", "The bridge's name [default: after the slice, fan-250-0-28]"),
+        argument: Some(option("NAME", "The bridge's name [default: after the slice, fan-250-0-28]")),
         word: Some(2),
         read_back: ReadBack::Place,
     }
@@ -147,7 +148,7 @@ options! {
         name: "dhcp",
         kind: OptionKind::Flag,
         values: FLAG,
-        argument: option("", "Give out the slice by DHCP (needs dnsmasq)"),
+        argument: Some(option("", "Give out the slice by DHCP (needs dnsmasq)")),
         word: Some(0),
     }
 
@@ -156,7 +157,7 @@ options! {
         name: "host-reserve",
         kind: OptionKind::Number,
         values: "a number from 1 to 254",
-        argument: option("N", "Addresses at the start of the slice that the host keeps, 1 to 254 [default: 1]"),
+        argument: Some(option("N", "Addresses at the start of the slice that the host keeps, 1 to 254 [default: 1]")),
         word: Some(1),
     }
 
@@ -165,7 +166,7 @@ options! {
         name: "mtu",
         kind: OptionKind::Number,
         values: "a number from 576 to 65515",
-        argument: option("N", "MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip) or 50 (vxlan)]"),
+        argument: Some(option("N", "MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip) or 50 (vxlan)]")),
     }
 
     /// UDP port of VXLAN, 1 to 65535, where it is not to be the usual one.
@@ -173,7 +174,7 @@ options! {
         name: "port",
         kind: OptionKind::Number,
         values: "a number from 1 to 65535",
-        argument: option("N", "UDP port of vxlan; the same on all hosts [default: 8472]"),
+        argument: Some(option("N", "UDP port of vxlan; the same on all hosts [default: 8472]")),
         only: Some(Only {
             encapsulation: Encapsulation::Vxlan,
             advice: "; choose encap vxlan on all hosts, or leave the port out",
@@ -186,7 +187,7 @@ options! {
         name: "table",
         kind: OptionKind::Number,
         values: "a number from 1 to 4294967295",
-        argument: option("N", "Keep the fan's routes in table N, behind a routing rule, instead of the main table"),
+        argument: Some(option("N", "Keep the fan's routes in table N, behind a routing rule, instead of the main table")),
         usual: Some(|| MAIN_TABLE.to_string()),
     }
 
@@ -195,7 +196,7 @@ options! {
         name: "nat",
         kind: OptionKind::Switch,
         values: FLAG,
-        argument: option("", "Do not masquerade traffic from the slice to outside the overlay"),
+        argument: Some(option("", "Do not masquerade traffic from the slice to outside the overlay")),
         read_back: ReadBack::Effect,
     }
 
@@ -204,10 +205,10 @@ options! {
         name: "routed",
         kind: OptionKind::List,
         values: "a list of networks like [\"10.8.0.0/24\"]",
-        argument: option(
+        argument: Some(option(
             "NETWORKS",
             "Networks that are routed behind containers here, and that containers so may send from, with commas between them",
-        ),
+        )),
     }
 
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
@@ -216,11 +217,11 @@ options! {
         name: "flowtable",
         kind: OptionKind::Switch,
         values: FLAG,
-        argument: option(
+        argument: Some(option(
             "",
             "Ask the host's own rules about every packet between slices, and not only about the first ones of a connection \
              (ipip)",
-        ),
+        )),
         only: Some(Only {
             encapsulation: Encapsulation::Ipip,
             advice: ", where the host routes nothing between slices; leave it out",
@@ -288,8 +289,8 @@ const UNDERLAY: OptionKey = OptionKey {
     ..PLAIN
 };
 
-const fn option(value_name: &'static str, help: &'static str) -> Option<Argument> {
-    Some(Argument { value_name, help })
+const fn option(value_name: &'static str, help: &'static str) -> Argument {
+    Argument { value_name, help }
 }
 
 impl Options {
@@ -371,46 +372,4 @@ impl Written for Subnets {
     fn written(&self) -> Option<String> {
         self.given()
     }
-}
-
-/// Reads a name for a bridge: letters, digits, `.`, `_` and `-`, since it also stands in firewall rules, where `*` is a
-/// wildcard, and in paths below /proc/sys/net/ipv4/conf, where `all` and `default` mean something else.
-///
-/// # Errors
-/// A sentence when it is no such name, or one that the fan's tunnels have.
-pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
-    let name: InterfaceName = text.parse()?;
-    if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
-        return Err(format!("bridge '{text}': a name is made of letters, digits, '.', '_' and '-'"));
-    }
-    let of_vxlan = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
-    let tunnel = name == InterfaceName::shared_tunnel() || text.strip_prefix("fan-vx").is_some_and(of_vxlan);
-    if tunnel || matches!(text, "all" | "default" | "lo") {
-        return Err(format!("bridge '{text}': that name has another meaning; choose one like fan0"));
-    }
-    Ok(name)
-}
-
-/// Reads a routing table that a fan can have for itself: not 0, and not the kernel's 253 to 255.
-fn table(text: &str) -> Result<u32, String> {
-    match number("table", text, 1..=u32::MAX)? {
-        253..=255 => Err(format!("table {text} is the kernel's own; leave the table out for the main one")),
-        number => Ok(number),
-    }
-}
-
-/// Reads a number in a range; a sentence when it is none names what it is for.
-///
-/// # Errors
-/// That sentence.
-pub fn number<T>(what: &str, text: &str, range: RangeInclusive<T>) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + fmt::Display,
-{
-    let number = digits(text).filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("{what} '{text}' is no number from {} to {}", range.start(), range.end()))
-}
-
-fn flag(what: &str, text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| format!("{what} '{text}' is neither true nor false"))
 }
