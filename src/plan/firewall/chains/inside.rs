@@ -70,11 +70,15 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         };
         rules.push((GuardRule::DnsOfAnotherSlice.as_str(), rule));
     }
-    others.push(("of other hosts", "accept".into()));
     let (ports, here) = (encapsulating_ports(fan), "fib daddr type local jump encap");
-    containers.extend([
+    let for_the_host = [
         ("encapsulated for the host", format!("ip protocol 4 {here}")),
         ("encapsulated for the host", format!("udp dport {ports} {here}")),
+    ];
+    others.extend(for_the_host.clone());
+    others.push(("of other hosts", "accept".into()));
+    containers.extend(for_the_host);
+    containers.extend([
         ("inside the overlay", format!("ip saddr {source} ip daddr {overlay} accept")),
         ("encapsulated", format!("ip daddr {underlay} jump encap")),
         ("of the slice", format!("ip saddr {source} accept")),
