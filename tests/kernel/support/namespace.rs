@@ -192,6 +192,14 @@ impl Namespace {
         self.run(move || fs::write(&path, text).unwrap_or_else(|error| panic!("{path}: {error}")));
     }
 
+    /// The rtnetlink socket of a process as /proc/net/netlink has it: sk, protocol, the process, groups (hexadecimal, bit 0 being
+    /// links), memory for reading and writing, whether a dump goes on, locks, how many messages were dropped, inode.
+    pub fn rtnetlink_socket(&self, owner: Pid) -> Option<Vec<String>> {
+        let sockets = self.run(|| fs::read_to_string("/proc/thread-self/net/netlink").expect("/proc"));
+        let mut sockets = sockets.lines().map(|line| line.split_whitespace().map(String::from).collect::<Vec<_>>());
+        sockets.find(|fields| fields[1] == "0" && fields[2] == owner.to_string())
+    }
+
     /// The names of all devices.
     pub fn devices(&self) -> Vec<String> {
         let mut names: Vec<String> = self
