@@ -21,6 +21,8 @@ use crate::fan::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Config, Subnets, UnderlayPlace, UnderlaySource};
+use crate::fan::shell::Line;
+use crate::shell;
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +63,12 @@ pub struct Fan {
 pub const MAIN_TABLE: u32 = 254;
 
 impl Fan {
+    /// The command that puts its objects right.
+    #[must_use]
+    pub fn mend(&self) -> Line {
+        shell!("fanctl doctor {} --fix", self.bridge)
+    }
+
     /// The fan that is asked for, from this address of the host, on this interface; by a person, as far as that goes.
     ///
     /// # Errors
