@@ -21,6 +21,7 @@ use nix::unistd::{Pid, gettid};
 use serde_json::Value;
 
 use super::Output;
+use crate::run::sign_of_life;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -66,6 +67,7 @@ impl Namespace {
 
     /// Runs a function in the namespace and gives back what it returns; a panic in it is the caller's.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        sign_of_life();
         let (done, result) = mpsc::channel();
         let job = move || {
             let outcome = panic::catch_unwind(AssertUnwindSafe(job));
