@@ -4,6 +4,8 @@
 mod output;
 mod walk;
 
+use std::borrow::Cow;
+
 use crate::cli::args::OutputArgs;
 use crate::cli::warn;
 use crate::config::Entry;
@@ -40,6 +42,8 @@ pub struct Change {
     output: OutputArgs,
     /// Whether fans may take away what this host uses, whatever the configuration says of each.
     force: bool,
+    /// Whether refusals say who is behind a port.
+    names_occupants: bool,
     _turn: Option<Lock>,
 }
 
@@ -144,12 +148,27 @@ impl Change {
         if !output.dry_run {
             machine.hold_unknown(&owned, &host)?;
         }
-        Ok(Self { machine, owned, host, output, force: false, _turn: turn })
+        Ok(Self { machine, owned, host, output, force: false, names_occupants: true, _turn: turn })
     }
 
     /// The same, where fans may take away what this host uses.
     pub fn forced(self, force: bool) -> Self {
         Self { force, ..self }
+    }
+
+    /// The same, whose refusals name ports alone, and so stay the same while containers come and go.
+    pub fn with_ports_alone(self) -> Self {
+        Self { names_occupants: false, ..self }
+    }
+
+    /// Why these steps must not be taken.
+    fn refusals(&self, steps: &[Step]) -> Result<Vec<Reason>, Error> {
+        let claims = self.claims(steps)?;
+        let mut host = Cow::Borrowed(&self.host);
+        if self.names_occupants && !ports(steps, &self.host).is_empty() {
+            self.machine.occupy(host.to_mut())?;
+        }
+        Ok(refusals(steps, &host, &claims))
     }
 
     /// Whether the kernel can carry a fan.
@@ -184,7 +203,7 @@ impl Change {
         if by_file && is_autos && config.options.follow == Follow::Renumber {
             steps = renumbering(&steps);
         }
-        reasons.extend(refusals(&steps, &self.host, &self.claims(&steps)?));
+        reasons.extend(self.refusals(&steps)?);
         let losses = self.losses(&fan, &steps)?;
         let may_take = self.force || config.options.force || by == By::Line;
         let only_takes = reasons.is_empty();
@@ -288,7 +307,7 @@ impl Change {
     pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
         let desired = desired::with(&self.owned, fan, &self.host);
         let steps = diff(&self.owned, &desired);
-        let reasons = refusals(&steps, &self.host, &self.claims(&steps)?);
+        let reasons = self.refusals(&steps)?;
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
@@ -317,7 +336,7 @@ impl Change {
             None => (State::new(), "every fan".to_string()),
         };
         let steps = diff(&self.owned, &desired);
-        let mut reasons = refusals(&steps, &self.host, &[]);
+        let mut reasons = self.refusals(&steps)?;
         let left = remains(&self.owned, &self.host).into_iter();
         let going = left.filter(|left| overlay.is_none_or(|overlay| overlay == left.overlay));
         reasons.extend(going.filter_map(|left| left.refusal()));

@@ -193,7 +193,7 @@ impl<'a> Watcher<'a> {
     /// Looks at everything, and attends to each fan.
     fn attend_all(&mut self, turn: Lock, monitor: &mut Monitor) -> Result<(), Error> {
         monitor.catch_up().map_err(|error| Error::Failed(error.to_string()))?;
-        let mut change = Change::begin(Some(turn), self.output())?;
+        let mut change = Change::begin(Some(turn), self.output())?.with_ports_alone();
         let (configuration, _) = self.args.config.read();
         if configuration.faults.is_empty() {
             self.configuration = configuration;

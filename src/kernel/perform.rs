@@ -120,7 +120,7 @@ impl Machine {
                 // Somebody may have attached a container since the plan was made.
                 let index = index(&fan.bridge)?;
                 let ports = self.foreign_ports(&fan.bridge)?;
-                if let Some(sentence) = still_has(&fan.bridge, &ports) {
+                if let Some(sentence) = still_has(&fan.bridge, &ports, ToString::to_string) {
                     return Err(DeleteError::from(sentence.to_string()));
                 }
                 self.netlink.send(&link::delete(index), 0)?;
