@@ -53,7 +53,7 @@ impl<'a> Kit<'a> {
             mapping: fan.mapping,
             host: fan.host,
             broadcasts: [fan.mapping.underlay().network().broadcast()].into(),
-            encapsulation: fan.encapsulation,
+            encapsulation: fan.options.encapsulation,
         };
         for (name, program) in
             [("ingress", program::ingress(&spec)), ("egress", program::egress(&spec)), ("refuse", program::refuse())]

@@ -29,7 +29,7 @@ use crate::diagnose::facts::Health;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 use crate::fan::shell::Line;
 use crate::plan::host::{Host, Link};
 use crate::plan::lookup::Question;
@@ -49,6 +49,18 @@ pub enum CheckResult {
     Warned,
     /// Packets are lost, or would be.
     Failed,
+}
+
+impl CheckResult {
+    /// The word at the start of its line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "ok",
+            Self::Warned => "warn",
+            Self::Failed => "FAIL",
+        }
+    }
 }
 
 /// What one check found.
@@ -111,7 +123,7 @@ impl Finding {
 
     /// Mended by `fanctl` itself.
     fn fixable(mut self, fan: &Fan) -> Self {
-        self.mend = Some(shell!("fanctl doctor {} --fix", fan.bridge));
+        self.mend = Some(fan.mend());
         self.fixable = true;
         self
     }
@@ -141,11 +153,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
-            CheckResult::Passed => "ok",
-            CheckResult::Warned => "warn",
-            CheckResult::Failed => "FAIL",
-        };
+        let verdict = self.verdict.word();
         let fan = self.fan.map_or(String::new(), |fan| format!(" of {fan}"));
         write!(f, "{verdict:5} {}{fan}: {}", self.check, self.reason)?;
         for line in &self.evidence {
@@ -165,7 +173,7 @@ pub struct Facts<'a> {
     /// What else is known of it.
     pub health: &'a Health,
     /// The fans that are to be up; none where no configuration is there or it could not be read.
-    pub configured: Option<&'a [Config]>,
+    pub configured: Option<&'a [Request]>,
     /// What the command line said of where they are written down: ` --config FILE`, or nothing.
     pub config_option: &'a Line,
 }
@@ -225,7 +233,7 @@ fn way_out(fan: &Fan, facts: Facts) -> InterfaceName {
 /// The command that brings up a fan like this one from another source of its underlay address.
 fn up(fan: &Fan, underlay: &str) -> Line {
     let begin = shell!("fanctl up {} {}", fan.overlay(), underlay);
-    let options = fan.config().options();
+    let options = fan.config().words();
     options.fold(begin, |line, (_, words)| line.then(&shell!(" --{}", Line::words(&words))))
 }
 

@@ -7,8 +7,8 @@ use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, Neighb
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 
 use super::{bpf, neighbour};
-use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
+use crate::fan::{Mac, text};
 use crate::plan::foreign::Foreign;
 use crate::plan::state::Direction;
 
@@ -17,7 +17,7 @@ pub fn filter(message: &TcMessage, device: &InterfaceName, direction: Direction)
     let (mut kind, mut chain) = ("filter".to_string(), 0);
     for attribute in &message.attributes {
         match attribute {
-            TcAttribute::Kind(name) => kind = name.chars().take(16).flat_map(char::escape_debug).collect(),
+            TcAttribute::Kind(name) => kind = text::escape(name.chars().take(16).collect::<String>().as_bytes()),
             TcAttribute::Chain(number) => chain = *number,
             _ => {}
         }

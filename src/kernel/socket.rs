@@ -18,6 +18,8 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::Ipv6V6Only;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt};
 
+use crate::fan::text;
+
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder {
@@ -229,8 +231,7 @@ fn socket_mount() -> io::Result<u64> {
 
 fn program(comm: &Path) -> String {
     let bytes = beginning(comm);
-    let name = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
-    name.escape_debug().to_string()
+    text::escape(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
 }
 
 /// The beginning of a file, as far as it could be read.
@@ -291,6 +292,6 @@ mod tests {
         fs::write(&file, b"a\x1b[2J\n'\xff\n").unwrap();
         let name = program(&file);
         fs::remove_file(&file).unwrap();
-        assert_eq!(name, "a\\u{1b}[2J\\n\\'\u{fffd}");
+        assert_eq!(name, r"a\x1b[2J\x0a'\xff");
     }
 }

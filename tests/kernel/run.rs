@@ -4,11 +4,10 @@
 //! that does nothing on any host for longer than the watchdog allows is *stuck*, which ends the run: what it holds may be what
 //! others wait for.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::env;
 use std::process::{self, ExitCode};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -118,26 +117,12 @@ fn again(case: &Case, tally: &Shared) -> Trial {
     })
 }
 
-thread_local! {
-    /// To the watchdog of the case that this thread runs.
-    static SIGNS: RefCell<Option<Sender<()>>> = const { RefCell::new(None) };
-}
-
-/// Tells the watchdog that the case of this thread goes on.
-pub fn sign_of_life() {
-    SIGNS.with_borrow(|signs| {
-        if let Some(watchdog) = signs {
-            let _ = watchdog.send(());
-        }
-    });
-}
-
 /// Runs a case in a thread of its name, which a panic names.
 fn watched(case: &Case, tally: &Shared) -> Result<(), Failed> {
     let (to_watchdog, signs) = mpsc::channel::<()>();
     let run = Arc::clone(&case.run);
     let job = move || {
-        SIGNS.set(Some(to_watchdog));
+        crate::support::SIGNS.set(Some(to_watchdog));
         run();
     };
     let thread = thread::Builder::new().name(case.name.clone()).spawn(job).expect("a thread");

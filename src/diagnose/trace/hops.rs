@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::cause::Cause;
 use super::{Location, Target, over};
 use crate::diagnose::wire;
-use crate::fan::MAIN_TABLE;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::{Flow, Host, Link, NoRoute, Reachability, Routing};
 use crate::plan::state::{Object, PROTOCOL, RULE_PRIORITY, RoutingTable, State, Tunnel, TunnelKind};
 
@@ -43,7 +43,7 @@ impl Target {
     /// The packet of a container, which is routed here where the fan is.
     #[must_use]
     pub fn container_flow(&self) -> Option<Flow> {
-        let is_routed = self.place == Location::There && self.fan.encapsulation == Encapsulation::Ipip;
+        let is_routed = self.place == Location::There && self.fan.options.encapsulation == Encapsulation::Ipip;
         is_routed.then(|| Flow {
             source: self.fan.container_range().0,
             destination: self.address,
@@ -85,9 +85,6 @@ pub struct PathStep {
     /// What is wrong with it.
     pub fault: Option<HopFault>,
 }
-
-/// What puts right most of what is missing.
-const UP_AGAIN: &str = "run fanctl up again";
 
 /// The steps of the way to an address, in their order.
 #[must_use]
@@ -188,10 +185,10 @@ impl Steps<'_> {
             )),
             Some(link) => self.wire(link),
         };
-        let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.encapsulation, fan.bridge);
+        let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.options.encapsulation, fan.bridge);
         let values = json!({
             "overlay": fan.overlay(), "underlay": fan.underlay_address(), "device": fan.device,
-            "encap": fan.encapsulation, "bridge": fan.bridge,
+            "encap": fan.options.encapsulation, "bridge": fan.bridge,
         });
         step("fan", says, values).faulty(fault)
     }
@@ -223,6 +220,11 @@ impl Steps<'_> {
         step("host", says, json!({ "host": host }))
     }
 
+    /// What puts right most of what is missing: the command that `doctor` prints.
+    fn mend(&self) -> String {
+        self.target.fan.mend().into()
+    }
+
     /// Bridge and tunnel.
     fn devices(&self) -> PathStep {
         let fan = &self.target.fan;
@@ -233,7 +235,7 @@ impl Steps<'_> {
         let is_up = |name: &InterfaceName| self.host.link(name).is_some_and(|link| link.up);
         let fault = names.iter().find(|name| !is_up(name)).map(|name| {
             let what = if self.host.link(name).is_some() { "is down" } else { "is gone" };
-            (Cause::HereDevice, format!("{name} {what}"), UP_AGAIN.into())
+            (Cause::HereDevice, format!("{name} {what}"), self.mend())
         });
         let text: Vec<&str> = names.iter().map(InterfaceName::as_str).collect();
         let says = match &fault {
@@ -253,7 +255,7 @@ impl Steps<'_> {
         });
         is_outside.then(|| {
             let says = format!("{} is no port of {}", fan.tunnel(), fan.bridge);
-            (Cause::HereDevice, says, UP_AGAIN.into())
+            (Cause::HereDevice, says, self.mend())
         })
     }
 
@@ -261,14 +263,14 @@ impl Steps<'_> {
         let fan = &self.target.fan;
         let (overlay, table) = (fan.overlay(), fan.routing_table());
         let rule = format!("to {overlay} lookup {}", table_name(table));
-        let is_missing = fan.table.is_some()
+        let is_missing = fan.options.table.is_some()
             && !self
                 .owned
                 .values()
                 .any(|object| matches!(object, Object::Rule(of, RoutingTable(to)) if (*of, *to) == (overlay, table)));
         let elsewhere = self.facts.own.as_ref().ok().filter(|found| !found.local && found.table != table);
         let fault = if is_missing {
-            Some((Cause::HereRule, format!("the rule '{rule}' is missing"), UP_AGAIN.into()))
+            Some((Cause::HereRule, format!("the rule '{rule}' is missing"), self.mend()))
         } else {
             elsewhere.map(|found| {
                 (
@@ -278,7 +280,7 @@ impl Steps<'_> {
                 )
             })
         };
-        let says = match fan.table {
+        let says = match fan.options.table {
             None => "no rule of the fan's, table main".into(),
             Some(_) => format!("{RULE_PRIORITY}: {rule}"),
         };
@@ -287,7 +289,7 @@ impl Steps<'_> {
 
     fn route(&self) -> PathStep {
         let fan = &self.target.fan;
-        let expected = if self.target.place == Location::There && fan.encapsulation == Encapsulation::Ipip {
+        let expected = if self.target.place == Location::There && fan.options.encapsulation == Encapsulation::Ipip {
             fan.tunnel()
         } else {
             fan.bridge.clone()
@@ -297,7 +299,7 @@ impl Steps<'_> {
             Err(none) => step("route", format!("none: {}", none.words), json!({ "error": none.words })).faulty(Some((
                 Cause::HereRoute,
                 format!("this host has no way to {}: {}", self.target.address, none.words),
-                UP_AGAIN.into(),
+                self.mend(),
             ))),
             Ok(found) => {
                 let fault = if is_own { !found.local } else { found.device != expected };
@@ -335,7 +337,7 @@ impl Steps<'_> {
                 step(name, words, json!({ "from": from, "error": none.words })).faulty(Some((
                     Cause::HereForward,
                     format!("this host forwards nothing from {} to {}: {}", fan.bridge, fan.tunnel(), none.words),
-                    format!("{UP_AGAIN}; see fanctl show --json for what is different"),
+                    format!("{}; see fanctl show --json for what is different", self.mend()),
                 )))
             }
             Ok(found) => {

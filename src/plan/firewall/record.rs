@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::fan::text;
+
 /// The format of what this version makes of a fan: tables, programs, settings of devices. It rises with each release that makes
 /// something else of the same fan.
 pub const FORMAT: u32 = 2;
@@ -64,7 +66,7 @@ impl fmt::Display for Deviation {
                 write!(f, "made by an earlier version (format {format}, and this one makes {FORMAT})")
             }
             Self::Rules => f.write_str("rules are not those that were made"),
-            Self::Policy(chain) => write!(f, "the policy of chain '{}' is drop", chain.escape_debug()),
+            Self::Policy(chain) => write!(f, "the policy of chain '{}' is drop", text::escape(chain.as_bytes())),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! and no configuration. Nothing has a name on the machine: when the thread ends, or the whole test run is killed, the
 //! kernel takes the namespace and all that is in it.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -21,7 +22,20 @@ use nix::unistd::{Pid, gettid};
 use serde_json::Value;
 
 use super::Output;
-use crate::run::sign_of_life;
+
+thread_local! {
+    /// To the watchdog of the case that this thread runs.
+    pub static SIGNS: RefCell<Option<Sender<()>>> = const { RefCell::new(None) };
+}
+
+/// Tells the watchdog that the case of this thread goes on.
+fn sign_of_life() {
+    SIGNS.with_borrow(|signs| {
+        if let Some(watchdog) = signs {
+            let _ = watchdog.send(());
+        }
+    });
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 

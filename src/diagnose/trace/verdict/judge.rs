@@ -172,7 +172,7 @@ impl Judge<'_> {
                 .advise("see nft list ruleset and iptables-save, chains with the hook output")
         } else {
             let says = format!("this host cannot send to {to}: {words}");
-            Conclusion::new(Cause::HereRoute, THIS_HOST, says).advise("run fanctl up again")
+            Conclusion::new(Cause::HereRoute, THIS_HOST, says).advise(self.target.fan.mend())
         })
     }
 
@@ -204,7 +204,9 @@ impl Judge<'_> {
                 Conclusion::new(Cause::Rejected, from.to_string(), says).advise(format!("see the firewall of {host}"))
             }
             (_, Some(Reachability::Known(mac))) => self.silent(&format!("{mac} behind {host} has this address")),
-            _ if fan.encapsulation == Encapsulation::Vxlan => gone("nobody answers ARP for this address".into()),
+            _ if fan.options.encapsulation == Encapsulation::Vxlan => {
+                gone("nobody answers ARP for this address".into())
+            }
             _ => {
                 let says = format!(
                     "the fan on {host} answers, but {name} does not: a firewall of {host} (forward) or its own drops it"
@@ -259,13 +261,16 @@ impl Judge<'_> {
             errors.iter().find(|(_, complaint)| !matches!(complaint, Complaint::TooLarge(_) | Complaint::Expired))?;
         Some(match complaint {
             Complaint::Protocol | Complaint::Port if from == host => {
-                let says =
-                    format!("{host} has no fan for {} over {}: it says {complaint}", fan.overlay(), fan.encapsulation);
+                let says = format!(
+                    "{host} has no fan for {} over {}: it says {complaint}",
+                    fan.overlay(),
+                    fan.options.encapsulation
+                );
                 let underlay = format!("{host}/{}", fan.mapping.underlay().network().prefix());
                 Conclusion::new(Cause::NoFanThere, host.to_string(), says).advise(format!(
                     "bring it up there: fanctl up {} {underlay} --encap {}",
                     fan.overlay(),
-                    fan.encapsulation
+                    fan.options.encapsulation
                 ))
             }
             Complaint::Host | Complaint::Network => self.no_way(*from, *complaint),
@@ -312,16 +317,19 @@ impl Judge<'_> {
     fn dropped(&self) -> Conclusion {
         let Target { host, fan, .. } = self.target;
         let carrier = self.target.carrier();
-        let witness = match fan.encapsulation {
+        let witness = match fan.options.encapsulation {
             Encapsulation::Ipip => "ip proto 4".to_string(),
-            Encapsulation::Vxlan => format!("udp port {}", fan.port),
+            Encapsulation::Vxlan => format!("udp port {}", fan.port()),
         };
         if self.evidence.knows {
             let says = format!(
                 "{host} answers ARP by {carrier} and no ping: its fan is not right, or a firewall there drops it"
             );
-            return Conclusion::new(Cause::Dropped, host.to_string(), says)
-                .advise(format!("run fanctl up again on {host}, and fanctl trace {} there", fan.gateway()));
+            return Conclusion::new(Cause::Dropped, host.to_string(), says).advise(format!(
+                "on {host}: fanctl doctor {} --fix, and fanctl trace {}",
+                fan.overlay(),
+                fan.gateway()
+            ));
         }
         let reached = self.evidence.hops.iter().rev().find_map(|hop| hop.wrapped);
         let where_ = match reached {
@@ -330,9 +338,11 @@ impl Judge<'_> {
                 "does not even get to the first router, or is dropped by it".to_string()
             }
             None if self.evidence.knew => {
-                "gets no answer and no error: it is dropped on the way or there, or ping there alone".to_string()
+                format!(
+                    "gets no answer and no ICMP error: a firewall drops it, on the way or on {host}, or only ping there"
+                )
             }
-            None => "gets no answer and no error: it is dropped on the way or there".to_string(),
+            None => format!("gets no answer and no ICMP error: a firewall drops it, on the way or on {host}"),
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
