@@ -249,8 +249,6 @@ pub enum ConntrackState {
     Established,
     /// Of no connection that is known.
     Invalid,
-    /// Kept from connection tracking.
-    Untracked,
 }
 
 impl Field {

@@ -1,6 +1,6 @@
 //! Walks a plan, and walks back.
 //!
-//! The kernel is reached through a closure, so that the real one, a [replay](crate::plan::diff::replay) and "fail at step k"
+//! The kernel is reached through a closure, so that the real one, a replay on a `State` and "fail at step k"
 //! are one code path.
 
 use std::slice::from_ref;

@@ -177,23 +177,6 @@ fn deleted(step: &Step) -> Option<&Bridge> {
     }
 }
 
-/// What a state becomes by a step.
-pub fn replay(state: &mut State, step: &Step) {
-    match step {
-        Step::Delete(object) => {
-            state.remove(&object.key());
-        }
-        Step::Create(object) => {
-            state.insert(object.key(), object.clone());
-        }
-        Step::Hold(_) | Step::Remake(_) => {}
-        Step::Change { from, to } => {
-            state.remove(&from.key());
-            state.insert(to.key(), to.clone());
-        }
-    }
-}
-
 /// An address that a container answers for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {

@@ -277,7 +277,7 @@ impl Walk<'_> {
     /// has none that was translated.
     fn has(&self, field: Field) -> bool {
         let packet = self.packet;
-        let has_connection = !matches!(packet.state, ConntrackState::Invalid | ConntrackState::Untracked);
+        let has_connection = packet.state != ConntrackState::Invalid;
         match field {
             Field::In | Field::Out | Field::Bridge | Field::Mark(_) | Field::Family | Field::Unknown => true,
             Field::Arp(_) => packet.is_arp,

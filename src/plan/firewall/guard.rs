@@ -1,6 +1,6 @@
 //! The rules of a fan's tables that a diagnosis looks for: in the kernel each is known by its comment.
 
-use crate::fan::words::words;
+use crate::fan::words::{Words, words};
 
 words! {
     /// A rule of a fan's tables. Its word begins the comment of the rule in the kernel, where a digest follows it.
