@@ -117,19 +117,19 @@ impl Reason {
 
     /// The same, of an interface.
     #[must_use]
-    pub fn of(self, interface: &InterfaceName) -> Self {
+    pub(crate) fn of(self, interface: &InterfaceName) -> Self {
         Self { interface: Some(interface.clone()), ..self }
     }
 
     /// The same, with what it is about in front.
     #[must_use]
-    pub fn about(self, what: &str) -> Self {
+    pub(crate) fn about(self, what: &str) -> Self {
         Self { text: format!("{what}: {}", self.text), ..self }
     }
 
     /// Several reasons as one, which has the code of the first; none where there are none.
     #[must_use]
-    pub fn joined(reasons: Vec<Self>) -> Option<Self> {
+    pub(crate) fn joined(reasons: Vec<Self>) -> Option<Self> {
         let texts: Vec<&str> = reasons.iter().map(Self::as_str).collect();
         let text = texts.join("; ");
         Some(Self { text, ..reasons.into_iter().next()? })
@@ -137,7 +137,7 @@ impl Reason {
 
     /// Whether it is this, of this interface.
     #[must_use]
-    pub fn is(&self, code: ReasonCode, interface: &InterfaceName) -> bool {
+    pub(crate) fn is(&self, code: ReasonCode, interface: &InterfaceName) -> bool {
         self.code == code && self.interface.as_ref() == Some(interface)
     }
 

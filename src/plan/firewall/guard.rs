@@ -59,7 +59,7 @@ words! {
 impl GuardRule {
     /// The rule of ours that a rule is, in the text that nft prints.
     #[must_use]
-    pub fn of(rule: &str) -> Option<Self> {
+    pub(crate) fn of(rule: &str) -> Option<Self> {
         let (_, comment) = rule.split_once("comment \"")?;
         let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
         Self::ALL.iter().copied().find(|rule| rule.as_str() == name)
