@@ -1,4 +1,4 @@
-//! Which way one packet goes: a question to the kernel.
+//! Which way one packet is routed: a question to the kernel.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -81,7 +81,7 @@ impl Machine {
         self.route_among(&self.names()?, flow)
     }
 
-    /// The same for whoever has many questions and knows the names of the interfaces.
+    /// The same for a caller that has many questions and knows the names of the interfaces.
     pub(crate) fn route_among(
         &self,
         names: &BTreeMap<u32, InterfaceName>,

@@ -188,8 +188,8 @@ fn ours(place: TableName) -> Option<(TableName, Overlay)> {
 }
 
 /// The chains of a table and the comments of their rules, in nft's language as far as
-/// [`Ruleset`](crate::plan::firewall::Ruleset) looks; a rule without a comment is one that nobody here makes. `name_of` tells which
-/// device has an index.
+/// [`Ruleset`](crate::plan::firewall::Ruleset) looks; a rule without a comment is never one of ours. `name_of` tells
+/// which device has an index.
 #[must_use]
 pub fn sketch(table: &Plain, rules: &[Vec<u8>], name_of: impl Fn(u32) -> Option<String>) -> String {
     let Plain { chains, devices } = table;
@@ -219,7 +219,7 @@ pub fn sketch(table: &Plain, rules: &[Vec<u8>], name_of: impl Fn(u32) -> Option<
     flowtable.chain(chains.iter().map(text)).collect()
 }
 
-/// What is said of a part of the kernel that is not there.
+/// The errors for a part of the kernel that is not there.
 const ABSENT: [i32; 4] = [libc::EINVAL, libc::EPROTONOSUPPORT, libc::ESOCKTNOSUPPORT, libc::EAFNOSUPPORT];
 
 /// A connection to nftables, in the network namespace of the thread that made it.
@@ -243,7 +243,7 @@ impl Nftables {
         }
     }
 
-    /// The number of what there is: another after each change of anybody's.
+    /// The generation of the ruleset: another number after each change by any process.
     ///
     /// # Errors
     /// What the kernel said.

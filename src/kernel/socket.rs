@@ -186,7 +186,7 @@ fn inodes_of(list: &str, port: u16, address: Option<Ipv4Addr>) -> io::Result<BTr
     Ok(found.filter(is_meant).map(|found| found.inode).collect())
 }
 
-/// A socket that waits for whoever sends to it.
+/// A socket that waits for packets of any sender.
 #[derive(Debug, PartialEq, Eq)]
 struct Socket {
     /// None for all addresses.

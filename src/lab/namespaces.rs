@@ -1,4 +1,4 @@
-//! The namespaces of a lab: made, entered, and removed again whatever happens.
+//! The namespaces of a lab: made, entered, and removed again also after an error or a signal.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -37,7 +37,7 @@ impl Stage {
         Ok(Self { interrupt: Interrupt::default(), verbose, namespaces: standing()? })
     }
 
-    /// Whether somebody asked the lab to end.
+    /// Tells whether a signal asked the lab to end.
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
@@ -99,7 +99,7 @@ impl Stage {
 
     fn show(&self, line: &CommandLine) {
         if self.verbose {
-            // Nobody may be reading any more, and the lab must be removed all the same: no eprintln, which panics.
+            // No eprintln, which panics when standard error is closed: the lab must be removed then too.
             let _ = writeln!(io::stderr(), "+ {line}");
         }
     }

@@ -1,4 +1,4 @@
-//! Who is to blame: one sentence from the steps and from what came of the probes.
+//! The hop that is to blame: one sentence from the steps and from the outcomes of the probes.
 
 mod judge;
 #[cfg(test)]
