@@ -12,7 +12,7 @@ pub mod exec;
 pub mod features;
 pub mod file;
 pub mod filter;
-mod foreign;
+pub mod foreign;
 mod held;
 mod ipv6;
 pub mod link;

@@ -37,6 +37,7 @@ use crate::plan::state::State;
 use crate::shell;
 
 pub use code::{Check, Code, Found};
+pub use firewall::TrafficKind;
 pub use routing::questions;
 
 /// How a check came out.
@@ -70,6 +71,9 @@ pub struct Finding {
     pub mend: Option<Line>,
     /// Whether `--fix` mends it.
     pub fixable: bool,
+    /// Of a firewall: the kinds of packets that it drops or may drop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packets: Vec<TrafficKind>,
 }
 
 impl Finding {
@@ -84,6 +88,7 @@ impl Finding {
             evidence: Vec::new(),
             mend: None,
             fixable: false,
+            packets: Vec::new(),
         }
     }
 
