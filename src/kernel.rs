@@ -12,7 +12,7 @@ pub mod exec;
 pub(crate) mod features;
 pub(crate) mod file;
 pub mod filter;
-mod foreign;
+pub(crate) mod foreign;
 mod held;
 mod ipv6;
 pub mod link;

@@ -37,6 +37,7 @@ use crate::plan::state::State;
 use crate::shell;
 
 pub(crate) use code::{Check, Code, Found};
+pub(crate) use firewall::TrafficKind;
 pub(crate) use routing::questions;
 
 /// How a check came out.
@@ -82,6 +83,9 @@ pub(crate) struct Finding {
     pub(crate) mend: Option<Line>,
     /// Whether `--fix` mends it.
     pub(crate) fixable: bool,
+    /// Of a firewall: the kinds of packets that it drops or may drop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) packets: Vec<TrafficKind>,
 }
 
 impl Finding {
@@ -96,6 +100,7 @@ impl Finding {
             evidence: Vec::new(),
             mend: None,
             fixable: false,
+            packets: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagnose::netfilter::FirewallTable;
 use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
+use crate::plan::foreign::Foreign;
 use crate::plan::host::NeighbourEntry;
 
 use crate::plan::rule::RoutingRule;
@@ -30,6 +31,8 @@ pub(crate) struct Health {
     pub(crate) hidden_peers: BTreeSet<InterfaceName>,
     /// Every firewall's tables, ours included.
     pub(crate) tables: Vec<FirewallTable>,
+    /// Filters and programs of others on interfaces that are not the fan's.
+    pub(crate) programs: Vec<Foreign>,
     /// Routing rules that are neither the kernel's nor ours.
     pub(crate) rules: Vec<RoutingRule>,
     /// Where packets go.

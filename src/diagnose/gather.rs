@@ -4,6 +4,7 @@ pub(crate) mod netfilter;
 pub(crate) mod offload;
 pub(crate) mod peer;
 pub(crate) mod prober;
+pub(crate) mod programs;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -39,6 +40,7 @@ impl Machine {
             peers,
             hidden_peers,
             rules: rules::rules(&self.netlink)?,
+            programs: programs::observe(&self.netlink, &messages, &names, host)?,
             managers: managers()?,
             offloads: offload::observe(fans(owned)),
             bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
