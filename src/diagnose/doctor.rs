@@ -37,6 +37,7 @@ use crate::plan::state::State;
 use crate::shell;
 
 pub use code::{Check, Code, Found};
+pub use counters::has_refused;
 pub use routing::questions;
 
 /// How a check came out.

@@ -30,6 +30,8 @@ pub struct Health {
     pub hidden_peers: BTreeSet<InterfaceName>,
     /// Every firewall's tables, ours included.
     pub tables: Vec<FirewallTable>,
+    /// The counters of an earlier look, where something had been refused.
+    pub earlier: Option<EarlierLook>,
     /// Routing rules that are neither the kernel's nor ours.
     pub rules: Vec<RoutingRule>,
     /// Where packets go.
@@ -79,6 +81,15 @@ pub struct Peer {
     pub mac: Option<Mac>,
     /// A process in that namespace; none where none was found.
     pub process: Option<u32>,
+}
+
+/// What was counted at a look before this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EarlierLook {
+    /// Every firewall's tables.
+    pub tables: Vec<FirewallTable>,
+    /// Packets that the programs on a tunnel had refused.
+    pub tunnels: BTreeMap<InterfaceName, u64>,
 }
 
 /// A program that configures interfaces, and may take ours for its own.
