@@ -29,7 +29,8 @@ fn every_field_of_the_schema_is_in_the_page() {
     let mut fields = BTreeSet::new();
     properties(&schema, &mut fields);
     let page = Page::read("fanctl-json.5");
-    let items = page.items("FIELDS");
-    let told: BTreeSet<String> = items.iter().flat_map(|item| item.forms()).map(|(name, _)| name).collect();
+    let sections = page.subsections("FIELDS");
+    let items = sections.iter().flat_map(|section| page.items(section));
+    let told: BTreeSet<String> = items.flat_map(|item| item.forms()).map(|(name, _)| name).collect();
     assert_eq!(told, fields, "in fanctl-json.5, and in the schema");
 }
