@@ -29,7 +29,7 @@ fn every_field_of_the_schema_is_in_the_page() {
     let mut fields = BTreeSet::new();
     properties(&schema, &mut fields);
     let page = Page::read("fanctl-json.5");
-    let sections = page.subsections("FIELDS");
+    let sections = page.subsections("DOCUMENTS");
     let items = sections.iter().flat_map(|section| page.items(section));
     let told: BTreeSet<String> = items.flat_map(|item| item.forms()).map(|(name, _)| name).collect();
     assert_eq!(told, fields, "in fanctl-json.5, and in the schema");
