@@ -9,6 +9,7 @@ mod doctor;
 mod down;
 mod export;
 mod map;
+mod metrics;
 mod reload;
 pub(crate) mod report;
 mod show;
@@ -21,9 +22,6 @@ mod watch;
 
 use std::io::Write;
 
-use clap::CommandFactory;
-use serde::Serialize;
-
 use crate::cli::args::{Cli, Command, ConfigAction};
 use crate::error::Error;
 use crate::fan::Fan;
@@ -32,6 +30,7 @@ use crate::fan::text::{self, Output};
 use crate::kernel::capabilities::{self, Needs};
 use crate::kernel::features;
 use crate::lab;
+use clap::CommandFactory;
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
@@ -48,7 +47,7 @@ pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
         Command::Up(args) => match args.all() {
             Some(all) => up::all(all, args.force(), args.output, out)
                 .map_err(|error| if args.tempfail() { error.for_a_service() } else { error }),
-            None => up::one(&args.config()?, args.output, out),
+            None => up::one(&args.config()?, args.save(), args.output, out),
         },
         Command::Down(args) if args.everything => down::everything(args.output, out),
         Command::Down(args) if args.all => down::all(args.dev.as_ref(), args.output, out),
@@ -57,6 +56,7 @@ pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
         Command::Status(args) => status::status(args, out),
         Command::Watch(args) => watch::watch(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Metrics(args) => metrics::metrics(args, out),
         Command::Doctor(args) => doctor::doctor(args, out),
         Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
@@ -75,6 +75,8 @@ fn needs(command: &Command) -> Needs {
     match command {
         Command::Config(ConfigAction::Convert(args)) if args.target.output.is_some() => Needs::Writing,
         Command::Export(args) if args.target.output.is_some() => Needs::Writing,
+        Command::Metrics(args) if args.target.output.is_some() => Needs::Writing,
+        Command::Metrics(_) => Needs::Looking,
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
         Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
@@ -87,11 +89,6 @@ fn needs(command: &Command) -> Needs {
         }
         Command::Lab(_) => Needs::Namespaces,
     }
-}
-
-fn json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Error> {
-    text::write_json(value, out)?;
-    Ok(writeln!(out)?)
 }
 
 /// Whether a fan is meant by this, its bridge or its overlay.

@@ -5,6 +5,7 @@
 
 pub(crate) mod digest;
 pub mod encap;
+pub(crate) mod json;
 pub mod mapping;
 pub mod name;
 pub mod options;

@@ -14,7 +14,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
 use crate::fan::request::Request;
 use crate::plan::desired;
-use crate::plan::host::{AttachedProgram, Counters, Host, Link};
+use crate::plan::host::{AttachedProgram, Counters, Host, Link, Occupant};
 use crate::plan::leftovers::Remains;
 use crate::plan::state::{Bridge, Direction, Object, Slot, State};
 use crate::shell;
@@ -179,9 +179,18 @@ pub(crate) struct Report {
     /// Whether other fans use the tunnel too; then its counters are theirs as well.
     tunnel_shared: bool,
     containers: Vec<InterfaceName>,
+    ports: Vec<PortReport>,
     programs: Vec<ProgramReport>,
     counters: TrafficReport,
     verdict: Completeness,
+}
+
+/// A port of a fan's bridge.
+#[derive(Debug, Serialize)]
+struct PortReport {
+    name: InterfaceName,
+    /// Who is behind it, where that was asked for and found.
+    process: Option<Occupant>,
 }
 
 /// A program that the kernel runs for a fan.
@@ -223,6 +232,10 @@ impl Report {
             tunnel: fan.tunnel(),
             tunnel_shared: !vxlan,
             containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
+            ports: host
+                .foreign_ports(&fan.bridge)
+                .map(|Link { name, .. }| PortReport { name: name.clone(), process: host.occupants.get(name).cloned() })
+                .collect(),
             programs: attached(fan, host)
                 .map(|program| ProgramReport { direction: program.direction.as_str(), id: program.id })
                 .collect(),

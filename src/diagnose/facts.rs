@@ -33,6 +33,8 @@ pub(crate) struct Health {
     pub(crate) tables: Vec<FirewallTable>,
     /// Filters and programs of others on interfaces that are not the fan's.
     pub(crate) programs: Vec<Foreign>,
+    /// The counters of an earlier look, where something had been refused.
+    pub(crate) earlier: Option<EarlierLook>,
     /// Routing rules that are neither the kernel's nor ours.
     pub(crate) rules: Vec<RoutingRule>,
     /// Where packets go.
@@ -82,6 +84,15 @@ pub(crate) struct Peer {
     pub(crate) mac: Option<Mac>,
     /// A process in that namespace; none where none was found.
     pub(crate) process: Option<u32>,
+}
+
+/// What was counted at a look before this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EarlierLook {
+    /// Every firewall's tables.
+    pub(crate) tables: Vec<FirewallTable>,
+    /// Packets that the programs on a tunnel had refused.
+    pub(crate) tunnels: BTreeMap<InterfaceName, u64>,
 }
 
 /// A program that configures interfaces, and may take ours for its own.

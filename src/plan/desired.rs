@@ -159,7 +159,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
 pub(crate) const LEASE_DIRECTORY: &str = "/var/lib/fan";
 
 /// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
-fn lease_file(fan: &Fan) -> String {
+pub(crate) fn lease_file(fan: &Fan) -> String {
     let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
     format!("{LEASE_DIRECTORY}/{}_{}.leases", name(fan.overlay().network()), name(fan.slice()))
 }

@@ -33,6 +33,7 @@ mod forged;
 mod hostile;
 mod ifupdown;
 mod interop;
+mod json;
 mod kubernetes;
 mod lab;
 mod leak;
