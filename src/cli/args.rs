@@ -210,7 +210,7 @@ pub struct ShowArgs {
 
 /// `fanctl metrics`
 #[derive(Debug, Args)]
-pub(crate) struct MetricsArgs {
+pub struct MetricsArgs {
     /// Where they go.
     #[command(flatten)]
     pub(crate) target: TargetArgs,
