@@ -116,7 +116,7 @@ fuzz: ## every reader on inputs made up to break it, for $(SECONDS) seconds each
 check: ## formatting, lints, documentation, that the fuzzers' lock is up to date, shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	shellcheck $(SCRIPTS)
 

@@ -10,7 +10,7 @@ mod down;
 mod export;
 mod map;
 mod reload;
-pub mod report;
+pub(crate) mod report;
 mod show;
 mod status;
 mod target;

@@ -30,15 +30,15 @@ use crate::plan::remarks::remarks;
 use crate::plan::resolve::resolve;
 use crate::plan::state::{Object, Owner, State, fans};
 
-pub use output::{End, FanOutcome};
+pub(crate) use output::{End, FanOutcome};
 
 /// A change in the making: the machine, locked, and what it was like when last looked at.
-pub struct Change {
+pub(crate) struct Change {
     machine: Machine,
     /// What is ours.
-    pub owned: State,
+    pub(crate) owned: State,
     /// What is not.
-    pub host: Host,
+    pub(crate) host: Host,
     output: OutputArgs,
     /// Whether fans may take away what this host uses, whatever the configuration says of each.
     force: bool,
@@ -49,7 +49,7 @@ pub struct Change {
 
 /// Who asks for a fan, which is kept in its flag `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub(crate) enum By {
     /// Somebody at a command line, or a script; a fan that configuration brought up stays configuration's.
     Person,
     /// A file whose fans have the key `force`.
@@ -60,7 +60,7 @@ pub enum By {
 
 impl By {
     /// Who asks for a fan of the configuration.
-    pub fn entry(entry: &Entry) -> Self {
+    pub(crate) fn entry(entry: &Entry) -> Self {
         if entry.is_line() { Self::Line } else { Self::Configuration }
     }
 
@@ -74,43 +74,43 @@ impl By {
 }
 
 /// A fan as it would be brought up, and the way there.
-pub struct Plan {
+pub(crate) struct Plan {
     /// The fan.
     pub fan: Fan,
     /// Why it must not be done. Every reason there is.
-    pub reasons: Vec<Reason>,
+    pub(crate) reasons: Vec<Reason>,
     /// Whether the only reason is that something would be taken away.
     only_takes: bool,
     /// Containers on a bridge that would have to go, or to become another.
-    pub ports: Vec<InterfaceName>,
+    pub(crate) ports: Vec<InterfaceName>,
     /// What would be done.
-    pub done: Done,
+    pub(crate) done: Done,
     desired: State,
 }
 
 /// What was done, or would be.
-pub struct Done {
+pub(crate) struct Done {
     /// The fan; none where it was every fan.
-    pub overlay: Option<Overlay>,
+    pub(crate) overlay: Option<Overlay>,
     /// The way that was gone.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// The line of what goes with the last of them.
     emptied: Option<String>,
     /// Whether `net.ipv4.ip_forward` was asked for.
-    pub ip_forward: bool,
+    pub(crate) ip_forward: bool,
     /// How things are now, for a person.
-    pub sentence: String,
+    pub(crate) sentence: String,
     /// What was left as it is, and what of the host matters to the fan, in sentences.
-    pub kept: Vec<String>,
+    pub(crate) kept: Vec<String>,
     /// What it takes away from this host.
-    pub losses: Vec<Loss>,
+    pub(crate) losses: Vec<Loss>,
     /// How the fan differs from what it was.
-    pub changes: Changes,
+    pub(crate) changes: Changes,
 }
 
 impl Done {
     /// Whether there was anything to do.
-    pub fn changed(&self) -> bool {
+    pub(crate) fn changed(&self) -> bool {
         self.ip_forward || !self.steps.is_empty()
     }
 
@@ -123,7 +123,7 @@ impl Done {
 }
 
 /// Waits for the turn of a command that changes something; with `--dry-run` it is always.
-pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
+pub(crate) fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
     if output.dry_run {
         return Ok(None);
     }
@@ -137,7 +137,7 @@ pub fn turn(verb: &str, output: OutputArgs) -> Result<Option<Lock>, Error> {
 
 impl Change {
     /// Looks, when it is this command's turn.
-    pub fn begin(turn: Option<Lock>, output: OutputArgs) -> Result<Self, Error> {
+    pub(crate) fn begin(turn: Option<Lock>, output: OutputArgs) -> Result<Self, Error> {
         if !capabilities::is_privileged() {
             let sentence =
                 "not root: firewall, DHCP server and programs cannot be looked at, and are taken not to be there";
@@ -152,12 +152,12 @@ impl Change {
     }
 
     /// The same, where fans may take away what this host uses.
-    pub fn forced(self, force: bool) -> Self {
+    pub(crate) fn forced(self, force: bool) -> Self {
         Self { force, ..self }
     }
 
     /// The same, whose refusals name ports alone, and so stay the same while containers come and go.
-    pub fn with_ports_alone(self) -> Self {
+    pub(crate) fn with_ports_alone(self) -> Self {
         Self { names_occupants: false, ..self }
     }
 
@@ -175,7 +175,7 @@ impl Change {
     ///
     /// # Errors
     /// What it lacks.
-    pub fn is_fit(&self) -> Result<(), Error> {
+    pub(crate) fn is_fit(&self) -> Result<(), Error> {
         Unfit::of(&self.host.linux).map_or(Ok(()), |unfit| Err(Error::Refused(vec![reason!(KernelUnfit, "{unfit}")])))
     }
 
@@ -183,7 +183,7 @@ impl Change {
     ///
     /// # Errors
     /// That the host has no place for it.
-    pub fn plan(&self, config: &Request, by: By) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, config: &Request, by: By) -> Result<Plan, Error> {
         self.is_fit()?;
         let resolved = resolve(config, &self.host, &self.owned).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
@@ -262,13 +262,13 @@ impl Change {
     }
 
     /// Brings a fan up, or makes one that is up as asked for.
-    pub fn bring_up(&mut self, config: &Request, by: By) -> Result<Done, Error> {
+    pub(crate) fn bring_up(&mut self, config: &Request, by: By) -> Result<Done, Error> {
         let plan = self.plan(config, by)?;
         self.follow(plan)
     }
 
     /// Does what was planned, if nothing stands in the way.
-    pub fn follow(&mut self, plan: Plan) -> Result<Done, Error> {
+    pub(crate) fn follow(&mut self, plan: Plan) -> Result<Done, Error> {
         if !plan.reasons.is_empty() {
             let kind = if plan.only_takes { Error::Takes } else { Error::Refused };
             return Err(kind(plan.reasons));
@@ -279,7 +279,7 @@ impl Change {
 
     /// Brings up several fans. What one gives up, a bridge's name or a part of the overlay, another may be waiting for: those
     /// that were refused are asked again as long as that helps.
-    pub fn bring_up_all<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<End> {
+    pub(crate) fn bring_up_all<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<End> {
         let mut waiting: Vec<&Entry> = entries.into_iter().collect();
         let mut ends = Vec::new();
         loop {
@@ -304,7 +304,7 @@ impl Change {
     }
 
     /// Makes the objects of a fan that is up what they should be, on the host as it is now.
-    pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
+    pub(crate) fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
         let desired = desired::with(&self.owned, fan, &self.host);
         let steps = diff(&self.owned, &desired);
         let reasons = self.refusals(&steps)?;
@@ -327,7 +327,7 @@ impl Change {
 
     /// Takes down one fan, or all. What carries containers stays, and so does what hangs on a bridge that is not known to be a
     /// fan's any more.
-    pub fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
+    pub(crate) fn take_down(&mut self, overlay: Option<Overlay>) -> Result<Done, Error> {
         let (desired, what) = match overlay {
             Some(overlay) => {
                 let rest = desired::without(&self.owned, Owner::Fan(overlay));

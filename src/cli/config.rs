@@ -46,7 +46,7 @@ impl fmt::Display for Files {
 
 impl Files {
     /// What to do about files that are there and hold no fan; none where there is no file.
-    pub fn hollow(&self) -> Option<String> {
+    pub(crate) fn hollow(&self) -> Option<String> {
         let names: Vec<_> = self.read.iter().map(|file| format!("'{}'", file.display())).collect();
         (!names.is_empty()).then(|| {
             format!(
@@ -57,7 +57,7 @@ impl Files {
     }
 
     /// That no fan is configured, and why.
-    pub fn nothing(&self) -> String {
+    pub(crate) fn nothing(&self) -> String {
         let list = |files: &[PathBuf], word: [&str; 2]| {
             let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
             format!("{} {}", names.join(" and "), word[usize::from(files.len() > 1)])
@@ -73,12 +73,12 @@ impl Files {
     }
 
     /// That there is nothing to be done.
-    pub fn no_fan(&self) -> String {
+    pub(crate) fn no_fan(&self) -> String {
         format!("{}; nothing to do", self.nothing())
     }
 
     /// That there is nothing to be done, on this interface if one was named.
-    pub fn no_fan_on(&self, interface: Option<&InterfaceName>) -> String {
+    pub(crate) fn no_fan_on(&self, interface: Option<&InterfaceName>) -> String {
         interface.map_or_else(
             || self.no_fan(),
             |interface| format!("no fan of {self} is over interface '{interface}': nothing to do"),
@@ -90,7 +90,7 @@ impl Files {
 ///
 /// # Errors
 /// All of them.
-pub fn faultless(configuration: &Configuration) -> Result<(), Error> {
+pub(crate) fn faultless(configuration: &Configuration) -> Result<(), Error> {
     if configuration.faults.is_empty() {
         return Ok(());
     }
@@ -125,7 +125,11 @@ impl ConfigArgs {
 
     /// Reads the files, and waits for the turn of a command that changes something. Nothing is read while others wait for it;
     /// but of two commands the later one has the later file: when that changed meanwhile, it is read again.
-    pub fn read_in_turn(&self, verb: &str, output: OutputArgs) -> (Result<Option<Lock>, Error>, Configuration, Files) {
+    pub(crate) fn read_in_turn(
+        &self,
+        verb: &str,
+        output: OutputArgs,
+    ) -> (Result<Option<Lock>, Error>, Configuration, Files) {
         /// How often, at most: somebody may write without an end.
         const READINGS: usize = 10;
         let mut readings = 0;

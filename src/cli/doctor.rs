@@ -23,7 +23,7 @@ use crate::plan::state::{Owner, State, fans};
 use crate::shell;
 
 /// Examines the fans that are up, or one.
-pub fn doctor(args: &DoctorArgs, out: &mut dyn Output) -> Result<(), Error> {
+pub(crate) fn doctor(args: &DoctorArgs, out: &mut dyn Output) -> Result<(), Error> {
     let patient = Patient::new(args);
     let (mut findings, chosen) = patient.examine()?;
     let mut fixed = Vec::new();

@@ -17,7 +17,7 @@ use crate::plan::state::fans;
 use crate::shell;
 
 /// Takes one fan down.
-pub fn one(named: &Named, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn one(named: &Named, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let overlay = match named {
         Named::Pair(overlay, underlay) => {
@@ -41,7 +41,7 @@ pub fn one(named: &Named, output: OutputArgs, out: &mut dyn Write) -> Result<(),
 
 /// Takes down every fan that configuration brought up and what remains of others, or those of one interface. One that
 /// cannot go does not keep the others up.
-pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
     // Which interface remains were over is not known any more.
@@ -54,7 +54,7 @@ pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn 
 }
 
 /// Takes every fan down, whoever brought it up.
-pub fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let up = fans(&change.owned).map(Fan::overlay);
     let there: Vec<Overlay> = up.chain(loose_remains(&change.owned, &change.host)).collect();

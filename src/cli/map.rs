@@ -49,7 +49,7 @@ impl Mapped {
 const LONGEST_LINE: u64 = 256;
 
 /// Tells slices and hosts. Addresses are taken one by one and answered at once, however many there are.
-pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
     let underlay = args.underlay.underlay().ok_or_else(|| {
         Error::Usage(format!(
             "underlay '{}' is no network; map looks at no host: write it like 172.30.0.0/16",

@@ -15,7 +15,7 @@ use crate::plan::state::fans;
 
 /// Makes the machine match the configuration, fan by fan. With a fault in a file nothing is touched: the fan that it is
 /// about would seem to be wanted no more.
-pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (turn, configuration, files) = args.config.read_in_turn("reload", args.output);
     faultless(&configuration)?;
     let mut change = Change::begin(turn?, args.output)?.forced(args.force.force);
@@ -28,7 +28,7 @@ pub fn reload(args: &ReloadArgs, out: &mut dyn Write) -> Result<(), Error> {
 
 /// Goes from what is up to what is configured: first those that are wanted no more, which may be in the way, and what
 /// remains of others.
-pub fn follow(change: &mut Change, configuration: &Configuration, files: &Files) -> Vec<End> {
+pub(crate) fn follow(change: &mut Change, configuration: &Configuration, files: &Files) -> Vec<End> {
     let wanted = |overlay: &Overlay| configuration.enabled().any(|config| config.overlay == *overlay);
     let autos = fans(&change.owned).filter(|fan| fan.auto).map(Fan::overlay);
     let unwanted: Vec<Overlay> =

@@ -21,7 +21,7 @@ use crate::shell;
 
 /// The table that `show` prints, with its header.
 #[must_use]
-pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
+pub(crate) fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
     let mut text = row("Bridge", "Overlay", "Underlay", "Flags");
     for fan in fans {
         text += &row(fan.bridge.as_str(), &fan.overlay().to_string(), &fan.underlay_address(), &fan.flags());
@@ -36,7 +36,7 @@ fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
 /// The table that `show -l` prints, with its header: where containers are, and whether the fan is whole. Each port stands
 /// below its fan, with who is behind it.
 #[must_use]
-pub fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, host: &Host) -> String {
+pub(crate) fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, host: &Host) -> String {
     let row = |[bridge, slice, gateway, mtu, encap, ports, health]: [&str; 7]| {
         format!("{bridge:16} {slice:20} {gateway:16} {mtu:6} {encap:6} {ports:11} {health}\n")
     };
@@ -64,7 +64,7 @@ pub fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, 
 
 /// That a fan that is up is not as it should be; none where it is.
 #[must_use]
-pub fn fault(fan: &Fan, verdict: &Completeness) -> Option<String> {
+pub(crate) fn fault(fan: &Fan, verdict: &Completeness) -> Option<String> {
     /// As many objects as a line has room for; doctor has all.
     const MOST: usize = 3;
     let missing = verdict.missing.iter().map(|object| format!("{object} is missing"));
@@ -82,7 +82,7 @@ pub fn fault(fan: &Fan, verdict: &Completeness) -> Option<String> {
 
 /// What `show` says of a fan that is not known by a bridge.
 #[must_use]
-pub fn remains(left: &Remains) -> String {
+pub(crate) fn remains(left: &Remains) -> String {
     let overlay = left.overlay;
     if let Some(stray) = &left.bridge {
         format!(
@@ -97,7 +97,7 @@ pub fn remains(left: &Remains) -> String {
 
 /// The table that `config list` prints, with its header.
 #[must_use]
-pub fn entries(entries: &[Entry]) -> String {
+pub(crate) fn entries(entries: &[Entry]) -> String {
     let mut text = String::new();
     let mut row = |overlay: &str, underlay: &str, options: &str, place: &str| {
         // Writing to a string cannot fail.
@@ -120,7 +120,7 @@ pub fn entries(entries: &[Entry]) -> String {
 /// A fan that is written down, and where, with every default filled in that is known without looking at the host, as
 /// [`Report`] has them: what is none over the fan's encapsulation is null there too.
 #[must_use]
-pub fn entry(entry: &Entry) -> Value {
+pub(crate) fn entry(entry: &Entry) -> Value {
     let keys = KEYS.iter().map(|key| (field(key), value(key, &entry.config)));
     let place =
         [("file".to_string(), entry.position.file.as_ref().into()), ("line".to_string(), entry.position.line.into())];
@@ -158,7 +158,7 @@ fn options<S: Serializer>(fan: &Request, serializer: S) -> Result<S::Ok, S::Erro
 
 /// A fan with everything that is known of it.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     bridge: InterfaceName,
     overlay: String,
     underlay: String,
@@ -239,7 +239,7 @@ fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a Attach
 
 /// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
 #[must_use]
-pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
+pub(crate) fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
     let spec = desired::spec(fan, host);
     let mut text = String::new();
     for (direction, program) in

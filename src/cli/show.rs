@@ -13,7 +13,7 @@ use crate::plan::state::{Bridge, bridges};
 use crate::plan::verdict::{Completeness, verdict};
 
 /// Shows the fans that are up.
-pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     let machine = Machine::connect()?;
     let (owned, mut host) = machine.look(Scope::Own)?;
     let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_called(fan, text));

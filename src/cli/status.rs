@@ -26,7 +26,7 @@ use crate::plan::verdict;
 use crate::shell;
 
 /// Tells how far the machine is from its configuration. Nothing is changed.
-pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (configuration, files) = args.config.read();
     faultless(&configuration)?;
     let look = OutputArgs { dry_run: true, json: args.json, verbose: args.verbose };

@@ -18,7 +18,7 @@ use crate::plan::host::{Host, Reachability};
 use crate::plan::state::{Direction, Slot};
 
 /// Traces an address.
-pub fn trace(args: &TraceArgs, out: &mut dyn Output) -> Result<(), Error> {
+pub(crate) fn trace(args: &TraceArgs, out: &mut dyn Output) -> Result<(), Error> {
     let machine = Machine::connect()?;
     let (owned, host) = machine.look(Scope::All)?;
     let target = Target::find(args.address, &owned, &host).map_err(Error::Failed)?;
@@ -85,7 +85,7 @@ fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<HopFacts, Erro
             None => None,
         },
         program: egress.map(|program| {
-            let answer = machine.ask_program(program.id, &frame);
+            let answer = Machine::ask_program(program.id, &frame);
             answer.map_err(|_| "only root may ask the program itself".into())
         }),
         neighbour: None,

@@ -5,7 +5,7 @@
 //! others, and the next look finds nothing to do.
 
 mod journal;
-pub mod news;
+pub(crate) mod news;
 mod pace;
 mod status;
 
@@ -46,7 +46,7 @@ const WORKING: Duration = Duration::from_millis(20);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Watches until it is asked to end.
-pub fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
     if !capabilities::is_privileged() {
         return Err(Error::Failed(
             "verb 'watch' looks at the firewall and changes the network, which takes root; try: sudo fanctl watch"

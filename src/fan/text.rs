@@ -12,7 +12,7 @@ use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
 /// Some bytes from outside as printable text. A backslash is escaped too, so that no two texts look the same and
 /// [`unescape`] gives the bytes back.
 #[must_use]
-pub fn escape(bytes: &[u8]) -> String {
+pub(crate) fn escape(bytes: &[u8]) -> String {
     escape_but(bytes, |c| c != '\\' && is_printable(c))
 }
 
@@ -24,12 +24,12 @@ pub fn line(text: &str) -> String {
 }
 
 /// The most characters of a text from outside that a message quotes.
-pub const EXCERPT: usize = 60;
+pub(crate) const EXCERPT: usize = 60;
 
 /// The beginning of a text, as a message quotes it: at most [`EXCERPT`] characters of one [`line()`], and `...` where there
 /// are more.
 #[must_use]
-pub fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let end = text.char_indices().nth(EXCERPT).map(|(end, _)| end);
     end.map_or_else(|| line(text), |end| line(&text[..end]) + "...")
 }
@@ -62,7 +62,7 @@ fn escape_but(bytes: &[u8], is_kept: impl Fn(char) -> bool) -> String {
 
 /// The bytes of which [`escape`] made a text.
 #[must_use]
-pub fn unescape(text: &str) -> Vec<u8> {
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, others)) = rest.split_first() {
@@ -146,7 +146,7 @@ impl<W: Write> Output for Screen<W> {
 ///
 /// # Errors
 /// What writing came to.
-pub fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let format = Escaped(PrettyFormatter::new());
     Ok(value.serialize(&mut Serializer::with_formatter(out, format))?)
 }
@@ -198,7 +198,7 @@ impl<F: Formatter> Formatter for Escaped<F> {
 
 /// The words for an error number, as strerror(3) has them.
 #[must_use]
-pub fn errno_words(errno: i32) -> String {
+pub(crate) fn errno_words(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     // The standard library writes the number behind them.
     text.strip_suffix(&format!(" (os error {errno})")).map(String::from).unwrap_or(text)
@@ -206,7 +206,7 @@ pub fn errno_words(errno: i32) -> String {
 
 /// The words for an error, without its number.
 #[must_use]
-pub fn error_words(error: &io::Error) -> String {
+pub(crate) fn error_words(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), errno_words)
 }
 

@@ -11,16 +11,16 @@ use nix::libc::{EISDIR, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_PATH};
 use nix::sys::stat::makedev;
 
 /// The most that is read of a file that an administrator or a program wrote, in bytes: 60,000 fans.
-pub const FILE_LIMIT: u64 = 4 << 20;
+pub(crate) const FILE_LIMIT: u64 = 4 << 20;
 
 /// The most that is read of a file of the kernel's (/proc, /sys), or of its list of modules, in bytes.
-pub const KERNEL_LIMIT: u64 = 4 << 20;
+pub(crate) const KERNEL_LIMIT: u64 = 4 << 20;
 
 /// A file that was found, and is not open for reading yet.
-pub struct Found {
+pub(crate) struct Found {
     place: File,
     /// What it is.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
 }
 
 impl Found {
@@ -45,7 +45,7 @@ impl Found {
     ///
     /// # Errors
     /// When there is nothing of that name.
-    pub fn unfollowed(path: &Path) -> io::Result<Self> {
+    pub(crate) fn unfollowed(path: &Path) -> io::Result<Self> {
         Self::at(path, O_NOFOLLOW)
     }
 
@@ -57,7 +57,7 @@ impl Found {
 
     /// What it is if it is no regular file.
     #[must_use]
-    pub fn irregular(&self) -> Option<&'static str> {
+    pub(crate) fn irregular(&self) -> Option<&'static str> {
         let kind = self.metadata.file_type();
         match () {
             () if kind.is_file() => None,
@@ -101,7 +101,7 @@ pub fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As above, or when it is no UTF-8.
-pub fn read_text(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+pub(crate) fn read_text(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     text(read(path, limit)?)
 }
 
@@ -109,7 +109,7 @@ pub fn read_text(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
 ///
 /// # Errors
 /// When that cannot be read, or is longer than `limit`, in bytes.
-pub fn bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {

@@ -33,7 +33,7 @@ pub fn filter(message: &TcMessage, device: &InterfaceName, direction: Direction)
 }
 
 /// The XDP program on a device.
-pub fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Foreign> {
+pub(crate) fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Foreign> {
     let program = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Xdp(list) => list.iter().find_map(|xdp| match xdp {
             LinkXdp::ProgId(number)
@@ -49,7 +49,7 @@ pub fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Foreign> {
 }
 
 /// The programs on a device that stand in front of all filters. A kernel before 6.6 knows of none, and refuses the question.
-pub fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
+pub(crate) fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
     let directions = [Direction::Ingress, Direction::Egress].into_iter();
     let programs = directions.flat_map(|direction| {
         let programs = bpf::tcx(index, direction).unwrap_or_default();
@@ -61,7 +61,7 @@ pub fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
 
 /// An entry of a forwarding table that somebody made. The kernel makes those of the bridge's own address and its ports', which
 /// are in `macs`.
-pub fn entry(
+pub(crate) fn entry(
     message: &NeighbourMessage,
     names: &BTreeMap<u32, InterfaceName>,
     macs: &BTreeMap<InterfaceName, Mac>,

@@ -54,7 +54,7 @@ impl Netlink {
     ///
     /// # Errors
     /// As above.
-    pub fn connect_to(protocol: isize) -> io::Result<Self> {
+    pub(crate) fn connect_to(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -74,7 +74,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn ask(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub(crate) fn ask(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         self.exchange(message, NLM_F_ACK)
     }
 
@@ -82,7 +82,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub(crate) fn dump(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         self.exchange(message, NLM_F_DUMP)
     }
 
@@ -91,7 +91,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said, or that a link could not be read.
-    pub fn dump_links(&self) -> Result<Vec<LinkReply>, Refusal> {
+    pub(crate) fn dump_links(&self) -> Result<Vec<LinkReply>, Refusal> {
         const HEADER: [u8; LINK_HEADER_LEN] = [0; LINK_HEADER_LEN];
         self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?.iter().map(|payload| read_link(payload)).collect()
     }
@@ -101,7 +101,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump_rules(&self) -> Result<Vec<RuleMessage>, Refusal> {
+    pub(crate) fn dump_rules(&self) -> Result<Vec<RuleMessage>, Refusal> {
         const RTM_GETRULE: u16 = 34;
         let mut header = [0; RULE_HEADER_LEN];
         header[0] = AF_INET;
@@ -113,7 +113,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump_addresses(&self) -> Result<Vec<AddressMessage>, Refusal> {
+    pub(crate) fn dump_addresses(&self) -> Result<Vec<AddressMessage>, Refusal> {
         const RTM_GETADDR: u16 = 22;
         let mut header = [0; ADDRESS_HEADER_LEN];
         header[0] = AF_INET;
@@ -125,7 +125,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump_routes(&self, protocol: Option<RouteProtocol>) -> Result<Vec<RouteMessage>, Refusal> {
+    pub(crate) fn dump_routes(&self, protocol: Option<RouteProtocol>) -> Result<Vec<RouteMessage>, Refusal> {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         question.header.protocol = protocol.unwrap_or_default();
@@ -156,7 +156,7 @@ impl Netlink {
     ///
     /// # Errors
     /// Which request the kernel refused first, counted from 0, and what it said. Those before it have been done.
-    pub fn batch(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Result<(), (usize, Refusal)> {
+    pub(crate) fn batch(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Result<(), (usize, Refusal)> {
         let broken = |refusal| (0, refusal);
         let mut datagram = Vec::new();
         let count = requests.len();
@@ -192,7 +192,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn raw(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    pub(crate) fn raw(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
         let answers = self.request(kind, flags, payload)?;
         Ok(answers.into_iter().map(|answer| answer.payload).collect())
     }

@@ -4,7 +4,7 @@
 //! kernel tells in microseconds; the text of one that is not is for `nft` to read, as is what rules say (linux/netfilter/nf_tables.h,
 //! net/netfilter/nf_tables_api.c at v6.12).
 
-pub mod comments;
+pub(crate) mod comments;
 mod content;
 mod message;
 
@@ -26,7 +26,7 @@ use message::{
     messages,
 };
 
-pub use content::{Parts, TableContent};
+pub(crate) use content::TableContent;
 
 const SUBSYSTEM: u16 = 10 << 8; // NFNL_SUBSYS_NFTABLES, linux/netfilter/nfnetlink.h
 const GETTABLE: u16 = SUBSYSTEM + 1;
@@ -39,7 +39,7 @@ const GETOBJ: u16 = SUBSYSTEM + 19;
 const GETFLOWTABLE: u16 = SUBSYSTEM + 23;
 
 /// A table: its family and name.
-pub type TableName = (&'static str, String);
+pub(crate) type TableName = (&'static str, String);
 
 /// Which tables of ours and which chains of iptables there are.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,11 +47,11 @@ pub struct Tables {
     /// The families in which there is a table of ours, in the order of [`FAMILIES`].
     pub ours: BTreeMap<Overlay, Vec<&'static str>>,
     /// Tables that have the name of a fan's and none of its chains.
-    pub namesakes: Vec<(&'static str, Overlay)>,
+    pub(crate) namesakes: Vec<(&'static str, Overlay)>,
     /// Chains of iptables that are there.
-    pub forward: Vec<ForwardChain>,
+    pub(crate) forward: Vec<ForwardChain>,
     /// `FORWARD` drops what no rule accepts.
-    pub forward_drops: bool,
+    pub(crate) forward_drops: bool,
     /// How many rules are in `DOCKER-USER` or ask it (`use` of `struct nft_chain`).
     docker_user: Option<u32>,
     /// Whether there is more than that chain in iptables' table.
@@ -107,7 +107,7 @@ impl Tables {
 
     /// What there is in iptables' table beside so many rules in Docker's chain.
     #[must_use]
-    pub fn beside(&self, rules: usize) -> Beside {
+    pub(crate) fn beside(&self, rules: usize) -> Beside {
         match self.docker_user {
             Some(uses) if usize::try_from(uses).is_ok_and(|uses| uses == rules) => {
                 if self.has_others {
@@ -223,7 +223,7 @@ pub fn sketch(table: &Plain, rules: &[Vec<u8>], name_of: impl Fn(u32) -> Option<
 const ABSENT: [i32; 4] = [libc::EINVAL, libc::EPROTONOSUPPORT, libc::ESOCKTNOSUPPORT, libc::EAFNOSUPPORT];
 
 /// A connection to nftables, in the network namespace of the thread that made it.
-pub struct Nftables(Netlink);
+pub(crate) struct Nftables(Netlink);
 
 impl Nftables {
     /// Connects, and asks a first question, for which the kernel loads nf_tables as a module; none where it has none. Then it
@@ -247,7 +247,7 @@ impl Nftables {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn generation(&self) -> Result<Vec<Vec<u8>>, Refusal> {
+    pub(crate) fn generation(&self) -> Result<Vec<Vec<u8>>, Refusal> {
         self.0.raw(GETGEN, NLM_F_ACK, &header(ANY))
     }
 
@@ -255,7 +255,7 @@ impl Nftables {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn tables(&self) -> Result<Tables, Refusal> {
+    pub(crate) fn tables(&self) -> Result<Tables, Refusal> {
         let all = |kind| self.0.raw(kind, NLM_F_DUMP, &header(ANY));
         Ok(Tables::read(&Replies {
             tables: all(GETTABLE)?,
@@ -270,7 +270,7 @@ impl Nftables {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn sketch(&self, tables: &Tables, family: &'static str, name: &str) -> Result<Option<String>, Refusal> {
+    pub(crate) fn sketch(&self, tables: &Tables, family: &'static str, name: &str) -> Result<Option<String>, Refusal> {
         let place = (family, name.to_string());
         let index = FAMILIES.iter().position(|ours| *ours == family);
         let (Some(plain), Some(index)) = (tables.plain.get(&place), index) else {

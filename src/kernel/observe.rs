@@ -24,7 +24,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
+    pub(crate) fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
         let mut objects = Vec::new();
         let mut host = Host { privileged: capabilities::is_privileged(), ..Host::default() };
         let messages = self.netlink.dump_links()?;

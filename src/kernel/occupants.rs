@@ -24,7 +24,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn occupy(&self, host: &mut Host) -> Result<(), KernelError> {
+    pub(crate) fn occupy(&self, host: &mut Host) -> Result<(), KernelError> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
         let mut processes = None;
@@ -46,7 +46,7 @@ impl Machine {
 }
 
 /// A process of every network namespace that this one has a number for: of several, the first in the process table.
-pub fn inhabitants(netlink: &Netlink) -> BTreeMap<i32, u32> {
+pub(crate) fn inhabitants(netlink: &Netlink) -> BTreeMap<i32, u32> {
     let (mut seen, mut found) = (BTreeSet::new(), BTreeMap::new());
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {

@@ -24,7 +24,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn perform(&self, steps: &[Step]) -> Result<(), KernelError> {
+    pub(crate) fn perform(&self, steps: &[Step]) -> Result<(), KernelError> {
         if steps.iter().all(Step::is_of_nftables) {
             return Ok(nft::carry_out(steps)?);
         }
@@ -215,7 +215,7 @@ impl Machine {
     }
 
     /// Records what is in the tables of these fans. It is tried again by the next command.
-    pub fn record(&self, overlays: &[Overlay]) {
+    pub(crate) fn record(overlays: &[Overlay]) {
         if !overlays.is_empty() {
             let _ = nft::record(overlays);
         }
@@ -224,7 +224,7 @@ impl Machine {
     /// Why the steps must not be taken: a VXLAN device that they bring up could not have its UDP port. Asked before anything is
     /// taken down.
     #[must_use]
-    pub fn taken_ports(&self, steps: &[Step], host: &Host) -> Vec<String> {
+    pub(crate) fn taken_ports(steps: &[Step], host: &Host) -> Vec<String> {
         let opened = steps.iter().filter_map(|step| match step {
             Step::Create(Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. })) => Some(*port),
             Step::Create(Object::Up(_, name)) => match host.link(name)?.kind {

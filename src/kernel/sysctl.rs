@@ -8,14 +8,14 @@ use super::file::{self, KERNEL_LIMIT};
 use crate::fan::name::InterfaceName;
 
 /// The global switch that lets packets pass from one interface to any other.
-pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
+pub(crate) const IP_FORWARD: &str = "net/ipv4/ip_forward";
 
 /// The first port that a process without capabilities can have.
-pub const UNPRIVILEGED_PORTS: &str = "net/ipv4/ip_unprivileged_port_start";
+pub(crate) const UNPRIVILEGED_PORTS: &str = "net/ipv4/ip_unprivileged_port_start";
 
 /// The name of an interface's own IPv4 setting. Slashes, not dots: an interface's name may hold dots.
 #[must_use]
-pub fn of_interface(link: &InterfaceName, setting: &str) -> String {
+pub(crate) fn of_interface(link: &InterfaceName, setting: &str) -> String {
     format!("net/ipv4/conf/{link}/{setting}")
 }
 
@@ -41,7 +41,7 @@ pub fn number<T: FromStr>(name: &str) -> io::Result<T> {
 ///
 /// # Errors
 /// When there is none of that name, or it may not be written: then what to set.
-pub fn ensure(name: &str, on: bool) -> io::Result<()> {
+pub(crate) fn ensure(name: &str, on: bool) -> io::Result<()> {
     if read(name).is_ok_and(|found| found == on) {
         return Ok(());
     }
@@ -61,7 +61,7 @@ pub fn ensure(name: &str, on: bool) -> io::Result<()> {
 ///
 /// # Errors
 /// When there is none of that name, or it may not be written.
-pub fn write_text(name: &str, value: &str) -> io::Result<()> {
+pub(crate) fn write_text(name: &str, value: &str) -> io::Result<()> {
     fs::write(format!("/proc/sys/{name}"), value)
         .map_err(|error| io::Error::new(error.kind(), format!("/proc/sys/{name}: {error}")))
 }

@@ -50,7 +50,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said when it was asked for a way.
-    pub fn taken_by(&self, fan: &Fan, host: &Host) -> Result<(Vec<Use>, Vec<String>), KernelError> {
+    pub(crate) fn taken_by(&self, fan: &Fan, host: &Host) -> Result<(Vec<Use>, Vec<String>), KernelError> {
         let (mut found, mut unseen) = (Vec::new(), Vec::new());
         for (protocol, name) in [(libc::IPPROTO_TCP, "TCP"), (libc::IPPROTO_UDP, "UDP")] {
             match connected(protocol) {

@@ -12,7 +12,7 @@ use crate::shell;
 
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]
-pub struct PairArgs {
+pub(crate) struct PairArgs {
     /// Overlay, underlay and the words of 2015, which the usage line and the text below the options explain
     #[arg(value_name = "OVERLAY UNDERLAY", hide = true)]
     positional: Vec<String>,
@@ -76,7 +76,7 @@ fn checked(config: Request) -> Result<Request, Error> {
 
 /// What a fan is like where it is not a plain one: an option for each of [`KEYS`] that is one, with the value that was given.
 #[derive(Debug)]
-pub struct FanArgs(Vec<(&'static OptionKey, String)>);
+pub(crate) struct FanArgs(Vec<(&'static OptionKey, String)>);
 
 /// The keys that are options of `up`, those that were words in 2015 first.
 fn of_one_fan() -> impl Iterator<Item = (&'static OptionKey, &'static Argument)> {
@@ -148,10 +148,10 @@ impl FanArgs {
 
 /// Whether something may be taken away.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct ForceArgs {
+pub(crate) struct ForceArgs {
     /// Bring a fan up even where its routes take away addresses that this host uses, or its overlay is of public addresses
     #[arg(long, overrides_with = "force")]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// `fanctl up`
@@ -171,7 +171,7 @@ pub struct UpArgs {
     tempfail: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 impl UpArgs {
@@ -183,13 +183,13 @@ impl UpArgs {
 
     /// Whether fans may take away addresses that this host uses.
     #[must_use]
-    pub fn force(&self) -> bool {
+    pub(crate) fn force(&self) -> bool {
         self.force.force
     }
 
     /// Whether a service manager is to try again after most refusals.
     #[must_use]
-    pub fn tempfail(&self) -> bool {
+    pub(crate) fn tempfail(&self) -> bool {
         self.tempfail
     }
 
@@ -234,10 +234,10 @@ pub struct UpAllArgs {
     all: bool,
     /// With -a: only fans whose underlay address is on this interface
     #[arg(long, value_name = "INTERFACE")]
-    pub dev: Option<InterfaceName>,
+    pub(crate) dev: Option<InterfaceName>,
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
 }
 
 /// `fanctl down`
@@ -247,16 +247,16 @@ pub struct DownArgs {
     pair: PairArgs,
     /// Take down every fan that configuration brought up (those that fanctl show flags auto)
     #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay"])]
-    pub all: bool,
+    pub(crate) all: bool,
     /// With -a: only fans whose underlay address is on this interface
     #[arg(long, value_name = "INTERFACE")]
-    pub dev: Option<InterfaceName>,
+    pub(crate) dev: Option<InterfaceName>,
     /// Take down every fan of this host
     #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay", "all", "dev"])]
-    pub everything: bool,
+    pub(crate) everything: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 /// Which fan is to go down.

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 
 use super::{Change, Done};
 use crate::error::Error;
-use crate::kernel::{self, Scope, signals};
+use crate::kernel::{self, Machine, Scope, signals};
 use crate::plan::apply::{FailedStep, apply, take_back};
 use crate::plan::commands::{self, describe};
 use crate::plan::diff::{Step, diff};
@@ -22,7 +22,7 @@ impl Change {
             return Ok(());
         }
         let mut reasons = self.machine.irretrievable(&done.steps);
-        let taken = self.machine.taken_ports(&done.steps, &self.host).into_iter();
+        let taken = Machine::taken_ports(&done.steps, &self.host).into_iter();
         reasons.extend(taken.map(|text| Reason::new(ReasonCode::PortTaken, text)));
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
@@ -58,7 +58,7 @@ impl Change {
             Object::Firewall(overlay, ruleset) if ruleset.lacks_record() => Some(*overlay),
             _ => None,
         });
-        self.machine.record(&unrecorded.collect::<Vec<_>>());
+        Machine::record(&unrecorded.collect::<Vec<_>>());
         if done.ip_forward {
             // Last, because it is never taken back: a plan that fails must not leave it behind.
             self.output.note(&format!("# {}", commands::IP_FORWARD));

@@ -13,7 +13,7 @@ use crate::kernel::rules;
 use crate::plan::host::Host;
 
 /// The other ends of all ports, by the name of the port; and the ports whose other end may not be looked at.
-pub fn observe(
+pub(crate) fn observe(
     netlink: &Netlink,
     links: &[LinkReply],
     host: &Host,

@@ -15,19 +15,19 @@ use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 
 /// The word before the verdict.
-pub const VERDICT: &str = "verdict:";
+pub(crate) const VERDICT: &str = "verdict:";
 
 /// All that a trace found.
 #[derive(Clone, Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// What was traced.
-    pub target: Target,
+    pub(crate) target: Target,
     /// The way.
-    pub steps: Vec<PathStep>,
+    pub(crate) steps: Vec<PathStep>,
     /// What came of the probes.
-    pub evidence: Evidence,
+    pub(crate) evidence: Evidence,
     /// Who is to blame.
-    pub verdict: Conclusion,
+    pub(crate) verdict: Conclusion,
 }
 
 impl Aim {
@@ -132,7 +132,7 @@ impl Trace {
 
     /// For scripts.
     #[must_use]
-    pub fn json(&self) -> impl Serialize + use<> {
+    pub(crate) fn json(&self) -> impl Serialize + use<> {
         let Target { fan, mtu, asked, address, host, gateway, place, is_of_nobody: _ } = self.target.clone();
         let path: Map<String, Value> =
             self.path().into_iter().map(|(leg, size)| (leg.as_str().into(), json!(size))).collect();

@@ -23,9 +23,9 @@ pub struct LinkReply {
     /// Its name.
     pub name: InterfaceName,
     /// Its alias: any bytes, none if it has none.
-    pub alias: Vec<u8>,
+    pub(crate) alias: Vec<u8>,
     /// Its alternative names: any bytes, line feeds among them.
-    pub other_names: Vec<Vec<u8>>,
+    pub(crate) other_names: Vec<Vec<u8>>,
 }
 
 /// Reads a link message. Of attributes only those are read that somebody here asks for, so that no other can be one that the

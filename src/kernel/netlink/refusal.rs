@@ -12,9 +12,9 @@ use crate::fan::text::{errno_words, escape};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The error number, positive (errno(3)).
-    pub errno: i32,
+    pub(crate) errno: i32,
     /// The sentence that came with it, if any: the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
-    pub sentence: Option<String>,
+    pub(crate) sentence: Option<String>,
 }
 
 impl fmt::Display for Refusal {

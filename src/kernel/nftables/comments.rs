@@ -17,14 +17,14 @@ const MATCH_NAME: u16 = 1;
 const MATCH_INFO: u16 = 3;
 
 /// Comments by the handles of their rules.
-pub type Comments = BTreeMap<u64, String>;
+pub(crate) type Comments = BTreeMap<u64, String>;
 
 impl Nftables {
     /// Such comments in a chain of iptables' table.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn comments(&self, chain: &str) -> Result<Comments, Refusal> {
+    pub(crate) fn comments(&self, chain: &str) -> Result<Comments, Refusal> {
         let mut question = header(IPV4);
         question.extend(attribute(TABLE, "filter"));
         question.extend(attribute(RULE_CHAIN, chain));
@@ -53,7 +53,7 @@ fn comment(payload: &[u8]) -> Option<(u64, String)> {
 /// A listing with handles in which such comments stand as `nft` prints its own. A rule that has anything else that `nft` does not
 /// print keeps its line.
 #[must_use]
-pub fn with_comments(listing: &str, comments: &Comments) -> String {
+pub(crate) fn with_comments(listing: &str, comments: &Comments) -> String {
     let line = |line: &str| {
         let restored = line.split_once(" # handle ").and_then(|(rule, handle)| {
             let comment = comments.get(&handle.trim().parse().ok()?)?;

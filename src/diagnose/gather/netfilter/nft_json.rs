@@ -183,7 +183,7 @@ fn map(body: &Json) -> Match {
 }
 
 /// The elements of a verdict map, each a value, or several in a row, and a verdict.
-pub fn entries(list: &[Json]) -> Vec<MapEntry> {
+pub(crate) fn entries(list: &[Json]) -> Vec<MapEntry> {
     let entry = |entry: &Json| {
         let key = entry[0].get("elem").map_or(&entry[0], |element| &element["val"]);
         let values = match key["concat"].as_array() {
@@ -312,7 +312,7 @@ fn values(right: &Json) -> Vec<Value> {
 }
 
 /// A number, an address, a network, a word, or a range of these.
-pub fn value(json: &Json) -> Value {
+pub(crate) fn value(json: &Json) -> Value {
     match json {
         Json::Number(number) => number
             .as_u64()
@@ -361,7 +361,7 @@ pub fn text(word: &str) -> Value {
 }
 
 /// The number of a protocol by its name in /etc/protocols, of those that firewalls speak of.
-pub fn protocol(word: &str) -> Option<u8> {
+pub(crate) fn protocol(word: &str) -> Option<u8> {
     Some(match word {
         "icmp" => 1,
         "igmp" => 2,
