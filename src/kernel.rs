@@ -29,11 +29,13 @@ mod perform;
 pub mod process;
 pub mod route;
 pub mod rules;
+pub mod secret;
 pub mod signals;
 pub mod socket;
 pub mod sysctl;
 mod uses;
 pub mod vni;
+pub mod wireguard;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +43,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 use netlink::{Netlink, Refusal};
+pub use observe::read_key;
 
 use crate::fan::name::InterfaceName;
 use crate::plan::host::Host;

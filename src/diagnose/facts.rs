@@ -51,6 +51,8 @@ pub struct Kernel {
     pub has_ipip: Option<bool>,
     /// Likewise.
     pub has_vxlan: Option<bool>,
+    /// Whether it has WireGuard; none when that is not known.
+    pub has_wireguard: Option<bool>,
     /// What the kernel said to a program that was loaded and thrown away; none when that was not tried.
     pub loads_programs: Option<Result<(), String>>,
     /// Whether `nft` was found.

@@ -18,6 +18,7 @@ use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::fan::name::InterfaceName;
 use crate::fan::text::{errno_words, escape};
@@ -377,8 +378,12 @@ impl Netlink {
             let content = NetlinkPayload::InnerMessage(Raw { kind, payload: payload.to_vec() });
             let mut request = NetlinkMessage::new(header, content);
             request.finalize();
-            let mut datagram = vec![0; request.buffer_len()];
+            // It may have a key in it.
+            let mut datagram = Zeroizing::new(vec![0; request.buffer_len()]);
             request.serialize(&mut datagram);
+            if let NetlinkPayload::InnerMessage(message) = &mut request.payload {
+                message.payload.zeroize();
+            }
             self.socket.send(&datagram, 0)?;
             if let Some(answers) = self.answers(sequence)? {
                 return Ok(answers);
@@ -412,7 +417,7 @@ impl Netlink {
 
     /// The messages of the next datagram.
     fn receive(&self) -> Result<Vec<NetlinkMessage<Raw>>, Refusal> {
-        let (datagram, _) = self.socket.recv_from_full()?;
+        let datagram = Zeroizing::new(self.socket.recv_from_full()?.0);
         messages(&datagram).map_err(|error| Refusal { errno: nix::libc::EBADMSG, sentence: Some(error) })
     }
 }

@@ -1,17 +1,19 @@
 //! Facts about the machine that planning needs and no plan changes: interfaces, addresses, other people's routes.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use crate::fan::encap::SourcePorts;
+use crate::fan::keys::Secret;
 use crate::fan::mapping::{Overlay, broadcast};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
 use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Beside, ForwardChain};
 use crate::plan::foreign::Foreign;
-use crate::plan::state::{Direction, Ipv6, Slot};
+use crate::plan::state::{Direction, Heard, Ipv6, Peer, Slot};
 
 /// The first version whose tunnels take the outer source address from a program (`local_ipv4` in `struct bpf_tunnel_key`,
 /// linux/bpf.h), and whose nftables look up the way back in forward chains (`nft_fib_validate`, net/netfilter/nft_fib.c).
@@ -38,6 +40,9 @@ impl Linux {
     }
 }
 
+/// The secrets of a key file, or why there are none: a sentence.
+pub type Keys = Result<Vec<Secret>, String>;
+
 /// The machine, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Host {
@@ -52,6 +57,10 @@ pub struct Host {
     /// `net.ipv4.ip_unprivileged_port_start`, the first port that a process without capabilities can have; none when it is not
     /// known.
     pub unprivileged_ports: Option<u16>,
+    /// What is in the key files of fans that are encrypted, by the name of each.
+    pub keys: BTreeMap<String, Keys>,
+    /// What was heard of the peers of our WireGuard devices.
+    pub heard: BTreeMap<InterfaceName, Vec<(Peer, Heard)>>,
     /// How the kernel speaks IPv6; none where it does not.
     pub ipv6: Option<HostIpv6>,
     /// The chains of iptables that need rules to let the fan's traffic pass.
@@ -153,6 +162,8 @@ pub enum LinkKind {
         /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
         shares_port: bool,
     },
+    /// WireGuard.
+    Wireguard,
 }
 
 /// Packets since the interface was made, and those its clsact refused.
@@ -236,7 +247,7 @@ impl Routing {
         let is_there = || host.link(&self.device).is_some_and(|link| link.is_beside(to));
         self.local
             || self.device == fan.bridge
-            || self.device == fan.tunnel()
+            || fan.tunnels().any(|tunnel| self.device == tunnel)
             || (self.device != fan.device && is_by_rule && !is_there())
     }
 }

@@ -25,6 +25,8 @@ use crate::kernel::{KernelError, Machine, bpf, capabilities};
 
 /// How often a probe is sent that is not answered.
 const ATTEMPTS: u32 = 3;
+/// The first of the UDP ports that are nobody's (RFC 6335).
+const FIRST_DYNAMIC_PORT: u16 = 49152;
 /// How many routers are looked for.
 const ROUTERS: u8 = 16;
 /// How long what goes by is looked at before ICMP is heard again.
@@ -189,6 +191,10 @@ impl Prober {
                 let inner = packet::ipv4(fan.gateway(), self.target.gateway, mark);
                 (raw(libc::IPPROTO_IPIP)?, mark.sequence, inner)
             }
+            Encapsulation::Wireguard => {
+                let own = FIRST_DYNAMIC_PORT | mark.sequence;
+                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.carrier_port()))
+            }
             Encapsulation::Vxlan => {
                 // The fan's own rules let no other port of this host's speak to that one.
                 let (first, last) = SOURCE_PORTS;
@@ -242,7 +248,7 @@ impl Prober {
     fn look(&mut self, until: Instant) {
         let fan = &self.target.fan;
         while let Some(packet) = capture::receive(&self.wire, until) {
-            if let Some(wrapped) = packet::wrapped(&packet, fan.options.encapsulation, fan.port()) {
+            if let Some(wrapped) = packet::wrapped(&packet, fan.options.encapsulation, fan.carrier_port()) {
                 self.seen.see(&wrapped);
             }
         }

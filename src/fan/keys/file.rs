@@ -26,6 +26,9 @@ const SECRET: &str = "fanctl-secret-1";
 /// Bytes of a check word.
 const CHECK_LEN: usize = 4;
 
+/// Where the key file is unless another is named.
+pub const DEFAULT_KEY_FILE: &str = "/etc/fan/key";
+
 /// The most that a key file is long, in bytes.
 pub const KEY_FILE_LIMIT: u64 = 64 << 10;
 

@@ -319,7 +319,7 @@ impl Judge<'_> {
         let carrier = self.target.carrier();
         let witness = match fan.options.encapsulation {
             Encapsulation::Ipip => "ip proto 4".to_string(),
-            Encapsulation::Vxlan => format!("udp port {}", fan.port()),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => format!("udp port {}", fan.carrier_port()),
         };
         if self.evidence.knows {
             let says = format!(
