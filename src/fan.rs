@@ -25,6 +25,8 @@ use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{MAIN_TABLE, OptionKey, Options, ReadBack};
 use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
+use crate::fan::shell::Line;
+use crate::shell;
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +48,12 @@ pub struct Fan {
 }
 
 impl Fan {
+    /// The command that puts its objects right.
+    #[must_use]
+    pub fn mend(&self) -> Line {
+        shell!("fanctl doctor {} --fix", self.bridge)
+    }
+
     /// The fan that is asked for, from this address of the host, on this interface; by a person, as far as that goes.
     ///
     /// # Errors

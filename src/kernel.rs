@@ -25,6 +25,7 @@ pub mod nexthop;
 pub mod nft;
 pub mod nftables;
 mod observe;
+pub mod occupants;
 mod perform;
 pub mod process;
 pub mod route;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 pub use doctor::DoctorArgs;
-pub use fan::{DownArgs, ForceArgs, UpAllArgs, UpArgs};
+pub use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
 pub use key::{EpochArgs, KeyAction, KeyFileArgs};
 pub use trace::TraceArgs;
 pub use watch::WatchArgs;
@@ -198,6 +198,9 @@ pub struct ShowArgs {
     /// Only this fan, by its bridge or its overlay
     #[arg(value_name = "BRIDGE|OVERLAY")]
     pub fan: Option<String>,
+    /// Slice, gateway, MTU, encapsulation, health, and the ports with who is behind them
+    #[arg(short, long, conflicts_with_all = ["json", "program"])]
+    pub long: bool,
     /// Everything, as JSON: MTU, tunnel, programs, counters, and whether the kernel holds all that belongs to the fan
     #[arg(long)]
     pub json: bool,
@@ -265,7 +268,7 @@ pub struct MapArgs {
     pub overlay: Overlay,
     /// The network that hosts live in: 172.30.0.0/16
     pub underlay: UnderlaySource,
-    /// Addresses of either network; - reads them from standard input, one a line
+    /// Addresses of either network; - reads them from standard input, one a line, without comments (#)
     #[arg(required = true, value_name = "ADDRESS")]
     pub addresses: Vec<String>,
     /// Print an array of objects

@@ -2,9 +2,9 @@
 //! whether it came out; or print the way.
 
 mod output;
+mod walk;
 
-use std::collections::BTreeSet;
-use std::slice::from_ref;
+use std::borrow::Cow;
 
 use crate::cli::args::OutputArgs;
 use crate::cli::warn;
@@ -15,12 +15,10 @@ use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Follow, Request};
 use crate::kernel::lock::Lock;
-use crate::kernel::signals;
 use crate::kernel::wireguard::Wireguard;
 use crate::kernel::{self, Machine, Scope, capabilities};
-use crate::plan::apply::{FailedStep, apply, take_back};
 use crate::plan::changes::Changes;
-use crate::plan::commands::{self, describe};
+use crate::plan::commands;
 use crate::plan::conflicts::{self, Unfit};
 use crate::plan::desired;
 use crate::plan::diff::{Claim, Step, diff, growths, refusals, renumbering};
@@ -28,7 +26,7 @@ use crate::plan::foreign;
 use crate::plan::host::Host;
 use crate::plan::leftovers::remains;
 use crate::plan::losses::{self, Loss};
-use crate::plan::reason::{Reason, ReasonCode, reason};
+use crate::plan::reason::{Reason, reason};
 use crate::plan::remarks::remarks;
 use crate::plan::resolve::resolve;
 use crate::plan::state::{Object, Owner, State, fans};
@@ -45,6 +43,8 @@ pub struct Change {
     output: OutputArgs,
     /// Whether fans may take away what this host uses, whatever the configuration says of each.
     force: bool,
+    /// Whether refusals say who is behind a port.
+    names_occupants: bool,
     _turn: Option<Lock>,
 }
 
@@ -149,12 +149,27 @@ impl Change {
         if !output.dry_run {
             machine.hold_unknown(&owned, &host)?;
         }
-        Ok(Self { machine, owned, host, output, force: false, _turn: turn })
+        Ok(Self { machine, owned, host, output, force: false, names_occupants: true, _turn: turn })
     }
 
     /// The same, where fans may take away what this host uses.
     pub fn forced(self, force: bool) -> Self {
         Self { force, ..self }
+    }
+
+    /// The same, whose refusals name ports alone, and so stay the same while containers come and go.
+    pub fn with_ports_alone(self) -> Self {
+        Self { names_occupants: false, ..self }
+    }
+
+    /// Why these steps must not be taken.
+    fn refusals(&self, steps: &[Step]) -> Result<Vec<Reason>, Error> {
+        let claims = self.claims(steps)?;
+        let mut host = Cow::Borrowed(&self.host);
+        if self.names_occupants && !ports(steps, &self.host).is_empty() {
+            self.machine.occupy(host.to_mut())?;
+        }
+        Ok(refusals(steps, &host, &claims))
     }
 
     /// Whether the kernel can carry a fan.
@@ -191,7 +206,7 @@ impl Change {
         if by_file && is_autos && config.options.follow == Follow::Renumber {
             steps = renumbering(&steps);
         }
-        reasons.extend(refusals(&steps, &self.host, &self.claims(&steps)?));
+        reasons.extend(self.refusals(&steps)?);
         let losses = self.losses(&fan, &steps)?;
         let may_take = self.force || config.options.force || by == By::Line;
         let only_takes = reasons.is_empty();
@@ -296,7 +311,7 @@ impl Change {
     pub fn repair(&mut self, fan: &Fan) -> Result<Done, Error> {
         let desired = desired::with(&self.owned, fan, &self.host);
         let steps = diff(&self.owned, &desired);
-        let reasons = refusals(&steps, &self.host, &self.claims(&steps)?);
+        let reasons = self.refusals(&steps)?;
         if !reasons.is_empty() {
             return Err(Error::Refused(reasons));
         }
@@ -325,7 +340,7 @@ impl Change {
             None => (State::new(), "every fan".to_string()),
         };
         let steps = diff(&self.owned, &desired);
-        let mut reasons = refusals(&steps, &self.host, &[]);
+        let mut reasons = self.refusals(&steps)?;
         let left = remains(&self.owned, &self.host).into_iter();
         let going = left.filter(|left| overlay.is_none_or(|overlay| overlay == left.overlay));
         reasons.extend(going.filter_map(|left| left.refusal()));
@@ -345,87 +360,6 @@ impl Change {
         };
         self.carry_out(&done, desired)?;
         Ok(done)
-    }
-
-    /// Goes the way to the desired set and looks whether that is where it led. With `--dry-run` only what is known of the
-    /// machine goes there.
-    fn carry_out(&mut self, done: &Done, desired: State) -> Result<(), Error> {
-        if self.output.dry_run {
-            self.owned = desired;
-            self.host.ip_forward |= done.ip_forward;
-            return Ok(());
-        }
-        let mut reasons = self.machine.irretrievable(&done.steps);
-        let taken = self.machine.taken_ports(&done.steps, &self.host).into_iter();
-        reasons.extend(taken.map(|text| Reason::new(ReasonCode::PortTaken, text)));
-        if !reasons.is_empty() {
-            return Err(Error::Refused(reasons));
-        }
-        if let Err(error) = self.go(done, &desired) {
-            // What could not be taken back is what the next fan finds.
-            if let Ok(found) = self.machine.observe(Scope::All) {
-                (self.owned, self.host) = found;
-            }
-            return Err(error);
-        }
-        self.host.ip_forward |= done.ip_forward;
-        Ok(())
-    }
-
-    fn go(&mut self, done: &Done, desired: &State) -> Result<(), Error> {
-        // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
-        let _held = signals::Held::hold();
-        apply(&done.steps, |steps| {
-            for line in steps.iter().flat_map(commands::lines) {
-                self.output.note(&format!("# {line}"));
-            }
-            self.machine.perform(steps)
-        })
-        .map_err(|failure| Error::Failed(format!("{}; {}", sentence(&failure.failed), outcome(&failure.left))))?;
-        if let Some(line) = &done.emptied {
-            self.output.note(&format!("# {line}"));
-        }
-        if !done.steps.is_empty() {
-            self.verify(&done.steps, desired)?;
-        }
-        let unrecorded = self.owned.values().filter_map(|object| match object {
-            Object::Firewall(overlay, ruleset) if ruleset.lacks_record() => Some(*overlay),
-            _ => None,
-        });
-        self.machine.record(&unrecorded.collect::<Vec<_>>());
-        if done.ip_forward {
-            // Last, because it is never taken back: a plan that fails must not leave it behind.
-            self.output.note(&format!("# {}", commands::IP_FORWARD));
-            kernel::enable_ip_forward().map_err(|error| {
-                let end = self.take_back(&done.steps);
-                Error::Failed(format!("cannot {}: {error}; {end}", commands::IP_FORWARD))
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Looks whether the kernel holds what was asked of it; if it does not, takes the plan back.
-    fn verify(&mut self, steps: &[Step], desired: &State) -> Result<(), Error> {
-        let found = self.machine.observe(Scope::All).map_err(|error| {
-            let end = self.take_back(steps);
-            Error::Failed(format!("cannot look whether all is as asked for: {error}; {end}"))
-        })?;
-        (self.owned, self.host) = found;
-        let touched: BTreeSet<Owner> = steps.iter().map(|step| step.object().owner()).collect();
-        let rest = diff(&self.owned, desired);
-        let Some(first) = rest.iter().find(|step| touched.contains(&step.object().owner())) else {
-            return Ok(());
-        };
-        let end = self.take_back(steps);
-        Err(Error::Failed(format!(
-            "{} is not as asked for after all steps succeeded: something else manages it; {end}",
-            describe(first.object())
-        )))
-    }
-
-    /// Takes back steps that succeeded, and tells how that went.
-    fn take_back(&self, steps: &[Step]) -> String {
-        outcome(&take_back(steps, |step| self.machine.perform(from_ref(step))))
     }
 }
 
@@ -463,18 +397,4 @@ fn ports(steps: &[Step], host: &Host) -> Vec<InterfaceName> {
     });
     let ports = bridges.flat_map(|bridge| host.foreign_ports(bridge));
     ports.map(|link| link.name.clone()).collect()
-}
-
-/// What was tried and why it failed: `cannot create tunnel 'fan-ipip': Operation not permitted`.
-fn sentence((step, cause): &FailedStep<kernel::KernelError>) -> String {
-    format!("cannot {} {}: {cause}", commands::verb(step), describe(step.object()))
-}
-
-/// How things stand after steps were taken back, but for some.
-fn outcome(left: &[FailedStep<kernel::KernelError>]) -> String {
-    if left.is_empty() {
-        return "everything is as it was".to_string();
-    }
-    let left: Vec<String> = left.iter().map(sentence).collect();
-    format!("not everything could be taken back, try fanctl down: {}", left.join("; "))
 }

@@ -33,6 +33,8 @@ pub struct Files {
     names: Vec<PathBuf>,
     /// Those that there are; /dev/null is none.
     read: Vec<PathBuf>,
+    /// How many fans they hold, disabled ones too.
+    fans: usize,
 }
 
 impl fmt::Display for Files {
@@ -54,9 +56,25 @@ impl Files {
         })
     }
 
+    /// That no fan is configured, and why.
+    pub fn nothing(&self) -> String {
+        let list = |files: &[PathBuf], word: [&str; 2]| {
+            let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+            format!("{} {}", names.join(" and "), word[usize::from(files.len() > 1)])
+        };
+        if self.fans > 0 {
+            format!("every fan of {self} is disabled")
+        } else if self.read.is_empty() && self.names.iter().all(|file| !file.exists()) {
+            format!("nothing is configured: {}", list(&self.names, ["does not exist", "do not exist"]))
+        } else {
+            let files = if self.read.is_empty() { &self.names } else { &self.read };
+            format!("nothing is configured: {}", list(files, ["holds no fan", "hold no fan"]))
+        }
+    }
+
     /// That there is nothing to be done.
     pub fn no_fan(&self) -> String {
-        format!("no fan is to be up by {self}: nothing to do")
+        format!("{}; nothing to do", self.nothing())
     }
 
     /// That there is nothing to be done, on this interface if one was named.
@@ -101,8 +119,8 @@ impl ConfigArgs {
         }
         let mut configuration = Configuration::read(&sources);
         configuration.faults.splice(0..0, faults);
-        let names = files;
-        (configuration, Files { names, read })
+        let (names, fans) = (files, configuration.entries.len());
+        (configuration, Files { names, read, fans })
     }
 
     /// Reads the files, and waits for the turn of a command that changes something. Nothing is read while others wait for it;

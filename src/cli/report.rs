@@ -17,6 +17,7 @@ use crate::plan::desired;
 use crate::plan::host::{AttachedProgram, Counters, Host, Link};
 use crate::plan::leftovers::Remains;
 use crate::plan::state::{Bridge, Direction, Object, Slot, State};
+use crate::shell;
 
 /// The table that `show` prints, with its header.
 #[must_use]
@@ -30,6 +31,53 @@ pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
 
 fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
     format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
+}
+
+/// The table that `show -l` prints, with its header: where containers are, and whether the fan is whole. Each port stands
+/// below its fan, with who is behind it.
+#[must_use]
+pub fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, host: &Host) -> String {
+    let row = |[bridge, slice, gateway, mtu, encap, ports, health]: [&str; 7]| {
+        format!("{bridge:16} {slice:20} {gateway:16} {mtu:6} {encap:6} {ports:11} {health}\n")
+    };
+    let mut text = row(["Bridge", "Slice", "Gateway", "MTU", "Encap", "Containers", "Health"]);
+    for (Bridge { fan, mtu, .. }, verdict) in fans {
+        let ports: Vec<&Link> = host.foreign_ports(&fan.bridge).collect();
+        let health = match verdict {
+            Completeness { complete: false, .. } => "broken",
+            Completeness { older: true, .. } => "older",
+            _ => "ok",
+        };
+        text += &row([
+            fan.bridge.as_str(),
+            &fan.slice().to_string(),
+            &fan.gateway().to_string(),
+            &mtu.to_string(),
+            fan.options.encapsulation.as_str(),
+            &ports.len().to_string(),
+            health,
+        ]);
+        text.extend(ports.iter().map(|port| format!("  {}\n", host.port(&port.name))));
+    }
+    text
+}
+
+/// That a fan that is up is not as it should be; none where it is.
+#[must_use]
+pub fn fault(fan: &Fan, verdict: &Completeness) -> Option<String> {
+    /// As many objects as a line has room for; doctor has all.
+    const MOST: usize = 3;
+    let missing = verdict.missing.iter().map(|object| format!("{object} is missing"));
+    let different = verdict.different.iter().map(|object| format!("{object} differs"));
+    let foreign = verdict.foreign.iter().filter(|foreign| foreign.is_harmful(fan)).map(ToString::to_string);
+    let all: Vec<String> = missing.chain(different).chain(foreign).collect();
+    let more = all.len().saturating_sub(MOST);
+    let more = if more > 0 { format!("; {more} more") } else { String::new() };
+    (!verdict.complete).then(|| {
+        let shown: Vec<&str> = all.iter().take(MOST).map(String::as_str).collect();
+        let look = shell!("fanctl doctor {}", fan.bridge);
+        format!("fan {} is not as it should be: {}{more}; see: {look}", fan.overlay(), shown.join("; "))
+    })
 }
 
 /// What `show` says of a fan that is not known by a bridge.

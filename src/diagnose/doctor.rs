@@ -51,6 +51,18 @@ pub enum CheckResult {
     Failed,
 }
 
+impl CheckResult {
+    /// The word at the start of its line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "ok",
+            Self::Warned => "warn",
+            Self::Failed => "FAIL",
+        }
+    }
+}
+
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -111,7 +123,7 @@ impl Finding {
 
     /// Mended by `fanctl` itself.
     fn fixable(mut self, fan: &Fan) -> Self {
-        self.mend = Some(shell!("fanctl doctor {} --fix", fan.bridge));
+        self.mend = Some(fan.mend());
         self.fixable = true;
         self
     }
@@ -141,11 +153,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
-            CheckResult::Passed => "ok",
-            CheckResult::Warned => "warn",
-            CheckResult::Failed => "FAIL",
-        };
+        let verdict = self.verdict.word();
         let fan = self.fan.map_or(String::new(), |fan| format!(" of {fan}"));
         write!(f, "{verdict:5} {}{fan}: {}", self.check, self.reason)?;
         for line in &self.evidence {

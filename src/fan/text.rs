@@ -80,18 +80,65 @@ fn is_printable(c: char) -> bool {
     matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
 }
 
+/// How a word stands out where there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// All is well: green.
+    Good,
+    /// To be looked at: yellow.
+    Warning,
+    /// Wrong: bold red.
+    Bad,
+}
+
+impl Paint {
+    /// Its parameters of SGR (ECMA-48, 8.3.117).
+    fn parameters(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Warning => "33",
+            Self::Bad => "1;31",
+        }
+    }
+}
+
+/// Where a command writes what was asked for.
+pub trait Output: Write {
+    /// Writes a word, in colour where there are colours.
+    ///
+    /// # Errors
+    /// What writing came to.
+    fn painted(&mut self, paint: Paint, word: &str) -> io::Result<()>;
+}
+
 /// Writes text for a terminal: what is not printable in it is escaped, but for line feeds and tabs. Each write must end
 /// with a whole character, as those of [`write!`] do.
-pub struct Screen<W>(pub W);
+pub struct Screen<W> {
+    /// Where it goes.
+    pub inner: W,
+    /// Whether words are painted; no text that is written can do so.
+    pub has_colours: bool,
+}
 
 impl<W: Write> Write for Screen<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(screen(bytes).as_bytes())?;
+        self.inner.write_all(screen(bytes).as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> Output for Screen<W> {
+    fn painted(&mut self, paint: Paint, word: &str) -> io::Result<()> {
+        if !self.has_colours {
+            return self.write_all(word.as_bytes());
+        }
+        write!(self.inner, "\x1b[{}m", paint.parameters())?;
+        self.write_all(word.as_bytes())?;
+        self.inner.write_all(b"\x1b[0m")
     }
 }
 
@@ -204,9 +251,14 @@ mod tests {
     #[test]
     fn a_line_is_one_and_moves_no_cursor() {
         assert_eq!(line("a\x1b[2J\nb\tc\u{9b}m"), r"a\x1b[2J b c\xc2\x9bm");
-        let mut out = Screen(Vec::new());
+        let mut out = Screen { inner: Vec::new(), has_colours: false };
         out.write_all(b"a\x1b[2J\n\tb\rc").unwrap();
-        assert_eq!(out.0, b"a\\x1b[2J\n\tb\\x0dc");
+        out.painted(Paint::Bad, "FAIL").unwrap();
+        assert_eq!(out.inner, b"a\\x1b[2J\n\tb\\x0dcFAIL");
+        let mut out = Screen { inner: Vec::new(), has_colours: true };
+        out.write_all(b"a\x1b[31mb").unwrap();
+        out.painted(Paint::Bad, "FAIL\x1b").unwrap();
+        assert_eq!(out.inner, b"a\\x1b[31mb\x1b[1;31mFAIL\\x1b\x1b[0m");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::libc::{EISDIR, O_CLOEXEC, O_NONBLOCK, O_PATH};
+use nix::libc::{EISDIR, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_PATH};
 use nix::sys::stat::makedev;
 
 /// The most that is read of a file that an administrator or a program wrote, in bytes: 60,000 fans.
@@ -16,7 +16,7 @@ pub const FILE_LIMIT: u64 = 4 << 20;
 /// The most that is read of a file of the kernel's (/proc, /sys), or of its list of modules, in bytes.
 pub const KERNEL_LIMIT: u64 = 4 << 20;
 
-/// A file that was found to be a regular one, and is not open for reading yet.
+/// A file that was found, and is not open for reading yet.
 pub struct Found {
     place: File,
     /// What it is.
@@ -24,22 +24,49 @@ pub struct Found {
 }
 
 impl Found {
-    /// Looks at a file without opening it for reading, which alone would wait for the other end of a pipe, or rewind a tape.
+    /// Looks at a regular file without opening it for reading, which alone would wait for the other end of a pipe, or rewind a
+    /// tape.
     ///
     /// # Errors
     /// When there is none, or it is no regular file. The null device is taken for an empty one.
     pub fn new(path: &Path) -> io::Result<Self> {
-        let place = File::options().read(true).custom_flags(O_PATH | O_CLOEXEC).open(path)?;
+        let found = Self::at(path, 0)?;
+        match found.irregular() {
+            None => Ok(found),
+            Some(_) if is_null(&found.metadata) => Ok(found),
+            Some(_) if found.metadata.is_dir() => Err(io::Error::from_raw_os_error(EISDIR)),
+            Some(what) => {
+                Err(io::Error::new(ErrorKind::InvalidInput, format!("it is a {what}; only a regular file is read")))
+            }
+        }
+    }
+
+    /// Looks at what a name itself stands for, of whatever kind: a link is not followed.
+    ///
+    /// # Errors
+    /// When there is nothing of that name.
+    pub fn unfollowed(path: &Path) -> io::Result<Self> {
+        Self::at(path, O_NOFOLLOW)
+    }
+
+    fn at(path: &Path, flags: i32) -> io::Result<Self> {
+        let place = File::options().read(true).custom_flags(O_PATH | O_CLOEXEC | flags).open(path)?;
         let metadata = place.metadata()?;
-        let kind = metadata.file_type();
-        let what = match () {
-            () if kind.is_file() || is_null(&metadata) => return Ok(Self { place, metadata }),
-            () if kind.is_dir() => return Err(io::Error::from_raw_os_error(EISDIR)),
-            () if kind.is_fifo() => "pipe",
-            () if kind.is_socket() => "socket",
-            () => "device",
-        };
-        Err(io::Error::new(ErrorKind::InvalidInput, format!("it is a {what}; only a regular file is read")))
+        Ok(Self { place, metadata })
+    }
+
+    /// What it is if it is no regular file.
+    #[must_use]
+    pub fn irregular(&self) -> Option<&'static str> {
+        let kind = self.metadata.file_type();
+        match () {
+            () if kind.is_file() => None,
+            () if kind.is_dir() => Some("directory"),
+            () if kind.is_symlink() => Some("link"),
+            () if kind.is_fifo() => Some("pipe"),
+            () if kind.is_socket() => Some("socket"),
+            () => Some("device"),
+        }
     }
 
     /// Reads it all.

@@ -43,7 +43,7 @@ impl Machine {
             self.foreign(&links, &messages, &mut host)?;
             host.linux = features::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
-            host.unprivileged_ports = sysctl::unprivileged_ports();
+            host.unprivileged_ports = sysctl::number(sysctl::UNPRIVILEGED_PORTS).ok();
             host.dnsmasq = exec::find("dnsmasq").is_some();
             let servers = dnsmasq::observe()?;
             let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();

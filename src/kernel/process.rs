@@ -90,7 +90,7 @@ fn directory(pid: i32) -> PathBuf {
 }
 
 /// The name of a process, which its user chose.
-fn comm(pid: i32) -> Option<String> {
+pub(super) fn comm(pid: i32) -> Option<String> {
     let bytes = file::read(directory(pid).join("comm"), KERNEL_LIMIT).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     Some(text.strip_suffix('\n').unwrap_or(&text).to_string())

@@ -215,7 +215,7 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<Reason> {
         Step::Delete(Object::Bridge(bridge)) => {
             let name = &bridge.fan.bridge;
             let ports: Vec<InterfaceName> = host.foreign_ports(name).map(|link| link.name.clone()).collect();
-            still_has(name, &ports)
+            still_has(name, &ports, |port| host.port(port))
         }
         Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } => {
             let taken = growth(&from.fan, &to.fan);
@@ -254,10 +254,14 @@ pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4
     })
 }
 
-/// Why a bridge with these foreign ports must stay; none when it has none.
+/// Why a bridge with these foreign ports, which are called so, must stay; none when it has none.
 #[must_use]
-pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<Reason> {
-    let (list, port) = containers(ports)?;
+pub fn still_has(
+    bridge: &InterfaceName,
+    ports: &[InterfaceName],
+    called: impl Fn(&InterfaceName) -> String,
+) -> Option<Reason> {
+    let (list, port) = containers(ports, called)?;
     Some(reason!(
         BridgeInUse,
         "bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}",
@@ -270,13 +274,13 @@ fn take_out(port: &InterfaceName) -> Line {
 }
 
 /// The containers behind some ports in words, and the first port; none when there is none.
-fn containers(ports: &[InterfaceName]) -> Option<(String, &InterfaceName)> {
+fn containers(ports: &[InterfaceName], called: impl Fn(&InterfaceName) -> String) -> Option<(String, &InterfaceName)> {
     let first = ports.first()?;
     let count = match ports.len() {
         1 => "a container".to_string(),
         count => format!("{count} containers"),
     };
-    let names: Vec<String> = ports.iter().map(InterfaceName::to_string).collect();
+    let names: Vec<String> = ports.iter().map(called).collect();
     Some((format!("{count}: {}", names.join(", ")), first))
 }
 

@@ -1,6 +1,7 @@
 //! Facts about the machine that planning needs and no plan changes: interfaces, addresses, other people's routes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
@@ -73,8 +74,43 @@ pub struct Host {
     pub dnsmasq: bool,
     /// What others put on our devices, but for IPv6 addresses.
     pub foreign: Vec<Foreign>,
+    /// Who is behind ports of bridges, where that was asked for.
+    pub occupants: BTreeMap<InterfaceName, Occupant>,
     /// Whether the firewall, programs and rules could be read, which takes root.
     pub privileged: bool,
+}
+
+/// A process in the network namespace behind a port. All text is as its owner chose it, escaped.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Occupant {
+    /// Its number.
+    pub pid: u32,
+    /// Its name: at most 15 bytes, as the kernel keeps them.
+    pub program: String,
+    /// The container that it runs in.
+    pub container: Option<Container>,
+}
+
+/// A container, as its runtime names it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Container {
+    /// `docker`, `podman`, `containerd` or `lxc`.
+    pub runtime: &'static str,
+    /// Its identifier.
+    pub id: String,
+    /// Its name, where that is known and another.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} {}", self.pid, self.program)?;
+        self.container.as_ref().map_or(Ok(()), |Container { runtime, id, name }| {
+            // As long as `docker ps` shows them.
+            let id = if runtime == &"lxc" { id } else { id.get(..12).unwrap_or(id) };
+            write!(f, ", {runtime} {}", name.as_deref().unwrap_or(id))
+        })
+    }
 }
 
 /// How the kernel speaks IPv6 in this network namespace.
@@ -333,6 +369,12 @@ impl Host {
     /// The ports of a bridge that are not ours: somebody's containers.
     pub fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
         self.links.iter().filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
+    }
+
+    /// A port with who is behind it: `veth1 (pid 812 httpd, docker web)`.
+    #[must_use]
+    pub fn port(&self, name: &InterfaceName) -> String {
+        self.occupants.get(name).map_or_else(|| name.to_string(), |occupant| format!("{name} ({occupant})"))
     }
 
     /// The interface of the best default route in the main table.

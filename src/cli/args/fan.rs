@@ -25,6 +25,14 @@ pub struct PairArgs {
 }
 
 impl PairArgs {
+    /// The overlay where it is all that is given, or a name in its place.
+    fn only_word(&self) -> Option<&String> {
+        match (&self.overlay, self.positional.as_slice()) {
+            (Some(word), []) | (None, [word]) => Some(word),
+            _ => None,
+        }
+    }
+
     /// The fan of overlay and underlay, plain, and the words that follow. What is not given by option is taken by position.
     fn read(&self, verb: &str) -> Result<(Request, &[String]), Error> {
         let mut rest = self.positional.as_slice();
@@ -251,18 +259,32 @@ pub struct DownArgs {
     pub output: OutputArgs,
 }
 
+/// Which fan is to go down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The one of this overlay, over this underlay.
+    Pair(Overlay, UnderlaySource),
+    /// The one with this bridge or overlay, as `show` takes it.
+    Word(String),
+}
+
 impl DownArgs {
     /// The fan that is meant.
     ///
     /// # Errors
     /// Usage: something is missing, makes no sense, or is too much.
-    pub fn pair(&self) -> Result<(Overlay, UnderlaySource), Error> {
+    pub fn named(&self) -> Result<Named, Error> {
         only_for_all(&[("--dev", self.dev.is_some())])?;
+        if let (None, Some(word)) = (&self.pair.underlay, self.pair.only_word()) {
+            return Ok(Named::Word(word.clone()));
+        }
         let (config, words) = self.pair.read("down")?;
         let Request { overlay, underlay, .. } = checked(config)?;
         match words.first() {
-            None => Ok((overlay, underlay)),
-            Some(word) => Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY"))),
+            None => Ok(Named::Pair(overlay, underlay)),
+            Some(word) => {
+                Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY, or a bridge")))
+            }
         }
     }
 }

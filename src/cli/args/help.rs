@@ -4,7 +4,8 @@ pub const UP_USAGE: &str = "fanctl up OVERLAY UNDERLAY [WORD]... [OPTIONS]
        fanctl up -o OVERLAY -u UNDERLAY [OPTIONS]
        fanctl up -a [--config FILE] [--dev INTERFACE] [OPTIONS]";
 
-pub const DOWN_USAGE: &str = "fanctl down OVERLAY UNDERLAY [OPTIONS]
+pub const DOWN_USAGE: &str = "fanctl down BRIDGE|OVERLAY [OPTIONS]
+       fanctl down OVERLAY UNDERLAY [OPTIONS]
        fanctl down -o OVERLAY -u UNDERLAY [OPTIONS]
        fanctl down -a [--dev INTERFACE] [OPTIONS]
        fanctl down -e [OPTIONS]";
@@ -37,9 +38,10 @@ Exit status: 0 done, 1 failed (all steps were taken back), 2 usage or configurat
 fan stands for itself: 1 if any failed, else 3, else 2; with --tempfail 75 instead of most 3.";
 
 pub const DOWN_EXAMPLES: &str = "\
-OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl show prints.
+BRIDGE, OVERLAY and UNDERLAY are those that the fan was brought up with, or what fanctl show prints.
 
 Examples:
+  fanctl down fan-250-0-28
   fanctl down 250.0.0.0/8 eth0/16
   fanctl down -o 250.0.0.0/8 -u 172.30.0.28/16
   fanctl down -a
@@ -101,6 +103,7 @@ Examples:
 pub const SHOW_EXAMPLES: &str = "\
 Examples:
   fanctl show
+  fanctl show -l
   fanctl show 250.0.0.0/8 --json | jq '.[].verdict'
   fanctl show fan-250-0-28 --program
 
@@ -111,7 +114,7 @@ Looks at everything that has made a fan fail: the kernel, the underlay address, 
 fan, where the kernel routes its packets, everybody's firewall rules, the MTU of ports and of
 containers, Ethernet addresses, and other software. It sends no packet; fanctl trace does. Each
 check is one line: ok, warn (nothing is lost by it yet) or FAIL, with the evidence and the command
-that mends it. Of what follows from another finding nothing is said.
+that mends it. It reports the cause and leaves out its consequences.
 
 --fix mends what belongs to the fan. Somebody else's firewall, routes and interfaces it leaves to
 you, and prints the command.
@@ -125,8 +128,8 @@ Exit status: 0 no check failed, 1 one did, 2 usage.";
 pub const TRACE_EXAMPLES: &str = "\
 ADDRESS is a container, here or behind another host; a gateway; or a host of the underlay, which
 stands for its gateway. Each step tells what is decided there, from the kernel's own answers. Then
-pings prove it, on the underlay and on the fan, small ones and as large as the fan takes. The last
-line names who is to blame:
+pings prove it, on the underlay and on the fan, small ones and as large as the fan takes. The first
+line names the fault, the second what to do:
   this host        a device, rule, route, program or firewall here
   the way          wrapped packets are dropped, or only smaller ones get through
   the other host   it is not there, or has no such fan

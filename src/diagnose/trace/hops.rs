@@ -85,9 +85,6 @@ pub struct PathStep {
     pub fault: Option<HopFault>,
 }
 
-/// What puts right most of what is missing.
-const UP_AGAIN: &str = "run fanctl up again";
-
 /// The steps of the way to an address, in their order.
 #[must_use]
 pub fn steps(target: &Target, facts: &HopFacts, (owned, host): (&State, &Host)) -> Vec<PathStep> {
@@ -222,6 +219,11 @@ impl Steps<'_> {
         step("host", says, json!({ "host": host }))
     }
 
+    /// What puts right most of what is missing: the command that `doctor` prints.
+    fn mend(&self) -> String {
+        self.target.fan.mend().into()
+    }
+
     /// Bridge and tunnel.
     fn devices(&self) -> PathStep {
         let fan = &self.target.fan;
@@ -232,7 +234,7 @@ impl Steps<'_> {
         let is_up = |name: &InterfaceName| self.host.link(name).is_some_and(|link| link.up);
         let fault = names.iter().find(|name| !is_up(name)).map(|name| {
             let what = if self.host.link(name).is_some() { "is down" } else { "is gone" };
-            (Cause::HereDevice, format!("{name} {what}"), UP_AGAIN.into())
+            (Cause::HereDevice, format!("{name} {what}"), self.mend())
         });
         let text: Vec<&str> = names.iter().map(InterfaceName::as_str).collect();
         let says = match &fault {
@@ -252,7 +254,7 @@ impl Steps<'_> {
         });
         is_outside.then(|| {
             let says = format!("{} is no port of {}", fan.tunnel(), fan.bridge);
-            (Cause::HereDevice, says, UP_AGAIN.into())
+            (Cause::HereDevice, says, self.mend())
         })
     }
 
@@ -267,7 +269,7 @@ impl Steps<'_> {
                 .any(|object| matches!(object, Object::Rule(of, RoutingTable(to)) if (*of, *to) == (overlay, table)));
         let elsewhere = self.facts.own.as_ref().ok().filter(|found| !found.local && found.table != table);
         let fault = if is_missing {
-            Some((Cause::HereRule, format!("the rule '{rule}' is missing"), UP_AGAIN.into()))
+            Some((Cause::HereRule, format!("the rule '{rule}' is missing"), self.mend()))
         } else {
             elsewhere.map(|found| {
                 (
@@ -296,7 +298,7 @@ impl Steps<'_> {
             Err(none) => step("route", format!("none: {}", none.words), json!({ "error": none.words })).faulty(Some((
                 Cause::HereRoute,
                 format!("this host has no way to {}: {}", self.target.address, none.words),
-                UP_AGAIN.into(),
+                self.mend(),
             ))),
             Ok(found) => {
                 let fault = if is_own { !found.local } else { found.device != expected };
@@ -334,7 +336,7 @@ impl Steps<'_> {
                 step(name, words, json!({ "from": from, "error": none.words })).faulty(Some((
                     Cause::HereForward,
                     format!("this host forwards nothing from {} to {}: {}", fan.bridge, fan.tunnel(), none.words),
-                    format!("{UP_AGAIN}; see fanctl show --json for what is different"),
+                    format!("{}; see fanctl show --json for what is different", self.mend()),
                 )))
             }
             Ok(found) => {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use netlink_packet_core::NLM_F_DUMP;
 
-use super::{GETRULE, HEADER_LEN, Nftables, RULE_CHAIN, RULE_EXPRESSIONS, TABLE, attribute, header};
+use super::message::{
+    EXPRESSION_DATA, EXPRESSION_NAME, HEADER_LEN, RULE_CHAIN, RULE_EXPRESSIONS, TABLE, attribute, header,
+};
+use super::{GETRULE, Nftables};
 use crate::kernel::netlink::{Refusal, attributes};
 
 const IPV4: u8 = 2; // NFPROTO_IPV4
 const RULE_HANDLE: u16 = 3;
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
 const MATCH_NAME: u16 = 1;
 const MATCH_INFO: u16 = 3;
 

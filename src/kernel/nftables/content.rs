@@ -5,14 +5,15 @@
 //! compared with what it was: once tables are made, the digest of all that the kernel holds is kept as the name of an empty
 //! chain in the first of them, which no packet passes.
 
-use super::{
-    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, DROP, EXPRESSION_DATA, EXPRESSION_NAME, FAMILY_NUMBERS, GETCHAIN,
-    GETRULE, GETSET, GETSETELEM, Message, Nftables, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_ANONYMOUS,
-    SET_FLAGS, SET_NAME, TABLE, attribute, attributes, header, inside, messages, text,
+use super::message::{
+    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, DROP, EXPRESSION_DATA, EXPRESSION_NAME, FAMILY_NUMBERS, Message,
+    RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_ANONYMOUS, SET_FLAGS, SET_NAME, TABLE, attribute, header, inside,
+    messages, text,
 };
+use super::{GETCHAIN, GETRULE, GETSET, GETSETELEM, Nftables};
 use crate::fan::digest::digest;
 use crate::fan::mapping::Overlay;
-use crate::kernel::netlink::Refusal;
+use crate::kernel::netlink::{Refusal, attributes};
 use crate::plan::firewall::{Deviation, FAMILIES, FORMAT, Record, table_name};
 use netlink_packet_core::NLM_F_DUMP;
 

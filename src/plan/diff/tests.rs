@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn every_beginning_of_a_plan_can_be_taken_back(
+    fn every_beginning_of_a_plan_can_be_taken_back_and_is_finished_by_the_next(
         (observed, _) in any_state(),
         (desired, _) in any_state(),
         renumbers in any::<bool>(),
@@ -167,18 +167,6 @@ proptest! {
         for end in 0..=steps.len() {
             let half = walked(&observed, &steps[..end]);
             prop_assert_eq!(&walked(&half, &inverted(&steps[..end])), &observed);
-        }
-    }
-
-    #[test]
-    fn a_plan_that_was_cut_off_is_finished_by_the_next(
-        (observed, _) in any_state(),
-        (desired, _) in any_state(),
-        renumbers in any::<bool>(),
-    ) {
-        let steps = way(&observed, &desired, renumbers);
-        for end in 0..=steps.len() {
-            let half = walked(&observed, &steps[..end]);
             prop_assert_eq!(&walked(&half, &way(&half, &desired, renumbers)), &desired);
         }
     }
