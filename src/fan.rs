@@ -282,7 +282,7 @@ impl Fan {
         let fan = Self::new(&config, host, device).ok()?;
         let is_encrypted = fan.options.encapsulation == Encapsulation::Wireguard;
         let is_sound = is_encrypted == (1..=2).contains(&epochs.len()) && !epochs.contains(&0);
-        (are_plain && is_sound).then_some(Self { auto, epochs, ..fan })
+        (are_plain && is_sound).then_some(Self { epochs, auto, ..fan })
     }
 }
 

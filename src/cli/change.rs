@@ -11,6 +11,7 @@ use crate::cli::warn;
 use crate::config::Entry;
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::fan::keys::Secret;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Follow, Request};
@@ -367,7 +368,7 @@ impl Change {
 fn encrypted(fan: &Fan, desired: &State, host: &Host) -> String {
     let secrets = fan.key_file().and_then(|file| host.keys.get(file)?.as_ref().ok());
     let (Some(secrets), Some(first)) = (secrets, fan.epochs.first()) else { return String::new() };
-    let fingerprint = secrets.iter().find(|secret| secret.epoch == *first).map(|secret| secret.fingerprint());
+    let fingerprint = secrets.iter().find(|secret| secret.epoch == *first).map(Secret::fingerprint);
     let peers = desired.values().find_map(|object| match object {
         Object::Peers(peers) if peers.link == fan.tunnel() => Some(peers.count()),
         _ => None,

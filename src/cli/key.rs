@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::cli::args::{EpochArgs, KeyAction};
 use crate::error::Error;
-use crate::fan::keys::Secret;
 use crate::fan::keys::file::{KeyFault, KeyFile};
+use crate::fan::keys::{Secret, SecretKey};
 use crate::kernel::secret::{self, NoKey};
 use crate::plan::reason::reason;
 
@@ -15,10 +15,10 @@ pub fn key(action: &KeyAction, out: &mut dyn Write) -> Result<(), Error> {
     match action {
         KeyAction::Generate(args) => {
             let file = KeyFile::new(Secret::new(1, new_secret()?));
-            secret::create(&args.file, &file).map_err(refused)?;
+            secret::create(&args.file, &file).map_err(|why| refused(&why))?;
             tell(&args.file, &file, out)
         }
-        KeyAction::Fingerprint(args) => tell(&args.file, &secret::read(&args.file).map_err(refused)?, out),
+        KeyAction::Fingerprint(args) => tell(&args.file, &secret::read(&args.file).map_err(|why| refused(&why))?, out),
         KeyAction::Add(args) => {
             let new = new_secret()?;
             edit(&args.file, |file| file.add(new).map(drop), out)
@@ -28,7 +28,7 @@ pub fn key(action: &KeyAction, out: &mut dyn Write) -> Result<(), Error> {
     }
 }
 
-fn new_secret() -> Result<crate::fan::keys::SecretKey, Error> {
+fn new_secret() -> Result<SecretKey, Error> {
     secret::generate().map_err(|error| Error::Failed(format!("the kernel gives no random bytes: {error}")))
 }
 
@@ -37,9 +37,9 @@ fn edit(
     change: impl FnOnce(&mut KeyFile) -> Result<(), KeyFault>,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let mut file = secret::read(path).map_err(refused)?;
-    change(&mut file).map_err(|fault| refused(NoKey::Faulty(path.to_path_buf(), fault)))?;
-    secret::replace(path, &file).map_err(refused)?;
+    let mut file = secret::read(path).map_err(|why| refused(&why))?;
+    change(&mut file).map_err(|fault| refused(&NoKey::Faulty(path.to_path_buf(), fault)))?;
+    secret::replace(path, &file).map_err(|why| refused(&why))?;
     tell(path, &file, out)
 }
 
@@ -51,6 +51,6 @@ fn tell(path: &Path, file: &KeyFile, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
-fn refused(why: NoKey) -> Error {
+fn refused(why: &NoKey) -> Error {
     Error::Refused(vec![reason!(NoKey, "{why}")])
 }

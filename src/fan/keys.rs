@@ -47,6 +47,16 @@ impl SecretKey {
         &mut self.0
     }
 
+    /// A private key as X25519 uses it (RFC 7748, section 5), which is how the kernel keeps it
+    /// (`wg_noise_set_static_identity_private_key`, drivers/net/wireguard/noise.c).
+    #[must_use]
+    pub fn clamped(&self) -> Self {
+        let mut key = self.clone();
+        key.0[0] &= 248;
+        key.0[31] = (key.0[31] & 127) | 64;
+        key
+    }
+
     /// The public key of a private one.
     #[must_use]
     pub fn public(&self) -> PublicKey {
@@ -173,7 +183,11 @@ pub(crate) mod tests {
     }
 
     fn hexadecimal(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
     }
 
     #[test]
@@ -214,6 +228,7 @@ pub(crate) mod tests {
             let own = secret.private(mapping, host.into());
             assert_eq!(hexadecimal(own.bytes()), private);
             assert_eq!(own.public().to_string(), public);
+            assert_eq!(own.clamped().public(), own.public());
             assert_eq!(hexadecimal(secret.preshared(mapping).bytes()), preshared);
             assert_eq!(secret.fingerprint().to_string(), fingerprint);
         }

@@ -184,7 +184,9 @@ impl Request {
         let len = self.underlay.len;
         let (room, listed) = (1_u64 << (32 - len.min(32)), hosts.size());
         if listed > MOST_LISTED {
-            return Some(format!("hosts '{hosts}' has {listed} addresses, and at most {MOST_LISTED} can be; list smaller networks"));
+            return Some(format!(
+                "hosts '{hosts}' has {listed} addresses, and at most {MOST_LISTED} can be; list smaller networks"
+            ));
         }
         (listed == 0 && room > MOST_UNLISTED).then(|| {
             format!(

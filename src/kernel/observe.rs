@@ -49,7 +49,7 @@ impl Machine {
             let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();
             objects.extend(servers);
             if host.privileged {
-                self.keys(&mut objects, &mut host);
+                Self::keys(&mut objects, &mut host);
                 let firewall = nft::observe(&fans(&objects))?;
                 host.linux.has_nf_tables = Some(firewall.is_some());
                 let firewall = firewall.unwrap_or_default();
@@ -143,16 +143,19 @@ impl Machine {
     }
 
     /// Reads the keys of our WireGuard devices, and the files that they are computed from.
-    fn keys(&self, objects: &mut Vec<Object>, host: &mut Host) {
+    fn keys(objects: &mut Vec<Object>, host: &mut Host) {
         for fan in fans(objects) {
             read_key(&fan.options, host);
         }
         let devices: Vec<(InterfaceName, Overlay, u32)> = objects
             .iter()
             .filter_map(|object| match object {
-                Object::Tunnel(Tunnel { owner: Owner::Fan(overlay), name, kind: TunnelKind::Wireguard { epoch }, .. }) => {
-                    Some((name.clone(), *overlay, *epoch))
-                }
+                Object::Tunnel(Tunnel {
+                    owner: Owner::Fan(overlay),
+                    name,
+                    kind: TunnelKind::Wireguard { epoch },
+                    ..
+                }) => Some((name.clone(), *overlay, *epoch)),
                 _ => None,
             })
             .collect();

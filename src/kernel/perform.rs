@@ -200,7 +200,9 @@ impl Machine {
                 TunnelKind::Ipip if unknown => {
                     KernelError::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
                 }
-                TunnelKind::Wireguard { .. } if unknown => KernelError::from(refusal).advise("this kernel has no wireguard"),
+                TunnelKind::Wireguard { .. } if unknown => {
+                    KernelError::from(refusal).advise("this kernel has no wireguard")
+                }
                 TunnelKind::Vxlan { .. } if unknown => KernelError::from(refusal)
                     .advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought"),
                 _ => refusal.into(),

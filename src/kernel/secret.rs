@@ -129,8 +129,8 @@ pub fn generate() -> io::Result<SecretKey> {
 pub fn create(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
     let path = &named(path)?;
     let unwritable = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => NoKey::There(path.to_path_buf()),
-        _ => NoKey::Unreadable(path.to_path_buf(), error),
+        io::ErrorKind::AlreadyExists => NoKey::There(path.clone()),
+        _ => NoKey::Unreadable(path.clone(), error),
     };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::create_dir_all(directory).map_err(unwritable)?;

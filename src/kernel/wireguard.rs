@@ -86,8 +86,7 @@ impl Wireguard {
         let request = [header(CTRL_CMD_GETFAMILY), attribute(CTRL_ATTR_FAMILY_NAME, b"wireguard\0")].concat();
         let answers = netlink.raw(GENL_ID_CTRL, NLM_F_ACK, &request)?;
         let family = answers.iter().find_map(|answer| {
-            let (_, value) =
-                attributes(answer.get(HEADER_LEN..)?).find(|(kind, _)| *kind == CTRL_ATTR_FAMILY_ID)?;
+            let (_, value) = attributes(answer.get(HEADER_LEN..)?).find(|(kind, _)| *kind == CTRL_ATTR_FAMILY_ID)?;
             Some(u16::from_ne_bytes(*value.first_chunk()?))
         });
         let family = family.ok_or(Refusal { errno: nix::libc::ENOENT, sentence: None })?;
@@ -180,7 +179,8 @@ impl Device {
         let Some(public) = find(PEER_PUBLIC_KEY).and_then(|value| <[u8; 32]>::try_from(value).ok()) else {
             return;
         };
-        let long = |kind| find(kind).and_then(|value| value.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let long =
+            |kind| find(kind).and_then(|value| value.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         let new = || {
             let seconds = long(PEER_LAST_HANDSHAKE);
             let heard = Heard {
@@ -228,9 +228,9 @@ fn encode(key: &PublicKey, peer: &Peer) -> Vec<Zeroizing<Vec<u8>>> {
     parts.extend(peer.endpoint.map(|endpoint| attribute(PEER_ENDPOINT, &sockaddr(endpoint))));
     parts.push(attribute(PEER_KEEPALIVE, &peer.keepalive.to_ne_bytes()));
     parts.push(nested(PEER_ALLOWED, first).to_vec());
-    let more = rest.chunks(ADDRESSES_AT_ONCE).map(|some| {
-        nested(0, &[attribute(PEER_PUBLIC_KEY, &key.0), nested(PEER_ALLOWED, some).to_vec()])
-    });
+    let more = rest
+        .chunks(ADDRESSES_AT_ONCE)
+        .map(|some| nested(0, &[attribute(PEER_PUBLIC_KEY, &key.0), nested(PEER_ALLOWED, some).to_vec()]));
     std::iter::once(nested(0, &parts)).chain(more).collect()
 }
 
@@ -329,7 +329,8 @@ mod tests {
     #[test]
     fn a_peer_that_goes_on_in_the_next_message_is_one() {
         let ((one, first), (two, mut second)) = (peer(1), peer(2));
-        let many = (0..300_u16).map(|number| format!("10.{}.{}.0/24", number / 256, number % 256).parse::<IpNetwork>().unwrap());
+        let many = (0..300_u16)
+            .map(|number| format!("10.{}.{}.0/24", number / 256, number % 256).parse::<IpNetwork>().unwrap());
         second.allowed.extend(many);
         let entries = encode(&two, &second);
         assert_eq!(entries.len(), 3);
@@ -350,7 +351,8 @@ mod tests {
         for len in 0..whole.len() {
             Device::default().read(&whole[..len]);
         }
-        let cut = nested(PEER_ALLOWED, &[nested(0, &[attribute(ALLOWED_LEN, b""), attribute(ALLOWED_ADDRESS, b"abcd")])]);
+        let cut =
+            nested(PEER_ALLOWED, &[nested(0, &[attribute(ALLOWED_LEN, b""), attribute(ALLOWED_ADDRESS, b"abcd")])]);
         Device::default().read(&message(&[nested(0, &[attribute(PEER_PUBLIC_KEY, &key.0), cut.to_vec()])]));
     }
 }

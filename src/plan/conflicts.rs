@@ -99,7 +99,8 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
 /// UDP ports that another fan has: those of WireGuard are one fan's alone.
 fn shared_ports(fan: &Fan, owned: &State) -> Vec<Reason> {
     let is_encrypted = |fan: &Fan| fan.options.encapsulation == Encapsulation::Wireguard;
-    let others = fans(owned).filter(|other| other.overlay() != fan.overlay() && (is_encrypted(fan) || is_encrypted(other)));
+    let others =
+        fans(owned).filter(|other| other.overlay() != fan.overlay() && (is_encrypted(fan) || is_encrypted(other)));
     let shared = |other: &Fan| {
         let port = fan.ports().into_iter().find(|port| other.ports().contains(port))?;
         Some(reason!(

@@ -13,8 +13,8 @@ use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
-    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner, ProgramRef, Route,
-    RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner, ProgramRef,
+    Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
 
 mod encrypted;
@@ -116,7 +116,9 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         add(Object::Clsact(owner, name.clone()));
         add(Object::Up(owner, name));
     }
-    encrypted::peers(fan, host).into_iter().for_each(|peers| add(Object::Peers(peers)));
+    for peers in encrypted::peers(fan, host) {
+        add(Object::Peers(peers));
+    }
     let spec = spec(fan, host);
     for link in fan.tunnels() {
         for (direction, program) in

@@ -365,8 +365,9 @@ impl Object {
         match (self, other) {
             (Self::Bridge(now), Self::Bridge(then)) => now.mac == then.mac,
             (Self::Tunnel(now), Self::Tunnel(then)) => match (&now.kind, &then.kind) {
-                (TunnelKind::Ipip, TunnelKind::Ipip)
-                | (TunnelKind::Wireguard { .. }, TunnelKind::Wireguard { .. }) => true,
+                (TunnelKind::Ipip, TunnelKind::Ipip) | (TunnelKind::Wireguard { .. }, TunnelKind::Wireguard { .. }) => {
+                    true
+                }
                 (
                     TunnelKind::Vxlan { port: a, sources: s, mac: m, .. },
                     TunnelKind::Vxlan { port: b, sources: t, mac: n, .. },

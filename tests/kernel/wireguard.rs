@@ -100,7 +100,10 @@ fn what_is_up_is_right_and_goes_whole() {
     let pair = Pair::new();
     let json = pair.a.fanctl("show --json").ok().json();
     assert_eq!(json[0]["verdict"]["complete"], true, "{json:#}");
-    assert_eq!((&json[0]["encap"], &json[0]["port"], &json[0]["mtu"]), (&"wireguard".into(), &8473.into(), &1440.into()));
+    assert_eq!(
+        (&json[0]["encap"], &json[0]["port"], &json[0]["mtu"]),
+        (&"wireguard".into(), &8473.into(), &1440.into())
+    );
     pair.a.fanctl(UP).ok().stdout_has(&["nothing to do"]);
     // What somebody does to the peers is seen, and mended.
     let peer = wg(&pair.b, DEVICE, "public-key");
@@ -196,7 +199,10 @@ fn what_others_could_read_is_refused_before_anything_is_touched() {
     refused(&host, "belongs to user 65534");
     host.sh("chown 0 /etc/fan/key; chmod 777 /etc/fan").ok();
     refused(&host, "'/etc/fan', on the path of the key file, has mode 0777");
-    host.sh("chmod 755 /etc/fan; mkdir -p /run/secret; mv /etc/fan/key /run/secret; ln -s /run/secret/key /etc/fan/key").ok();
+    host.sh(
+        "chmod 755 /etc/fan; mkdir -p /run/secret; mv /etc/fan/key /run/secret; ln -s /run/secret/key /etc/fan/key",
+    )
+    .ok();
     host.fanctl(UP).ok();
     host.down();
     host.sh("chown -h 65534 /etc/fan/key").ok();

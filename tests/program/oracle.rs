@@ -81,7 +81,11 @@ impl Inner {
         let bytes = &frame.bytes;
         match (encapsulation, frame.ethertype) {
             (Encapsulation::Vxlan, _) if frame.vlan => None,
-            (Encapsulation::Ipip | Encapsulation::Wireguard, IPV4) if bytes.first().is_some_and(|first| first >> 4 != 4) => None,
+            (Encapsulation::Ipip | Encapsulation::Wireguard, IPV4)
+                if bytes.first().is_some_and(|first| first >> 4 != 4) =>
+            {
+                None
+            }
             (_, IPV4) if bytes.len() >= 20 => Some(Self {
                 source: address(&bytes[12..16]),
                 destination: address(&bytes[16..20]),

@@ -115,9 +115,8 @@ fn wanted(facts: Facts) -> Vec<Encapsulation> {
         .chain(configured.iter().map(|config| config.options.encapsulation))
         .collect();
     let is_plain = |encapsulation: &Encapsulation| *encapsulation != Encapsulation::Wireguard;
-    let is_wanted = |encapsulation: &Encapsulation| {
-        used.contains(encapsulation) || (used.is_empty() && is_plain(encapsulation))
-    };
+    let is_wanted =
+        |encapsulation: &Encapsulation| used.contains(encapsulation) || (used.is_empty() && is_plain(encapsulation));
     Encapsulation::ALL.into_iter().filter(is_wanted).collect()
 }
 

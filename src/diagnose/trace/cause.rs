@@ -42,6 +42,8 @@ pub enum Cause {
     NextHopGone,
     /// The other host answers nothing, wrapped or not.
     HostSilent,
+    /// The other host and this one have no keys for each other: no handshake of WireGuard succeeds.
+    NoHandshake,
     /// The other host is there, and has no such fan.
     NoFanThere,
     /// Somebody says that it is forbidden.

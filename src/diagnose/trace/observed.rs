@@ -68,7 +68,8 @@ impl Seen {
             News::Answer(_) => false,
             News::Complaint(mark, _) => mark.id == self.id,
             News::AboutWrapped { host, outer, complaint, .. } => {
-                let is_ours = host == self.target.host && outer == Outer::of(fan.options.encapsulation, fan.carrier_port());
+                let is_ours =
+                    host == self.target.host && outer == Outer::of(fan.options.encapsulation, fan.carrier_port());
                 let is_new =
                     is_ours && complaint != Complaint::Expired && !self.complaints.contains(&(from, complaint));
                 if is_new {

@@ -193,6 +193,8 @@ pub struct Evidence {
     pub left: Option<bool>,
     /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
     pub knows: bool,
+    /// How the handshake of WireGuard with the other host stands; none without encryption, or where it cannot be asked.
+    pub handshake: Option<Handshake>,
     /// Whether one of them is known from before, when it could not be heard this time.
     pub knew: bool,
     /// The outer sources of wrapped answers that were seen coming.
@@ -215,6 +217,28 @@ pub struct Evidence {
     pub measured: Vec<(Leg, u32)>,
     /// Where packets stay, where that had to be looked for.
     pub hops: Vec<Hop>,
+}
+
+/// The handshake of WireGuard with the other host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// The other host is no peer.
+    NoPeer,
+    /// None has succeeded.
+    Never,
+    /// The last one that succeeded was so many seconds ago.
+    Ago(u64),
+}
+
+/// How long the keys of a handshake are used, in seconds (`REJECT_AFTER_TIME`, drivers/net/wireguard/messages.h).
+const KEYS_LAST: u64 = 180;
+
+impl Handshake {
+    /// Whether there are keys to encrypt with.
+    #[must_use]
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Ago(seconds) if seconds < KEYS_LAST)
+    }
 }
 
 impl Evidence {

@@ -10,7 +10,7 @@
 //! line's secret and receives by those of both. Only the program makes such a file: a secret that a person thought of could be
 //! found by trying, from one recorded handshake.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64ct::{Base64, Encoding};
 use sha2::{Digest, Sha256};
@@ -74,7 +74,10 @@ impl fmt::Display for KeyFault {
             Self::NoText => f.write_str("is no text; make one: fanctl key generate"),
             Self::Empty => f.write_str("has no secret; make one: fanctl key generate"),
             Self::NoSecret(line) => {
-                write!(f, "line {line} is no secret that fanctl key generate made; copy the file again from another host")
+                write!(
+                    f,
+                    "line {line} is no secret that fanctl key generate made; copy the file again from another host"
+                )
             }
             Self::OtherVersion(line, word) => {
                 write!(f, "line {line} begins with '{}', which this version of fanctl does not know", excerpt(word))
@@ -85,17 +88,21 @@ impl fmt::Display for KeyFault {
             }
             Self::TooMany => f.write_str("has more than two secrets; remove one: fanctl key remove EPOCH"),
             Self::SamePort(one, two) => {
-                write!(f, "has secrets of epochs {one} and {two}, which would use one UDP port; remove one of the lines")
+                write!(
+                    f,
+                    "has secrets of epochs {one} and {two}, which would use one UDP port; remove one of the lines"
+                )
             }
             Self::Turning(one, two) => {
                 write!(f, "has secrets of epochs {one} and {two} already; first: fanctl key remove EPOCH")
             }
             Self::NoneOf(epoch) => write!(f, "has no secret of epoch {epoch}; see: fanctl key fingerprint"),
-            Self::Preferred(epoch) => write!(
-                f,
-                "has epoch {epoch} first, which hosts send by; first prefer another: fanctl key prefer EPOCH"
-            ),
-            Self::Last(epoch) => write!(f, "has epoch {epoch}, the last there is; make a new file: fanctl key generate"),
+            Self::Preferred(epoch) => {
+                write!(f, "has epoch {epoch} first, which hosts send by; first prefer another: fanctl key prefer EPOCH")
+            }
+            Self::Last(epoch) => {
+                write!(f, "has epoch {epoch}, the last there is; make a new file: fanctl key generate")
+            }
         }
     }
 }
@@ -146,7 +153,8 @@ impl KeyFile {
             let mut buffer = Zeroizing::new([0; 64]);
             let base64 = Base64::encode(&bytes[..], &mut buffer[..]).expect("36 bytes are 48 characters");
             text.push_str(SECRET);
-            text.push_str(&format!(" {epoch} "));
+            // Writing to a string cannot fail.
+            let _ = write!(text, " {epoch} ");
             text.push_str(base64);
             text.push('\n');
         }

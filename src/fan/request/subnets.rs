@@ -23,7 +23,9 @@ impl Subnets {
     #[must_use]
     pub fn outside(&self, what: &str, underlay: Ipv4Network) -> Option<String> {
         let found = self.0.iter().find(|own| !own.is_subnet_of(underlay))?;
-        Some(format!("{what} '{found}' is not inside of underlay '{underlay}'; list networks in which hosts have addresses"))
+        Some(format!(
+            "{what} '{found}' is not inside of underlay '{underlay}'; list networks in which hosts have addresses"
+        ))
     }
 
     /// How many addresses they have.

@@ -43,7 +43,7 @@ fn of_secret(fan: &Fan, secret: &Secret, hosts: &[Ipv4Addr]) -> Peers {
         overlay: fan.overlay(),
         link: fan.tunnel_of(secret.epoch),
         epoch: secret.epoch,
-        private: secret.private(mapping, fan.host),
+        private: secret.private(mapping, fan.host).clamped(),
         port,
         peers: hosts.iter().map(peer).collect(),
     }
@@ -55,7 +55,7 @@ fn hosts(fan: &Fan, host: &Host) -> impl Iterator<Item = Ipv4Addr> {
     let listed: Vec<Ipv4Network> = fan.options.hosts.subnets().copied().collect();
     let networks = if listed.is_empty() { vec![underlay] } else { listed };
     let nobodys = spec(fan, host).broadcasts;
-    let all = networks.into_iter().flat_map(|network| network.iter());
+    let all = networks.into_iter().flat_map(Ipv4Network::iter);
     all.filter(move |address| {
         *address != fan.host
             && !nobodys.contains(address)
