@@ -117,7 +117,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
     (
         "a port without vxlan",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nport = 4789\n",
-        "FILE:4:8: port 4789 is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
+        "FILE:4:8: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
     ),
     (
         "one bracket too few",

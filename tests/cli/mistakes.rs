@@ -51,7 +51,7 @@ fanctl: mtu '500' is no number from 576 to 65515
 $ fanctl up 250 nowhere0/16 --encap vxlan --port 0
 fanctl: port '0' is no number from 1 to 65535
 $ fanctl up 250 nowhere0/16 --port 4789
-fanctl: port 4789 is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out
+fanctl: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out
 $ fanctl up 250 nowhere0/16 --table main
 fanctl: table 'main' is no number from 1 to 4294967295
 $ fanctl up 250 nowhere0/16 --table 254
