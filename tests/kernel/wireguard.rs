@@ -266,7 +266,8 @@ fn no_secret_is_printed() {
             assert!(!said.contains(secret), "{secret} is in\n{said}");
         }
     }
-    pair.a.fanctl(&format!("{again} --dry-run")).ok().stdout_has(&["key and 254 peers computed from epoch 1"]);
+    let lines = pair.a.fanctl(&format!("{UP} --port 9100 --dry-run")).ok();
+    lines.stdout_has(&["key and 254 peers computed from epoch 1"]);
 }
 
 fn it_is_brought_up_by_a_file() {
