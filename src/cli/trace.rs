@@ -144,7 +144,7 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
         }
     }
     evidence.complaints = prober.seen().complaints().to_vec();
-    evidence.handshake = machine.handshake(target);
+    evidence.handshake = Machine::handshake(target);
     Ok(evidence)
 }
 
