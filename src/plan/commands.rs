@@ -175,9 +175,9 @@ fn delete(object: &Object) -> Line {
 
 /// Keys are not printed: the comment tells what they are computed from.
 fn set_peers(peers: &Peers) -> Line {
-    let (epoch, count) = (peers.epoch, peers.count());
+    let (epoch, count) = (peers.epoch, peers.hosts.len().to_string());
     shell!(
-        "wg setconf {} CONFIGURATION  # key and {} computed from epoch {} of the key file, listen-port {}",
+        "wg setconf {} CONFIGURATION  # key and {} peers computed from epoch {} of the key file, listen-port {}",
         peers.link,
         count,
         epoch,
