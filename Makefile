@@ -80,7 +80,7 @@ SCRIPTS = .ci/run benches/run benches/openvswitch fuzz/run tests/setup tests/ste
 	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
-.PHONY: help build completions demo test test-all soak fuzz check bench campaign install uninstall deb rpm static clean
+.PHONY: help build completions demo test test-all soak fuzz check bench campaign names install uninstall deb rpm static clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -126,6 +126,10 @@ bench: ## what the fan costs beside what else there is, here and on Debian's ker
 
 campaign: ## a hundred million packets of an adversary against the programs, in the interpreter; takes minutes
 	CAMPAIGN_PACKETS=$(PACKETS) CAMPAIGN_SEED=$(SEED) $(CARGO) test --release --locked --test program campaign -- --nocapture
+
+names: ## what is promised of names, in simulated time, with $(HOSTS) hosts (1000) and 200,000 messages of a hostile one
+	FANCTL_NAMES_HOSTS=$(or $(HOSTS),1000) FANCTL_NAMES_MESSAGES=200000 FANCTL_NAMES_HOUR=$(HOUR) \
+		$(CARGO) test --release --locked --test names -- --nocapture --test-threads 1
 
 install: ## everything, under $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR)
 	@test -x $(TARGET)/$(BUILD)/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }

@@ -36,4 +36,5 @@ pub mod export;
 pub mod fan;
 pub mod kernel;
 pub mod lab;
+pub mod names;
 pub mod plan;
