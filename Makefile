@@ -23,6 +23,7 @@ FILES = \
 	755:$(TARGET)/$(BUILD)/fanctl:bin/fanctl \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
 	644:man/fanctl-doctor.8:share/man/man8/fanctl-doctor.8 \
+	644:man/fanctl-names.8:share/man/man8/fanctl-names.8 \
 	644:man/fanctl-trace.8:share/man/man8/fanctl-trace.8 \
 	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
 	644:man/fan.5:share/man/man5/fan.5 \
@@ -33,6 +34,8 @@ FILES = \
 	644:systemd/fan.service:lib/systemd/system/fan.service \
 	644:systemd/fan@.service:lib/systemd/system/fan@.service \
 	644:systemd/fan-watch.service:lib/systemd/system/fan-watch.service \
+	644:systemd/fan-names.service:lib/systemd/system/fan-names.service \
+	644:systemd/fan-names-engine@.service:lib/systemd/system/fan-names-engine@.service \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan-watch.service.d/10-sandbox.conf \
@@ -59,6 +62,7 @@ FILES = \
 	644:docs/mapping.md:share/doc/fanctl/docs/mapping.md \
 	644:docs/messages.md:share/doc/fanctl/docs/messages.md \
 	644:docs/migration.md:share/doc/fanctl/docs/migration.md \
+	644:docs/names.md:share/doc/fanctl/docs/names.md \
 	644:docs/packet.svg:share/doc/fanctl/docs/packet.svg \
 	644:docs/performance.md:share/doc/fanctl/docs/performance.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \

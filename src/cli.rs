@@ -9,6 +9,7 @@ mod doctor;
 mod down;
 mod export;
 mod map;
+mod names;
 mod reload;
 pub mod report;
 mod show;
@@ -23,7 +24,7 @@ use std::io::Write;
 use clap::CommandFactory;
 use serde::Serialize;
 
-use crate::cli::args::{Cli, Command, ConfigAction};
+use crate::cli::args::{Cli, Command, ConfigAction, NamesAction};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
@@ -38,7 +39,7 @@ use crate::lab;
 /// How it ended otherwise.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
     let needs = needs(&cli.command);
-    if needs != Needs::Nothing {
+    if !matches!(needs, Needs::Nothing | Needs::Serving) {
         features::try_source();
     }
     capabilities::drop_to(needs)
@@ -63,6 +64,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
+        Command::Names(action) => names::names(action, out),
         Command::Map(args) => map::map(args, out),
         Command::Lab(args) => lab::command(args, out),
         Command::Completions(args) => {
@@ -77,6 +79,8 @@ fn needs(command: &Command) -> Needs {
     match command {
         Command::Config(ConfigAction::Convert(args)) if args.target.output.is_some() => Needs::Writing,
         Command::Export(args) if args.target.output.is_some() => Needs::Writing,
+        Command::Names(NamesAction::Serve(_)) => Needs::Serving,
+        Command::Names(_) => Needs::Nothing,
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
         Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,

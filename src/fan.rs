@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod encap;
+pub mod label;
 pub mod mapping;
 pub mod name;
 pub mod options;

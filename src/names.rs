@@ -12,8 +12,8 @@
 
 pub mod answer;
 pub mod book;
+pub mod daemon;
 pub mod facts;
-pub mod label;
 pub mod mesh;
 pub mod peers;
 pub mod roll;

@@ -18,6 +18,7 @@ use fanctl::fan::request::Request;
 use fanctl::kernel::netlink::Raw;
 use fanctl::kernel::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
 use fanctl::names::answer::{Query, Reply, Transport};
+use fanctl::names::daemon::{engine as container_engine, leases as lease_file};
 use fanctl::names::mesh::{Event, Mesh, Settings};
 use fanctl::names::zone::{DOMAIN, Zone};
 use fanctl::plan::firewall::{Accept, ForwardChain, Ruleset};
@@ -31,7 +32,7 @@ use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its seeds' directory too.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("config_toml", config_toml),
     ("config_legacy", config_legacy),
     ("arguments", arguments),
@@ -48,6 +49,8 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("servers", servers),
     ("gateways", gateways),
     ("questions", questions),
+    ("leases", leases),
+    ("engine", engine),
 ];
 
 fn configs(configuration: &Configuration) -> Vec<&Request> {
@@ -419,5 +422,20 @@ pub fn questions(data: &[u8]) {
     {
         let answer = query.answer(mesh.zone(), &reply);
         assert!(answer.len() <= 1_232 && answer.len() >= 12 && answer[..2] == data[..2]);
+    }
+}
+
+/// dnsmasq's file of leases.
+pub fn leases(data: &[u8]) {
+    for lease in lease_file::read(&String::from_utf8_lossy(data), 1_800_000_000) {
+        assert!(!lease.label.as_str().is_empty());
+    }
+}
+
+/// What a container engine says of a container.
+pub fn engine(data: &[u8]) {
+    let Ok(container) = serde_json::from_slice(data) else { return };
+    for (label, _) in container_engine::names(&container) {
+        assert!(label.as_str().len() <= 63);
     }
 }

@@ -3,6 +3,7 @@
 mod doctor;
 mod fan;
 mod help;
+mod names;
 mod trace;
 mod watch;
 
@@ -13,6 +14,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 pub use doctor::DoctorArgs;
 pub use fan::{DownArgs, ForceArgs, UpAllArgs, UpArgs};
+pub use names::{
+    NamesAction, NamesAddArgs, NamesEngineArgs, NamesHostsArgs, NamesListArgs, NamesRemoveArgs, NamesServeArgs,
+};
 pub use trace::TraceArgs;
 pub use watch::WatchArgs;
 
@@ -64,6 +68,9 @@ pub enum Command {
     /// Print what a container runtime has to be told to put its containers on a fan
     #[command(after_help = help::EXPORT_EXAMPLES)]
     Export(ExportArgs),
+    /// Answer for the names of containers, and tell who is there
+    #[command(subcommand, after_help = help::NAMES_EXAMPLES)]
+    Names(NamesAction),
     /// Check, list or convert the configuration files
     #[command(subcommand, after_help = help::CONFIG_EXAMPLES)]
     Config(ConfigAction),

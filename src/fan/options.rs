@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::encap::{Encapsulation, VXLAN_PORT};
 use super::name::InterfaceName;
-use super::request::{Follow, Request, Subnets};
+use super::request::{Follow, Peers, Request, Subnets};
 
 pub use read::{bridge_name, number};
 use read::{flag, table};
@@ -229,6 +229,22 @@ options! {
         read_back: ReadBack::Effect,
     }
 
+    /// Whether its containers have names, which `fanctl names serve` answers for.
+    names: bool = false, read |text| flag("names", text), {
+        name: "names",
+        kind: OptionKind::Flag,
+        values: FLAG,
+        argument: Some(option("", "Give containers names (fan-names.service answers for them)")),
+    }
+
+    /// Hosts that may be there, for names.
+    peers: Peers = Peers::default(), read str::parse::<Peers>, {
+        name: "peers",
+        kind: OptionKind::List,
+        values: "a list of hosts like [\"172.30.0.27\", \"fan-peers.example.net\"]",
+        read_back: ReadBack::FileOnly,
+    }
+
     /// Whether it is kept as configured while the host changes.
     follow: Follow = Follow::No, read str::parse::<Follow>, {
         name: "follow",
@@ -365,6 +381,12 @@ always_written!(bool, u8, Encapsulation, Follow);
 impl<T: fmt::Display> Written for Option<T> {
     fn written(&self) -> Option<String> {
         self.as_ref().map(ToString::to_string)
+    }
+}
+
+impl Written for Peers {
+    fn written(&self) -> Option<String> {
+        self.given()
     }
 }
 

@@ -4,6 +4,7 @@
 //! the same [`Request`], each value read by the same function.
 
 mod follow;
+mod peers;
 mod subnets;
 mod underlay;
 
@@ -13,6 +14,7 @@ use crate::fan::mapping::{self, Mapping, Overlay};
 use crate::fan::options::{KEYS, OptionKey, OptionKind, Options, ReadBack};
 
 pub use follow::Follow;
+pub use peers::{Peer, Peers};
 pub use subnets::Subnets;
 pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::facts::{Facts, at_offset};
-use super::label::Label;
+use crate::fan::label::Label;
 use crate::fan::mapping::Mapping;
 
 /// The names of all hosts. An address is always computed from the host that told of it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::label::Label;
+use crate::fan::label::Label;
 use crate::fan::mapping::{Mapping, room};
 
 /// The most names that one host has, counted with each of their addresses.

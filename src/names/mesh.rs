@@ -18,12 +18,12 @@ use push::Push;
 
 use super::book::Book;
 use super::facts::{Facts, Version, offset};
-use super::label::Label;
 use super::peers::{Peers, Sight, Tell};
 use super::roll::{Id, Roll, address, host_bits};
 use super::schedule::{Change, Out, SECOND, Schedule, Wake};
 use super::wire::{self, Answer, Message, Question, Refusal};
 use super::zone::Zone;
+use crate::fan::label::Label;
 
 /// The most datagrams that are read of one host in a second.
 const MOST_OF_ONE: u32 = 500;

@@ -8,8 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Entry, Version};
-use super::label::Label;
 use super::roll::Seen;
+use crate::fan::label::Label;
 use crate::fan::mapping::Mapping;
 
 /// The UDP port of gateways for each other, unassigned at IANA.

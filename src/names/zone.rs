@@ -12,14 +12,10 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use super::label::Label;
-use crate::fan::mapping::{Mapping, digits, of_no_host};
+use crate::fan::label::{Label, octets};
+use crate::fan::mapping::{Mapping, of_no_host};
 
-/// The zone of a fan that asks for no other. `internal` is for private use (ICANN, SAC113).
-pub const DOMAIN: &str = "fan.internal";
-
-/// Labels under the zone that are no names of containers.
-const RESERVED: [&str; 3] = ["ip", "gw", "host"];
+pub use crate::fan::label::DOMAIN;
 
 /// What a name means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,20 +42,6 @@ pub struct Zone {
     mapping: Mapping,
     /// Labels of the domain, the last first, in lower case.
     domain: Vec<String>,
-}
-
-/// Whether a label under the zone has a meaning of its own.
-#[must_use]
-pub fn is_reserved(label: &str) -> bool {
-    let is_host = label.strip_prefix("h-").and_then(octets).is_some_and(|octets| octets.len() == 4);
-    RESERVED.contains(&label) || octets(label).is_some() || is_host
-}
-
-/// One to four octets with dashes between them, each written in one way.
-fn octets(label: &str) -> Option<Vec<u8>> {
-    let octet = |text: &str| digits::<u8>(text).filter(|octet| octet.to_string() == text);
-    let octets: Option<Vec<u8>> = label.split('-').take(5).map(octet).collect();
-    octets.filter(|octets| octets.len() <= 4)
 }
 
 /// The address that octets begin, with zeros behind them.

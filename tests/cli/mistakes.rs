@@ -156,7 +156,7 @@ fn no_option_of_one_fan_goes_with_all_of_the_configuration() {
             told += 1;
         }
     }
-    assert_eq!(told, KEYS.len() - ["follow", "force", "enabled"].len());
+    assert_eq!(told, KEYS.len() - ["peers", "follow", "force", "enabled"].len());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! `FANCTL_NAMES_HOSTS` says how many hosts, 12 without it; the limits are those for a thousand. Up to five times as many may take
 //! twice as long.
 
-use fanctl::names::label::Label;
+use fanctl::fan::label::Label;
 
 use crate::world::{MILLISECOND, Network, SECOND, Time, World, container};
 

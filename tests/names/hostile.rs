@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use fanctl::fan::label::Label;
 use fanctl::names::facts::Version;
-use fanctl::names::label::Label;
 use fanctl::names::mesh::{Event, Mesh};
 use fanctl::names::roll::Seen;
 use fanctl::names::wire::{Answer, Message, Question, Refusal, decode, encode};

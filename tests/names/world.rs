@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 
+use fanctl::fan::label::Label;
 use fanctl::fan::mapping::{Mapping, Underlay};
-use fanctl::names::label::Label;
 use fanctl::names::mesh::{Action, Event, Mesh, Settings};
 use fanctl::names::peers::Standing;
 use fanctl::names::zone::{DOMAIN, Zone};

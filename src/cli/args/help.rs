@@ -9,6 +9,17 @@ pub const DOWN_USAGE: &str = "fanctl down OVERLAY UNDERLAY [OPTIONS]
        fanctl down -a [--dev INTERFACE] [OPTIONS]
        fanctl down -e [OPTIONS]";
 
+pub const NAMES_EXAMPLES: &str = "\
+Examples:
+  fanctl names serve
+  fanctl names hosts --wait 5
+  fanctl names list web
+  fanctl names add db 250.0.28.9
+  fanctl names remove db
+
+Exit status: 0 done, 1 failed, as when no daemon answers, 2 usage or configuration, 4 a host that is
+configured as a peer does not answer (hosts --wait).";
+
 pub const UP_EXAMPLES: &str = "\
 OVERLAY is the network that containers live in: 250.0.0.0/8, or 250 for short.
 

@@ -7,12 +7,12 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::super::facts::at_offset;
-use super::super::label::Label;
 use super::super::roll::address;
 use super::super::schedule::{MILLISECOND, Out, Wake};
 use super::super::wire::{Answer, Message, Question, Refusal};
 use super::super::zone::Zone;
 use super::Action;
+use crate::fan::label::Label;
 use crate::fan::mapping::Mapping;
 
 /// What an answer is known by to those who asked.

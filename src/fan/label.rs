@@ -4,7 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::zone;
+use super::mapping::digits;
+
+/// The zone of every fan. `internal` is for private use (ICANN, SAC113).
+pub const DOMAIN: &str = "fan.internal";
+
+/// Labels under the fan's zone that are no names of containers.
+const RESERVED: [&str; 3] = ["ip", "gw", "host"];
 
 /// The longest label in bytes (RFC 1035, section 2.3.4).
 pub const LONGEST: usize = 63;
@@ -64,7 +70,7 @@ impl Label {
             return Err(LabelFault::Character);
         }
         let text = text.to_ascii_lowercase();
-        if zone::is_reserved(&text) {
+        if is_reserved(&text) {
             return Err(LabelFault::Reserved);
         }
         Ok(Self(text.into()))
@@ -106,6 +112,20 @@ impl fmt::Debug for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
+}
+
+/// Whether a label under the zone has a meaning of its own: see [`names::zone`](crate::names::zone).
+fn is_reserved(label: &str) -> bool {
+    let is_host = label.strip_prefix("h-").and_then(octets).is_some_and(|octets| octets.len() == 4);
+    RESERVED.contains(&label) || octets(label).is_some() || is_host
+}
+
+/// One to four octets with dashes between them, each written in one way: 250-0-28.
+#[must_use]
+pub fn octets(label: &str) -> Option<Vec<u8>> {
+    let octet = |text: &str| digits::<u8>(text).filter(|octet| octet.to_string() == text);
+    let octets: Option<Vec<u8>> = label.split('-').take(5).map(octet).collect();
+    octets.filter(|octets| octets.len() <= 4)
 }
 
 #[cfg(test)]
