@@ -212,7 +212,7 @@ fn containers_cannot_speak_for_a_gateway(encap: Encap) {
     // As root in its container, which is nothing on the host: from the port, with its own address and with the gateway's.
     hostile.ip("addr add 250.0.27.1/32 dev eth0");
     for source in ["250.0.27.66", "250.0.27.1"] {
-        let names = "\\x66\\x61\\x6e\\x31\\x08\\x10\\x06\\x00\\x01\\x01\\x00\\x01\\x01\\x03web\\x42";
+        let names = "fan1\\010\\020\\006\\000\\001\\001\\000\\001\\001\\003web\\102";
         hostile.sh(&format!("printf '{names}' | timeout 1 busybox nc -u -w 1 -p 924 -s {source} 250.0.28.1 924"));
     }
     let list = here.fanctl("names list --json").ok().json();

@@ -300,15 +300,15 @@ impl World {
     }
 
     /// What was sent since the last call, a host and second: packets and bits.
-    pub fn sent(&mut self, during: Time) -> (f64, f64) {
-        let running = self.running().count() as f64;
+    pub fn sent(&mut self, during: Time) -> (u64, u64) {
+        let running = self.running().count() as u64;
         let (packets, bytes) =
             self.hosts.iter().fold((0, 0), |(packets, bytes), host| (packets + host.packets, bytes + host.bytes));
         for host in &mut self.hosts {
             (host.packets, host.bytes) = (0, 0);
         }
-        let seconds = during as f64 / SECOND as f64;
-        (packets as f64 / running / seconds, bytes as f64 * 8.0 / running / seconds)
+        let shares = running * (during / SECOND);
+        (packets / shares, bytes * 8 / shares)
     }
 
     /// How many pairs of hosts that run take each other for here.
