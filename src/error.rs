@@ -59,7 +59,7 @@ impl Error {
     ///
     /// # Errors
     /// They, if there are any.
-    pub fn all(mut errors: Vec<Self>) -> Result<(), Self> {
+    pub(crate) fn all(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
             0 => Ok(()),
             1 => Err(errors.remove(0)),
@@ -70,7 +70,7 @@ impl Error {
     /// The same for a service manager: with the status of [`Self::Later`] where a fan was refused for another reason than
     /// that it would take something away, which no later attempt changes.
     #[must_use]
-    pub fn for_a_service(self) -> Self {
+    pub(crate) fn for_a_service(self) -> Self {
         let is_refused = |error: &Self| matches!(error, Self::Refused(_));
         let is_later = self.exit_status() == 3
             && match &self {
@@ -95,7 +95,7 @@ impl Error {
 
     /// Why it was not done, each with a code.
     #[must_use]
-    pub fn reasons(&self) -> Vec<Reason> {
+    pub(crate) fn reasons(&self) -> Vec<Reason> {
         match self {
             Self::Refused(reasons) | Self::Takes(reasons) => reasons.clone(),
             Self::Later(error) => error.reasons(),
@@ -106,7 +106,7 @@ impl Error {
 
     /// The same, with what it is about in front of every line.
     #[must_use]
-    pub fn about(self, what: &str) -> Self {
+    pub(crate) fn about(self, what: &str) -> Self {
         let about = |line: String| format!("{what}: {line}");
         let all = |lines: Vec<String>| lines.into_iter().map(about).collect();
         let of_all = |reasons: Vec<Reason>| reasons.into_iter().map(|reason| reason.about(what)).collect();

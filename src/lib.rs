@@ -16,10 +16,11 @@
 //! | [`kernel`] | netlink, bpf(2), nftables, processes: observe, and perform one step |
 //! | [`diagnose`] | what is wrong, and what mends it; the way to one address; firewalls of other programs |
 //! | [`lab`] | hosts, and a network between them, on one machine |
+//! | [`names`] | names of containers: who is there, what each host says of itself, DNS; the daemon that answers |
 //! | [`cli`] | the command line: words, verbs, tables and JSON |
 //!
 //! `fan`, `bpf`, `config`, `export` and `plan` are pure: no I/O, no clock, no environment. `kernel` and `diagnose::gather`
-//! touch the machine. Only `cli` uses `export`, `diagnose` and `lab`. `tests/cli/rooms.rs` checks this.
+//! touch the machine. So does `names::daemon`; the rest of `names` is pure. Only `cli` uses `export`, `diagnose`, `lab` and `names`. `tests/cli/rooms.rs` checks this.
 //!
 //! The way of `fanctl up`, from the other end: [`cli::args`] makes a [`fan::request::Request`] of the words, and [`cli`] waits
 //! for its turn. [`kernel::Machine::observe`] gives the [`plan::state::State`] that is ours and the [`plan::host::Host`] around

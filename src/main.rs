@@ -1,6 +1,7 @@
 //! `fanctl`: parse, run, say once what went wrong, exit.
 
-use std::io::{BufWriter, Write};
+use std::ffi::OsStr;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
-    let mut out = Screen(BufWriter::new(std::io::stdout().lock()));
+    let mut out = Screen { inner: BufWriter::new(std::io::stdout().lock()), has_colours: has_colours() };
     let done = cli::run(&cli, &mut out).and_then(|()| Ok(out.flush()?));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,6 +31,13 @@ fn main() -> ExitCode {
             complain(&error)
         }
     }
+}
+
+/// Whether standard output is a terminal with colours, and they are wanted (no-color.org).
+fn has_colours() -> bool {
+    let says = |name: &str, is_no: fn(&OsStr) -> bool| std::env::var_os(name).is_some_and(|value| is_no(&value));
+    let is_unwanted = says("NO_COLOR", |value| !value.is_empty()) || says("TERM", |value| value == "dumb");
+    std::io::stdout().is_terminal() && !is_unwanted
 }
 
 /// One line for each reason, whatever characters are in what it quotes.

@@ -93,7 +93,8 @@ impl Plan {
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Peer> {
+/// Every case that has a name.
+pub fn all() -> impl Iterator<Item = &'static Peer> {
     PEERS.iter().chain(&VARIANTS)
 }
 
@@ -109,7 +110,8 @@ pub fn mtu(connected: &Connected) -> u32 {
     mtu
 }
 
-fn address() -> Ipv4Addr {
+/// That of the container that is sent to.
+pub fn address() -> Ipv4Addr {
     Ipv4Addr::new(250, 0, HOSTS[1], 2)
 }
 

@@ -3,31 +3,45 @@
 use std::io::Write;
 
 use super::change::{Change, turn};
-use crate::cli::args::OutputArgs;
+use crate::cli::args::{Named, OutputArgs};
+use crate::cli::is_called;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{UnderlayPlace, UnderlaySource};
+use crate::fan::text::excerpt;
 use crate::plan::leftovers::loose_remains;
 use crate::plan::reason::{Reason, ReasonCode};
 use crate::plan::state::fans;
 use crate::shell;
 
 /// Takes one fan down.
-pub fn one(overlay: Overlay, underlay: &UnderlaySource, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn one(named: &Named, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
-    if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == overlay) {
-        is_meant(fan, underlay)
-            .map_err(|reason| Error::Refused(vec![Reason::new(ReasonCode::OtherUnderlay, reason)]))?;
-    }
+    let overlay = match named {
+        Named::Pair(overlay, underlay) => {
+            if let Some(fan) = fans(&change.owned).find(|fan| fan.overlay() == *overlay) {
+                is_meant(fan, underlay)
+                    .map_err(|reason| Error::Refused(vec![Reason::new(ReasonCode::OtherUnderlay, reason)]))?;
+            }
+            *overlay
+        }
+        Named::Word(word) => {
+            let up = fans(&change.owned).find(|fan| is_called(fan, word)).map(Fan::overlay);
+            // Of a fan that is down, only its overlay is known to be one.
+            up.or_else(|| word.parse().ok()).ok_or_else(|| {
+                Error::Failed(format!("fan '{}' is not up; see which are: fanctl show", excerpt(word)))
+            })?
+        }
+    };
     let done = change.take_down(Some(overlay))?;
     change.tell(&done, out)
 }
 
 /// Takes down every fan that configuration brought up and what remains of others, or those of one interface. One that
 /// cannot go does not keep the others up.
-pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
     // Which interface remains were over is not known any more.
@@ -40,7 +54,7 @@ pub fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn 
 }
 
 /// Takes every fan down, whoever brought it up.
-pub fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let up = fans(&change.owned).map(Fan::overlay);
     let there: Vec<Overlay> = up.chain(loose_remains(&change.owned, &change.host)).collect();

@@ -24,7 +24,7 @@ use crate::names::daemon::{Daemon, Listener, Written};
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Does what the words after `names` say.
-pub fn names(action: &NamesAction, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn names(action: &NamesAction, out: &mut dyn Write) -> Result<(), Error> {
     match action {
         NamesAction::Serve(args) => serve(args, out),
         NamesAction::Engine(args) => {

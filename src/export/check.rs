@@ -11,7 +11,7 @@ const DEFAULT_MTU: u32 = 1500;
 impl Network {
     /// What is wrong with a network that a runtime has: why its containers would not be on the fan, or would disturb it.
     #[must_use]
-    pub fn disagreements(&self, given: &Given) -> Vec<String> {
+    pub(crate) fn disagreements(&self, given: &Given) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut say = |sentence: String| wrong.push(sentence);
         match &given.bridge {

@@ -7,7 +7,7 @@ use super::text::NDOTS;
 use crate::fan::label::DOMAIN;
 
 /// A list of plugins, for /etc/cni/net.d.
-pub fn list(network: &Network, name: &str) -> String {
+pub(crate) fn list(network: &Network, name: &str) -> String {
     let range = json!({
         "subnet": network.subnet().to_string(),
         "rangeStart": network.first(),

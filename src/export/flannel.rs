@@ -6,7 +6,7 @@ use super::Network;
 ///
 /// # Errors
 /// A sentence: it has no words for reserved addresses.
-pub fn environment(network: &Network) -> Result<String, String> {
+pub(crate) fn environment(network: &Network) -> Result<String, String> {
     if let Some(reserved) = network.reserved().next() {
         return Err(format!(
             "fan {} reserves {reserved} for the host, which flannel's environment cannot tell: a container would get it; \

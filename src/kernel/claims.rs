@@ -30,7 +30,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn claims(
+    pub(crate) fn claims(
         &self,
         bridge: &InterfaceName,
         ports: &[&InterfaceName],

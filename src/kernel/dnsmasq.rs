@@ -33,17 +33,17 @@ const PATIENCE: u16 = 2000;
 
 /// A server that runs in this network namespace.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Its process.
-    pub process: Process,
+    pub(crate) process: Process,
     /// The overlay of its fan, by its lease file.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The bridge it is for.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// What it runs with, to be compared.
-    pub arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// Whether it holds a socket at the port of DHCP servers.
-    pub serves: bool,
+    pub(crate) serves: bool,
 }
 
 /// Our servers in this network namespace: processes of dnsmasq that may configure it, as no user without rights can have one,
@@ -51,7 +51,7 @@ pub struct Server {
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn observe() -> io::Result<Vec<Server>> {
+pub(crate) fn observe() -> io::Result<Vec<Server>> {
     let processes = process::named(&[PROGRAM])?;
     if processes.is_empty() {
         return Ok(Vec::new());
@@ -86,7 +86,7 @@ pub fn decode(line: &[u8]) -> Option<(Overlay, InterfaceName, Vec<String>)> {
 /// # Errors
 /// A sentence: the program is missing, the lease directory cannot be made, its files are not as they must be, who has the port,
 /// or what dnsmasq said.
-pub fn start(dhcp: &Dhcp) -> Result<(), String> {
+pub(crate) fn start(dhcp: &Dhcp) -> Result<(), String> {
     let Some(arguments) = &dhcp.arguments else {
         return Err("it ran with other arguments than this fanctl computes, so it is not started again".into());
     };
@@ -196,7 +196,7 @@ fn keeps(path: &Path, found: &Metadata, kind: Option<&str>) -> Result<(), String
 ///
 /// # Errors
 /// When it may not be signalled, or does not end.
-pub fn stop(server: &Server) -> Result<(), String> {
+pub(crate) fn stop(server: &Server) -> Result<(), String> {
     let process = &server.process;
     for signal in [Signal::TERM, Signal::KILL] {
         process.signal(signal).map_err(|error| format!("cannot stop dnsmasq, process {}: {error}", process.pid))?;

@@ -17,7 +17,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the privilege cannot be given up.
-    pub fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), KernelError> {
+    pub(crate) fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), KernelError> {
         let mut held = self.held.borrow_mut();
         for filter in state.values().filter_map(unknown) {
             let link = host.link(&filter.link);
@@ -32,7 +32,7 @@ impl Machine {
 
     /// Why the steps must not be taken: what they replace or remove could not be put back if one of them failed.
     #[must_use]
-    pub fn irretrievable(&self, steps: &[Step]) -> Vec<Reason> {
+    pub(crate) fn irretrievable(&self, steps: &[Step]) -> Vec<Reason> {
         let goes = steps.iter().filter_map(|step| match step {
             Step::Delete(object) | Step::Change { from: object, .. } => Some(object),
             Step::Create(_) | Step::Hold(_) | Step::Remake(_) => None,

@@ -16,7 +16,7 @@ use crate::error::Error;
 const DIRECTORY: &str = "/run/fan";
 
 /// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a tired dnsmasq.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one that only looks waits: longer than a plan takes, and no longer than a person minds.
 const LOOKERS_PATIENCE: Duration = Duration::from_secs(1);
@@ -25,14 +25,14 @@ const LOOKERS_FLAGS: i32 = O_NOFOLLOW | O_NONBLOCK | nix::libc::O_CLOEXEC;
 /// Held until it is dropped or the process has ended, however it ends, and with it what it runs: `nft` works to its end
 /// also when we are killed, and whoever comes next must wait for that.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] Flock<File>);
+pub(crate) struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] Flock<File>);
 
 impl Lock {
     /// Waits until no other `fanctl` changes this network namespace.
     ///
     /// # Errors
     /// When the lock's file cannot be made, or another holds it for a minute.
-    pub fn take() -> Result<Self, Error> {
+    pub(crate) fn take() -> Result<Self, Error> {
         let deadline = Instant::now() + PATIENCE;
         let mut open = Unlocked::open()?;
         loop {
@@ -48,7 +48,7 @@ impl Lock {
     /// Waits, about a second, until no other `fanctl` is in the middle of a change, and keeps one from beginning: for who only
     /// looks. None where nothing changes anything yet, where the lock cannot be had in that time, or not by this user.
     #[must_use]
-    pub fn to_look() -> Option<Self> {
+    pub(crate) fn to_look() -> Option<Self> {
         let path = path(Path::new("/proc/self/ns/net")).ok()?;
         let deadline = Instant::now() + LOOKERS_PATIENCE;
         loop {
@@ -65,7 +65,7 @@ impl Lock {
     ///
     /// # Errors
     /// When the lock's file cannot be made.
-    pub fn attempt() -> Result<Result<Self, String>, Error> {
+    pub(crate) fn attempt() -> Result<Result<Self, String>, Error> {
         Ok(Unlocked::open()?.lock()?.map_err(|open| open.path))
     }
 }
@@ -107,7 +107,7 @@ fn failed(path: &str, error: &dyn fmt::Display) -> Error {
 
 /// That another `fanctl` does not end.
 #[must_use]
-pub fn held_for_long(path: &str) -> Error {
+pub(crate) fn held_for_long(path: &str) -> Error {
     failed(path, &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock")
 }
 

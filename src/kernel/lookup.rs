@@ -77,7 +77,7 @@ impl Machine {
     ///
     /// # Errors
     /// The outer one is of the connection; the inner one is the kernel's answer that there is no way.
-    pub fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
+    pub(crate) fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
         self.route_among(&self.names()?, flow)
     }
 

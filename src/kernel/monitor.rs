@@ -26,7 +26,7 @@ const NFTABLES_GROUPS: [u32; 1] = [7];
 
 /// What ends waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// Something changed.
     Change,
     /// A signal came.
@@ -36,7 +36,7 @@ pub enum Heard {
 }
 
 /// What there is to listen to in the network namespace of the thread that made it.
-pub struct Monitor {
+pub(crate) struct Monitor {
     sockets: [Socket; 2],
     signals: SignalFd,
     /// The DHCP servers of fans.
@@ -48,7 +48,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the kernel will not tell, which takes root for nftables.
-    pub fn open(signals: &[Signal]) -> io::Result<Self> {
+    pub(crate) fn open(signals: &[Signal]) -> io::Result<Self> {
         let signals: SigSet = signals.iter().copied().collect();
         signals.thread_block()?;
         Ok(Self {
@@ -62,7 +62,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the kernel refuses to wait.
-    pub fn wait(&mut self, at_most: Option<Duration>) -> io::Result<Heard> {
+    pub(crate) fn wait(&mut self, at_most: Option<Duration>) -> io::Result<Heard> {
         // To the next millisecond, for waiting too short is waiting twice.
         let limit = at_most.map(|limit| limit + Duration::from_micros(999));
         let limit = limit.map_or(PollTimeout::NONE, |limit| limit.try_into().unwrap_or(PollTimeout::MAX));
@@ -95,7 +95,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the servers cannot be looked for.
-    pub fn catch_up(&mut self) -> io::Result<()> {
+    pub(crate) fn catch_up(&mut self) -> io::Result<()> {
         self.forget();
         let servers = dnsmasq::observe()?.into_iter();
         self.servers = servers.map(|server| server.process.into_handle()).collect();

@@ -19,7 +19,7 @@ use crate::plan::host::{NeighbourEntry, Reachability};
 ///
 /// # Errors
 /// What the kernel said.
-pub fn observe(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<NeighbourEntry>, Refusal> {
+pub(crate) fn observe(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<NeighbourEntry>, Refusal> {
     let neighbour = |message: &NeighbourMessage| {
         Some(NeighbourEntry {
             device: names.get(&message.header.ifindex)?.clone(),
@@ -36,7 +36,11 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn neighbour(&self, device: &InterfaceName, meant: Ipv4Addr) -> Result<Option<Reachability>, KernelError> {
+    pub(crate) fn neighbour(
+        &self,
+        device: &InterfaceName,
+        meant: Ipv4Addr,
+    ) -> Result<Option<Reachability>, KernelError> {
         let names = self.names()?;
         let entries = entries(&self.netlink, AddressFamily::Inet)?;
         let mut there = entries
@@ -88,9 +92,10 @@ impl Machine {
     pub fn broadcast(&self, device: &InterfaceName, own: Ipv4Addr) -> Result<Option<Ipv4Addr>, KernelError> {
         let names = self.names()?;
         let addresses = self.netlink.dump_addresses()?;
-        let found = addresses.iter().filter_map(route::decode_address).find(|(index, found)| {
-            names.get(index) == Some(device) && found.address.ip() == own
-        });
+        let found = addresses
+            .iter()
+            .filter_map(route::decode_address)
+            .find(|(index, found)| names.get(index) == Some(device) && found.address.ip() == own);
         Ok(found.and_then(|(_, found)| mapping::broadcast(found.address)))
     }
 
@@ -98,7 +103,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn port(&self, bridge: &InterfaceName, meant: Mac) -> Result<Option<InterfaceName>, KernelError> {
+    pub(crate) fn port(&self, bridge: &InterfaceName, meant: Mac) -> Result<Option<InterfaceName>, KernelError> {
         let names = self.names()?;
         let entries = entries(&self.netlink, AddressFamily::Bridge)?;
         let mut heard = entries.iter().filter(|message| {

@@ -16,14 +16,14 @@ use crate::plan::rule::{Action, RoutingRule};
 
 /// Ethernet addresses by interface.
 #[must_use]
-pub fn macs(links: &[LinkReply]) -> BTreeMap<InterfaceName, Mac> {
+pub(crate) fn macs(links: &[LinkReply]) -> BTreeMap<InterfaceName, Mac> {
     let entry = |link: &LinkReply| Some((link.name.clone(), mac(&link.message)?));
     links.iter().filter_map(entry).collect()
 }
 
 /// The Ethernet address in a link message.
 #[must_use]
-pub fn mac(message: &LinkMessage) -> Option<Mac> {
+pub(crate) fn mac(message: &LinkMessage) -> Option<Mac> {
     message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(Mac),
         _ => None,
@@ -34,7 +34,7 @@ pub fn mac(message: &LinkMessage) -> Option<Mac> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn rules(netlink: &Netlink) -> Result<Vec<RoutingRule>, Refusal> {
+pub(crate) fn rules(netlink: &Netlink) -> Result<Vec<RoutingRule>, Refusal> {
     Ok(netlink.dump_rules()?.iter().filter_map(rule).collect())
 }
 

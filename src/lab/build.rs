@@ -21,7 +21,7 @@ use crate::error::Error;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Builds the lab, down to a default route in every container.
-pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Error> {
+pub(crate) fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Error> {
     let topology = Topology::new(args.hosts.unwrap_or(SIZE), args.containers.unwrap_or(SIZE));
     stage.add(UNDERLAY)?;
     stage.run_all(&topology::underlay_lines())?;

@@ -3,13 +3,13 @@
 //! One thread, which waits for sockets and for time. It may bind ports below 1024 and nothing else: it looks at links as any user
 //! may, reads lease files, and changes nothing. Without it, containers reach each other as before.
 
-pub mod connection;
-pub mod control;
-pub mod dns;
+mod connection;
+pub(crate) mod control;
+mod dns;
 pub mod engine;
 pub mod leases;
-pub mod seeds;
-pub mod station;
+mod seeds;
+pub(crate) mod station;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What is written down for the daemon.
 #[derive(Clone, Debug, Default)]
-pub struct Written {
+pub(crate) struct Written {
     /// Names of containers, each with its address.
     pub names: Vec<(Label, Ipv4Addr)>,
     /// Hosts that may be there, by overlay.
@@ -45,7 +45,7 @@ pub struct Written {
 }
 
 /// What the daemon tells as it happens.
-pub trait Listener {
+pub(crate) trait Listener {
     /// It serves.
     fn ready(&mut self);
     /// Something is new of a fan.
@@ -55,7 +55,7 @@ pub trait Listener {
 }
 
 /// The daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     machine: Machine,
     signals: SignalFd,
     control: Control,
@@ -70,7 +70,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is no netlink, or another daemon has the socket.
-    pub fn start(written: Written) -> Result<Self, KernelError> {
+    pub(crate) fn start(written: Written) -> Result<Self, KernelError> {
         let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
         signals.thread_block().map_err(io::Error::from)?;
         let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
@@ -88,7 +88,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When the kernel will not let it look or wait.
-    pub fn serve(&mut self, listener: &mut dyn Listener) -> Result<(), KernelError> {
+    pub(crate) fn serve(&mut self, listener: &mut dyn Listener) -> Result<(), KernelError> {
         let mut looks = Instant::now();
         self.look(listener)?;
         listener.ready();
@@ -141,8 +141,8 @@ impl Daemon {
 
     fn begin(&mut self, overlay: Overlay, fan: &Fan, listener: &mut dyn Listener) {
         // The old one has the ports.
-        self.stations.remove(&overlay);
-        match Station::open(fan) {
+        let added = self.stations.remove(&overlay).map(Station::into_added).unwrap_or_default();
+        match Station::open(fan, added) {
             Ok(station) => {
                 self.stations.insert(overlay, station);
                 self.complaints.remove(&overlay);

@@ -270,7 +270,8 @@ impl Peers {
 
     /// The next of those who answer is asked whether it still does.
     pub(crate) fn round(&mut self, now: u64, out: &mut Out) {
-        let due = |(_, peer): &(&u32, &Peer)| peer.contact == Contact::Here && peer.nonce == 0;
+        // One that others take for gone is asked each second as it is.
+        let due = |(_, peer): &(&u32, &Peer)| peer.contact == Contact::Here && peer.listed && peer.nonce == 0;
         let after = self.peers.range(self.turn.saturating_add(1)..).find(due);
         let next = after.or_else(|| self.peers.range(..=self.turn).find(due)).map(|(host, _)| *host);
         if let Some(host) = next {

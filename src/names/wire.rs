@@ -201,8 +201,12 @@ fn is_bounded(message: &Message) -> bool {
         Message::Want { parts, .. } => parts.len() <= MOST_WANTED,
         Message::Answer { answer: Answer::Addresses(offsets), .. } => offsets.len() <= MOST_ANSWERS,
         Message::Answer { answer: Answer::Names(names), .. } => names.len() <= MOST_ANSWERS,
-        Message::Sync(_) | Message::Same | Message::Check { .. } | Message::Here { .. } => true,
-        Message::Got(_) | Message::Ask { .. } => true,
+        Message::Sync(_)
+        | Message::Same
+        | Message::Check { .. }
+        | Message::Here { .. }
+        | Message::Got(_)
+        | Message::Ask { .. } => true,
     }
 }
 

@@ -21,11 +21,11 @@ use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{State, fans};
 use crate::shell;
 
-pub use unfit::Unfit;
+pub(crate) use unfit::Unfit;
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
-pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
+pub(crate) fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     let mut reasons = other_fans(fan, host, owned);
     let host = &without_strays(fan, host, owned);
     reasons.extend(names(fan, host, owned));
@@ -182,7 +182,7 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
 /// From whom an interface takes the packets of an IPIP fan: the kernel prefers a device with matching endpoints to one in
 /// external mode (`ip_tunnel_lookup`, net/ipv4/ip_tunnel.c), so that the packets pass our checks by.
 #[must_use]
-pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
+pub(crate) fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
     let LinkKind::Ipip { local, remote } = link.kind else {
         return None;
     };

@@ -213,3 +213,13 @@ fn an_address_that_is_none_is_quoted() {
         fanctl(&words).misused().saying(&[&format!("'{address}' is no IPv4 address"), "172.30.0.0/16"]);
     }
 }
+
+#[test]
+fn comments_of_a_list_are_skipped() {
+    let list = format!("# web\n172.30.0.28 # rack 2\n\n#{}\n  # last\n250.0.27.3", "172.30.0.9 ".repeat(100));
+    let told = fanctl("map 250 172.30.0.0/16 -").reading(list).succeeds().stdout;
+    let rows: Vec<&str> = told.lines().skip(1).filter_map(|row| row.split(' ').next()).collect();
+    assert_eq!(rows, ["172.30.0.28", "250.0.27.3"]);
+    let output = fanctl("map 250 172.30.0.0/16 -").reading("# one\nweb\n".to_string()).misused();
+    output.saying(&["standard input, line 2: address 'web' is no IPv4 address"]);
+}

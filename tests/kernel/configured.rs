@@ -278,7 +278,8 @@ fn status_tells_the_difference(encap: Encap) {
     let host = &configured.host;
     configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/16", "enabled = false")]);
     let output = host.unchanged(|| configured.follow("status").exits(4));
-    output.stdout_has(&["fan 250.0.0.0/8 over eth0/16: not as configured", "ip link add fan-250-0-28"]);
+    let steps = "to do this: fanctl reload --config /run/fan.toml; to see every step: fanctl reload --config /run/fan.toml --dry-run";
+    assert_eq!(output.stdout, format!("fan 250.0.0.0/8 over eth0/16: not up\n{steps}\n"));
     configured.follow("up -a").ok();
     let output = host.unchanged(|| configured.follow("status").ok());
     assert_eq!(output.stdout, "fan 250.0.0.0/8 over eth0/16: as configured\n");
@@ -288,15 +289,28 @@ fn status_tells_the_difference(encap: Encap) {
     let fan = &status["fans"][0];
     assert_eq!((&fan["overlay"], &fan["matches"]), (&"250.0.0.0/8".into(), &false.into()));
     assert_eq!(fan["plan"], serde_json::json!(["ip route add unreachable 250.0.0.0/8 metric 4278198272 proto 250"]));
+    let one_line = |state: &str| {
+        let output = host.unchanged(|| configured.follow("status").exits(4));
+        assert_eq!(output.stdout, format!("fan 250.0.0.0/8 over eth0/16: {state}\n{steps}\n"));
+    };
+    one_line("differs: unreachable route '250.0.0.0/8' is missing");
     configured.follow("reload").ok();
     configured.follow("status").ok();
+    let words = encap.words();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words} --mtu 1400 --no-nat")).ok();
+    let mtu = 1500 - encap.overhead();
+    one_line(&format!("differs: nat off, should be on; mtu 1400, should be {mtu}"));
+    host.fanctl("down 250").ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}")).ok();
+    one_line("differs: brought up by hand");
+    configured.follow("reload").ok();
 
     configured.write(&[("252.0.0.0/8", "eth9/16", "")]);
     let output = configured.follow("status").exits(4);
     output.stdout_has(&[
-        "fan 250.0.0.0/8: wanted no more",
-        "ip link delete fan-250-0-28",
-        "fan 252.0.0.0/8 over eth9/16: cannot be as configured:\n  interface 'eth9' does not exist",
+        "fan 250.0.0.0/8: up, and not configured\n",
+        "fan 252.0.0.0/8 over eth9/16: cannot be as configured: interface 'eth9' does not exist",
+        "to do this: ",
     ]);
 }
 

@@ -23,6 +23,7 @@ fn cases() -> Vec<Case> {
         ])
         .once(named![
             no_process_encapsulates,
+            what_a_process_sends_to_all_hosts_is_opened_by_none,
             processes_of_the_host_reach_containers_of_others,
             no_port_claims_the_address_of_a_gateway,
             an_address_of_another_host_that_a_port_claims_brings_no_packets,
@@ -235,6 +236,32 @@ fn no_process_encapsulates() {
     pair.a.set_sysctl("ipv4/ip_unprivileged_port_start", "0");
     let told = pair.a.up(Encap::Vxlan).stderr;
     assert!(told.contains("ip_unprivileged_port_start is 0"), "{told}");
+}
+
+/// No rule sees it, for it is for no address of the underlay.
+fn what_a_process_sends_to_all_hosts_is_opened_by_none() {
+    let pair = Pair::new(Encap::Vxlan);
+    pair.a.ip(&format!("route replace default via {} dev eth0", pair.lan.gateway()));
+    let inner = Crafted::udp(0x4001, ("250.0.28.2", "250.0.27.2"));
+    let packet = inner.in_vxlan(("172.30.0.28", "172.30.0.27"), octets(&pair.cb.mac("eth0")));
+    let (ip, udp) = (20, 8);
+    let payload = packet.bytes()[ip + udp..].to_vec();
+    let seen = Capture::on(&pair.cb, "eth0", Inner::FILTER);
+    for to in ["255.255.255.255:8472", "224.0.0.1:8472"] {
+        let (before, payload) = (pair.b.refused_packets(Encap::Vxlan.tunnel()), payload.clone());
+        pair.a.run(move || {
+            let socket = UdpSocket::bind("172.30.0.28:0").expect("a socket");
+            socket.set_broadcast(true).expect("to send to all");
+            for _ in 0..MANY {
+                socket.send_to(&payload, to).expect("to send");
+            }
+        });
+        eventually("all are refused", || {
+            (pair.b.refused_packets(Encap::Vxlan.tunnel()) >= before + MANY).then_some(())
+        });
+    }
+    assert_eq!(seen.packets(), Vec::<String>::new());
+    pair.ca.ping("250.0.27.2").arrives();
 }
 
 fn processes_of_the_host_reach_containers_of_others() {

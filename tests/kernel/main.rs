@@ -54,6 +54,7 @@ mod program;
 mod refusals;
 mod remains;
 mod routes;
+mod screens;
 mod several;
 mod show;
 mod sight;

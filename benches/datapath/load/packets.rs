@@ -91,3 +91,39 @@ fn receive(socket: &UdpSocket, received: &AtomicU64, over: &AtomicBool, sender: 
         }
     }
 }
+
+/// [`BATCH`], as packets are counted.
+pub const BATCH_U32: u32 = 32;
+
+/// Two sockets, one of which answers the last packet of each batch. All of it is one thread's, so that what is counted is the
+/// path of the packets, and the same each time.
+pub struct Exchange {
+    client: UdpSocket,
+    server: UdpSocket,
+}
+
+/// Opens the sockets.
+pub fn exchange(load: Load) -> Exchange {
+    let (client, server) = sockets(load);
+    Exchange { client, server }
+}
+
+impl Exchange {
+    /// Sends so many batches; gives the number of packets, without the answers.
+    pub fn rounds(&mut self, rounds: u32) -> u32 {
+        let mut buffer = [b'f'; SIZE];
+        for _ in 0..rounds {
+            for _ in 0..BATCH_U32 {
+                self.client.send(&buffer).expect("to send");
+            }
+            for number in 1..=BATCH_U32 {
+                let (_, from) = self.server.recv_from(&mut buffer).expect("a packet");
+                if number == BATCH_U32 {
+                    self.server.send_to(&buffer, from).expect("to answer");
+                }
+            }
+            self.client.recv(&mut buffer).expect("an answer");
+        }
+        rounds * BATCH_U32
+    }
+}

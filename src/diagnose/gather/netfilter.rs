@@ -14,7 +14,7 @@ use crate::kernel::{capabilities, exec};
 
 /// Reads every table, and says what could not be read.
 #[must_use]
-pub fn observe() -> (Vec<FirewallTable>, Vec<String>) {
+pub(crate) fn observe() -> (Vec<FirewallTable>, Vec<String>) {
     let mut unseen = Vec::new();
     let mut tables = match nftables() {
         Ok(tables) => tables,

@@ -44,7 +44,6 @@ impl Tracked {
             ConntrackState::New => "new",
             ConntrackState::Established => "established",
             ConntrackState::Invalid => "invalid",
-            ConntrackState::Untracked => "untracked",
         };
         let (tracked, untracked) = (is(word), is("untracked"));
         let tracked = if self.is_elsewhere && !is_early && state == ConntrackState::Established && is("new") != tracked

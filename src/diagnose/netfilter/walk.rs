@@ -10,7 +10,7 @@ use super::{
 
 /// What becomes of a packet at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// Nobody drops it.
     Passes,
     /// Somebody drops it.
@@ -21,34 +21,34 @@ pub enum Fate {
 
 /// Who drops a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blame {
+pub(crate) struct Blame {
     /// Who keeps the table.
-    pub backend: Backend,
+    pub(crate) backend: Backend,
     /// The table's family.
-    pub family: String,
+    pub(crate) family: String,
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
     /// The base chain at whose head the packet could be accepted.
-    pub base: String,
+    pub(crate) base: String,
     /// Where packets enter it.
-    pub hook: String,
+    pub(crate) hook: String,
     /// The chain that decides.
-    pub chain: String,
+    pub(crate) chain: String,
     /// The rule that drops it; none where that is the policy of the base chain.
-    pub rule: Option<Box<FirewallRule>>,
+    pub(crate) rule: Option<Box<FirewallRule>>,
     /// Whether only the process that made the table can change it.
-    pub is_owned: bool,
+    pub(crate) is_owned: bool,
 }
 
 /// Walks a packet through the chains at its hook.
 #[must_use]
-pub fn fate(packet: &Packet, tables: &[FirewallTable]) -> Fate {
+pub(crate) fn fate(packet: &Packet, tables: &[FirewallTable]) -> Fate {
     at_hook(packet, tables, &mut Carried::default())
 }
 
 /// Walks a packet through the chains at all hooks that it passes, one after the other: what marks and what connection it has
 /// at the next one is what rules have made of them.
-pub fn fates<'a>(hooks: &'a [Packet], tables: &'a [FirewallTable]) -> impl Iterator<Item = Fate> + 'a {
+pub(crate) fn fates<'a>(hooks: &'a [Packet], tables: &'a [FirewallTable]) -> impl Iterator<Item = Fate> + 'a {
     let mut carried = Carried::default();
     hooks.iter().map(move |packet| at_hook(packet, tables, &mut carried))
 }
@@ -277,7 +277,7 @@ impl Walk<'_> {
     /// has none that was translated.
     fn has(&self, field: Field) -> bool {
         let packet = self.packet;
-        let has_connection = !matches!(packet.state, ConntrackState::Invalid | ConntrackState::Untracked);
+        let has_connection = packet.state != ConntrackState::Invalid;
         match field {
             Field::In | Field::Out | Field::Bridge | Field::Mark(_) | Field::Family | Field::Unknown => true,
             Field::Arp(_) => packet.is_arp,

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// What a verdict comes down to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Nothing is wrong.
     Works,
     /// It works, for packets that are smaller than the fan's; whoever sends larger ones is told.
@@ -64,21 +64,21 @@ pub enum Cause {
 
 /// The end of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Conclusion {
+pub(crate) struct Conclusion {
     /// Whether packets arrive and are answered.
-    pub works: bool,
+    pub(crate) works: bool,
     /// What it comes down to.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
     /// Who is to blame; none when nobody is.
-    pub hop: Option<String>,
+    pub(crate) hop: Option<String>,
     /// A sentence.
-    pub says: String,
+    pub(crate) says: String,
     /// What to do; none when there is nothing to do.
-    pub advice: Option<String>,
+    pub(crate) advice: Option<String>,
 }
 
 /// Who is to blame, as it is written in [`Conclusion::hop`].
-pub const THIS_HOST: &str = "this host";
+pub(crate) const THIS_HOST: &str = "this host";
 
 impl Conclusion {
     pub(super) fn new(cause: Cause, hop: impl Into<String>, says: String) -> Self {

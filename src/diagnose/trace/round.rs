@@ -9,7 +9,7 @@ use super::probe::{Probe, ProbeOutcome};
 
 /// Probes that are sent at once, each as often as it takes.
 #[derive(Debug)]
-pub struct Round<'a> {
+pub(crate) struct Round<'a> {
     probes: &'a [Probe],
     /// Which probe each request was for, by its sequence, and when it was sent.
     sent: BTreeMap<u16, (usize, Instant)>,
@@ -27,14 +27,14 @@ impl<'a> Round<'a> {
 
     /// The probes without an outcome, and their places.
     #[must_use]
-    pub fn open(&self) -> Vec<(usize, Probe)> {
+    pub(crate) fn open(&self) -> Vec<(usize, Probe)> {
         let all = self.probes.iter().copied().enumerate();
         all.filter(|(index, _)| self.outcomes[*index].is_none()).collect()
     }
 
     /// Whether each probe has its outcome.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         !self.outcomes.contains(&None)
     }
 
@@ -44,13 +44,13 @@ impl<'a> Round<'a> {
     }
 
     /// Notes that the probe at a place could not be sent.
-    pub fn fail(&mut self, index: usize, outcome: ProbeOutcome) {
+    pub(crate) fn fail(&mut self, index: usize, outcome: ProbeOutcome) {
         self.outcomes[index] = Some(outcome);
     }
 
     /// Notes what came of a request, if it is one of these. Only whoever was asked can answer; anybody on the way can
     /// complain.
-    pub fn take(&mut self, from: Ipv4Addr, news: News, at: Instant) {
+    pub(crate) fn take(&mut self, from: Ipv4Addr, news: News, at: Instant) {
         let (News::Answer(mark) | News::Complaint(mark, _)) = news else {
             return;
         };
@@ -81,7 +81,7 @@ impl<'a> Round<'a> {
 
     /// What came of each probe.
     #[must_use]
-    pub fn outcomes(self) -> Vec<ProbeOutcome> {
+    pub(crate) fn outcomes(self) -> Vec<ProbeOutcome> {
         let silence = |outcome: Option<ProbeOutcome>| outcome.unwrap_or(ProbeOutcome::Silence);
         self.outcomes.into_iter().map(silence).collect()
     }

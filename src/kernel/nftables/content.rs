@@ -5,14 +5,15 @@
 //! compared with what it was: once tables are made, the digest of all that the kernel holds is kept as the name of an empty
 //! chain in the first of them, which no packet passes.
 
-use super::{
-    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, DROP, EXPRESSION_DATA, EXPRESSION_NAME, FAMILY_NUMBERS, GETCHAIN,
-    GETRULE, GETSET, GETSETELEM, Message, Nftables, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_ANONYMOUS,
-    SET_FLAGS, SET_NAME, TABLE, attribute, attributes, header, inside, messages, text,
+use super::message::{
+    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, DROP, EXPRESSION_DATA, EXPRESSION_NAME, FAMILY_NUMBERS, Message,
+    RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_ANONYMOUS, SET_FLAGS, SET_NAME, TABLE, attribute, header, inside,
+    messages, text,
 };
+use super::{GETCHAIN, GETRULE, GETSET, GETSETELEM, Nftables};
 use crate::fan::digest::digest;
 use crate::fan::mapping::Overlay;
-use crate::kernel::netlink::Refusal;
+use crate::kernel::netlink::{Refusal, attributes};
 use crate::plan::firewall::{Deviation, FAMILIES, FORMAT, Record, table_name};
 use netlink_packet_core::NLM_F_DUMP;
 
@@ -26,20 +27,20 @@ const STATEFUL: [&str; 3] = ["counter", "quota", "last"];
 
 /// What the kernel holds in the tables of a fan.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct TableContent {
+pub(crate) struct TableContent {
     /// The digest of all of it but the record.
     pub digest: String,
     /// What was in it when it was made, if that is known.
-    pub record: Option<Record>,
+    pub(crate) record: Option<Record>,
     /// Chains of which the policy is to drop.
-    pub drops: Vec<String>,
+    pub(crate) drops: Vec<String>,
 }
 
 impl TableContent {
     /// What somebody changed of it, or another version made otherwise. `is_known` tells whether all rules have the comments
     /// that this version gives them.
     #[must_use]
-    pub fn deviations(&self, is_known: bool) -> Vec<Deviation> {
+    pub(crate) fn deviations(&self, is_known: bool) -> Vec<Deviation> {
         let policies = self.drops.iter().cloned().map(Deviation::Policy);
         let own = match &self.record {
             Some(record) if record.digest != self.digest => Some(Deviation::Rules),
@@ -54,13 +55,13 @@ impl TableContent {
 
 /// The answers of the kernel about one table, each the payload of a message.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// Its chains.
     pub chains: Vec<Vec<u8>>,
     /// Its rules, in order.
-    pub rules: Vec<Vec<u8>>,
+    pub(crate) rules: Vec<Vec<u8>>,
     /// The elements of its anonymous sets, by the sets' names.
-    pub sets: Vec<(String, Vec<Vec<u8>>)>,
+    pub(crate) sets: Vec<(String, Vec<Vec<u8>>)>,
 }
 
 /// Puts together what is in the tables of a fan.
@@ -130,7 +131,7 @@ impl Nftables {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn content(&self, overlay: Overlay, families: &[&str]) -> Result<TableContent, Refusal> {
+    pub(crate) fn content(&self, overlay: Overlay, families: &[&str]) -> Result<TableContent, Refusal> {
         let name = table_name(overlay);
         let there = FAMILIES.iter().zip(FAMILY_NUMBERS).filter(|(family, _)| families.contains(family));
         let tables: Result<Vec<Parts>, Refusal> = there

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is asked of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Request {
+pub(crate) enum Request {
     /// Every name that is answered.
     List,
     /// Every host.
@@ -65,7 +65,7 @@ pub enum Request {
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Response {
+pub(crate) enum Response {
     /// Names.
     Names(Vec<NameEntry>),
     /// Hosts.
@@ -84,7 +84,7 @@ pub enum Response {
 
 /// A name and an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameEntry {
+pub(crate) struct NameEntry {
     /// The fan's overlay.
     pub overlay: Ipv4Network,
     /// The name, without the domain.
@@ -99,7 +99,7 @@ pub struct NameEntry {
 
 /// A host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostEntry {
+pub(crate) struct HostEntry {
     /// The fan's overlay.
     pub overlay: Ipv4Network,
     /// Its address in the underlay.
@@ -122,7 +122,7 @@ pub struct HostEntry {
 ///
 /// # Errors
 /// When it does not run, this is not its user, or it does not answer.
-pub fn ask(request: &Request) -> io::Result<Response> {
+pub(crate) fn ask(request: &Request) -> io::Result<Response> {
     let mut stream = UnixStream::connect(SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -259,6 +259,6 @@ fn hosts(station: &Station) -> Vec<HostEntry> {
 
 /// Whether a host that is written down answers.
 #[must_use]
-pub fn is_here(entry: &HostEntry) -> bool {
+pub(crate) fn is_here(entry: &HostEntry) -> bool {
     [Standing::Here.code(), "self"].contains(&entry.state.as_str())
 }

@@ -35,9 +35,14 @@ const MORE: &str = "fan.name";
 /// A container's label that hides it, if it is `off`.
 const HIDDEN: &str = "fan.names";
 
+type Name = (Label, Ipv4Addr);
+
+/// What was learned of containers, by their id: what they were listed with, and their names.
+type Known = BTreeMap<String, (Value, Vec<Name>)>;
+
 /// Why no names are passed on any more.
 #[derive(Debug)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// The engine.
     Engine(io::Error),
     /// The daemon of names.
@@ -57,8 +62,8 @@ impl fmt::Display for EngineError {
 ///
 /// # Errors
 /// Which one, and why.
-pub fn pass_on(socket: &Path) -> Result<(), EngineError> {
-    let mut known = BTreeMap::new();
+pub(crate) fn pass_on(socket: &Path) -> Result<(), EngineError> {
+    let mut known = Known::new();
     loop {
         // Listening begins before looking, so that nothing is missed.
         let mut events = request(socket, EVENTS).map_err(EngineError::Engine)?;
@@ -66,7 +71,7 @@ pub fn pass_on(socket: &Path) -> Result<(), EngineError> {
         loop {
             let names = look(socket, &mut known).map_err(EngineError::Engine)?;
             control::ask(&Request::Engine { names }).map_err(EngineError::Daemon)?;
-            match events.read(&mut [0; 65_536]) {
+            match events.read(&mut [0; 4_096]) {
                 Ok(0) => break,
                 Ok(_) => thread::sleep(REST),
                 Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
@@ -102,10 +107,7 @@ fn body(answer: &[u8]) -> Option<Value> {
 }
 
 /// The names of all containers that run. What was learned of a container is known by its id and its networks, as they are listed.
-fn look(
-    socket: &Path,
-    known: &mut BTreeMap<String, (Value, Vec<(Label, Ipv4Addr)>)>,
-) -> io::Result<Vec<(Label, Ipv4Addr)>> {
+fn look(socket: &Path, known: &mut Known) -> io::Result<Vec<Name>> {
     let list = get(socket, "/containers/json")?;
     let listed: Vec<&Value> = list.as_array().map(|list| list.iter().collect()).unwrap_or_default();
     let mut found = BTreeMap::new();

@@ -18,7 +18,7 @@ const CALL: [u8; 5] = *b"fan1?";
 
 /// The addresses that a peer stands for. That of a name may take the resolver a while.
 #[must_use]
-pub fn addresses(peer: &Peer) -> Vec<Ipv4Addr> {
+pub(crate) fn addresses(peer: &Peer) -> Vec<Ipv4Addr> {
     match peer {
         Peer::Host(host) => vec![*host],
         Peer::Network(network) => network.iter().collect(),

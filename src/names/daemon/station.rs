@@ -40,7 +40,7 @@ const CALLS: Duration = Duration::from_secs(10);
 
 /// Where a name is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
+pub(crate) enum Source {
     /// The configuration.
     Config,
     /// A lease of the fan's DHCP server.
@@ -54,7 +54,7 @@ pub enum Source {
 impl Source {
     /// A stable word.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Config => "config",
             Self::Dhcp => "dhcp",
@@ -66,7 +66,7 @@ impl Source {
 
 /// What is new of a fan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// It is served, at this gateway.
     Began(Ipv4Addr),
     /// It is not served any more.
@@ -117,8 +117,8 @@ pub(super) struct Station {
 }
 
 impl Station {
-    /// Takes the gateway's ports.
-    pub(super) fn open(fan: &Fan) -> Result<Self, String> {
+    /// Takes the gateway's ports. These names were added.
+    pub(super) fn open(fan: &Fan, added: BTreeSet<Name>) -> Result<Self, String> {
         let gateway = fan.gateway();
         let taken = |port: &str, error: &io::Error| format!("{port} of {gateway}: {error}; see: ss -lnp src {gateway}");
         let socket = gossip_socket(gateway).map_err(|error| taken("UDP port 924", &error))?;
@@ -146,9 +146,14 @@ impl Station {
             turn: 0,
             peers: Vec::new(),
             own: BTreeMap::new(),
-            added: BTreeSet::new(),
+            added,
             engine: (Vec::new(), Instant::now()),
         })
+    }
+
+    /// The names that were added, for the station that comes in its place.
+    pub(super) fn into_added(self) -> BTreeSet<Name> {
+        self.added
     }
 
     pub(super) fn fan(&self) -> &Fan {

@@ -1,6 +1,6 @@
 //! The rules of a fan's tables that a diagnosis looks for: in the kernel each is known by its comment.
 
-use crate::fan::words::words;
+use crate::fan::words::{Words, words};
 
 words! {
     /// A rule of a fan's tables. Its word begins the comment of the rule in the kernel, where a digest follows it.
@@ -59,7 +59,7 @@ words! {
 impl GuardRule {
     /// The rule of ours that a rule is, in the text that nft prints.
     #[must_use]
-    pub fn of(rule: &str) -> Option<Self> {
+    pub(crate) fn of(rule: &str) -> Option<Self> {
         let (_, comment) = rule.split_once("comment \"")?;
         let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
         Self::ALL.iter().copied().find(|rule| rule.as_str() == name)

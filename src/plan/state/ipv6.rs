@@ -8,9 +8,9 @@ pub const IPV6_MIN_MTU: u32 = 1280;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ipv6 {
     /// `net.ipv6.conf.DEVICE.accept_ra`
-    pub accept_ra: bool,
+    pub(crate) accept_ra: bool,
     /// `net.ipv6.conf.DEVICE.accept_redirects`
-    pub accept_redirects: bool,
+    pub(crate) accept_redirects: bool,
     /// Whether the kernel gives it addresses (`addr_gen_mode` other than `none`), or has given it one.
     pub automatic: bool,
 }

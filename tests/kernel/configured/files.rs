@@ -30,7 +30,7 @@ fn without_a_file_there_is_nothing_to_do() {
     host.write("/run/empty.toml", "# nothing yet\n");
     for verb in ["up -a", "reload", "status"] {
         let output = host.unchanged(|| host.fanctl(&format!("{verb} --config /run/empty.toml")).ok());
-        output.stdout_has(&["no fan is to be up by /run/empty.toml: nothing to do"]);
+        output.stdout_has(&["nothing is configured: /run/empty.toml holds no fan"]);
     }
     host.fanctl("up -a --config /run/missing.toml")
         .exits(2)
@@ -41,9 +41,14 @@ fn the_files_of_a_host_are_where_they_belong() {
     let configured = Configured::new(Encap::Vxlan);
     let host = &configured.host;
     host.exec("mkdir -p /etc/network").ok();
-    for verb in ["up -a", "reload", "status", "down -a"] {
+    for verb in ["up -a", "reload", "down -a"] {
         host.unchanged(|| host.fanctl(verb).ok()).stdout_has(&["nothing to do"]);
     }
+    let nothing = "nothing is configured: /etc/fan.toml and /etc/network/fan do not exist\n";
+    assert_eq!(host.fanctl("status").ok().stdout, nothing);
+    host.fanctl("up 250 eth0 --encap vxlan").ok();
+    assert_eq!(host.fanctl("status").ok().stdout, format!("{nothing}1 fan is up by hand: fanctl show\n"));
+    host.fanctl("down fan-250-0-28").ok();
     let check = |told: &str| {
         let output = host.fanctl("config check").ok();
         assert_eq!(output.stdout, format!("/etc/fan.toml and /etc/network/fan: {told}\n"));
@@ -91,7 +96,7 @@ fn anybody_may_ask_for_the_status() {
     ask("up -a").exits(1).stderr_has(&["underlay 'eth1/33'", "takes root"]);
     configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
     configured.host.ip("link set fan-250-0-28 down");
-    ask("status").exits(4).stdout_has(&["ip link set fan-250-0-28 up"]);
+    ask("status").exits(4).stdout_has(&["differs: link 'fan-250-0-28' up is missing", "fanctl reload"]);
 }
 
 /// As where `fanctl status | head -1` stands in a script that looks at the exit status.
