@@ -14,9 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
-pub(crate) use names::{
-    NamesAction, NamesAddArgs, NamesEngineArgs, NamesHostsArgs, NamesListArgs, NamesRemoveArgs, NamesServeArgs,
-};
+pub(crate) use names::{NamesAction, NamesHostsArgs, NamesListArgs, NamesServeArgs};
 pub(crate) use trace::TraceArgs;
 pub(crate) use watch::WatchArgs;
 

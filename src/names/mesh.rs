@@ -101,7 +101,7 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// A mesh that knows of nobody, at time 0.
+    /// A mesh that knows no other host, at time 0.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let Settings { zone, host, epoch, seed } = settings;

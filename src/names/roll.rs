@@ -2,8 +2,8 @@
 //!
 //! What is learned here is a rumour: [`peers`](super::peers) asks a host itself before it believes that the host came or left.
 //! (1) A [digest](Message::Sync) of all that is known goes to some other host, which answers with its list if its own differs, so that
-//! a lost datagram delays and never hides. (2) Seeds are called while nobody is known. (3) Every datagram is looked through before `foca`
-//! gets it: its sender is who it says, and nobody in it is a host that cannot be, or of a time to come.
+//! a lost datagram delays and never hides. (2) Seeds are called while no other host is known. (3) Every datagram is checked before `foca`
+//! gets it: its sender is who it says, and every host in it can exist and began before tomorrow.
 //!
 //! The settings are measured: see docs/names.md.
 
@@ -177,7 +177,7 @@ impl Roll {
         Self { foca, zone, seeds: Vec::new(), rng, epoch, young: now + YOUNG, listed: None, renamed: None }
     }
 
-    /// Whom to call while nobody is known.
+    /// The hosts to call while no other is known.
     pub(crate) fn seeds(&mut self, hosts: impl IntoIterator<Item = u32>) {
         let me = self.foca.identity().host;
         self.seeds = hosts.into_iter().filter(|host| *host != me).collect();

@@ -18,7 +18,7 @@ pub(crate) const MILLISECOND: u64 = 1_000;
 pub(crate) enum Wake {
     /// A timer of `foca`.
     Foca(Timer<Id>),
-    /// To call the seeds, while nobody else is known.
+    /// To call the seeds, while no other host is known.
     Join,
     /// To compare what is known of who is there.
     Sync,

@@ -198,7 +198,7 @@ fn dnsmasq_asks_for_the_zones_and_survives_the_daemon(encap: Encap) {
     // It still answers: of what it knows itself.
     finds(&client, "250.0.28.1", "127.0.0.1", &["localhost"]);
     assert_eq!(here.dnsmasqs(), servers);
-    // Without names it is started with other arguments, and asks nobody.
+    // Without names it is started with other arguments.
     here.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
     assert!(!here.dnsmasqs()[0].1.contains("fan.internal"), "{:?}", here.dnsmasqs());
 }

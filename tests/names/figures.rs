@@ -72,7 +72,7 @@ fn halves_keep_what_they_reach_and_become_whole_again() {
         let mut world = settled(Network::lan(loss));
         world.part(|host| u8::from(host % 2 == 0));
         world.run(world.now + 60 * SECOND);
-        assert!(world.all_know_all(), "each half knows itself, and nobody else");
+        assert!(world.all_know_all(), "each half knows itself, and no more");
         world.part(|_| 0);
         let took = world.until("it is whole again", limit(65 * SECOND), World::all_know_all);
         println!("loss {loss}: whole {} ms after a minute in halves", took / MILLISECOND);
@@ -121,7 +121,7 @@ fn clocks_that_differ_do_no_harm() {
 
 /// An hour in which nothing happens but lost packets. The whole hour with `FANCTL_NAMES_HOUR`; else five minutes.
 #[test]
-fn nobody_is_taken_for_gone_who_is_there() {
+fn no_host_that_is_there_is_taken_for_gone() {
     let minutes = if std::env::var("FANCTL_NAMES_HOUR").is_ok_and(|hour| !hour.is_empty()) { 60 } else { 5 };
     let mut world = settled(Network::lan(5_000));
     world.left.clear();
@@ -132,10 +132,10 @@ fn nobody_is_taken_for_gone_who_is_there() {
     }
     assert!(world.all_know_all());
     assert_eq!(world.pairs_here(), hosts() * (hosts() - 1));
-    println!("{} hosts, {minutes} minutes: nobody was taken for gone", hosts());
+    println!("{} hosts, {minutes} minutes: no host was taken for gone", hosts());
 }
 
-/// Hosts come, go and change, and whatever is published at the end of each quiet spell is what they say.
+/// Hosts come, go and change, and at the end of each quiet spell exactly what they say is published.
 #[test]
 fn hosts_that_come_and_go_leave_no_stale_name() {
     let minutes = if std::env::var("FANCTL_NAMES_HOUR").is_ok_and(|hour| !hour.is_empty()) { 60 } else { 5 };

@@ -129,7 +129,7 @@ fn a_hostile_host_can_name_only_what_is_its_own_and_takes_nothing_away() {
                 assert!(home.is_some_and(|home| is_of(home, *found)) || is_of(HOSTILE, *found), "{name} is {found}");
             }
         }
-        // What the others said stands, whatever is said of them.
+        // What the others said stands.
         for other in (0..HOSTILE).filter(|other| *other != to) {
             let mut found = mesh.book().addresses(&label(&format!("c{other}")));
             assert!(found.any(|found| found == container(other)), "message {number} took c{other} away at {to}");

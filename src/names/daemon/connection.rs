@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
-/// How long one may stay open, whatever is said: others want to be heard too.
+/// How long one may stay open: there is a limit to how many there are.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A stream with what was read of it and what is to be written to it.

@@ -22,7 +22,7 @@ use crate::fan::label::Label;
 const LONGEST: u64 = 64 << 20;
 /// How long an engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often everything is looked at, whatever is heard.
+/// How often all containers are listed, also without an event.
 const LOOK: Duration = Duration::from_secs(30);
 /// Several changes are seldom far apart: how long to wait for more.
 const REST: Duration = Duration::from_millis(20);

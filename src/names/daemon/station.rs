@@ -30,7 +30,7 @@ use crate::kernel::Machine;
 const MOST_AT_ONCE: usize = 4_096;
 /// How much the kernel keeps of what has come, in bytes: a thousand hosts may answer at once.
 const BUFFER: usize = 4 << 20;
-/// The most seeds that are called at a time while nobody is known, twice a second.
+/// The most seeds that are called at a time while no other host is known, twice a second.
 const SEEDS_AT_ONCE: usize = 25;
 /// How often names are asked for their addresses, and how often the underlay is called.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -284,7 +284,7 @@ impl Station {
             let (sender, receiver) = channel();
             self.asked = Some((Instant::now(), receiver));
             thread::spawn(move || {
-                // If nobody waits for it any more, nothing is lost.
+                // The station may have ended meanwhile.
                 let _ = sender.send(names.iter().flat_map(addresses).take(SEEDS_AT_ONCE).collect());
             });
         }

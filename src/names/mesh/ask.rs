@@ -1,4 +1,4 @@
-//! Questions to the host that must know, over the fan: it answers of itself, and asks nobody else.
+//! Questions to the host that must know, over the fan: it answers for itself, and asks no other host.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
