@@ -32,13 +32,13 @@ fn cases() -> Vec<Case> {
         .list()
 }
 
-/// A `fanctl names serve`, or `engine`; it ends with this.
-pub struct Server(RefCell<Child>);
+/// A `fanctl names serve`; it ends with this.
+struct Server(RefCell<Child>);
 
 impl Server {
     /// Starts it, and waits until it answers.
     #[track_caller]
-    pub fn start(host: &Host, words: &str) -> Self {
+    fn start(host: &Host, words: &str) -> Self {
         let mut command = Command::new(Host::program());
         command.args(words.split_whitespace()).stdout(Stdio::null());
         let child = host.spawn(command);

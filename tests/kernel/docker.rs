@@ -3,9 +3,8 @@
 use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
-use crate::dns::Server;
 use crate::named;
-use crate::support::{Docker, Encap, Host, Instance, Lan, Output, eventually};
+use crate::support::{Docker, Encap, Host, Instance, Lan, Output};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -19,7 +18,6 @@ fn cases() -> Vec<Case> {
                 reserved_addresses_are_not_given_out,
                 a_network_outlives_its_fan,
                 a_network_that_is_none_for_the_fan_is_refused,
-                a_container_has_a_name_on_every_host,
             ],
         )
         .once_with(&[Need::Tier2], named![the_first_and_the_last_slice_of_the_overlay_are_given_out])
@@ -82,38 +80,6 @@ fn containers_of_a_network_talk(encap: Encap) {
     let client = lan.host("172.30.9.9");
     let answer = client.sh("echo hello | nc -N -w 10 172.30.0.28 8080").ok();
     assert_eq!(answer.stdout, "hello\n");
-}
-
-fn a_container_has_a_name_on_every_host(encap: Encap) {
-    let lan = Lan::new();
-    let [a, b] = hosts(&lan);
-    for host in [&a, &b] {
-        host.fanctl(&format!("up 250.0.0.0/8 eth0/16 --names {}", encap.words())).ok();
-    }
-    let dockers = [&a, &b].map(|host| Docker::start(host, NO_BRIDGE));
-    let _daemons = [&a, &b].map(|host| {
-        make_network(host);
-        [Server::start(host, "names serve"), Server::start(host, "names engine docker")]
-    });
-    let client =
-        dockers[1].container("client", "--network fan --dns 250.0.27.1 --dns-search fan.internal --dns-option ndots:1");
-    let finds = |name: &str, address: Option<&str>| {
-        eventually(&format!("{name} is {address:?}"), || {
-            let found = client.exec(&format!("nslookup {name}")).stdout;
-            let answer = found.split_once("\n\n").map_or("", |(_, answer)| answer);
-            let is_right = match address {
-                Some(address) => answer.contains(address),
-                None => !answer.contains("250.0.28."),
-            };
-            is_right.then_some(())
-        });
-    };
-    let web = dockers[0].container("web", "--network fan --network-alias shop");
-    finds("web.fan.internal", Some(&web.address));
-    finds("shop.fan.internal", Some(&web.address));
-    client.exec("ping -c 1 -W 10 web").ok();
-    dockers[0].docker("rm --force web").ok();
-    finds("web.fan.internal", None);
 }
 
 fn containers_of_the_default_bridge_talk(encap: Encap) {
