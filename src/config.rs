@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::fan::mapping::Overlay;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 
 use clash::Known;
 pub use source::{Position, Source};
@@ -34,7 +34,7 @@ pub struct Configuration {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// What is asked for.
-    pub config: Config,
+    pub config: Request,
     /// Where it begins.
     pub position: Position,
     /// Where the values of its keys stand.
@@ -109,13 +109,13 @@ impl Configuration {
     }
 
     /// The fans to be brought up.
-    pub fn enabled(&self) -> impl Iterator<Item = &Config> {
-        self.entries.iter().map(|entry| &entry.config).filter(|config| config.enabled)
+    pub fn enabled(&self) -> impl Iterator<Item = &Request> {
+        self.entries.iter().map(|entry| &entry.config).filter(|config| config.options.enabled)
     }
 
     /// The same, with their places.
     pub fn enabled_entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.config.enabled)
+        self.entries.iter().filter(|entry| entry.config.options.enabled)
     }
 
     /// The fan of an overlay that is to be brought up.

@@ -142,7 +142,7 @@ impl Network {
     /// The largest network in the slice that holds none of [`Self::reserved`]. The gateway need not be kept out of it:
     /// every runtime knows that one.
     fn unreserved(&self) -> Ipv4Network {
-        if self.fan.host_reserve == 1 {
+        if self.fan.options.host_reserve == 1 {
             return self.slice();
         }
         let (first, end) = (u32::from(self.first()), u32::from(self.slice().broadcast()));

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod encap;
 pub mod mapping;
 pub mod name;
+pub mod options;
 pub mod request;
 pub mod shell;
 pub mod text;
@@ -20,11 +21,11 @@ use ipnetwork::Ipv4Network;
 use crate::fan::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Subnets, UnderlayPlace, UnderlaySource};
+use crate::fan::options::{MAIN_TABLE, OptionKey, Options, ReadBack};
+use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
 pub struct Fan {
     /// Overlay over underlay.
     pub mapping: Mapping,
@@ -32,84 +33,39 @@ pub struct Fan {
     pub host: Ipv4Addr,
     /// The interface that holds the address.
     pub device: InterfaceName,
-    /// How packets travel between hosts.
-    pub encapsulation: Encapsulation,
-    /// UDP port of VXLAN; meaningless with IPIP, and then the default.
-    pub port: u16,
     /// The bridge that containers attach to.
     pub bridge: InterfaceName,
-    /// Whether a DHCP server gives out the slice.
-    pub dhcp: bool,
-    /// Addresses at the start of the slice that the bridge holds, 1 to 254.
-    pub host_reserve: u8,
-    /// MTU in bytes where it does not follow the underlay.
-    pub mtu: Option<u32>,
-    /// Routing table where it is not the main one.
-    pub table: Option<u32>,
-    /// Whether traffic from the slice to outside the overlay is masqueraded.
-    pub nat: bool,
-    /// Networks outside the overlay that are routed behind containers here.
-    pub routed: Subnets,
-    /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
-    /// meaningless with VXLAN, whose packets are not routed, and then true.
-    pub flowtable: bool,
+    /// What it is like where it is not a plain one, without the bridge's name, and without what is about the files only.
+    pub options: Options,
     /// Whether configuration brought it up, rather than a person.
     pub auto: bool,
 }
-
-/// The kernel's main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
-pub const MAIN_TABLE: u32 = 254;
 
 impl Fan {
     /// The fan that is asked for, from this address of the host, on this interface; by a person, as far as that goes.
     ///
     /// # Errors
     /// A sentence: overlay and underlay do not go together.
-    pub fn new(config: &Config, host: Ipv4Addr, device: InterfaceName) -> Result<Self, String> {
+    pub fn new(config: &Request, host: Ipv4Addr, device: InterfaceName) -> Result<Self, String> {
         let underlay = Underlay::containing(host, config.underlay.len)?;
         let mapping = Mapping::new(config.overlay, underlay)?;
-        if let Some(reason) = config.routed.overlap(underlay.network()) {
+        let mut options = Options::of_fan(config);
+        if let Some(reason) = options.routed.overlap(underlay.network()) {
             return Err(reason);
         }
-        let bridge = config.bridge();
-        Ok(Self {
-            mapping,
-            host,
-            device,
-            encapsulation: config.encapsulation,
-            port: config.port.unwrap_or(VXLAN_PORT),
-            bridge: bridge.unwrap_or_else(|| InterfaceName::of_slice(mapping.slice(host))),
-            dhcp: config.dhcp,
-            host_reserve: config.host_reserve,
-            mtu: config.mtu,
-            table: config.table,
-            nat: config.nat,
-            routed: config.routed.clone(),
-            flowtable: config.flowtable,
-            auto: false,
-        })
+        let bridge = options.bridge.take().unwrap_or_else(|| InterfaceName::of_slice(mapping.slice(host)));
+        Ok(Self { mapping, host, device, bridge, options, auto: false })
     }
 
     /// What asks for this fan, by the host's address.
     #[must_use]
-    pub fn config(&self) -> Config {
+    pub fn config(&self) -> Request {
         let underlay = UnderlaySource {
             place: UnderlayPlace::Address(self.host),
             len: self.mapping.underlay().network().prefix(),
         };
-        Config {
-            encapsulation: self.encapsulation,
-            bridge: (self.bridge != self.default_bridge()).then(|| self.bridge.clone()),
-            dhcp: self.dhcp,
-            host_reserve: self.host_reserve,
-            mtu: self.mtu,
-            port: (self.port != VXLAN_PORT).then_some(self.port),
-            table: self.table,
-            nat: self.nat,
-            routed: self.routed.clone(),
-            flowtable: self.flowtable,
-            ..Config::new(self.overlay(), underlay)
-        }
+        let bridge = (self.bridge != self.default_bridge()).then(|| self.bridge.clone());
+        Request { options: Options { bridge, ..self.options.clone() }, ..Request::new(self.overlay(), underlay) }
     }
 
     /// The overlay, which is the fan's identity on a host.
@@ -140,7 +96,7 @@ impl Fan {
     /// The network that bridge and containers have on link: the slice (IPIP) or the whole overlay (VXLAN).
     #[must_use]
     pub fn on_link(&self) -> Ipv4Network {
-        match self.encapsulation {
+        match self.options.encapsulation {
             Encapsulation::Ipip => self.slice(),
             Encapsulation::Vxlan => self.overlay().network(),
         }
@@ -150,7 +106,7 @@ impl Fan {
     /// broadcast address.
     #[must_use]
     pub fn container_range(&self) -> (Ipv4Addr, Ipv4Addr) {
-        let first = u32::from(self.gateway()) + u32::from(self.host_reserve);
+        let first = u32::from(self.gateway()) + u32::from(self.options.host_reserve);
         let last = u32::from(self.slice().broadcast()) - 1;
         (first.into(), last.into())
     }
@@ -158,14 +114,14 @@ impl Fan {
     /// The addresses that the bridge holds, the gateway first.
     pub fn bridge_addresses(&self) -> impl Iterator<Item = Ipv4Network> + use<> {
         let (first, len) = (u32::from(self.gateway()), self.on_link_len());
-        (0..u32::from(self.host_reserve))
+        (0..u32::from(self.options.host_reserve))
             .map(move |offset| Ipv4Network::new((first + offset).into(), len).expect("a mapping has legal lengths"))
     }
 
     /// The tunnel device: one shared by all IPIP fans of the host, or the fan's own VXLAN device.
     #[must_use]
     pub fn tunnel(&self) -> InterfaceName {
-        match self.encapsulation {
+        match self.options.encapsulation {
             Encapsulation::Ipip => InterfaceName::shared_tunnel(),
             Encapsulation::Vxlan => InterfaceName::vxlan_tunnel(self.overlay().vni()),
         }
@@ -189,10 +145,16 @@ impl Fan {
         Mac([first, 0xfa, a, b, c, d])
     }
 
+    /// The UDP port of VXLAN; meaningless with IPIP.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.options.port.unwrap_or(VXLAN_PORT)
+    }
+
     /// The routing table that holds the fan's routes.
     #[must_use]
     pub fn routing_table(&self) -> u32 {
-        self.table.unwrap_or(MAIN_TABLE)
+        self.options.table.unwrap_or(MAIN_TABLE)
     }
 
     /// The bridge's name if nobody asks for another.
@@ -210,13 +172,11 @@ impl Fan {
     /// What differs from a plain fan, in words, those of 2015 first: `dhcp host-reserve 1 auto no-nat`.
     #[must_use]
     pub fn flags(&self) -> String {
-        let dhcp = self.dhcp.then(|| "dhcp".to_string());
-        let reserve = Some(format!("host-reserve {}", self.host_reserve));
+        let reserve = Some(format!("host-reserve {}", self.options.host_reserve));
         let auto = self.auto.then(|| "auto".to_string());
-        let bridge = (self.bridge != self.default_bridge()).then(|| format!("bridge {}", self.bridge));
-        let flags = [dhcp, reserve, auto, bridge].into_iter().flatten();
-        let flags = flags.chain(self.options_but(&["dhcp", "host-reserve", "bridge"]));
-        flags.collect::<Vec<_>>().join(" ")
+        let dhcp = self.words(|key| key.name == "dhcp");
+        let flags = dhcp.chain(reserve).chain(auto).chain(self.words(|key| key.name == "bridge"));
+        flags.chain(self.words(|key| key.word.is_none())).collect::<Vec<_>>().join(" ")
     }
 
     /// The alias of the fan's bridge: everything about the fan but the bridge's own name. At most 255 bytes, the
@@ -224,18 +184,17 @@ impl Fan {
     #[must_use]
     pub fn label(&self) -> String {
         let (overlay, underlay, device) = (self.overlay(), self.underlay_address(), &self.device);
-        let (encapsulation, reserve) = (self.encapsulation, self.host_reserve);
+        let (encapsulation, reserve) = (self.options.encapsulation, self.options.host_reserve);
         let fixed = format!("fan {overlay} {underlay} dev {device} {encapsulation} host-reserve {reserve}");
         let mut words = vec![fixed];
-        words.extend(self.options_but(&["encap", "host-reserve", "bridge"]));
+        words.extend(self.words(|key| key.read_back != ReadBack::Place && key.name != "host-reserve"));
         words.extend(self.auto.then(|| "auto".to_string()));
         words.join(" ")
     }
 
-    /// The words of the options that are not at their default, without those of some keys.
-    fn options_but(&self, left_out: &'static [&str]) -> impl Iterator<Item = String> + use<> {
-        let options = self.config().options();
-        options.filter(|(key, _)| !left_out.contains(&key.name)).map(|(_, words)| words)
+    /// The words of the options that are not at their default, of some keys.
+    fn words(&self, is_wanted: fn(&OptionKey) -> bool) -> impl Iterator<Item = String> + use<> {
+        self.config().words().filter(move |(key, _)| is_wanted(key)).map(|(_, words)| words)
     }
 
     /// Reads a fan back from its bridge's name and alias; none when the alias is not one of ours.
@@ -252,10 +211,10 @@ impl Fan {
         let (host, len) = underlay.split_once('/')?;
         let (host, len) = (host.parse().ok()?, len.parse().ok()?);
         let place = UnderlayPlace::Address(host);
-        let mut config = Config::new(overlay.parse().ok()?, UnderlaySource { place, len });
-        config.encapsulation = encapsulation.parse().ok()?;
-        config.bridge = Some(bridge.clone());
-        config.apply_options(options, &["encap", "bridge", "follow"]).ok()?;
+        let mut config = Request::new(overlay.parse().ok()?, UnderlaySource { place, len });
+        config.options.encapsulation = encapsulation.parse().ok()?;
+        config.options.bridge = Some(bridge.clone());
+        config.apply_label(options).ok()?;
         let device: InterfaceName = device.parse().ok()?;
         let are_plain = bridge.is_plain() && device.is_plain();
         let fan = Self::new(&config, host, device).ok()?;
@@ -305,15 +264,18 @@ pub(crate) mod tests {
     fn labels_are_read_back_as_written() {
         let plain = announced();
         let full = Fan {
-            encapsulation: Encapsulation::Vxlan,
-            port: 4789,
-            dhcp: true,
-            host_reserve: 4,
-            mtu: Some(1400),
-            table: Some(4_294_967_295),
-            nat: false,
-            routed: "255.100.100.0/24,255.100.200.0/24".replace("255", "198").parse().unwrap(),
-            flowtable: false,
+            options: Options {
+                encapsulation: Encapsulation::Vxlan,
+                port: Some(4789),
+                dhcp: true,
+                host_reserve: 4,
+                mtu: Some(1400),
+                table: Some(4_294_967_295),
+                nat: false,
+                routed: "255.100.100.0/24,255.100.200.0/24".replace("255", "198").parse().unwrap(),
+                flowtable: false,
+                ..Options::default()
+            },
             auto: true,
             bridge: "fifteen-letters".parse().unwrap(),
             device: "fifteen-letterz".parse().unwrap(),
@@ -348,17 +310,24 @@ pub(crate) mod tests {
     fn flags_are_those_that_differ() {
         let plain = announced();
         assert_eq!(plain.flags(), "host-reserve 1");
-        let other =
-            Fan { dhcp: true, bridge: "br7".parse().unwrap(), nat: false, flowtable: false, auto: true, ..plain };
+        let other = Fan {
+            bridge: "br7".parse().unwrap(),
+            auto: true,
+            options: Options { dhcp: true, nat: false, flowtable: false, ..plain.options },
+            ..plain
+        };
         assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable");
     }
 
     #[test]
     fn the_bridge_is_addressed_by_the_kind_of_network() {
-        let fan = Fan { host_reserve: 2, ..announced() };
+        let fan = Fan { options: Options { host_reserve: 2, ..Options::default() }, ..announced() };
         let text = |fan: &Fan| fan.bridge_addresses().map(|a| a.to_string()).collect::<Vec<_>>();
         assert_eq!(text(&fan), ["250.0.28.1/24", "250.0.28.2/24"]);
-        assert_eq!(text(&Fan { encapsulation: Encapsulation::Vxlan, ..fan }), ["250.0.28.1/8", "250.0.28.2/8"]);
+        assert_eq!(
+            text(&Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..fan.options }, ..fan }),
+            ["250.0.28.1/8", "250.0.28.2/8"]
+        );
     }
 
     #[test]

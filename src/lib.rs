@@ -21,7 +21,7 @@
 //! `fan`, `bpf`, `config`, `export` and `plan` are pure: no I/O, no clock, no environment. `kernel` and `diagnose::gather`
 //! touch the machine. Only `cli` uses `export`, `diagnose` and `lab`. `tests/cli/rooms.rs` checks this.
 //!
-//! The way of `fanctl up`, from the other end: [`cli::args`] makes a [`fan::request::Config`] of the words, and [`cli`] waits
+//! The way of `fanctl up`, from the other end: [`cli::args`] makes a [`fan::request::Request`] of the words, and [`cli`] waits
 //! for its turn. [`kernel::Machine::observe`] gives the [`plan::state::State`] that is ours and the [`plan::host::Host`] around
 //! it; [`plan::resolve`] makes a [`fan::Fan`] of the two, [`plan::conflicts`] says why it cannot be, [`plan::desired`] which
 //! state it means, and [`plan::diff`] the steps there. [`plan::apply`] takes them by [`kernel::Machine::perform`], and back if

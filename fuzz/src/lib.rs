@@ -13,7 +13,7 @@ use fanctl::cli::usage;
 use fanctl::config::{Configuration, Source, convert, legacy, toml};
 use fanctl::fan::Fan;
 use fanctl::fan::name::InterfaceName;
-use fanctl::fan::request::Config;
+use fanctl::fan::request::Request;
 use fanctl::kernel::netlink::Raw;
 use fanctl::kernel::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
 use fanctl::plan::firewall::{Accept, ForwardChain, Ruleset};
@@ -44,19 +44,19 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("servers", servers),
 ];
 
-fn configs(configuration: &Configuration) -> Vec<&Config> {
+fn configs(configuration: &Configuration) -> Vec<&Request> {
     configuration.entries.iter().map(|entry| &entry.config).collect()
 }
 
 /// Whether a fan is read back from its table as it was written.
-fn is_written_as_read(config: &Config) {
+fn is_written_as_read(config: &Request) {
     let table = convert::table(config);
     let again = toml::read(&Source::new("fan.toml", &table));
     assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
     assert_eq!(configs(&again), [config], "{table}");
     let values = config.values();
     let value = |name: &str| values.iter().find(|(key, _)| key.name == name).map(|(_, value)| value.as_str());
-    assert_eq!(Config::from_values(|key| value(key.name)).as_ref(), Ok(config));
+    assert_eq!(Request::from_values(|key| value(key.name)).as_ref(), Ok(config));
 }
 
 /// /etc/fan.toml.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Follow};
+use crate::fan::request::{Follow, Request};
 use crate::kernel::lock::Lock;
 use crate::kernel::signals;
 use crate::kernel::{self, Machine, Scope, capabilities};
@@ -168,7 +168,7 @@ impl Change {
     ///
     /// # Errors
     /// That the host has no place for it.
-    pub fn plan(&self, config: &Config, by: By) -> Result<Plan, Error> {
+    pub fn plan(&self, config: &Request, by: By) -> Result<Plan, Error> {
         self.is_fit()?;
         let resolved = resolve(config, &self.host, &self.owned).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
@@ -185,12 +185,12 @@ impl Change {
         // Where the file has the fan follow its host wherever it goes, a bridge with containers that would have to go becomes,
         // with them, the one that comes in its place, whichever verb reads the file: so each goes on where another was killed.
         // What somebody brought up by hand stays where it is.
-        if by_file && is_autos && config.follow == Follow::Renumber {
+        if by_file && is_autos && config.options.follow == Follow::Renumber {
             steps = renumbering(&steps);
         }
         reasons.extend(refusals(&steps, &self.host, &self.claims(&steps)?));
         let losses = self.losses(&fan, &steps)?;
-        let may_take = self.force || config.force || by == By::Line;
+        let may_take = self.force || config.options.force || by == By::Line;
         let only_takes = reasons.is_empty();
         if !may_take {
             let counts = |loss: &&Loss| by == By::Person || !matches!(loss, Loss::Public(_));
@@ -207,7 +207,7 @@ impl Change {
             overlay: Some(fan.overlay()),
             emptied: commands::emptied(&steps, &self.owned, &self.host),
             steps,
-            ip_forward: fan.nat && !self.host.ip_forward,
+            ip_forward: fan.options.nat && !self.host.ip_forward,
             sentence: format!("{} is up already: nothing to do", fan.bridge),
             kept,
             losses,
@@ -247,7 +247,7 @@ impl Change {
     }
 
     /// Brings a fan up, or makes one that is up as asked for.
-    pub fn bring_up(&mut self, config: &Config, by: By) -> Result<Done, Error> {
+    pub fn bring_up(&mut self, config: &Request, by: By) -> Result<Done, Error> {
         let plan = self.plan(config, by)?;
         self.follow(plan)
     }
@@ -300,7 +300,7 @@ impl Change {
             overlay: Some(fan.overlay()),
             emptied: commands::emptied(&steps, &self.owned, &self.host),
             steps,
-            ip_forward: fan.nat && !self.host.ip_forward,
+            ip_forward: fan.options.nat && !self.host.ip_forward,
             sentence: format!("{} is mended", fan.bridge),
             kept: Vec::new(),
             losses: Vec::new(),

@@ -280,8 +280,8 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
     };
     let off = if off == 0 { String::new() } else { format!(", {off} of them off") };
     warn(&cautions(&configuration, &files));
-    for config in configuration.enabled().filter(|config| config.is_later && config.bridge.is_none()) {
-        let (overlay, bridge) = (config.overlay, config.bridge().map(|name| name.to_string()).unwrap_or_default());
+    for config in configuration.enabled().filter(|config| config.bridge_gives_way) {
+        let (overlay, bridge) = (config.overlay, config.options.bridge.as_ref().map_or("", InterfaceName::as_str));
         writeln!(
             out,
             "fan {overlay}: a new bridge is named '{bridge}', as by Ubuntu's later fan; one that is up keeps its name"
@@ -292,7 +292,7 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
 
 /// What is not wrong and may not be meant.
 fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
-    let public = |entry: &&Entry| !entry.config.force && is_public(entry.config.overlay);
+    let public = |entry: &&Entry| !entry.config.options.force && is_public(entry.config.overlay);
     let entries = configuration.enabled_entries().filter(public);
     let about_overlays = entries.map(|entry| {
         let hint = if entry.is_line() { "" } else { "; if it is meant: force = true" };

@@ -14,7 +14,7 @@ use crate::diagnose::facts::Health;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 use crate::fan::shell::Line;
 use crate::kernel::lock::Lock;
 use crate::kernel::{Machine, Scope, capabilities};
@@ -63,7 +63,7 @@ struct Diagnosis<'a> {
 struct Patient<'a> {
     args: &'a DoctorArgs,
     configuration: Configuration,
-    configs: Vec<Config>,
+    configs: Vec<Request>,
     /// ` --config FILE`, or nothing.
     option: Line,
 }

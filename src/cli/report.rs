@@ -3,15 +3,16 @@
 use crate::plan::verdict::{Completeness, verdict};
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::bpf::program;
 use crate::config::Entry;
-use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::Fan;
+use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{KEYS, OptionKey, OptionKind};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
+use crate::fan::request::Request;
 use crate::plan::desired;
 use crate::plan::host::{AttachedProgram, Counters, Host, Link};
 use crate::plan::leftovers::Remains;
@@ -56,7 +57,7 @@ pub fn entries(entries: &[Entry]) -> String {
     };
     row("Overlay", "Underlay", "Options", "Place");
     for Entry { config, position, .. } in entries {
-        let options: Vec<String> = config.options().map(|(_, words)| words).collect();
+        let options: Vec<String> = config.words().map(|(_, words)| words).collect();
         let options = if options.is_empty() { "-" } else { &options.join(" ") };
         row(
             &config.overlay.to_string(),
@@ -72,31 +73,39 @@ pub fn entries(entries: &[Entry]) -> String {
 /// [`Report`] has them: what is none over the fan's encapsulation is null there too.
 #[must_use]
 pub fn entry(entry: &Entry) -> Value {
-    let config = &entry.config;
-    let over_vxlan = config.encapsulation == Encapsulation::Vxlan;
-    let written = |key: &OptionKey| {
-        let text = key.get(config);
-        text.map_or(Value::Null, |text| match key.kind {
-            OptionKind::Text => Value::String(text),
-            // Numbers and flags are written alike in JSON.
-            OptionKind::Number | OptionKind::Flag | OptionKind::Switch => text.parse().unwrap_or(Value::Null),
-            OptionKind::List => text.split(',').collect(),
-            OptionKind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
-        })
-    };
-    let keys = KEYS.iter().map(|key| {
-        let value = match key.name {
-            "port" if over_vxlan => config.port.unwrap_or(VXLAN_PORT).into(),
-            "flowtable" if over_vxlan => Value::Null,
-            "routed" => config.routed.subnets().map(ToString::to_string).collect(),
-            "table" => config.table.unwrap_or(MAIN_TABLE).into(),
-            _ => written(key),
-        };
-        (key.name.replace('-', "_"), value)
-    });
+    let keys = KEYS.iter().map(|key| (field(key), value(key, &entry.config)));
     let place =
         [("file".to_string(), entry.position.file.as_ref().into()), ("line".to_string(), entry.position.line.into())];
     keys.chain(place).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// The name of a key in JSON.
+fn field(key: &OptionKey) -> String {
+    key.name.replace('-', "_")
+}
+
+/// The value of a key in JSON; null where nothing was said and the value depends on the host, and where the key is for the other
+/// encapsulation.
+fn value(key: &OptionKey, config: &Request) -> Value {
+    let is_for = key.is_for(config.options.encapsulation);
+    let text = key.get(config).or_else(|| key.usual.map(|usual| usual())).filter(|_| is_for);
+    match (text, key.kind) {
+        (None, OptionKind::List) => Value::Array(vec![]),
+        (None, _) => Value::Null,
+        (Some(text), OptionKind::Text) => Value::String(text),
+        // Numbers and flags are written alike in JSON.
+        (Some(text), OptionKind::Number | OptionKind::Flag | OptionKind::Switch) => text.parse().unwrap_or(Value::Null),
+        (Some(text), OptionKind::List) => text.split(',').collect(),
+        (Some(text), OptionKind::FlagOrText) => text.parse().map_or(Value::String(text), Value::Bool),
+    }
+}
+
+/// The options of a fan in JSON, but those that [`Report`] has at places of their own.
+fn options<S: Serializer>(fan: &Request, serializer: S) -> Result<S::Ok, S::Error> {
+    let is_here = |key: &&OptionKey| {
+        !matches!(key.read_back, ReadBack::Place | ReadBack::FileOnly) && !matches!(key.name, "mtu" | "port" | "table")
+    };
+    serializer.collect_map(KEYS.iter().filter(is_here).map(|key| (field(key), value(key, fan))))
 }
 
 /// A fan with everything that is known of it.
@@ -113,11 +122,8 @@ pub struct Report {
     encap: Encapsulation,
     port: Option<u16>,
     vni: Option<u32>,
-    dhcp: bool,
-    host_reserve: u8,
-    nat: bool,
-    routed: Vec<String>,
-    flowtable: Option<bool>,
+    #[serde(flatten, serialize_with = "options")]
+    options: Request,
     table: u32,
     /// Of the bridge, in bytes.
     mtu: u32,
@@ -150,7 +156,7 @@ impl Report {
     pub fn new(bridge: &Bridge, owned: &State, host: &Host) -> Self {
         let fan = &bridge.fan;
         let counters = |name: &InterfaceName| host.link(name).map(|link| link.counters).unwrap_or_default();
-        let vxlan = fan.encapsulation == Encapsulation::Vxlan;
+        let vxlan = fan.options.encapsulation == Encapsulation::Vxlan;
         Self {
             bridge: fan.bridge.clone(),
             overlay: fan.overlay().to_string(),
@@ -160,14 +166,10 @@ impl Report {
             gateway: fan.gateway(),
             host: fan.host,
             device: fan.device.clone(),
-            encap: fan.encapsulation,
-            port: vxlan.then_some(fan.port),
+            encap: fan.options.encapsulation,
+            port: vxlan.then(|| fan.port()),
             vni: vxlan.then(|| fan.overlay().vni()),
-            dhcp: fan.dhcp,
-            host_reserve: fan.host_reserve,
-            nat: fan.nat,
-            routed: fan.routed.subnets().map(ToString::to_string).collect(),
-            flowtable: (!vxlan).then_some(fan.flowtable),
+            options: fan.config(),
             table: fan.routing_table(),
             mtu: bridge.mtu,
             tunnel: fan.tunnel(),

@@ -9,15 +9,15 @@ use crate::cli::args::{ConfigArgs, OutputArgs, UpAllArgs};
 use crate::config::{Entry, Position};
 use crate::error::Error;
 use crate::fan::mapping::Overlay;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 use crate::plan::changes::{differences, list};
 use crate::plan::desired::mtu;
 use crate::plan::resolve::{is_on, resolve};
 use crate::plan::state::bridges;
 
 /// Brings a fan up, or makes one that is up as asked for.
-pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    if !config.enabled {
+pub fn one(config: &Request, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+    if !config.options.enabled {
         output.note(&format!("fan {} is off: left alone", config.overlay));
         return match output {
             OutputArgs { json: false, .. } => Ok(()),

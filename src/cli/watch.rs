@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Follow};
+use crate::fan::request::{Follow, Request};
 use crate::kernel::capabilities;
 use crate::kernel::lock::{self, Lock};
 use crate::kernel::monitor::{Heard, Monitor};
@@ -323,7 +323,7 @@ impl<'a> Watcher<'a> {
         }
         let follows = |overlay: &&Overlay| {
             let config = self.configuration.enabled().find(|config| config.overlay == **overlay);
-            config.is_some_and(|config| config.follow != Follow::No)
+            config.is_some_and(|config| config.options.follow != Follow::No)
         };
         let (followed, told): (Vec<&Overlay>, Vec<&Overlay>) = self.known.keys().partition(follows);
         let (followed, told, state) = (names(&followed), names(&told), self.state());
@@ -376,11 +376,11 @@ fn moved(plan: &Plan) -> String {
     format!("; still attached to it, and in need of new addresses: {}", ports.join(", "))
 }
 
-fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
+fn care(config: Option<&Request>, fan: Option<&Fan>) -> Care {
     match (config, fan) {
         (None, Some(fan)) if fan.auto => Care::Unwanted,
         (None, _) => Care::ByHand,
-        (Some(config), _) if config.follow == Follow::No => Care::Told,
+        (Some(config), _) if config.options.follow == Follow::No => Care::Told,
         (Some(_), Some(fan)) if !fan.auto => Care::NotOurs,
         (Some(_), _) => Care::Followed,
     }

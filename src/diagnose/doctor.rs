@@ -29,7 +29,7 @@ use crate::diagnose::facts::Health;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 use crate::fan::shell::Line;
 use crate::plan::host::{Host, Link};
 use crate::plan::lookup::Question;
@@ -165,7 +165,7 @@ pub struct Facts<'a> {
     /// What else is known of it.
     pub health: &'a Health,
     /// The fans that are to be up; none where no configuration is there or it could not be read.
-    pub configured: Option<&'a [Config]>,
+    pub configured: Option<&'a [Request]>,
     /// What the command line said of where they are written down: ` --config FILE`, or nothing.
     pub config_option: &'a Line,
 }
@@ -225,7 +225,7 @@ fn way_out(fan: &Fan, facts: Facts) -> InterfaceName {
 /// The command that brings up a fan like this one from another source of its underlay address.
 fn up(fan: &Fan, underlay: &str) -> Line {
     let begin = shell!("fanctl up {} {}", fan.overlay(), underlay);
-    let options = fan.config().options();
+    let options = fan.config().words();
     options.fold(begin, |line, (_, words)| line.then(&shell!(" --{}", Line::words(&words))))
 }
 

@@ -125,7 +125,7 @@ impl Target {
     /// Bytes of the fan's largest packet when it is wrapped.
     #[must_use]
     pub fn wrapped_mtu(&self) -> u32 {
-        self.mtu + self.fan.encapsulation.overhead()
+        self.mtu + self.fan.options.encapsulation.overhead()
     }
 
     /// Bytes of a packet that is too large for the fan, and is cut up by whoever sends it.
@@ -144,9 +144,9 @@ impl Target {
     /// How wrapped packets are called: `protocol 4`, `udp port 8472`.
     #[must_use]
     pub fn carrier(&self) -> String {
-        match self.fan.encapsulation {
+        match self.fan.options.encapsulation {
             crate::fan::encap::Encapsulation::Ipip => "protocol 4".into(),
-            crate::fan::encap::Encapsulation::Vxlan => format!("udp port {}", self.fan.port),
+            crate::fan::encap::Encapsulation::Vxlan => format!("udp port {}", self.fan.port()),
         }
     }
 }

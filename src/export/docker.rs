@@ -27,7 +27,7 @@ pub fn network(network: &Network, name: &str) -> String {
         |key: &str, value: &str| options.push(format!("-o com.docker.network.{key}={}", quote(value.as_bytes())));
     option("bridge.name", network.bridge().as_str());
     option("bridge.enable_ip_masquerade", "false");
-    if network.fan.encapsulation == Encapsulation::Ipip {
+    if network.fan.options.encapsulation == Encapsulation::Ipip {
         // Since release 28 Docker drops what comes for a container by another way than the bridge; before, it does not
         // know the option and passes over it.
         option("bridge.trusted_host_interfaces", network.fan.tunnel().as_str());

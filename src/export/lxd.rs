@@ -5,7 +5,7 @@ use super::text::quoted;
 
 /// A profile, for `lxc profile edit`.
 pub fn profile(network: &Network, name: &str) -> String {
-    let lack = if network.fan.dhcp {
+    let lack = if network.fan.options.dhcp {
         ""
     } else {
         "# Without dhcp the fan gives out no addresses: instances need their own.\n"

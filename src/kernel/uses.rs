@@ -16,7 +16,8 @@ use nix::libc;
 
 use super::netlink::{Netlink, Refusal};
 use super::{KernelError, Machine, rules, socket};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::Fan;
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::{Flow, Host};
 use crate::plan::lookup::Question;
 use crate::plan::losses::{Purpose, Use, is_taken};
@@ -84,7 +85,7 @@ impl Machine {
             let Ok(now) = self.route_among(&names, &flow)? else {
                 continue;
             };
-            if rules.is_none() && (now.table != MAIN_TABLE || fan.table.is_some()) {
+            if rules.is_none() && (now.table != MAIN_TABLE || fan.options.table.is_some()) {
                 rules = Some(rules::rules(&self.netlink)?);
             }
             let question = Question { to: one.address, from: one.source, incoming: None };

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::error::Error;
 use crate::fan::encap::Encapsulation;
-use crate::fan::request;
+use crate::fan::options;
 
 /// What `lab` does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -23,10 +23,10 @@ pub struct LabArgs {
     #[arg(value_enum, default_value_t)]
     pub action: LabAction,
     /// How many hosts, 2 to 16 [default: 2]
-    #[arg(long, value_name = "N", value_parser = |text: &str| request::number("hosts", text, 2..=16_u8))]
+    #[arg(long, value_name = "N", value_parser = |text: &str| options::number("hosts", text, 2..=16_u8))]
     pub hosts: Option<u8>,
     /// How many containers on each host, 1 to 100 [default: 2]
-    #[arg(long, value_name = "M", value_parser = |text: &str| request::number("containers", text, 1..=100_u8))]
+    #[arg(long, value_name = "M", value_parser = |text: &str| options::number("containers", text, 1..=100_u8))]
     pub containers: Option<u8>,
     /// How packets travel [default: ipip where the kernel has it, else vxlan]
     #[arg(long, value_name = "ENCAP")]

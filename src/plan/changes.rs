@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, KEYS, OptionKey, OptionKind};
+use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
+use crate::fan::request::Request;
 use crate::plan::desired::mtu;
 use crate::plan::host::Host;
 use crate::plan::state::{State, bridges};
@@ -94,12 +95,13 @@ pub fn differences(from: (&Fan, u32), to: (&Fan, u32)) -> Vec<OptionChange> {
 }
 
 /// The value of an option of a fan, for a person; none where it is no property of a fan, or is told otherwise.
-fn value(key: &OptionKey, fan: &Fan, config: &Config) -> Option<String> {
+fn value(key: &OptionKey, fan: &Fan, config: &Request) -> Option<String> {
     let text = key.get(config);
     match (key.name, key.kind) {
-        ("follow" | "force" | "enabled" | "mtu", _) => None,
+        ("mtu", _) => None,
+        _ if key.read_back == ReadBack::FileOnly => None,
         ("bridge", _) => Some(fan.bridge.to_string()),
-        ("port", _) => (fan.encapsulation == Encapsulation::Vxlan).then(|| fan.port.to_string()),
+        ("port", _) => (fan.options.encapsulation == Encapsulation::Vxlan).then(|| fan.port().to_string()),
         ("table", _) => Some(text.unwrap_or("main".into())),
         (_, OptionKind::Flag | OptionKind::Switch) => {
             text.map(|text| if text == "true" { "on" } else { "off" }.to_string())

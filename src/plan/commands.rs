@@ -182,7 +182,7 @@ fn route(route: &Route) -> Line {
 }
 
 fn in_table(RoutingTable(table): RoutingTable) -> Line {
-    if table == crate::fan::MAIN_TABLE { Line::default() } else { shell!(" table {}", table) }
+    if table == crate::fan::options::MAIN_TABLE { Line::default() } else { shell!(" table {}", table) }
 }
 
 fn create_tunnel(tunnel: &Tunnel) -> Vec<Line> {

@@ -7,11 +7,12 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::overlap;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::MIN_MTU;
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
+use crate::fan::options::MIN_MTU;
 use crate::plan::desired::{mtu, underlay_mtu};
 use crate::plan::firewall::table_name;
 use crate::plan::host::{ForeignRoute, Host, Link, LinkKind};
@@ -33,7 +34,7 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     reasons.extend(nested(fan, host));
     reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
-    if fan.dhcp && !host.dnsmasq {
+    if fan.options.dhcp && !host.dnsmasq {
         reasons.push(reason!(
             DnsmasqMissing,
             "dhcp needs the program 'dnsmasq', which is not installed; on Debian: apt-get install dnsmasq-base"
@@ -64,8 +65,8 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
                 fan.overlay(),
                 other.overlay()
             ));
-        } else if other.encapsulation == Encapsulation::Vxlan
-            && fan.encapsulation == Encapsulation::Vxlan
+        } else if other.options.encapsulation == Encapsulation::Vxlan
+            && fan.options.encapsulation == Encapsulation::Vxlan
             && other.overlay().vni() == fan.overlay().vni()
         {
             reasons.push(reason!(VniShared, "overlay '{}' and fan {} share their upper 24 bits, so they would share the VXLAN identifier {}; choose \
@@ -149,7 +150,7 @@ fn tunnels(fan: &Fan, host: &Host) -> Vec<Reason> {
 
 /// Devices that receive the fan's packets, or keep its own device from doing so.
 fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
-    match (fan.encapsulation, &link.kind) {
+    match (fan.options.encapsulation, &link.kind) {
         (Encapsulation::Ipip, LinkKind::IpipExternal) => Some(reason!(
             IpipExternalTaken,
             "interface '{0}' is an 'ipip external' device and the kernel allows one; remove it ({1}), or \
@@ -166,12 +167,14 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
                 shell!("ip link delete dev {}", link.name)
             )
         }),
-        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port => Some(reason!(
-            PortTaken,
-            "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
+        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port() => {
+            Some(reason!(
+                PortTaken,
+                "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
              --port N",
-            link.name
-        )),
+                link.name
+            ))
+        }
         _ => None,
     }
 }
@@ -187,7 +190,7 @@ pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
     let of_a_host = fan.mapping.underlay().contains(remote) && (local == fan.host || local == any);
     let of_all = remote == any && local == fan.host;
     let peer = if of_all { "any host".to_string() } else { remote.to_string() };
-    (fan.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
+    (fan.options.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
 }
 
 /// An underlay that is a fan itself.
@@ -254,13 +257,13 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<Reason> {
 fn sizes(fan: &Fan, host: &Host) -> Option<Reason> {
     let link = host.link(&fan.device)?;
     let takes = underlay_mtu(fan, host);
-    let room = takes.saturating_sub(fan.encapsulation.overhead());
+    let room = takes.saturating_sub(fan.options.encapsulation.overhead());
     if room < MIN_MTU {
         return Some(reason!(
             MtuTooSmall,
             "interface '{}' has MTU {takes}, which leaves less than {MIN_MTU} bytes for {} packets",
             link.name,
-            fan.encapsulation
+            fan.options.encapsulation
         ));
     }
     (mtu(fan, host) > room).then(|| {
@@ -269,8 +272,8 @@ fn sizes(fan: &Fan, host: &Host) -> Option<Reason> {
             "mtu {} is more than interface '{}' can carry: its MTU {takes} less {} bytes of {} is {room}",
             mtu(fan, host),
             link.name,
-            fan.encapsulation.overhead(),
-            fan.encapsulation
+            fan.options.encapsulation.overhead(),
+            fan.options.encapsulation
         )
     })
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::bpf::program::{self, Program, Spec};
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{self, Overlay, overlap};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{MAX_MTU, MIN_MTU};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
+use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
@@ -22,8 +23,8 @@ mod tests;
 /// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
 #[must_use]
 pub fn mtu(fan: &Fan, host: &Host) -> u32 {
-    let room = underlay_mtu(fan, host).saturating_sub(fan.encapsulation.overhead());
-    fan.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
+    let room = underlay_mtu(fan, host).saturating_sub(fan.options.encapsulation.overhead());
+    fan.options.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
 }
 
 /// The largest packet in bytes that every way into the underlay takes: what the interface of the underlay address does, and
@@ -71,7 +72,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
 
     // In the main table too when the fan has its own: should the rule go, the overlay must still lead nowhere.
     add(Object::Unreachable(overlay, RoutingTable(MAIN_TABLE)));
-    if fan.table.is_some() {
+    if fan.options.table.is_some() {
         add(Object::Unreachable(overlay, table));
         add(Object::Rule(overlay, table));
     }
@@ -87,7 +88,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
     for address in fan.bridge_addresses() {
         add(Object::Address(Address { overlay, link: fan.bridge.clone(), address }));
     }
-    if fan.encapsulation == Encapsulation::Vxlan {
+    if fan.options.encapsulation == Encapsulation::Vxlan {
         add(Object::Tunnel(Tunnel {
             owner,
             name: fan.tunnel(),
@@ -95,8 +96,8 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             forwarding: true,
             ipv6: ipv6(&fan.tunnel(), mtu, host),
             kind: TunnelKind::Vxlan {
-                port: fan.port,
-                sources: host.source_ports(fan.port, Some(&fan.tunnel())).range(),
+                port: fan.port(),
+                sources: host.source_ports(fan.port(), Some(&fan.tunnel())).range(),
                 vnis: [(overlay.vni(), overlay.vni())].into(),
                 mac: fan.tunnel_mac(),
                 bridge: Some(fan.bridge.clone()),
@@ -118,7 +119,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             program: program.into(),
         }));
     }
-    add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port, None))));
+    add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port(), None))));
     for &chain in &host.forward_chains {
         for way in [ForwardDirection::From, ForwardDirection::To] {
             add(Object::Accept(Accept { overlay, chain, bridge: fan.bridge.clone(), way }));
@@ -128,7 +129,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
     for route in routes(fan, mtu) {
         add(Object::Route(route));
     }
-    if fan.dhcp {
+    if fan.options.dhcp {
         add(Object::Dhcp(dhcp(fan, mtu)));
     }
     state
@@ -146,7 +147,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
         source: fan.gateway(),
         mtu,
     };
-    match fan.encapsulation {
+    match fan.options.encapsulation {
         Encapsulation::Ipip => {
             vec![route(fan.slice(), fan.bridge.clone(), None), route(overlay.network(), fan.tunnel(), Some(mtu))]
         }
@@ -222,7 +223,7 @@ pub fn recognise_dhcp<'a>(
 #[must_use]
 pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
     let largest =
-        fans.into_iter().filter(|fan| fan.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
+        fans.into_iter().filter(|fan| fan.options.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
     let Some(mtu) = largest else {
         return State::new();
     };
@@ -260,7 +261,7 @@ pub fn spec(fan: &Fan, host: &Host) -> Spec {
         mapping: fan.mapping,
         host: fan.host,
         broadcasts: heard_by_all.filter(is_another_host).collect(),
-        encapsulation: fan.encapsulation,
+        encapsulation: fan.options.encapsulation,
     }
 }
 
@@ -310,7 +311,8 @@ pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
 pub fn with_shared(mut state: State, host: &Host) -> State {
     let shared = shared(fans(&state), host);
     if !shared.keys().any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key)) {
-        let homeless: Vec<Fan> = fans(&state).filter(|fan| fan.encapsulation == Encapsulation::Ipip).cloned().collect();
+        let homeless: Vec<Fan> =
+            fans(&state).filter(|fan| fan.options.encapsulation == Encapsulation::Ipip).cloned().collect();
         for fan in homeless {
             state.retain(|key, _| key.owner != Owner::Fan(fan.overlay()));
             state.extend(objects(&fan, host));

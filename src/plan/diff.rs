@@ -232,8 +232,8 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<Reason> {
                     ContainerHasAddress,
                     "host-reserve {} takes more than {} did, {taken}, and a container of bridge '{}' answers for: {}; give it \
                      another address, or stop it",
-                    to.fan.host_reserve,
-                    from.fan.host_reserve,
+                    to.fan.options.host_reserve,
+                    from.fan.options.host_reserve,
                     to.fan.bridge,
                     claimed.join(", ")
                 )
@@ -287,6 +287,6 @@ fn growth(from: &Fan, to: &Fan) -> Vec<Ipv4Addr> {
         return Vec::new();
     }
     let gateway = u32::from(from.gateway());
-    let taken = u32::from(from.host_reserve)..u32::from(to.host_reserve);
+    let taken = u32::from(from.options.host_reserve)..u32::from(to.options.host_reserve);
     taken.map(|offset| Ipv4Addr::from(gateway + offset)).collect()
 }

@@ -11,7 +11,8 @@ use crate::fan::Fan;
 use crate::fan::encap::{Encapsulation, VXLAN_PORT};
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, KEYS, MAX_MTU, MIN_MTU, OptionKind, UnderlayPlace, UnderlaySource};
+use crate::fan::options::{KEYS, MAX_MTU, MIN_MTU, Options, ReadBack};
+use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
 use crate::fan::shell::Line;
 use crate::plan::desired;
 use crate::plan::firewall;
@@ -139,14 +140,15 @@ fn own(overlay: Overlay, state: &State) -> impl Iterator<Item = &Object> {
 fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> Option<Fan> {
     let mut plain = plain(overlay, bridge, state, host)?;
     let held = host.link(bridge).map_or(&[][..], |link| link.addresses.as_slice());
-    let all = Fan { host_reserve: u8::MAX - 1, ..plain.clone() };
+    let mut all = plain.clone();
+    all.options.host_reserve = u8::MAX - 1;
     let reserved = all.bridge_addresses().take_while(|own| held.iter().any(|a| a.address == *own));
-    plain.host_reserve = u8::try_from(reserved.count()).ok()?.max(1);
+    plain.options.host_reserve = u8::try_from(reserved.count()).ok()?.max(1);
     let mut ruleset = None;
     for object in own(overlay, state) {
         match object {
-            Object::Dhcp(_) => plain.dhcp = true,
-            Object::Rule(_, RoutingTable(table)) => plain.table = Some(*table),
+            Object::Dhcp(_) => plain.options.dhcp = true,
+            Object::Rule(_, RoutingTable(table)) => plain.options.table = Some(*table),
             Object::Firewall(_, found) => ruleset = Some(found),
             _ => {}
         }
@@ -154,9 +156,9 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
     let mtu = host.link(bridge)?.mtu;
     // One that nobody can ask for is somebody else's doing.
     let is_asked_for = (MIN_MTU..=MAX_MTU).contains(&mtu) && mtu != desired::mtu(&plain, host);
-    plain.mtu = is_asked_for.then_some(mtu);
+    plain.options.mtu = is_asked_for.then_some(mtu);
     // What is switched off shows in the tables.
-    let sources = host.source_ports(plain.port, None);
+    let sources = host.source_ports(plain.port(), None);
     let is_found = |fan: &Fan| ruleset.is_some_and(|found| *found == firewall::ruleset(fan, sources));
     Some(switched(&plain).find(is_found).unwrap_or(plain))
 }
@@ -164,7 +166,7 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
 /// The fan as it is, then with each of its switches off, and with all that can be off together.
 fn switched(fan: &Fan) -> impl Iterator<Item = Fan> + use<> {
     let mut configs = vec![fan.config()];
-    for key in KEYS.iter().filter(|key| key.kind == OptionKind::Switch) {
+    for key in KEYS.iter().filter(|key| key.read_back == ReadBack::Effect) {
         let mut without = configs.clone();
         for config in &mut without {
             config.set(key, "false").expect("a switch");
@@ -201,12 +203,9 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
     let candidates = addresses.flat_map(|(link, address)| {
         (0..=32).filter_map(move |len| {
             let place = UnderlayPlace::Address(address);
-            let config = Config {
-                encapsulation,
-                port: Some(port),
-                bridge: Some(bridge.clone()),
-                ..Config::new(overlay, UnderlaySource { place, len })
-            };
+            let options =
+                Options { encapsulation, port: Some(port), bridge: Some(bridge.clone()), ..Options::default() };
+            let config = Request { options, ..Request::new(overlay, UnderlaySource { place, len }) };
             Fan::new(&config, address, link.name.clone()).ok()
         })
     });

@@ -9,8 +9,9 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::fan::Fan;
 use crate::fan::mapping::{Overlay, overlap};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::diff::Step;
 use crate::plan::host::{Host, Routing};
 use crate::plan::lookup::Question;
@@ -78,11 +79,11 @@ pub fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rule
     let leads = |rule: &&RoutingRule, table: u32| rule.action == Action::Lookup(table);
     let first = |table: u32| concerned().filter(|rule| leads(rule, table)).map(|rule| rule.priority).min();
     // Where a rule leads there before any leads to the fan's routes, it goes on doing so.
-    let fans = match fan.table {
+    let fans = match fan.options.table {
         Some(_) => RULE_PRIORITY,
         None => first(MAIN_TABLE).unwrap_or(MAIN_PRIORITY).min(MAIN_PRIORITY),
     };
-    now.table == MAIN_TABLE && fan.table.is_none() || first(now.table).unwrap_or(MAIN_PRIORITY) >= fans
+    now.table == MAIN_TABLE && fan.options.table.is_none() || first(now.table).unwrap_or(MAIN_PRIORITY) >= fans
 }
 
 /// The priority of the kernel's own rule that leads to the main table (`fib_default_rules_init`, net/ipv4/fib_rules.c).

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::fan::Fan;
 use crate::fan::mapping::{self, Underlay, broadcast};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, UnderlayPlace, UnderlaySource};
+use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
 use crate::plan::host::{Host, HostAddress, Link, LinkKind};
 use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::state::{State, fans};
@@ -27,13 +27,13 @@ pub struct Resolved {
 ///
 /// # Errors
 /// A sentence: the interface is unknown, down or leads nowhere, no address fits, or several do.
-pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, Reason> {
+pub fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Resolved, Reason> {
     let up = fans(owned).find(|fan| fan.overlay() == config.overlay);
     let found = find(&config.underlay, host, up)?;
     leads_to_others(found.link, host)?;
     let mut fan = Fan::new(config, found.address, found.link.name.clone())
         .map_err(|reason| Reason::new(ReasonCode::Contradiction, reason))?;
-    if let (true, None, Some(up)) = (config.is_later, &config.bridge, up) {
+    if let (true, Some(up)) = (config.bridge_gives_way, up) {
         // One that is up keeps its name; a name after the slice goes with the slice.
         let is_after_slice = up.bridge == up.default_bridge();
         fan.bridge = if is_after_slice { fan.default_bridge() } else { up.bridge.clone() };
@@ -63,7 +63,7 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
 /// Whether what was asked for can be on an interface: whether the interface, or an address that it has, is what the underlay
 /// means. Asked before [`resolve`], so that what is wrong there is news of that interface, and of no other.
 #[must_use]
-pub fn is_on(config: &Config, interface: &InterfaceName, host: &Host) -> bool {
+pub fn is_on(config: &Request, interface: &InterfaceName, host: &Host) -> bool {
     match &config.underlay.place {
         UnderlayPlace::Interface(name) => name == interface,
         UnderlayPlace::Default => host.default_device() == Some(interface),

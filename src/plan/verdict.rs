@@ -47,7 +47,7 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Completeness {
             Step::Change { to: object, .. } | Step::Delete(object) => different.push(describe(object)),
         }
     }
-    if fan.nat && !host.ip_forward {
+    if fan.options.nat && !host.ip_forward {
         different.push("net.ipv4.ip_forward, which NAT needs".to_string());
     }
     let foreign = foreign::on(fan, host);

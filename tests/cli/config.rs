@@ -325,7 +325,7 @@ fn the_example_is_right_and_shows_every_key() {
     let output = with(["config", "check", "--config", example]).succeeds();
     assert!(output.stdout.ends_with(": 2 fans, 1 of them off, nothing wrong\n"), "{output:?}");
     let text = fs::read_to_string(example).expect("the example");
-    for key in &fanctl::fan::request::KEYS {
+    for key in &fanctl::fan::options::KEYS {
         let shown = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));
         assert!(shown, "{} is not in the example", key.name);
     }

@@ -15,7 +15,8 @@ use clap::builder::PossibleValue;
 use clap::{Arg, CommandFactory};
 use fanctl::cli::args::Cli;
 use fanctl::error::Error;
-use fanctl::fan::request::{Config, KEYS};
+use fanctl::fan::options::KEYS;
+use fanctl::fan::request::Request;
 
 use page::{Call, Item, Page, directory};
 
@@ -215,7 +216,7 @@ fn texts(items: &[Item]) -> BTreeSet<String> {
 
 /// Whether a word or option can follow overlay and underlay, in a file or on a command line, with a value or without.
 fn is_read(word: &str, value: bool) -> bool {
-    let mut config = Config::new("250".parse().unwrap(), "eth0".parse().unwrap());
+    let mut config = Request::new("250".parse().unwrap(), "eth0".parse().unwrap());
     let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24"];
     if value {
         values.iter().any(|value| config.apply_words(&[word, value]).is_ok())
@@ -226,9 +227,9 @@ fn is_read(word: &str, value: bool) -> bool {
 
 /// All that might be read: every key as a word, an option, and its contrary.
 fn candidates() -> BTreeSet<(String, bool)> {
-    let keys = KEYS.iter().map(|key| key.name);
-    let names = keys.chain(["off", "on", "auto", "enable", "disable", "no-dhcp", "no-nat", "no-flowtable", "debug"]);
-    let words = names.flat_map(|name| [name.to_string(), format!("--{name}")]);
+    let keys = KEYS.iter().flat_map(|key| [key.name.to_string(), format!("no-{}", key.name)]);
+    let names = keys.chain(["off", "on", "auto", "enable", "disable", "debug"].map(String::from));
+    let words = names.flat_map(|name| [format!("--{name}"), name]);
     words.flat_map(|word| [(word.clone(), false), (word, true)]).collect()
 }
 

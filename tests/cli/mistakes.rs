@@ -2,7 +2,7 @@
 
 use clap::{Arg, CommandFactory};
 use fanctl::cli::args::Cli;
-use fanctl::fan::request::{KEYS, OptionKind};
+use fanctl::fan::options::{KEYS, OptionKind};
 
 use crate::program::{fanctl, with};
 

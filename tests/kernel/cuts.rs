@@ -274,9 +274,6 @@ fn another_user_is_told_what_could_not_be_looked_at(encap: Encap) {
 fn a_connection_of_an_ipv6_socket_and_of_one_that_is_bound() {
     let outside = Outside::new();
     let host = &outside.host;
-    for key in ["all", "default", "lo"] {
-        host.set_sysctl(&format!("ipv6/conf/{key}/disable_ipv6"), "0");
-    }
     let listener = outside.router.run(|| TcpListener::bind("10.9.9.9:0")).expect("to listen there");
     let to = listener.local_addr().expect("its address");
     let std::net::IpAddr::V4(address) = to.ip() else { unreachable!() };

@@ -145,7 +145,7 @@ fn stuck(case: &Case, tally: &Shared) -> ! {
     for name in &tally.failed {
         println!("failed, and not run again: {name}");
     }
-    println!("the run ends: {} passed, 1 stuck, {} failed", tally.passed, tally.failed.len());
+    println!("the run ends: {} passed, {} failed, 1 of them stuck", tally.passed, tally.failed.len() + 1);
     process::exit(101)
 }
 

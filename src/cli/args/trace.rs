@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::fan::request;
+use crate::fan::options;
 
 /// `fanctl trace`
 #[derive(Debug, Args)]
@@ -14,7 +14,7 @@ pub struct TraceArgs {
     #[arg(value_parser = address)]
     pub address: Ipv4Addr,
     /// How long to wait for answers, 1 to 60
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = |text: &str| request::number("wait", text, 1..=60_u8))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = |text: &str| options::number("wait", text, 1..=60_u8))]
     wait: u8,
     /// Print an object with steps, proof and verdict
     #[arg(long)]

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Follow, UnderlayPlace};
+use crate::fan::request::{Follow, Request, UnderlayPlace};
 use crate::plan::host::Host;
 use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::state::{Owner, State};
@@ -305,12 +305,12 @@ fn remedy(care: Care) -> Option<&'static str> {
 
 /// What to say beside the reasons for which a fan cannot follow, where another configuration would let it.
 #[must_use]
-pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<Reason> {
-    if has_ports && config.follow == Follow::Yes {
+pub fn advice(config: &Request, has_ports: bool, resolved: bool) -> Option<Reason> {
+    if has_ports && config.options.follow == Follow::Yes {
         return Some(reason!(FollowAdvice, "or have it renumbered all the same: follow = \"renumber\""));
     }
     let written = matches!(config.underlay.place, UnderlayPlace::Address(_));
-    (written && !resolved && config.follow != Follow::No).then(|| {
+    (written && !resolved && config.options.follow != Follow::No).then(|| {
         reason!(
             FollowAdvice,
             "an address that is written out cannot be followed, an interface can, like eth0/{}",

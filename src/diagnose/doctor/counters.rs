@@ -120,7 +120,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         .collect();
     let refused = facts.host.link(&fan.tunnel()).map_or(0, |link| link.counters.refused);
     // What is on a bridge with many is for all of them, and nothing of that leaves the host by VXLAN.
-    if refused > 0 && fan.encapsulation == Encapsulation::Ipip {
+    if refused > 0 && fan.options.encapsulation == Encapsulation::Ipip {
         evidence.push(format!(
             "{refused} packets by the programs of '{}': from a host without this fan or with another underlay, or to an \
              address that is no host's",
@@ -184,7 +184,7 @@ fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
 /// a sign where hardware like this host's is known for it, or where what was sent by VXLAN has no answer.
 fn spoilt(fan: &Fan, facts: Facts) -> Option<Finding> {
     let number = facts.health.bad_checksums;
-    if fan.encapsulation != Encapsulation::Vxlan || number == 0 {
+    if fan.options.encapsulation != Encapsulation::Vxlan || number == 0 {
         return None;
     }
     let tunnel = fan.tunnel();

@@ -166,9 +166,9 @@ impl TrafficKind {
     }
 
     fn describe(self, fan: &Fan) -> String {
-        let wrapped = match fan.encapsulation {
+        let wrapped = match fan.options.encapsulation {
             Encapsulation::Ipip => "protocol 4".to_string(),
-            Encapsulation::Vxlan => format!("UDP port {}", fan.port),
+            Encapsulation::Vxlan => format!("UDP port {}", fan.port()),
         };
         match self {
             Self::FromContainers => "what containers send".to_string(),
@@ -211,7 +211,7 @@ impl TrafficKind {
                     let text = format!("insert rule {family} {table} {base} {rule} counter accept");
                     shell!("nft {}", text)
                 };
-                let rule = match (self, fan.encapsulation) {
+                let rule = match (self, fan.options.encapsulation) {
                     (Self::FromContainers, _) => from,
                     (Self::ToContainers, _) => to,
                     (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => {
@@ -219,10 +219,10 @@ impl TrafficKind {
                     }
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => format!("ip protocol 4 ip daddr {hosts}"),
                     (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
-                        format!("ip saddr {hosts} udp dport {}", fan.port)
+                        format!("ip saddr {hosts} udp dport {}", fan.port())
                     }
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
-                        format!("ip daddr {hosts} udp dport {}", fan.port)
+                        format!("ip daddr {hosts} udp dport {}", fan.port())
                     }
                     (Self::Arp | Self::ArpOfHosts, _) if family == "arp" => "arp operation { request, reply }".into(),
                     (Self::ArpOfHosts, _) => "ether type arp".into(),
@@ -241,16 +241,16 @@ impl TrafficKind {
                 Some(insert(rule))
             }
             Backend::Legacy => {
-                let rule = match (self, fan.encapsulation) {
+                let rule = match (self, fan.options.encapsulation) {
                     (Self::FromContainers, _) => shell!("-i {}", bridge),
                     (Self::ToContainers, _) => shell!("-o {}", bridge),
                     (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => shell!("-p 4 -s {}", hosts),
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => shell!("-p 4 -d {}", hosts),
                     (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
-                        shell!("-s {} -p udp --dport {}", hosts, fan.port)
+                        shell!("-s {} -p udp --dport {}", hosts, fan.port())
                     }
                     (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
-                        shell!("-d {} -p udp --dport {}", hosts, fan.port)
+                        shell!("-d {} -p udp --dport {}", hosts, fan.port())
                     }
                     // The older tables see nothing of ARP.
                     (Self::Arp | Self::ArpOfHosts, _) => Line::default(),

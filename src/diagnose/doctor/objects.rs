@@ -36,7 +36,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
         let list = if follows(step, &steps) { consequences } else { roots };
         list.push(line(step, check));
     }
-    if fan.nat && !facts.host.ip_forward {
+    if fan.options.nat && !facts.host.ip_forward {
         let (roots, _) = areas.entry(Check::Forwarding).or_default();
         let text = "net.ipv4.ip_forward is 0, and NAT needs it".into();
         roots.insert(0, Line { code: Found::IpForwardOff.into(), text });
@@ -86,7 +86,7 @@ fn spare(finding: Finding) -> Finding {
 /// The interface of the default route, which answers to containers come in by: `ip_forward` switches it on, and others may
 /// switch it off again.
 fn way_out(fan: &Fan, facts: Facts) -> Option<Finding> {
-    let device = facts.host.default_device().filter(|_| fan.nat)?;
+    let device = facts.host.default_device().filter(|_| fan.options.nat)?;
     let settings = facts.health.settings.get(device.as_str())?;
     let setting = format!("net/ipv4/conf/{device}/forwarding");
     (!settings.forwarding).then(|| {
@@ -112,7 +112,7 @@ fn finding(check: Check, fan: &Fan, roots: Vec<Line>, consequences: Vec<Line>) -
 fn steps(fan: &Fan, facts: Facts) -> Vec<Step> {
     let mut steps = diff(facts.owned, &desired::with(facts.owned, fan, facts.host));
     let owner = Owner::Fan(fan.overlay());
-    let shared = fan.encapsulation == crate::fan::encap::Encapsulation::Ipip;
+    let shared = fan.options.encapsulation == crate::fan::encap::Encapsulation::Ipip;
     steps.retain(|step| {
         let object = step.object();
         (object.owner() == owner || shared && object.owner() == Owner::Shared) && !is_hidden(object, facts.host)

@@ -55,7 +55,7 @@ impl Patient {
     /// Has the kernel answer every question as it should, but where something else is said.
     fn answer(&mut self, other: impl Fn(&Question) -> Option<crate::plan::lookup::Answer>) {
         let questions = questions(&self.owned, &self.host, &self.health);
-        let vxlan = self.fan.encapsulation == crate::fan::encap::Encapsulation::Vxlan;
+        let vxlan = self.fan.options.encapsulation == crate::fan::encap::Encapsulation::Vxlan;
         let right = |question: &Question| {
             let device = if self.fan.slice().contains(question.to) {
                 self.fan.bridge.clone()

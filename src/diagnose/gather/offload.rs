@@ -22,7 +22,7 @@ pub fn observe<'a>(fans: impl Iterator<Item = &'a Fan>) -> BTreeMap<InterfaceNam
             (tunnel, Offload { driver, checksums })
         })
     };
-    fans.filter(|fan| fan.encapsulation == Encapsulation::Vxlan).filter_map(of).collect()
+    fans.filter(|fan| fan.options.encapsulation == Encapsulation::Vxlan).filter_map(of).collect()
 }
 
 /// Whether `ethtool -k` shows that checksums are left to the hardware.

@@ -184,7 +184,7 @@ impl Prober {
     /// Sends what looks wrapped to whoever is on the way; returns what it is marked with.
     fn send_wrapped(&mut self, ttl: u8) -> io::Result<u16> {
         let (fan, mark) = (self.target.fan.clone(), self.mark());
-        let (socket, own, payload) = match fan.encapsulation {
+        let (socket, own, payload) = match fan.options.encapsulation {
             Encapsulation::Ipip => {
                 let inner = packet::ipv4(fan.gateway(), self.target.gateway, mark);
                 (raw(libc::IPPROTO_IPIP)?, mark.sequence, inner)
@@ -193,7 +193,7 @@ impl Prober {
                 // The fan's own rules let no other port of this host's speak to that one.
                 let (first, last) = SOURCE_PORTS;
                 let own = first + mark.sequence % (last - first + 1);
-                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.port))
+                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.port()))
             }
         };
         socket.bind(&any_port(fan.host))?;
@@ -242,7 +242,7 @@ impl Prober {
     fn look(&mut self, until: Instant) {
         let fan = &self.target.fan;
         while let Some(packet) = capture::receive(&self.wire, until) {
-            if let Some(wrapped) = packet::wrapped(&packet, fan.encapsulation, fan.port) {
+            if let Some(wrapped) = packet::wrapped(&packet, fan.options.encapsulation, fan.port()) {
                 self.seen.see(&wrapped);
             }
         }

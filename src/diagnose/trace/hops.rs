@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::cause::Cause;
 use super::{Location, Target, over};
 use crate::diagnose::wire;
-use crate::fan::MAIN_TABLE;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::{Flow, Host, Link, NoRoute, Reachability, Routing};
 use crate::plan::state::{Object, PROTOCOL, RULE_PRIORITY, RoutingTable, State, Tunnel, TunnelKind};
 
@@ -43,7 +43,7 @@ impl Target {
     /// The packet of a container, which is routed here where the fan is.
     #[must_use]
     pub fn container_flow(&self) -> Option<Flow> {
-        let is_routed = self.place == Location::There && self.fan.encapsulation == Encapsulation::Ipip;
+        let is_routed = self.place == Location::There && self.fan.options.encapsulation == Encapsulation::Ipip;
         is_routed.then(|| Flow {
             source: self.fan.container_range().0,
             destination: self.address,
@@ -188,10 +188,10 @@ impl Steps<'_> {
             )),
             Some(link) => self.wire(link),
         };
-        let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.encapsulation, fan.bridge);
+        let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.options.encapsulation, fan.bridge);
         let values = json!({
             "overlay": fan.overlay(), "underlay": fan.underlay_address(), "device": fan.device,
-            "encap": fan.encapsulation, "bridge": fan.bridge,
+            "encap": fan.options.encapsulation, "bridge": fan.bridge,
         });
         step("fan", says, values).faulty(fault)
     }
@@ -261,7 +261,7 @@ impl Steps<'_> {
         let fan = &self.target.fan;
         let (overlay, table) = (fan.overlay(), fan.routing_table());
         let rule = format!("to {overlay} lookup {}", table_name(table));
-        let is_missing = fan.table.is_some()
+        let is_missing = fan.options.table.is_some()
             && !self
                 .owned
                 .values()
@@ -278,7 +278,7 @@ impl Steps<'_> {
                 )
             })
         };
-        let says = match fan.table {
+        let says = match fan.options.table {
             None => "no rule of the fan's, table main".into(),
             Some(_) => format!("{RULE_PRIORITY}: {rule}"),
         };
@@ -287,7 +287,7 @@ impl Steps<'_> {
 
     fn route(&self) -> PathStep {
         let fan = &self.target.fan;
-        let expected = if self.target.place == Location::There && fan.encapsulation == Encapsulation::Ipip {
+        let expected = if self.target.place == Location::There && fan.options.encapsulation == Encapsulation::Ipip {
             fan.tunnel()
         } else {
             fan.bridge.clone()

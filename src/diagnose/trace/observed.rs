@@ -67,7 +67,7 @@ impl Seen {
             News::Answer(_) => false,
             News::Complaint(mark, _) => mark.id == self.id,
             News::AboutWrapped { host, outer, complaint, .. } => {
-                let is_ours = host == self.target.host && outer == Outer::of(fan.encapsulation, fan.port);
+                let is_ours = host == self.target.host && outer == Outer::of(fan.options.encapsulation, fan.port());
                 let is_new =
                     is_ours && complaint != Complaint::Expired && !self.complaints.contains(&(from, complaint));
                 if is_new {
@@ -116,6 +116,7 @@ mod tests {
     use super::*;
     use crate::fan::Fan;
     use crate::fan::encap::Encapsulation;
+    use crate::fan::options::Options;
     use crate::fan::tests::announced;
 
     const THERE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 27);
@@ -175,7 +176,7 @@ mod tests {
             (Encapsulation::Ipip, Outer::Ipip, Outer::Udp(8472)),
             (Encapsulation::Vxlan, Outer::Udp(8472), Outer::Ipip),
         ] {
-            let fan = Fan { encapsulation, port: 8472, ..announced() };
+            let fan = Fan { options: Options { encapsulation, port: Some(8472), ..Options::default() }, ..announced() };
             let mut seen = Seen::new(&Target::new(GATEWAY, &fan, 1480), OURS.id);
             for complaint in [Complaint::Port, Complaint::TooLarge(1400)] {
                 for (host, outer) in [(THERE, others), (THERE, Outer::Udp(53)), (GATEWAY, outer)] {

@@ -145,7 +145,7 @@ impl Trace {
             overlay: fan.overlay(),
             underlay: fan.underlay_address(),
             bridge: fan.bridge.clone(),
-            encap: fan.encapsulation,
+            encap: fan.options.encapsulation,
             slice: fan.mapping.slice(host).to_string(),
             host,
             gateway,

@@ -11,6 +11,7 @@ use super::*;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{Mapping, Overlay};
+use crate::fan::options::Options;
 use crate::fan::tests::announced;
 use crate::plan::apply::apply;
 use crate::plan::desired;
@@ -47,15 +48,16 @@ fn any_host() -> impl Strategy<Value = Host> {
 fn any_fan(overlay: Overlay) -> impl Strategy<Value = Fan> {
     let table = select(vec![None, Some(100), Some(7)]);
     let encapsulation =
-        select(vec![(Encapsulation::Ipip, 8472), (Encapsulation::Vxlan, 8472), (Encapsulation::Vxlan, 4789)]);
+        select(vec![(Encapsulation::Ipip, None), (Encapsulation::Vxlan, None), (Encapsulation::Vxlan, Some(4789))]);
     let address = select(vec!["172.30.0.28", "172.30.9.9"]);
     let mtu = select(vec![None, Some(1400)]);
     (table, encapsulation, address, mtu, any::<(bool, bool)>(), 1_u8..3).prop_map(
         move |(table, (encapsulation, port), address, mtu, (dhcp, nat), host_reserve)| {
             let mapping = Mapping::new(overlay, announced().mapping.underlay()).unwrap();
-            let mut fan = Fan { mapping, host: address.parse().unwrap(), encapsulation, port, table, ..announced() };
+            let options = Options { encapsulation, dhcp, host_reserve, mtu, port, table, nat, ..Options::default() };
+            let mut fan = Fan { mapping, host: address.parse().unwrap(), options, ..announced() };
             fan.bridge = fan.default_bridge();
-            Fan { dhcp, host_reserve, mtu, nat, ..fan }
+            fan
         },
     )
 }
@@ -321,7 +323,7 @@ fn the_address_of_a_container_is_not_taken() {
     let host = host(1500, vec![]);
     let state = |fan: &Fan, host: &Host| desired::with(&State::new(), fan, host);
     let plain = announced();
-    let reserving = Fan { host_reserve: 4, ..plain.clone() };
+    let reserving = Fan { options: Options { host_reserve: 4, ..plain.options.clone() }, ..plain.clone() };
     let steps = diff(&state(&plain, &host), &state(&reserving, &host));
     let taken: Vec<Vec<Ipv4Addr>> = growths(&steps).map(|(_, addresses)| addresses).collect();
     assert_eq!(taken, [[2, 3, 4].map(|last| Ipv4Addr::new(250, 0, 28, last))]);

@@ -210,6 +210,7 @@ mod tests {
     use super::*;
     use crate::fan::Fan;
     use crate::fan::encap::SourcePorts;
+    use crate::fan::options::Options;
     use crate::fan::tests::announced;
     use crate::plan::firewall::ruleset;
 
@@ -241,7 +242,10 @@ mod tests {
         let links = |fan: Fan| {
             ruleset(&fan, SourcePorts::Privileged).links().map(|link| link.to_string()).collect::<BTreeSet<_>>()
         };
-        let over_vxlan = Fan { encapsulation: crate::fan::encap::Encapsulation::Vxlan, ..announced() };
+        let over_vxlan = Fan {
+            options: Options { encapsulation: crate::fan::encap::Encapsulation::Vxlan, ..Options::default() },
+            ..announced()
+        };
         let names = |names: [&str; 3]| BTreeSet::from(names.map(String::from));
         assert_eq!(links(announced()), names(["eth0", "fan-250-0-28", "fan-ipip"]));
         assert_eq!(links(over_vxlan), names(["eth0", "fan-250-0-28", "fan-vx16384000"]));
@@ -261,7 +265,10 @@ mod tests {
         }
         let opened = ours.script().replacen("\t\tiifname", "\t\taccept\n\t\tiifname", 1);
         assert_ne!(Ruleset::new(opened), ours);
-        let others = [Fan { nat: false, ..announced() }, Fan { flowtable: false, ..announced() }];
+        let others = [
+            Fan { options: Options { nat: false, ..Options::default() }, ..announced() },
+            Fan { options: Options { flowtable: false, ..Options::default() }, ..announced() },
+        ];
         for other in others {
             assert_ne!(ruleset(&other, SourcePorts::Privileged), ours);
         }

@@ -89,14 +89,14 @@ fn firewalld(kind: TrafficKind, fan: &Fan, facts: Facts) -> Option<Vec<Line>> {
     match kind {
         TrafficKind::FromHosts | TrafficKind::FromHost(_) => {
             let zone = zone(fan, facts).map_or_else(Line::default, |zone| shell!(" --zone={}", zone));
-            Some(vec![match fan.encapsulation {
-                Encapsulation::Vxlan => zone.then(&shell!(" --add-port={}/udp", fan.port)),
+            Some(vec![match fan.options.encapsulation {
+                Encapsulation::Vxlan => zone.then(&shell!(" --add-port={}/udp", fan.port())),
                 Encapsulation::Ipip => zone.then(&shell!(" --add-protocol=4")),
             }])
         }
         TrafficKind::FromContainers | TrafficKind::ToContainers | TrafficKind::Dhcp | TrafficKind::Dns => {
             let mut devices = vec![fan.bridge.clone()];
-            devices.extend((fan.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel()));
+            devices.extend((fan.options.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel()));
             Some(devices.iter().map(|device| shell!(" --zone=trusted --add-interface={}", device)).collect())
         }
         TrafficKind::ToHosts | TrafficKind::ToHost(_) | TrafficKind::Arp | TrafficKind::ArpOfHosts => None,
@@ -121,18 +121,18 @@ fn zone(fan: &Fan, facts: Facts) -> Option<String> {
 /// A command of ufw(8); none where it knows no such packets.
 fn ufw(kind: TrafficKind, fan: &Fan) -> Option<Line> {
     let (bridge, underlay) = (&fan.bridge, fan.mapping.underlay());
-    Some(match (kind, fan.encapsulation) {
+    Some(match (kind, fan.options.encapsulation) {
         (TrafficKind::FromHosts, Encapsulation::Vxlan) => {
-            shell!("ufw allow proto udp from {} to any port {}", underlay, fan.port)
+            shell!("ufw allow proto udp from {} to any port {}", underlay, fan.port())
         }
         (TrafficKind::FromHost(host), Encapsulation::Vxlan) => {
-            shell!("ufw insert 1 allow proto udp from {} to any port {}", host, fan.port)
+            shell!("ufw insert 1 allow proto udp from {} to any port {}", host, fan.port())
         }
         (TrafficKind::ToHosts, Encapsulation::Vxlan) => {
-            shell!("ufw allow out proto udp to {} port {}", underlay, fan.port)
+            shell!("ufw allow out proto udp to {} port {}", underlay, fan.port())
         }
         (TrafficKind::ToHost(host), Encapsulation::Vxlan) => {
-            shell!("ufw insert 1 allow out proto udp to {} port {}", host, fan.port)
+            shell!("ufw insert 1 allow out proto udp to {} port {}", host, fan.port())
         }
         (TrafficKind::FromContainers, _) => shell!("ufw route allow in on {}", bridge),
         (TrafficKind::ToContainers, _) => shell!("ufw route allow out on {}", bridge),

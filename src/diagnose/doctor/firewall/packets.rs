@@ -44,7 +44,7 @@ pub(super) fn packets(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Vec<
     let mut all = ways.between_hosts(others);
     all.extend(ways.of_containers());
     all.extend(ways.to_the_world());
-    if fan.dhcp {
+    if fan.options.dhcp {
         all.extend(ways.served());
     }
     all
@@ -143,9 +143,9 @@ impl Ways<'_> {
         let fan = self.fan;
         let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
         let device = &way_out(fan, self.facts);
-        let (protocol, port) = match fan.encapsulation {
+        let (protocol, port) = match fan.options.encapsulation {
             Encapsulation::Ipip => (IPIP, None),
-            Encapsulation::Vxlan => (UDP, Some(fan.port)),
+            Encapsulation::Vxlan => (UDP, Some(fan.port())),
         };
         let from = |host| self.entering(device, &Packet { port, ..packet(host, fan.host, protocol) });
         let to = |host| self.leaving(device, &Packet { port, ..packet(fan.host, host, protocol) });
@@ -205,7 +205,7 @@ impl Ways<'_> {
         let (fan, facts) = (self.fan, self.facts);
         let (bridge, tunnel) = (&fan.bridge, &fan.tunnel());
         let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
-        let others = Ipv4Addr::from(u32::from(fan.mapping.gateway(peer)) + u32::from(fan.host_reserve));
+        let others = Ipv4Addr::from(u32::from(fan.mapping.gateway(peer)) + u32::from(fan.options.host_reserve));
         let container = fan.container_range().0;
         let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
         let ways = [
@@ -218,7 +218,7 @@ impl Ways<'_> {
             // The inner and the outer side of the bridge.
             let [from, to] = if is_out { [port, Some(tunnel)] } else { [Some(tunnel), port] };
             let mut hooks: Vec<Packet> = from.map(|from| received(from, &packet)).into_iter().collect();
-            match fan.encapsulation {
+            match fan.options.encapsulation {
                 Encapsulation::Ipip => {
                     let [incoming, outgoing] = if is_out { [bridge, tunnel] } else { [tunnel, bridge] };
                     let inside = |own: [&'static str; 2]| {
@@ -259,7 +259,7 @@ impl Ways<'_> {
 
     /// What containers send to the rest of the world, and what comes back.
     fn to_the_world(&self) -> Vec<Journey> {
-        let (Some(way_out), true) = (self.facts.host.default_device(), self.fan.nat) else {
+        let (Some(way_out), true) = (self.facts.host.default_device(), self.fan.options.nat) else {
             return Vec::new();
         };
         let (container, bridge) = (self.fan.container_range().0, &self.fan.bridge);

@@ -61,16 +61,16 @@ impl Steps<'_> {
 
     pub(super) fn wrap(&self) -> PathStep {
         let fan = &self.target.fan;
-        let overhead = fan.encapsulation.overhead();
+        let overhead = fan.options.encapsulation.overhead();
         let says = format!(
             "{}, {}, {overhead} bytes around it, DF as the packet has it",
-            fan.encapsulation,
+            fan.options.encapsulation,
             self.target.carrier()
         );
-        let vxlan = fan.encapsulation == Encapsulation::Vxlan;
+        let vxlan = fan.options.encapsulation == Encapsulation::Vxlan;
         let values = json!({
-            "encap": fan.encapsulation, "overhead": overhead,
-            "port": vxlan.then_some(fan.port), "vni": vxlan.then(|| fan.overlay().vni()),
+            "encap": fan.options.encapsulation, "overhead": overhead,
+            "port": vxlan.then_some(fan.port()), "vni": vxlan.then(|| fan.overlay().vni()),
         });
         step("encapsulation", says, values)
     }
@@ -133,7 +133,7 @@ impl Steps<'_> {
         if self.target.place == Location::Here {
             return step("mtu", format!("{mtu} bytes"), json!({ "mtu": mtu }));
         }
-        let overhead = fan.encapsulation.overhead();
+        let overhead = fan.options.encapsulation.overhead();
         let outer = self.facts.outer.as_ref().and_then(|way| way.as_ref().ok());
         let device = outer.and_then(|way| self.host.link(&way.device)).map(|link| link.mtu);
         let underlay = outer.and_then(|way| way.mtu).or(device);

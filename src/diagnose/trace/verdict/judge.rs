@@ -204,7 +204,9 @@ impl Judge<'_> {
                 Conclusion::new(Cause::Rejected, from.to_string(), says).advise(format!("see the firewall of {host}"))
             }
             (_, Some(Reachability::Known(mac))) => self.silent(&format!("{mac} behind {host} has this address")),
-            _ if fan.encapsulation == Encapsulation::Vxlan => gone("nobody answers ARP for this address".into()),
+            _ if fan.options.encapsulation == Encapsulation::Vxlan => {
+                gone("nobody answers ARP for this address".into())
+            }
             _ => {
                 let says = format!(
                     "the fan on {host} answers, but {name} does not: a firewall of {host} (forward) or its own drops it"
@@ -259,13 +261,16 @@ impl Judge<'_> {
             errors.iter().find(|(_, complaint)| !matches!(complaint, Complaint::TooLarge(_) | Complaint::Expired))?;
         Some(match complaint {
             Complaint::Protocol | Complaint::Port if from == host => {
-                let says =
-                    format!("{host} has no fan for {} over {}: it says {complaint}", fan.overlay(), fan.encapsulation);
+                let says = format!(
+                    "{host} has no fan for {} over {}: it says {complaint}",
+                    fan.overlay(),
+                    fan.options.encapsulation
+                );
                 let underlay = format!("{host}/{}", fan.mapping.underlay().network().prefix());
                 Conclusion::new(Cause::NoFanThere, host.to_string(), says).advise(format!(
                     "bring it up there: fanctl up {} {underlay} --encap {}",
                     fan.overlay(),
-                    fan.encapsulation
+                    fan.options.encapsulation
                 ))
             }
             Complaint::Host | Complaint::Network => self.no_way(*from, *complaint),
@@ -312,9 +317,9 @@ impl Judge<'_> {
     fn dropped(&self) -> Conclusion {
         let Target { host, fan, .. } = self.target;
         let carrier = self.target.carrier();
-        let witness = match fan.encapsulation {
+        let witness = match fan.options.encapsulation {
             Encapsulation::Ipip => "ip proto 4".to_string(),
-            Encapsulation::Vxlan => format!("udp port {}", fan.port),
+            Encapsulation::Vxlan => format!("udp port {}", fan.port()),
         };
         if self.evidence.knows {
             let says = format!(
