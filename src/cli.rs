@@ -78,6 +78,7 @@ fn needs(command: &Command) -> Needs {
         Command::Config(ConfigAction::Convert(args)) if args.target.output.is_some() => Needs::Writing,
         Command::Export(args) if args.target.output.is_some() => Needs::Writing,
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
+        Command::Show(args) if args.json => Needs::Counting,
         Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
         Command::Doctor(args) if !args.fix => Needs::Examining,

@@ -9,6 +9,7 @@ pub mod capabilities;
 mod claims;
 pub mod dnsmasq;
 pub mod exec;
+mod fast;
 pub mod features;
 pub mod file;
 pub mod filter;

@@ -14,7 +14,8 @@ use crate::plan::state::{Bridge, bridges};
 /// Shows the fans that are up.
 pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     let scope = if args.json || args.program { Scope::Own } else { Scope::Fans };
-    let (owned, host) = Machine::connect()?.look(scope)?;
+    let machine = Machine::connect()?;
+    let (owned, host) = machine.look(scope)?;
     let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_called(fan, text));
     let chosen: Vec<&Bridge> = bridges(&owned).filter(|bridge| wanted(&bridge.fan)).collect();
     if let (Some(text), true) = (&args.fan, chosen.is_empty()) {
@@ -23,7 +24,11 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     let left = remains(&owned, &host);
     warn(&left.iter().map(report::remains).collect::<Vec<_>>());
     if args.json {
-        let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
+        let report = |bridge: &&Bridge| {
+            let fast = machine.fast_packets(bridge.fan.overlay(), &host);
+            Report::new(bridge, &owned, &host).with_fast_path(fast)
+        };
+        let reports: Vec<Report> = chosen.iter().map(report).collect();
         json(&reports, out)
     } else if args.program {
         chosen.iter().try_for_each(|bridge| Ok(write!(out, "{}", report::programs(&bridge.fan, &owned, &host))?))

@@ -158,6 +158,10 @@ impl Request {
         let underlay = self.underlay.underlay().map(mapping::Underlay::network);
         let taken = [Some(self.overlay.network()), underlay].into_iter().flatten();
         found.extend(taken.filter_map(|network| Some(("routed", self.options.routed.overlap(network)?))));
+        if self.options.fast && !self.options.flowtable {
+            let reason = "fast needs the flowtable, by which a connection goes meanwhile; leave out fast, or flowtable";
+            found.push(("fast", reason.to_string()));
+        }
         let plain = Self::new(self.overlay, self.underlay.clone());
         found.extend(KEYS.iter().filter(|key| key.get(self) != key.get(&plain)).filter_map(|key| self.unfit(key)));
         found

@@ -34,6 +34,7 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     reasons.extend(nested(fan, host));
     reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
+    reasons.extend(fast(fan, host));
     if fan.options.dhcp && !host.dnsmasq {
         reasons.push(reason!(
             DnsmasqMissing,
@@ -131,6 +132,16 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
         ));
     }
     reasons
+}
+
+/// Why packets of this fan cannot take a fast path.
+fn fast(fan: &Fan, host: &Host) -> Option<Reason> {
+    let link = host.link(&fan.device).filter(|link| fan.options.fast && !link.is_ethernet)?;
+    let name = &link.name;
+    Some(reason!(
+        FastNeedsEthernet,
+        "interface '{name}' is not an Ethernet, and fast writes Ethernet headers; leave fast out"
+    ))
 }
 
 /// Tables of nftables that have the name of the fan's.

@@ -64,6 +64,8 @@ pub struct Host {
     pub dnsmasq: bool,
     /// What others put on our devices, but for IPv6 addresses.
     pub foreign: Vec<Foreign>,
+    /// Of each fast path a program, by the kernel's number for it, that refers to its counters.
+    pub fast_programs: Vec<(Overlay, u32)>,
     /// Whether the firewall, programs and rules could be read, which takes root.
     pub privileged: bool,
 }
@@ -96,6 +98,8 @@ pub struct Link {
     pub master: Option<InterfaceName>,
     /// The interface of this host that it stands on, as a VLAN does (`IFLA_LINK`, linux/if_link.h).
     pub lower: Option<InterfaceName>,
+    /// Whether it carries Ethernet frames (`ARPHRD_ETHER`, linux/if_arp.h).
+    pub is_ethernet: bool,
     /// What it is, where that matters here.
     pub kind: LinkKind,
     /// Its IPv4 addresses in the kernel's order.
@@ -133,6 +137,13 @@ pub enum LinkKind {
         /// Ethernet address.
         mac: Mac,
     },
+    /// A port of a fan's bridge by which packets of its fast path enter.
+    FastPort {
+        /// The fan.
+        overlay: Overlay,
+        /// The interface that the programs on the underlay are on.
+        device: InterfaceName,
+    },
     /// A routing domain of its own, whose ports are routed by another table.
     Vrf,
     /// IP in IP in collect-metadata mode.
@@ -164,6 +175,15 @@ pub struct Counters {
     pub sent: u64,
     /// Packets that a program refused, both ways.
     pub refused: u64,
+}
+
+/// Packets that have taken a fan's fast path since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct FastPackets {
+    /// Encapsulated and sent.
+    pub sent: u64,
+    /// Decapsulated and given to the bridge.
+    pub received: u64,
 }
 
 /// A program on an interface.

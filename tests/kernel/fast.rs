@@ -1,4 +1,4 @@
-//! The fast path: its programs in the kernel at hand, without any device.
+//! The fast path: its programs in the kernel at hand, without any device, and connections that take it.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -10,7 +10,11 @@ use fanctl::fan::mapping::{Mapping, Underlay};
 use fanctl::kernel::bpf::{Map, MapKind, TestRun, load_with, test_run};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::case::{Case, Cases};
+use crate::case::{Case, Cases, Need};
+use crate::fixture::Pair;
+use crate::flowtable::{carried, own_chain, tcp_conversation, udp_conversation};
+use crate::named;
+use crate::support::{Capture, Encap, Host, assert_same, eventually, tcp_exchange};
 
 #[path = "../program/fast/oracle.rs"]
 mod oracle;
@@ -19,7 +23,20 @@ use oracle::{Flow, Half, Hook, Shown, checksum, value};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("fast").under_their_names(all()).list()
+    Cases::of("fast")
+        .once_with(
+            &[Need::Ipip],
+            named![
+                connections_that_stand_take_the_fast_path,
+                packets_are_the_same_on_both_ways,
+                a_direction_that_is_refused_is_never_fast,
+                what_is_translated_is_never_fast,
+                two_fans_share_an_underlay,
+                a_fast_path_is_mended_and_leaves_nothing,
+            ],
+        )
+        .under_their_names(all())
+        .list()
 }
 
 fn all() -> Vec<(&'static str, fn())> {
@@ -143,7 +160,7 @@ fn packets_of_a_known_flow_are_rewritten_and_counted() {
             let unknown = loaded.run(hook, &frame);
             assert_eq!((unknown.verdict, &unknown.packet), (-1, &frame), "{hook:?} {protocol}");
             // Where the machine stood still for seconds in between, it is tried again.
-            let (known, run) = crate::support::eventually("a run while the record is fresh", || {
+            let (known, run) = eventually("a run while the record is fresh", || {
                 let known = lately();
                 loaded.know(hook, &frame, known);
                 let run = loaded.run(hook, &frame);
@@ -166,7 +183,7 @@ fn packets_of_a_known_flow_are_rewritten_and_counted() {
 fn what_the_slow_path_does_is_recorded() {
     let loaded = Loaded::new(spec(ANNOUNCED));
     for protocol in [6, 17] {
-        let run = crate::support::eventually("a run while the records are fresh", || {
+        let run = eventually("a run while the records are fresh", || {
             for hook in [Hook::RecordOut, Hook::RecordIn] {
                 let frame = frame(hook, protocol);
                 let run = loaded.run(hook, &frame);
@@ -178,4 +195,152 @@ fn what_the_slow_path_does_is_recorded() {
         // With the Ethernet addresses of what was recorded.
         assert_eq!(run.packet[..14], frame(Hook::RecordOut, protocol)[..14]);
     }
+}
+
+/// Two hosts whose fan has a fast path.
+fn pair() -> Pair {
+    let pair = Pair::new(Encap::Ipip);
+    for host in [&pair.a, &pair.b] {
+        host.fanctl("up 250.0.0.0/8 eth0/16 --fast").ok();
+    }
+    pair
+}
+
+/// How many packets a host has sent and received by the fast path.
+fn fast(host: &Host) -> [u64; 2] {
+    let report = host.fanctl("show --json").ok().json();
+    ["sent", "received"].map(|way| report[0]["counters"]["fast_path"][way].as_u64().expect("a counter"))
+}
+
+/// Questions that are asked in one go, each of which is answered.
+const QUESTIONS: u64 = 50;
+
+fn connections_that_stand_take_the_fast_path() {
+    let pair = pair();
+    for conversation in [tcp_conversation, udp_conversation] {
+        let mut ask = conversation(&pair);
+        eventually("questions and answers are fast on both hosts", || {
+            let before = [&pair.a, &pair.b].map(|host| (fast(host), carried(host)));
+            (0..QUESTIONS).for_each(|_| ask());
+            let after = [&pair.a, &pair.b].map(|host| (fast(host), carried(host)));
+            let is_fast = before.iter().zip(after).all(|((fast, carried), after)| {
+                let [sent, received] = [0, 1].map(|at| after.0[at] - fast[at]);
+                sent.min(received) >= QUESTIONS / 2 && after.1 - carried < QUESTIONS
+            });
+            is_fast.then_some(())
+        });
+    }
+    // Where bridges ask the chains of family ip too, they are asked, and let it pass.
+    if pair.b.sysctl("bridge/bridge-nf-call-iptables").is_some() {
+        pair.b.set_sysctl("bridge/bridge-nf-call-iptables", "1");
+        let before = fast(&pair.b);
+        tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+        assert!(fast(&pair.b)[1] > before[1]);
+    }
+}
+
+/// What a container receives of a conversation is the same, but for numbers that are never the same twice.
+fn packets_are_the_same_on_both_ways() {
+    let pair = pair();
+    let mut ask = udp_conversation(&pair);
+    let seen = Capture::on(&pair.cb, "eth0", "udp and dst host 250.0.27.2");
+    let start = fast(&pair.b)[1];
+    let asked = eventually("fast questions", || {
+        (0..QUESTIONS).for_each(|_| ask());
+        (fast(&pair.b)[1] >= start + QUESTIONS).then(|| usize::try_from(fast(&pair.b)[1] - start).unwrap())
+    });
+    // The first of them took the slow path.
+    let packets = seen.at_least(asked);
+    let same = |packet: &String| {
+        let (before, rest) = packet.split_once(" id ").unwrap_or((packet, ""));
+        let before = before.split_once("IP ").map_or(before, |(_, rest)| rest).to_string();
+        (before, rest.split_once(',').map(|(_, rest)| rest.to_string()))
+    };
+    for packet in &packets {
+        assert!(packet.contains(&format!("ttl {},", Encap::Ipip.ttl())), "{packet}");
+        assert_eq!(same(packet), same(&packets[0]));
+    }
+}
+
+/// Answers that a rule refuses are received by nobody, so no question is fast.
+fn a_direction_that_is_refused_is_never_fast() {
+    use std::net::UdpSocket;
+    let pair = pair();
+    own_chain(&pair.a, "iifname fan-ipip oifname fan-250-0-28 ip protocol udp counter drop");
+    let [near, far] = [(&pair.ca, "250.0.28.2:7001"), (&pair.cb, "250.0.27.2:7002")]
+        .map(|(container, address)| container.run(move || UdpSocket::bind(address)).expect("a socket"));
+    for _ in 0..QUESTIONS {
+        near.send_to(b"question", "250.0.27.2:7002").expect("to ask");
+        far.send_to(b"answer", "250.0.28.2:7001").expect("to answer");
+    }
+    eventually("all answers have met the rule", || {
+        (pair.a.counters("ip mine").iter().sum::<u64>() >= QUESTIONS).then_some(())
+    });
+    assert_eq!(fast(&pair.a), [0, 0]);
+}
+
+/// A port of one address that destination NAT gives to another: the container's answers have its own address on the bridge, and
+/// the other on the wire.
+fn what_is_translated_is_never_fast() {
+    let pair = pair();
+    pair.b.exec("nft add table ip mine").ok();
+    pair.b.exec("nft add chain ip mine dnat { type nat hook prerouting priority -100 ; }").ok();
+    pair.b.exec("nft add rule ip mine dnat ip daddr 250.0.27.9 counter dnat to 250.0.27.2").ok();
+    let listener = pair.cb.run(|| std::net::TcpListener::bind("250.0.27.2:8080")).expect("to listen");
+    let mut near = pair.ca.run(|| std::net::TcpStream::connect("250.0.27.9:8080")).expect("a connection");
+    let (mut far, _) = listener.accept().expect("a connection");
+    let mut word = [0; 8];
+    for _ in 0..QUESTIONS {
+        std::io::Write::write_all(&mut near, b"question").expect("to ask");
+        std::io::Read::read_exact(&mut far, &mut word).expect("a question");
+        std::io::Write::write_all(&mut far, b"answered").expect("to answer");
+        std::io::Read::read_exact(&mut near, &mut word).expect("an answer");
+    }
+    assert_eq!(fast(&pair.b), [0, 0]);
+    assert!(fast(&pair.a)[0] > 0, "nothing is translated there");
+}
+
+fn two_fans_share_an_underlay() {
+    let pair = pair();
+    for host in [&pair.a, &pair.b] {
+        host.fanctl("up 251.0.0.0/8 eth0/16 --fast").ok();
+    }
+    let (ca, cb) = (pair.a.container("251.0.28.2"), pair.b.container("251.0.27.2"));
+    tcp_exchange(&ca, &cb, "251.0.27.2");
+    tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+    let report = pair.a.fanctl("show --json").ok().json();
+    for fan in report.as_array().expect("two fans") {
+        assert!(fan["counters"]["fast_path"]["sent"].as_u64() > Some(0), "{fan}");
+    }
+    drop((ca, cb));
+    pair.a.fanctl("down 251.0.0.0/8 eth0/16").ok();
+    tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+    assert!(fast(&pair.a)[0] > 0);
+}
+
+fn a_fast_path_is_mended_and_leaves_nothing() {
+    let pair = Pair::new(Encap::Ipip);
+    let without = pair.a.dump();
+    let up = || pair.a.fanctl("up 250.0.0.0/8 eth0/16 --fast").ok();
+    up();
+    let with = pair.a.dump();
+    pair.a.unchanged(up);
+    for loss in [
+        "ip link del fan-in16384000",
+        "tc qdisc del dev eth0 clsact",
+        "tc filter del dev eth0 egress",
+        "tc filter del dev fan-250-0-28 ingress",
+        "ip link set fan-in16384000 nomaster",
+        "ip link set fan-in16384000 down",
+    ] {
+        pair.a.exec(loss).ok();
+        let output = up();
+        assert_same(&with, &pair.a.dump(), &format!("{loss}\n{output}"));
+    }
+    // A filter of somebody else stays, and so does what it hangs on.
+    pair.a.exec("tc filter add dev eth0 ingress pref 7 protocol ip matchall action ok").ok();
+    let output = pair.a.up(Encap::Ipip);
+    assert!(pair.a.exec("tc filter show dev eth0 ingress").ok().stdout.contains("pref 7"));
+    pair.a.exec("tc qdisc del dev eth0 clsact").ok();
+    assert_same(&without, &pair.a.dump(), &output.to_string());
 }

@@ -12,7 +12,7 @@ use crate::fan::name::InterfaceName;
 /// `-`, with which ip(8) and others take it for an option.
 ///
 /// # Errors
-/// A sentence when it is no such name, or one that the fan's tunnels have.
+/// A sentence when it is no such name, or one that the fan's other devices have.
 pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
     let name: InterfaceName = text.parse()?;
     if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
@@ -23,8 +23,9 @@ pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
             "bridge '{text}': programs take a name that begins with '-' for an option; choose one like fan0"
         ));
     }
-    let of_vxlan = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
-    let tunnel = name == InterfaceName::shared_tunnel() || text.strip_prefix("fan-vx").is_some_and(of_vxlan);
+    let is_numbered = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
+    let numbered = ["fan-vx", "fan-in"].into_iter().filter_map(|prefix| text.strip_prefix(prefix));
+    let tunnel = name == InterfaceName::shared_tunnel() || numbered.into_iter().any(is_numbered);
     if tunnel || matches!(text, "all" | "default" | "lo") {
         return Err(format!("bridge '{text}': that name has another meaning; choose one like fan0"));
     }
