@@ -213,14 +213,14 @@ pub enum Insn {
 
 /// Instruction classes (RFC 9669, section 3).
 mod class {
-    pub const LD: u8 = 0x00;
-    pub const LDX: u8 = 0x01;
-    pub const ST: u8 = 0x02;
-    pub const STX: u8 = 0x03;
-    pub const ALU: u8 = 0x04;
-    pub const JMP: u8 = 0x05;
-    pub const JMP32: u8 = 0x06;
-    pub const ALU64: u8 = 0x07;
+    pub(crate) const LD: u8 = 0x00;
+    pub(crate) const LDX: u8 = 0x01;
+    pub(crate) const ST: u8 = 0x02;
+    pub(crate) const STX: u8 = 0x03;
+    pub(crate) const ALU: u8 = 0x04;
+    pub(crate) const JMP: u8 = 0x05;
+    pub(crate) const JMP32: u8 = 0x06;
+    pub(crate) const ALU64: u8 = 0x07;
 }
 
 /// Memory mode: a plain load or store.

@@ -10,8 +10,9 @@ mod down;
 mod export;
 mod map;
 mod reload;
-pub mod report;
+pub(crate) mod report;
 mod show;
+mod status;
 mod target;
 mod trace;
 mod up;
@@ -27,7 +28,7 @@ use crate::cli::args::{Cli, Command, ConfigAction};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
-use crate::fan::text;
+use crate::fan::text::{self, Output};
 use crate::kernel::capabilities::{self, Needs};
 use crate::kernel::features;
 use crate::lab;
@@ -36,7 +37,7 @@ use crate::lab;
 ///
 /// # Errors
 /// How it ended otherwise.
-pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
+pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
     let needs = needs(&cli.command);
     if needs != Needs::Nothing {
         features::try_source();
@@ -51,12 +52,9 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         },
         Command::Down(args) if args.everything => down::everything(args.output, out),
         Command::Down(args) if args.all => down::all(args.dev.as_ref(), args.output, out),
-        Command::Down(args) => {
-            let (overlay, underlay) = args.pair()?;
-            down::one(overlay, &underlay, args.output, out)
-        }
+        Command::Down(args) => down::one(&args.named()?, args.output, out),
         Command::Reload(args) => reload::reload(args, out),
-        Command::Status(args) => reload::status(args, out),
+        Command::Status(args) => status::status(args, out),
         Command::Watch(args) => watch::watch(args, out),
         Command::Show(args) => show::show(args, out),
         Command::Doctor(args) => doctor::doctor(args, out),

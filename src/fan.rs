@@ -3,7 +3,7 @@
 //! A fan is written on its bridge as a [label](Fan::label), so that the kernel is the only database:
 //! `fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1 dhcp`.
 
-pub mod digest;
+pub(crate) mod digest;
 pub mod encap;
 pub mod mapping;
 pub mod name;
@@ -23,6 +23,8 @@ use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{MAIN_TABLE, OptionKey, Options, ReadBack};
 use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
+use crate::fan::shell::Line;
+use crate::shell;
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,14 +36,20 @@ pub struct Fan {
     /// The interface that holds the address.
     pub device: InterfaceName,
     /// The bridge that containers attach to.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// What it is like where it is not a plain one, without the bridge's name, and without what is about the files only.
     pub options: Options,
     /// Whether configuration brought it up, rather than a person.
-    pub auto: bool,
+    pub(crate) auto: bool,
 }
 
 impl Fan {
+    /// The command that puts its objects right.
+    #[must_use]
+    pub(crate) fn mend(&self) -> Line {
+        shell!("fanctl doctor {} --fix", self.bridge)
+    }
+
     /// The fan that is asked for, from this address of the host, on this interface; by a person, as far as that goes.
     ///
     /// # Errors
@@ -82,20 +90,20 @@ impl Fan {
 
     /// The first address of the slice: the bridge's, and the containers' gateway.
     #[must_use]
-    pub fn gateway(&self) -> Ipv4Addr {
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
         self.mapping.gateway(self.host)
     }
 
     /// The prefix length of addresses on the bridge and in containers: that of the slice where the rest of the
     /// overlay is routed (IPIP), that of the overlay where it is one flat network (VXLAN).
     #[must_use]
-    pub fn on_link_len(&self) -> u8 {
+    pub(crate) fn on_link_len(&self) -> u8 {
         self.on_link().prefix()
     }
 
     /// The network that bridge and containers have on link: the slice (IPIP) or the whole overlay (VXLAN).
     #[must_use]
-    pub fn on_link(&self) -> Ipv4Network {
+    pub(crate) fn on_link(&self) -> Ipv4Network {
         match self.options.encapsulation {
             Encapsulation::Ipip => self.slice(),
             Encapsulation::Vxlan => self.overlay().network(),
@@ -105,14 +113,14 @@ impl Fan {
     /// The first and the last address for a container: behind those that the bridge holds, and before the slice's
     /// broadcast address.
     #[must_use]
-    pub fn container_range(&self) -> (Ipv4Addr, Ipv4Addr) {
+    pub(crate) fn container_range(&self) -> (Ipv4Addr, Ipv4Addr) {
         let first = u32::from(self.gateway()) + u32::from(self.options.host_reserve);
         let last = u32::from(self.slice().broadcast()) - 1;
         (first.into(), last.into())
     }
 
     /// The addresses that the bridge holds, the gateway first.
-    pub fn bridge_addresses(&self) -> impl Iterator<Item = Ipv4Network> + use<> {
+    pub(crate) fn bridge_addresses(&self) -> impl Iterator<Item = Ipv4Network> + use<> {
         let (first, len) = (u32::from(self.gateway()), self.on_link_len());
         (0..u32::from(self.options.host_reserve))
             .map(move |offset| Ipv4Network::new((first + offset).into(), len).expect("a mapping has legal lengths"))
@@ -120,7 +128,7 @@ impl Fan {
 
     /// The tunnel device: one shared by all IPIP fans of the host, or the fan's own VXLAN device.
     #[must_use]
-    pub fn tunnel(&self) -> InterfaceName {
+    pub(crate) fn tunnel(&self) -> InterfaceName {
         match self.options.encapsulation {
             Encapsulation::Ipip => InterfaceName::shared_tunnel(),
             Encapsulation::Vxlan => InterfaceName::vxlan_tunnel(self.overlay().vni()),
@@ -130,13 +138,13 @@ impl Fan {
     /// The bridge's MAC address: locally administered, then the slice's network, so that it is unique in the overlay,
     /// predictable and stable.
     #[must_use]
-    pub fn bridge_mac(&self) -> Mac {
+    pub(crate) fn bridge_mac(&self) -> Mac {
         self.mac(0x02)
     }
 
     /// The VXLAN device's MAC address, made like the bridge's.
     #[must_use]
-    pub fn tunnel_mac(&self) -> Mac {
+    pub(crate) fn tunnel_mac(&self) -> Mac {
         self.mac(0x06)
     }
 
@@ -147,31 +155,31 @@ impl Fan {
 
     /// The UDP port of VXLAN; meaningless with IPIP.
     #[must_use]
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.options.port.unwrap_or(VXLAN_PORT)
     }
 
     /// The routing table that holds the fan's routes.
     #[must_use]
-    pub fn routing_table(&self) -> u32 {
+    pub(crate) fn routing_table(&self) -> u32 {
         self.options.table.unwrap_or(MAIN_TABLE)
     }
 
     /// The bridge's name if nobody asks for another.
     #[must_use]
-    pub fn default_bridge(&self) -> InterfaceName {
+    pub(crate) fn default_bridge(&self) -> InterfaceName {
         InterfaceName::of_slice(self.slice())
     }
 
     /// Host address and underlay width, as `show` prints them: 172.30.0.28/16.
     #[must_use]
-    pub fn underlay_address(&self) -> String {
+    pub(crate) fn underlay_address(&self) -> String {
         format!("{}/{}", self.host, self.mapping.underlay().network().prefix())
     }
 
     /// What differs from a plain fan, in words, those of 2015 first: `dhcp host-reserve 1 auto no-nat`.
     #[must_use]
-    pub fn flags(&self) -> String {
+    pub(crate) fn flags(&self) -> String {
         let reserve = Some(format!("host-reserve {}", self.options.host_reserve));
         let auto = self.auto.then(|| "auto".to_string());
         let dhcp = self.words(|key| key.name == "dhcp");
@@ -229,7 +237,7 @@ pub struct Mac(pub [u8; 6]);
 impl Mac {
     /// The network of the slice that a [bridge's address](Fan::bridge_mac) was made from; none when it is no such address.
     #[must_use]
-    pub fn slice_of_bridge(self) -> Option<Ipv4Addr> {
+    pub(crate) fn slice_of_bridge(self) -> Option<Ipv4Addr> {
         match self.0 {
             [0x02, 0xfa, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
             _ => None,

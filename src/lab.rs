@@ -33,7 +33,7 @@ const TURNS: u8 = 12;
 ///
 /// # Errors
 /// Why there can be no lab, the step that failed, or the signal that came; nothing of the lab is left then.
-pub fn command(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn command(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     args.says_nothing_idle()?;
     match args.action {
         LabAction::Run => run(args, out),

@@ -94,7 +94,7 @@ pub fn arguments(data: &[u8]) {
                 }
             }
             Command::Down(args) => {
-                let _ = args.pair();
+                let _ = args.named();
             }
             _ => {}
         },

@@ -129,25 +129,25 @@ const ARP_LEN: i32 = 28;
 /// Stack accesses must be aligned, which is why an ARP packet starts at -28 and not at -32: its sender address then
 /// is the middle of an aligned eight bytes, and its target address is aligned.
 mod stack {
-    pub const HEADER: i16 = -28;
-    pub const TOS: i16 = HEADER + 1;
-    pub const FRAGMENT: i16 = HEADER + 6;
-    pub const SOURCE: i16 = HEADER + 12;
-    pub const DESTINATION: i16 = HEADER + 16;
-    pub const ARP_HARDWARE_AND_PROTOCOL: i16 = HEADER;
-    pub const ARP_LENGTHS: i16 = HEADER + 4;
-    pub const ARP_SENDER_LESS_2: i16 = HEADER + 12;
-    pub const ARP_TARGET: i16 = HEADER + 24;
+    pub(crate) const HEADER: i16 = -28;
+    pub(crate) const TOS: i16 = HEADER + 1;
+    pub(crate) const FRAGMENT: i16 = HEADER + 6;
+    pub(crate) const SOURCE: i16 = HEADER + 12;
+    pub(crate) const DESTINATION: i16 = HEADER + 16;
+    pub(crate) const ARP_HARDWARE_AND_PROTOCOL: i16 = HEADER;
+    pub(crate) const ARP_LENGTHS: i16 = HEADER + 4;
+    pub(crate) const ARP_SENDER_LESS_2: i16 = HEADER + 12;
+    pub(crate) const ARP_TARGET: i16 = HEADER + 24;
 
-    pub const KEY: i16 = -72;
-    pub const KEY_ID: i16 = KEY;
-    pub const KEY_REMOTE: i16 = KEY + 4;
-    pub const KEY_REMOTE_IPV6: i16 = KEY + 8;
-    pub const KEY_TOS_TTL: i16 = KEY + 20;
-    pub const KEY_LABEL: i16 = KEY + 24;
-    pub const KEY_LOCAL: i16 = KEY + 28;
-    pub const KEY_LOCAL_IPV6: i16 = KEY + 32;
-    pub const KEY_LEN: i32 = 44;
+    pub(crate) const KEY: i16 = -72;
+    pub(crate) const KEY_ID: i16 = KEY;
+    pub(crate) const KEY_REMOTE: i16 = KEY + 4;
+    pub(crate) const KEY_REMOTE_IPV6: i16 = KEY + 8;
+    pub(crate) const KEY_TOS_TTL: i16 = KEY + 20;
+    pub(crate) const KEY_LABEL: i16 = KEY + 24;
+    pub(crate) const KEY_LOCAL: i16 = KEY + 28;
+    pub(crate) const KEY_LOCAL_IPV6: i16 = KEY + 32;
+    pub(crate) const KEY_LEN: i32 = 44;
 }
 
 /// Outer packets live as long as the underlay's own, whatever is left to the inner packet.
@@ -447,7 +447,7 @@ impl Program {
     /// Sixteen hexadecimal digits that tell programs apart: FNV-1a with 64 bits over the encoded instructions. The
     /// same in every build for one byte order; not a defence against someone who looks for collisions.
     #[must_use]
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         digest(&self.encode())
     }
 }

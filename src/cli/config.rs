@@ -33,6 +33,8 @@ pub struct Files {
     names: Vec<PathBuf>,
     /// Those that there are; /dev/null is none.
     read: Vec<PathBuf>,
+    /// How many fans they hold, disabled ones too.
+    fans: usize,
 }
 
 impl fmt::Display for Files {
@@ -44,7 +46,7 @@ impl fmt::Display for Files {
 
 impl Files {
     /// What to do about files that are there and hold no fan; none where there is no file.
-    pub fn hollow(&self) -> Option<String> {
+    pub(crate) fn hollow(&self) -> Option<String> {
         let names: Vec<_> = self.read.iter().map(|file| format!("'{}'", file.display())).collect();
         (!names.is_empty()).then(|| {
             format!(
@@ -54,13 +56,29 @@ impl Files {
         })
     }
 
+    /// That no fan is configured, and why.
+    pub(crate) fn nothing(&self) -> String {
+        let list = |files: &[PathBuf], word: [&str; 2]| {
+            let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+            format!("{} {}", names.join(" and "), word[usize::from(files.len() > 1)])
+        };
+        if self.fans > 0 {
+            format!("every fan of {self} is disabled")
+        } else if self.read.is_empty() && self.names.iter().all(|file| !file.exists()) {
+            format!("nothing is configured: {}", list(&self.names, ["does not exist", "do not exist"]))
+        } else {
+            let files = if self.read.is_empty() { &self.names } else { &self.read };
+            format!("nothing is configured: {}", list(files, ["holds no fan", "hold no fan"]))
+        }
+    }
+
     /// That there is nothing to be done.
-    pub fn no_fan(&self) -> String {
-        format!("no fan is to be up by {self}: nothing to do")
+    pub(crate) fn no_fan(&self) -> String {
+        format!("{}; nothing to do", self.nothing())
     }
 
     /// That there is nothing to be done, on this interface if one was named.
-    pub fn no_fan_on(&self, interface: Option<&InterfaceName>) -> String {
+    pub(crate) fn no_fan_on(&self, interface: Option<&InterfaceName>) -> String {
         interface.map_or_else(
             || self.no_fan(),
             |interface| format!("no fan of {self} is over interface '{interface}': nothing to do"),
@@ -72,7 +90,7 @@ impl Files {
 ///
 /// # Errors
 /// All of them.
-pub fn faultless(configuration: &Configuration) -> Result<(), Error> {
+pub(crate) fn faultless(configuration: &Configuration) -> Result<(), Error> {
     if configuration.faults.is_empty() {
         return Ok(());
     }
@@ -101,13 +119,17 @@ impl ConfigArgs {
         }
         let mut configuration = Configuration::read(&sources);
         configuration.faults.splice(0..0, faults);
-        let names = files;
-        (configuration, Files { names, read })
+        let (names, fans) = (files, configuration.entries.len());
+        (configuration, Files { names, read, fans })
     }
 
     /// Reads the files, and waits for the turn of a command that changes something. Nothing is read while others wait for it;
     /// but of two commands the later one has the later file: when that changed meanwhile, it is read again.
-    pub fn read_in_turn(&self, verb: &str, output: OutputArgs) -> (Result<Option<Lock>, Error>, Configuration, Files) {
+    pub(crate) fn read_in_turn(
+        &self,
+        verb: &str,
+        output: OutputArgs,
+    ) -> (Result<Option<Lock>, Error>, Configuration, Files) {
         /// How often, at most: somebody may write without an end.
         const READINGS: usize = 10;
         let mut readings = 0;

@@ -1,7 +1,6 @@
 //! `doctor`: what is wrong, what mends it, and, if asked to, mending it.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use serde::Serialize;
 
@@ -16,6 +15,7 @@ use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::request::Request;
 use crate::fan::shell::Line;
+use crate::fan::text::{Output, Paint};
 use crate::kernel::lock::Lock;
 use crate::kernel::{Machine, Scope, capabilities};
 use crate::plan::host::Host;
@@ -23,7 +23,7 @@ use crate::plan::state::{Owner, State, fans};
 use crate::shell;
 
 /// Examines the fans that are up, or one.
-pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn doctor(args: &DoctorArgs, out: &mut dyn Output) -> Result<(), Error> {
     let patient = Patient::new(args);
     let (mut findings, chosen) = patient.examine()?;
     let mut fixed = Vec::new();
@@ -168,12 +168,19 @@ impl<'a> Patient<'a> {
     }
 }
 
-fn print(fixed: &[String], findings: &[Finding], patient: &Patient, out: &mut dyn Write) -> Result<(), Error> {
+fn print(fixed: &[String], findings: &[Finding], patient: &Patient, out: &mut dyn Output) -> Result<(), Error> {
     for line in fixed {
         writeln!(out, "fixed {line}")?;
     }
     for finding in findings {
-        writeln!(out, "{finding}")?;
+        let (word, text) = (finding.verdict.word(), finding.to_string());
+        let paint = match finding.verdict {
+            CheckResult::Passed => Paint::Good,
+            CheckResult::Warned => Paint::Warning,
+            CheckResult::Failed => Paint::Bad,
+        };
+        out.painted(paint, word)?;
+        writeln!(out, "{}", &text[word.len()..])?;
     }
     let has_fan = findings.iter().any(|finding| finding.fan.is_some());
     if !has_fan && patient.configs.is_empty() {

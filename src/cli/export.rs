@@ -19,7 +19,7 @@ use crate::plan::state::{State, bridges};
 use crate::shell;
 
 /// Prints what a runtime has to be told.
-pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
     args.says_nothing_idle()?;
     let (owned, host) = Machine::connect()?.look(Scope::All)?;
     let network = match choose(up(&owned, args), args)? {

@@ -49,7 +49,7 @@ impl Mapped {
 const LONGEST_LINE: u64 = 256;
 
 /// Tells slices and hosts. Addresses are taken one by one and answered at once, however many there are.
-pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
     let underlay = args.underlay.underlay().ok_or_else(|| {
         Error::Usage(format!(
             "underlay '{}' is no network; map looks at no host: write it like 172.30.0.0/16",
@@ -100,7 +100,7 @@ impl MapOutput<'_> {
         Ok(writeln!(self.out, "{address:16} {kind:8} {slice:19} {host:16} {gateway:16} {bridge}")?)
     }
 
-    /// Answers line by line. Whoever waits for the answers before writing more gets them.
+    /// Answers line by line; what follows a '#' is a comment. A writer that waits for the answers before it writes more gets them.
     fn lines(&mut self, input: impl Read) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::Failed(format!("standard input: {error}"));
         let mut input = BufReader::new(input);
@@ -113,6 +113,13 @@ impl MapOutput<'_> {
             let mut start = input.by_ref().take(LONGEST_LINE);
             if start.read_until(b'\n', &mut line).map_err(failed)? == 0 {
                 break;
+            }
+            let is_cut = line.last() != Some(&b'\n');
+            if let Some(comment) = line.iter().position(|byte| *byte == b'#') {
+                line.truncate(comment);
+                if is_cut {
+                    input.skip_until(b'\n').map_err(failed)?;
+                }
             }
             let text = String::from_utf8_lossy(&line);
             let text = text.trim();

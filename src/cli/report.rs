@@ -17,10 +17,11 @@ use crate::plan::desired;
 use crate::plan::host::{AttachedProgram, Counters, FastPackets, Host, Link};
 use crate::plan::leftovers::Remains;
 use crate::plan::state::{Bridge, Direction, Object, Slot, State};
+use crate::shell;
 
 /// The table that `show` prints, with its header.
 #[must_use]
-pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
+pub(crate) fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
     let mut text = row("Bridge", "Overlay", "Underlay", "Flags");
     for fan in fans {
         text += &row(fan.bridge.as_str(), &fan.overlay().to_string(), &fan.underlay_address(), &fan.flags());
@@ -32,9 +33,56 @@ fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
     format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
 }
 
+/// The table that `show -l` prints, with its header: where containers are, and whether the fan is whole. Each port stands
+/// below its fan, with who is behind it.
+#[must_use]
+pub(crate) fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, host: &Host) -> String {
+    let row = |[bridge, slice, gateway, mtu, encap, ports, health]: [&str; 7]| {
+        format!("{bridge:16} {slice:20} {gateway:16} {mtu:6} {encap:6} {ports:11} {health}\n")
+    };
+    let mut text = row(["Bridge", "Slice", "Gateway", "MTU", "Encap", "Containers", "Health"]);
+    for (Bridge { fan, mtu, .. }, verdict) in fans {
+        let ports: Vec<&Link> = host.foreign_ports(&fan.bridge).collect();
+        let health = match verdict {
+            Completeness { complete: false, .. } => "broken",
+            Completeness { older: true, .. } => "older",
+            _ => "ok",
+        };
+        text += &row([
+            fan.bridge.as_str(),
+            &fan.slice().to_string(),
+            &fan.gateway().to_string(),
+            &mtu.to_string(),
+            fan.options.encapsulation.as_str(),
+            &ports.len().to_string(),
+            health,
+        ]);
+        text.extend(ports.iter().map(|port| format!("  {}\n", host.port(&port.name))));
+    }
+    text
+}
+
+/// That a fan that is up is not as it should be; none where it is.
+#[must_use]
+pub(crate) fn fault(fan: &Fan, verdict: &Completeness) -> Option<String> {
+    /// As many objects as a line has room for; doctor has all.
+    const MOST: usize = 3;
+    let missing = verdict.missing.iter().map(|object| format!("{object} is missing"));
+    let different = verdict.different.iter().map(|object| format!("{object} differs"));
+    let foreign = verdict.foreign.iter().filter(|foreign| foreign.is_harmful(fan)).map(ToString::to_string);
+    let all: Vec<String> = missing.chain(different).chain(foreign).collect();
+    let more = all.len().saturating_sub(MOST);
+    let more = if more > 0 { format!("; {more} more") } else { String::new() };
+    (!verdict.complete).then(|| {
+        let shown: Vec<&str> = all.iter().take(MOST).map(String::as_str).collect();
+        let look = shell!("fanctl doctor {}", fan.bridge);
+        format!("fan {} is not as it should be: {}{more}; see: {look}", fan.overlay(), shown.join("; "))
+    })
+}
+
 /// What `show` says of a fan that is not known by a bridge.
 #[must_use]
-pub fn remains(left: &Remains) -> String {
+pub(crate) fn remains(left: &Remains) -> String {
     let overlay = left.overlay;
     if let Some(stray) = &left.bridge {
         format!(
@@ -49,7 +97,7 @@ pub fn remains(left: &Remains) -> String {
 
 /// The table that `config list` prints, with its header.
 #[must_use]
-pub fn entries(entries: &[Entry]) -> String {
+pub(crate) fn entries(entries: &[Entry]) -> String {
     let mut text = String::new();
     let mut row = |overlay: &str, underlay: &str, options: &str, place: &str| {
         // Writing to a string cannot fail.
@@ -72,7 +120,7 @@ pub fn entries(entries: &[Entry]) -> String {
 /// A fan that is written down, and where, with every default filled in that is known without looking at the host, as
 /// [`Report`] has them: what is none over the fan's encapsulation is null there too.
 #[must_use]
-pub fn entry(entry: &Entry) -> Value {
+pub(crate) fn entry(entry: &Entry) -> Value {
     let keys = KEYS.iter().map(|key| (field(key), value(key, &entry.config)));
     let place =
         [("file".to_string(), entry.position.file.as_ref().into()), ("line".to_string(), entry.position.line.into())];
@@ -110,7 +158,7 @@ fn options<S: Serializer>(fan: &Request, serializer: S) -> Result<S::Ok, S::Erro
 
 /// A fan with everything that is known of it.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     bridge: InterfaceName,
     overlay: String,
     underlay: String,
@@ -200,7 +248,7 @@ fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a Attach
 
 /// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
 #[must_use]
-pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
+pub(crate) fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
     let spec = desired::spec(fan, host);
     let mut text = String::new();
     for (direction, program) in

@@ -16,7 +16,7 @@ use crate::plan::resolve::{is_on, resolve};
 use crate::plan::state::bridges;
 
 /// Brings a fan up, or makes one that is up as asked for.
-pub fn one(config: &Request, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn one(config: &Request, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     if !config.options.enabled {
         output.note(&format!("fan {} is off: left alone", config.overlay));
         return match output {
@@ -52,7 +52,7 @@ fn differs_from_file(overlay: Overlay, change: &Change) -> Option<String> {
 
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
-pub fn all(args: &UpAllArgs, force: bool, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn all(args: &UpAllArgs, force: bool, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (turn, configuration, files) = args.config.read_in_turn("up", output);
     let faults = faultless(&configuration).err();
     let told = if configuration.enabled().next().is_some() {

@@ -5,8 +5,9 @@
 //! others, and the next look finds nothing to do.
 
 mod journal;
-pub mod news;
+pub(crate) mod news;
 mod pace;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,7 +46,7 @@ const WORKING: Duration = Duration::from_millis(20);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Watches until it is asked to end.
-pub fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
     if !capabilities::is_privileged() {
         return Err(Error::Failed(
             "verb 'watch' looks at the firewall and changes the network, which takes root; try: sudo fanctl watch"
@@ -192,7 +193,7 @@ impl<'a> Watcher<'a> {
     /// Looks at everything, and attends to each fan.
     fn attend_all(&mut self, turn: Lock, monitor: &mut Monitor) -> Result<(), Error> {
         monitor.catch_up().map_err(|error| Error::Failed(error.to_string()))?;
-        let mut change = Change::begin(Some(turn), self.output())?;
+        let mut change = Change::begin(Some(turn), self.output())?.with_ports_alone();
         let (configuration, _) = self.args.config.read();
         if configuration.faults.is_empty() {
             self.configuration = configuration;
@@ -315,56 +316,6 @@ impl<'a> Watcher<'a> {
         }
         known.said = Some(line);
     }
-
-    /// Says at the start what it is about.
-    fn sum_up(&mut self) {
-        if self.is_ready {
-            return;
-        }
-        let follows = |overlay: &&Overlay| {
-            let config = self.configuration.enabled().find(|config| config.overlay == **overlay);
-            config.is_some_and(|config| config.options.follow != Follow::No)
-        };
-        let (followed, told): (Vec<&Overlay>, Vec<&Overlay>) = self.known.keys().partition(follows);
-        let (followed, told, state) = (names(&followed), names(&told), self.state());
-        let line = format_args!("following {followed}, telling of {told}; {state}");
-        self.journal.note(Level::Info, &line);
-    }
-
-    /// How things stand.
-    fn state(&self) -> String {
-        let is_wrong = |known: &KnownFan| known.sight.as_ref().is_some_and(|sight| !sight.is_right());
-        let wrong = self.known.iter().filter(|(_, known)| is_wrong(known));
-        let wrong: Vec<&Overlay> = wrong.map(|(overlay, _)| overlay).collect();
-        if wrong.is_empty() {
-            return "all is as it should be".to_string();
-        }
-        format!("not as it should be: {}", names(&wrong))
-    }
-
-    /// Tells the service manager how things stand, if that is news.
-    fn tell_how_it_is(&mut self) {
-        let state = self.state();
-        let mut news = Vec::new();
-        if state != self.told {
-            news.push(NotifyState::Status(&state));
-        }
-        if !self.is_ready {
-            news.push(NotifyState::Ready);
-        }
-        if !news.is_empty() {
-            tell_systemd(&news);
-        }
-        (self.told, self.is_ready) = (state, true);
-    }
-}
-
-fn names(overlays: &[&Overlay]) -> String {
-    if overlays.is_empty() {
-        return "no fan".to_string();
-    }
-    let names: Vec<String> = overlays.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
 
 /// What becomes of containers.

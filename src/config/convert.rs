@@ -27,7 +27,7 @@ pub fn table(config: &Request) -> String {
 ///
 /// # Errors
 /// A sentence: it has, or cannot be read.
-pub fn may_replace(there: &str, text: &str) -> Result<(), String> {
+pub(crate) fn may_replace(there: &str, text: &str) -> Result<(), String> {
     let fans = |text: &str| own::read(&Source::new("", text));
     let (before, after) = (fans(there), fans(text));
     if !before.faults.is_empty() {

@@ -58,16 +58,16 @@ pub fn read(source: &Source) -> Configuration {
 
 /// Whether a line is a fan.
 #[must_use]
-pub fn is_fan(line: &str) -> bool {
+pub(crate) fn is_fan(line: &str) -> bool {
     lines(line).any(|line| matches!(fan(&line.words), Some(Ok(_))))
 }
 
 /// A line of the file.
 pub(super) struct LegacyLine<'a> {
     /// The fan's; none on a line that has none.
-    pub words: Vec<LegacyWord<'a>>,
+    pub(crate) words: Vec<LegacyWord<'a>>,
     /// From its `#` to the end of the line.
-    pub comment: Option<&'a str>,
+    pub(crate) comment: Option<&'a str>,
 }
 
 /// A word and its place.

@@ -1,9 +1,10 @@
 //! What is, beyond what a plan needs: the facts of a diagnosis.
 
-pub mod netfilter;
-pub mod offload;
-pub mod peer;
-pub mod prober;
+pub(crate) mod netfilter;
+pub(crate) mod offload;
+pub(crate) mod peer;
+pub(crate) mod prober;
+pub(crate) mod programs;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -26,7 +27,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn examine(&self, owned: &State, host: &Host) -> Result<Health, KernelError> {
+    pub(crate) fn examine(&self, owned: &State, host: &Host) -> Result<Health, KernelError> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
         let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, host);
@@ -39,6 +40,7 @@ impl Machine {
             peers,
             hidden_peers,
             rules: rules::rules(&self.netlink)?,
+            programs: programs::observe(&self.netlink, &messages, &names, host)?,
             managers: managers()?,
             offloads: offload::observe(fans(owned)),
             bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
@@ -57,7 +59,7 @@ impl Machine {
 
     /// Asks the kernel where packets go. A question that cannot be asked has no answer.
     #[must_use]
-    pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> BTreeMap<Question, Answer> {
+    pub(crate) fn answer(&self, questions: impl IntoIterator<Item = Question>) -> BTreeMap<Question, Answer> {
         let mut answers = BTreeMap::new();
         let Ok(names) = self.names() else {
             return answers;

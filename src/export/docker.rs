@@ -38,7 +38,7 @@ pub fn network(network: &Network, name: &str) -> String {
 }
 
 /// daemon.json.
-pub fn daemon(network: &Network) -> String {
+pub(crate) fn daemon(network: &Network) -> String {
     format!("{:#}\n", daemon_keys(network))
 }
 
@@ -56,7 +56,7 @@ fn daemon_keys(network: &Network) -> Value {
 /// # Errors
 /// A sentence: that is none, or names a bridge's address beside the bridge, with which Docker does not start ("bip" and
 /// "bridge" are mutually exclusive). With `force` it goes.
-pub fn merged_daemon(network: &Network, there: &str, force: bool) -> Result<String, String> {
+pub(crate) fn merged_daemon(network: &Network, there: &str, force: bool) -> Result<String, String> {
     const EXCLUDED: &str = "bip";
     let mut daemon = match serde_json::from_str(there) {
         Ok(Value::Object(daemon)) => daemon,

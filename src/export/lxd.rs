@@ -4,7 +4,7 @@ use super::Network;
 use super::text::quoted;
 
 /// A profile, for `lxc profile edit`.
-pub fn profile(network: &Network, name: &str) -> String {
+pub(crate) fn profile(network: &Network, name: &str) -> String {
     let lack = if network.fan.options.dhcp {
         ""
     } else {

@@ -17,11 +17,11 @@ pub enum Encapsulation {
 
 /// The UDP port of VXLAN when none is given: Linux's own default, and that of Ubuntu's fan (drivers/net/vxlan,
 /// `vxlan_port`), not IANA's 4789.
-pub const VXLAN_PORT: u16 = 8472;
+pub(crate) const VXLAN_PORT: u16 = 8472;
 
 /// The first and the last UDP source port of what the kernel encapsulates in VXLAN. A process without `CAP_NET_BIND_SERVICE` gets
 /// none below `net.ipv4.ip_unprivileged_port_start`, 1024 unless the administrator says otherwise (ip-sysctl).
-pub const SOURCE_PORTS: (u16, u16) = (512, 1023);
+pub(crate) const SOURCE_PORTS: (u16, u16) = (512, 1023);
 
 /// Which UDP source ports the VXLAN devices of fans on one port have. The kernel changes them of no device that is there
 /// (`vxlan_nl2conf`, drivers/net/vxlan/vxlan_core.c at v6.12).
@@ -36,7 +36,7 @@ pub enum SourcePorts {
 impl SourcePorts {
     /// The range as a device has it.
     #[must_use]
-    pub fn range(self) -> (u16, u16) {
+    pub(crate) fn range(self) -> (u16, u16) {
         match self {
             Self::Privileged => SOURCE_PORTS,
             Self::Any => (0, 0),
@@ -46,11 +46,11 @@ impl SourcePorts {
 
 impl Encapsulation {
     /// Both, for messages and completions.
-    pub const ALL: [Self; 2] = [Self::Ipip, Self::Vxlan];
+    pub(crate) const ALL: [Self; 2] = [Self::Ipip, Self::Vxlan];
 
     /// Bytes that the encapsulation takes from the underlay's MTU.
     #[must_use]
-    pub fn overhead(self) -> u32 {
+    pub(crate) fn overhead(self) -> u32 {
         match self {
             Self::Ipip => 20,
             Self::Vxlan => 50,

@@ -16,11 +16,11 @@ pub use read::{bridge_name, number};
 use read::{flag, table};
 
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
-pub const MIN_MTU: u32 = 576;
+pub(crate) const MIN_MTU: u32 = 576;
 /// The largest: an IPv4 packet of 65535 bytes (RFC 791, section 3.1) less the 20 of IPIP.
-pub const MAX_MTU: u32 = 65515;
+pub(crate) const MAX_MTU: u32 = 65515;
 /// The kernel's main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
-pub const MAIN_TABLE: u32 = 254;
+pub(crate) const MAIN_TABLE: u32 = 254;
 
 /// What can be written down of a fan: the key of /etc/fan.toml, and mostly an option of the same name.
 #[derive(Debug)]
@@ -32,15 +32,15 @@ pub struct OptionKey {
     /// The values it takes, for a message: `a number from 1 to 254`.
     pub values: &'static str,
     /// As an option of `up`; none where it is no option there, or one of all fans.
-    pub argument: Option<Argument>,
+    pub(crate) argument: Option<Argument>,
     /// The place among the words of 2015, which stand without dashes and are told first; none where it is none of them.
-    pub word: Option<u8>,
+    pub(crate) word: Option<u8>,
     /// The encapsulation it is for, where it is not for both.
-    pub only: Option<Only>,
+    pub(crate) only: Option<Only>,
     /// The value where none was given, if it does not depend on the host and the option has no default of its own.
-    pub usual: Option<fn() -> String>,
+    pub(crate) usual: Option<fn() -> String>,
     /// How it is read back from a fan that is up.
-    pub read_back: ReadBack,
+    pub(crate) read_back: ReadBack,
     set: fn(&mut Request, &str) -> Result<(), String>,
     get: fn(&Request) -> Option<String>,
     reset: fn(&mut Options),
@@ -48,25 +48,25 @@ pub struct OptionKey {
 
 /// An option of `up`.
 #[derive(Debug)]
-pub struct Argument {
+pub(crate) struct Argument {
     /// The name of its value in the help; empty where it takes none.
-    pub value_name: &'static str,
+    pub(crate) value_name: &'static str,
     /// Its line in the help.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 /// The encapsulation that an option is for.
 #[derive(Debug)]
-pub struct Only {
+pub(crate) struct Only {
     /// That one.
     pub encapsulation: Encapsulation,
     /// The end of the sentence that refuses it with the other: why, and what to do.
-    pub advice: &'static str,
+    pub(crate) advice: &'static str,
 }
 
 /// How an option is read back from a fan that is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadBack {
+pub(crate) enum ReadBack {
     /// It has its own place: in the label, or it is the name of the bridge.
     Place,
     /// It is a word of the label.
@@ -311,7 +311,7 @@ const fn option(value_name: &'static str, help: &'static str) -> Argument {
 impl Options {
     /// What a fan that is up has of them: not what is about the files only, and no value that is the usual one.
     #[must_use]
-    pub fn of_fan(config: &Request) -> Self {
+    pub(crate) fn of_fan(config: &Request) -> Self {
         let mut options = config.options.clone();
         let is_usual = |key: &OptionKey| key.usual.is_some_and(|usual| key.get(config) == Some(usual()));
         for key in KEYS.iter().filter(|key| key.read_back == ReadBack::FileOnly || is_usual(key)) {
@@ -324,7 +324,7 @@ impl Options {
 impl OptionKey {
     /// The key of that name.
     #[must_use]
-    pub fn named(name: &str) -> Option<&'static Self> {
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
         KEYS.iter().find(|key| key.name == name)
     }
 
@@ -336,13 +336,13 @@ impl OptionKey {
     ///
     /// # Errors
     /// A sentence naming what makes no sense.
-    pub fn check(&self, value: &str) -> Result<String, String> {
+    pub(crate) fn check(&self, value: &str) -> Result<String, String> {
         self.set(&mut Request::any(), value).map(|()| value.to_string())
     }
 
     /// Its value, as text; none where nothing was said and there is no fixed default.
     #[must_use]
-    pub fn get(&self, config: &Request) -> Option<String> {
+    pub(crate) fn get(&self, config: &Request) -> Option<String> {
         (self.get)(config)
     }
 
@@ -354,7 +354,7 @@ impl OptionKey {
 
     /// Whether it is for fans of an encapsulation.
     #[must_use]
-    pub fn is_for(&self, encapsulation: Encapsulation) -> bool {
+    pub(crate) fn is_for(&self, encapsulation: Encapsulation) -> bool {
         self.only.as_ref().is_none_or(|only| only.encapsulation == encapsulation)
     }
 }

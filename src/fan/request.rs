@@ -12,20 +12,20 @@ use std::str::FromStr;
 use crate::fan::mapping::{self, Mapping, Overlay};
 use crate::fan::options::{KEYS, OptionKey, OptionKind, Options, ReadBack};
 
-pub use follow::Follow;
-pub use subnets::Subnets;
+pub(crate) use follow::Follow;
+pub(crate) use subnets::Subnets;
 pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The network that containers live in.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Where this host's underlay address comes from.
     pub underlay: UnderlaySource,
     /// Whether the bridge's name is only what later releases of Ubuntu's fan named theirs (`fan-250`): it gives way to the name of a
     /// fan that is up, and to one that another file has.
-    pub bridge_gives_way: bool,
+    pub(crate) bridge_gives_way: bool,
     /// What it is like where it is not a plain fan.
     pub options: Options,
 }
@@ -45,7 +45,7 @@ impl Request {
 
     /// Whether two files ask for the same fan.
     #[must_use]
-    pub fn agrees_with(&self, other: &Self) -> bool {
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
         let gives_way = self.bridge_gives_way || other.bridge_gives_way;
         let mut differing = KEYS.iter().filter(|key| key.get(self) != key.get(other));
         differing.all(|key| gives_way && key.name == "bridge")
@@ -78,7 +78,7 @@ impl Request {
     ///
     /// # Errors
     /// A sentence naming what makes no sense.
-    pub fn set(&mut self, key: &OptionKey, value: &str) -> Result<(), String> {
+    pub(crate) fn set(&mut self, key: &OptionKey, value: &str) -> Result<(), String> {
         key.set(self, value)
     }
 
@@ -94,7 +94,7 @@ impl Request {
     ///
     /// # Errors
     /// The same.
-    pub fn apply_label(&mut self, words: &[&str]) -> Result<(), (usize, String)> {
+    pub(crate) fn apply_label(&mut self, words: &[&str]) -> Result<(), (usize, String)> {
         let is_of_label = |(key, _): &OptionSetting| matches!(key.read_back, ReadBack::Label | ReadBack::Effect);
         self.apply(words, |word| named_by_option(word).filter(is_of_label))
     }
@@ -125,7 +125,7 @@ impl Request {
     }
 
     /// What differs from a plain fan, each option with its words: `encap vxlan`, `dhcp`, `no-nat`, `off`.
-    pub fn words(&self) -> impl Iterator<Item = (&'static OptionKey, String)> + use<> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = (&'static OptionKey, String)> + use<> {
         let options = self.values().into_iter().filter(|(key, _)| !key.is_required());
         options.map(|(key, value)| {
             let words = match (key.name, key.kind) {
@@ -143,7 +143,7 @@ impl Request {
 
     /// What makes no sense together, as far as that shows without looking at the host: the key to blame, and a sentence.
     #[must_use]
-    pub fn contradictions(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         found.extend(self.widths().err());
         if let Some(bridge) = self.options.bridge.as_ref().filter(|bridge| Some(*bridge) == self.underlay.interface()) {

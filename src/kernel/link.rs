@@ -77,14 +77,14 @@ pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkM
 
 /// A request that changes MTU and label of a tunnel.
 #[must_use]
-pub fn change(index: u32, mtu: u32, label: &str) -> RouteNetlinkMessage {
+pub(crate) fn change(index: u32, mtu: u32, label: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).mtu(mtu).alias(label).build())
 }
 
 /// A request that makes a bridge another one. A name and an Ethernet address that it has already are not asked for: a device
 /// that is up takes no name, be it its own (`dev_change_name`, net/core/dev.c at v6.1).
 #[must_use]
-pub fn change_bridge(index: u32, from: &Bridge, to: &Bridge) -> RouteNetlinkMessage {
+pub(crate) fn change_bridge(index: u32, from: &Bridge, to: &Bridge) -> RouteNetlinkMessage {
     let mut link = LinkUnspec::new_with_index(index).mtu(to.mtu).alias(to.fan.label());
     if from.mac != to.mac {
         link = link.address(to.mac.0.to_vec());
@@ -97,20 +97,20 @@ pub fn change_bridge(index: u32, from: &Bridge, to: &Bridge) -> RouteNetlinkMess
 
 /// A request that makes a device a port of the bridge of an index; 0 is none.
 #[must_use]
-pub fn enslave(index: u32, bridge: u32) -> RouteNetlinkMessage {
+pub(crate) fn enslave(index: u32, bridge: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).controller(bridge).build())
 }
 
 /// A request that brings a device up or down.
 #[must_use]
-pub fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
+pub(crate) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
     let link = LinkUnspec::new_with_index(index);
     RouteNetlinkMessage::SetLink(if up { link.up() } else { link.down() }.build())
 }
 
 /// A request that removes a device.
 #[must_use]
-pub fn delete(index: u32) -> RouteNetlinkMessage {
+pub(crate) fn delete(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build())
 }
 
@@ -309,11 +309,11 @@ pub fn decode(
     (link, objects)
 }
 /// The request that changes a link (linux/rtnetlink.h).
-pub const RTM_SETLINK: u16 = 19;
+pub(crate) const RTM_SETLINK: u16 = 19;
 
 /// The payload that sets one of a link's own IPv4 settings, by its number (`IPV4_DEVCONF_*`, linux/ip.h).
 #[must_use]
-pub fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
+pub(crate) fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
     const AF_SPEC: u16 = 26; // IFLA_AF_SPEC, linux/if_link.h
     const AF_INET: u16 = 2;
     const CONF: u16 = 1; // IFLA_INET_CONF

@@ -1,4 +1,4 @@
-//! Which way one packet goes: a question to the kernel.
+//! Which way one packet is routed: a question to the kernel.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -77,11 +77,11 @@ impl Machine {
     ///
     /// # Errors
     /// The outer one is of the connection; the inner one is the kernel's answer that there is no way.
-    pub fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
+    pub(crate) fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
         self.route_among(&self.names()?, flow)
     }
 
-    /// The same for whoever has many questions and knows the names of the interfaces.
+    /// The same for a caller that has many questions and knows the names of the interfaces.
     pub(crate) fn route_among(
         &self,
         names: &BTreeMap<u32, InterfaceName>,

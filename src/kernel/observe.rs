@@ -24,7 +24,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
+    pub(crate) fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
         let mut objects = Vec::new();
         let mut host = Host { privileged: capabilities::is_privileged(), ..Host::default() };
         let messages = self.netlink.dump_links()?;
@@ -38,7 +38,7 @@ impl Machine {
             self.foreign(&links, &messages, &mut host)?;
             host.linux = features::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
-            host.unprivileged_ports = sysctl::unprivileged_ports();
+            host.unprivileged_ports = sysctl::number(sysctl::UNPRIVILEGED_PORTS).ok();
             host.dnsmasq = exec::find("dnsmasq").is_some();
             let servers = dnsmasq::observe()?;
             let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();

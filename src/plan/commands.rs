@@ -15,11 +15,11 @@ use crate::plan::state::{
 use crate::shell;
 
 /// The line of the one thing that is asked of the machine and never taken back.
-pub const IP_FORWARD: &str = "sysctl -w net.ipv4.ip_forward=1";
+pub(crate) const IP_FORWARD: &str = "sysctl -w net.ipv4.ip_forward=1";
 
 /// What kind of object it is, and its name, for messages: `bridge 'fan-250-0-28'`.
 #[must_use]
-pub fn describe(object: &Object) -> String {
+pub(crate) fn describe(object: &Object) -> String {
     match object {
         Object::Unreachable(overlay, _) => format!("unreachable route '{overlay}'"),
         Object::Rule(overlay, _) => format!("rule 'to {overlay}'"),
@@ -39,7 +39,7 @@ pub fn describe(object: &Object) -> String {
 
 /// The verb of a step, for messages.
 #[must_use]
-pub fn verb(step: &Step) -> &'static str {
+pub(crate) fn verb(step: &Step) -> &'static str {
     match step {
         Step::Create(_) => "create",
         Step::Change { .. } => "change",
@@ -343,7 +343,7 @@ fn delete_rule(accept: &Accept) -> Line {
 /// The line of what goes with the last rules of ours in Docker's chain, if these steps delete them: the chain, where nobody
 /// else needs it, or iptables' table.
 #[must_use]
-pub fn emptied(steps: &[Step], owned: &State, host: &Host) -> Option<String> {
+pub(crate) fn emptied(steps: &[Step], owned: &State, host: &Host) -> Option<String> {
     let is_in_dockers =
         |object: &Object| matches!(object, Object::Accept(accept) if accept.chain == ForwardChain::DockerUser);
     let ours = owned.values().filter(|object| is_in_dockers(object)).count();

@@ -21,11 +21,11 @@ use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{State, fans};
 use crate::shell;
 
-pub use unfit::Unfit;
+pub(crate) use unfit::Unfit;
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
-pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
+pub(crate) fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     let mut reasons = other_fans(fan, host, owned);
     let host = &without_strays(fan, host, owned);
     reasons.extend(names(fan, host, owned));
@@ -131,6 +131,16 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
             shell!("ip -details link show dev {}", fan.tunnel())
         ));
     }
+    let port = InterfaceName::fast_port(fan.overlay().vni());
+    let is_its = |link: &Link| matches!(link.kind, LinkKind::FastPort { overlay, .. } if overlay == fan.overlay());
+    if fan.options.fast && host.link(&port).is_some_and(|link| !is_its(link)) {
+        reasons.push(reason!(
+            TunnelNameTaken,
+            "name '{port}' of the fast path's port is taken by another interface; see which it is ({}), and remove it or give it \
+             another name",
+            shell!("ip -details link show dev {}", port)
+        ));
+    }
     reasons
 }
 
@@ -193,7 +203,7 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
 /// From whom an interface takes the packets of an IPIP fan: the kernel prefers a device with matching endpoints to one in
 /// external mode (`ip_tunnel_lookup`, net/ipv4/ip_tunnel.c), so that the packets pass our checks by.
 #[must_use]
-pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
+pub(crate) fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
     let LinkKind::Ipip { local, remote } = link.kind else {
         return None;
     };
@@ -315,6 +325,20 @@ mod tests {
         for destination in ["251.0.0.0/8", "240.0.0.0/4", "128.0.0.0/1", "0.0.0.0/0"] {
             assert!(!is_refused(destination, "tun0"), "{destination}");
         }
+    }
+
+    #[test]
+    fn a_fast_path_takes_an_ethernet() {
+        let mut fan = announced();
+        let host = |is_ethernet| {
+            let link = crate::plan::resolve::tests::link("eth0", &["172.30.0.28/16"]);
+            Host { links: vec![Link { is_ethernet, ..link }], ..Host::default() }
+        };
+        assert!(fast(&fan, &host(false)).is_none());
+        fan.options.fast = true;
+        assert!(fast(&fan, &host(true)).is_none());
+        let reason = fast(&fan, &host(false)).unwrap().to_string();
+        assert!(reason.contains("'eth0' is not an Ethernet"), "{reason}");
     }
 
     #[test]

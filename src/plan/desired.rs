@@ -23,7 +23,7 @@ mod tests;
 
 /// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
 #[must_use]
-pub fn mtu(fan: &Fan, host: &Host) -> u32 {
+pub(crate) fn mtu(fan: &Fan, host: &Host) -> u32 {
     let room = underlay_mtu(fan, host).saturating_sub(fan.options.encapsulation.overhead());
     fan.options.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
 }
@@ -31,7 +31,7 @@ pub fn mtu(fan: &Fan, host: &Host) -> u32 {
 /// The largest packet in bytes that every way into the underlay takes: what the interface of the underlay address does, and
 /// what is written on its routes. An interface that stands apart carries nothing: the routes of others lead to the hosts.
 #[must_use]
-pub fn underlay_mtu(fan: &Fan, host: &Host) -> u32 {
+pub(crate) fn underlay_mtu(fan: &Fan, host: &Host) -> u32 {
     let underlay = fan.mapping.underlay().network();
     let Some(own) = host.link(&fan.device) else { return 1500 };
     let is_apart = own.stands_apart();
@@ -61,7 +61,7 @@ fn ipv6(device: &InterfaceName, mtu: u32, host: &Host) -> Option<Ipv6> {
 
 /// The objects of a fan that are its alone.
 #[must_use]
-pub fn objects(fan: &Fan, host: &Host) -> State {
+pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     let overlay = fan.overlay();
     let owner = Owner::Fan(overlay);
     let table = RoutingTable(fan.routing_table());
@@ -172,7 +172,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
 }
 
 /// Where leases are kept: they outlive the fan, so that a container finds its address again.
-pub const LEASE_DIRECTORY: &str = "/var/lib/fan";
+pub(crate) const LEASE_DIRECTORY: &str = "/var/lib/fan";
 
 /// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
 fn lease_file(fan: &Fan) -> String {
@@ -182,7 +182,7 @@ fn lease_file(fan: &Fan) -> String {
 
 /// The overlay of a lease file; none when the file is not one of ours.
 #[must_use]
-pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
+pub(crate) fn lease_file_overlay(file: &str) -> Option<Overlay> {
     let name = file.strip_prefix(LEASE_DIRECTORY)?.strip_prefix('/')?;
     name.split_once('_')?.0.replace('-', "/").parse().ok()
 }
@@ -190,7 +190,7 @@ pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
 /// The DHCP server of a fan whose bridge has this MTU, with dnsmasq's whole configuration. It serves DNS too, on the bridge's
 /// address.
 #[must_use]
-pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
+pub(crate) fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
     let (slice, gateway) = (fan.slice(), fan.gateway());
     let (first, last) = fan.container_range();
     let mask = fan.on_link().mask();
@@ -220,7 +220,7 @@ pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
 /// The object that a server is which runs with these arguments: the one computed for its fan, if that has just them, so that it
 /// can be started again when a step is taken back; else one that can only be stopped.
 #[must_use]
-pub fn recognise_dhcp<'a>(
+pub(crate) fn recognise_dhcp<'a>(
     overlay: Overlay,
     bridge: &InterfaceName,
     arguments: &[String],
@@ -237,7 +237,7 @@ pub fn recognise_dhcp<'a>(
 
 /// The objects that all IPIP fans of the host have in common; nothing when there is no such fan.
 #[must_use]
-pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
+pub(crate) fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
     let largest =
         fans.into_iter().filter(|fan| fan.options.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
     let Some(mtu) = largest else {
@@ -269,7 +269,7 @@ pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State
 
 /// What a fan's programs are made for on this host.
 #[must_use]
-pub fn spec(fan: &Fan, host: &Host) -> Spec {
+pub(crate) fn spec(fan: &Fan, host: &Host) -> Spec {
     let heard_by_all = host.link(&fan.device).into_iter().flat_map(Link::broadcasts);
     let heard_by_all = heard_by_all.chain(mapping::of_no_host(fan.mapping.underlay().network()));
     let is_another_host = |address: &Ipv4Addr| fan.mapping.underlay().contains(*address) && *address != fan.host;
@@ -294,7 +294,7 @@ fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Opti
 /// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
 /// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
 /// that of a fan whose bridge is gone has none.
-pub fn recognise(state: &mut State, host: &Host) {
+pub(crate) fn recognise(state: &mut State, host: &Host) {
     let specs: BTreeMap<Overlay, Spec> = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {
         let filter = match object {
@@ -316,13 +316,13 @@ pub fn recognise(state: &mut State, host: &Host) {
 
 /// What we own, without one fan.
 #[must_use]
-pub fn without(owned: &State, owner: Owner) -> State {
+pub(crate) fn without(owned: &State, owner: Owner) -> State {
     owned.iter().filter(|(key, _)| key.owner != owner).map(|(key, object)| (key.clone(), object.clone())).collect()
 }
 
 /// What we own, with a fan's objects as they should be.
 #[must_use]
-pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
+pub(crate) fn with(owned: &State, fan: &Fan, host: &Host) -> State {
     let mut state = without(owned, Owner::Fan(fan.overlay()));
     state.extend(objects(fan, host));
     with_shared(state, host)
@@ -331,7 +331,7 @@ pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
 /// The same state with the shared objects that its fans need, and no others. Where somebody removed or renamed the shared
 /// tunnel, what stood on it is made anew.
 #[must_use]
-pub fn with_shared(mut state: State, host: &Host) -> State {
+pub(crate) fn with_shared(mut state: State, host: &Host) -> State {
     let shared = shared(fans(&state), host);
     if !shared.keys().any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key)) {
         let homeless: Vec<Fan> =

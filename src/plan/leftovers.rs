@@ -28,26 +28,26 @@ mod tests;
 
 /// What is left of one fan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remains {
+pub(crate) struct Remains {
     /// The fan's overlay.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Its bridge, where that stands under another alias.
-    pub bridge: Option<Stray>,
+    pub(crate) bridge: Option<Stray>,
 }
 
 /// A fan's bridge that somebody gave another alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub(crate) struct Stray {
     /// Its name.
     pub name: InterfaceName,
     /// The alias it had, but for `auto`, where the rest of the fan tells it.
-    pub alias: Option<String>,
+    pub(crate) alias: Option<String>,
 }
 
 impl Remains {
     /// The command that takes it away. With the bridge the underlay is forgotten, so any will do.
     #[must_use]
-    pub fn removal(&self) -> Line {
+    pub(crate) fn removal(&self) -> Line {
         shell!("fanctl down {} default/16", self.overlay)
     }
 
@@ -71,14 +71,14 @@ impl Stray {
     /// The command that makes a fan of it again. None where nothing tells which fan it was: it may be another's bridge, and no
     /// command that changes it is told.
     #[must_use]
-    pub fn mend(&self) -> Option<Line> {
+    pub(crate) fn mend(&self) -> Option<Line> {
         let alias = self.alias.as_ref()?;
         Some(shell!("ip link set {} alias {}", self.name, alias))
     }
 
     /// What to do where there is no such command.
     #[must_use]
-    pub fn advice(&self) -> String {
+    pub(crate) fn advice(&self) -> String {
         let look = shell!("ip -details link show dev {}", self.name);
         format!(
             "what that was is not known any more: see whose bridge it is ({look}); if it is the fan's, take out what is attached \
@@ -89,7 +89,7 @@ impl Stray {
 
 /// What is left of fans that are not known by a bridge.
 #[must_use]
-pub fn remains(state: &State, host: &Host) -> Vec<Remains> {
+pub(crate) fn remains(state: &State, host: &Host) -> Vec<Remains> {
     let whole: BTreeSet<Overlay> = fans(state).map(Fan::overlay).collect();
     let owners = state.keys().filter_map(|key| match key.owner {
         Owner::Fan(overlay) => Some(overlay),
@@ -111,7 +111,7 @@ pub fn remains(state: &State, host: &Host) -> Vec<Remains> {
 }
 
 /// The overlays of remains that nobody can miss.
-pub fn loose_remains(state: &State, host: &Host) -> impl Iterator<Item = Overlay> + use<> {
+pub(crate) fn loose_remains(state: &State, host: &Host) -> impl Iterator<Item = Overlay> + use<> {
     let loose = remains(state, host).into_iter().filter(|left| left.bridge.is_none());
     loose.map(|left| left.overlay)
 }

@@ -23,20 +23,20 @@ mod tests;
 
 /// An address that this host uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Use {
+pub(crate) struct Use {
     /// What for.
-    pub purpose: Purpose,
+    pub(crate) purpose: Purpose,
     /// The address.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// This host's own address there, where it is known.
-    pub source: Option<Ipv4Addr>,
+    pub(crate) source: Option<Ipv4Addr>,
     /// The process that uses it, where it is known: `process 812 ('sshd')`, escaped.
-    pub process: Option<String>,
+    pub(crate) process: Option<String>,
 }
 
 /// What an address is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// The other end of an established TCP connection, at this port.
     Connection(u16),
     /// A DNS server that this host asks.
@@ -51,7 +51,7 @@ impl Use {
     /// Whether a fan's routes are about it. Its own slice holds its own containers and its own DNS server, and what has an
     /// address of the overlay on this side was made through the fan.
     #[must_use]
-    pub fn concerns(&self, fan: &Fan) -> bool {
+    pub(crate) fn concerns(&self, fan: &Fan) -> bool {
         let overlay = fan.overlay();
         overlay.contains(self.address)
             && !fan.slice().contains(self.address)
@@ -61,7 +61,7 @@ impl Use {
 
 /// Whether a plan has packets for a fan's overlay go into the fan that did not.
 #[must_use]
-pub fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
+pub(crate) fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
     let is_way = |object: &Object| {
         matches!(object, Object::Rule(..) | Object::Route(_)) && object.owner() == Owner::Fan(fan.overlay())
     };
@@ -70,7 +70,7 @@ pub fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
 
 /// Whether packets that are routed like this would go into the fan instead. `rules` are those of others.
 #[must_use]
-pub fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rules: &[RoutingRule]) -> bool {
+pub(crate) fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rules: &[RoutingRule]) -> bool {
     let has_it_already = host.link(&now.device).is_some_and(|link| link.ours);
     if now.local || has_it_already {
         return false;
@@ -91,7 +91,7 @@ const MAIN_PRIORITY: u32 = 32766;
 
 /// Something that a fan takes away.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// An address that this host uses.
     Used(Overlay, Use),
     /// More such addresses than are worth a line each.
@@ -106,7 +106,7 @@ const MOST: usize = 8;
 impl Loss {
     /// All that a fan takes away, of these addresses in use, each once.
     #[must_use]
-    pub fn of(fan: &Fan, mut used: Vec<Use>, is_new: bool) -> Vec<Self> {
+    pub(crate) fn of(fan: &Fan, mut used: Vec<Use>, is_new: bool) -> Vec<Self> {
         let overlay = fan.overlay();
         for one in &mut used {
             one.source = None;
@@ -123,7 +123,7 @@ impl Loss {
 
     /// What it is, for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Used(_, used) => match used.purpose {
                 Purpose::Connection(_) => "connection",
@@ -138,7 +138,7 @@ impl Loss {
 
     /// The address, if it is one.
     #[must_use]
-    pub fn address(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
         match self {
             Self::Used(_, used) => Some(used.address),
             Self::More(..) | Self::Public(_) => None,
@@ -191,7 +191,7 @@ const NOT_PUBLIC: [(Ipv4Addr, u8); 9] = [
 
 /// Whether an overlay holds addresses that hosts of the Internet have.
 #[must_use]
-pub fn is_public(overlay: Overlay) -> bool {
+pub(crate) fn is_public(overlay: Overlay) -> bool {
     let network = overlay.network();
     let holds = |(address, len): &(Ipv4Addr, u8)| {
         let other = Ipv4Network::new(*address, *len).expect("a prefix length");

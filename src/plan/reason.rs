@@ -103,7 +103,8 @@ words! {
 /// Why something cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    code: ReasonCode,
+    /// Its stable word.
+    pub(crate) code: ReasonCode,
     /// The interface that is to blame, where a look at it says the same.
     interface: Option<InterfaceName>,
     text: String,
@@ -118,33 +119,27 @@ impl Reason {
 
     /// The same, of an interface.
     #[must_use]
-    pub fn of(self, interface: &InterfaceName) -> Self {
+    pub(crate) fn of(self, interface: &InterfaceName) -> Self {
         Self { interface: Some(interface.clone()), ..self }
     }
 
     /// The same, with what it is about in front.
     #[must_use]
-    pub fn about(self, what: &str) -> Self {
+    pub(crate) fn about(self, what: &str) -> Self {
         Self { text: format!("{what}: {}", self.text), ..self }
     }
 
     /// Several reasons as one, which has the code of the first; none where there are none.
     #[must_use]
-    pub fn joined(reasons: Vec<Self>) -> Option<Self> {
+    pub(crate) fn joined(reasons: Vec<Self>) -> Option<Self> {
         let texts: Vec<&str> = reasons.iter().map(Self::as_str).collect();
         let text = texts.join("; ");
         Some(Self { text, ..reasons.into_iter().next()? })
     }
 
-    /// Its stable word.
-    #[must_use]
-    pub fn code(&self) -> ReasonCode {
-        self.code
-    }
-
     /// Whether it is this, of this interface.
     #[must_use]
-    pub fn is(&self, code: ReasonCode, interface: &InterfaceName) -> bool {
+    pub(crate) fn is(&self, code: ReasonCode, interface: &InterfaceName) -> bool {
         self.code == code && self.interface.as_ref() == Some(interface)
     }
 
@@ -184,6 +179,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::fan::words::Words;
 
     /// Stable: a word may be added, and none may be changed or taken away.
     const CODES: &str = "address-ambiguous address-is-broadcast address-of-no-host alias-changed bridge-in-use \
@@ -213,7 +209,7 @@ mod tests {
     fn several_reasons_are_one_with_the_code_of_the_first() {
         let reasons = vec![reason!(InterfaceDown, "one"), reason!(FollowAdvice, "two")];
         let joined = Reason::joined(reasons).unwrap();
-        assert_eq!((joined.code(), joined.as_str()), (ReasonCode::InterfaceDown, "one; two"));
+        assert_eq!((joined.code, joined.as_str()), (ReasonCode::InterfaceDown, "one; two"));
         assert_eq!(Reason::joined(vec![]), None);
         assert_eq!(serde_json::to_value(&joined).unwrap()["code"], "interface-down");
     }

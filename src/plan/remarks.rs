@@ -11,7 +11,7 @@ use crate::plan::host::{Host, Link};
 
 /// Such a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remark {
+pub(crate) enum Remark {
     /// A network is routed behind a container, and the fan does not list it.
     NotListed {
         /// The network.
@@ -28,7 +28,7 @@ pub enum Remark {
 impl Remark {
     /// A word for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotListed { .. } => "route-not-listed",
             Self::OlderTunnel(_) => "source-ports-older",
@@ -62,7 +62,7 @@ impl fmt::Display for Remark {
 
 /// What there is to tell about a fan on this host.
 #[must_use]
-pub fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
+pub(crate) fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
     let overlay = fan.overlay().network();
     let leads_here =
         host.routes.iter().filter(|route| route.device.as_ref() == Some(&fan.bridge) && route.gateway.is_some());

@@ -16,18 +16,18 @@ pub(crate) mod tests;
 
 /// A fan, and how its underlay address was found.
 #[derive(Debug)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The fan.
     pub fan: Fan,
     /// A sentence for `--verbose`.
-    pub choice: String,
+    pub(crate) choice: String,
 }
 
 /// Resolves what was asked for against the host's addresses. Where that leaves a choice, a fan that is up stays where it is.
 ///
 /// # Errors
 /// A sentence: the interface is unknown, down or leads nowhere, no address fits, or several do.
-pub fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Resolved, Reason> {
+pub(crate) fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Resolved, Reason> {
     let up = fans(owned).find(|fan| fan.overlay() == config.overlay);
     let found = find(&config.underlay, host, up)?;
     leads_to_others(found.link, host)?;
@@ -63,7 +63,7 @@ pub fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Resolved,
 /// Whether what was asked for can be on an interface: whether the interface, or an address that it has, is what the underlay
 /// means. Asked before [`resolve`], so that what is wrong there is news of that interface, and of no other.
 #[must_use]
-pub fn is_on(config: &Request, interface: &InterfaceName, host: &Host) -> bool {
+pub(crate) fn is_on(config: &Request, interface: &InterfaceName, host: &Host) -> bool {
     match &config.underlay.place {
         UnderlayPlace::Interface(name) => name == interface,
         UnderlayPlace::Default => host.default_device() == Some(interface),

@@ -21,17 +21,17 @@ use crate::plan::firewall::{Accept, ForwardChain, ForwardDirection, Ruleset};
 pub use fast::FastPath;
 pub use filter::{Direction, Filter, ProgramRef, Slot};
 pub use ipv6::{IPV6_MIN_MTU, Ipv6};
-pub use setting::Setting;
+pub(crate) use setting::Setting;
 
 /// The protocol number of our routes and rules, by which they are known again (`rtm_protocol`; 250 is not taken in
 /// linux/rtnetlink.h or iproute2's rt_protos).
-pub const PROTOCOL: u8 = 250;
+pub(crate) const PROTOCOL: u8 = 250;
 
 /// The metric of the unreachable route behind the overlay, so that any other route to it wins.
-pub const UNREACHABLE_METRIC: u32 = 4_278_198_272;
+pub(crate) const UNREACHABLE_METRIC: u32 = 4_278_198_272;
 
 /// The priority of our routing rule: after `local` (0), before VPN clients (5000 and up) and `main` (32766).
-pub const RULE_PRIORITY: u32 = 1000;
+pub(crate) const RULE_PRIORITY: u32 = 1000;
 
 /// To whom an object belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +45,7 @@ pub enum Owner {
 /// The identity of an object in the kernel. The order of the variants is the order in which objects come into being;
 /// they go in the reverse order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the objects of the same names say what they are")]
-pub enum Identity {
+pub(crate) enum Identity {
     /// The last resort comes first and goes last, so that nothing leaks in between.
     Unreachable {
         table: u32,
@@ -87,15 +86,15 @@ pub enum Identity {
 
 /// Identity and owner: the key of a [`State`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectKey {
+pub(crate) struct ObjectKey {
     /// What it is to the kernel.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Whose it is.
     pub owner: Owner,
 }
 
 /// What we own, or want to.
-pub type State = BTreeMap<ObjectKey, Object>;
+pub(crate) type State = BTreeMap<ObjectKey, Object>;
 
 /// One object of the kernel, as a complete value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,11 +191,11 @@ const TUNNEL_LABEL: &str = "fan tunnel ";
 const SHARED_TUNNEL_LABEL: &str = "fan tunnel of all ipip fans";
 
 /// Network identifiers of VXLAN, as ranges from first to last.
-pub type Vnis = BTreeSet<(u32, u32)>;
+pub(crate) type Vnis = BTreeSet<(u32, u32)>;
 
 /// The ranges of identifiers that are in these and not in the others.
 #[must_use]
-pub fn vnis_but(these: &Vnis, others: &Vnis) -> Vnis {
+pub(crate) fn vnis_but(these: &Vnis, others: &Vnis) -> Vnis {
     let mut rest = these.clone();
     for &(first, last) in others {
         let parts = |(from, to): (u32, u32)| {
@@ -236,7 +235,7 @@ pub enum TunnelKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The bridge.
     pub link: InterfaceName,
     /// Address and on-link prefix length.
@@ -247,35 +246,35 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Where it stands.
-    pub table: RoutingTable,
+    pub(crate) table: RoutingTable,
     /// Slice or overlay.
-    pub destination: Ipv4Network,
+    pub(crate) destination: Ipv4Network,
     /// Bridge or tunnel.
     pub device: InterfaceName,
     /// The bridge's address, so that the host itself speaks from inside its slice.
-    pub source: Ipv4Addr,
+    pub(crate) source: Ipv4Addr,
     /// In bytes, on routes into the shared tunnel, whose own MTU is that of its largest fan.
-    pub mtu: Option<u32>,
+    pub(crate) mtu: Option<u32>,
 }
 
 /// A DHCP server: dnsmasq with arguments that are its whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dhcp {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The bridge it serves.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// Its arguments, the program's name not included, as [computed](crate::plan::desired::dhcp) for its fan. None for a server that
     /// runs with others, or does not serve: it is only ever stopped. What was observed never stands here.
-    pub arguments: Option<Vec<String>>,
+    pub(crate) arguments: Option<Vec<String>>,
 }
 
 impl Object {
     /// The object's key.
     #[must_use]
-    pub fn key(&self) -> ObjectKey {
+    pub(crate) fn key(&self) -> ObjectKey {
         let identity = match self {
             Self::Unreachable(overlay, RoutingTable(table)) => {
                 Identity::Unreachable { table: *table, overlay: *overlay }
@@ -298,7 +297,7 @@ impl Object {
 
     /// Whose the object is.
     #[must_use]
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         match self {
             Self::Clsact(owner, _) | Self::Up(owner, _) => *owner,
             Self::Tunnel(tunnel) => tunnel.owner,
@@ -317,7 +316,7 @@ impl Object {
 
     /// Whether this object cannot be without the one of that identity: what goes when the other goes.
     #[must_use]
-    pub fn depends_on(&self, other: &Identity) -> bool {
+    pub(crate) fn depends_on(&self, other: &Identity) -> bool {
         let on_link = |name: &InterfaceName| matches!(other, Identity::Bridge(n) | Identity::Tunnel(n) if n == name);
         match self {
             Self::Unreachable(..)
@@ -343,7 +342,7 @@ impl Object {
 
     /// Whether the kernel can turn this object into `other`, of the same key, without a moment in which there is none.
     #[must_use]
-    pub fn can_become(&self, other: &Self) -> bool {
+    pub(crate) fn can_become(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Bridge(now), Self::Bridge(then)) => now.mac == then.mac,
             (Self::Tunnel(now), Self::Tunnel(then)) => match (&now.kind, &then.kind) {
@@ -364,7 +363,7 @@ impl Object {
 }
 
 /// The bridges of a state, one for each fan.
-pub fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
+pub(crate) fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
     state.values().filter_map(|object| match object {
         Object::Bridge(bridge) => Some(bridge),
         _ => None,
@@ -372,6 +371,6 @@ pub fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
 }
 
 /// The fans of a state, by their bridges.
-pub fn fans(state: &State) -> impl Iterator<Item = &Fan> {
+pub(crate) fn fans(state: &State) -> impl Iterator<Item = &Fan> {
     bridges(state).map(|bridge| &bridge.fan)
 }

@@ -73,7 +73,7 @@ fanctl: underlay 'fd00::1/64' is IPv6; a fan is IPv4 only, like 172.30.0.0/16
 $ fanctl down
 fanctl: OVERLAY is missing; for example: fanctl down 250.0.0.0/8 eth0/16
 $ fanctl down 250 nowhere0/16 dhcp
-fanctl: word 'dhcp' is too much; down takes OVERLAY UNDERLAY
+fanctl: word 'dhcp' is too much; down takes OVERLAY UNDERLAY, or a bridge
 $ fanctl down 250 nowhere0/16 --dhcp
 fanctl: option '--dhcp' is unknown; see: fanctl down --help
 $ fanctl down --dry-run -e 250 nowhere0/16

@@ -27,6 +27,8 @@ pub enum Need {
     BridgeNetfilter,
     /// The rule set of iptables that is older than nftables, and the program for it.
     LegacyIptables,
+    /// Sets of the kind that iptables asks, and the program for them.
+    Ipset,
     /// `meta ibrname` in nftables.
     BridgeNames,
     /// VLAN devices (802.1q).

@@ -54,6 +54,8 @@ mod program;
 mod refusals;
 mod remains;
 mod routes;
+mod rulesets;
+mod screens;
 mod several;
 mod show;
 mod sight;

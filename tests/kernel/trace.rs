@@ -200,7 +200,7 @@ fn what_is_wrong_there_is_named(encap: Encap) {
     };
 
     firewall(b, "input", &format!("{} counter drop", carrier(encap)));
-    blamed("dropped", &format!("172.30.0.27 answers ping, but {carried} to it gets no answer and no error"));
+    blamed("dropped", &format!("172.30.0.27 answers ping, but {carried} to it gets no answer and no ICMP error"));
     no_firewall(b);
 
     firewall(b, "input", &format!("{} counter reject with icmp type admin-prohibited", carrier(encap)));

@@ -9,14 +9,14 @@ use super::ConfigArgs;
 pub struct DoctorArgs {
     /// Only this fan, by its bridge or its overlay
     #[arg(value_name = "BRIDGE|OVERLAY")]
-    pub fan: Option<String>,
+    pub(crate) fan: Option<String>,
     /// Mend what can be mended without harm: the objects of the fans; then examine again
     #[arg(long)]
-    pub fix: bool,
+    pub(crate) fix: bool,
     /// Print an object with every finding, and with what was mended
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
 }

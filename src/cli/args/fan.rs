@@ -12,7 +12,7 @@ use crate::shell;
 
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]
-pub struct PairArgs {
+pub(crate) struct PairArgs {
     /// Overlay, underlay and the words of 2015, which the usage line and the text below the options explain
     #[arg(value_name = "OVERLAY UNDERLAY", hide = true)]
     positional: Vec<String>,
@@ -25,6 +25,14 @@ pub struct PairArgs {
 }
 
 impl PairArgs {
+    /// The overlay where it is all that is given, or a name in its place.
+    fn only_word(&self) -> Option<&String> {
+        match (&self.overlay, self.positional.as_slice()) {
+            (Some(word), []) | (None, [word]) => Some(word),
+            _ => None,
+        }
+    }
+
     /// The fan of overlay and underlay, plain, and the words that follow. What is not given by option is taken by position.
     fn read(&self, verb: &str) -> Result<(Request, &[String]), Error> {
         let mut rest = self.positional.as_slice();
@@ -68,7 +76,7 @@ fn checked(config: Request) -> Result<Request, Error> {
 
 /// What a fan is like where it is not a plain one: an option for each of [`KEYS`] that is one, with the value that was given.
 #[derive(Debug)]
-pub struct FanArgs(Vec<(&'static OptionKey, String)>);
+pub(crate) struct FanArgs(Vec<(&'static OptionKey, String)>);
 
 /// The keys that are options of `up`, those that were words in 2015 first.
 fn of_one_fan() -> impl Iterator<Item = (&'static OptionKey, &'static Argument)> {
@@ -140,10 +148,10 @@ impl FanArgs {
 
 /// Whether something may be taken away.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct ForceArgs {
+pub(crate) struct ForceArgs {
     /// Bring a fan up even where its routes take away addresses that this host uses, or its overlay is of public addresses
     #[arg(long, overrides_with = "force")]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// `fanctl up`
@@ -163,7 +171,7 @@ pub struct UpArgs {
     tempfail: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 impl UpArgs {
@@ -175,13 +183,13 @@ impl UpArgs {
 
     /// Whether fans may take away addresses that this host uses.
     #[must_use]
-    pub fn force(&self) -> bool {
+    pub(crate) fn force(&self) -> bool {
         self.force.force
     }
 
     /// Whether a service manager is to try again after most refusals.
     #[must_use]
-    pub fn tempfail(&self) -> bool {
+    pub(crate) fn tempfail(&self) -> bool {
         self.tempfail
     }
 
@@ -226,10 +234,10 @@ pub struct UpAllArgs {
     all: bool,
     /// With -a: only fans whose underlay address is on this interface
     #[arg(long, value_name = "INTERFACE")]
-    pub dev: Option<InterfaceName>,
+    pub(crate) dev: Option<InterfaceName>,
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
 }
 
 /// `fanctl down`
@@ -239,16 +247,25 @@ pub struct DownArgs {
     pair: PairArgs,
     /// Take down every fan that configuration brought up (those that fanctl show flags auto)
     #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay"])]
-    pub all: bool,
+    pub(crate) all: bool,
     /// With -a: only fans whose underlay address is on this interface
     #[arg(long, value_name = "INTERFACE")]
-    pub dev: Option<InterfaceName>,
+    pub(crate) dev: Option<InterfaceName>,
     /// Take down every fan of this host
     #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay", "all", "dev"])]
-    pub everything: bool,
+    pub(crate) everything: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
+}
+
+/// Which fan is to go down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The one of this overlay, over this underlay.
+    Pair(Overlay, UnderlaySource),
+    /// The one with this bridge or overlay, as `show` takes it.
+    Word(String),
 }
 
 impl DownArgs {
@@ -256,13 +273,18 @@ impl DownArgs {
     ///
     /// # Errors
     /// Usage: something is missing, makes no sense, or is too much.
-    pub fn pair(&self) -> Result<(Overlay, UnderlaySource), Error> {
+    pub fn named(&self) -> Result<Named, Error> {
         only_for_all(&[("--dev", self.dev.is_some())])?;
+        if let (None, Some(word)) = (&self.pair.underlay, self.pair.only_word()) {
+            return Ok(Named::Word(word.clone()));
+        }
         let (config, words) = self.pair.read("down")?;
         let Request { overlay, underlay, .. } = checked(config)?;
         match words.first() {
-            None => Ok((overlay, underlay)),
-            Some(word) => Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY"))),
+            None => Ok(Named::Pair(overlay, underlay)),
+            Some(word) => {
+                Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY, or a bridge")))
+            }
         }
     }
 }

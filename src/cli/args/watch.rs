@@ -9,8 +9,8 @@ use super::ConfigArgs;
 pub struct WatchArgs {
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
     /// Tell on standard error what was chosen, and each step as it is done
     #[arg(short, long)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }

@@ -18,7 +18,7 @@ use crate::plan::state::bridges;
 
 impl Change {
     /// Tells what was done.
-    pub fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
+    pub(crate) fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
         self.warn_of(done);
         if self.output.dry_run {
             return self.tell_way(done.lines(), out);
@@ -39,7 +39,7 @@ impl Change {
     }
 
     /// Tells what was done of several fans; `nothing` is said when there was none.
-    pub fn tell_all(&self, ends: Vec<End>, nothing: &str, out: &mut dyn Write) -> Result<(), Error> {
+    pub(crate) fn tell_all(&self, ends: Vec<End>, nothing: &str, out: &mut dyn Write) -> Result<(), Error> {
         if ends.is_empty() {
             return self.output.tell_nothing(nothing, out);
         }
@@ -69,7 +69,7 @@ impl Change {
     }
 
     /// Tells that every fan went, of each of these that it did.
-    pub fn tell_everything(&self, done: &Done, gone: &[Overlay], out: &mut dyn Write) -> Result<(), Error> {
+    pub(crate) fn tell_everything(&self, done: &Done, gone: &[Overlay], out: &mut dyn Write) -> Result<(), Error> {
         if self.output.dry_run || !self.output.json {
             return self.tell(done, out);
         }
@@ -105,11 +105,11 @@ impl Change {
 }
 
 /// How it went with one fan of several.
-pub type End = (Overlay, Result<Done, Error>);
+pub(crate) type End = (Overlay, Result<Done, Error>);
 
 /// What `--json` tells of a fan that was to be changed.
 #[derive(Default, Serialize)]
-pub struct FanOutcome {
+pub(crate) struct FanOutcome {
     /// None for what belongs to no fan alone.
     overlay: Option<Overlay>,
     changed: bool,
@@ -148,7 +148,7 @@ fn tell_end(done: &Done, out: &mut dyn Write) -> Result<(), Error> {
 
 impl FanOutcome {
     /// That of a fan that is not up, and was left alone.
-    pub fn untouched(overlay: Overlay) -> Self {
+    pub(crate) fn untouched(overlay: Overlay) -> Self {
         Self { overlay: Some(overlay), ..Self::default() }
     }
 

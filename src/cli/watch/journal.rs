@@ -10,13 +10,13 @@ use crate::error::Error;
 use crate::fan::text;
 
 /// Tells the service manager, if there is one that wants to know; it does not matter if it cannot be told.
-pub fn tell_systemd(state: &[NotifyState]) {
+pub(crate) fn tell_systemd(state: &[NotifyState]) {
     let _ = sd_notify::notify(state);
 }
 
 /// How much a line matters, in the numbers of syslog(3).
 #[derive(Clone, Copy)]
-pub enum Level {
+pub(crate) enum Level {
     /// Something cannot be as asked for.
     Warning = 4,
     /// Something changed.
@@ -26,7 +26,7 @@ pub enum Level {
 }
 
 /// Where lines go.
-pub struct Journal<'a> {
+pub(crate) struct Journal<'a> {
     out: &'a mut dyn Write,
     /// Whether the reader is the journal, which takes levels.
     takes_levels: bool,
@@ -43,13 +43,13 @@ impl<'a> Journal<'a> {
     }
 
     /// Keeps something to say, in one line: whoever is to read it may be slow, and must not keep others from the lock.
-    pub fn note(&mut self, level: Level, line: &dyn fmt::Display) {
+    pub(crate) fn note(&mut self, level: Level, line: &dyn fmt::Display) {
         let line = text::line(&line.to_string());
         self.lines.push(if self.takes_levels { format!("<{}>{line}", level as u8) } else { line });
     }
 
     /// Says what was kept.
-    pub fn say(&mut self) -> Result<(), Error> {
+    pub(crate) fn say(&mut self) -> Result<(), Error> {
         for line in self.lines.drain(..) {
             writeln!(self.out, "{line}")?;
         }

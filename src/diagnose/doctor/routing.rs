@@ -23,7 +23,7 @@ use crate::plan::state::{State, fans};
 
 /// What to ask the kernel.
 #[must_use]
-pub fn questions(owned: &State, host: &Host, health: &Health) -> BTreeSet<Question> {
+pub(crate) fn questions(owned: &State, host: &Host, health: &Health) -> BTreeSet<Question> {
     fans(owned).flat_map(|fan| asked(fan, host, health)).map(|asked| asked.question).collect()
 }
 

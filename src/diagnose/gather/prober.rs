@@ -33,7 +33,7 @@ const TURN: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_millis(200);
 
 /// Sends probes and hears what comes of them.
-pub struct Prober {
+pub(crate) struct Prober {
     target: Target,
     icmp: Socket,
     wire: Socket,
@@ -80,7 +80,7 @@ impl Prober {
     ///
     /// # Errors
     /// The kernel gives them to nobody but root (`CAP_NET_RAW`).
-    pub fn open(target: &Target) -> Result<Self, KernelError> {
+    pub(crate) fn open(target: &Target) -> Result<Self, KernelError> {
         capabilities::give_up(Capability::CAP_SYS_ADMIN)?;
         let sockets = || -> io::Result<(Socket, Socket)> {
             let sockets = (raw(libc::IPPROTO_ICMP)?, capture::watch(target)?);
@@ -142,7 +142,7 @@ impl Prober {
 
     /// Sends packets that may pass 1, 2, 3 routers and so on, plain and wrapped, to find out where they stay: the routers
     /// before the other host.
-    pub fn hops(&mut self, wait: Duration) -> Vec<Hop> {
+    pub(crate) fn hops(&mut self, wait: Duration) -> Vec<Hop> {
         let until = Instant::now() + wait;
         let probe = self.target.probe(Leg::Underlay, Aim::Small, 84);
         let hop = |ttl| Hop { ttl, plain: None, wrapped: None };
@@ -215,7 +215,7 @@ impl Prober {
     }
 
     /// What was seen on the underlay so far; answers that come out late, when nobody waits for them, are not lost.
-    pub fn seen(&mut self) -> &Seen {
+    pub(crate) fn seen(&mut self) -> &Seen {
         let until = Instant::now() + GRACE;
         self.look(until);
         while self.next(until).is_some() {}
@@ -254,7 +254,7 @@ impl Machine {
     ///
     /// # Errors
     /// Only root may ask.
-    pub fn ask_program(&self, id: u32, frame: &[u8]) -> Result<i32, KernelError> {
+    pub(crate) fn ask_program(id: u32, frame: &[u8]) -> Result<i32, KernelError> {
         Ok(bpf::test_run(bpf::fd_by_id(id)?, frame)?.verdict)
     }
 }

@@ -15,13 +15,13 @@ pub struct Subnets(Vec<Ipv4Network>);
 
 impl Subnets {
     /// Each of them.
-    pub fn subnets(&self) -> impl Iterator<Item = &Ipv4Network> {
+    pub(crate) fn subnets(&self) -> impl Iterator<Item = &Ipv4Network> {
         self.0.iter()
     }
 
     /// Whether a network lies in one of them.
     #[must_use]
-    pub fn hold(&self, network: Ipv4Network) -> bool {
+    pub(crate) fn hold(&self, network: Ipv4Network) -> bool {
         self.0.iter().any(|own| network.is_subnet_of(*own))
     }
 
@@ -33,14 +33,14 @@ impl Subnets {
 
     /// As nft reads them; none where there are none.
     #[must_use]
-    pub fn set(&self) -> Option<String> {
+    pub(crate) fn set(&self) -> Option<String> {
         let list: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         (!list.is_empty()).then(|| format!("{{ {} }}", list.join(", ")))
     }
 
     /// A sentence when one of them shares addresses with a network.
     #[must_use]
-    pub fn overlap(&self, network: Ipv4Network) -> Option<String> {
+    pub(crate) fn overlap(&self, network: Ipv4Network) -> Option<String> {
         let found = self.0.iter().find(|own| own.overlaps(network))?;
         Some(format!(
             "routed '{found}' overlaps '{network}', which is the fan's own; list networks outside of overlay and underlay"

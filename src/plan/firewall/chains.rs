@@ -26,7 +26,7 @@ const UDP: &str = "ip protocol udp";
 /// What comes by the fan's own devices goes to `containers` and `others`: see `chains/inside.rs`.
 ///
 /// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
-/// or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
+/// (the first rule of `guard` accepts that at once, as all that hosts say to each other) or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
 /// arrived.
 ///
 /// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
@@ -50,7 +50,8 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port()),
     };
     let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
-    let mut guard = vec![(GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
+    let between_hosts = format!("{BY_INDEX}{}\" ip saddr {underlay} ip daddr {underlay} accept", fan.device);
+    let mut guard = vec![("between hosts", between_hosts), (GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
     guard.extend(inside::entry(fan));
     guard.push((GuardRule::ForeignSources.as_str(), format!("ip saddr {overlay} counter drop")));
     if fan.options.nat {

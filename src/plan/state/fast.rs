@@ -10,15 +10,15 @@ use crate::plan::state::Direction;
 #[derive(Clone, Debug)]
 pub struct FastPath {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Its bridge.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// The underlay's interface.
-    pub device: InterfaceName,
+    pub(crate) device: InterfaceName,
     /// What the programs are made for; none where no fan that is up tells.
-    pub spec: Option<FastSpec>,
+    pub(crate) spec: Option<FastSpec>,
     /// The digest of the programs; none where something is missing or is not as it was made.
-    pub digest: Option<String>,
+    pub(crate) digest: Option<String>,
 }
 
 impl PartialEq for FastPath {
@@ -35,26 +35,26 @@ const PORT_LABEL: &str = "fan fast path ";
 impl FastPath {
     /// The port of the bridge by which received packets enter it: a dummy device, named after the fan's number.
     #[must_use]
-    pub fn port(&self) -> InterfaceName {
+    pub(crate) fn port(&self) -> InterfaceName {
         InterfaceName::fast_port(self.overlay.vni())
     }
 
     /// The alias of the port, which tells whose it is and where the programs on the underlay are.
     #[must_use]
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         format!("{PORT_LABEL}{} dev {}", self.overlay, self.device)
     }
 
     /// The fan and the underlay's interface that the alias of a port tells; none when it is not one of ours.
     #[must_use]
-    pub fn of_label(label: &str) -> Option<(Overlay, InterfaceName)> {
+    pub(crate) fn of_label(label: &str) -> Option<(Overlay, InterfaceName)> {
         let (overlay, device) = label.strip_prefix(PORT_LABEL)?.split_once(" dev ")?;
         Some((overlay.parse().ok()?, device.parse().ok()?))
     }
 
     /// Where the programs are, in the order in which they are attached: the records come before what asks for them.
     #[must_use]
-    pub fn hooks(&self) -> [(&InterfaceName, Direction); 4] {
+    pub(crate) fn hooks(&self) -> [(&InterfaceName, Direction); 4] {
         [
             (&self.bridge, Direction::Egress),
             (&self.device, Direction::Egress),

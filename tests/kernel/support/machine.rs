@@ -76,6 +76,9 @@ impl Machine {
             if Path::new("/usr/sbin/iptables-legacy-save").exists() && can("iptables-legacy -w -S") {
                 needs_met.push(Need::LegacyIptables);
             }
+            if Path::new("/usr/sbin/ipset").exists() && can("ipset list -n") {
+                needs_met.push(Need::Ipset);
+            }
             if can("ip link add veth7 type veth") && can("ip link add link veth7 name veth7.7 type vlan id 7") {
                 needs_met.push(Need::Vlan);
             }
@@ -148,6 +151,7 @@ impl Machine {
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
             Need::LegacyIptables => format!("no iptables-legacy, or no ip_tables in kernel {}", self.release),
+            Need::Ipset => format!("no ipset, or none in kernel {}", self.release),
             Need::BridgeNames => format!("no meta ibrname in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),

@@ -193,16 +193,8 @@ impl<'a> Watcher<'a> {
     /// How many messages of the kernel did not fit into its buffer, as the kernel counts them.
     #[track_caller]
     pub fn missed(&self) -> u64 {
-        let pid = self.pid().to_string();
-        // sk, protocol, its address, groups, and so on; the last but one is what was dropped.
-        let sockets = self.host.run(|| fs::read_to_string("/proc/thread-self/net/netlink").expect("/proc"));
-        let of_route = |line: &&str| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            fields[1..3] == ["0", &pid]
-        };
-        let socket = sockets.lines().skip(1).find(of_route);
-        let dropped = socket.and_then(|line| line.split_whitespace().nth(8));
-        dropped.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no socket of {pid}: {sockets}"))
+        let socket = self.host.rtnetlink_socket(self.pid()).expect("it listens");
+        socket[8].parse().unwrap_or_else(|error| panic!("{error}: {socket:?}"))
     }
 }
 

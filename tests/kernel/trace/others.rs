@@ -17,7 +17,7 @@ pub fn a_connection_there_is_no_answer_to_ping() {
     firewall(b, "input", "iifname fan-250-0-27 icmp type echo-request counter drop");
     in_vain(a, "250.0.27.1");
     let found = trace(a, "250.0.27.1");
-    blames(&found, "dropped", "172.30.0.27", "it is dropped on the way or there, or ping there alone");
+    blames(&found, "dropped", "172.30.0.27", "a firewall drops it, on the way or on 172.30.0.27, or only ping there");
     let proof = &found["proof"];
     assert!(proof["left"] == true && proof["came_from"] == serde_json::json!([]), "{found:#}");
     no_firewall(b);

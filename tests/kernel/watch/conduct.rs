@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{CONFIG, FAN, FILE, FOLLOWS, OTHER, two_fans, write};
 use crate::case::Case;
@@ -230,6 +231,11 @@ fn a_port_that_is_held_takes_no_tunnel_down() {
     let mut monitor = Command::new("ip");
     monitor.args(["monitor", "link"]).stdout(Stdio::piped());
     let mut monitor = host.spawn(monitor);
+    let owner = Pid::from_raw(monitor.id().try_into().expect("a process"));
+    eventually("ip monitor hears of links", || {
+        let groups = u32::from_str_radix(&host.rtnetlink_socket(owner)?[3], 16).expect("a set");
+        (groups & 1 != 0).then_some(())
+    });
     host.ip("link add noise0 type veth peer name noise1");
     watcher.says(&[FAN, "the configuration has it otherwise"]);
     watcher.says(&[FAN, "cannot follow: UDP port 4789 is held by process"]);

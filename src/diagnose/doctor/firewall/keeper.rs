@@ -94,12 +94,27 @@ fn firewalld(kind: TrafficKind, fan: &Fan, facts: Facts) -> Option<Vec<Line>> {
                 Encapsulation::Ipip => zone.then(&shell!(" --add-protocol=4")),
             }])
         }
-        TrafficKind::FromContainers | TrafficKind::ToContainers | TrafficKind::Dhcp | TrafficKind::Dns => {
+        TrafficKind::FromContainers
+        | TrafficKind::ToContainers
+        | TrafficKind::BetweenContainers
+        | TrafficKind::ToWorld
+        | TrafficKind::FromWorld
+        | TrafficKind::ToWorldElsewhere
+        | TrafficKind::FromWorldElsewhere
+        | TrafficKind::ErrorsFromWorld
+        | TrafficKind::Dhcp
+        | TrafficKind::Dns
+        | TrafficKind::DnsByTcp => {
             let mut devices = vec![fan.bridge.clone()];
             devices.extend((fan.options.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel()));
             Some(devices.iter().map(|device| shell!(" --zone=trusted --add-interface={}", device)).collect())
         }
-        TrafficKind::ToHosts | TrafficKind::ToHost(_) | TrafficKind::Arp | TrafficKind::ArpOfHosts => None,
+        TrafficKind::ToHosts
+        | TrafficKind::ToHost(_)
+        | TrafficKind::Arp
+        | TrafficKind::ArpOfHosts
+        | TrafficKind::ErrorsFromUnderlay
+        | TrafficKind::ErrorsFromGateway => None,
     }
 }
 
@@ -134,15 +149,27 @@ fn ufw(kind: TrafficKind, fan: &Fan) -> Option<Line> {
         (TrafficKind::ToHost(host), Encapsulation::Vxlan) => {
             shell!("ufw insert 1 allow out proto udp to {} port {}", host, fan.port())
         }
-        (TrafficKind::FromContainers, _) => shell!("ufw route allow in on {}", bridge),
-        (TrafficKind::ToContainers, _) => shell!("ufw route allow out on {}", bridge),
+        (TrafficKind::FromContainers | TrafficKind::ToWorld | TrafficKind::ToWorldElsewhere, _) => {
+            shell!("ufw route allow in on {}", bridge)
+        }
+        (TrafficKind::ToContainers | TrafficKind::FromWorld | TrafficKind::FromWorldElsewhere, _) => {
+            shell!("ufw route allow out on {}", bridge)
+        }
+        (TrafficKind::BetweenContainers, _) => shell!("ufw route allow in on {} out on {}", bridge, bridge),
         (TrafficKind::Dhcp, _) => shell!("ufw allow in on {} proto udp to any port {}", bridge, BOOTPS),
-        (TrafficKind::Dns, _) => shell!("ufw allow in on {} to any port {}", bridge, DNS),
-        // Its own rules know neither protocol 4 nor ARP (ufw(8)).
+        (TrafficKind::Dns | TrafficKind::DnsByTcp, _) => shell!("ufw allow in on {} to any port {}", bridge, DNS),
+        // Its own rules know neither protocol 4, nor ICMP, nor ARP (ufw(8)).
         (
             TrafficKind::FromHosts | TrafficKind::FromHost(_) | TrafficKind::ToHosts | TrafficKind::ToHost(_),
             Encapsulation::Ipip,
         )
-        | (TrafficKind::Arp | TrafficKind::ArpOfHosts, _) => return None,
+        | (
+            TrafficKind::ErrorsFromUnderlay
+            | TrafficKind::ErrorsFromGateway
+            | TrafficKind::ErrorsFromWorld
+            | TrafficKind::Arp
+            | TrafficKind::ArpOfHosts,
+            _,
+        ) => return None,
     })
 }

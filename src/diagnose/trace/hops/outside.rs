@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::PathStep;
-use super::{Steps, UP_AGAIN, narrow_advice, route_text, route_values, step, table_name};
+use super::{Steps, narrow_advice, route_text, route_values, step, table_name};
 use crate::bpf::program;
 use crate::diagnose::trace::cause::Cause;
 use crate::diagnose::trace::{Location, Target};
@@ -37,7 +37,7 @@ impl Steps<'_> {
             (Some((direction, _)), _) => {
                 let what = if id(*direction).is_some() { "is not that of this fan" } else { "is gone" };
                 let says = format!("the {} program of {} {what}", direction.as_str(), fan.tunnel());
-                Some((Cause::HereProgram, says, UP_AGAIN.into()))
+                Some((Cause::HereProgram, says, self.mend()))
             }
             (None, Some(Ok(verdict))) if *verdict != program::ACCEPTED => {
                 let says = format!("the egress program of {} refuses it", fan.tunnel());

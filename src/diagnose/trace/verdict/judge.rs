@@ -172,7 +172,7 @@ impl Judge<'_> {
                 .advise("see nft list ruleset and iptables-save, chains with the hook output")
         } else {
             let says = format!("this host cannot send to {to}: {words}");
-            Conclusion::new(Cause::HereRoute, THIS_HOST, says).advise("run fanctl up again")
+            Conclusion::new(Cause::HereRoute, THIS_HOST, says).advise(self.target.fan.mend())
         })
     }
 
@@ -325,8 +325,11 @@ impl Judge<'_> {
             let says = format!(
                 "{host} answers ARP by {carrier} and no ping: its fan is not right, or a firewall there drops it"
             );
-            return Conclusion::new(Cause::Dropped, host.to_string(), says)
-                .advise(format!("run fanctl up again on {host}, and fanctl trace {} there", fan.gateway()));
+            return Conclusion::new(Cause::Dropped, host.to_string(), says).advise(format!(
+                "on {host}: fanctl doctor {} --fix, and fanctl trace {}",
+                fan.overlay(),
+                fan.gateway()
+            ));
         }
         let reached = self.evidence.hops.iter().rev().find_map(|hop| hop.wrapped);
         let where_ = match reached {
@@ -335,9 +338,11 @@ impl Judge<'_> {
                 "does not even get to the first router, or is dropped by it".to_string()
             }
             None if self.evidence.knew => {
-                "gets no answer and no error: it is dropped on the way or there, or ping there alone".to_string()
+                format!(
+                    "gets no answer and no ICMP error: a firewall drops it, on the way or on {host}, or only ping there"
+                )
             }
-            None => "gets no answer and no error: it is dropped on the way or there".to_string(),
+            None => format!("gets no answer and no ICMP error: a firewall drops it, on the way or on {host}"),
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(

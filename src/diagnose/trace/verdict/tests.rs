@@ -156,7 +156,7 @@ fn an_address_that_no_host_can_have_is_nobodys() {
         fault: Some(HopFault {
             cause: Cause::HereProgram,
             says: "the program refuses it".into(),
-            advice: "run fanctl up again".into(),
+            advice: "fanctl doctor fan-250-0-28 --fix".into(),
         }),
     }];
     let judged = |asked: &str, is_of_nobody| {
