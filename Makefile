@@ -24,6 +24,7 @@ FILES = \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
 	644:man/fanctl-doctor.8:share/man/man8/fanctl-doctor.8 \
 	644:man/fanctl-trace.8:share/man/man8/fanctl-trace.8 \
+	644:man/fanctl-json.5:share/man/man5/fanctl-json.5 \
 	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
 	644:man/fan.5:share/man/man5/fan.5 \
 	644:man/fan.7:share/man/man7/fan.7 \

@@ -144,7 +144,7 @@ fn row(way: Way, hosts: u32) -> Row {
 
 fn render(directory: &Path, files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
     let mut page = "# Many hosts\n\nWhat a network of so many hosts costs one of them. The fan has the same few objects \
-                    whatever the number; static tunnels\nhave a route, and over VXLAN a neighbour and a forwarding entry \
+                    for any number; static tunnels\nhave a route, and over VXLAN a neighbour and a forwarding entry \
                     too, for each host. A packet goes from a process on\nthe host to the wire, to 256 of the hosts in turn \
                     (to one where there are two). The fan stands with its guard and \
                     its NAT, the static\ntunnels without, as few use them.\n"

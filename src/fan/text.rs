@@ -102,7 +102,7 @@ impl Paint {
     }
 }
 
-/// Where a command writes what was asked for.
+/// Where a command writes its result.
 pub trait Output: Write {
     /// Writes a word, in colour where there are colours.
     ///

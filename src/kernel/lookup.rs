@@ -76,7 +76,7 @@ impl Machine {
     /// Asks which way a packet goes. That takes two questions: what the kernel decides, and which route it found.
     ///
     /// # Errors
-    /// The outer one is of the connection; the inner one is the kernel's answer that there is no way.
+    /// The outer one is an error of the connection; the inner one is the kernel's answer that there is no route.
     pub(crate) fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
         self.route_among(&self.names()?, flow)
     }

@@ -56,9 +56,9 @@ pub struct Tables {
     docker_user: Option<u32>,
     /// Whether there is more than that chain in iptables' table.
     has_others: bool,
-    /// What there is in each table of ours in which there is nothing but chains and our flowtable.
+    /// The content of each table of ours that has only chains and our flowtable.
     plain: BTreeMap<TableName, Plain>,
-    /// Tables in which there is a chain that each of ours has.
+    /// Tables with a chain that every table of ours has.
     guarded: BTreeSet<TableName>,
 }
 
@@ -96,7 +96,7 @@ impl Tables {
         messages(chains).for_each(|chain| all.chain(&chain));
         all.tell_namesakes();
         messages(flowtables).for_each(|flowtable| all.flowtable(&flowtable));
-        // The sets that a rule spells out come and go with it.
+        // An anonymous set is made and removed with its rule.
         let named = messages(sets).filter(|set| set.number(SET_FLAGS).is_none_or(|flags| flags & SET_ANONYMOUS == 0));
         for place in named.chain(messages(others)).filter_map(|message| message.place()) {
             all.has_others |= is_filter(&place);
@@ -105,7 +105,7 @@ impl Tables {
         all
     }
 
-    /// What there is in iptables' table beside so many rules in Docker's chain.
+    /// What there is in iptables' table beside this number of rules in Docker's chain.
     #[must_use]
     pub(crate) fn beside(&self, rules: usize) -> Beside {
         match self.docker_user {
@@ -266,7 +266,7 @@ impl Nftables {
         }))
     }
 
-    /// The [`sketch`] of a table in which there is nothing but chains and our flowtable.
+    /// The [`sketch`] of a table that has only chains and our flowtable.
     ///
     /// # Errors
     /// What the kernel said.

@@ -41,7 +41,7 @@ pub(crate) fn rules(netlink: &Netlink) -> Result<Vec<RoutingRule>, Refusal> {
 /// Priorities and tables of the rules that the kernel makes (`fib_default_rules_init`, net/ipv4/fib_rules.c).
 const KERNELS_OWN: [(u32, u32); 3] = [(0, 255), (32766, 254), (32767, 253)];
 
-/// That all routes count (`FRA_SUPPRESS_*`: -1).
+/// No route is suppressed (`FRA_SUPPRESS_*`: -1).
 const ALL: u32 = u32::MAX;
 
 /// An attribute that only aligns the next one (`FRA_PAD`, linux/fib_rules.h).
@@ -103,7 +103,7 @@ fn rule(message: &RuleMessage) -> Option<RoutingRule> {
     (!is_kernels).then_some(rule)
 }
 
-/// What an attribute asks of a packet, in the words of `ip rule`.
+/// What an attribute matches in a packet, in the words of `ip rule`.
 fn asked(attribute: &RuleAttribute) -> String {
     let ports = |range: &RulePortRange| match range.start {
         port if port == range.end => port.to_string(),

@@ -1,5 +1,6 @@
 //! The words of `fanctl lab`.
 
+use crate::fan::json::JsonArgs;
 use clap::{Args, ValueEnum};
 
 use crate::error::Error;
@@ -34,9 +35,9 @@ pub struct LabArgs {
     /// Leave the lab standing, and tell how to enter it
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Print the measurements, or with down what was removed, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Print every command that is run
     #[arg(short, long)]
     pub(crate) verbose: bool,

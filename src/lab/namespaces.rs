@@ -19,7 +19,7 @@ use crate::kernel::exec;
 /// Where `ip netns` keeps the names of namespaces.
 pub(crate) const NETNS: &str = "/run/netns";
 
-/// Everything the lab made on this machine, which is namespaces and what lives in them. Dropping it removes them.
+/// Everything that the lab made on this machine: namespaces, with their devices and processes. Dropping it removes them.
 pub(crate) struct Stage {
     interrupt: Interrupt,
     verbose: bool,
@@ -66,7 +66,7 @@ impl Stage {
         lines.iter().try_for_each(|line| self.run(line).map(drop))
     }
 
-    /// Runs a line that may take a while, so that a signal ends it, and gives what it printed.
+    /// Runs a line that may take a while; a signal ends it. Gives what it printed.
     pub(crate) fn watch(&self, line: &CommandLine) -> Result<String, Error> {
         self.interrupt.check()?;
         self.show(line);
@@ -140,7 +140,7 @@ fn command(line: &CommandLine) -> Command {
 
 /// Runs a process until it ends, or kills it with all it started once `stop` says so.
 fn watched(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Output> {
-    // Memory and no pipes: what the process started may hold its output open for longer than it lives.
+    // Memory and no pipes: processes that it started may hold its output open after it has ended.
     let memory = || memfd_create(c"fanlab", MFdFlags::MFD_CLOEXEC).map(File::from);
     let (mut stdout, mut stderr) = (memory()?, memory()?);
     let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;

@@ -9,8 +9,8 @@ use crate::plan::diff::Step;
 use crate::plan::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::plan::host::Host;
 use crate::plan::state::{
-    Bridge, FastPath, Filter, Ipv6, Object, PROTOCOL, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State, Tunnel,
-    TunnelKind, UNREACHABLE_METRIC, vnis_but,
+    Bridge, FastPath, Filter, Ipv6, Object, PROTOCOL, Peers, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State,
+    Tunnel, TunnelKind, UNREACHABLE_METRIC, vnis_but,
 };
 use crate::shell;
 
@@ -30,6 +30,7 @@ pub(crate) fn describe(object: &Object) -> String {
         Object::Filter(filter) => format!("{} filter of '{}'", filter.direction.as_str(), filter.link),
         Object::Firewall(overlay, _) => format!("nftables tables '{}'", table_name(*overlay)),
         Object::Accept(accept) => format!("rule for '{}' in chain '{}'", accept.bridge, accept.chain),
+        Object::Peers(peers) => format!("key and {} of '{}'", peers.count(), peers.link),
         Object::Up(_, link) => format!("link '{link}' up"),
         Object::FastPath(path) => format!("fast path of fan {}", path.overlay),
         Object::Route(route) => format!("route '{}' to '{}'", route.destination, route.device),
@@ -89,6 +90,7 @@ fn create(object: &Object) -> Vec<Line> {
         Object::Filter(filter) => vec![attach(&shell!("add"), filter)],
         Object::Firewall(_, ruleset) => nft_script(ruleset.script()),
         Object::Accept(accept) => accept.insertion().map(|line| shell!("nft {}", line)).collect(),
+        Object::Peers(peers) => vec![set_peers(peers)],
         Object::Up(_, link) => vec![shell!("ip link set {} up", link)],
         Object::Route(route) => vec![shell!("ip route add {}", self::route(route))],
         Object::FastPath(path) => create_fast_path(path),
@@ -161,6 +163,7 @@ fn delete(object: &Object) -> Line {
         Object::Filter(filter) => shell!("tc filter delete dev {}", filter_place(filter)),
         Object::Firewall(overlay, _) => delete_tables(*overlay),
         Object::Accept(accept) => delete_rule(accept),
+        Object::Peers(peers) => shell!("wg syncconf {} /dev/null", peers.link),
         Object::Up(_, link) => shell!("ip link set {} down", link),
         Object::Route(route) => shell!("ip route delete {}", self::route(route)),
         Object::FastPath(path) => shell!("ip link delete {}", path.port()),
@@ -208,6 +211,18 @@ fn delete_fast_path(path: &FastPath) -> Vec<Line> {
     filters.chain([shell!("ip link delete {}", path.port())]).collect()
 }
 
+/// Keys are not printed: the comment tells what they are computed from.
+fn set_peers(peers: &Peers) -> Line {
+    let (epoch, count) = (peers.epoch, peers.count());
+    shell!(
+        "wg setconf {} CONFIGURATION  # key and {} computed from epoch {} of the key file, listen-port {}",
+        peers.link,
+        count,
+        epoch,
+        peers.port
+    )
+}
+
 fn unreachable(overlay: Overlay, table: RoutingTable) -> Line {
     let (metric, place) = (UNREACHABLE_METRIC, in_table(table));
     shell!("unreachable {} metric {} proto {}{}", overlay, metric, PROTOCOL, place)
@@ -237,6 +252,7 @@ fn create_tunnel(tunnel: &Tunnel) -> Vec<Line> {
     let Tunnel { name, mtu, .. } = tunnel;
     let mut lines = match &tunnel.kind {
         TunnelKind::Ipip => vec![shell!("ip link add {} type ipip external", name)],
+        TunnelKind::Wireguard { .. } => vec![shell!("ip link add {} type wireguard", name)],
         TunnelKind::Vxlan { port, sources: (first, last), mac, .. } => vec![shell!(
             "ip link add {} address {} type vxlan external vnifilter dstport {} srcport {} {} nolearning",
             name,
@@ -279,7 +295,7 @@ fn port(kind: &TunnelKind) -> &BTreeSet<Setting> {
     const NONE: &BTreeSet<Setting> = &BTreeSet::new();
     match kind {
         TunnelKind::Vxlan { changed, .. } => changed,
-        TunnelKind::Ipip => NONE,
+        TunnelKind::Ipip | TunnelKind::Wireguard { .. } => NONE,
     }
 }
 

@@ -41,6 +41,8 @@ words! {
         FastNeedsEthernet = "fast-needs-ethernet",
         /// Another configuration would let the fan follow.
         FollowAdvice = "follow-advice",
+        /// The host's own address is not among those of hosts.
+        HostNotListed = "host-not-listed",
         /// The interface is down.
         InterfaceDown = "interface-down",
         /// The interface is in a VRF.
@@ -55,6 +57,8 @@ words! {
         KernelUnfit = "kernel-unfit",
         /// The laboratory cannot be built or removed.
         LabRefused = "lab-refused",
+        /// The options do not fit the alias of a bridge.
+        LabelTooLong = "label-too-long",
         /// The interface is the loopback.
         Loopback = "loopback",
         /// The MTU that was asked for is more than the interface can carry.
@@ -67,6 +71,8 @@ words! {
         NoAddressInside = "no-address-inside",
         /// There is no default route.
         NoDefaultRoute = "no-default-route",
+        /// There is no key, or others could have it.
+        NoKey = "no-key",
         /// No interface has the underlay address.
         NoSuchAddress = "no-such-address",
         /// The fan is up from another underlay.

@@ -3,6 +3,7 @@
 //! The program's side is taken from the program: clap's declarations, the keys and what reads them, exit statuses, the
 //! texts of messages. The pages' side is their mdoc: documented is what is an entry of the list of the right section.
 
+mod json;
 mod messages;
 mod page;
 
@@ -20,7 +21,8 @@ use fanctl::fan::request::Request;
 
 use page::{Call, Item, Page, directory};
 
-const PAGES: [&str; 6] = ["fan.5", "fan.7", "fan.toml.5", "fanctl-doctor.8", "fanctl-trace.8", "fanctl.8"];
+const PAGES: [&str; 7] =
+    ["fan.5", "fan.7", "fan.toml.5", "fanctl-doctor.8", "fanctl-json.5", "fanctl-trace.8", "fanctl.8"];
 
 /// Verbs with a page of their own.
 const OWN_PAGES: [(&str, &str); 2] = [("doctor", "fanctl-doctor.8"), ("trace", "fanctl-trace.8")];

@@ -34,6 +34,7 @@ mod forged;
 mod hostile;
 mod ifupdown;
 mod interop;
+mod json;
 mod kubernetes;
 mod lab;
 mod leak;
@@ -64,6 +65,7 @@ mod trace;
 mod underlay;
 mod watch;
 mod wire;
+mod wireguard;
 mod wrapped;
 
 use std::process::ExitCode;

@@ -39,7 +39,7 @@ impl Walk<'_> {
     /// has none that was translated.
     pub(super) fn has(&self, field: Field) -> bool {
         let packet = self.packet;
-        let has_connection = !matches!(packet.state, ConntrackState::Invalid | ConntrackState::Untracked);
+        let has_connection = packet.state != ConntrackState::Invalid;
         match field {
             Field::In
             | Field::Out

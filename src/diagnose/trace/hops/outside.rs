@@ -68,9 +68,10 @@ impl Steps<'_> {
             self.target.carrier()
         );
         let vxlan = fan.options.encapsulation == Encapsulation::Vxlan;
+        let port = (!fan.ports().is_empty()).then(|| fan.carrier_port());
         let values = json!({
             "encap": fan.options.encapsulation, "overhead": overhead,
-            "port": vxlan.then_some(fan.port()), "vni": vxlan.then(|| fan.overlay().vni()),
+            "port": port, "vni": vxlan.then(|| fan.overlay().vni()),
         });
         step("encapsulation", says, values)
     }
