@@ -6,7 +6,7 @@
 pub(crate) mod digest;
 pub mod encap;
 pub(crate) mod json;
-pub(crate) mod keys;
+pub mod keys;
 pub mod mapping;
 pub mod name;
 pub mod options;

@@ -37,7 +37,7 @@ pub(crate) mod socket;
 pub(crate) mod sysctl;
 mod uses;
 pub mod vni;
-pub(crate) mod wireguard;
+pub mod wireguard;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

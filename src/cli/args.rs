@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
-pub(crate) use key::{EpochArgs, KeyAction, KeyFileArgs};
+pub(crate) use key::{EpochArgs, KeyAction};
 pub(crate) use trace::TraceArgs;
 pub(crate) use watch::WatchArgs;
 

@@ -12,7 +12,7 @@
 //! section 5), and what HKDF expands for one host tells nothing of the secret or of another's (RFC 5869, section 3.2). All
 //! else is WireGuard's own: nothing here is used as a key for packets.
 
-pub(crate) mod file;
+pub mod file;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -72,7 +72,7 @@ impl fmt::Debug for SecretKey {
 
 /// The public key of a host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PublicKey(pub [u8; 32]);
+pub struct PublicKey(pub [u8; 32]);
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

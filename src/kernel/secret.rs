@@ -90,7 +90,7 @@ impl fmt::Display for NoKey {
 ///
 /// # Errors
 /// Why there is no key.
-pub(crate) fn read(path: &Path) -> Result<KeyFile, NoKey> {
+pub fn read(path: &Path) -> Result<KeyFile, NoKey> {
     let (real, _) = place(path)?;
     let unreadable = |error| NoKey::Unreadable(path.to_path_buf(), error);
     let found = Found::new(&real).map_err(unreadable)?;

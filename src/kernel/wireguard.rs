@@ -67,13 +67,13 @@ pub(crate) struct Wireguard {
 
 /// A device as the kernel tells of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Device {
+pub struct Device {
     /// Its private key, if it has one and we may see it.
     pub(crate) private: Option<SecretKey>,
     /// The UDP port that it listens on; 0 for none yet.
     pub(crate) port: u16,
     /// Its peers, and what was heard of each.
-    pub(crate) peers: BTreeMap<PublicKey, (Peer, Heard)>,
+    pub peers: BTreeMap<PublicKey, (Peer, Heard)>,
 }
 
 impl Wireguard {
@@ -163,7 +163,7 @@ impl Wireguard {
 impl Device {
     /// Adds what a message tells. The kernel tells of a device in as many messages as it takes, and a peer's addresses may go on in
     /// the next.
-    pub(crate) fn read(&mut self, message: &[u8]) {
+    pub fn read(&mut self, message: &[u8]) {
         for (kind, value) in attributes(message.get(HEADER_LEN..).unwrap_or_default()) {
             match kind {
                 DEVICE_PRIVATE_KEY => self.private = key(value).filter(|key| *key.bytes() != [0; 32]),

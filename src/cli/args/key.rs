@@ -8,7 +8,7 @@ use crate::fan::keys::file::DEFAULT_KEY_FILE;
 
 /// `fanctl key`
 #[derive(Debug, Subcommand)]
-pub(crate) enum KeyAction {
+pub enum KeyAction {
     /// Make a file with a new secret, for all hosts of a fan
     Generate(KeyFileArgs),
     /// Print what two hosts compare to see whether they have the same secret
@@ -23,7 +23,7 @@ pub(crate) enum KeyAction {
 
 /// A key file.
 #[derive(Debug, Args)]
-pub(crate) struct KeyFileArgs {
+pub struct KeyFileArgs {
     /// The key file
     #[arg(default_value = DEFAULT_KEY_FILE, value_name = "FILE")]
     pub(crate) file: PathBuf,
@@ -31,7 +31,7 @@ pub(crate) struct KeyFileArgs {
 
 /// A secret in a key file.
 #[derive(Debug, Args)]
-pub(crate) struct EpochArgs {
+pub struct EpochArgs {
     /// The epoch of the secret, a number that fanctl key fingerprint prints
     #[arg(value_name = "EPOCH", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) epoch: u32,

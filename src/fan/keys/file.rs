@@ -34,14 +34,14 @@ pub(crate) const KEY_FILE_LIMIT: u64 = 64 << 10;
 
 /// A file of one or two secrets, the first of them that by which a host sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeyFile {
+pub struct KeyFile {
     comments: Vec<String>,
     secrets: Vec<Secret>,
 }
 
 /// What is wrong with a key file, or with what is asked for of it. Nothing that may be secret is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum KeyFault {
+pub enum KeyFault {
     /// It is no text.
     NoText,
     /// It has no secret.
@@ -118,7 +118,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, KeyFault> {
+    pub fn read(bytes: &[u8]) -> Result<Self, KeyFault> {
         let text = std::str::from_utf8(bytes).map_err(|_| KeyFault::NoText)?;
         let (mut comments, mut secrets) = (Vec::new(), Vec::new());
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
@@ -138,7 +138,7 @@ impl KeyFile {
 
     /// The file as text.
     #[must_use]
-    pub(crate) fn text(&self) -> Zeroizing<String> {
+    pub fn text(&self) -> Zeroizing<String> {
         let comments: usize = self.comments.iter().map(|comment| comment.len() + 1).sum();
         // Enough for all, so that no part is left behind where a growing text was.
         let mut text = Zeroizing::new(String::with_capacity(comments + self.secrets.len() * 128));

@@ -76,7 +76,7 @@ impl Subnets {
     ///
     /// # Errors
     /// That sentence.
-    pub(crate) fn read(what: &str, text: &str) -> Result<Self, String> {
+    pub fn read(what: &str, text: &str) -> Result<Self, String> {
         let mut list = text.split(',').map(|text| network(what, text)).collect::<Result<Vec<_>, _>>()?;
         list.sort_unstable();
         let twice = list.windows(2).find(|pair| pair[0].overlaps(pair[1]));

@@ -11,7 +11,7 @@ use crate::fan::name::InterfaceName;
 
 /// Key, port and peers of a WireGuard device: one object, since no part of it is of use without the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Peers {
+pub struct Peers {
     /// The fan.
     pub(crate) overlay: Overlay,
     /// The device.
@@ -28,7 +28,7 @@ pub(crate) struct Peers {
 
 /// Another host.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     /// The key that both have beside those of the handshake; all zeros for none.
     pub(crate) preshared: SecretKey,
     /// Where it is reached. WireGuard follows a host that is heard from elsewhere, so that this is no part of what should be; it is
@@ -50,7 +50,7 @@ impl Eq for Peer {}
 
 /// What was heard of a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub struct Heard {
     /// When a handshake last succeeded, in seconds since 1970; none if never.
     pub(crate) handshake: Option<u64>,
     /// Bytes that came from it.

@@ -51,6 +51,10 @@ fn slips(program: &Program, at: usize) -> Vec<(String, Insn)> {
                 let source = Operand::Immediate(number + by);
                 (format!("{by:+}"), Insn::Alu { width, operation, target, source })
             };
+            // The last carry of a right sum is that of one in 2^32.
+            if (operation, number) == (Operation::ShiftRight, 16) {
+                return vec![wrong(-1)];
+            }
             // Addresses on the stack are for the verifier.
             let is_pointer = operation == Operation::Add && number < -1 && width == fanctl::bpf::Width::Bits64;
             if is_pointer { Vec::new() } else { vec![wrong(1), wrong(-1)] }

@@ -41,6 +41,13 @@ fn header(random: &Random, protocol: u8, [source, destination]: [Ipv4Addr; 2], p
     let mut header = vec![0x45, tos, total[0], total[1], number[0], number[1], 0x40, 0, ttl, protocol, 0, 0];
     header.extend(source.octets());
     header.extend(destination.octets());
+    if random.one_in(4) {
+        // A checksum whose change by a hop carries, or just does not.
+        header[4..6].fill(0);
+        let sum = u32::from(checksum(&header)) + u32::from(!random.one_of(&[0xfeff_u16, 0xfdff]));
+        let number = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(1).max(1);
+        header[4..6].copy_from_slice(&number.to_be_bytes());
+    }
     mend(&mut header);
     header
 }
