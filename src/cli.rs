@@ -80,6 +80,7 @@ fn needs(command: &Command) -> Needs {
         Command::Export(args) if args.target.output.is_some() => Needs::Writing,
         Command::Metrics(args) if args.target.output.is_some() => Needs::Writing,
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
+        Command::Show(args) if args.json.is_wanted() => Needs::Counting,
         Command::Show(_) | Command::Export(_) | Command::Status(_) | Command::Metrics(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
         Command::Doctor(args) if !args.fix => Needs::Examining,

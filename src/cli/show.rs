@@ -26,7 +26,11 @@ pub(crate) fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     warn(&left.iter().map(report::remains).collect::<Vec<_>>());
     if args.json.is_wanted() {
         machine.occupy(&mut host)?;
-        let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
+        let report = |bridge: &&Bridge| {
+            let fast = machine.fast_packets(bridge.fan.overlay(), &host);
+            Report::new(bridge, &owned, &host).with_fast_path(fast)
+        };
+        let reports: Vec<Report> = chosen.iter().map(report).collect();
         return Ok(args.json.write(Document::Fans, &reports, out)?);
     }
     if args.program {

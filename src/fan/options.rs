@@ -269,6 +269,21 @@ options! {
         only: ENCRYPTED,
     }
 
+    /// Whether connections between slices go past the tunnel device, routing and netfilter, once those have let them pass.
+    fast: bool = false, read |text| flag("fast", text), {
+        name: "fast",
+        kind: OptionKind::Flag,
+        values: FLAG,
+        argument: Some(option(
+            "",
+            "Encapsulate packets of connections that stand by programs on bridge and underlay alone (ipip, Ethernet)",
+        )),
+        only: Some(Only {
+            encapsulation: Encapsulation::Ipip,
+            advice: ", whose packets pass no program on the bridge itself; leave it out",
+        }),
+    }
+
     /// Whether it is kept as configured while the host changes.
     follow: Follow = Follow::No, read str::parse::<Follow>, {
         name: "follow",

@@ -173,6 +173,10 @@ impl Request {
                 found.push(("port", "port 65535 is the last, and wireguard takes two; choose one up to 65534".into()));
             }
         }
+        if self.options.fast && !self.options.flowtable {
+            let reason = "fast needs the flowtable, by which a connection goes meanwhile; leave out fast, or flowtable";
+            found.push(("fast", reason.to_string()));
+        }
         let plain = Self::new(self.overlay, self.underlay.clone());
         found.extend(KEYS.iter().filter(|key| key.get(self) != key.get(&plain)).filter_map(|key| self.unfit(key)));
         found

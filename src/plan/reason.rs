@@ -37,6 +37,8 @@ words! {
         FileKept = "file-kept",
         /// The configuration has no fan, perhaps by accident.
         ConfigurationEmpty = "configuration-empty",
+        /// The underlay's interface carries no Ethernet frames, which the fast path writes.
+        FastNeedsEthernet = "fast-needs-ethernet",
         /// Another configuration would let the fan follow.
         FollowAdvice = "follow-advice",
         /// The host's own address is not among those of hosts.

@@ -38,7 +38,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
         "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
-         nat, routed, flowtable, follow, force, enabled",
+         nat, routed, flowtable, fast, follow, force, enabled",
     ),
     (
         "values of the wrong kind",
@@ -151,7 +151,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
          FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
          FILE:5:8: port is a number from 1 to 65535, not '01'\n\
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
-         table, nat, routed, flowtable, follow, force, enabled",
+         table, nat, routed, flowtable, fast, follow, force, enabled",
     ),
     ("a colon", "[[fan]]\noverlay: \"250.0.0.0/8\"\n", "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': "),
     ("a key twice", "[[fan]]\nmtu = 1400\nmtu = 1500\n", "FILE:3:1: this is no TOML: 'mtu = 1500': "),
@@ -349,7 +349,7 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "follow": false, "force": false, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "follow": false, "force": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );
@@ -368,7 +368,9 @@ fn what_is_known_without_the_host_is_filled_in() {
     assert_eq!(told("port"), [8472, 4789]);
     assert_eq!(told("table"), [254, 99]);
     assert_eq!(told("mtu"), [serde_json::Value::Null, 1400.into()]);
-    assert_eq!(told("flowtable"), [serde_json::Value::Null, serde_json::Value::Null]);
+    for of_ipip in ["flowtable", "fast"] {
+        assert_eq!(told(of_ipip), [serde_json::Value::Null, serde_json::Value::Null]);
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod doctor;
 mod encap;
 mod encrypted;
 mod export;
+mod fast;
 mod faults;
 mod firewall;
 mod flowtable;
