@@ -7,7 +7,7 @@
 
 mod assembler;
 mod disasm;
-pub(crate) mod fast;
+pub mod fast;
 pub mod program;
 #[cfg(test)]
 mod tests;
@@ -180,7 +180,7 @@ pub struct Helper {
 
 /// A map that a program refers to, by its place in the list that is [given](program::Program::encode_with) with the program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct MapNumber(pub u8);
+pub struct MapNumber(pub u8);
 
 /// One instruction. Offsets of memory are in bytes, offsets of jumps in instructions after the jump itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

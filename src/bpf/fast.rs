@@ -37,7 +37,7 @@ use parts::{Direction, Generator};
 
 /// What the programs of a fan are made for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct FastSpec {
+pub struct FastSpec {
     /// Who lives where.
     pub mapping: Mapping,
     /// This host's address in the mapping's underlay.
@@ -46,35 +46,35 @@ pub(crate) struct FastSpec {
 
 /// Where packets of the fast path go on, as the kernel's numbers of interfaces.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Places {
+pub struct Places {
     /// The underlay's interface.
-    pub(crate) underlay: u32,
+    pub underlay: u32,
     /// The port of the bridge by which received packets enter.
-    pub(crate) port: u32,
+    pub port: u32,
 }
 
 /// The four programs of a fan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the functions of the same names say what they are")]
-pub(crate) struct FastPrograms {
-    pub(crate) send: Program,
-    pub(crate) record_out: Program,
-    pub(crate) receive: Program,
-    pub(crate) record_in: Program,
+pub struct FastPrograms {
+    pub send: Program,
+    pub record_out: Program,
+    pub receive: Program,
+    pub record_in: Program,
 }
 
 /// The map of flows: an LRU hash of [`FLOWS`] entries from [`KEY_LEN`] bytes to [`VALUE_LEN`].
-pub(crate) const FLOWS_MAP: MapNumber = MapNumber(0);
+pub const FLOWS_MAP: MapNumber = MapNumber(0);
 /// The map of counters, for each processor: packets by [`COUNT_SENT`] and [`COUNT_RECEIVED`].
-pub(crate) const COUNTS_MAP: MapNumber = MapNumber(1);
+pub const COUNTS_MAP: MapNumber = MapNumber(1);
 
 /// How many flows are remembered. Of more, those used least recently take the slow path.
-pub(crate) const FLOWS: u32 = 16_384;
+pub const FLOWS: u32 = 16_384;
 /// A flow: the address here, the other one, the port here, the other one (all in network byte order), and the protocol in the
 /// first byte of four.
-pub(crate) const KEY_LEN: u32 = 16;
+pub const KEY_LEN: u32 = 16;
 /// What is known of a flow: two halves, for packets sent and received, each of [`HALF_LEN`].
-pub(crate) const VALUE_LEN: u32 = 2 * HALF_LEN.unsigned_abs() as u32;
+pub const VALUE_LEN: u32 = 2 * HALF_LEN.unsigned_abs() as u32;
 
 /// A half: when the slow path last let such a packet pass, by `CLOCK_MONOTONIC` in nanoseconds, 0 for never (8 bytes); how long
 /// it was, from its IPv4 header, of many in one the longest (2); the Ethernet addresses it had then, destination first (12);
@@ -82,21 +82,21 @@ pub(crate) const VALUE_LEN: u32 = 2 * HALF_LEN.unsigned_abs() as u32;
 const HALF_LEN: i16 = 24;
 
 /// The counter of packets sent by the fast path.
-pub(crate) const COUNT_SENT: u32 = 0;
+pub const COUNT_SENT: u32 = 0;
 /// The counter of packets received by the fast path.
-pub(crate) const COUNT_RECEIVED: u32 = 1;
+pub const COUNT_RECEIVED: u32 = 1;
 /// How many counters there are, of 8 bytes each.
-pub(crate) const COUNTS: u32 = 2;
+pub const COUNTS: u32 = 2;
 
 /// How long a record is good for, in units of 2^[`UNIT`] nanoseconds: 4.8 seconds.
-pub(crate) const FRESH: i32 = 9;
+pub const FRESH: i32 = 9;
 /// A record is not written again before it is this old: 1.6 seconds.
 const RENEWED: i32 = 2;
 /// Ages are compared in units of this power of two of nanoseconds, about half a second.
-pub(crate) const UNIT: i32 = 29;
+pub const UNIT: i32 = 29;
 
 /// What a program says of a packet that takes the fast path (`TC_ACT_REDIRECT`, linux/pkt_cls.h).
-pub(crate) const REDIRECTED: i32 = 7;
+pub const REDIRECTED: i32 = 7;
 
 const MAP_LOOKUP: Helper = Helper { number: 1, name: "map_lookup_elem" };
 const MAP_UPDATE: Helper = Helper { number: 2, name: "map_update_elem" };
@@ -113,7 +113,7 @@ const CLOCK: Helper = Helper { number: 160, name: "ktime_get_coarse_ns" };
 
 /// The programs of a fan, for these places.
 #[must_use]
-pub(crate) fn programs(spec: &FastSpec, places: Places) -> FastPrograms {
+pub fn programs(spec: &FastSpec, places: Places) -> FastPrograms {
     FastPrograms {
         send: send(spec, places),
         record_out: record_out(spec),
@@ -124,14 +124,14 @@ pub(crate) fn programs(spec: &FastSpec, places: Places) -> FastPrograms {
 
 /// A word of sixteen hexadecimal digits for what this version makes for a fan, whatever its places.
 #[must_use]
-pub(crate) fn digest_of(spec: &FastSpec) -> String {
+pub fn digest_of(spec: &FastSpec) -> String {
     let FastPrograms { send, record_out, receive, record_in } = programs(spec, Places::default());
     digest(&[send, record_out, receive, record_in].map(|program| program.encode()).concat())
 }
 
 /// What the bridge receives from containers: encapsulated, and sent by the underlay's interface.
 #[must_use]
-pub(crate) fn send(spec: &FastSpec, places: Places) -> Program {
+pub fn send(spec: &FastSpec, places: Places) -> Program {
     let mut generator = Generator::new(*spec);
     generator.is_ipv4_for_us();
     generator.load_inner(header::Frame::Plain);
@@ -146,7 +146,7 @@ pub(crate) fn send(spec: &FastSpec, places: Places) -> Program {
 
 /// What the underlay receives from other hosts: decapsulated, and given to the bridge as if a port had received it.
 #[must_use]
-pub(crate) fn receive(spec: &FastSpec, places: Places) -> Program {
+pub fn receive(spec: &FastSpec, places: Places) -> Program {
     const BPF_F_INGRESS: i32 = 1;
     let mut generator = Generator::new(*spec);
     generator.is_ipv4_for_us();
@@ -163,7 +163,7 @@ pub(crate) fn receive(spec: &FastSpec, places: Places) -> Program {
 
 /// Records what the slow path sends by the underlay's interface.
 #[must_use]
-pub(crate) fn record_out(spec: &FastSpec) -> Program {
+pub fn record_out(spec: &FastSpec) -> Program {
     let mut generator = Generator::new(*spec);
     generator.is_ipv4();
     generator.load_inner(header::Frame::Encapsulated);
@@ -176,7 +176,7 @@ pub(crate) fn record_out(spec: &FastSpec) -> Program {
 
 /// Records what the slow path gives to the bridge for containers.
 #[must_use]
-pub(crate) fn record_in(spec: &FastSpec) -> Program {
+pub fn record_in(spec: &FastSpec) -> Program {
     let mut generator = Generator::new(*spec);
     generator.is_ipv4();
     generator.load_inner(header::Frame::Plain);

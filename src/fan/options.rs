@@ -276,10 +276,10 @@ options! {
         values: FLAG,
         argument: Some(option(
             "",
-            "Encapsulate packets of connections that stand by programs on bridge and underlay alone (ipip, Ethernet)",
+            "Encapsulate packets of established connections by programs on bridge and underlay alone (ipip, Ethernet)",
         )),
         only: Some(Only {
-            encapsulation: Encapsulation::Ipip,
+            encapsulations: &[Encapsulation::Ipip],
             advice: ", whose packets pass no program on the bridge itself; leave it out",
         }),
     }

@@ -15,7 +15,7 @@ use nix::libc;
 
 use crate::bpf::program::Program;
 use crate::plan::state::Direction;
-pub(crate) use map::{Map, MapKind};
+pub use map::{Map, MapKind};
 
 /// Commands of bpf(2) (`enum bpf_cmd`, linux/bpf.h).
 #[derive(Clone, Copy)]
@@ -212,7 +212,7 @@ pub fn load(program: &Program) -> Result<OwnedFd, LoadError> {
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_with(program: &Program, maps: &[Map]) -> Result<OwnedFd, LoadError> {
+pub fn load_with(program: &Program, maps: &[Map]) -> Result<OwnedFd, LoadError> {
     let maps: Vec<RawFd> = maps.iter().map(|map| map.as_fd().as_raw_fd()).collect();
     let code = program.encode_with(&maps);
     let attempt = |log: &mut [u8]| load_encoded(&program.name, &code, log);

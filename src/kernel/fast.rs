@@ -31,9 +31,9 @@ const PORT_MTU: u32 = 65_535;
 
 /// A program of the fast path on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Attached {
+pub struct Attached {
     /// The fan.
-    pub(crate) overlay: Overlay,
+    pub overlay: Overlay,
     /// The interface that it was found on.
     pub link: InterfaceName,
     /// Which packets it sees.
@@ -41,7 +41,7 @@ pub(crate) struct Attached {
     /// Of all four programs.
     pub digest: String,
     /// Where it leads to.
-    pub(crate) places: Places,
+    pub places: Places,
     /// The kernel's number for it.
     pub id: u32,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Attached {
 impl Attached {
     /// Whether it is one that refers to both maps.
     #[must_use]
-    pub(crate) fn counts_all(&self) -> bool {
+    pub fn counts_all(&self) -> bool {
         // On the bridge, what containers send.
         self.direction == Direction::Ingress
     }
@@ -57,7 +57,7 @@ impl Attached {
 
 /// The fast paths that ports and programs show, whole or not.
 #[must_use]
-pub(crate) fn observed(
+pub fn observed(
     attached: &[Attached],
     names: &BTreeMap<u32, InterfaceName>,
     host: &Host,
@@ -104,7 +104,7 @@ impl Machine {
     /// How many packets have taken a fan's fast path since it was made: sent, and received. None where there is none, and where
     /// they may not be read, which takes `CAP_SYS_ADMIN`.
     #[must_use]
-    pub(crate) fn fast_packets(&self, overlay: Overlay, host: &Host) -> Option<FastPackets> {
+    pub fn fast_packets(&self, overlay: Overlay, host: &Host) -> Option<FastPackets> {
         let (_, program) = host.fast_programs.iter().find(|(its, _)| *its == overlay)?;
         let maps = capabilities::raised(&[Capability::CAP_SYS_ADMIN], || Map::of_program(*program)).ok()?;
         let counts = maps.get(usize::from(fast::COUNTS_MAP.0))?;
@@ -127,7 +127,7 @@ fn read_label(label: &str) -> Option<(Overlay, String, Places)> {
 
 /// Reads a filter, if it is one of a fast path.
 #[must_use]
-pub(crate) fn decode(message: &TcMessage, link: &InterfaceName, direction: Direction) -> Option<Attached> {
+pub fn decode(message: &TcMessage, link: &InterfaceName, direction: Direction) -> Option<Attached> {
     let (mut label, mut id) = (None, None);
     for attribute in &message.attributes {
         let TcAttribute::Options(options) = attribute else { continue };
@@ -149,7 +149,7 @@ pub(crate) fn decode(message: &TcMessage, link: &InterfaceName, direction: Direc
 ///
 /// # Errors
 /// What the kernel said.
-pub(crate) fn create(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
+pub fn create(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
     let Some(spec) = &path.spec else {
         return Err(
             format!("nothing tells any more what fan {} is that the fast path was made for", path.overlay).into()
@@ -235,7 +235,7 @@ fn path_mac(path: &FastPath) -> Vec<u8> {
 ///
 /// # Errors
 /// What the kernel said.
-pub(crate) fn delete(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
+pub fn delete(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
     for (name, direction) in path.hooks().into_iter().rev() {
         let Ok(index) = index(name) else { continue };
         for attached in filters(netlink, index, direction)?.iter().filter_map(|m| decode(m, name, direction)) {
@@ -264,7 +264,7 @@ pub(crate) fn delete(netlink: &Netlink, path: &FastPath) -> Result<(), KernelErr
 
 /// The fan and the underlay's interface of a device that is a port of a fast path.
 #[must_use]
-pub(crate) fn port_of(LinkReply { message, alias, .. }: &LinkReply) -> Option<(Overlay, InterfaceName)> {
+pub fn port_of(LinkReply { message, alias, .. }: &LinkReply) -> Option<(Overlay, InterfaceName)> {
     // The alias alone makes no device ours: it may be that of a device of another kind.
     let is_dummy = message.attributes.iter().any(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(netlink_packet_route::link::InfoKind::Dummy)),

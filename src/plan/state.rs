@@ -19,7 +19,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Accept, ForwardChain, ForwardDirection, Ruleset};
 
-pub(crate) use fast::FastPath;
+pub use fast::FastPath;
 pub use filter::{Direction, Filter, ProgramRef, Slot};
 pub use ipv6::{IPV6_MIN_MTU, Ipv6};
 pub(crate) use peers::{Heard, Peer, Peers};

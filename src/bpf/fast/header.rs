@@ -42,15 +42,15 @@ pub(super) const VALUE: i16 = -136;
 
 /// Offsets in an IPv4 header (RFC 791, section 3.1).
 pub(super) mod ipv4 {
-    pub(crate) const TOS: i16 = 1;
-    pub(crate) const TOTAL_LENGTH: i16 = 2;
-    pub(crate) const IDENTIFICATION: i16 = 4;
-    pub(crate) const FRAGMENT: i16 = 6;
-    pub(crate) const TTL: i16 = 8;
-    pub(crate) const PROTOCOL: i16 = 9;
-    pub(crate) const CHECKSUM: i16 = 10;
-    pub(crate) const SOURCE: i16 = 12;
-    pub(crate) const DESTINATION: i16 = 16;
+    pub const TOS: i16 = 1;
+    pub const TOTAL_LENGTH: i16 = 2;
+    pub const IDENTIFICATION: i16 = 4;
+    pub const FRAGMENT: i16 = 6;
+    pub const TTL: i16 = 8;
+    pub const PROTOCOL: i16 = 9;
+    pub const CHECKSUM: i16 = 10;
+    pub const SOURCE: i16 = 12;
+    pub const DESTINATION: i16 = 16;
 }
 
 impl Frame {

@@ -74,11 +74,11 @@ struct MapInfo {
 
 /// A map, which lives as long as this, or a program that refers to it.
 #[derive(Debug)]
-pub(crate) struct Map(OwnedFd);
+pub struct Map(OwnedFd);
 
 /// The kinds of maps that our programs have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum MapKind {
+pub enum MapKind {
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`
     ArrayForEachProcessor = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`
@@ -93,7 +93,7 @@ impl Map {
     ///
     /// # Errors
     /// What bpf(2) returned.
-    pub(crate) fn create(name: &str, kind: MapKind, (key, value): (u32, u32), entries: u32) -> io::Result<Self> {
+    pub fn create(name: &str, kind: MapKind, (key, value): (u32, u32), entries: u32) -> io::Result<Self> {
         let fd = bpf_fd(&mut MapCreate {
             map_type: kind as u32,
             key_size: key,
@@ -111,7 +111,7 @@ impl Map {
     ///
     /// # Errors
     /// What bpf(2) returned; `EINVAL` where key or value has another size than the map's.
-    pub(crate) fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+    pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         let MapInfo { key_size, value_size, .. } = self.info()?;
         if (key.len(), value.len()) != (key_size as usize, value_size as usize) {
             return Err(Errno::EINVAL.into());
@@ -125,7 +125,7 @@ impl Map {
     ///
     /// # Errors
     /// What bpf(2) returned; `EINVAL` where the map holds no such numbers.
-    pub(crate) fn sum(&self, entry: u32) -> io::Result<u64> {
+    pub fn sum(&self, entry: u32) -> io::Result<u64> {
         let MapInfo { map_type, key_size, value_size, .. } = self.info()?;
         if (map_type, key_size, value_size) != (MapKind::ArrayForEachProcessor as u32, 4, 8) {
             return Err(Errno::EINVAL.into());
@@ -140,7 +140,7 @@ impl Map {
     ///
     /// # Errors
     /// `ENOENT` if there is none, `EPERM` without `CAP_SYS_ADMIN`.
-    pub(crate) fn of_program(id: u32) -> io::Result<Vec<Self>> {
+    pub fn of_program(id: u32) -> io::Result<Vec<Self>> {
         let mut numbers = [0_u32; 8];
         let mut info = ProgInfo { nr_map_ids: 8, map_ids: numbers.as_mut_ptr() as u64, ..ProgInfo::default() };
         read_info(fd_by_id(id)?, &mut info)?;

@@ -8,17 +8,17 @@ use crate::plan::state::Direction;
 
 /// The fast path of a fan.
 #[derive(Clone, Debug)]
-pub(crate) struct FastPath {
+pub struct FastPath {
     /// The fan.
-    pub(crate) overlay: Overlay,
+    pub overlay: Overlay,
     /// Its bridge.
-    pub(crate) bridge: InterfaceName,
+    pub bridge: InterfaceName,
     /// The underlay's interface.
     pub device: InterfaceName,
     /// What the programs are made for; none where no fan that is up tells.
-    pub(crate) spec: Option<FastSpec>,
+    pub spec: Option<FastSpec>,
     /// The digest of the programs; none where something is missing or is not as it was made.
-    pub(crate) digest: Option<String>,
+    pub digest: Option<String>,
 }
 
 impl PartialEq for FastPath {
@@ -35,7 +35,7 @@ const PORT_LABEL: &str = "fan fast path ";
 impl FastPath {
     /// The port of the bridge by which received packets enter it: a dummy device, named after the fan's number.
     #[must_use]
-    pub(crate) fn port(&self) -> InterfaceName {
+    pub fn port(&self) -> InterfaceName {
         InterfaceName::fast_port(self.overlay.vni())
     }
 
@@ -47,14 +47,14 @@ impl FastPath {
 
     /// The fan and the underlay's interface that the alias of a port tells; none when it is not one of ours.
     #[must_use]
-    pub(crate) fn of_label(label: &str) -> Option<(Overlay, InterfaceName)> {
+    pub fn of_label(label: &str) -> Option<(Overlay, InterfaceName)> {
         let (overlay, device) = label.strip_prefix(PORT_LABEL)?.split_once(" dev ")?;
         Some((overlay.parse().ok()?, device.parse().ok()?))
     }
 
     /// Where the programs are, in the order in which they are attached: the records come before what asks for them.
     #[must_use]
-    pub(crate) fn hooks(&self) -> [(&InterfaceName, Direction); 4] {
+    pub fn hooks(&self) -> [(&InterfaceName, Direction); 4] {
         [
             (&self.bridge, Direction::Egress),
             (&self.device, Direction::Egress),
