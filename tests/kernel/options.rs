@@ -15,6 +15,7 @@ fn cases() -> Vec<Case> {
         .each(named![
             dry_run_prints_lines_to_type_and_changes_nothing,
             the_lines_of_a_dry_run_take_away_what_down_does,
+            the_lines_of_a_dry_run_change_what_up_does,
             options_change_in_place,
             a_table_of_its_own_leaves_the_main_table_alone,
             a_bridge_can_have_another_name,
@@ -115,6 +116,24 @@ fn the_lines_of_a_dry_run_make_all_but_the_programs(encap: Encap) {
         host.down();
         host.fanctl(&words).ok();
         assert_same(&made, &host.dump(), &typed);
+    }
+}
+
+/// Each option on top of those before it, and all of them back.
+fn the_lines_of_a_dry_run_change_what_up_does(encap: Encap) {
+    let changes = ["--mtu 1400", "--mtu 1400 --no-nat", "--table 100 host-reserve 2", "--routed 198.51.100.0/24", ""];
+    for prepare in FIREWALLS {
+        let (host, _lan) = a_host();
+        host.set_sysctl("ipv4/ip_forward", "1");
+        prepare(&host);
+        up(&host, encap, "");
+        for change in changes {
+            let words = format!("up 250.0.0.0/8 eth0/16 {} {change}", encap.words());
+            let typed = type_the_lines(&host, &words, "tc filter replace");
+            let changed = host.dump();
+            let output = host.fanctl(&words).ok();
+            assert_same(&changed, &host.dump(), &format!("{change}\n{typed}\nand then\n{output}"));
+        }
     }
 }
 
