@@ -62,6 +62,7 @@ FILES = \
 	644:docs/packet.svg:share/doc/fanctl/docs/packet.svg \
 	644:docs/performance.md:share/doc/fanctl/docs/performance.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
+	644:docs/release.md:share/doc/fanctl/docs/release.md \
 	644:docs/security.md:share/doc/fanctl/docs/security.md \
 	$(foreach file,$(wildcard docs/bench/*.md docs/bench/*.svg),644:$(file):share/doc/fanctl/$(file)) \
 	644:README.md:share/doc/fanctl/README.md \
