@@ -8,6 +8,7 @@ mod config;
 mod doctor;
 mod down;
 mod export;
+mod key;
 mod map;
 mod metrics;
 mod reload;
@@ -62,6 +63,7 @@ pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),
+        Command::Key(action) => key::key(action, out),
         Command::Lab(args) => lab::command(args, out),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "fanctl", out);
@@ -73,12 +75,12 @@ pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
 /// What a verb can need. Files are read as their owner, who is root.
 fn needs(command: &Command) -> Needs {
     match command {
+        Command::Key(_) => Needs::Writing,
         Command::Config(ConfigAction::Convert(args)) if args.target.output.is_some() => Needs::Writing,
         Command::Export(args) if args.target.output.is_some() => Needs::Writing,
         Command::Metrics(args) if args.target.output.is_some() => Needs::Writing,
-        Command::Metrics(_) => Needs::Looking,
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
-        Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
+        Command::Show(_) | Command::Export(_) | Command::Status(_) | Command::Metrics(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
         Command::Doctor(args) if !args.fix => Needs::Examining,
         Command::Up(args) if args.output.dry_run => Needs::Looking,

@@ -3,6 +3,7 @@
 mod doctor;
 mod fan;
 mod help;
+mod key;
 mod trace;
 mod watch;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
+pub(crate) use key::{EpochArgs, KeyAction};
 pub(crate) use trace::TraceArgs;
 pub(crate) use watch::WatchArgs;
 
@@ -74,6 +76,9 @@ pub enum Command {
     /// Tell which slice a host owns, or which host an overlay address lives on
     #[command(after_help = help::MAP_EXAMPLES)]
     Map(MapArgs),
+    /// Make and change the file of secrets that a fan over WireGuard is encrypted by
+    #[command(subcommand, after_help = help::KEY_EXAMPLES)]
+    Key(KeyAction),
     /// Build a small fan on this machine, in network namespaces of its own, and try it
     #[command(after_help = help::LAB_EXAMPLES)]
     Lab(LabArgs),

@@ -104,7 +104,7 @@ fn fans(page: &mut Page, owned: &State, host: &Host) {
     page.add("ports", "gauge", "Ports of the bridge, but for the tunnel.", ports);
     let leases = all.iter().filter_map(|(bridge, _)| {
         let leases = bridge.fan.options.dhcp.then(|| file::read(lease_file(&bridge.fan), FILE_LIMIT).ok())??;
-        let leases = leases.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let leases = leases.split_inclusive(|byte| *byte == b'\n').count() as u64;
         Some((overlay_label(bridge.fan.overlay()), leases))
     });
     page.add("dhcp_leases", "gauge", "Leases that the DHCP server has given out.", leases);
@@ -150,15 +150,13 @@ fn traffic(page: &mut Page, owned: &State, host: &Host) {
     let names: BTreeSet<InterfaceName> =
         bridges(owned).flat_map(|bridge| [bridge.fan.bridge.clone(), bridge.fan.tunnel()]).collect();
     let links: Vec<&Link> = names.iter().filter_map(|name| host.link(name)).collect();
-    let metrics: [(&str, &str, fn(&Counters) -> u64); 3] = [
-        ("received", "Packets that came in by a bridge or tunnel.", |counters| counters.received),
-        ("sent", "Packets that went out by a bridge or tunnel.", |counters| counters.sent),
-        ("filtered", "Packets that the programs on a tunnel have refused.", |counters| counters.refused),
-    ];
-    for (name, help, value) in metrics {
+    let mut add = |name: &str, help: &str, value: fn(&Counters) -> u64| {
         let values = links.iter().map(|link| (vec![("device", link.name.to_string())], value(&link.counters)));
         page.add(&format!("device_{name}_packets_total"), "counter", help, values);
-    }
+    };
+    add("received", "Packets that came in by a bridge or tunnel.", |counters| counters.received);
+    add("sent", "Packets that went out by a bridge or tunnel.", |counters| counters.sent);
+    add("filtered", "Packets that the programs on a tunnel have refused.", |counters| counters.refused);
 }
 
 #[cfg(test)]

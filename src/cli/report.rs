@@ -136,7 +136,7 @@ fn field(key: &OptionKey) -> String {
 /// encapsulation.
 fn value(key: &OptionKey, config: &Request) -> Value {
     let is_for = key.is_for(config.options.encapsulation);
-    let text = key.get(config).or_else(|| key.usual.map(|usual| usual())).filter(|_| is_for);
+    let text = key.get(config).or_else(|| key.usual.and_then(|usual| usual(config))).filter(|_| is_for);
     match (text, key.kind) {
         (None, OptionKind::List) => Value::Array(vec![]),
         (None, _) => Value::Null,
@@ -224,13 +224,13 @@ impl Report {
             host: fan.host,
             device: fan.device.clone(),
             encap: fan.options.encapsulation,
-            port: vxlan.then(|| fan.port()),
+            port: (!fan.ports().is_empty()).then(|| fan.port()),
             vni: vxlan.then(|| fan.overlay().vni()),
             options: fan.config(),
             table: fan.routing_table(),
             mtu: bridge.mtu,
             tunnel: fan.tunnel(),
-            tunnel_shared: !vxlan,
+            tunnel_shared: fan.options.encapsulation == Encapsulation::Ipip,
             containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
             ports: host
                 .foreign_ports(&fan.bridge)

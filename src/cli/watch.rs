@@ -350,7 +350,12 @@ fn care(config: Option<&Request>, fan: Option<&Fan>) -> Care {
 }
 
 /// How a fan stands, and the way to what is configured. No sight is one of a fan that is nobody's concern any more.
-fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Change) -> (Option<Sight>, Option<Plan>) {
+fn see(
+    overlay: Overlay,
+    entry: Option<&Entry>,
+    known: &KnownFan,
+    change: &mut Change,
+) -> (Option<Sight>, Option<Plan>) {
     let was_there = known.sight.as_ref().is_some_and(|sight| !sight.down);
     let planned = entry.map(|entry| {
         let config = &entry.config;

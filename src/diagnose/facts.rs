@@ -61,6 +61,8 @@ pub(crate) struct Kernel {
     pub(crate) has_ipip: Option<bool>,
     /// Likewise.
     pub(crate) has_vxlan: Option<bool>,
+    /// Whether it has WireGuard; none when that is not known.
+    pub(crate) has_wireguard: Option<bool>,
     /// What the kernel said to a program that was loaded and thrown away; none when that was not tried.
     pub(crate) loads_programs: Option<Result<(), String>>,
     /// Whether `nft` was found.

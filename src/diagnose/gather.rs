@@ -132,6 +132,7 @@ fn kernel(host: &Host) -> Kernel {
     Kernel {
         has_ipip: has("ipip"),
         has_vxlan: has("vxlan"),
+        has_wireguard: has("wireguard"),
         loads_programs: host.privileged.then(load),
         has_nft: exec::find("nft").is_some(),
         compiles_programs: number("net/core/bpf_jit_enable").map(|mode| mode != 0),

@@ -112,8 +112,8 @@ pub(crate) fn held_for_long(path: &str) -> Error {
     failed(path, &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock")
 }
 
-/// Only root may open the file: each process that can open it can hold the lock. The file is never removed: a `fanctl`
-/// that waits for it would then hold the lock of a removed file, and another one that of a new file.
+/// Only root may open the file: each process that can open it can hold the lock. The file is never removed. Otherwise a
+/// `fanctl` that waits for it would get the lock of the removed file, and another one that of a new file.
 fn open(path: &str) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
     close_to_others(Path::new(DIRECTORY))?;

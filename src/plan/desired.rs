@@ -13,10 +13,11 @@ use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
-    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, Owner, ProgramRef, Route,
-    RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner, ProgramRef,
+    Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
 
+mod encrypted;
 #[cfg(test)]
 mod tests;
 
@@ -107,17 +108,30 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
         add(Object::Clsact(owner, fan.tunnel()));
         add(Object::Up(owner, fan.tunnel()));
     }
+    for epoch in &fan.epochs {
+        let name = fan.tunnel_of(*epoch);
+        let kind = TunnelKind::Wireguard { epoch: *epoch };
+        let ipv6 = ipv6(&name, mtu, host);
+        add(Object::Tunnel(Tunnel { owner, name: name.clone(), mtu, forwarding: true, ipv6, kind }));
+        add(Object::Clsact(owner, name.clone()));
+        add(Object::Up(owner, name));
+    }
+    for peers in encrypted::peers(fan, host) {
+        add(Object::Peers(peers));
+    }
     let spec = spec(fan, host);
-    for (direction, program) in
-        [(Direction::Ingress, program::ingress(&spec)), (Direction::Egress, program::egress(&spec))]
-    {
-        add(Object::Filter(Filter {
-            link: fan.tunnel(),
-            direction,
-            slot: Slot::Fan(overlay),
-            owner,
-            program: program.into(),
-        }));
+    for link in fan.tunnels() {
+        for (direction, program) in
+            [(Direction::Ingress, program::ingress(&spec)), (Direction::Egress, program::egress(&spec))]
+        {
+            add(Object::Filter(Filter {
+                link: link.clone(),
+                direction,
+                slot: Slot::Fan(overlay),
+                owner,
+                program: program.into(),
+            }));
+        }
     }
     add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port(), None))));
     for &chain in &host.forward_chains {
@@ -135,7 +149,7 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     state
 }
 
-/// With IPIP the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
+/// With IPIP and WireGuard the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
 /// bridge.
 fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
     let overlay = fan.overlay();
@@ -148,7 +162,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
         mtu,
     };
     match fan.options.encapsulation {
-        Encapsulation::Ipip => {
+        Encapsulation::Ipip | Encapsulation::Wireguard => {
             vec![route(fan.slice(), fan.bridge.clone(), None), route(overlay.network(), fan.tunnel(), Some(mtu))]
         }
         Encapsulation::Vxlan => vec![route(overlay.network(), fan.bridge.clone(), None)],
@@ -297,11 +311,15 @@ pub(crate) fn without(owned: &State, owner: Owner) -> State {
     owned.iter().filter(|(key, _)| key.owner != owner).map(|(key, object)| (key.clone(), object.clone())).collect()
 }
 
-/// What we own, with a fan's objects as they should be.
+/// What we own, with a fan's objects as they should be. Of keys that cannot be read nobody knows what they should be, and they stay.
 #[must_use]
 pub(crate) fn with(owned: &State, fan: &Fan, host: &Host) -> State {
     let mut state = without(owned, Owner::Fan(fan.overlay()));
     state.extend(objects(fan, host));
+    for epoch in encrypted::unknown(fan, host) {
+        let key = ObjectKey { identity: Identity::Peers(fan.tunnel_of(epoch)), owner: Owner::Fan(fan.overlay()) };
+        state.extend(owned.get(&key).map(|object| (key, object.clone())));
+    }
     with_shared(state, host)
 }
 

@@ -37,6 +37,8 @@ pub enum Need {
     Bonding,
     /// `WireGuard` devices.
     Wireguard,
+    /// None of those, which is what the test is about.
+    NoWireguard,
     /// IPsec with AES in GCM.
     Ipsec,
     /// Docker; where tier 2 runs it is installed, and a guest has it if it was given it.

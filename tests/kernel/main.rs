@@ -64,6 +64,7 @@ mod trace;
 mod underlay;
 mod watch;
 mod wire;
+mod wireguard;
 mod wrapped;
 
 use std::process::ExitCode;

@@ -188,3 +188,17 @@ Examples:
 
 Exit status: 0 every packet arrived, 1 failed (nothing is left), 2 usage, 3 refused (nothing was
 touched).";
+
+pub(crate) const KEY_EXAMPLES: &str = "\
+A key file holds a secret, from which each host computes the keys of all. It is made by generate alone, has
+mode 600, and is the same on all hosts. A second secret takes the place of the first without losing a packet:
+add, copy the file to all hosts, fanctl reload on all; prefer, copy, reload; remove, copy, reload.
+
+Examples:
+  fanctl key generate
+  fanctl key fingerprint
+  fanctl key add
+  fanctl key prefer 2
+  fanctl key remove 1
+
+Exit status: 0 done, 1 failed, 2 usage, 3 refused (the file is as it was).";

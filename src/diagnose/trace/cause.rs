@@ -42,6 +42,8 @@ pub(crate) enum Cause {
     NextHopGone,
     /// The other host answers nothing, encapsulated or not.
     HostSilent,
+    /// The other host and this one have no keys for each other: no handshake of WireGuard succeeds.
+    NoHandshake,
     /// The other host is there, and has no such fan.
     NoFanThere,
     /// An ICMP error says that it is forbidden.

@@ -193,6 +193,8 @@ pub(crate) struct Evidence {
     pub(crate) left: Option<bool>,
     /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
     pub(crate) knows: bool,
+    /// How the handshake of WireGuard with the other host stands; none without encryption, or where it cannot be asked.
+    pub(crate) handshake: Option<Handshake>,
     /// Whether the neighbour table has one of them from before, when the answer could not be captured this time.
     pub(crate) knew: bool,
     /// The outer sources of encapsulated answers that were seen coming.
@@ -215,6 +217,28 @@ pub(crate) struct Evidence {
     pub(crate) measured: Vec<(Leg, u32)>,
     /// How far packets get, where that had to be looked for.
     pub(crate) hops: Vec<Hop>,
+}
+
+/// The handshake of WireGuard with the other host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// The other host is no peer.
+    NoPeer,
+    /// None has succeeded.
+    Never,
+    /// The last one that succeeded was so many seconds ago.
+    Ago(u64),
+}
+
+/// How long the keys of a handshake are used, in seconds (`REJECT_AFTER_TIME`, drivers/net/wireguard/messages.h).
+const KEYS_LAST: u64 = 180;
+
+impl Handshake {
+    /// Whether there are keys to encrypt with.
+    #[must_use]
+    pub(crate) fn is_good(self) -> bool {
+        matches!(self, Self::Ago(seconds) if seconds < KEYS_LAST)
+    }
 }
 
 impl Evidence {

@@ -91,6 +91,9 @@ fn firewalld(kind: TrafficKind, fan: &Fan, facts: Facts) -> Option<Vec<Line>> {
             let zone = zone(fan, facts).map_or_else(Line::default, |zone| shell!(" --zone={}", zone));
             Some(vec![match fan.options.encapsulation {
                 Encapsulation::Vxlan => zone.then(&shell!(" --add-port={}/udp", fan.port())),
+                Encapsulation::Wireguard => {
+                    zone.then(&shell!(" --add-port={}/udp --add-port={}/udp", fan.port_of(0), fan.port_of(1)))
+                }
                 Encapsulation::Ipip => zone.then(&shell!(" --add-protocol=4")),
             }])
         }
@@ -106,7 +109,7 @@ fn firewalld(kind: TrafficKind, fan: &Fan, facts: Facts) -> Option<Vec<Line>> {
         | TrafficKind::Dns
         | TrafficKind::DnsByTcp => {
             let mut devices = vec![fan.bridge.clone()];
-            devices.extend((fan.options.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel()));
+            devices.extend(fan.tunnels().filter(|_| fan.options.encapsulation.is_routed()));
             Some(devices.iter().map(|device| shell!(" --zone=trusted --add-interface={}", device)).collect())
         }
         TrafficKind::ToHosts
@@ -137,17 +140,17 @@ fn zone(fan: &Fan, facts: Facts) -> Option<String> {
 fn ufw(kind: TrafficKind, fan: &Fan) -> Option<Line> {
     let (bridge, underlay) = (&fan.bridge, fan.mapping.underlay());
     Some(match (kind, fan.options.encapsulation) {
-        (TrafficKind::FromHosts, Encapsulation::Vxlan) => {
-            shell!("ufw allow proto udp from {} to any port {}", underlay, fan.port())
+        (TrafficKind::FromHosts, Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw allow proto udp from {} to any port {}", underlay, fan.carrier_port())
         }
-        (TrafficKind::FromHost(host), Encapsulation::Vxlan) => {
-            shell!("ufw insert 1 allow proto udp from {} to any port {}", host, fan.port())
+        (TrafficKind::FromHost(host), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw insert 1 allow proto udp from {} to any port {}", host, fan.carrier_port())
         }
-        (TrafficKind::ToHosts, Encapsulation::Vxlan) => {
-            shell!("ufw allow out proto udp to {} port {}", underlay, fan.port())
+        (TrafficKind::ToHosts, Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw allow out proto udp to {} port {}", underlay, fan.carrier_port())
         }
-        (TrafficKind::ToHost(host), Encapsulation::Vxlan) => {
-            shell!("ufw insert 1 allow out proto udp to {} port {}", host, fan.port())
+        (TrafficKind::ToHost(host), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw insert 1 allow out proto udp to {} port {}", host, fan.carrier_port())
         }
         (TrafficKind::FromContainers | TrafficKind::ToWorld | TrafficKind::ToWorldElsewhere, _) => {
             shell!("ufw route allow in on {}", bridge)

@@ -149,7 +149,7 @@ impl Ways<'_> {
         let device = &way_out(fan, self.facts);
         let (protocol, port) = match fan.options.encapsulation {
             Encapsulation::Ipip => (IPIP, None),
-            Encapsulation::Vxlan => (UDP, Some(fan.port())),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => (UDP, Some(fan.carrier_port())),
         };
         let from = |host| self.entering(device, &Packet { port, ..packet(host, fan.host, protocol) });
         let to = |host| self.leaving(device, &Packet { port, ..packet(fan.host, host, protocol) });
@@ -224,7 +224,7 @@ impl Ways<'_> {
             let [from, to] = if is_out { [port, Some(tunnel)] } else { [Some(tunnel), port] };
             let mut hooks: Vec<Packet> = from.map(|from| received(from, &packet)).into_iter().collect();
             match fan.options.encapsulation {
-                Encapsulation::Ipip => {
+                Encapsulation::Ipip | Encapsulation::Wireguard => {
                     let [incoming, outgoing] = if is_out { [bridge, tunnel] } else { [tunnel, bridge] };
                     let inside = |own: [&'static str; 2]| {
                         let port = port.map(ToString::to_string);

@@ -101,7 +101,7 @@ impl TrafficKind {
     pub(super) fn describe(self, fan: &Fan) -> String {
         let outer = match fan.options.encapsulation {
             Encapsulation::Ipip => "protocol 4".to_string(),
-            Encapsulation::Vxlan => format!("UDP port {}", fan.port()),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => format!("UDP port {}", fan.carrier_port()),
         };
         match self {
             Self::FromContainers => "what containers send".to_string(),
@@ -173,11 +173,11 @@ impl TrafficKind {
             (Self::BetweenContainers, _) => format!("{from} {to}"),
             (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => format!("ip protocol 4 ip saddr {hosts}"),
             (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => format!("ip protocol 4 ip daddr {hosts}"),
-            (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
-                format!("ip saddr {hosts} udp dport {}", fan.port())
+            (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+                format!("ip saddr {hosts} udp dport {}", fan.carrier_port())
             }
-            (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
-                format!("ip daddr {hosts} udp dport {}", fan.port())
+            (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+                format!("ip daddr {hosts} udp dport {}", fan.carrier_port())
             }
             (Self::Arp | Self::ArpOfHosts, _) if family == "arp" => "arp operation { request, reply }".into(),
             (Self::ArpOfHosts, _) => "ether type arp".into(),
@@ -215,11 +215,11 @@ impl TrafficKind {
             (Self::BetweenContainers, _) => shell!("-i {} -o {}", bridge, bridge),
             (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => shell!("-p 4 -s {}", hosts),
             (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => shell!("-p 4 -d {}", hosts),
-            (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
-                shell!("-s {} -p udp --dport {}", hosts, fan.port())
+            (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+                shell!("-s {} -p udp --dport {}", hosts, fan.carrier_port())
             }
-            (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
-                shell!("-d {} -p udp --dport {}", hosts, fan.port())
+            (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+                shell!("-d {} -p udp --dport {}", hosts, fan.carrier_port())
             }
             // The older tables see nothing of ARP.
             (Self::Arp | Self::ArpOfHosts, _) => Line::default(),

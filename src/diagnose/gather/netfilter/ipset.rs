@@ -35,7 +35,7 @@ const ROWS: usize = 16_384;
 
 /// Reads the sets of IPv4.
 #[must_use]
-pub(crate) fn read(saved: &str) -> IpSets {
+pub fn read(saved: &str) -> IpSets {
     let mut sets = IpSets::new();
     for line in saved.lines() {
         let words: Vec<&str> = line.split(' ').collect();

@@ -10,7 +10,7 @@ use crate::diagnose::netfilter::{
 };
 
 /// Reads the tables, whose rules may ask sets.
-pub(crate) fn read(saved: &str, backend: Backend, sets: &IpSets) -> Vec<FirewallTable> {
+pub fn read(saved: &str, backend: Backend, sets: &IpSets) -> Vec<FirewallTable> {
     let mut tables: Vec<FirewallTable> = Vec::new();
     for line in saved.lines() {
         if let Some(name) = line.strip_prefix('*') {
