@@ -90,8 +90,10 @@ impl Wrapped {
         };
         let host = fan.mapping.host(self.inner_source);
         let disagreement = match (fan.options.encapsulation, self.port) {
-            (Encapsulation::Vxlan, None) => Disagreement::Encapsulation(Encapsulation::Ipip),
-            (Encapsulation::Ipip, Some(_)) => Disagreement::Encapsulation(Encapsulation::Vxlan),
+            (Encapsulation::Vxlan | Encapsulation::Wireguard, None) => Disagreement::Encapsulation(Encapsulation::Ipip),
+            (Encapsulation::Ipip | Encapsulation::Wireguard, Some(_)) => {
+                Disagreement::Encapsulation(Encapsulation::Vxlan)
+            }
             (Encapsulation::Vxlan, Some(port)) if port != fan.port() => Disagreement::Port(port),
             _ if host != self.source => Disagreement::Source(self.inner_source, host),
             _ if !fan.slice().contains(self.inner_destination) => Disagreement::Destination(self.inner_destination),
@@ -123,7 +125,8 @@ fn ipv4(packet: &[u8]) -> Option<(&[u8], &[u8])> {
     let len = usize::from(packet.first()? & 0x0f) * 4;
     let is_ipv4 = packet[0] >> 4 == 4 && len >= 20;
     let (header, rest) = packet.split_at_checked(len)?;
-    let is_first = header.get(6)? & 0x1f == 0 && *header.get(7)? == 0;
+    // Without the three flags.
+    let is_first = u16::from_be_bytes([*header.get(6)?, *header.get(7)?]) << 3 == 0;
     (is_ipv4 && is_first).then_some((header, rest))
 }
 
@@ -173,12 +176,14 @@ mod tests {
 
     #[test]
     fn what_the_fan_accepts_agrees_and_all_else_is_named() {
-        use Encapsulation::{Ipip, Vxlan};
+        use Encapsulation::{Ipip, Vxlan, Wireguard};
         let right = ([250, 0, 27, 2], [250, 0, 28, 2]);
         assert_eq!(found(&ipip(right), Ipip, true), None);
         assert_eq!(found(&vxlan(8472, right), Vxlan, true), None);
         assert_eq!(found(&ipip(right), Vxlan, false), Some(Disagreement::Encapsulation(Ipip)));
         assert_eq!(found(&vxlan(8472, right), Ipip, false), Some(Disagreement::Encapsulation(Vxlan)));
+        assert_eq!(found(&ipip(right), Wireguard, false), Some(Disagreement::Encapsulation(Ipip)));
+        assert_eq!(found(&vxlan(8472, right), Wireguard, false), Some(Disagreement::Encapsulation(Vxlan)));
         assert_eq!(found(&vxlan(4789, right), Vxlan, false), Some(Disagreement::Port(4789)));
         let wide = ([250, 27, 0, 2], [250, 28, 0, 2]);
         let source = Disagreement::Source(wide.0.into(), [172, 30, 27, 0].into());
