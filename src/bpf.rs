@@ -2,7 +2,8 @@
 //!
 //! Knows encodings (RFC 9669) and nothing of fans: an [`Insn`] is one instruction of eight bytes and prints as the
 //! kernel's verifier prints it; an [`Assembler`] strings instructions together and turns labels into distances.
-//! Only what a packet filter of ours needs is here: 32-bit comparisons, loads and stores, helper calls.
+//! Only what a packet filter of ours needs is here: 32-bit comparisons, loads and stores, helper calls. The programs of a
+//! fan, which choose the outer addresses, are in [`program`].
 
 mod assembler;
 mod disasm;

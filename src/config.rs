@@ -7,6 +7,7 @@
 mod clash;
 pub mod convert;
 pub mod legacy;
+pub(crate) mod save;
 mod source;
 #[cfg(test)]
 mod tests;

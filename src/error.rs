@@ -10,19 +10,19 @@ const TEMPFAIL: u8 = 75;
 /// What went wrong. Each message is one line that names the object first and says what to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The kernel or a program would not.
+    /// The kernel or a program refused.
     Failed(String),
     /// The command line makes no sense.
     Usage(String),
-    /// Configuration files are not as they should be. Every fault there is.
+    /// Configuration files have faults: all of them.
     Faulty(Vec<String>),
-    /// The machine is not in a state in which it could be done; nothing was touched. Every reason there is.
+    /// The machine is not in a state in which it could be done; nothing was changed. All reasons.
     Refused(Vec<Reason>),
-    /// It would take something away from this host, and that alone stands in its way; nothing was touched.
+    /// It was refused only because it would take something away from this host; nothing was changed.
     Takes(Vec<Reason>),
-    /// Some of it was refused, and may be possible later: for a service manager that tries again.
+    /// Some of it was refused and may be possible later: a service manager tries again.
     Later(Box<Error>),
-    /// Of several things to do these were not done; the others were.
+    /// Some of several steps failed, with these errors; the others were done.
     Several(Vec<Error>),
     /// The machine is not as configured, which was all that was asked.
     Differs,
@@ -30,7 +30,7 @@ pub enum Error {
     Found,
     /// A signal ended it: its number, and what became of what was begun.
     Interrupted(i32, String),
-    /// Whoever reads what we write has had enough, as `head` does. All is well.
+    /// The reader of standard output closed it early, as `head` does. This is no failure.
     Unread,
 }
 
@@ -55,10 +55,10 @@ impl Error {
         }
     }
 
-    /// Of several things to do, each of these was not done.
+    /// One error for all the steps that failed.
     ///
     /// # Errors
-    /// They, if there are any.
+    /// The errors, if there are any.
     pub(crate) fn all(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
             0 => Ok(()),
@@ -132,7 +132,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Of writing what was asked for. Whatever else can fail says what it was.
+/// An error of writing standard output. All other errors name what failed themselves.
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {

@@ -5,6 +5,8 @@
 
 pub(crate) mod digest;
 pub mod encap;
+pub(crate) mod json;
+pub mod keys;
 pub mod label;
 pub mod mapping;
 pub mod name;
@@ -19,7 +21,8 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::encap::Encapsulation;
+use crate::fan::keys::file::port_of;
 use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{MAIN_TABLE, OptionKey, Options, ReadBack};
@@ -40,6 +43,8 @@ pub struct Fan {
     pub(crate) bridge: InterfaceName,
     /// What it is like where it is not a plain one, without the bridge's name, and without what is about the files only.
     pub options: Options,
+    /// The epochs of the secrets that it is encrypted by, one or two, that which this host sends by first; none without encryption.
+    pub(crate) epochs: Vec<u32>,
     /// Whether configuration brought it up, rather than a person.
     pub(crate) auto: bool,
 }
@@ -63,7 +68,7 @@ impl Fan {
             return Err(reason);
         }
         let bridge = options.bridge.take().unwrap_or_else(|| InterfaceName::of_slice(mapping.slice(host)));
-        Ok(Self { mapping, host, device, bridge, options, auto: false })
+        Ok(Self { mapping, host, device, bridge, options, epochs: Vec::new(), auto: false })
     }
 
     /// What asks for this fan, by the host's address.
@@ -96,7 +101,7 @@ impl Fan {
     }
 
     /// The prefix length of addresses on the bridge and in containers: that of the slice where the rest of the
-    /// overlay is routed (IPIP), that of the overlay where it is one flat network (VXLAN).
+    /// overlay is routed (IPIP, WireGuard), that of the overlay where it is one flat network (VXLAN).
     #[must_use]
     pub(crate) fn on_link_len(&self) -> u8 {
         self.on_link().prefix()
@@ -106,7 +111,7 @@ impl Fan {
     #[must_use]
     pub(crate) fn on_link(&self) -> Ipv4Network {
         match self.options.encapsulation {
-            Encapsulation::Ipip => self.slice(),
+            Encapsulation::Ipip | Encapsulation::Wireguard => self.slice(),
             Encapsulation::Vxlan => self.overlay().network(),
         }
     }
@@ -127,13 +132,26 @@ impl Fan {
             .map(move |offset| Ipv4Network::new((first + offset).into(), len).expect("a mapping has legal lengths"))
     }
 
-    /// The tunnel device: one shared by all IPIP fans of the host, or the fan's own VXLAN device.
+    /// The tunnel device that packets leave by: one shared by all IPIP fans of the host, or the fan's own VXLAN or WireGuard device.
     #[must_use]
     pub(crate) fn tunnel(&self) -> InterfaceName {
         match self.options.encapsulation {
             Encapsulation::Ipip => InterfaceName::shared_tunnel(),
             Encapsulation::Vxlan => InterfaceName::vxlan_tunnel(self.overlay().vni()),
+            Encapsulation::Wireguard => self.tunnel_of(self.epochs.first().copied().unwrap_or(1)),
         }
+    }
+
+    /// The WireGuard device of an epoch.
+    #[must_use]
+    pub(crate) fn tunnel_of(&self, epoch: u32) -> InterfaceName {
+        InterfaceName::wireguard_tunnel(self.overlay().vni(), epoch)
+    }
+
+    /// Every tunnel device that packets come by, that which they leave by first.
+    pub(crate) fn tunnels(&self) -> impl Iterator<Item = InterfaceName> + use<> {
+        let others: Vec<_> = self.epochs.iter().skip(1).map(|epoch| self.tunnel_of(*epoch)).collect();
+        std::iter::once(self.tunnel()).chain(others)
     }
 
     /// The bridge's MAC address: locally administered, then the slice's network, so that it is unique in the overlay,
@@ -154,10 +172,38 @@ impl Fan {
         Mac([first, 0xfa, a, b, c, d])
     }
 
-    /// The UDP port of VXLAN; meaningless with IPIP.
+    /// The UDP port of VXLAN, or the first of WireGuard's; meaningless with IPIP, and then 0.
     #[must_use]
     pub(crate) fn port(&self) -> u16 {
-        self.options.port.unwrap_or(VXLAN_PORT)
+        self.options.port.or(self.options.encapsulation.usual_port()).unwrap_or_default()
+    }
+
+    /// The UDP port that its packets go to; 0 over IPIP.
+    #[must_use]
+    pub(crate) fn carrier_port(&self) -> u16 {
+        self.epochs.first().map_or(self.port(), |epoch| self.port_of(*epoch))
+    }
+
+    /// The UDP port of an epoch: neighbouring ones have different ports.
+    #[must_use]
+    pub(crate) fn port_of(&self, epoch: u32) -> u16 {
+        self.port().saturating_add(port_of(epoch))
+    }
+
+    /// The UDP ports that belong to it, whether they are in use or not: one with VXLAN, two with WireGuard.
+    #[must_use]
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        match self.options.encapsulation {
+            Encapsulation::Ipip => Vec::new(),
+            Encapsulation::Vxlan => vec![self.port()],
+            Encapsulation::Wireguard => vec![self.port_of(0), self.port_of(1)],
+        }
+    }
+
+    /// The file of the secrets that it is encrypted by; none without encryption.
+    #[must_use]
+    pub(crate) fn key_file(&self) -> Option<&str> {
+        self.options.key_file()
     }
 
     /// The routing table that holds the fan's routes.
@@ -196,6 +242,8 @@ impl Fan {
         let (encapsulation, reserve) = (self.options.encapsulation, self.options.host_reserve);
         let fixed = format!("fan {overlay} {underlay} dev {device} {encapsulation} host-reserve {reserve}");
         let mut words = vec![fixed];
+        let epochs: Vec<String> = self.epochs.iter().map(ToString::to_string).collect();
+        words.extend((!epochs.is_empty()).then(|| format!("epoch {}", epochs.join(","))));
         words.extend(self.words(|key| key.read_back != ReadBack::Place && key.name != "host-reserve"));
         words.extend(self.auto.then(|| "auto".to_string()));
         words.join(" ")
@@ -217,17 +265,26 @@ impl Fan {
             [options @ .., "auto"] => (options, true),
             options => (options, false),
         };
+        let (options, epochs) = match options {
+            ["host-reserve", reserve, "epoch", list, options @ ..] => {
+                let epochs = list.split(',').map(mapping::digits).collect::<Option<Vec<u32>>>()?;
+                ([&["host-reserve", *reserve], options].concat(), epochs)
+            }
+            options => (options.to_vec(), Vec::new()),
+        };
         let (host, len) = underlay.split_once('/')?;
         let (host, len) = (host.parse().ok()?, len.parse().ok()?);
         let place = UnderlayPlace::Address(host);
         let mut config = Request::new(overlay.parse().ok()?, UnderlaySource { place, len });
         config.options.encapsulation = encapsulation.parse().ok()?;
         config.options.bridge = Some(bridge.clone());
-        config.apply_label(options).ok()?;
+        config.apply_label(&options).ok()?;
         let device: InterfaceName = device.parse().ok()?;
         let are_plain = bridge.is_plain() && device.is_plain();
         let fan = Self::new(&config, host, device).ok()?;
-        are_plain.then_some(Self { auto, ..fan })
+        let is_encrypted = fan.options.encapsulation == Encapsulation::Wireguard;
+        let is_sound = is_encrypted == (1..=2).contains(&epochs.len()) && !epochs.contains(&0);
+        (are_plain && is_sound).then_some(Self { epochs, auto, ..fan })
     }
 }
 

@@ -12,7 +12,7 @@ pub mod exec;
 pub(crate) mod features;
 pub(crate) mod file;
 pub mod filter;
-mod foreign;
+pub(crate) mod foreign;
 mod held;
 mod ipv6;
 pub mod link;
@@ -30,11 +30,13 @@ mod perform;
 pub(crate) mod process;
 pub mod route;
 pub(crate) mod rules;
+pub(crate) mod secret;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod sysctl;
 mod uses;
 pub mod vni;
+pub mod wireguard;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +44,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 use netlink::{Netlink, Refusal};
+pub(crate) use observe::read_key;
 
 use crate::fan::name::InterfaceName;
 use crate::plan::host::Host;

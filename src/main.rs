@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // What was found before the error is worth having too; that it cannot be written is the lesser news.
+            // Write what was found before the error. An error of this write is less important than the first one.
             let _ = out.flush();
             complain(&error)
         }
@@ -40,11 +40,11 @@ fn has_colours() -> bool {
     std::io::stdout().is_terminal() && !is_unwanted
 }
 
-/// One line for each reason, whatever characters are in what it quotes.
+/// Writes one line for each reason; characters in quoted text that could break the line are escaped.
 fn complain(error: &Error) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
     for line in error.lines() {
-        // Nobody is left to be told that nobody listens.
+        // An error of standard error cannot be reported.
         let _ = writeln!(stderr, "fanctl: {}", text::line(line));
     }
     ExitCode::from(error.exit_status())

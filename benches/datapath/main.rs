@@ -1,7 +1,7 @@
 //! The path of packets: what the fan costs, beside plain routing and other ways to connect containers on two hosts.
 //!
 //! Hosts and containers are namespaces, those of the tests. All cases are built at once and take turns in each repetition,
-//! so that whatever else the machine does, it does to all. One file tells each case (`peers`), one each kind of traffic
+//! so that other load on the machine affects them all. Each case has its file (`peers`), and each kind of traffic
 //! (`load`); `../figures` makes tables and plots of it. `benches/run` runs it on this kernel and on Debian's; `cargo test`
 //! and `tests/qemu/tier --benches` only see whether each case runs (`smoke`).
 

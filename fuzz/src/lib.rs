@@ -13,9 +13,11 @@ use fanctl::cli::args::{Cli, Command};
 use fanctl::cli::usage;
 use fanctl::config::{Configuration, Source, convert, legacy, toml};
 use fanctl::fan::Fan;
+use fanctl::fan::keys::file::KeyFile;
 use fanctl::fan::name::InterfaceName;
 use fanctl::fan::request::Request;
 use fanctl::kernel::netlink::Raw;
+use fanctl::kernel::wireguard::Device;
 use fanctl::kernel::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
 use fanctl::names::answer::{Query, Reply, Transport};
 use fanctl::names::daemon::{engine as container_engine, leases as lease_file};
@@ -32,7 +34,7 @@ use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its seeds' directory too.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("config_toml", config_toml),
     ("config_legacy", config_legacy),
     ("arguments", arguments),
@@ -44,6 +46,8 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("rules", rules),
     ("filters", filters),
     ("vnis", vnis),
+    ("key_file", key_file),
+    ("wireguard", wireguard),
     ("tables", tables),
     ("firewall", firewall),
     ("servers", servers),
@@ -52,6 +56,23 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("leases", leases),
     ("engine", engine),
 ];
+
+/// A file of secrets.
+pub fn key_file(data: &[u8]) {
+    match KeyFile::read(data) {
+        Ok(file) => assert_eq!(KeyFile::read(file.text().as_bytes()), Ok(file), "what is written is read"),
+        Err(fault) => assert!(!fault.to_string().contains('\n')),
+    }
+}
+
+/// What the kernel tells of a WireGuard device, in two messages.
+pub fn wireguard(data: &[u8]) {
+    let mut device = Device::default();
+    let (one, two) = data.split_at(data.len() / 2);
+    device.read(one);
+    device.read(two);
+    assert!(device.peers.len() <= data.len());
+}
 
 fn configs(configuration: &Configuration) -> Vec<&Request> {
     configuration.entries.iter().map(|entry| &entry.config).collect()
@@ -214,7 +235,7 @@ pub fn links(data: &[u8]) {
             Object::Tunnel(tunnel) => {
                 let master = match &tunnel.kind {
                     TunnelKind::Vxlan { bridge, .. } => bridge.as_ref(),
-                    TunnelKind::Ipip => None,
+                    TunnelKind::Ipip | TunnelKind::Wireguard { .. } => None,
                 };
                 let master = names.iter().find(|(_, name)| Some(*name) == master).map(|(index, _)| *index);
                 let mut expected = Tunnel { forwarding: false, ipv6: at_birth(tunnel.ipv6), ..tunnel.clone() };

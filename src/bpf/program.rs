@@ -23,6 +23,11 @@
 //!
 //! **In over VXLAN**: the same, for IPv4 and ARP, and only for our VNI.
 //!
+//! **Out and in over WireGuard**, on a device of one fan, where whatever is refused is dropped: the same for IPv4, without outer
+//! header. WireGuard itself sends to the host that has the destination, and takes from each only what has a source of its own
+//! (`wg_allowedips_lookup_src`, drivers/net/wireguard/receive.c); it looks at no source on the way out, and at no destination on
+//! the way in.
+//!
 //! Acceptance is `TC_ACT_OK`, which ends classification; `TC_ACT_UNSPEC` would go on to the filter that drops
 //! (`tcf_classify`, `net/sched/cls_api.c`).
 
@@ -79,7 +84,9 @@ pub fn egress(spec: &Spec) -> Program {
     generator.check_slice(SOURCE);
     generator.find_host(DESTINATION);
     generator.refuse_broadcast();
-    generator.send();
+    if spec.encapsulation != Encapsulation::Wireguard {
+        generator.send();
+    }
     Program::new("fan_egress", generator.finish())
 }
 
@@ -91,7 +98,9 @@ pub fn ingress(spec: &Spec) -> Program {
     generator.check_overlay(SOURCE);
     generator.check_slice(DESTINATION);
     generator.find_host(SOURCE);
-    generator.check_outer();
+    if spec.encapsulation != Encapsulation::Wireguard {
+        generator.check_outer();
+    }
     Program::new("fan_ingress", generator.finish())
 }
 
@@ -191,7 +200,7 @@ impl Generator {
         let refused = asm.label();
         let foreign = match spec.encapsulation {
             Encapsulation::Ipip => asm.label(),
-            Encapsulation::Vxlan => refused,
+            Encapsulation::Vxlan | Encapsulation::Wireguard => refused,
         };
         Self { spec, asm, foreign, refused }
     }
@@ -201,7 +210,7 @@ impl Generator {
     fn read_addresses(&mut self, direction: PacketDirection) {
         self.asm.note("the packet").alu64(Move, SKB, R1);
         match self.spec.encapsulation {
-            Encapsulation::Ipip => self.read_ipv4(),
+            Encapsulation::Ipip | Encapsulation::Wireguard => self.read_ipv4(),
             Encapsulation::Vxlan => self.read_ipv4_or_arp(direction),
         }
         self.asm.note("source").be32(SOURCE).note("destination").be32(DESTINATION);
@@ -331,11 +340,11 @@ impl Generator {
     fn send(&mut self) {
         let Spec { host, .. } = self.spec;
         let (id, tos) = match self.spec.encapsulation {
-            Encapsulation::Ipip => (0, TOS_INHERIT),
+            Encapsulation::Ipip | Encapsulation::Wireguard => (0, TOS_INHERIT),
             Encapsulation::Vxlan => (self.spec.mapping.overlay().vni(), 0),
         };
         let tos_note = match self.spec.encapsulation {
-            Encapsulation::Ipip => format!("TTL {TTL}, TOS of the inner packet"),
+            Encapsulation::Ipip | Encapsulation::Wireguard => format!("TTL {TTL}, TOS of the inner packet"),
             Encapsulation::Vxlan => format!("TTL {TTL}"),
         };
         // Not the other way round: without CAP_PERFMON the verifier of Linux 6.1 takes a number in the first half of eight bytes

@@ -3,6 +3,7 @@
 mod doctor;
 mod fan;
 mod help;
+mod key;
 mod names;
 mod trace;
 mod watch;
@@ -14,12 +15,14 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
+pub(crate) use key::{EpochArgs, KeyAction};
 pub(crate) use names::{NamesAction, NamesHostsArgs, NamesListArgs, NamesServeArgs};
 pub(crate) use trace::TraceArgs;
 pub(crate) use watch::WatchArgs;
 
 use crate::error::Error;
 use crate::export::{self, Runtime};
+use crate::fan::json::JsonArgs;
 use crate::fan::mapping::Overlay;
 use crate::fan::request::UnderlaySource;
 
@@ -57,6 +60,9 @@ pub enum Command {
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = help::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Print counters and states of the fans for Prometheus
+    #[command(after_help = help::METRICS_EXAMPLES)]
+    Metrics(MetricsArgs),
     /// Find out what is wrong with the fans of this host, and what mends it
     #[command(after_help = help::DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -75,6 +81,9 @@ pub enum Command {
     /// Tell which slice a host owns, or which host an overlay address lives on
     #[command(after_help = help::MAP_EXAMPLES)]
     Map(MapArgs),
+    /// Make and change the file of secrets that a fan over WireGuard is encrypted by
+    #[command(subcommand, after_help = help::KEY_EXAMPLES)]
+    Key(KeyAction),
     /// Build a small fan on this machine, in network namespaces of its own, and try it
     #[command(after_help = help::LAB_EXAMPLES)]
     Lab(LabArgs),
@@ -89,9 +98,9 @@ pub(crate) struct OutputArgs {
     /// Print the steps as the lines a person would type, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Tell on standard error what was chosen, and each step as it is done
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -125,9 +134,9 @@ pub struct StatusArgs {
     /// Where the fans are written down.
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Print an object with each fan and what is to be done
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Tell on standard error what was chosen
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -137,22 +146,22 @@ pub struct StatusArgs {
 #[derive(Debug, Subcommand)]
 pub enum ConfigAction {
     /// Tell everything that is wrong with the files
-    Check(ConfigArgs),
+    Check(ListArgs),
     /// List the fans that are written down
     List(ListArgs),
     /// Print a file in one of the grammars of /etc/network/fan as TOML
     Convert(ConvertArgs),
 }
 
-/// `fanctl config list`
+/// `fanctl config list` and `fanctl config check`
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Where the fans are written down.
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Print an array of objects
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// `fanctl config convert`
@@ -201,12 +210,23 @@ pub struct ShowArgs {
     /// Slice, gateway, MTU, encapsulation, health, and the ports with who is behind them
     #[arg(short, long, conflicts_with_all = ["json", "program"])]
     pub(crate) long: bool,
-    /// Everything, as JSON: MTU, tunnel, programs, counters, and whether the kernel holds all that belongs to the fan
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// The programs that the kernel runs for the fan, disassembled
     #[arg(long, conflicts_with = "json")]
     pub(crate) program: bool,
+}
+
+/// `fanctl metrics`
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Where they go.
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 /// `fanctl export`
@@ -228,6 +248,9 @@ pub struct ExportArgs {
     /// inspect` or `podman network inspect` prints, daemon.json, a list of plugins) is for this fan; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "output"])]
     pub(crate) check: Option<String>,
+    /// Whether --check prints JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Where it goes.
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -251,6 +274,7 @@ impl ExportArgs {
             ("--name", self.name.is_some() && !takes_name),
             ("--default-bridge", self.default_bridge && !takes_default),
             ("--check", self.check.is_some() && !takes_check),
+            ("--json", self.json.is_wanted() && self.check.is_none()),
         ];
         match idle.iter().find(|(_, is_idle)| *is_idle) {
             None => Ok(()),
@@ -271,7 +295,7 @@ pub struct MapArgs {
     /// Addresses of either network; - reads them from standard input, one a line, without comments (#)
     #[arg(required = true, value_name = "ADDRESS")]
     pub(crate) addresses: Vec<String>,
-    /// Print an array of objects
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }

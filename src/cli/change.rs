@@ -11,11 +11,13 @@ use crate::cli::warn;
 use crate::config::Entry;
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::fan::keys::Secret;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Follow, Request};
 use crate::kernel::lock::Lock;
-use crate::kernel::{Machine, Scope, capabilities};
+use crate::kernel::wireguard::Wireguard;
+use crate::kernel::{self, Machine, Scope, capabilities};
 use crate::plan::changes::Changes;
 use crate::plan::commands;
 use crate::plan::conflicts::{self, Unfit};
@@ -183,8 +185,9 @@ impl Change {
     ///
     /// # Errors
     /// That the host has no place for it.
-    pub(crate) fn plan(&self, config: &Request, by: By) -> Result<Plan, Error> {
+    pub(crate) fn plan(&mut self, config: &Request, by: By) -> Result<Plan, Error> {
         self.is_fit()?;
+        kernel::read_key(&config.options, &mut self.host);
         let resolved = resolve(config, &self.host, &self.owned).map_err(|reason| Error::Refused(vec![reason]))?;
         self.output.note(&resolved.choice);
         let (mut fan, by_file) = (resolved.fan, by != By::Person);
@@ -194,6 +197,7 @@ impl Change {
         // Configuration may move what it brought up to another underlay; a person is asked to say so first.
         let others = (is_autos && by_file).then(|| desired::without(&self.owned, overlay));
         let mut reasons = conflicts::conflicts(&fan, &self.host, others.as_ref().unwrap_or(&self.owned));
+        reasons.extend(kernel_lacks(&fan));
         let desired = desired::with(&self.owned, &fan, &self.host);
         let mut steps = diff(&self.owned, &desired);
         let ports = ports(&steps, &self.host);
@@ -230,11 +234,12 @@ impl Change {
         };
         if done.changed() {
             done.sentence = format!(
-                "{} is up: slice {}, gateway {}, mtu {}",
+                "{} is up: slice {}, gateway {}, mtu {}{}",
                 fan.bridge,
                 fan.slice(),
                 fan.gateway(),
-                desired::mtu(&fan, &self.host)
+                desired::mtu(&fan, &self.host),
+                encrypted(&fan, &desired, &self.host)
             );
         }
         Ok(Plan { fan, reasons, only_takes, ports, done, desired })
@@ -357,6 +362,32 @@ impl Change {
         self.carry_out(&done, desired)?;
         Ok(done)
     }
+}
+
+/// By which secret a fan is encrypted, and for how many hosts: `, encrypted (epoch 1, 9f3a 61c2 07de 4b58), 253 peers`.
+fn encrypted(fan: &Fan, desired: &State, host: &Host) -> String {
+    let secrets = fan.key_file().and_then(|file| host.keys.get(file)?.as_ref().ok());
+    let (Some(secrets), Some(first)) = (secrets, fan.epochs.first()) else { return String::new() };
+    let fingerprint = secrets.iter().find(|secret| secret.epoch == *first).map(Secret::fingerprint);
+    let peers = desired.values().find_map(|object| match object {
+        Object::Peers(peers) if peers.link == fan.tunnel() => Some(peers.count()),
+        _ => None,
+    });
+    match (fingerprint, peers) {
+        (Some(fingerprint), Some(peers)) => format!(", encrypted (epoch {first}, {fingerprint}), {peers}"),
+        _ => String::new(),
+    }
+}
+
+/// That the kernel has no WireGuard, if the fan takes it.
+fn kernel_lacks(fan: &Fan) -> Option<Reason> {
+    fan.key_file()?;
+    let refusal = Wireguard::connect().err()?;
+    Some(reason!(
+        KernelUnfit,
+        "the kernel has no wireguard ({refusal}), and nothing travels unencrypted in its place; it is a module of Linux since 5.6, \
+         which some systems have in a package of its own"
+    ))
 }
 
 /// Containers on the bridges that would go.

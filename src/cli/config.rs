@@ -10,18 +10,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{getegid, geteuid};
+use serde::Serialize;
 
 use super::change::turn;
-use super::{json, warn};
+use super::warn;
 use crate::cli::args::{ConfigAction, ConfigArgs, OutputArgs, TargetArgs};
 use crate::cli::report;
-use crate::config::{Configuration, Entry, Fault, Source, convert};
+use crate::config::{Configuration, Entry, Fault, Source, convert, save};
 use crate::error::Error;
+use crate::fan::json::{Document, JsonArgs};
 use crate::fan::name::InterfaceName;
+use crate::fan::request::Request;
 use crate::fan::text::error_words;
 use crate::kernel::file::{self, FILE_LIMIT, Found};
 use crate::kernel::lock::Lock;
 use crate::plan::losses::{Loss, is_public};
+use crate::plan::reason::reason;
 
 /// Our own file.
 const FAN_TOML: &str = "/etc/fan.toml";
@@ -123,6 +127,32 @@ impl ConfigArgs {
         (configuration, Files { names, read, fans })
     }
 
+    /// Where a fan can be written down: our own file, or the one that was named.
+    ///
+    /// # Errors
+    /// That the file cannot be followed, or that the fan stands in one of the other grammar.
+    pub(crate) fn place_of(&self, config: &Request) -> Result<Place, Error> {
+        let file = self.file.clone().unwrap_or_else(|| FAN_TOML.into());
+        if file.extension().is_none_or(|extension| extension != "toml") {
+            let name = file.display();
+            return Err(Error::Usage(format!(
+                "file '{name}' is no TOML file; --save takes one whose name ends in .toml"
+            )));
+        }
+        // One that is not there yet has no fault.
+        if self.file.is_none() || file.exists() {
+            let (configuration, _) = self.read();
+            faultless(&configuration)?;
+            let mut entries = configuration.entries.iter();
+            if let Some(entry) = entries.find(|entry| entry.is_line() && entry.config.overlay == config.overlay) {
+                let reason =
+                    reason!(FileKept, "fan {} stands in {}; change it there", config.overlay, entry.place("overlay"));
+                return Err(Error::Refused(vec![reason]));
+            }
+        }
+        Ok(Place { file })
+    }
+
     /// Reads the files, and waits for the turn of a command that changes something. Nothing is read while others wait for it;
     /// but of two commands the later one has the later file: when that changed meanwhile, it is read again.
     pub(crate) fn read_in_turn(
@@ -160,6 +190,25 @@ impl ConfigArgs {
             Some([numbers[0], numbers[1], numbers[2], data.ctime(), data.ctime_nsec()])
         };
         self.files().iter().map(stamp).collect()
+    }
+}
+
+/// A file of ours that takes a fan.
+pub(crate) struct Place {
+    file: PathBuf,
+}
+
+impl Place {
+    /// Writes the fan there, and nothing that could not be read again.
+    pub(crate) fn write(&self, config: &Request, out: &mut dyn Write) -> Result<(), Error> {
+        let name = self.file.display().to_string();
+        let with = |there: &str| {
+            let text = save::with(there, config)?;
+            let read = Configuration::read(&[Source::new(&name, &text)]);
+            read.faults.first().map_or(Ok(text), |fault| Err(format!("would have an error: {fault}")))
+        };
+        let text = with("").map_err(Error::Failed)?;
+        TargetArgs { output: Some(self.file.clone()), force: false }.write(&text, with, out)
     }
 }
 
@@ -282,7 +331,7 @@ fn stranger(metadata: &Metadata) -> Option<(String, &'static str)> {
 /// Looks at the files.
 pub fn config(action: &ConfigAction, out: &mut dyn Write) -> Result<(), Error> {
     match action {
-        ConfigAction::Check(args) => check(args, out),
+        ConfigAction::Check(args) => check(&args.config, args.json, out),
         ConfigAction::List(args) => list(&args.config, args.json, out),
         ConfigAction::Convert(args) => {
             convert(args.file.as_deref().unwrap_or(Path::new(NETWORK_FAN)), &args.target, out)
@@ -291,8 +340,12 @@ pub fn config(action: &ConfigAction, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 /// Says that all is well, or everything that is wrong.
-fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
+fn check(args: &ConfigArgs, form: JsonArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (configuration, files) = args.read();
+    if form.is_wanted() {
+        form.write(Document::Other, &Checked::new(&configuration, &files), out)?;
+        return faultless(&configuration);
+    }
     faultless(&configuration)?;
     let off = configuration.entries.len() - configuration.enabled().count();
     let fans = match configuration.entries.len() {
@@ -312,6 +365,32 @@ fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), Error> {
     Ok(writeln!(out, "{files}: {fans}{off}, nothing wrong")?)
 }
 
+/// What `config check --json` tells.
+#[derive(Serialize)]
+struct Checked {
+    version: u8,
+    /// Those that were looked for.
+    files: Vec<String>,
+    /// How many fans they hold, and how many of them are disabled.
+    fans: usize,
+    disabled: usize,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Checked {
+    fn new(configuration: &Configuration, files: &Files) -> Self {
+        Self {
+            version: 2,
+            files: files.names.iter().map(|file| file.display().to_string()).collect(),
+            fans: configuration.entries.len(),
+            disabled: configuration.entries.len() - configuration.enabled().count(),
+            errors: configuration.faults.iter().map(ToString::to_string).collect(),
+            warnings: cautions(configuration, files),
+        }
+    }
+}
+
 /// What is not wrong and may not be meant.
 fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
     let public = |entry: &&Entry| !entry.config.options.force && is_public(entry.config.overlay);
@@ -325,10 +404,11 @@ fn cautions(configuration: &Configuration, files: &Files) -> Vec<String> {
 }
 
 /// Lists the fans that were written down, those that are off too.
-fn list(args: &ConfigArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Error> {
+fn list(args: &ConfigArgs, form: JsonArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (configuration, _) = args.read();
-    if as_json {
-        json(&configuration.entries.iter().map(report::entry).collect::<Vec<_>>(), out)?;
+    if form.is_wanted() {
+        let entries: Vec<_> = configuration.entries.iter().map(report::entry).collect();
+        form.write(Document::Fans, &entries, out)?;
     } else {
         write!(out, "{}", report::entries(&configuration.entries))?;
     }

@@ -29,7 +29,7 @@ pub(crate) fn one(named: &Named, output: OutputArgs, out: &mut dyn Write) -> Res
         }
         Named::Word(word) => {
             let up = fans(&change.owned).find(|fan| is_called(fan, word)).map(Fan::overlay);
-            // Of a fan that is down, only its overlay is known to be one.
+            // A fan that is down can be named only by its overlay.
             up.or_else(|| word.parse().ok()).ok_or_else(|| {
                 Error::Failed(format!("fan '{}' is not up; see which are: fanctl show", excerpt(word)))
             })?
@@ -39,12 +39,12 @@ pub(crate) fn one(named: &Named, output: OutputArgs, out: &mut dyn Write) -> Res
     change.tell(&done, out)
 }
 
-/// Takes down every fan that configuration brought up and what remains of others, or those of one interface. One that
-/// cannot go does not keep the others up.
+/// Takes down every fan that configuration brought up and what remains of others, or those of one interface. A fan that
+/// cannot be taken down does not keep the others up.
 pub(crate) fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let chosen = |fan: &&Fan| fan.auto && interface.is_none_or(|interface| *interface == fan.device);
-    // Which interface remains were over is not known any more.
+    // The interface that the remains belonged to is not known any more.
     let remains = loose_remains(&change.owned, &change.host).filter(|_| interface.is_none());
     let overlays: Vec<Overlay> = fans(&change.owned).filter(chosen).map(Fan::overlay).chain(remains).collect();
     let ends = overlays.into_iter().map(|overlay| (overlay, change.take_down(Some(overlay)))).collect();
@@ -53,7 +53,7 @@ pub(crate) fn all(interface: Option<&InterfaceName>, output: OutputArgs, out: &m
     change.tell_all(ends, &nothing, out)
 }
 
-/// Takes every fan down, whoever brought it up.
+/// Takes every fan down, those of the configuration and those brought up by hand.
 pub(crate) fn everything(output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut change = Change::begin(turn("down", output)?, output)?;
     let up = fans(&change.owned).map(Fan::overlay);

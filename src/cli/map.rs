@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::args::MapArgs;
 use crate::error::Error;
+use crate::fan::json::JsonArgs;
 use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
 
@@ -73,7 +74,7 @@ pub(crate) fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
 /// The table or array that answers become, one after the other.
 struct MapOutput<'a> {
     mapping: Mapping,
-    json: bool,
+    json: JsonArgs,
     first: bool,
     out: &'a mut dyn Write,
 }
@@ -82,8 +83,9 @@ impl MapOutput<'_> {
     fn one(&mut self, text: &str) -> Result<(), Error> {
         let mapped = Mapped::new(self.mapping, text)?;
         let first = std::mem::replace(&mut self.first, false);
-        if self.json {
-            self.out.write_all(if first { b"[\n" } else { b",\n" })?;
+        if self.json.is_wanted() {
+            self.out.write_all(if first { self.begin() } else { b"," })?;
+            self.out.write_all(b"\n")?;
             serde_json::to_writer(&mut *self.out, &mapped).map_err(std::io::Error::from)?;
             return Ok(());
         }
@@ -94,6 +96,11 @@ impl MapOutput<'_> {
         let (slice, host, gateway) = (slice.to_string(), host.to_string(), mapped.gateway.to_string());
         let rest = [slice.as_str(), &host, &gateway, mapped.bridge.as_str()];
         self.row(&mapped.address.to_string(), mapped.kind, rest)
+    }
+
+    /// What stands before the first answer.
+    fn begin(&self) -> &'static [u8] {
+        if self.json.is_second() { b"{\"version\": 2, \"addresses\": [" } else { b"[" }
     }
 
     fn row(&mut self, address: &str, kind: &str, [slice, host, gateway, bridge]: [&str; 4]) -> Result<(), Error> {
@@ -134,8 +141,10 @@ impl MapOutput<'_> {
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        if self.json {
-            writeln!(self.out, "{}", if self.first { "[]" } else { "\n]" })?;
+        if self.json.is_wanted() {
+            let begin = if self.first { self.begin() } else { b"\n" };
+            self.out.write_all(begin)?;
+            self.out.write_all(if self.json.is_second() { b"]}\n" } else { b"]\n" })?;
         }
         Ok(())
     }

@@ -6,13 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use serde::Serialize;
 
 use super::config::faultless;
-use super::json;
 use super::watch::journal::{Journal, Level, tell_systemd};
 use crate::cli::args::{ConfigArgs, NamesAction, NamesHostsArgs, NamesListArgs, NamesServeArgs};
 use crate::config::Configuration;
 use crate::error::Error;
+use crate::fan::json::{Document, JsonArgs};
 use crate::fan::label::Label;
 use crate::fan::mapping::Overlay;
 use crate::names::daemon::control::{self, HostEntry, NameEntry, Request, Response};
@@ -75,14 +76,28 @@ fn ask(request: &Request) -> Result<Response, Error> {
     })
 }
 
+/// What `names list --json` prints, in the second form only.
+#[derive(Serialize)]
+struct NamesDocument {
+    version: u8,
+    names: Vec<NameEntry>,
+}
+
+/// What `names hosts --json` prints, in the second form only.
+#[derive(Serialize)]
+struct HostsDocument {
+    version: u8,
+    hosts: Vec<HostEntry>,
+}
+
 fn list(args: &NamesListArgs, out: &mut dyn Write) -> Result<(), Error> {
     let Response::Names(mut entries) = ask(&Request::List)? else { return Err(unexpected()) };
     if let Some(name) = &args.name {
         let name = label(name)?;
         entries.retain(|entry| entry.name == name.as_str());
     }
-    if args.json {
-        return json(&entries, out);
+    if args.json.is_wanted() {
+        return Ok(args.json.write(Document::Other, &NamesDocument { version: 2, names: entries }, out)?);
     }
     let width = entries.iter().map(|entry| entry.name.len()).chain([4]).max().unwrap_or(4);
     writeln!(out, "{:width$} {:16} {:16} Source", "Name", "Address", "Host")?;
@@ -105,8 +120,9 @@ fn hosts(args: &NamesHostsArgs, out: &mut dyn Write) -> Result<(), Error> {
         }
         thread::sleep(AGAIN);
     };
-    if args.json {
-        json(&entries, out)?;
+    let is_complete = is_complete(&entries);
+    if args.json.is_wanted() {
+        args.json.write(Document::Other, &HostsDocument { version: 2, hosts: entries }, out)?;
     } else {
         writeln!(out, "{:16} {:19} {:12} {:>8} {:>10} {:>6}", "Host", "Slice", "State", "For", "Round trip", "Names")?;
         for HostEntry { host, slice, state, seconds, round_trip, names, .. } in &entries {
@@ -117,7 +133,7 @@ fn hosts(args: &NamesHostsArgs, out: &mut dyn Write) -> Result<(), Error> {
         }
     }
     // Without --wait it is only told.
-    if args.wait.is_some() && !is_complete(&entries) { Err(Error::Differs) } else { Ok(()) }
+    if args.wait.is_some() && !is_complete { Err(Error::Differs) } else { Ok(()) }
 }
 
 /// Whether every host that is written down as a peer answers.
@@ -137,8 +153,8 @@ fn serve(args: &NamesServeArgs, out: &mut dyn Write) -> Result<(), Error> {
     faultless(&configuration)?;
     let mut daemon = Daemon::start(written(&configuration))
         .map_err(|error| Error::Failed(format!("names cannot be served: {error}")))?;
-    let mut teller =
-        Teller { config: &args.config, journal: Journal::new(out), served: BTreeSet::new(), is_ready: false };
+    let journal = Journal::new(JsonArgs::default(), out);
+    let mut teller = Teller { config: &args.config, journal, served: BTreeSet::new(), is_ready: false };
     let end = daemon.serve(&mut teller);
     tell_systemd(&[NotifyState::Stopping]);
     Ok(end?)
@@ -154,7 +170,7 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn say(&mut self, level: Level, line: &dyn std::fmt::Display) {
-        self.journal.note(level, line);
+        self.journal.note(level, None, line);
         // Who does not listen is not waited for.
         let _ = self.journal.say();
     }

@@ -14,7 +14,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
 use crate::fan::request::Request;
 use crate::plan::desired;
-use crate::plan::host::{AttachedProgram, Counters, Host, Link};
+use crate::plan::host::{AttachedProgram, Counters, Host, Link, Occupant};
 use crate::plan::leftovers::Remains;
 use crate::plan::state::{Bridge, Direction, Object, Slot, State};
 use crate::shell;
@@ -136,7 +136,7 @@ fn field(key: &OptionKey) -> String {
 /// encapsulation.
 fn value(key: &OptionKey, config: &Request) -> Value {
     let is_for = key.is_for(config.options.encapsulation);
-    let text = key.get(config).or_else(|| key.usual.map(|usual| usual())).filter(|_| is_for);
+    let text = key.get(config).or_else(|| key.usual.and_then(|usual| usual(config))).filter(|_| is_for);
     match (text, key.kind) {
         (None, OptionKind::List) => Value::Array(vec![]),
         (None, _) => Value::Null,
@@ -179,9 +179,18 @@ pub(crate) struct Report {
     /// Whether other fans use the tunnel too; then its counters are theirs as well.
     tunnel_shared: bool,
     containers: Vec<InterfaceName>,
+    ports: Vec<PortReport>,
     programs: Vec<ProgramReport>,
     counters: TrafficReport,
     verdict: Completeness,
+}
+
+/// A port of a fan's bridge.
+#[derive(Debug, Serialize)]
+struct PortReport {
+    name: InterfaceName,
+    /// Who is behind it, where that was asked for and found.
+    process: Option<Occupant>,
 }
 
 /// A program that the kernel runs for a fan.
@@ -215,14 +224,18 @@ impl Report {
             host: fan.host,
             device: fan.device.clone(),
             encap: fan.options.encapsulation,
-            port: vxlan.then(|| fan.port()),
+            port: (!fan.ports().is_empty()).then(|| fan.port()),
             vni: vxlan.then(|| fan.overlay().vni()),
             options: fan.config(),
             table: fan.routing_table(),
             mtu: bridge.mtu,
             tunnel: fan.tunnel(),
-            tunnel_shared: !vxlan,
+            tunnel_shared: fan.options.encapsulation == Encapsulation::Ipip,
             containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
+            ports: host
+                .foreign_ports(&fan.bridge)
+                .map(|Link { name, .. }| PortReport { name: name.clone(), process: host.occupants.get(name).cloned() })
+                .collect(),
             programs: attached(fan, host)
                 .map(|program| ProgramReport { direction: program.direction.as_str(), id: program.id })
                 .collect(),

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use super::{is_called, json, warn};
+use super::{is_called, warn};
 use crate::cli::args::ShowArgs;
 use crate::cli::report::{self, Report};
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::fan::json::Document;
 use crate::kernel::{Machine, Scope};
 use crate::plan::leftovers::remains;
 use crate::plan::state::{Bridge, bridges};
@@ -23,9 +24,10 @@ pub(crate) fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     }
     let left = remains(&owned, &host);
     warn(&left.iter().map(report::remains).collect::<Vec<_>>());
-    if args.json {
+    if args.json.is_wanted() {
+        machine.occupy(&mut host)?;
         let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
-        return json(&reports, out);
+        return Ok(args.json.write(Document::Fans, &reports, out)?);
     }
     if args.program {
         return chosen

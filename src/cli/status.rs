@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::change::{Change, Done, End};
 use super::config::faultless;
-use super::json;
 use super::reload::follow;
 use crate::cli::args::{OutputArgs, StatusArgs};
 use crate::config::Configuration;
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::fan::json::Document;
 use crate::fan::mapping::Overlay;
 use crate::fan::shell::Line;
 use crate::plan::changes::OptionChange;
@@ -36,8 +36,8 @@ pub(crate) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Error
     let fans = ends.into_iter().map(|end| FanStatus::new(end, &configuration, &up, &change.host));
     let status = Status { unknown: verdict::unknown(&change.host), fans: fans.collect() };
     let differs = status.fans.iter().any(|fan| !fan.matches).then_some(Error::Differs);
-    let told = if args.json {
-        json(&status, out)
+    let told = if args.json.is_wanted() {
+        args.json.write(Document::Other, &status, out).map_err(Error::from)
     } else if status.fans.is_empty() {
         nothing(&files.nothing(), up.len(), out)
     } else {

@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
-use super::json;
 use crate::cli::args::TraceArgs;
 use crate::diagnose::gather::prober::Prober;
 use crate::diagnose::trace::hops::{HopFacts, steps};
@@ -12,6 +11,8 @@ use crate::diagnose::trace::report::{Trace, VERDICT};
 use crate::diagnose::trace::verdict::verdict;
 use crate::diagnose::trace::{Location, Target, packet};
 use crate::error::Error;
+use crate::fan::encap::Encapsulation;
+use crate::fan::json::Document;
 use crate::fan::text::{Output, Paint};
 use crate::kernel::{Machine, Scope};
 use crate::plan::host::{Host, Reachability};
@@ -39,8 +40,8 @@ pub(crate) fn trace(args: &TraceArgs, out: &mut dyn Output) -> Result<(), Error>
     }
     let steps = steps(&target, &facts, (&owned, &host));
     let trace = Trace { verdict: verdict(&target, &steps, &evidence), target, steps, evidence };
-    if args.json {
-        json(&trace.json(), out)?;
+    if args.json.is_wanted() {
+        args.json.write(Document::Other, &trace.json(), out)?;
     } else {
         let paint = if trace.verdict.works { Paint::Good } else { Paint::Bad };
         out.painted(paint, VERDICT)?;
@@ -127,7 +128,9 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
     evidence.knew = is_known && !evidence.knows;
     if let Some(Ok(outer)) = &facts.outer {
         let seen = prober.seen();
-        evidence.left = Some(seen.left());
+        // WireGuard keeps packets back until a handshake, so that none may leave where nothing drops them.
+        let is_kept = target.fan.options.encapsulation == Encapsulation::Wireguard && !seen.left();
+        evidence.left = (!is_kept).then_some(seen.left());
         evidence.came.extend(seen.came());
         evidence.lost = seen.lost();
         // Answers of ARP that nobody heeded are lost here as well.
@@ -144,6 +147,7 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
         }
     }
     evidence.complaints = prober.seen().complaints().to_vec();
+    evidence.handshake = Machine::handshake(target);
     Ok(evidence)
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> 
     faultless(&configuration)?;
     let monitor = Monitor::open(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     let mut monitor = monitor.map_err(|error| Error::Failed(format!("cannot listen to the kernel: {error}")))?;
-    let mut watcher = Watcher::new(args, configuration, Journal::new(out));
+    let mut watcher = Watcher::new(args, configuration, Journal::new(args.json, out));
     watcher.due = Some(watcher.begun);
     let pulse = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     loop {
@@ -216,7 +216,7 @@ impl<'a> Watcher<'a> {
     /// Says what is wrong with the watching itself, once.
     fn complain(&mut self, complaint: &dyn fmt::Display) {
         if self.complaints.insert(complaint.to_string()) {
-            self.journal.note(Level::Warning, complaint);
+            self.journal.note(Level::Warning, None, complaint);
         }
     }
 
@@ -245,7 +245,7 @@ impl<'a> Watcher<'a> {
         let Some(sight) = sight else { return };
         let level = if sight.is_right() { Level::Info } else { Level::Notice };
         if let Some(line) = news(known.sight.as_ref(), &sight, care) {
-            self.journal.note(level, &format_args!("fan {overlay}: {line}"));
+            self.journal.note(level, Some(overlay), &line);
         }
         let is_down = sight.down;
         known.sight = Some(sight);
@@ -286,15 +286,15 @@ impl<'a> Watcher<'a> {
                 known.backoff.clear();
                 known.said = None;
                 for loss in &done.losses {
-                    self.journal.note(Level::Warning, &format_args!("fan {overlay}: {loss}"));
+                    self.journal.note(Level::Warning, Some(overlay), loss);
                 }
                 known.fan = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
                 (known.sight, _) = see(overlay, Some(entry), known, change);
                 let bridge = known.fan.as_ref().map(|fan| &fan.bridge);
                 let off = bridge.and_then(|bridge| left_off(&known.ports, bridge, &change.host));
                 let off = off.unwrap_or_default();
-                let line = format_args!("fan {overlay}: followed: {}{moved}{off}", done.sentence);
-                self.journal.note(Level::Notice, &line);
+                let line = format_args!("followed: {}{moved}{off}", done.sentence);
+                self.journal.note(Level::Notice, Some(overlay), &line);
             }
             Err(error) => {
                 known.backoff.fail(now, overlay, &steps);
@@ -312,7 +312,7 @@ impl<'a> Watcher<'a> {
     /// Says why a fan is not put right, once.
     fn lament(&mut self, overlay: Overlay, known: &mut KnownFan, line: String) {
         if known.said.as_ref() != Some(&line) {
-            self.journal.note(Level::Warning, &format_args!("fan {overlay}: {line}"));
+            self.journal.note(Level::Warning, Some(overlay), &line);
         }
         known.said = Some(line);
     }
@@ -338,7 +338,12 @@ fn care(config: Option<&Request>, fan: Option<&Fan>) -> Care {
 }
 
 /// How a fan stands, and the way to what is configured. No sight is one of a fan that is nobody's concern any more.
-fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Change) -> (Option<Sight>, Option<Plan>) {
+fn see(
+    overlay: Overlay,
+    entry: Option<&Entry>,
+    known: &KnownFan,
+    change: &mut Change,
+) -> (Option<Sight>, Option<Plan>) {
     let was_there = known.sight.as_ref().is_some_and(|sight| !sight.down);
     let planned = entry.map(|entry| {
         let config = &entry.config;

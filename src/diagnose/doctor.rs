@@ -3,6 +3,11 @@
 //! Each file below knows one area. A cause has consequences all over: a tunnel that is gone has taken its filters and
 //! routes with it, an address that is gone makes every route a wrong one. So the areas are asked in the order in which one
 //! rests upon another, and what follows from a finding is part of it, and no finding of its own.
+//!
+//! Files are called after their area, checks after what the administrator sees. Those that differ: bridge in `leftovers` and
+//! `objects`; mtu in `underlay` and `objects`; forwarding and older in `objects`; macs in `neighbours` and `containers`;
+//! rp_filter in `routing::fault`; software in `managers`; checksums and refused in `counters`; privileges in `kernel`;
+//! settings in `foreign`; fix in this one.
 
 mod code;
 mod configuration;
@@ -37,6 +42,8 @@ use crate::plan::state::State;
 use crate::shell;
 
 pub(crate) use code::{Check, Code, Found};
+pub(crate) use counters::has_refused;
+pub(crate) use firewall::TrafficKind;
 pub(crate) use routing::questions;
 
 /// How a check came out.
@@ -82,6 +89,9 @@ pub(crate) struct Finding {
     pub(crate) mend: Option<Line>,
     /// Whether `--fix` mends it.
     pub(crate) fixable: bool,
+    /// Of a firewall: the kinds of packets that it drops or may drop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) packets: Vec<TrafficKind>,
 }
 
 impl Finding {
@@ -96,6 +106,7 @@ impl Finding {
             evidence: Vec::new(),
             mend: None,
             fixable: false,
+            packets: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagnose::netfilter::FirewallTable;
 use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
+use crate::plan::foreign::Foreign;
 use crate::plan::host::NeighbourEntry;
 
 use crate::plan::rule::RoutingRule;
@@ -30,6 +31,10 @@ pub(crate) struct Health {
     pub(crate) hidden_peers: BTreeSet<InterfaceName>,
     /// Every firewall's tables, ours included.
     pub(crate) tables: Vec<FirewallTable>,
+    /// Filters and programs of others on interfaces that are not the fan's.
+    pub(crate) programs: Vec<Foreign>,
+    /// The counters of an earlier look, where something had been refused.
+    pub(crate) earlier: Option<EarlierLook>,
     /// Routing rules that are neither the kernel's nor ours.
     pub(crate) rules: Vec<RoutingRule>,
     /// Where packets go.
@@ -51,6 +56,8 @@ pub(crate) struct Kernel {
     pub(crate) has_ipip: Option<bool>,
     /// Likewise.
     pub(crate) has_vxlan: Option<bool>,
+    /// Whether it has WireGuard; none when that is not known.
+    pub(crate) has_wireguard: Option<bool>,
     /// What the kernel said to a program that was loaded and thrown away; none when that was not tried.
     pub(crate) loads_programs: Option<Result<(), String>>,
     /// Whether `nft` was found.
@@ -79,6 +86,15 @@ pub(crate) struct Peer {
     pub(crate) mac: Option<Mac>,
     /// A process in that namespace; none where none was found.
     pub(crate) process: Option<u32>,
+}
+
+/// What was counted at a look before this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EarlierLook {
+    /// Every firewall's tables.
+    pub(crate) tables: Vec<FirewallTable>,
+    /// Packets that the programs on a tunnel had refused.
+    pub(crate) tunnels: BTreeMap<InterfaceName, u64>,
 }
 
 /// A program that configures interfaces, and may take ours for its own.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+mod fields;
 mod mark;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,9 @@ pub(crate) use walk::{Blame, Fate, fate, fates};
 
 /// The protocol number of ICMP (RFC 792).
 const ICMP: u8 = 1;
+
+/// That of TCP (RFC 9293).
+const TCP: u8 = 6;
 
 /// Who keeps a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +152,15 @@ pub(crate) enum Match {
     },
     /// Fields lead to verdicts of their own (nft's verdict maps).
     Map(Vec<Field>, Entries),
+    /// Several fields together have, or with `negated` have none, of these rows of values (a set of iptables).
+    Tuples {
+        /// What is looked at.
+        fields: Vec<Field>,
+        /// Whether none may fit.
+        negated: bool,
+        /// One of these: values, one for each field.
+        tuples: Vec<Vec<Value>>,
+    },
     /// Something that is not understood.
     Unknown,
 }
@@ -181,6 +194,16 @@ pub(crate) enum Field {
     Status,
     /// The type of its destination, as in `fib daddr type`.
     DestinationType,
+    /// The type of its source, likewise.
+    SourceType,
+    /// To whom the frame was sent: `host` or `unicast`, `broadcast`, `multicast`, `other`.
+    PacketType,
+    /// Of a packet that is bridged and shown to rules about routed packets: the port it came in by.
+    PortIn,
+    /// The port it goes out by.
+    PortOut,
+    /// The flags of TCP behind this mask.
+    TcpFlags(u32),
     /// Its mark behind this mask. Packets have none until a rule gives them one.
     Mark(u32),
     /// That of its connection behind this mask, of which there is none.
@@ -204,6 +227,8 @@ pub(crate) enum Arp {
     Source,
     /// Whose Ethernet address is asked for.
     Target,
+    /// The kind of addresses or their length, which is this number between Ethernet and IPv4.
+    Constant(u32),
     /// Something else.
     Other,
 }
@@ -247,6 +272,8 @@ pub(crate) enum ConntrackState {
     New,
     /// A reply, or later.
     Established,
+    /// An ICMP error about a connection that is known.
+    Related,
     /// Of no connection that is known.
     Invalid,
 }
@@ -261,6 +288,7 @@ impl Field {
                 Some(protocol).filter(|number| *number != 0)
             }
             Self::IcmpType | Self::IcmpCode => Some(ICMP),
+            Self::TcpFlags(_) => Some(TCP),
             Self::Header(protocol) => Some(protocol),
             _ => None,
         }
@@ -295,6 +323,8 @@ pub(crate) struct Packet {
     pub(crate) outgoing: Option<String>,
     /// The bridge it is bridged by.
     pub(crate) bridge: Option<String>,
+    /// Of one that is bridged and shown to rules about routed packets: the ports it comes in and goes out by.
+    pub(crate) ports: Option<[String; 2]>,
     /// Its source.
     pub(crate) source: Ipv4Addr,
     /// Its destination.

@@ -146,7 +146,9 @@ impl Target {
     pub(crate) fn carrier(&self) -> String {
         match self.fan.options.encapsulation {
             crate::fan::encap::Encapsulation::Ipip => "protocol 4".into(),
-            crate::fan::encap::Encapsulation::Vxlan => format!("udp port {}", self.fan.port()),
+            crate::fan::encap::Encapsulation::Vxlan | crate::fan::encap::Encapsulation::Wireguard => {
+                format!("udp port {}", self.fan.carrier_port())
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with an interface of the underlay, before anybody else is blamed.
+//! What is wrong with an interface of the underlay. It is checked before any other host is blamed.
 
 use std::net::Ipv4Addr;
 
@@ -26,17 +26,17 @@ pub(crate) struct LinkFault {
     pub(crate) says: String,
     /// What to do, likewise.
     pub(crate) advice: String,
-    /// The command that does it; none where it takes a hand, or is for the administrator to decide.
+    /// The command that does it; none where no command can, or where the administrator has to decide.
     pub(crate) mend: Option<Line>,
 }
 
-/// What keeps an interface from carrying packets of an address: it is a port of another, is down, or has no carrier, because of
-/// what it stands on or consists of. None if nothing does.
+/// What keeps an interface from carrying packets of an address: it is a port of another, is down, or has no carrier.
+/// The cause may be the interface below it, or one of those that it consists of. None if nothing does.
 #[must_use]
 pub(crate) fn fault(link: &Link, address: Ipv4Addr, host: &Host) -> Option<LinkFault> {
     let name = &link.name;
     if let Some(master) = host.links.iter().find(|other| link.master.as_ref() == Some(&other.name)) {
-        // The ports of a VRF keep their addresses. Others hand what they receive to the interface that they are a port of.
+        // The ports of a VRF keep their addresses. Other ports hand what they receive to their controller.
         if master.kind != LinkKind::Vrf && link.addresses.iter().any(|own| own.address.ip() == address) {
             return Some(LinkFault {
                 kind: LinkFaultKind::Port,

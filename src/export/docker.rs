@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Network;
 use super::text::{NDOTS, command, names};
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::label::DOMAIN;
 use crate::fan::shell::quote;
@@ -28,10 +29,10 @@ pub fn network(network: &Network, name: &str) -> String {
         |key: &str, value: &str| options.push(format!("-o com.docker.network.{key}={}", quote(value.as_bytes())));
     option("bridge.name", network.bridge().as_str());
     option("bridge.enable_ip_masquerade", "false");
-    if network.fan.options.encapsulation == Encapsulation::Ipip {
+    if network.fan.options.encapsulation.is_routed() {
         // Since release 28 Docker drops what comes for a container by another way than the bridge; before, it does not
         // know the option and passes over it.
-        option("bridge.trusted_host_interfaces", network.fan.tunnel().as_str());
+        option("bridge.trusted_host_interfaces", &tunnels(&network.fan));
     }
     option("driver.mtu", &network.mtu.to_string());
     options.push(name.into());
@@ -41,6 +42,14 @@ pub fn network(network: &Network, name: &str) -> String {
             format!("{created}# Names are an option of each container: docker run --network {name} {options} ...\n")
         }
         None => created,
+    }
+}
+
+/// Every device by which packets of other hosts may come, with colons between them: those of both kinds of epochs over WireGuard.
+fn tunnels(fan: &Fan) -> String {
+    match fan.options.encapsulation {
+        Encapsulation::Wireguard => format!("{}:{}", fan.tunnel_of(0), fan.tunnel_of(1)),
+        Encapsulation::Ipip | Encapsulation::Vxlan => fan.tunnel().to_string(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A short name for a long text, by which a program or a rule is known again in the kernel.
 
 /// 64-bit FNV-1a (RFC 9923) of some bytes, as 16 hexadecimal digits: the same on every machine and in every build.
-/// It guards against confusion, not against an adversary; whoever can write these labels is root already.
+/// It guards against confusion, not against an adversary: only root can write these labels.
 #[must_use]
 pub(crate) fn digest(bytes: &[u8]) -> String {
     let hash = bytes

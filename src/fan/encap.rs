@@ -13,7 +13,13 @@ pub enum Encapsulation {
     Ipip,
     /// An Ethernet frame in a UDP datagram (RFC 7348): 50 bytes, one flat network.
     Vxlan,
+    /// An IPv4 packet in one of WireGuard, over UDP: 60 bytes, routed and encrypted.
+    Wireguard,
 }
+
+/// The first of the two UDP ports of a fan over WireGuard when none is given. It is below 32768, where the kernel begins to choose
+/// ports for others (`ip_local_port_range`).
+pub(crate) const WIREGUARD_PORT: u16 = 8473;
 
 /// The UDP port of VXLAN when none is given: Linux's own default, and that of Ubuntu's fan (drivers/net/vxlan,
 /// `vxlan_port`), not IANA's 4789.
@@ -45,8 +51,27 @@ impl SourcePorts {
 }
 
 impl Encapsulation {
-    /// Both, for messages and completions.
-    pub(crate) const ALL: [Self; 2] = [Self::Ipip, Self::Vxlan];
+    /// All, for messages and completions.
+    pub(crate) const ALL: [Self; 3] = [Self::Ipip, Self::Vxlan, Self::Wireguard];
+
+    /// Whether the host routes what goes to other slices, so that only its own slice is on link.
+    #[must_use]
+    pub(crate) fn is_routed(self) -> bool {
+        match self {
+            Self::Ipip | Self::Wireguard => true,
+            Self::Vxlan => false,
+        }
+    }
+
+    /// The UDP port when none is given; none over IPIP.
+    #[must_use]
+    pub(crate) fn usual_port(self) -> Option<u16> {
+        match self {
+            Self::Ipip => None,
+            Self::Vxlan => Some(VXLAN_PORT),
+            Self::Wireguard => Some(WIREGUARD_PORT),
+        }
+    }
 
     /// Bytes that the encapsulation takes from the underlay's MTU.
     #[must_use]
@@ -54,6 +79,7 @@ impl Encapsulation {
         match self {
             Self::Ipip => 20,
             Self::Vxlan => 50,
+            Self::Wireguard => 60,
         }
     }
 
@@ -63,6 +89,7 @@ impl Encapsulation {
         match self {
             Self::Ipip => "ipip",
             Self::Vxlan => "vxlan",
+            Self::Wireguard => "wireguard",
         }
     }
 }
@@ -80,6 +107,6 @@ impl FromStr for Encapsulation {
         Self::ALL
             .into_iter()
             .find(|encapsulation| encapsulation.as_str() == text)
-            .ok_or_else(|| format!("encapsulation '{text}' is unknown; it is ipip or vxlan"))
+            .ok_or_else(|| format!("encapsulation '{text}' is unknown; it is ipip, vxlan or wireguard"))
     }
 }

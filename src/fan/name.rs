@@ -89,6 +89,13 @@ impl InterfaceName {
         Self("fan-ipip".into())
     }
 
+    /// The WireGuard device of a fan for an even epoch (`fan-wa16384000`) or an odd one (`fan-wb16384000`), named like that of VXLAN.
+    #[must_use]
+    pub(crate) fn wireguard_tunnel(number: u32, epoch: u32) -> Self {
+        let letter = if epoch.is_multiple_of(2) { 'a' } else { 'b' };
+        Self(format!("fan-w{letter}{number}"))
+    }
+
     /// The VXLAN device of a fan, named after its VXLAN network identifier (24 bits).
     #[must_use]
     pub(crate) fn vxlan_tunnel(vni: u32) -> Self {

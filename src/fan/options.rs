@@ -8,12 +8,13 @@ mod read;
 
 use std::fmt;
 
-use super::encap::{Encapsulation, VXLAN_PORT};
+use super::encap::Encapsulation;
+use super::keys::file::DEFAULT_KEY_FILE;
 use super::name::InterfaceName;
 use super::request::{Follow, Peers, Request, Subnets};
 
 pub use read::{bridge_name, number};
-use read::{flag, table};
+use read::{flag, key_file, table};
 
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
 pub(crate) const MIN_MTU: u32 = 576;
@@ -35,10 +36,10 @@ pub struct OptionKey {
     pub(crate) argument: Option<Argument>,
     /// The place among the words of 2015, which stand without dashes and are told first; none where it is none of them.
     pub(crate) word: Option<u8>,
-    /// The encapsulation it is for, where it is not for both.
+    /// The encapsulations it is for, where it is not for all.
     pub(crate) only: Option<Only>,
     /// The value where none was given, if it does not depend on the host and the option has no default of its own.
-    pub(crate) usual: Option<fn() -> String>,
+    pub(crate) usual: Option<fn(&Request) -> Option<String>>,
     /// How it is read back from a fan that is up.
     pub(crate) read_back: ReadBack,
     set: fn(&mut Request, &str) -> Result<(), String>,
@@ -55,12 +56,12 @@ pub(crate) struct Argument {
     pub(crate) help: &'static str,
 }
 
-/// The encapsulation that an option is for.
+/// The encapsulations that an option is for.
 #[derive(Debug)]
 pub(crate) struct Only {
-    /// That one.
-    pub encapsulation: Encapsulation,
-    /// The end of the sentence that refuses it with the other: why, and what to do.
+    /// Those.
+    pub(crate) encapsulations: &'static [Encapsulation],
+    /// The end of the sentence that refuses it with another: why, and what to do.
     pub(crate) advice: &'static str,
 }
 
@@ -129,8 +130,11 @@ options! {
     /// How packets travel between hosts.
     encapsulation: Encapsulation = Encapsulation::Ipip, read str::parse::<Encapsulation>, {
         name: "encap",
-        values: "\"ipip\" or \"vxlan\"",
-        argument: Some(option("ENCAP", "How packets travel; the same on all hosts: ipip or vxlan [default: ipip]")),
+        values: "\"ipip\", \"vxlan\" or \"wireguard\"",
+        argument: Some(option(
+            "ENCAP",
+            "How packets travel; the same on all hosts: ipip, vxlan or wireguard, which encrypts them [default: ipip]",
+        )),
         read_back: ReadBack::Place,
     }
 
@@ -166,20 +170,23 @@ options! {
         name: "mtu",
         kind: OptionKind::Number,
         values: "a number from 576 to 65515",
-        argument: Some(option("N", "MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip) or 50 (vxlan)]")),
+        argument: Some(option("N", "MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip), 50 (vxlan) or 60 (wireguard)]")),
     }
 
-    /// UDP port of VXLAN, 1 to 65535, where it is not to be the usual one.
+    /// UDP port of VXLAN, or the first of the two of WireGuard, 1 to 65535, where it is not to be the usual one.
     port: Option<u16> = None, read |text| number("port", text, 1..=65535_u16), {
         name: "port",
         kind: OptionKind::Number,
         values: "a number from 1 to 65535",
-        argument: Some(option("N", "UDP port of vxlan; the same on all hosts [default: 8472]")),
+        argument: Some(option(
+            "N",
+            "UDP port of vxlan, or the first of the two of wireguard; the same on all hosts [default: 8472, 8473]",
+        )),
         only: Some(Only {
-            encapsulation: Encapsulation::Vxlan,
+            encapsulations: &[Encapsulation::Vxlan, Encapsulation::Wireguard],
             advice: "; choose encap vxlan on all hosts, or leave the port out",
         }),
-        usual: Some(|| VXLAN_PORT.to_string()),
+        usual: Some(|config| config.options.encapsulation.usual_port().map(|port| port.to_string())),
     }
 
     /// Routing table of its own (1 to 4294967295) where the main table is not to be used.
@@ -188,7 +195,7 @@ options! {
         kind: OptionKind::Number,
         values: "a number from 1 to 4294967295",
         argument: Some(option("N", "Keep the fan's routes in table N, behind a routing rule, instead of the main table")),
-        usual: Some(|| MAIN_TABLE.to_string()),
+        usual: Some(|_| Some(MAIN_TABLE.to_string())),
     }
 
     /// Whether traffic from the slice to outside the overlay is masqueraded.
@@ -212,7 +219,7 @@ options! {
     }
 
     /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
-    /// meaningless with VXLAN, whose packets are not routed, and then true.
+    /// meaningless with VXLAN, whose packets are not routed, and with WireGuard, and then true.
     flowtable: bool = true, read |text| flag("flowtable", text), {
         name: "flowtable",
         kind: OptionKind::Switch,
@@ -223,8 +230,8 @@ options! {
              (ipip)",
         )),
         only: Some(Only {
-            encapsulation: Encapsulation::Ipip,
-            advice: ", where the host routes nothing between slices; leave it out",
+            encapsulations: &[Encapsulation::Ipip],
+            advice: ", which has none; leave it out",
         }),
         read_back: ReadBack::Effect,
     }
@@ -243,6 +250,39 @@ options! {
         kind: OptionKind::List,
         values: "a list of hosts like [\"172.30.0.27\", \"fan-peers.example.net\"]",
         read_back: ReadBack::FileOnly,
+    }
+
+    /// The file of the secrets that WireGuard's keys are computed from, where it is not the usual one.
+    key: Option<String> = None, read key_file, {
+        name: "key",
+        values: "a path like \"/etc/fan/key\"",
+        argument: Some(option("FILE", "The file of the secret that all hosts have (wireguard) [default: /etc/fan/key]")),
+        only: ENCRYPTED,
+        usual: Some(|_| Some(DEFAULT_KEY_FILE.to_string())),
+    }
+
+    /// Where hosts have their addresses, where that is not all of the underlay; meaningless without WireGuard.
+    hosts: Subnets = Subnets::default(), read |text| Subnets::read("hosts", text), {
+        name: "hosts",
+        kind: OptionKind::List,
+        values: "a list of networks like [\"172.30.0.0/24\"]",
+        argument: Some(option(
+            "NETWORKS",
+            "Where in the underlay hosts have addresses (wireguard), with commas between them [default: all of it, up to 4096]",
+        )),
+        only: ENCRYPTED,
+    }
+
+    /// Addresses in the underlay that are no host's any more; meaningless without WireGuard.
+    exclude: Subnets = Subnets::default(), read |text| Subnets::read("exclude", text), {
+        name: "exclude",
+        kind: OptionKind::List,
+        values: "a list of networks like [\"172.30.0.66/32\"]",
+        argument: Some(option(
+            "NETWORKS",
+            "Where in the underlay hosts are not spoken with any more (wireguard), with commas between them",
+        )),
+        only: ENCRYPTED,
     }
 
     /// Whether it is kept as configured while the host changes.
@@ -271,6 +311,12 @@ options! {
 }
 
 const FLAG: &str = "true or false";
+
+/// For options of encryption.
+const ENCRYPTED: Option<Only> = Some(Only {
+    encapsulations: &[Encapsulation::Wireguard],
+    advice: ", which encrypts nothing; choose encap wireguard on all hosts, or leave it out",
+});
 
 /// What is left out of an entry.
 const PLAIN: OptionKey = OptionKey {
@@ -310,11 +356,18 @@ const fn option(value_name: &'static str, help: &'static str) -> Argument {
 }
 
 impl Options {
+    /// The file of the secrets that a fan is encrypted by; none without encryption.
+    #[must_use]
+    pub(crate) fn key_file(&self) -> Option<&str> {
+        let is_encrypted = self.encapsulation == Encapsulation::Wireguard;
+        is_encrypted.then(|| self.key.as_deref().unwrap_or(DEFAULT_KEY_FILE))
+    }
+
     /// What a fan that is up has of them: not what is about the files only, and no value that is the usual one.
     #[must_use]
     pub(crate) fn of_fan(config: &Request) -> Self {
         let mut options = config.options.clone();
-        let is_usual = |key: &OptionKey| key.usual.is_some_and(|usual| key.get(config) == Some(usual()));
+        let is_usual = |key: &OptionKey| key.usual.is_some_and(|usual| key.get(config) == usual(config));
         for key in KEYS.iter().filter(|key| key.read_back == ReadBack::FileOnly || is_usual(key)) {
             (key.reset)(&mut options);
         }
@@ -356,7 +409,7 @@ impl OptionKey {
     /// Whether it is for fans of an encapsulation.
     #[must_use]
     pub(crate) fn is_for(&self, encapsulation: Encapsulation) -> bool {
-        self.only.as_ref().is_none_or(|only| only.encapsulation == encapsulation)
+        self.only.as_ref().is_none_or(|only| only.encapsulations.contains(&encapsulation))
     }
 }
 

@@ -10,6 +10,7 @@ mod underlay;
 
 use std::str::FromStr;
 
+use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{self, Mapping, Overlay};
 use crate::fan::options::{KEYS, OptionKey, OptionKind, Options, ReadBack};
 
@@ -17,6 +18,11 @@ pub(crate) use follow::Follow;
 pub(crate) use peers::{Peer, Peers};
 pub(crate) use subnets::Subnets;
 pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
+
+/// The most addresses that an underlay has whose hosts need not be listed over WireGuard.
+const MOST_UNLISTED: u64 = 4096;
+/// The most addresses that can be listed.
+const MOST_LISTED: u64 = 16384;
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,18 +166,46 @@ impl Request {
         let underlay = self.underlay.underlay().map(mapping::Underlay::network);
         let taken = [Some(self.overlay.network()), underlay].into_iter().flatten();
         found.extend(taken.filter_map(|network| Some(("routed", self.options.routed.overlap(network)?))));
+        let inside = |what, list: &Subnets| Some((what, list.outside(what, underlay?)?));
+        found.extend(inside("hosts", &self.options.hosts));
+        found.extend(inside("exclude", &self.options.exclude));
+        if self.options.encapsulation == Encapsulation::Wireguard {
+            found.extend(self.too_many_hosts().map(|reason| ("hosts", reason)));
+            if self.options.port == Some(u16::MAX) {
+                found.push(("port", "port 65535 is the last, and wireguard takes two; choose one up to 65534".into()));
+            }
+        }
         let plain = Self::new(self.overlay, self.underlay.clone());
         found.extend(KEYS.iter().filter(|key| key.get(self) != key.get(&plain)).filter_map(|key| self.unfit(key)));
         found
     }
 
+    /// That there may be more hosts than a device can have peers without trouble: the kernel keeps some 2,000 bytes for each.
+    fn too_many_hosts(&self) -> Option<String> {
+        let Options { hosts, .. } = &self.options;
+        let len = self.underlay.len;
+        let (room, listed) = (1_u64 << (32 - len.min(32)), hosts.size());
+        if listed > MOST_LISTED {
+            return Some(format!(
+                "hosts '{hosts}' has {listed} addresses, and at most {MOST_LISTED} can be; list smaller networks"
+            ));
+        }
+        (listed == 0 && room > MOST_UNLISTED).then(|| {
+            format!(
+                "an underlay of /{len} has {room} addresses, and wireguard keeps a peer for each; say where hosts are, like \
+                 --hosts 172.30.0.0/24"
+            )
+        })
+    }
+
     /// That an option is for the other encapsulation.
     fn unfit(&self, key: &OptionKey) -> Option<(&'static str, String)> {
         let encapsulation = self.options.encapsulation;
-        let only = key.only.as_ref().filter(|only| only.encapsulation != encapsulation)?;
+        let only = key.only.as_ref().filter(|only| !only.encapsulations.contains(&encapsulation))?;
         let value = key.get(self).filter(|_| key.kind != OptionKind::Switch);
         let value = value.map_or(String::new(), |value| format!(" {value}"));
-        let (name, its, advice) = (key.name, only.encapsulation, only.advice);
+        let its: Vec<&str> = only.encapsulations.iter().map(|its| its.as_str()).collect();
+        let (name, its, advice) = (key.name, its.join(" and "), only.advice);
         Some((name, format!("{name}{value} is for {its}, and this fan is over {encapsulation}{advice}")))
     }
 

@@ -1,4 +1,4 @@
-//! Text from outside, made safe to print: the one escaping of names, aliases, messages and whatever else others wrote.
+//! Text from outside, made safe to print: the one escaping of names, aliases, messages and all other text from outside.
 //!
 //! A byte that is not part of a printable character is written `\xNN`: control characters and with them the sequences that
 //! terminals obey, bytes that are not UTF-8, characters that change the direction of text or are invisible.
@@ -60,7 +60,7 @@ fn escape_but(bytes: &[u8], is_kept: impl Fn(char) -> bool) -> String {
     text
 }
 
-/// The bytes of which [`escape`] made a text.
+/// The bytes that [`escape`] made a text from.
 #[must_use]
 pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -102,7 +102,7 @@ impl Paint {
     }
 }
 
-/// Where a command writes what was asked for.
+/// Where a command writes its result.
 pub trait Output: Write {
     /// Writes a word, in colour where there are colours.
     ///

@@ -67,7 +67,19 @@ pub(crate) fn observe() -> io::Result<Vec<Server>> {
         // What was read is of the process that is held.
         process.is_alive().then_some(Server { process, overlay, bridge, arguments, serves })
     });
-    Ok(servers.collect())
+    Ok(without_children(servers.collect()))
+}
+
+/// The servers alone: of a question by TCP a process of its own takes care, which looks like its server but for the port.
+fn without_children(servers: Vec<Server>) -> Vec<Server> {
+    let is_child = |server: &Server| {
+        let same = |other: &&Server| {
+            (other.overlay, &other.bridge, &other.arguments) == (server.overlay, &server.bridge, &server.arguments)
+        };
+        !server.serves && servers.iter().filter(same).any(|other| other.serves)
+    };
+    let children: Vec<bool> = servers.iter().map(is_child).collect();
+    servers.into_iter().zip(children).filter_map(|(server, is_child)| (!is_child).then_some(server)).collect()
 }
 
 /// Overlay, bridge and arguments of the server that a command line as in /proc/PID/cmdline starts, if it is a fan's.

@@ -1,5 +1,5 @@
-//! Reading files: a regular file of bounded size, at once, or a reason. Whatever another user may have put in its place (a pipe,
-//! a device, a file without end) is not waited for, and not even opened for reading.
+//! Reading files: a regular file of bounded size, at once, or a reason. A pipe, a device or an endless file that another
+//! user may have put in its place is not waited for, and not even opened for reading.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -41,7 +41,7 @@ impl Found {
         }
     }
 
-    /// Looks at what a name itself stands for, of whatever kind: a link is not followed.
+    /// Looks at what a name itself stands for, a file of any kind: a link is not followed.
     ///
     /// # Errors
     /// When there is nothing of that name.

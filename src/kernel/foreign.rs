@@ -13,6 +13,7 @@ use crate::plan::foreign::Foreign;
 use crate::plan::state::Direction;
 
 /// A filter that is not ours.
+#[must_use]
 pub fn filter(message: &TcMessage, device: &InterfaceName, direction: Direction) -> Foreign {
     let (mut kind, mut chain) = ("filter".to_string(), 0);
     for attribute in &message.attributes {
@@ -33,6 +34,7 @@ pub fn filter(message: &TcMessage, device: &InterfaceName, direction: Direction)
 }
 
 /// The XDP program on a device.
+#[must_use]
 pub(crate) fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Foreign> {
     let program = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Xdp(list) => list.iter().find_map(|xdp| match xdp {
@@ -49,6 +51,7 @@ pub(crate) fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Forei
 }
 
 /// The programs on a device that stand in front of all filters. A kernel before 6.6 knows of none, and refuses the question.
+#[must_use]
 pub(crate) fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
     let directions = [Direction::Ingress, Direction::Egress].into_iter();
     let programs = directions.flat_map(|direction| {
@@ -61,6 +64,7 @@ pub(crate) fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
 
 /// An entry of a forwarding table that somebody made. The kernel makes those of the bridge's own address and its ports', which
 /// are in `macs`.
+#[must_use]
 pub(crate) fn entry(
     message: &NeighbourMessage,
     names: &BTreeMap<u32, InterfaceName>,

@@ -11,9 +11,9 @@ use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{Filter, Object, State};
 
 impl Machine {
-    /// Takes hold of the programs whose instructions nobody here knows, for as long as this process lives, so that they can
-    /// be put back when a step is taken back. Then no step needs `CAP_SYS_ADMIN`, which is given up; it alone can take hold
-    /// of a program by its number, and who never had it holds none.
+    /// Opens the programs whose instructions this version does not know, for as long as this process lives, so that they can
+    /// be put back when a step is taken back. Only `CAP_SYS_ADMIN` can open a program by its number: a process without it
+    /// holds none. No later step needs it, so it is given up.
     ///
     /// # Errors
     /// When the privilege cannot be given up.

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
     LinkInfo, LinkMessage,
 };
-use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
+use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan, LinkWireguard};
 
 use super::netlink::{self, LINK_HEADER_LEN, NLA_F_NESTED};
 use super::{bridge, ipv6};
@@ -56,6 +56,7 @@ pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkM
     let name = tunnel.name.as_str();
     let device = match &tunnel.kind {
         TunnelKind::Ipip => LinkIpIp::new(name).collect_metadata(true).mtu(MTU_AT_BIRTH).build(),
+        TunnelKind::Wireguard { .. } => LinkWireguard::new(name).mtu(MTU_AT_BIRTH).build(),
         TunnelKind::Vxlan { port, sources, mac, .. } => {
             // The device's own forwarding table is never asked, so it need not learn.
             let device = LinkMessageBuilder::<LinkVxlan>::new(name)
@@ -208,6 +209,7 @@ impl LinkFacts {
                 shares_port: infos.contains(&InfoVxlan::CollectMetadata(true))
                     && infos.contains(&InfoVxlan::Vnifilter(true)),
             },
+            (Some(InfoKind::Wireguard), _) => LinkKind::Wireguard,
             (Some(InfoKind::Vrf), _) => LinkKind::Vrf,
             (Some(InfoKind::Bridge), _) => self.mac.map_or(LinkKind::Other, |mac| LinkKind::Bridge { mac }),
             _ if loopback => LinkKind::Loopback,
@@ -256,6 +258,9 @@ pub fn decode(
         let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
         let tunnel = match (owner, &kind, facts.mac) {
             (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
+            (Some(owner @ Owner::Fan(_)), LinkKind::Wireguard, _) => {
+                Tunnel::epoch_of_label(alias).map(|epoch| (owner, TunnelKind::Wireguard { epoch }))
+            }
             (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, sources, shares_port: true }, Some(mac)) => {
                 let kind = TunnelKind::Vxlan {
                     port: *port,

@@ -19,6 +19,7 @@ use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use zeroize::{Zeroize, Zeroizing};
 
 use read::{ADDRESS_HEADER_LEN, RULE_HEADER_LEN};
 pub use read::{LINK_HEADER_LEN, LinkReply, NLA_F_NESTED, RTM_GETLINK, attributes, read_address, read_link, read_rule};
@@ -207,8 +208,12 @@ impl Netlink {
             let content = NetlinkPayload::InnerMessage(Raw { kind, payload: payload.to_vec() });
             let mut request = NetlinkMessage::new(header, content);
             request.finalize();
-            let mut datagram = vec![0; request.buffer_len()];
+            // It may have a key in it.
+            let mut datagram = Zeroizing::new(vec![0; request.buffer_len()]);
             request.serialize(&mut datagram);
+            if let NetlinkPayload::InnerMessage(message) = &mut request.payload {
+                message.payload.zeroize();
+            }
             self.socket.send(&datagram, 0)?;
             if let Some(answers) = self.answers(sequence)? {
                 return Ok(answers);
@@ -242,7 +247,7 @@ impl Netlink {
 
     /// The messages of the next datagram.
     fn receive(&self) -> Result<Vec<NetlinkMessage<Raw>>, Refusal> {
-        let (datagram, _) = self.socket.recv_from_full()?;
+        let datagram = Zeroizing::new(self.socket.recv_from_full()?.0);
         messages(&datagram).map_err(|error| Refusal { errno: nix::libc::EBADMSG, sentence: Some(error) })
     }
 }

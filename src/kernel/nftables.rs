@@ -56,9 +56,9 @@ pub struct Tables {
     docker_user: Option<u32>,
     /// Whether there is more than that chain in iptables' table.
     has_others: bool,
-    /// What there is in each table of ours in which there is nothing but chains and our flowtable.
+    /// The content of each table of ours that has only chains and our flowtable.
     plain: BTreeMap<TableName, Plain>,
-    /// Tables in which there is a chain that each of ours has.
+    /// Tables with a chain that every table of ours has.
     guarded: BTreeSet<TableName>,
 }
 
@@ -96,7 +96,7 @@ impl Tables {
         messages(chains).for_each(|chain| all.chain(&chain));
         all.tell_namesakes();
         messages(flowtables).for_each(|flowtable| all.flowtable(&flowtable));
-        // The sets that a rule spells out come and go with it.
+        // An anonymous set is made and removed with its rule.
         let named = messages(sets).filter(|set| set.number(SET_FLAGS).is_none_or(|flags| flags & SET_ANONYMOUS == 0));
         for place in named.chain(messages(others)).filter_map(|message| message.place()) {
             all.has_others |= is_filter(&place);
@@ -105,7 +105,7 @@ impl Tables {
         all
     }
 
-    /// What there is in iptables' table beside so many rules in Docker's chain.
+    /// What there is in iptables' table beside this number of rules in Docker's chain.
     #[must_use]
     pub(crate) fn beside(&self, rules: usize) -> Beside {
         match self.docker_user {
@@ -188,8 +188,8 @@ fn ours(place: TableName) -> Option<(TableName, Overlay)> {
 }
 
 /// The chains of a table and the comments of their rules, in nft's language as far as
-/// [`Ruleset`](crate::plan::firewall::Ruleset) looks; a rule without a comment is one that nobody here makes. `name_of` tells which
-/// device has an index.
+/// [`Ruleset`](crate::plan::firewall::Ruleset) looks; a rule without a comment is never one of ours. `name_of` tells
+/// which device has an index.
 #[must_use]
 pub fn sketch(table: &Plain, rules: &[Vec<u8>], name_of: impl Fn(u32) -> Option<String>) -> String {
     let Plain { chains, devices } = table;
@@ -219,7 +219,7 @@ pub fn sketch(table: &Plain, rules: &[Vec<u8>], name_of: impl Fn(u32) -> Option<
     flowtable.chain(chains.iter().map(text)).collect()
 }
 
-/// What is said of a part of the kernel that is not there.
+/// The errors for a part of the kernel that is not there.
 const ABSENT: [i32; 4] = [libc::EINVAL, libc::EPROTONOSUPPORT, libc::ESOCKTNOSUPPORT, libc::EAFNOSUPPORT];
 
 /// A connection to nftables, in the network namespace of the thread that made it.
@@ -243,7 +243,7 @@ impl Nftables {
         }
     }
 
-    /// The number of what there is: another after each change of anybody's.
+    /// The generation of the ruleset: another number after each change by any process.
     ///
     /// # Errors
     /// What the kernel said.
@@ -266,7 +266,7 @@ impl Nftables {
         }))
     }
 
-    /// The [`sketch`] of a table in which there is nothing but chains and our flowtable.
+    /// The [`sketch`] of a table that has only chains and our flowtable.
     ///
     /// # Errors
     /// What the kernel said.

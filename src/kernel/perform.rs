@@ -11,6 +11,7 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 
 use super::netlink::Refusal;
+use super::wireguard::Wireguard;
 use super::{KernelError, Machine, bpf, capabilities, dnsmasq, filter, link, nft, route, socket};
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
@@ -36,7 +37,7 @@ impl Machine {
             Step::Create(object) => self.create(object),
             Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
                 // The error that left it half changed is the one to tell.
-                if matches!(to, Object::Tunnel(_)) {
+                if matches!(to, Object::Tunnel(_) | Object::Peers(_)) {
                     let _ = self.change(to, from);
                 }
             }),
@@ -69,6 +70,7 @@ impl Machine {
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
             Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Create(object.clone())])?,
+            Object::Peers(peers) => Wireguard::connect()?.create(index(&peers.link)?, peers)?,
             Object::Up(_, link) => {
                 let sent = self.netlink.send(&link::set_up(index(link)?, true), 0);
                 sent.map_err(|refusal| self.cannot_go_up(link, refusal))?;
@@ -99,6 +101,11 @@ impl Machine {
                 self.port_settings(from, tunnel, index)?;
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
+            Object::Peers(peers) => {
+                if let Object::Peers(from) = from {
+                    Wireguard::connect()?.change(index(&peers.link)?, from, peers)?;
+                }
+            }
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink.send(&Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
@@ -135,6 +142,7 @@ impl Machine {
             }
             Object::Filter(filter) => self.detach(filter)?,
             Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Delete(object.clone())])?,
+            Object::Peers(peers) => Wireguard::connect()?.empty(index(&peers.link)?)?,
             Object::Up(_, link) => self.netlink.send(&link::set_up(index(link)?, false), 0)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
@@ -192,6 +200,9 @@ impl Machine {
                 TunnelKind::Ipip if unknown => {
                     KernelError::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
                 }
+                TunnelKind::Wireguard { .. } if unknown => {
+                    KernelError::from(refusal).advise("this kernel has no wireguard")
+                }
                 TunnelKind::Vxlan { .. } if unknown => KernelError::from(refusal)
                     .advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought"),
                 _ => refusal.into(),
@@ -221,12 +232,14 @@ impl Machine {
         }
     }
 
-    /// Why the steps must not be taken: a VXLAN device that they bring up could not have its UDP port. Asked before anything is
+    /// Why the steps must not be taken: a device that they bring up could not have its UDP port. Asked before anything is
     /// taken down.
     #[must_use]
     pub(crate) fn taken_ports(steps: &[Step], host: &Host) -> Vec<String> {
         let opened = steps.iter().filter_map(|step| match step {
             Step::Create(Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. })) => Some(*port),
+            Step::Create(Object::Peers(peers)) => Some(peers.port),
+            Step::Change { from: Object::Peers(from), to: Object::Peers(to) } if from.port != to.port => Some(to.port),
             Step::Create(Object::Up(_, name)) => match host.link(name)?.kind {
                 LinkKind::Vxlan { port, .. } => Some(port),
                 _ => None,

@@ -68,12 +68,12 @@ pub(crate) fn is_udp_port_free(port: u16) -> bool {
     !is_taken(taken4) && !is_taken(taken6)
 }
 
-/// What a port is of.
+/// The transport protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// Datagrams.
+    /// UDP.
     Udp,
-    /// Streams.
+    /// TCP.
     Tcp,
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn holders_of(inodes: BTreeSet<u64>) -> BTreeMap<u64, Holder> {
     holders
 }
 
-/// Those of these sockets that a process has open. One that ends meanwhile has none.
+/// The sockets among these that a process has open. A process that ends meanwhile has none.
 fn held(pid: u32, sockets: &Sockets) -> Vec<u64> {
     let descriptors = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fdinfo"));
     let open = descriptors.into_iter().flatten().filter_map(Result::ok);
@@ -117,7 +117,7 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Those of this network namespace that wait at a port: at any address, or at this one or all of them.
+    /// The sockets of this network namespace that wait at a port. With an address, only those at it or at all addresses.
     ///
     /// # Errors
     /// When the lists cannot be read.
@@ -157,7 +157,7 @@ impl Sockets {
         Ok(holders)
     }
 
-    /// Whether a process has one of them open. One that ends meanwhile has none.
+    /// Whether a process has one of them open. A process that ends meanwhile has none.
     #[must_use]
     pub(crate) fn are_held_by(&self, pid: u32) -> bool {
         let Ok(descriptors) = fs::read_dir(directory(pid).join("fdinfo")) else {
@@ -176,7 +176,7 @@ fn directory(pid: u32) -> PathBuf {
 
 /// The inodes of the sockets that wait at a port in a list of the kernel's.
 fn inodes_of(list: &str, port: u16, address: Option<Ipv4Addr>) -> io::Result<BTreeSet<u64>> {
-    // Users decide how many sockets there are: one line at a time is in memory.
+    // Users can open many sockets, so only one line at a time is in memory.
     let lines = BufReader::new(File::open(Path::new("/proc/thread-self/net").join(list))?).lines();
     let found = lines.map_while(Result::ok).filter_map(|line| socket(&line));
     let is_meant = |found: &Socket| {
@@ -186,7 +186,7 @@ fn inodes_of(list: &str, port: u16, address: Option<Ipv4Addr>) -> io::Result<BTr
     Ok(found.filter(is_meant).map(|found| found.inode).collect())
 }
 
-/// A socket that waits for whoever sends to it.
+/// A socket that waits for packets of any sender.
 #[derive(Debug, PartialEq, Eq)]
 struct Socket {
     /// None for all addresses.
@@ -204,7 +204,7 @@ fn socket(line: &str) -> Option<Socket> {
     let peer = words.next()?;
     let address = match address {
         all if is_zero(all) => None,
-        // The four bytes as a number of this machine.
+        // The four bytes are printed as a number in the byte order of this machine.
         one => Some(u32::from_str_radix(one, 16).ok()?.to_ne_bytes().into()),
     };
     is_zero(peer).then_some(Socket {
@@ -221,7 +221,7 @@ fn descriptor(info: &[u8]) -> Option<(u64, u64)> {
     Some((number("mnt_id:")?, number("ino:")?))
 }
 
-/// The mount that all sockets are on, by one of our own.
+/// The mount that all sockets are on, read from a socket of this process.
 fn socket_mount() -> io::Result<u64> {
     let socket = UnixDatagram::unbound()?;
     let info = beginning(Path::new(&format!("/proc/thread-self/fdinfo/{}", socket.as_raw_fd())));

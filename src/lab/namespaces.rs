@@ -1,4 +1,4 @@
-//! The namespaces of a lab: made, entered, and removed again whatever happens.
+//! The namespaces of a lab: made, entered, and removed again also after an error or a signal.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -19,7 +19,7 @@ use crate::kernel::exec;
 /// Where `ip netns` keeps the names of namespaces.
 pub(crate) const NETNS: &str = "/run/netns";
 
-/// Everything the lab made on this machine, which is namespaces and what lives in them. Dropping it removes them.
+/// Everything that the lab made on this machine: namespaces, with their devices and processes. Dropping it removes them.
 pub(crate) struct Stage {
     interrupt: Interrupt,
     verbose: bool,
@@ -37,7 +37,7 @@ impl Stage {
         Ok(Self { interrupt: Interrupt::default(), verbose, namespaces: standing()? })
     }
 
-    /// Whether somebody asked the lab to end.
+    /// Tells whether a signal asked the lab to end.
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
@@ -66,7 +66,7 @@ impl Stage {
         lines.iter().try_for_each(|line| self.run(line).map(drop))
     }
 
-    /// Runs a line that may take a while, so that a signal ends it, and gives what it printed.
+    /// Runs a line that may take a while; a signal ends it. Gives what it printed.
     pub(crate) fn watch(&self, line: &CommandLine) -> Result<String, Error> {
         self.interrupt.check()?;
         self.show(line);
@@ -99,7 +99,7 @@ impl Stage {
 
     fn show(&self, line: &CommandLine) {
         if self.verbose {
-            // Nobody may be reading any more, and the lab must be removed all the same: no eprintln, which panics.
+            // No eprintln, which panics when standard error is closed: the lab must be removed then too.
             let _ = writeln!(io::stderr(), "+ {line}");
         }
     }
@@ -140,7 +140,7 @@ fn command(line: &CommandLine) -> Command {
 
 /// Runs a process until it ends, or kills it with all it started once `stop` says so.
 fn watched(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Output> {
-    // Memory and no pipes: what the process started may hold its output open for longer than it lives.
+    // Memory and no pipes: processes that it started may hold its output open after it has ended.
     let memory = || memfd_create(c"fanlab", MFdFlags::MFD_CLOEXEC).map(File::from);
     let (mut stdout, mut stderr) = (memory()?, memory()?);
     let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;

@@ -111,7 +111,7 @@ impl Topology {
         let words = format!("fanctl up {} eth0/{UNDERLAY_LEN}", self.mapping.overlay());
         match encapsulation {
             Encapsulation::Ipip => words,
-            Encapsulation::Vxlan => words + " --encap vxlan",
+            other => words + &format!(" --encap {other}"),
         }
     }
 }

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::fan::Fan;
-use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
 use crate::fan::request::Request;
@@ -101,7 +100,7 @@ fn value(key: &OptionKey, fan: &Fan, config: &Request) -> Option<String> {
         ("mtu", _) => None,
         _ if key.read_back == ReadBack::FileOnly => None,
         ("bridge", _) => Some(fan.bridge.to_string()),
-        ("port", _) => (fan.options.encapsulation == Encapsulation::Vxlan).then(|| fan.port().to_string()),
+        ("port", _) => (!fan.ports().is_empty()).then(|| fan.port().to_string()),
         ("table", _) => Some(text.unwrap_or("main".into())),
         (_, OptionKind::Flag | OptionKind::Switch) => {
             text.map(|text| if text == "true" { "on" } else { "off" }.to_string())

@@ -1,6 +1,7 @@
 //! Why a fan cannot stand beside what the host already has. Each reason is a sentence that names the object and says
 //! what to do; all reasons are told at once, before anything is touched.
 
+mod encryption;
 mod unfit;
 
 use std::net::Ipv4Addr;
@@ -34,6 +35,7 @@ pub(crate) fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     reasons.extend(nested(fan, host));
     reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
+    reasons.extend(encryption::reasons(fan, host));
     if fan.options.dhcp && !host.dnsmasq {
         reasons.push(reason!(
             DnsmasqMissing,
@@ -77,6 +79,7 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
             ));
         }
     }
+    reasons.extend(shared_ports(fan, owned));
     for left in remains(owned, host) {
         let overlay = left.overlay;
         if let Some(reason) = left.refusal().filter(|_| overlay.overlaps(fan.overlay())) {
@@ -91,6 +94,23 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
         }
     }
     reasons
+}
+
+/// UDP ports that another fan has: those of WireGuard are one fan's alone.
+fn shared_ports(fan: &Fan, owned: &State) -> Vec<Reason> {
+    let is_encrypted = |fan: &Fan| fan.options.encapsulation == Encapsulation::Wireguard;
+    let others =
+        fans(owned).filter(|other| other.overlay() != fan.overlay() && (is_encrypted(fan) || is_encrypted(other)));
+    let shared = |other: &Fan| {
+        let port = fan.ports().into_iter().find(|port| other.ports().contains(port))?;
+        Some(reason!(
+            PortTaken,
+            "UDP port {port} is one of fan {}, which is up; wireguard takes two ports of its own for each fan: choose others on \
+             all hosts: --port N",
+            other.overlay()
+        ))
+    };
+    others.filter_map(shared).collect()
 }
 
 /// The host without what follows from a fan's bridge whose alias somebody changed: where that stands in the way, it is told
@@ -124,10 +144,9 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
             fan.bridge
         ));
     }
-    if foreign(&fan.tunnel()) {
-        reasons.push(reason!(TunnelNameTaken, "tunnel name '{0}' is taken by another interface; see which it is ({1}), and remove it or give it another name",
-            fan.tunnel(),
-            shell!("ip -details link show dev {}", fan.tunnel())
+    for tunnel in fan.tunnels().filter(foreign) {
+        reasons.push(reason!(TunnelNameTaken, "tunnel name '{tunnel}' is taken by another interface; see which it is ({}), and remove it or give it another name",
+            shell!("ip -details link show dev {}", tunnel)
         ));
     }
     reasons

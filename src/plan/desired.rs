@@ -14,10 +14,11 @@ use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
-    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, Owner, ProgramRef, Route,
-    RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner, ProgramRef,
+    Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
 
+mod encrypted;
 #[cfg(test)]
 mod tests;
 
@@ -108,17 +109,30 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
         add(Object::Clsact(owner, fan.tunnel()));
         add(Object::Up(owner, fan.tunnel()));
     }
+    for epoch in &fan.epochs {
+        let name = fan.tunnel_of(*epoch);
+        let kind = TunnelKind::Wireguard { epoch: *epoch };
+        let ipv6 = ipv6(&name, mtu, host);
+        add(Object::Tunnel(Tunnel { owner, name: name.clone(), mtu, forwarding: true, ipv6, kind }));
+        add(Object::Clsact(owner, name.clone()));
+        add(Object::Up(owner, name));
+    }
+    for peers in encrypted::peers(fan, host) {
+        add(Object::Peers(peers));
+    }
     let spec = spec(fan, host);
-    for (direction, program) in
-        [(Direction::Ingress, program::ingress(&spec)), (Direction::Egress, program::egress(&spec))]
-    {
-        add(Object::Filter(Filter {
-            link: fan.tunnel(),
-            direction,
-            slot: Slot::Fan(overlay),
-            owner,
-            program: program.into(),
-        }));
+    for link in fan.tunnels() {
+        for (direction, program) in
+            [(Direction::Ingress, program::ingress(&spec)), (Direction::Egress, program::egress(&spec))]
+        {
+            add(Object::Filter(Filter {
+                link: link.clone(),
+                direction,
+                slot: Slot::Fan(overlay),
+                owner,
+                program: program.into(),
+            }));
+        }
     }
     add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port(), None))));
     for &chain in &host.forward_chains {
@@ -136,7 +150,7 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     state
 }
 
-/// With IPIP the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
+/// With IPIP and WireGuard the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
 /// bridge.
 fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
     let overlay = fan.overlay();
@@ -149,7 +163,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
         mtu,
     };
     match fan.options.encapsulation {
-        Encapsulation::Ipip => {
+        Encapsulation::Ipip | Encapsulation::Wireguard => {
             vec![route(fan.slice(), fan.bridge.clone(), None), route(overlay.network(), fan.tunnel(), Some(mtu))]
         }
         Encapsulation::Vxlan => vec![route(overlay.network(), fan.bridge.clone(), None)],
@@ -161,7 +175,7 @@ pub(crate) const LEASE_DIRECTORY: &str = "/var/lib/fan";
 
 /// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
 #[must_use]
-pub fn lease_file(fan: &Fan) -> String {
+pub(crate) fn lease_file(fan: &Fan) -> String {
     let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
     format!("{LEASE_DIRECTORY}/{}_{}.leases", name(fan.overlay().network()), name(fan.slice()))
 }
@@ -318,11 +332,15 @@ pub(crate) fn without(owned: &State, owner: Owner) -> State {
     owned.iter().filter(|(key, _)| key.owner != owner).map(|(key, object)| (key.clone(), object.clone())).collect()
 }
 
-/// What we own, with a fan's objects as they should be.
+/// What we own, with a fan's objects as they should be. Of keys that cannot be read nobody knows what they should be, and they stay.
 #[must_use]
 pub(crate) fn with(owned: &State, fan: &Fan, host: &Host) -> State {
     let mut state = without(owned, Owner::Fan(fan.overlay()));
     state.extend(objects(fan, host));
+    for epoch in encrypted::unknown(fan, host) {
+        let key = ObjectKey { identity: Identity::Peers(fan.tunnel_of(epoch)), owner: Owner::Fan(fan.overlay()) };
+        state.extend(owned.get(&key).map(|object| (key, object.clone())));
+    }
     with_shared(state, host)
 }
 

@@ -105,7 +105,7 @@ impl Foreign {
     /// Whether it can keep a fan's checks from seeing packets, or packets from the fan.
     #[must_use]
     pub(crate) fn is_harmful(&self, fan: &Fan) -> bool {
-        let is_on_tunnel = *self.device() == fan.tunnel();
+        let is_on_tunnel = fan.tunnels().any(|tunnel| *self.device() == tunnel);
         match self {
             Self::Filter { .. } => is_on_tunnel && self.is_in_front(),
             Self::Tcx { .. } | Self::Xdp { .. } => is_on_tunnel,
@@ -185,7 +185,7 @@ impl Serialize for Foreign {
 /// What others put on the devices of a fan.
 #[must_use]
 pub(crate) fn on(fan: &Fan, host: &Host) -> Vec<Foreign> {
-    let devices = [fan.bridge.clone(), fan.tunnel()];
+    let devices: Vec<InterfaceName> = fan.tunnels().chain([fan.bridge.clone()]).collect();
     let is_here = |foreign: &&Foreign| match foreign {
         Foreign::Entry { bridge, .. } => *bridge == fan.bridge,
         other => devices.contains(other.device()),

@@ -7,13 +7,14 @@ use std::net::Ipv4Addr;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use crate::fan::encap::SourcePorts;
+use crate::fan::keys::Secret;
 use crate::fan::mapping::{Overlay, broadcast};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
 use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Beside, ForwardChain};
 use crate::plan::foreign::Foreign;
-use crate::plan::state::{Direction, Ipv6, Slot};
+use crate::plan::state::{Direction, Heard, Ipv6, Peer, Slot};
 
 /// The first version whose tunnels take the outer source address from a program (`local_ipv4` in `struct bpf_tunnel_key`,
 /// linux/bpf.h), and whose nftables look up the way back in forward chains (`nft_fib_validate`, net/netfilter/nft_fib.c).
@@ -40,6 +41,9 @@ impl Linux {
     }
 }
 
+/// The secrets of a key file, or why there are none: a sentence.
+pub(crate) type Keys = Result<Vec<Secret>, String>;
+
 /// The machine, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Host {
@@ -54,6 +58,10 @@ pub(crate) struct Host {
     /// `net.ipv4.ip_unprivileged_port_start`, the first port that a process without capabilities can have; none when it is not
     /// known.
     pub(crate) unprivileged_ports: Option<u16>,
+    /// What is in the key files of fans that are encrypted, by the name of each.
+    pub(crate) keys: BTreeMap<String, Keys>,
+    /// What was heard of the peers of our WireGuard devices.
+    pub(crate) heard: BTreeMap<InterfaceName, Vec<(Peer, Heard)>>,
     /// How the kernel speaks IPv6; none where it does not.
     pub(crate) ipv6: Option<HostIpv6>,
     /// The chains of iptables that need rules to let the fan's traffic pass.
@@ -190,6 +198,8 @@ pub(crate) enum LinkKind {
         /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
         shares_port: bool,
     },
+    /// WireGuard.
+    Wireguard,
 }
 
 /// Packets since the interface was made, and those its clsact refused.
@@ -273,7 +283,7 @@ impl Routing {
         let is_there = || host.link(&self.device).is_some_and(|link| link.is_beside(to));
         self.local
             || self.device == fan.bridge
-            || self.device == fan.tunnel()
+            || fan.tunnels().any(|tunnel| self.device == tunnel)
             || (self.device != fan.device && is_by_rule && !is_there())
     }
 }

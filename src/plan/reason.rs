@@ -39,6 +39,8 @@ words! {
         ConfigurationEmpty = "configuration-empty",
         /// Another configuration would let the fan follow.
         FollowAdvice = "follow-advice",
+        /// The host's own address is not among those of hosts.
+        HostNotListed = "host-not-listed",
         /// The interface is down.
         InterfaceDown = "interface-down",
         /// The interface is in a VRF.
@@ -53,6 +55,8 @@ words! {
         KernelUnfit = "kernel-unfit",
         /// The laboratory cannot be built or removed.
         LabRefused = "lab-refused",
+        /// The options do not fit the alias of a bridge.
+        LabelTooLong = "label-too-long",
         /// The interface is the loopback.
         Loopback = "loopback",
         /// The MTU that was asked for is more than the interface can carry.
@@ -65,6 +69,8 @@ words! {
         NoAddressInside = "no-address-inside",
         /// There is no default route.
         NoDefaultRoute = "no-default-route",
+        /// There is no key, or others could have it.
+        NoKey = "no-key",
         /// No interface has the underlay address.
         NoSuchAddress = "no-such-address",
         /// The fan is up from another underlay.
@@ -182,9 +188,9 @@ mod tests {
     /// Stable: a word may be added, and none may be changed or taken away.
     const CODES: &str = "address-ambiguous address-is-broadcast address-of-no-host alias-changed bridge-in-use \
         bridge-name-of-fan bridge-name-taken configuration-empty container-has-address contradiction dnsmasq-missing failed \
-        file-kept follow-advice interface-down interface-in-vrf interface-missing interface-name-unfit ipip-external-taken \
-        kernel-unfit lab-refused loopback mtu-too-large mtu-too-small no-address no-address-inside no-default-route \
-        no-such-address other-underlay overlay-has-address overlay-overlaps overlay-overlaps-remains overlay-routed \
+        file-kept follow-advice host-not-listed interface-down interface-in-vrf interface-missing interface-name-unfit ipip-external-taken \
+        kernel-unfit lab-refused label-too-long loopback mtu-too-large mtu-too-small no-address no-address-inside no-default-route \
+        no-key no-such-address other-underlay overlay-has-address overlay-overlaps overlay-overlaps-remains overlay-routed \
         port-taken program-irretrievable runtime-refused table-name-taken takes-from-host tunnel-name-taken \
         tunnel-takes-packets underlay-of-fan vni-shared";
 

@@ -38,6 +38,7 @@ pub(crate) fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Re
         let is_after_slice = up.bridge == up.default_bridge();
         fan.bridge = if is_after_slice { fan.default_bridge() } else { up.bridge.clone() };
     }
+    fan.epochs = epochs(&fan, host, up);
     let networks = found.link.addresses.iter().map(|own| own.address);
     if networks.clone().any(|own| own.ip() == fan.host && broadcast(own) == Some(fan.host)) {
         let (address, name) = (fan.host, &found.link.name);
@@ -58,6 +59,17 @@ pub(crate) fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Re
     let FoundAddress { link, address, choice } = found;
     let choice = format!("underlay '{}' is {address} on {} ({choice})", config.underlay, link.name);
     Ok(Resolved { fan, choice })
+}
+
+/// The epochs of the secrets that a fan is encrypted by: those of its key file; where that cannot be read, those of the fan that is
+/// up, or that of a new file.
+fn epochs(fan: &Fan, host: &Host, up: Option<&Fan>) -> Vec<u32> {
+    let Some(file) = fan.key_file() else { return Vec::new() };
+    match (host.keys.get(file), up) {
+        (Some(Ok(secrets)), _) => secrets.iter().map(|secret| secret.epoch).collect(),
+        (_, Some(up)) if up.key_file() == Some(file) => up.epochs.clone(),
+        _ => vec![1],
+    }
 }
 
 /// Whether what was asked for can be on an interface: whether the interface, or an address that it has, is what the underlay

@@ -5,6 +5,7 @@
 
 mod filter;
 mod ipv6;
+mod peers;
 mod setting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +13,14 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::fan::mapping::Overlay;
+use crate::fan::mapping::{Overlay, digits};
 use crate::fan::name::InterfaceName;
 use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Accept, ForwardChain, ForwardDirection, Ruleset};
 
 pub use filter::{Direction, Filter, ProgramRef, Slot};
 pub use ipv6::{IPV6_MIN_MTU, Ipv6};
+pub(crate) use peers::{Heard, Peer, Peers};
 pub(crate) use setting::Setting;
 
 /// The protocol number of our routes and rules, by which they are known again (`rtm_protocol`; 250 is not taken in
@@ -72,6 +74,8 @@ pub(crate) enum Identity {
         bridge: InterfaceName,
         way: ForwardDirection,
     },
+    /// A device gets its key before it is up, and loses its peers before it goes.
+    Peers(InterfaceName),
     Up(InterfaceName),
     Route {
         table: u32,
@@ -113,6 +117,8 @@ pub enum Object {
     Firewall(Overlay, Ruleset),
     /// A rule in somebody else's forward chain.
     Accept(Accept),
+    /// Key, port and peers of a WireGuard device.
+    Peers(Peers),
     /// A link that is up.
     Up(Owner, InterfaceName),
     /// A route of the fan.
@@ -144,7 +150,7 @@ pub struct Bridge {
     pub changed: BTreeSet<Setting>,
 }
 
-/// A tunnel device in collect-metadata ("external") mode.
+/// A tunnel device: in collect-metadata ("external") mode, or one of WireGuard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// Whose it is, which its alias says.
@@ -167,8 +173,17 @@ impl Tunnel {
     pub fn label(&self) -> String {
         match self.owner {
             Owner::Shared => SHARED_TUNNEL_LABEL.to_string(),
-            Owner::Fan(overlay) => format!("{TUNNEL_LABEL}{overlay}"),
+            Owner::Fan(overlay) => match self.kind {
+                TunnelKind::Wireguard { epoch } => format!("{TUNNEL_LABEL}{overlay}{EPOCH_LABEL}{epoch}"),
+                TunnelKind::Ipip | TunnelKind::Vxlan { .. } => format!("{TUNNEL_LABEL}{overlay}"),
+            },
         }
+    }
+
+    /// The epoch that an alias tells, beside the owner.
+    #[must_use]
+    pub(crate) fn epoch_of_label(label: &str) -> Option<u32> {
+        digits(label.split_once(EPOCH_LABEL)?.1).filter(|epoch| *epoch > 0)
     }
 
     /// The owner that an alias tells; none when it is not one of ours.
@@ -177,11 +192,13 @@ impl Tunnel {
         if label == SHARED_TUNNEL_LABEL {
             return Some(Owner::Shared);
         }
-        label.strip_prefix(TUNNEL_LABEL)?.parse().ok().map(Owner::Fan)
+        let rest = label.strip_prefix(TUNNEL_LABEL)?;
+        rest.split_once(EPOCH_LABEL).map_or(rest, |(overlay, _)| overlay).parse().ok().map(Owner::Fan)
     }
 }
 
 const TUNNEL_LABEL: &str = "fan tunnel ";
+const EPOCH_LABEL: &str = " epoch ";
 const SHARED_TUNNEL_LABEL: &str = "fan tunnel of all ipip fans";
 
 /// Network identifiers of VXLAN, as ranges from first to last.
@@ -202,7 +219,7 @@ pub(crate) fn vnis_but(these: &Vnis, others: &Vnis) -> Vnis {
     rest
 }
 
-/// The two kinds of tunnel.
+/// The kinds of tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TunnelKind {
     /// `ipip external`, one for all fans.
@@ -222,6 +239,11 @@ pub enum TunnelKind {
         bridge: Option<InterfaceName>,
         /// Settings of the port that are not as the kernel makes them.
         changed: BTreeSet<Setting>,
+    },
+    /// `wireguard`, one for each secret of a fan.
+    Wireguard {
+        /// Which secret its keys are computed from, from 1.
+        epoch: u32,
     },
 }
 
@@ -281,6 +303,7 @@ impl Object {
             Self::Filter(f) => Identity::Filter { link: f.link.clone(), direction: f.direction, slot: f.slot },
             Self::Firewall(overlay, _) => Identity::Firewall(*overlay),
             Self::Accept(a) => Identity::Accept { chain: a.chain, bridge: a.bridge.clone(), way: a.way },
+            Self::Peers(peers) => Identity::Peers(peers.link.clone()),
             Self::Up(_, link) => Identity::Up(link.clone()),
             Self::Route(r) => Identity::Route { table: r.table.0, destination: r.destination },
             Self::Dhcp(dhcp) => Identity::Dhcp(dhcp.bridge.clone()),
@@ -301,6 +324,7 @@ impl Object {
             | Self::Firewall(overlay, _)
             | Self::Address(Address { overlay, .. })
             | Self::Accept(Accept { overlay, .. })
+            | Self::Peers(Peers { overlay, .. })
             | Self::Route(Route { overlay, .. })
             | Self::Dhcp(Dhcp { overlay, .. }) => Owner::Fan(*overlay),
         }
@@ -315,11 +339,14 @@ impl Object {
             | Self::Rule(..)
             | Self::Bridge(_)
             | Self::Accept(_)
-            | Self::Tunnel(Tunnel { kind: TunnelKind::Ipip, .. }) => false,
+            | Self::Tunnel(Tunnel { kind: TunnelKind::Ipip | TunnelKind::Wireguard { .. }, .. }) => false,
             Self::Tunnel(Tunnel { kind: TunnelKind::Vxlan { bridge, .. }, .. }) => bridge.as_ref().is_some_and(on_link),
             // A device that goes takes itself out of the flowtable and its index with it; one that comes has another.
             Self::Firewall(_, ruleset) => ruleset.links().any(|link| on_link(&link)),
-            Self::Address(Address { link, .. }) | Self::Clsact(_, link) | Self::Up(_, link) => on_link(link),
+            Self::Address(Address { link, .. })
+            | Self::Clsact(_, link)
+            | Self::Peers(Peers { link, .. })
+            | Self::Up(_, link) => on_link(link),
             Self::Filter(Filter { link, .. }) => *other == Identity::Clsact(link.clone()),
             Self::Dhcp(Dhcp { bridge, .. }) => *other == Identity::Up(bridge.clone()),
             // The kernel takes a route away with the address that it names as its source, whatever device that is on.
@@ -337,7 +364,9 @@ impl Object {
         match (self, other) {
             (Self::Bridge(now), Self::Bridge(then)) => now.mac == then.mac,
             (Self::Tunnel(now), Self::Tunnel(then)) => match (&now.kind, &then.kind) {
-                (TunnelKind::Ipip, TunnelKind::Ipip) => true,
+                (TunnelKind::Ipip, TunnelKind::Ipip) | (TunnelKind::Wireguard { .. }, TunnelKind::Wireguard { .. }) => {
+                    true
+                }
                 (
                     TunnelKind::Vxlan { port: a, sources: s, mac: m, .. },
                     TunnelKind::Vxlan { port: b, sources: t, mac: n, .. },
@@ -346,6 +375,7 @@ impl Object {
             },
             (Self::Filter(_), Self::Filter(_))
             | (Self::Firewall(..), Self::Firewall(..))
+            | (Self::Peers(_), Self::Peers(_))
             | (Self::Route(_), Self::Route(_)) => true,
             _ => false,
         }

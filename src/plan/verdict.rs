@@ -91,7 +91,7 @@ pub(crate) fn is_only_older(steps: &[Step]) -> bool {
 /// Whether an object could not be seen even if it is there, so that its absence means nothing.
 #[must_use]
 pub(crate) fn is_hidden(object: &Object, host: &Host) -> bool {
-    !host.privileged && matches!(object, Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_))
+    !host.privileged && matches!(object, Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_) | Object::Peers(_))
 }
 
 /// What could not be looked at, and why.
@@ -100,5 +100,5 @@ pub(crate) fn unknown(host: &Host) -> Vec<String> {
     if host.privileged {
         return Vec::new();
     }
-    vec!["firewall and dhcp server: only root may look at them".to_string()]
+    vec!["firewall, dhcp server and keys: only root may look at them".to_string()]
 }

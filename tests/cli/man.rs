@@ -3,6 +3,7 @@
 //! The program's side is taken from the program: clap's declarations, the keys and what reads them, exit statuses, the
 //! texts of messages. The pages' side is their mdoc: documented is what is an entry of the list of the right section.
 
+mod json;
 mod messages;
 mod page;
 
@@ -20,8 +21,16 @@ use fanctl::fan::request::Request;
 
 use page::{Call, Item, Page, directory};
 
-const PAGES: [&str; 7] =
-    ["fan.5", "fan.7", "fan.toml.5", "fanctl-doctor.8", "fanctl-names.8", "fanctl-trace.8", "fanctl.8"];
+const PAGES: [&str; 8] = [
+    "fan.5",
+    "fan.7",
+    "fan.toml.5",
+    "fanctl-doctor.8",
+    "fanctl-json.5",
+    "fanctl-names.8",
+    "fanctl-trace.8",
+    "fanctl.8",
+];
 
 /// Verbs with a page of their own.
 const OWN_PAGES: [(&str, &str); 2] = [("doctor", "fanctl-doctor.8"), ("trace", "fanctl-trace.8")];
@@ -119,7 +128,7 @@ fn numbers(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_verb_has_its_section() {
     let verbs = verbs();
-    let of = |page: &str| verbs.iter().filter(|verb| verb.page() == page).map(|verb| verb.name.as_str());
+    let of = |page: &'static str| verbs.iter().filter(move |verb| verb.page() == page).map(|verb| verb.name.as_str());
     let known = of("fanctl.8").chain(OWN_FAMILIES.map(|(family, _)| family)).collect();
     assert_eq!(Page::read("fanctl.8").subsections("COMMANDS"), known, "in fanctl.8, and in the program");
     for (_, page) in OWN_FAMILIES {
@@ -240,7 +249,7 @@ fn texts(items: &[Item]) -> BTreeSet<String> {
 /// Whether a word or option can follow overlay and underlay, in a file or on a command line, with a value or without.
 fn is_read(word: &str, value: bool) -> bool {
     let mut config = Request::new("250".parse().unwrap(), "eth0".parse().unwrap());
-    let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24"];
+    let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24", "/etc/fan/key"];
     if value {
         values.iter().any(|value| config.apply_words(&[word, value]).is_ok())
     } else {

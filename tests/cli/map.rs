@@ -1,10 +1,10 @@
-//! `fanctl map`: the arithmetic, for anybody.
+//! `fanctl map`: the arithmetic, which takes no privileges.
 
 use serde_json::{Value, json};
 
 use crate::program::fanctl;
 
-/// The vectors of the original fan, of those who used it, and of the kernel patch behind it; then edges.
+/// The vectors of the original fan, of its users, and of its kernel patch; then edges.
 const HOSTS: &str = "
     # overlay      underlay          host            slice             gateway        bridge
     250.0.0.0/8    172.16.0.0/16     172.16.3.4      250.3.4.0/24      250.3.4.1      fan-250-3-4
@@ -155,7 +155,7 @@ fn an_address_in_neither_network_names_both() {
         .misused()
         .prints("")
         .complains("fanctl: address '8.8.8.8' is neither in overlay 250.0.0.0/8 nor in underlay 172.30.0.0/16\n");
-    // A host of the same machine room, but of another fan.
+    // A host of the same site, but of another fan.
     fanctl("map 253 172.31.0.0/16 172.99.16.0").misused().saying(&["253.0.0.0/8", "172.31.0.0/16"]);
 }
 

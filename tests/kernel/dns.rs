@@ -107,7 +107,7 @@ fn finds(from: &Container, gateway: &str, name: &str, expected: &[&str]) {
 #[track_caller]
 fn state(host: &Host, other: &str) -> Option<String> {
     let hosts = host.fanctl("names hosts --json").json_if_ok()?;
-    let entry = hosts.as_array()?.iter().find(|entry| entry["host"] == other)?;
+    let entry = hosts["hosts"].as_array()?.iter().find(|entry| entry["host"] == other)?;
     entry["state"].as_str().map(String::from)
 }
 
@@ -150,7 +150,7 @@ fn a_lease_has_a_name_while_its_port_is_there(encap: Encap) {
     web.exec("timeout 60 busybox udhcpc -i eth0 -f -n -q -t 10 -T 3 -x hostname:web -s /bin/true").ok();
     let leases = eventually("the lease has a name", || {
         let names = here.fanctl("names list web --json").json_if_ok()?;
-        let address = names.as_array()?.first()?["address"].as_str()?.to_string();
+        let address = names["names"].as_array()?.first()?["address"].as_str()?.to_string();
         Some(address)
     });
     finds(&client, "250.0.27.1", "web.fan.internal", &[&leases]);
@@ -216,7 +216,7 @@ fn containers_cannot_speak_for_a_gateway(encap: Encap) {
         hostile.sh(&format!("printf '{names}' | timeout 1 busybox nc -u -w 1 -p 924 -s {source} 250.0.28.1 924"));
     }
     let list = here.fanctl("names list --json").ok().json();
-    assert_eq!(list, Value::Array(Vec::new()));
+    assert_eq!(list["names"], Value::Array(Vec::new()));
     sees(&here, "172.30.0.27", "here");
 }
 

@@ -19,6 +19,8 @@ fn cases() -> Vec<Case> {
             show_long_has_what_comes_next,
             down_takes_what_show_takes,
             trace_tells_the_verdict_first,
+            up_saves_the_fan,
+            metrics_are_in_the_format_of_prometheus,
         ])
         .list()
 }
@@ -104,4 +106,64 @@ fn trace_tells_the_verdict_first(encap: Encap) {
     a.fanctl("doctor fan-250-0-28").failed().stdout_has(&["fanctl doctor fan-250-0-28 --fix"]);
     a.fanctl("doctor fan-250-0-28 --fix").ok();
     assert!(first(a, 1)[0].starts_with("verdict: gateway 250.0.27.1 answers"));
+}
+
+fn up_saves_the_fan(encap: Encap) {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let words = encap.words();
+    let text = || host.run(|| std::fs::read_to_string("/run/fan.toml")).expect("a file");
+    host.write("/run/fan.toml", "# mine\n");
+    let save = |more: &str| host.fanctl(&format!("up 250 eth0 {words} {more} --save --config /run/fan.toml"));
+    save("").ok().stdout_has(&["fan-250-0-28 is up", "/run/fan.toml is written"]);
+    assert!(text().starts_with("# mine\n\n[[fan]]\noverlay = \"250.0.0.0/8\"\n"), "{}", text());
+    host.fanctl("status --config /run/fan.toml").ok();
+    host.fanctl("show").ok().stdout_has(&[" auto"]);
+    host.write("/run/fan.toml", &format!("{}follow = true # kept\n", text()));
+    save("--mtu 1400").ok();
+    assert!(text().contains("mtu = 1400") && text().contains("follow = true # kept"), "{}", text());
+    host.fanctl("status --config /run/fan.toml").ok();
+    save("--mtu 1400").ok().stdout_has(&["nothing to do", "/run/fan.toml is as it should be"]);
+    // What cannot be written is told before anything is touched.
+    host.write("/run/fan.toml", "[[fan]\n");
+    host.unchanged(|| save("--mtu 1300").exits(2));
+    host.fanctl("up 251 eth0 --save --config /run/fan").exits(2).stderr_has(&["no TOML file"]);
+    host.fanctl("up 251 eth0 --save --dry-run").exits(2);
+}
+
+fn metrics_are_in_the_format_of_prometheus(encap: Encap) {
+    let Pair { a, .. } = &Pair::new(encap);
+    let page = a.fanctl("metrics").ok().stdout;
+    let overlay = "{overlay=\"250.0.0.0/8\"}";
+    for line in [
+        format!("fanctl_complete{overlay} 1"),
+        format!("fanctl_mtu_bytes{overlay} {}", 1500 - encap.overhead()),
+        format!("fanctl_ports{overlay} 1"),
+    ] {
+        assert!(page.lines().any(|found| found == line), "no {line}: {page}");
+    }
+    // Each line is a comment, or a name, labels and a number, and each name has its type once.
+    let mut types = std::collections::BTreeSet::new();
+    for line in page.lines() {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect("a type");
+            assert!(types.insert(name.to_string()) && ["gauge", "counter"].contains(&kind), "{line}");
+        } else if !line.starts_with("# HELP ") {
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            let name = name.split('{').next().unwrap_or_default();
+            assert!(types.contains(name) && value.parse::<u64>().is_ok(), "{line}");
+        }
+    }
+    let ca = a.attach("fan-250-0-28", "con9", 1400);
+    ca.ip("addr add 250.0.99.9/8 dev eth0");
+    ca.exec("ping -c 1 -W 0.2 -I 250.0.99.9 250.0.28.1");
+    let page = a.fanctl("metrics").ok().stdout;
+    assert!(page.contains("fanctl_refused_packets_total{overlay=\"250.0.0.0/8\",rule=\""), "{page}");
+    // Into a file: in silence, and in no other's place.
+    for _ in 0..2 {
+        a.fanctl("metrics -o /run/fan.prom").ok().silently();
+    }
+    assert!(a.run(|| std::fs::read_to_string("/run/fan.prom")).expect("a file").starts_with("# HELP fanctl_"));
+    a.write("/run/other.prom", "node_load1 3\n");
+    a.fanctl("metrics -o /run/other.prom").refused().stderr_has(&["holds no metrics of fanctl"]);
 }

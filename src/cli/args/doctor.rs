@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::ConfigArgs;
+use crate::fan::json::JsonArgs;
 
 /// `fanctl doctor`
 #[derive(Debug, Args)]
@@ -13,9 +14,9 @@ pub struct DoctorArgs {
     /// Mend what can be mended without harm: the objects of the fans; then examine again
     #[arg(long)]
     pub(crate) fix: bool,
-    /// Print an object with every finding, and with what was mended
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Where the fans are written down.
     #[command(flatten)]
     pub(crate) config: ConfigArgs,

@@ -165,6 +165,9 @@ pub struct UpArgs {
     fan: FanArgs,
     #[command(flatten)]
     force: ForceArgs,
+    /// Write the fan into /etc/fan.toml too, or into the file of --config, so that it comes up at boot
+    #[arg(long, conflicts_with_all = ["all", "dry_run"])]
+    save: bool,
     /// With -a: exit with status 75 instead of 3, for a service manager to try again later, unless the fans were refused
     /// because they would take something away
     #[arg(long)]
@@ -193,13 +196,19 @@ impl UpArgs {
         self.tempfail
     }
 
+    /// Where the fan is to be written down, if that is asked for.
+    #[must_use]
+    pub(crate) fn save(&self) -> Option<&ConfigArgs> {
+        self.save.then_some(&self.all.config)
+    }
+
     /// The fan that is asked for.
     ///
     /// # Errors
     /// Usage: something is missing, makes no sense, or is said twice in different ways.
     pub fn config(&self) -> Result<Request, Error> {
         let for_all = [
-            ("--config", self.all.config.file.is_some()),
+            ("--config", self.all.config.file.is_some() && !self.save),
             ("--dev", self.all.dev.is_some()),
             ("--tempfail", self.tempfail),
         ];

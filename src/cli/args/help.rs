@@ -42,6 +42,7 @@ Examples:
   fanctl up 250.0.0.0/8 eth0/16 dhcp host-reserve 4
   fanctl up -o 250.0.0.0/8 -u 172.30.0.0/16 --encap vxlan
   fanctl up 250 default --dry-run
+  fanctl up 250.0.0.0/8 eth0/16 --save
   fanctl up -a
 
 Exit status: 0 done, 1 failed (all steps were taken back), 2 usage or configuration, 3 refused
@@ -77,7 +78,7 @@ configuration, 3 a fan was refused (it was not touched).";
 pub(crate) const STATUS_EXAMPLES: &str = "\
 Examples:
   fanctl status
-  fanctl status --json | jq '.fans[] | select(.matches | not)'
+  fanctl status --json=2 | jq '.fans[] | select(.matches | not)'
 
 Exit status: 0 the machine is as configured, 1 failed, 2 usage or configuration, 4 it is not.";
 
@@ -115,10 +116,20 @@ pub(crate) const SHOW_EXAMPLES: &str = "\
 Examples:
   fanctl show
   fanctl show -l
-  fanctl show 250.0.0.0/8 --json | jq '.[].verdict'
+  fanctl show 250.0.0.0/8 --json=2 | jq '.fans[].health'
   fanctl show fan-250-0-28 --program
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage.";
+
+pub(crate) const METRICS_EXAMPLES: &str = "\
+The text is that of Prometheus, for the textfile collector of node-exporter. A file is written whole
+or not at all; its name has to end in .prom.
+
+Examples:
+  fanctl metrics
+  fanctl metrics -o /var/lib/prometheus/node-exporter/fan.prom
+
+Exit status: 0 done, 1 failed, 2 usage, 3 the file holds something else.";
 
 pub(crate) const DOCTOR_EXAMPLES: &str = "\
 Looks at everything that has made a fan fail: the kernel, the underlay address, every object of the
@@ -133,7 +144,7 @@ you, and prints the command.
 Examples:
   sudo fanctl doctor
   sudo fanctl doctor 250.0.0.0/8 --fix
-  sudo fanctl doctor --json | jq -r '.findings[] | select(.verdict == \"failed\").mend'
+  sudo fanctl doctor --json=2 | jq -r '.findings[] | select(.result == \"failed\").fix'
 
 Exit status: 0 no check failed, 1 one did, 2 usage.";
 pub(crate) const TRACE_EXAMPLES: &str = "\
@@ -150,7 +161,7 @@ Only root may send such pings; others see the steps.
 Examples:
   fanctl trace 250.0.27.2
   fanctl trace 172.30.0.27
-  fanctl trace 250.0.27.2 --json | jq -r .verdict.cause
+  fanctl trace 250.0.27.2 --json=2 | jq -r .verdict.cause
 
 Exit status: 0 the address answers, 1 it does not or not as it should, or no fan has it, 2 usage.";
 
@@ -188,3 +199,17 @@ Examples:
 
 Exit status: 0 every packet arrived, 1 failed (nothing is left), 2 usage, 3 refused (nothing was
 touched).";
+
+pub(crate) const KEY_EXAMPLES: &str = "\
+A key file holds a secret, from which each host computes the keys of all. It is made by generate alone, has
+mode 600, and is the same on all hosts. A second secret takes the place of the first without losing a packet:
+add, copy the file to all hosts, fanctl reload on all; prefer, copy, reload; remove, copy, reload.
+
+Examples:
+  fanctl key generate
+  fanctl key fingerprint
+  fanctl key add
+  fanctl key prefer 2
+  fanctl key remove 1
+
+Exit status: 0 done, 1 failed, 2 usage, 3 refused (the file is as it was).";

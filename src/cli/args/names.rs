@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ConfigArgs;
+use crate::fan::json::JsonArgs;
 
 /// `fanctl names`
 #[derive(Debug, Subcommand)]
@@ -68,9 +69,9 @@ impl Engine {
 pub struct NamesListArgs {
     /// Only this name
     pub name: Option<String>,
-    /// Print an array of objects
-    #[arg(long)]
-    pub json: bool,
+    /// `--json`
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// `fanctl names hosts`
@@ -79,9 +80,9 @@ pub struct NamesHostsArgs {
     /// Wait at most this long for the hosts that are configured as peers, and exit with 4 if one is missing then
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub wait: Option<u64>,
-    /// Print an array of objects
-    #[arg(long)]
-    pub json: bool,
+    /// `--json`
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// `fanctl names add`

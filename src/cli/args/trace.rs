@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::fan::json::JsonArgs;
 use crate::fan::options;
 
 /// `fanctl trace`
@@ -16,9 +17,9 @@ pub struct TraceArgs {
     /// How long to wait for answers, 1 to 60
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = |text: &str| options::number("wait", text, 1..=60_u8))]
     wait: u8,
-    /// Print an object with steps, proof and verdict
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 impl TraceArgs {

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::{Change, Done};
 use crate::cli::args::OutputArgs;
 use crate::cli::report::Report;
-use crate::cli::{json, warn};
+use crate::cli::warn;
 use crate::error::Error;
+use crate::fan::json::Document;
 use crate::fan::mapping::Overlay;
 use crate::fan::text;
 use crate::plan::changes::Changes;
@@ -23,8 +24,8 @@ impl Change {
         if self.output.dry_run {
             return self.tell_way(done.lines(), out);
         }
-        if self.output.json {
-            return json(&self.outcome(done), out);
+        if self.output.json.is_wanted() {
+            return Ok(self.output.json.write(Document::Fans, &self.outcome(done), out)?);
         }
         tell_end(done, out)
     }
@@ -60,8 +61,8 @@ impl Change {
         }
         let told = if self.output.dry_run {
             self.tell_way(done.iter().flat_map(Done::lines), out)
-        } else if self.output.json {
-            json(&outcomes, out)
+        } else if self.output.json.is_wanted() {
+            self.output.json.write(Document::Fans, &outcomes, out).map_err(Error::from)
         } else {
             done.iter().try_for_each(|end| tell_end(end, out))
         };
@@ -70,7 +71,7 @@ impl Change {
 
     /// Tells that every fan went, of each of these that it did.
     pub(crate) fn tell_everything(&self, done: &Done, gone: &[Overlay], out: &mut dyn Write) -> Result<(), Error> {
-        if self.output.dry_run || !self.output.json {
+        if self.output.dry_run || !self.output.json.is_wanted() {
             return self.tell(done, out);
         }
         let outcomes: Vec<FanOutcome> = gone
@@ -79,14 +80,14 @@ impl Change {
             .collect();
         // What fans share may have been left of fans that are gone already.
         if outcomes.is_empty() && done.changed() {
-            return json(&[self.outcome(done)], out);
+            return Ok(self.output.json.write(Document::Fans, &[self.outcome(done)], out)?);
         }
-        json(&outcomes, out)
+        Ok(self.output.json.write(Document::Fans, &outcomes, out)?)
     }
 
     fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {
-        if self.output.json {
-            return json(&lines.collect::<Vec<_>>(), out);
+        if self.output.json.is_wanted() {
+            return Ok(self.output.json.write(Document::Steps, &lines.collect::<Vec<_>>(), out)?);
         }
         Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
     }
@@ -160,8 +161,9 @@ impl FanOutcome {
 impl OutputArgs {
     /// Tells that of several fans there is none.
     pub(in crate::cli) fn tell_nothing(self, sentence: &str, out: &mut dyn Write) -> Result<(), Error> {
-        if self.json {
-            return json(&[(); 0], out);
+        if self.json.is_wanted() {
+            let document = if self.dry_run { Document::Steps } else { Document::Fans };
+            return Ok(self.json.write(document, &[(); 0], out)?);
         }
         if self.dry_run {
             return Ok(());

@@ -20,7 +20,7 @@ impl Watcher<'_> {
         let (followed, told): (Vec<&Overlay>, Vec<&Overlay>) = self.known.keys().partition(follows);
         let (followed, told, state) = (names(&followed), names(&told), self.state());
         let line = format_args!("following {followed}, telling of {told}; {state}");
-        self.journal.note(Level::Info, &line);
+        self.journal.note(Level::Info, None, &line);
     }
 
     /// How things stand.

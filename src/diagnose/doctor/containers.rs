@@ -60,7 +60,9 @@ fn too_large(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
     let sizes = Sizes::that(ports, mtu, |size| size > mtu)?;
     let (verdict, what) = match fan.options.encapsulation {
         Encapsulation::Vxlan => (CheckResult::Failed, "are dropped without a word"),
-        Encapsulation::Ipip => (CheckResult::Warned, "are lost between containers of this host, and slow to others"),
+        Encapsulation::Ipip | Encapsulation::Wireguard => {
+            (CheckResult::Warned, "are lost between containers of this host, and slow to others")
+        }
     };
     Some(sizes.finding(
         Found::PortMtuLarge,

@@ -168,7 +168,7 @@ fn area(step: &Step, fan: &Fan) -> Check {
     match step.object() {
         Object::Bridge(_) | Object::Address(_) => Check::Bridge,
         Object::Up(_, link) if *link == fan.bridge => Check::Bridge,
-        Object::Up(..) | Object::Tunnel(_) => Check::Tunnel,
+        Object::Up(..) | Object::Tunnel(_) | Object::Peers(_) => Check::Tunnel,
         Object::Clsact(..) | Object::Filter(_) => Check::Filters,
         Object::Unreachable(..) | Object::Route(_) => Check::Routes,
         Object::Rule(..) => Check::Rule,
@@ -189,7 +189,7 @@ fn area_of_change(from: &Object, to: &Object) -> Check {
         (Object::Bridge(is), _) if is.send_redirects => Check::Redirects,
         (Object::Route(is), Object::Route(should)) if differ_in_mtu(is, should) => Check::Mtu,
         (Object::Bridge(_), _) => Check::Bridge,
-        (Object::Tunnel(_), _) => Check::Tunnel,
+        (Object::Tunnel(_) | Object::Peers(_), _) => Check::Tunnel,
         (Object::Filter(_), _) => Check::Filters,
         (Object::Firewall(..), _) => Check::Table,
         (Object::Dhcp(_), _) => Check::Dhcp,

@@ -200,7 +200,8 @@ fn each_firewall_is_mended_in_its_own_words() {
     let (command, reason) = mend(closed(Backend::Nftables, "firewalld", "filter_INPUT", "input"));
     assert_eq!(
         &*command,
-        "nft 'insert rule ip firewalld filter_INPUT ip protocol 4 ip saddr 172.30.0.0/16 counter accept'"
+        "nft 'insert rule ip firewalld filter_INPUT ip protocol 4 ip saddr 172.30.0.0/16 counter accept' && nft 'insert rule ip \
+         firewalld filter_INPUT icmp type destination-unreachable counter accept'"
     );
     assert!(reason.contains("firewall-cmd --permanent"), "{reason}");
 }

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use caps::Capability;
+use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 use nix::libc;
+use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -18,13 +20,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::diagnose::trace::Target;
 use crate::diagnose::trace::observed::Seen;
 use crate::diagnose::trace::packet::{self, Complaint, Mark, News};
-use crate::diagnose::trace::probe::{Aim, Hop, Leg, Probe, ProbeOutcome};
+use crate::diagnose::trace::probe::{Aim, Handshake, Hop, Leg, Probe, ProbeOutcome};
 use crate::diagnose::trace::round::Round;
 use crate::fan::encap::{Encapsulation, SOURCE_PORTS};
+use crate::kernel::wireguard::Wireguard;
 use crate::kernel::{KernelError, Machine, bpf, capabilities};
 
 /// How often a probe is sent that is not answered.
 const ATTEMPTS: u32 = 3;
+/// The first of the UDP ports that are nobody's (RFC 6335).
+const FIRST_DYNAMIC_PORT: u16 = 49152;
 /// How many routers are looked for.
 const ROUTERS: u8 = 16;
 /// How long what goes by is looked at before ICMP is heard again.
@@ -189,6 +194,10 @@ impl Prober {
                 let inner = packet::ipv4(fan.gateway(), self.target.gateway, mark);
                 (raw(libc::IPPROTO_IPIP)?, mark.sequence, inner)
             }
+            Encapsulation::Wireguard => {
+                let own = FIRST_DYNAMIC_PORT | mark.sequence;
+                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.carrier_port()))
+            }
             Encapsulation::Vxlan => {
                 // The fan's own rules let no other port of this host's speak to that one.
                 let (first, last) = SOURCE_PORTS;
@@ -242,7 +251,7 @@ impl Prober {
     fn look(&mut self, until: Instant) {
         let fan = &self.target.fan;
         while let Some(packet) = capture::receive(&self.wire, until) {
-            if let Some(wrapped) = packet::wrapped(&packet, fan.options.encapsulation, fan.port()) {
+            if let Some(wrapped) = packet::wrapped(&packet, fan.options.encapsulation, fan.carrier_port()) {
                 self.seen.see(&wrapped);
             }
         }
@@ -250,6 +259,20 @@ impl Prober {
 }
 
 impl Machine {
+    /// How the handshake with the other host of an encrypted fan stands; none where that cannot be asked.
+    #[must_use]
+    pub(crate) fn handshake(target: &Target) -> Option<Handshake> {
+        target.fan.key_file()?;
+        let index = if_nametoindex(target.fan.tunnel().as_str()).ok()?;
+        let device = Wireguard::connect().ok()?.device(index).ok()?;
+        let is_its = |network: &IpNetwork| network.contains(target.gateway.into());
+        let Some((_, heard)) = device.peers.values().find(|(peer, _)| peer.allowed.iter().any(is_its)) else {
+            return Some(Handshake::NoPeer);
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Some(heard.handshake.map_or(Handshake::Never, |then| Handshake::Ago(now.saturating_sub(then))))
+    }
+
     /// Asks a program on a tunnel what it says of an Ethernet frame (`TC_ACT_*`), without sending it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ fn packet() -> Packet {
         incoming: Some("eth0".into()),
         outgoing: None,
         bridge: None,
+        ports: None,
         source: Ipv4Addr::new(172, 30, 0, 27),
         destination: Ipv4Addr::new(172, 30, 0, 28),
         is_local: true,

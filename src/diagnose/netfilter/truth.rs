@@ -33,8 +33,18 @@ impl Truth {
         }
     }
 
+    /// Of one of both.
+    pub(crate) fn or(self, other: Self) -> Self {
+        self.not().and(other.not()).not()
+    }
+
+    /// Of a thing that is one of several, and it is not known which.
+    pub(crate) fn all_or_none(truths: impl Iterator<Item = Self>) -> Self {
+        truths.reduce(|one, other| if one == other { one } else { Self::Maybe }).unwrap_or(Self::Maybe)
+    }
+
     /// Of any of several.
     pub(crate) fn any(truths: impl Iterator<Item = Self>) -> Self {
-        truths.fold(Self::No, |one, other| one.not().and(other.not()).not())
+        truths.fold(Self::No, Self::or)
     }
 }

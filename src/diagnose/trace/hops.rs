@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use super::cause::Cause;
 use super::{Location, Target, over};
 use crate::diagnose::wire;
-use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::{Flow, Host, Link, NoRoute, Reachability, Routing};
@@ -43,7 +42,7 @@ impl Target {
     /// The packet of a container, which is routed here where the fan is.
     #[must_use]
     pub(crate) fn container_flow(&self) -> Option<Flow> {
-        let is_routed = self.place == Location::There && self.fan.options.encapsulation == Encapsulation::Ipip;
+        let is_routed = self.place == Location::There && self.fan.options.encapsulation.is_routed();
         is_routed.then(|| Flow {
             source: self.fan.container_range().0,
             destination: self.address,
@@ -289,7 +288,7 @@ impl Steps<'_> {
 
     fn route(&self) -> PathStep {
         let fan = &self.target.fan;
-        let expected = if self.target.place == Location::There && fan.options.encapsulation == Encapsulation::Ipip {
+        let expected = if self.target.place == Location::There && fan.options.encapsulation.is_routed() {
             fan.tunnel()
         } else {
             fan.bridge.clone()

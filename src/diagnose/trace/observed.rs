@@ -46,6 +46,7 @@ impl Seen {
             Content::Answer(mark) if comes && mark.id == self.id => {
                 self.came.insert(mark, wrapped.from);
             }
+            Content::Encrypted if wrapped.from == fan.host => self.left = true,
             // Who asks is this host's kernel; without an answer no probe leaves.
             Content::Arp if goes => self.left = true,
             Content::Arp if comes => {
@@ -67,7 +68,8 @@ impl Seen {
             News::Answer(_) => false,
             News::Complaint(mark, _) => mark.id == self.id,
             News::AboutWrapped { host, outer, complaint, .. } => {
-                let is_ours = host == self.target.host && outer == Outer::of(fan.options.encapsulation, fan.port());
+                let is_ours =
+                    host == self.target.host && outer == Outer::of(fan.options.encapsulation, fan.carrier_port());
                 let is_new =
                     is_ours && complaint != Complaint::Expired && !self.complaints.contains(&(from, complaint));
                 if is_new {

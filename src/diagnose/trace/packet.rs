@@ -126,7 +126,7 @@ impl Outer {
     pub(crate) fn of(encapsulation: Encapsulation, port: u16) -> Self {
         match encapsulation {
             Encapsulation::Ipip => Self::Ipip,
-            Encapsulation::Vxlan => Self::Udp(port),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => Self::Udp(port),
         }
     }
 }
@@ -231,6 +231,8 @@ pub(crate) enum Content {
     Request(Mark),
     /// The answer to one.
     Answer(Mark),
+    /// Bytes that only the two hosts can read.
+    Encrypted,
     /// A packet of this protocol of IPv4.
     Other(u8),
 }
@@ -248,13 +250,13 @@ pub(crate) struct Wrapped {
     pub(crate) content: Content,
 }
 
-/// Reads a packet that is wrapped; `port` is that of VXLAN.
+/// Reads a packet that is wrapped; `port` is that of UDP.
 #[must_use]
 pub(crate) fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option<Wrapped> {
     let outer = Ipv4::read(packet)?;
     let from = outer.source_if(match encapsulation {
         Encapsulation::Ipip => IPIP,
-        Encapsulation::Vxlan => UDP,
+        Encapsulation::Vxlan | Encapsulation::Wireguard => UDP,
     })?;
     let inner = |packet| {
         let inner = Ipv4::read(packet)?;
@@ -271,6 +273,12 @@ pub(crate) fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) ->
     };
     match encapsulation {
         Encapsulation::Ipip => inner(outer.content),
+        Encapsulation::Wireguard => (number(outer.content, 2)? == port).then_some(Wrapped {
+            from,
+            source: Ipv4Addr::UNSPECIFIED,
+            destination: Ipv4Addr::UNSPECIFIED,
+            content: Content::Encrypted,
+        }),
         Encapsulation::Vxlan => {
             if number(outer.content, 2)? != port {
                 return None;

@@ -1,4 +1,4 @@
-//! Which packets are sent to prove the way, and what came of them.
+//! Which packets are sent to test the way, and the outcome of each.
 
 use std::net::Ipv4Addr;
 
@@ -9,11 +9,11 @@ use super::{Location, Target};
 use crate::fan::name::InterfaceName;
 use crate::plan::host::Reachability;
 
-/// A part of the way that is proven by itself.
+/// A part of the way that is tested by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Leg {
-    /// To the other host, not wrapped.
+    /// To the other host, not encapsulated.
     Underlay,
     /// To the other host's gateway.
     Gateway,
@@ -41,16 +41,16 @@ pub(crate) enum Aim {
     Small,
     /// Whether the largest packet of the fan arrives whole.
     Full,
-    /// Whether it arrives where routers may cut it up.
+    /// Whether it arrives where routers may fragment it.
     FullMayFragment,
-    /// Whether what is cut up here arrives, and an answer that must be cut up there.
+    /// Whether a packet arrives that this host fragments, and an answer that the other host fragments.
     Fragments,
     /// How large a packet arrives whole.
     Measure,
 }
 
 impl Aim {
-    /// Whether no one may cut the packet up (DF).
+    /// Whether no host may fragment the packet (DF).
     #[must_use]
     pub(crate) fn dont_fragment(self) -> bool {
         matches!(self, Self::Full | Self::Measure)
@@ -72,12 +72,12 @@ pub(crate) struct Probe {
     pub(crate) size: u32,
 }
 
-/// What came of a probe.
+/// The outcome of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeOutcome {
     /// It was answered after this many microseconds.
     Answered(u64),
-    /// Somebody sent an error.
+    /// A host or router sent an ICMP error.
     Complaint(Ipv4Addr, Complaint),
     /// Nothing came.
     Silence,
@@ -171,41 +171,43 @@ impl Search {
     }
 }
 
-/// How far packets get that may pass so many routers.
+/// How far packets with a given TTL get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Hop {
-    /// So many.
+    /// The TTL.
     pub(crate) ttl: u8,
-    /// The router that said so when they were not wrapped.
+    /// The router that sent the error, for packets that were not encapsulated.
     pub(crate) plain: Option<Ipv4Addr>,
-    /// The router that said so when they were.
+    /// The same for encapsulated packets.
     pub(crate) wrapped: Option<Ipv4Addr>,
 }
 
-/// All that came of probing.
+/// All outcomes of the probes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
-    /// Each probe and what came of it.
+    /// Each probe and its outcome.
     pub(crate) probes: Vec<(Probe, ProbeOutcome)>,
     /// Why no probe could be sent at all.
     pub(crate) unproven: Option<String>,
-    /// Whether a wrapped probe was seen leaving; none where none has to.
+    /// Whether an encapsulated probe was seen leaving; none where none has to.
     pub(crate) left: Option<bool>,
     /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
     pub(crate) knows: bool,
-    /// Whether one of them is known from before, when it could not be heard this time.
+    /// How the handshake of WireGuard with the other host stands; none without encryption, or where it cannot be asked.
+    pub(crate) handshake: Option<Handshake>,
+    /// Whether the neighbour table has one of them from before, when the answer could not be captured this time.
     pub(crate) knew: bool,
-    /// The outer sources of wrapped answers that were seen coming.
+    /// The outer sources of encapsulated answers that were seen coming.
     pub(crate) came: Vec<Ipv4Addr>,
-    /// Errors about what was wrapped, and who sent them.
+    /// ICMP errors about encapsulated packets, and their senders.
     pub(crate) complaints: Vec<(Ipv4Addr, Complaint)>,
     /// The outer sources of the answers that came and did not come out of the fan, one for each.
     pub(crate) lost: Vec<Ipv4Addr>,
-    /// How many packets this host's programs refused meanwhile, whosever they were.
+    /// How many packets this host's programs refused meanwhile, the probes' and others.
     pub(crate) refused: u64,
-    /// The interface by which the kernel sends what is wrapped.
+    /// The interface by which the kernel sends encapsulated packets.
     pub(crate) way_out: Option<InterfaceName>,
-    /// The router that what is encapsulated is handed to; none when the other host is on link.
+    /// The router that encapsulated packets are sent to; none when the other host is on link.
     pub(crate) router: Option<Ipv4Addr>,
     /// What is known of the next hop on the underlay.
     pub(crate) next_hop: Option<Reachability>,
@@ -213,8 +215,30 @@ pub(crate) struct Evidence {
     pub(crate) on_bridge: Option<Reachability>,
     /// The largest packets that arrive whole, where that had to be measured, in bytes.
     pub(crate) measured: Vec<(Leg, u32)>,
-    /// Where packets stay, where that had to be looked for.
+    /// How far packets get, where that had to be looked for.
     pub(crate) hops: Vec<Hop>,
+}
+
+/// The handshake of WireGuard with the other host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// The other host is no peer.
+    NoPeer,
+    /// None has succeeded.
+    Never,
+    /// The last one that succeeded was so many seconds ago.
+    Ago(u64),
+}
+
+/// How long the keys of a handshake are used, in seconds (`REJECT_AFTER_TIME`, drivers/net/wireguard/messages.h).
+const KEYS_LAST: u64 = 180;
+
+impl Handshake {
+    /// Whether there are keys to encrypt with.
+    #[must_use]
+    pub(crate) fn is_good(self) -> bool {
+        matches!(self, Self::Ago(seconds) if seconds < KEYS_LAST)
+    }
 }
 
 impl Evidence {
@@ -223,7 +247,7 @@ impl Evidence {
         probes.find(|(probe, _)| (probe.leg, probe.aim) == (leg, aim))
     }
 
-    /// What came of a probe; none where there was none.
+    /// The outcome of a probe; none where there was none.
     #[must_use]
     pub(crate) fn outcome(&self, leg: Leg, aim: Aim) -> Option<&ProbeOutcome> {
         self.probe(leg, aim).map(|(_, outcome)| outcome)
@@ -235,7 +259,7 @@ impl Evidence {
         matches!(self.outcome(leg, aim), Some(ProbeOutcome::Answered(_)))
     }
 
-    /// Whether the other host answers, and nothing comes from its fan.
+    /// Whether the other host answers, and its fan does not.
     #[must_use]
     pub(crate) fn is_lost(&self) -> bool {
         self.answered(Leg::Underlay, Aim::Small) && !self.arrives() && self.came.is_empty()

@@ -1,4 +1,4 @@
-//! Who is to blame: one sentence from the steps and from what came of the probes.
+//! The hop that is to blame: one sentence from the steps and from the outcomes of the probes.
 
 mod judge;
 #[cfg(test)]
@@ -10,7 +10,7 @@ use super::hops::PathStep;
 use super::probe::{Aim, Evidence, Leg};
 use super::{Location, Target};
 
-/// Judges the way to an address.
+/// Gives the verdict about the way to an address.
 #[must_use]
 pub(crate) fn verdict(target: &Target, steps: &[PathStep], evidence: &Evidence) -> Conclusion {
     let judge = Judge { target, evidence };

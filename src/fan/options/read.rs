@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::fan::mapping::digits;
 use crate::fan::name::InterfaceName;
+use crate::fan::text::excerpt;
 
 /// Reads a name for a bridge: letters, digits, `.`, `_` and `-`, since it also stands in firewall rules, where `*` is a
 /// wildcard, and in paths below /proc/sys/net/ipv4/conf, where `all` and `default` mean something else. It does not begin with
@@ -23,8 +24,9 @@ pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
             "bridge '{text}': programs take a name that begins with '-' for an option; choose one like fan0"
         ));
     }
-    let of_vxlan = |vni: &str| vni.starts_with(|c: char| c.is_ascii_digit());
-    let tunnel = name == InterfaceName::shared_tunnel() || text.strip_prefix("fan-vx").is_some_and(of_vxlan);
+    let is_number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    let of_tunnel = |prefix: &&str| text.strip_prefix(*prefix).is_some_and(is_number);
+    let tunnel = name == InterfaceName::shared_tunnel() || ["fan-vx", "fan-wa", "fan-wb"].iter().any(of_tunnel);
     if tunnel || matches!(text, "all" | "default" | "lo") {
         return Err(format!("bridge '{text}': that name has another meaning; choose one like fan0"));
     }
@@ -49,6 +51,20 @@ where
 {
     let number = digits(text).filter(|number| range.contains(number));
     number.ok_or_else(|| format!("{what} '{text}' is no number from {} to {}", range.start(), range.end()))
+}
+
+/// Reads the name of a key file: a whole path, or one of systemd's credentials. It stands in the bridge's alias, where a blank ends
+/// a word.
+pub(super) fn key_file(text: &str) -> Result<String, String> {
+    const MOST: usize = 100;
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && text.len() <= MOST;
+    if is_plain && (text.starts_with('/') || text.starts_with("$CREDENTIALS_DIRECTORY/")) {
+        return Ok(text.to_string());
+    }
+    Err(format!(
+        "key '{}' is no path of at most {MOST} printable characters without blanks; write it like /etc/fan/key",
+        excerpt(text)
+    ))
 }
 
 /// Reads `true` or `false`.

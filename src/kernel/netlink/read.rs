@@ -28,8 +28,8 @@ pub struct LinkReply {
     pub(crate) other_names: Vec<Vec<u8>>,
 }
 
-/// Reads a link message. Of attributes only those are read that somebody here asks for, so that no other can be one that the
-/// library does not understand; texts are taken as bytes.
+/// Reads a link message. Only the attributes that `fanctl` needs are given to the library, so that it fails at no other
+/// that it does not understand; texts are taken as bytes.
 ///
 /// # Errors
 /// When it cannot be read.

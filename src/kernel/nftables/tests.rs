@@ -161,7 +161,7 @@ fn a_sketch_is_the_ruleset_that_was_made_and_no_other() {
         assert_ne!(sketched(&chains, &fewer), made, "without rule {index}");
         let mut more = rules.clone();
         more.insert(index, payload(2, &[(RULE_CHAIN, &named(&chains[0]))]));
-        assert_ne!(sketched(&chains, &more), made, "with a rule of somebody's at {index}");
+        assert_ne!(sketched(&chains, &more), made, "with another rule at {index}");
     }
     for index in 0..chains.len() {
         let mut fewer = chains.clone();

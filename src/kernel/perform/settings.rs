@@ -11,8 +11,8 @@ use crate::kernel::{KernelError, Machine, bridge, ipv6, link, sysctl, vni};
 use crate::plan::state::{Bridge, Object, Setting, Tunnel, TunnelKind, vnis_but};
 
 impl Machine {
-    /// Sets an interface's own IPv4 setting. Where /proc/sys may only be read, as in a container, netlink does it as well; it
-    /// tells nobody (`inet_set_link_af`, net/ipv4/devinet.c at v6.12), so that it comes second.
+    /// Sets an interface's own IPv4 setting. Where /proc/sys is read-only, as in a container, netlink sets it. Netlink
+    /// comes second, because it sends no notification (`inet_set_link_af`, net/ipv4/devinet.c at v6.12).
     fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), KernelError> {
         match sysctl::ensure(&sysctl::of_interface(name, setting.name()), on) {
             Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
@@ -77,7 +77,7 @@ impl Machine {
         request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
     }
 
-    /// Takes a tunnel from the bridge, and closes it to the identifiers, that it had and is to have no more.
+    /// Takes a tunnel from the bridge that it is to leave, and closes it to the identifiers that it is to have no more.
     pub(super) fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), KernelError> {
         let (TunnelKind::Vxlan { vnis, bridge, .. }, TunnelKind::Vxlan { vnis: then, bridge: to, .. }) =
             (&from.kind, &to.kind)

@@ -48,6 +48,7 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     let carrier = match fan.options.encapsulation {
         Encapsulation::Ipip => "ip protocol 4".to_string(),
         Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port()),
+        Encapsulation::Wireguard => format!("{UDP} udp dport {{ {}, {} }}", fan.port_of(0), fan.port_of(1)),
     };
     let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
     let between_hosts = format!("{BY_INDEX}{}\" ip saddr {underlay} ip daddr {underlay} accept", fan.device);
@@ -104,8 +105,8 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
 /// The devices by which what is in the fan travels: the bridge, and the tunnel, except that what comes by VXLAN comes from the
 /// bridge too.
 fn devices(fan: &Fan) -> impl Iterator<Item = InterfaceName> {
-    let tunnel = (fan.options.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel());
-    iter::once(fan.bridge.clone()).chain(tunnel)
+    let tunnels: Vec<_> = fan.tunnels().filter(|_| fan.options.encapsulation.is_routed()).collect();
+    iter::once(fan.bridge.clone()).chain(tunnels)
 }
 
 /// What those devices and the host itself send.

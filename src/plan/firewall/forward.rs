@@ -1,4 +1,4 @@
-//! Our rules in the chains of iptables that forwarded traffic has to pass: no other table can undo a drop of theirs.
+//! Our rules in the chains of iptables that forwarded traffic has to pass: no other table can undo a drop there.
 
 use std::fmt;
 
@@ -35,26 +35,26 @@ pub struct Forward {
     pub(crate) drops: bool,
     /// There is a chain `DOCKER-USER`.
     pub(crate) has_docker_user: bool,
-    /// `FORWARD` asks it.
+    /// `FORWARD` jumps to it.
     pub(crate) asks_docker_user: bool,
     /// What there is beside rules of ours.
     pub(crate) beside: Beside,
 }
 
-/// What there is in iptables' table beside our rules in `DOCKER-USER`, which decides what goes with the last of them.
+/// What there is in iptables' table beside our rules in `DOCKER-USER`: it decides what is removed with the last of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Beside {
-    /// Other rules in that chain, or one that asks it; or there is no such chain.
+    /// Other rules in that chain, or a rule that jumps to it; or there is no such chain.
     #[default]
     Use,
-    /// Other chains, which do not ask it.
+    /// Other chains, no rule of which jumps to it.
     Others,
     /// Nothing.
     Nothing,
 }
 
 impl Beside {
-    /// The command to `nft` that takes away what nobody needs without our rules.
+    /// The command to `nft` that removes what is not needed without our rules.
     #[must_use]
     pub(crate) fn removal(self) -> Option<&'static str> {
         match self {
@@ -142,7 +142,7 @@ impl Accept {
             ["oifname", bridge, counter @ .., "accept"] => (ForwardDirection::To, bridge, counter),
             _ => return None,
         };
-        // A rule that asks for more, or does more, is another's.
+        // A rule that matches more, or does more, is not ours.
         if !matches!(counter, [] | ["counter"] | ["counter", "packets", _, "bytes", _]) {
             return None;
         }

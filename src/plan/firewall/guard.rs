@@ -5,11 +5,11 @@ use crate::fan::words::{Words, words};
 words! {
     /// A rule of a fan's tables. Its word begins the comment of the rule in the kernel, where a digest follows it.
     GuardRule {
-        /// Wrapped packets of other hosts, which are looked at further: it drops nothing.
+        /// Encapsulated packets from other hosts, which further rules check: it drops nothing.
         WrappedForAHost = "wrapped for a host",
-        /// Wrapped packets from outside the underlay.
+        /// Encapsulated packets from outside the underlay.
         WrappedByNoHost = "wrapped by no host",
-        /// Wrapped packets by a way that does not lead back to their sender.
+        /// Encapsulated packets that came in by an interface without a route back to their sender.
         WrappedByAnother = "wrapped by another",
         /// Packets with a source route.
         RoutedByItsSender = "routed by its sender",

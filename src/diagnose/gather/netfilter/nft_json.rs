@@ -7,6 +7,10 @@ use crate::diagnose::netfilter::{
     Arp, Entries, Field, FirewallRule, MapEntry, Marking, Match, PacketVerdict, Tracking, Value,
 };
 
+mod changes;
+#[cfg(test)]
+mod tests;
+
 /// Adds what an expression says to its rule.
 pub fn read(expression: &Json, rule: &mut FirewallRule) {
     let Some((kind, body)) = expression.as_object().and_then(|object| object.iter().next()) else {
@@ -15,7 +19,7 @@ pub fn read(expression: &Json, rule: &mut FirewallRule) {
     match kind.as_str() {
         "match" => rule.matches.push(condition(body)),
         "vmap" => rule.matches.push(map(body)),
-        "mangle" => mangle(&body["key"], &body["value"], rule),
+        "mangle" => changes::mangle(&body["key"], &body["value"], rule),
         "notrack" => rule.tracking = Some(Tracking::Off),
         "counter" => rule.packets = body["packets"].as_u64(),
         // A limit lets the first packets by, and refuses those beyond it: no less and no more than a match.
@@ -57,22 +61,6 @@ const HARMLESS: [&str; 15] = [
     "nftrace",
 ];
 
-/// A statement that changes something of a packet.
-fn mangle(key: &Json, value: &Json, rule: &mut FirewallRule) {
-    let of = |kind: &str| key[kind]["key"].as_str();
-    match (of("meta"), of("ct")) {
-        (Some("mark"), _) => rule.marking = Some(marking(value)),
-        (Some("priority" | "nftrace" | "secmark" | "pkttype"), _)
-        | (_, Some("label" | "event" | "secmark" | "helper")) => {}
-        (_, Some("mark")) => rule.tracking = Some(Tracking::Mark),
-        (_, Some("zone")) => rule.tracking = Some(Tracking::Zone),
-        _ if matches!(key["payload"]["field"].as_str(), Some("dscp" | "ecn" | "id")) => {}
-        _ if key.get("tcp option").is_some() => {}
-        // Another address or port, and whatever else is not known.
-        _ => rule.verdict = Some(PacketVerdict::Unknown),
-    }
-}
-
 const LIMITS: [&str; 4] = ["limit", "quota", "connlimit", "ct count"];
 
 /// Whether there is a limit among statements, or in a single one.
@@ -102,6 +90,9 @@ fn condition(body: &Json) -> Match {
         // Whatever is asked of a field that IPv4 has not: it is asked of no packet of IPv4.
         return Match::Field { field: Field::Family, negated: false, values: vec![Value::Word(family.into())] };
     }
+    if let Some(condition) = tcp_flags(body) {
+        return condition;
+    }
     let Some(field) = field(left) else {
         return not_understood(left);
     };
@@ -124,6 +115,42 @@ fn condition(body: &Json) -> Match {
         Some(">") => range(|number| Some((number.checked_add(1)?, u32::MAX))),
         Some(">=") => range(|number| Some((number, u32::MAX))),
         _ => not_understood(left),
+    }
+}
+
+/// A condition on the flags of TCP: behind a mask, or one of several.
+fn tcp_flags(body: &Json) -> Option<Match> {
+    let (left, right) = (&body["left"], bits(&body["right"])?);
+    let is_flags = |json: &Json| json["payload"]["protocol"] == "tcp" && json["payload"]["field"] == "flags";
+    let condition = |mask, negated, flags| {
+        let values = vec![Value::Range(flags, flags)];
+        Some(Match::Field { field: Field::TcpFlags(mask), negated, values })
+    };
+    let mask = match &left["&"] {
+        Json::Array(parts) if parts.len() == 2 && is_flags(&parts[0]) => Some(bits(&parts[1])?),
+        _ if is_flags(left) => None,
+        _ => return None,
+    };
+    match (body["op"].as_str()?, mask) {
+        ("==", mask) => condition(mask.unwrap_or(0xff), false, right),
+        ("!=", mask) => condition(mask.unwrap_or(0xff), true, right),
+        // One of them at least.
+        ("in", None) => condition(right, true, 0),
+        _ => None,
+    }
+}
+
+/// Flags of TCP by their names (RFC 9293, section 3.1), or a number.
+pub(crate) fn bits(json: &Json) -> Option<u32> {
+    match json {
+        Json::Number(number) => u32::try_from(number.as_u64()?).ok(),
+        Json::String(name) => {
+            let names = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
+            names.iter().position(|known| known == name).map(|bit| 1 << bit)
+        }
+        Json::Array(list) => list.iter().map(bits).try_fold(0, |all, some| Some(all | some?)),
+        Json::Object(_) => bits(json.get("|")?),
+        _ => None,
     }
 }
 
@@ -197,33 +224,6 @@ pub(crate) fn entries(list: &[Json]) -> Vec<MapEntry> {
     list.iter().map(entry).collect()
 }
 
-/// What becomes of a mark: a number, or its own bits with others.
-fn marking(value: &Json) -> Marking {
-    let number = |json: &Json| json.as_u64().and_then(|number| u32::try_from(number).ok());
-    if let Some(flip) = number(value) {
-        return Marking::Bits { keep: 0, flip };
-    }
-    let Some((kind, body)) = value.as_object().and_then(|object| object.iter().next()) else {
-        return Marking::Unknown;
-    };
-    match (kind.as_str(), body["key"].as_str()) {
-        ("meta", Some("mark")) => {
-            return Marking::Bits { keep: u32::MAX, flip: 0 };
-        }
-        ("ct", Some("mark")) => return Marking::OfConnection { keep: 0 },
-        _ => {}
-    }
-    let Some(bits) = number(&body[1]) else {
-        return Marking::Unknown;
-    };
-    match (marking(&body[0]), kind.as_str()) {
-        (Marking::Bits { keep, flip }, "&") => Marking::Bits { keep: keep & bits, flip: flip & bits },
-        (Marking::Bits { keep, flip }, "|") => Marking::Bits { keep: keep & !bits, flip: flip & !bits | bits },
-        (Marking::Bits { keep, flip }, "^") => Marking::Bits { keep, flip: flip ^ bits },
-        _ => Marking::Unknown,
-    }
-}
-
 /// The family whose header an expression reads, if that is not IPv4's: nft asks for the family too, without saying so.
 fn other_family(left: &Json) -> Option<&'static str> {
     let (kind, body) = left.as_object()?.iter().next()?;
@@ -272,8 +272,11 @@ fn field(left: &Json) -> Option<Field> {
         ("ct", "status") => Field::Status,
         ("ct", "mark") => Field::ConnectionMark(u32::MAX),
         ("&", _) if body[0]["meta"]["key"] == "mark" => Field::Mark(body[1].as_u64()?.try_into().ok()?),
+        ("meta", "pkttype") => Field::PacketType,
+        ("fib", _) if body["result"] == "type" && body["flags"] == "saddr" => Field::SourceType,
         ("fib", _) if body["result"] == "type" && body["flags"] == "daddr" => Field::DestinationType,
         ("payload", _) if body.get("tunnel").is_some() => return None,
+        ("payload", _) if body.get("base").is_some() => return raw(body),
         ("payload", _) => {
             let (protocol, field) = (body["protocol"].as_str()?, body["field"].as_str()?);
             match (protocol, field) {
@@ -292,10 +295,26 @@ fn field(left: &Json) -> Option<Field> {
                 ("arp", "operation") => Field::Arp(Arp::Operation),
                 ("arp", "saddr ip") => Field::Arp(Arp::Source),
                 ("arp", "daddr ip") => Field::Arp(Arp::Target),
+                ("arp", "htype") => Field::Arp(Arp::Constant(1)),
+                ("arp", "ptype") => Field::Arp(Arp::Constant(0x0800)),
+                ("arp", "hlen") => Field::Arp(Arp::Constant(6)),
+                ("arp", "plen") => Field::Arp(Arp::Constant(4)),
                 ("arp", _) => Field::Arp(Arp::Other),
                 _ => return None,
             }
         }
+        _ => return None,
+    })
+}
+
+/// A field by its place in a header (RFC 791, RFC 768).
+fn raw(body: &Json) -> Option<Field> {
+    Some(match (body["base"].as_str()?, body["offset"].as_u64()?, body["len"].as_u64()?) {
+        ("nh", 72, 8) => Field::Protocol,
+        ("nh", 96, 32) => Field::Source,
+        ("nh", 128, 32) => Field::Destination,
+        ("th", 0, 16) => Field::SourcePort(0),
+        ("th", 16, 16) => Field::DestinationPort(0),
         _ => return None,
     })
 }
@@ -381,6 +400,3 @@ pub(crate) fn protocol(word: &str) -> Option<u8> {
         _ => return None,
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -67,7 +67,7 @@ pub(crate) fn watch(target: &Target) -> io::Result<Socket> {
     let all_protocols = i32::from(u16::to_be(0x0003)); // ETH_P_ALL, linux/if_ether.h
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(all_protocols)))?;
     let fan = &target.fan;
-    let outer = Outer::of(fan.options.encapsulation, fan.port());
+    let outer = Outer::of(fan.options.encapsulation, fan.carrier_port());
     socket.attach_filter(&filter(outer, fan.host, target.host))?;
     Ok(socket)
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::diagnose::trace::cause::{Cause, Conclusion, THIS_HOST};
 use crate::diagnose::trace::hops::narrow_advice;
 use crate::diagnose::trace::packet::Complaint;
-use crate::diagnose::trace::probe::{Aim, Evidence, Leg, ProbeOutcome};
+use crate::diagnose::trace::probe::{Aim, Evidence, Handshake, Leg, ProbeOutcome};
 use crate::diagnose::trace::{Location, Target};
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
@@ -178,6 +178,9 @@ impl Judge<'_> {
 
     /// An address behind another host does not answer.
     pub(super) fn there(&self) -> Conclusion {
+        if let Some(handshake @ Handshake::NoPeer) = self.evidence.handshake {
+            return self.no_handshake(handshake);
+        }
         self.not_sent()
             .or_else(|| self.gateway_answers().then(|| self.address_missing()))
             .or_else(|| self.lost_here())
@@ -319,7 +322,7 @@ impl Judge<'_> {
         let carrier = self.target.carrier();
         let witness = match fan.options.encapsulation {
             Encapsulation::Ipip => "ip proto 4".to_string(),
-            Encapsulation::Vxlan => format!("udp port {}", fan.port()),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => format!("udp port {}", fan.carrier_port()),
         };
         if self.evidence.knows {
             let says = format!(
@@ -330,6 +333,9 @@ impl Judge<'_> {
                 fan.overlay(),
                 fan.gateway()
             ));
+        }
+        if let Some(handshake) = self.evidence.handshake.filter(|handshake| !handshake.is_good()) {
+            return self.no_handshake(handshake);
         }
         let reached = self.evidence.hops.iter().rev().find_map(|hop| hop.wrapped);
         let where_ = match reached {
@@ -350,6 +356,32 @@ impl Judge<'_> {
              and fanctl trace {} there what becomes of it; or that host has another fan: compare fanctl show on both \
              (overlay, width of the underlay, encapsulation, port)",
             fan.gateway()
+        ))
+    }
+
+    /// The other host answers ping, and has not shaken hands. It says nothing to those whose key it does not know.
+    fn no_handshake(&self, handshake: Handshake) -> Conclusion {
+        let Target { host, fan, .. } = self.target;
+        let carrier = self.target.carrier();
+        let (what, advice) = match handshake {
+            Handshake::NoPeer => {
+                let says = format!("{host} is no peer: it is outside of hosts, or in exclude");
+                let advice = "list it in hosts, on all hosts: fan.toml(5)".to_string();
+                return Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(advice);
+            }
+            Handshake::Never => ("no handshake with it has succeeded".to_string(), ""),
+            Handshake::Ago(seconds) => (
+                format!("the last handshake with it was {seconds} s ago"),
+                ", and whether the clock of each host is right: a host does not heed a handshake that is dated before the last one",
+            ),
+        };
+        let says = format!(
+            "{host} answers ping, but {what}: it has another secret or does not list this host, or {carrier} is dropped"
+        );
+        Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(format!(
+            "compare fanctl key fingerprint and fanctl show on both hosts{advice}; tcpdump -n udp port {} on {host} tells whether it \
+             arrives",
+            fan.carrier_port()
         ))
     }
 

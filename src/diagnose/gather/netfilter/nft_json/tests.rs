@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::changes::marking;
 use super::*;
 
 #[test]
@@ -74,6 +75,24 @@ fn a_condition_on_a_header_is_one_on_its_protocol() {
     };
     assert_eq!(matched(">", &port, json!(1023)), range(1024, u32::MAX));
     assert_eq!(matched("<=", &port, json!(1023)), range(0, 1023));
+}
+
+#[test]
+fn flags_of_tcp_and_places_of_headers_are_understood() {
+    let matched = |op: &str, left: Json, right: Json| {
+        let mut rule = FirewallRule::default();
+        read(&json!({"match": {"op": op, "left": left, "right": right}}), &mut rule);
+        rule.matches.remove(0)
+    };
+    let is = |field, negated, number| Match::Field { field, negated, values: vec![Value::Range(number, number)] };
+    let flags = json!({"payload": {"protocol": "tcp", "field": "flags"}});
+    let some = json!({"&": [flags, {"|": [{"|": ["fin", "syn"]}, "ack"]}]});
+    assert_eq!(matched("==", some, json!("syn")), is(Field::TcpFlags(0x13), false, 2));
+    assert_eq!(matched("in", flags.clone(), json!(["syn", "rst"])), is(Field::TcpFlags(6), true, 0));
+    assert_eq!(matched("!=", flags, json!("syn")), is(Field::TcpFlags(0xff), true, 2));
+    let place = |base: &str, offset, len| json!({"payload": {"base": base, "offset": offset, "len": len}});
+    assert_eq!(matched("==", place("th", 16, 16), json!(53)), is(Field::DestinationPort(0), false, 53));
+    assert_eq!(matched("==", place("th", 24, 16), json!(53)), Match::Unknown);
 }
 
 #[test]
