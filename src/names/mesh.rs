@@ -25,9 +25,10 @@ use super::wire::{self, Answer, Message, Question, Refusal};
 use super::zone::Zone;
 use crate::fan::label::Label;
 
-/// The most datagrams that are read of one host in a second.
+/// The most datagrams that are read of one host in a second: of those about who is there, and of those about itself, each. A
+/// third host can have it send many of the former, and none of the latter.
 const MOST_OF_ONE: u32 = 500;
-/// The most of all hosts.
+/// The most of all hosts, likewise.
 const MOST_OF_ALL: u32 = 20_000;
 
 /// What a mesh begins with.
@@ -82,6 +83,13 @@ pub enum Action {
     Left(Ipv4Addr),
 }
 
+/// How many datagrams were read, of each host and of all.
+#[derive(Default)]
+struct Counts {
+    of_one: HashMap<u32, u32>,
+    of_all: u32,
+}
+
 /// One gateway among the others.
 pub struct Mesh {
     zone: Zone,
@@ -94,9 +102,9 @@ pub struct Mesh {
     asks: Asks,
     book: Book,
     schedule: Schedule,
-    /// Which second it is, and what was read in it, of each and of all.
+    /// Which second it is, and what was read in it: about who is there, and first-hand.
     second: u64,
-    read: (HashMap<u32, u32>, u32),
+    read: [Counts; 2],
     refusals: BTreeMap<Refusal, u64>,
 }
 
@@ -122,7 +130,7 @@ impl Mesh {
             book: Book::new(zone.mapping()),
             schedule: Schedule::default(),
             second: 0,
-            read: (HashMap::new(), 0),
+            read: Default::default(),
             refusals: BTreeMap::new(),
             zone,
         };
@@ -191,18 +199,18 @@ impl Mesh {
     }
 
     /// Whether this host has not sent too much yet.
-    fn allow(&mut self, now: u64, from: u32) -> Result<(), Refusal> {
+    fn allow(&mut self, now: u64, from: u32, bytes: &[u8]) -> Result<(), Refusal> {
         if now / SECOND != self.second {
             self.second = now / SECOND;
-            self.read.0.clear();
-            self.read.1 = 0;
+            self.read = Default::default();
         }
-        let of_one = self.read.0.entry(from).or_default();
-        if *of_one >= MOST_OF_ONE || self.read.1 >= MOST_OF_ALL {
+        let Counts { of_one, of_all } = &mut self.read[usize::from(wire::is_hearsay(bytes))];
+        let of_one = of_one.entry(from).or_default();
+        if *of_one >= MOST_OF_ONE || *of_all >= MOST_OF_ALL {
             return Err(Refusal::TooMany);
         }
         *of_one += 1;
-        self.read.1 += 1;
+        *of_all += 1;
         Ok(())
     }
 
@@ -215,7 +223,7 @@ impl Mesh {
         actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
         let from = self.sender(from)?;
-        self.allow(now, from)?;
+        self.allow(now, from, bytes)?;
         match wire::decode(self.zone.mapping(), bytes)? {
             Message::Gossip(data) => self.roll.gossip(now, from, &data, out)?,
             Message::Sync(digest) => self.roll.compare(now, from, digest, out),

@@ -12,8 +12,8 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use foca::{
-    Config, Foca, Header, Identity, Member, NoCustomBroadcast, Notification, PeriodicParams, PostcardCodec, Runtime,
-    State, Timer,
+    Config, Foca, Header, Identity, Member, Message as Swim, NoCustomBroadcast, Notification, PeriodicParams,
+    PostcardCodec, Runtime, State, Timer,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -28,6 +28,9 @@ pub const MOST_HOSTS: usize = 16_384;
 
 /// How far ahead of ours a host's clock may be, in seconds.
 const HORIZON: u32 = 24 * 60 * 60;
+
+/// At most one answer in this long to hosts that take this one for gone.
+const UNDEAD: u64 = 200 * MILLISECOND;
 
 /// How long after a start, or after a difference, what is known is compared each second.
 const YOUNG: u64 = 12 * SECOND;
@@ -47,7 +50,11 @@ impl Identity for Id {
     type Addr = u32;
 
     fn renew(&self) -> Option<Self> {
-        Some(Self { renewal: self.renewal.checked_add(1)?, ..*self })
+        match self.renewal.checked_add(1) {
+            Some(renewal) => Some(Self { renewal, ..*self }),
+            // No host has been through as many; another host said so. There is always a start behind.
+            None => Some(Self { boot: self.boot.checked_add(1)?, renewal: 0, ..*self }),
+        }
     }
 
     fn addr(&self) -> u32 {
@@ -166,6 +173,8 @@ pub(crate) struct Roll {
     /// When a list was sent last, and when we took another start for ours.
     listed: Option<u64>,
     renamed: Option<u64>,
+    /// When one was heard last that takes us for gone.
+    undead: Option<u64>,
 }
 
 impl Roll {
@@ -174,7 +183,17 @@ impl Roll {
         out.timers.push((now + 100 * MILLISECOND, Wake::Sync));
         let foca = Foca::new(me, config(), SmallRng::seed_from_u64(rng.random()), PostcardCodec);
         let rng = SmallRng::seed_from_u64(rng.random());
-        Self { foca, zone, seeds: Vec::new(), rng, epoch, young: now + YOUNG, listed: None, renamed: None }
+        Self {
+            foca,
+            zone,
+            seeds: Vec::new(),
+            rng,
+            epoch,
+            young: now + YOUNG,
+            listed: None,
+            renamed: None,
+            undead: None,
+        }
     }
 
     /// The hosts to call while no other is known.
@@ -204,20 +223,29 @@ impl Roll {
 
     /// A datagram of `foca` from a host.
     pub(crate) fn gossip(&mut self, now: u64, from: u32, data: &[u8], out: &mut Out) -> Result<(), Refusal> {
-        let (ids, own) = self.look_through(now, from, data)?;
+        let (message, ids, own) = self.look_through(now, from, data)?;
         if self.foca.iter_membership_state().len() + ids > MOST_HOSTS {
             return Err(Refusal::TooMany);
         }
         if let Some(own) = own {
             self.outbid(now, own, out);
         }
+        if message == Swim::TurnUndead {
+            if self.undead.is_some_and(|last| now < last + UNDEAD) {
+                return Ok(());
+            }
+            self.undead = Some(now);
+            // `foca` counts up by one, and is told so again as fast as packets travel, for as long as the sender knows of a
+            // later start of ours. Its list has that.
+            out.send.push((from, Message::Sync(self.digest())));
+        }
         // It may still be out of place, like one for an earlier start of ours, and is then dropped.
         let _ = self.with(now, out, |foca, wishes| foca.handle_data(data, wishes));
         Ok(())
     }
 
-    /// How many members a datagram tells of, and a later start of this host that it tells of.
-    fn look_through(&self, now: u64, from: u32, data: &[u8]) -> Result<(usize, Option<Id>), Refusal> {
+    /// What kind of datagram it is, how many members it tells of, and a later start of this host that it tells of.
+    fn look_through(&self, now: u64, from: u32, data: &[u8]) -> Result<(Swim<Id>, usize, Option<Id>), Refusal> {
         let (header, mut rest): (Header<Id>, &[u8]) =
             postcard::take_from_bytes(data).map_err(|_| Refusal::Malformed)?;
         if header.src.host != from {
@@ -235,7 +263,7 @@ impl Roll {
             }
         }
         ids.iter().try_for_each(|id| self.possible(now, *id))?;
-        Ok((ids.len(), self.later_self(&ids)))
+        Ok((header.message, ids.len(), self.later_self(&ids)))
     }
 
     fn later_self(&self, ids: &[Id]) -> Option<Id> {
@@ -331,9 +359,10 @@ impl Roll {
     /// Part of another host's list.
     pub(crate) fn apply(&mut self, now: u64, list: &[Seen], out: &mut Out) -> Result<(), Refusal> {
         let members: Option<Vec<Member<Id>>> = list.iter().map(|seen| seen.member()).collect();
-        let members = members.ok_or(Refusal::Malformed)?;
+        let mut members = members.ok_or(Refusal::Malformed)?;
+        // The sender's clock may be ahead of ours, and have let it believe what we do not: the others count all the same.
+        members.retain(|member| self.possible(now, *member.id()).is_ok());
         let ids: Vec<Id> = members.iter().map(|member| *member.id()).collect();
-        ids.iter().try_for_each(|id| self.possible(now, *id))?;
         if self.foca.iter_membership_state().len() + ids.len() > MOST_HOSTS {
             return Err(Refusal::TooMany);
         }
@@ -341,8 +370,9 @@ impl Roll {
         if let Some(own) = self.later_self(&ids) {
             self.outbid(now, own, out);
         }
+        let are_possible = ids.len() == list.len();
         let _ = self.with(now, out, |foca, wishes| foca.apply_many(members.into_iter(), false, wishes));
-        Ok(())
+        are_possible.then_some(()).ok_or(Refusal::ImpossibleMember)
     }
 }
 

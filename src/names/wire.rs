@@ -39,6 +39,9 @@ pub const MOST_ANSWERS: usize = 16;
 const MAGIC: [u8; 4] = *b"fan1";
 const HEADER: usize = MAGIC.len() + 2;
 
+/// The number of [`Message::Check`]: it and those behind it are about the sender and the receiver alone.
+const FIRST_HAND: u8 = 4;
+
 /// What one gateway says to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
@@ -189,6 +192,11 @@ pub fn decode(mapping: Mapping, bytes: &[u8]) -> Result<Message, Refusal> {
     }
 }
 
+/// Whether a datagram is, by its first byte, about who is there: of that others may say anything.
+pub(crate) fn is_hearsay(bytes: &[u8]) -> bool {
+    bytes.get(HEADER).is_some_and(|kind| *kind < FIRST_HAND)
+}
+
 fn widths(mapping: Mapping) -> [u8; 2] {
     [mapping.overlay().network().prefix(), mapping.underlay().network().prefix()]
 }
@@ -256,6 +264,18 @@ mod tests {
         assert!(encode(mapping, &Message::Gossip(vec![255; LARGEST_GOSSIP])).len() <= LARGEST);
         let names = vec![entries[0].0.clone(); MOST_ANSWERS];
         assert!(encode(mapping, &Message::Answer { id: u32::MAX, answer: Answer::Names(names) }).len() <= LARGEST);
+    }
+
+    #[test]
+    fn what_is_about_others_is_told_apart_unread() {
+        let mapping = announced().mapping;
+        for message in [Message::Gossip(vec![7]), Message::Sync(3), Message::Same, Message::List(Vec::new())] {
+            assert!(is_hearsay(&encode(mapping, &message)), "{message:?}");
+        }
+        for message in [Message::Check { nonce: 1, known: None }, Message::Here { nonce: 0 }] {
+            assert!(!is_hearsay(&encode(mapping, &message)), "{message:?}");
+        }
+        assert!(!is_hearsay(&[]));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use fanctl::names::mesh::{Event, Mesh};
 use fanctl::names::roll::Seen;
 use fanctl::names::wire::{Answer, Message, Question, Refusal, decode, encode};
 
-use crate::world::{MILLISECOND, Network, Random, SECOND, World, address, container, mapping};
+use crate::world::{MILLISECOND, Network, Random, SECOND, Time, World, address, container, mapping};
 
 /// The hostile host, and how many there are in all.
 const HOSTILE: usize = 7;
@@ -138,6 +138,43 @@ fn a_hostile_host_can_name_only_what_is_its_own_and_takes_nothing_away() {
     println!("{messages} messages; refused: {:?}", world.mesh(0).refusals());
     assert!(world.mesh(0).refusals().len() >= 3);
     assert!(world.left.iter().all(|(_, who, _)| *who == HOSTILE), "{:?}", world.left);
+}
+
+/// A host that says of another that it began later, and is gone: the other takes a start behind that, and no packet follows packet
+/// as fast as they travel. A host that starts meanwhile finds it all the same.
+#[test]
+fn a_start_that_never_was_makes_no_storm_and_hides_no_host() {
+    let mut world = World::new(HOSTS, SECOND, Network::lan(0), 29);
+    world.stop(4);
+    world.run(2 * SECOND);
+    world.until("all know all", 10 * SECOND, World::all_know_all);
+    world.run(world.now + 20 * SECOND);
+    let gateway = mapping().gateway(address(HOSTILE));
+    let victim = address(2).octets();
+    let host = u32::from(u16::from_be_bytes([victim[2], victim[3]]));
+    for renewal in [0, 1_000_000, u32::MAX] {
+        world.sent(SECOND);
+        let said: u32 = 20;
+        for ahead in 0..said {
+            let now = u32::try_from(world.now / SECOND).expect("a short time");
+            let boot = 1_800_000_000 + 86_400 + now;
+            for (to, state) in (0..HOSTILE).flat_map(|to| [(to, 0), (to, 2)]) {
+                let seen = Seen { host, boot, renewal, incarnation: 0, state };
+                world.deliver(gateway, to, encode(mapping(), &Message::List(vec![seen])));
+            }
+            if ahead == 10 {
+                world.start(4);
+            }
+            world.run(world.now + SECOND);
+        }
+        let (packets, _) = world.sent(Time::from(said) * SECOND);
+        println!("a start with renewal {renewal}: {packets} packets/s a host");
+        assert!(packets < 200, "{packets} packets/s a host");
+        assert!(world.all_know_all(), "what others say hides no host");
+        assert_eq!(world.left.iter().filter(|(_, who, _)| *who != 4).count(), 0, "{:?}", world.left);
+        world.stop(4);
+        world.run(world.now + 10 * SECOND);
+    }
 }
 
 #[test]
