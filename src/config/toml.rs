@@ -130,14 +130,14 @@ impl Reader<'_> {
                     Ok(read) => label = Some(read),
                     Err(fault) => self.fault(&value.span(), format!("name '{}': {fault}", excerpt(text))),
                 },
-                ("address", Some(text)) => match text.parse() {
-                    Ok(read) => address = Some(read),
-                    Err(_) => {
+                ("address", Some(text)) => {
+                    address = text.parse().ok();
+                    if address.is_none() {
                         let message =
                             format!("address '{}' is no IPv4 address; write it like 250.0.28.9", excerpt(text));
                         self.fault(&value.span(), message);
                     }
-                },
+                }
                 (key @ ("name" | "address"), None) => {
                     self.fault(&value.span(), format!("{key} is a string, not {}", kind(value.get_ref())));
                 }

@@ -93,7 +93,7 @@ impl Query {
             (Transport::Udp, size) => size.map_or(PLAIN, usize::from).max(PLAIN),
         };
         let edns = size.is_some();
-        Ok(Self { labels, qtype, limit, edns, message })
+        Ok(Self { message, labels, qtype, limit, edns })
     }
 
     /// What is asked about.
@@ -145,7 +145,7 @@ impl Query {
         let is_empty = answer.counts().ancount() == 0;
         let mut authority = answer.authority();
         if is_empty && rcode != Rcode::SERVFAIL && rcode != Rcode::REFUSED {
-            let _ = soa(zone, &self.apex(zone)?).map(|(owner, soa)| authority.push((owner, Class::IN, TTL, soa)));
+            let _ = authority.push((parsed(&self.apex(zone))?, Class::IN, TTL, soa(zone)?));
         }
         let mut additional = authority.additional();
         additional.clear_push_limit();
@@ -169,18 +169,17 @@ impl Query {
     }
 
     /// The zone that the question is in.
-    fn apex(&self, zone: &Zone) -> Option<String> {
+    fn apex(&self, zone: &Zone) -> String {
         let is_reverse = self.labels.last().is_some_and(|label| label.eq_ignore_ascii_case("arpa"));
-        Some(if is_reverse { zone.reverse_domain() } else { zone.domain() })
+        if is_reverse { zone.reverse_domain() } else { zone.domain() }
     }
 
     /// What a zone has to have at its top.
     fn push_apex(&self, answer: &mut Answer, zone: &Zone) -> Result<(), ()> {
-        let apex = self.apex(zone).ok_or(())?;
-        if !self.labels.join(".").eq_ignore_ascii_case(&apex) {
+        if !self.labels.join(".").eq_ignore_ascii_case(&self.apex(zone)) {
             return Ok(());
         }
-        let (_, soa) = soa(zone, &apex).ok_or(())?;
+        let soa = soa(zone).ok_or(())?;
         match self.qtype {
             Rtype::SOA => self.push(answer, TTL, soa),
             Rtype::NS => self.push(answer, TTL, Ns::new(soa.mname().clone())),
@@ -196,11 +195,11 @@ fn parsed(name: &str) -> Option<Name<Vec<u8>>> {
 }
 
 /// The start of authority of a zone: negative answers hold as long as the others (RFC 2308).
-fn soa(zone: &Zone, apex: &str) -> Option<(Name<Vec<u8>>, Soa<Name<Vec<u8>>>)> {
+fn soa(zone: &Zone) -> Option<Soa<Name<Vec<u8>>>> {
     const DAY: Ttl = Ttl::from_secs(86_400);
     let server = parsed(&format!("gw.{}", zone.domain()))?;
     let person = parsed(&format!("hostmaster.{}", zone.domain()))?;
-    Some((parsed(apex)?, Soa::new(server, person, Serial(1), DAY, DAY, DAY, TTL)))
+    Some(Soa::new(server, person, Serial(1), DAY, DAY, DAY, TTL))
 }
 
 /// A short answer to what will not be read further.

@@ -241,7 +241,7 @@ impl Mesh {
                 out.send.push((from, Message::Answer { id, answer }));
             }
             Message::Answer { id, answer } => {
-                actions.extend(self.asks.answered(&self.zone, from, id, answer)?);
+                actions.extend(self.asks.answered(&self.zone, from, id, &answer)?);
             }
         }
         Ok(())

@@ -120,7 +120,7 @@ pub struct Sight {
 pub(crate) struct Peers {
     zone: Zone,
     rng: SmallRng,
-    peers: BTreeMap<u32, Peer>,
+    all: BTreeMap<u32, Peer>,
     here: usize,
     /// Whom the last turn was at.
     turn: u32,
@@ -132,7 +132,7 @@ pub(crate) struct Peers {
 impl Peers {
     pub(crate) fn new(now: u64, zone: Zone, version: Version, rng: SmallRng, out: &mut Out) -> Self {
         out.timers.push((now + 2 * SECOND, Wake::Round));
-        Self { zone, rng, peers: BTreeMap::new(), here: 0, turn: 0, version, parts: vec![Vec::new()] }
+        Self { zone, rng, all: BTreeMap::new(), here: 0, turn: 0, version, parts: vec![Vec::new()] }
     }
 
     /// Has our names be these.
@@ -142,18 +142,18 @@ impl Peers {
 
     /// Those who answer.
     pub(crate) fn here(&self) -> impl Iterator<Item = u32> {
-        self.peers.iter().filter(|(_, peer)| peer.contact == Contact::Here).map(|(host, _)| *host)
+        self.all.iter().filter(|(_, peer)| peer.contact == Contact::Here).map(|(host, _)| *host)
     }
 
     /// What a host said of itself, if it stands.
     pub(crate) fn facts(&self, host: u32) -> Option<&Facts> {
-        let peer = self.peers.get(&host).filter(|peer| peer.contact == Contact::Here)?;
+        let peer = self.all.get(&host).filter(|peer| peer.contact == Contact::Here)?;
         peer.known.told.as_ref().map(|(_, facts)| facts)
     }
 
     /// What is known of every host.
     pub(crate) fn sights(&self) -> impl Iterator<Item = Sight> {
-        self.peers.iter().map(|(host, peer)| Sight {
+        self.all.iter().map(|(host, peer)| Sight {
             host: address(&self.zone, *host),
             standing: match peer.contact {
                 Contact::Here => Standing::Here,
@@ -172,7 +172,7 @@ impl Peers {
         match rumour {
             Rumour::Up(id) => self.up(now, id, out),
             Rumour::Down(id) => {
-                let Some(peer) = self.peers.get_mut(&id.host) else { return };
+                let Some(peer) = self.all.get_mut(&id.host) else { return };
                 // What is said of an earlier start may come late.
                 if peer.listed && (id.boot, id.renewal) >= peer.start {
                     peer.listed = false;
@@ -184,7 +184,7 @@ impl Peers {
 
     fn up(&mut self, now: u64, id: Id, out: &mut Out) {
         let start = (id.boot, id.renewal);
-        let peer = self.peers.entry(id.host).or_insert_with(|| Peer {
+        let peer = self.all.entry(id.host).or_insert_with(|| Peer {
             listed: false,
             start,
             contact: Contact::New,
@@ -208,15 +208,15 @@ impl Peers {
             Contact::Here | Contact::New => {}
         }
         // Many come at once after a partition: ten thousand a second are asked.
-        let spread = self.peers.len() as u64 * 100;
+        let spread = self.all.len() as u64 * 100;
         out.timers.push((now + self.rng.random_range(0..=spread), Wake::Begin(id.host)));
     }
 
     /// Asks a host whether it is there, if it is not being asked.
     pub(crate) fn begin(&mut self, now: u64, host: u32, out: &mut Out) {
-        let Some(peer) = self.peers.get(&host) else { return };
+        let Some(peer) = self.all.get(&host) else { return };
         if matches!(peer.contact, Contact::Silent(_)) && !peer.listed && now > peer.since + KEPT {
-            self.peers.remove(&host);
+            self.all.remove(&host);
         } else if peer.nonce == 0 {
             self.check(now, host, out);
         }
@@ -225,14 +225,14 @@ impl Peers {
     /// Begins to ask, or begins anew.
     fn check(&mut self, now: u64, host: u32, out: &mut Out) {
         let nonce = self.rng.random_range(1..=u32::MAX);
-        if let Some(peer) = self.peers.get_mut(&host) {
+        if let Some(peer) = self.all.get_mut(&host) {
             (peer.nonce, peer.tries) = (nonce, 0);
             self.ask(now, host, out);
         }
     }
 
     fn ask(&mut self, now: u64, host: u32, out: &mut Out) {
-        let Some(peer) = self.peers.get_mut(&host) else { return };
+        let Some(peer) = self.all.get_mut(&host) else { return };
         peer.tries += 1;
         peer.asked = now;
         let known = peer.known.told.as_ref().map(|(version, _)| *version);
@@ -243,7 +243,7 @@ impl Peers {
 
     /// A check is unanswered, if it is still the one.
     pub(crate) fn unanswered(&mut self, now: u64, host: u32, nonce: u32, out: &mut Out) {
-        let Some(peer) = self.peers.get_mut(&host).filter(|peer| peer.nonce == nonce) else { return };
+        let Some(peer) = self.all.get_mut(&host).filter(|peer| peer.nonce == nonce) else { return };
         let tries = match (peer.contact, peer.listed) {
             (Contact::Silent(_), _) => 1,
             (_, true) => TRIES,
@@ -272,8 +272,8 @@ impl Peers {
     pub(crate) fn round(&mut self, now: u64, out: &mut Out) {
         // One that others take for gone is asked each second as it is.
         let due = |(_, peer): &(&u32, &Peer)| peer.contact == Contact::Here && peer.listed && peer.nonce == 0;
-        let after = self.peers.range(self.turn.saturating_add(1)..).find(due);
-        let next = after.or_else(|| self.peers.range(..=self.turn).find(due)).map(|(host, _)| *host);
+        let after = self.all.range(self.turn.saturating_add(1)..).find(due);
+        let next = after.or_else(|| self.all.range(..=self.turn).find(due)).map(|(host, _)| *host);
         if let Some(host) = next {
             self.turn = host;
             self.check(now, host, out);
@@ -312,7 +312,7 @@ impl Peers {
 
     /// Whether this answers our question. If so the host is there.
     fn proved(&mut self, now: u64, from: u32, nonce: u32, out: &mut Out) -> bool {
-        let Some(peer) = self.peers.get_mut(&from).filter(|peer| nonce != 0 && peer.nonce == nonce) else {
+        let Some(peer) = self.all.get_mut(&from).filter(|peer| nonce != 0 && peer.nonce == nonce) else {
             return false;
         };
         peer.nonce = 0;
@@ -333,9 +333,9 @@ impl Peers {
 
     /// A host told its names, or a part of them.
     pub(crate) fn told(&mut self, now: u64, from: u32, tell: Tell, out: &mut Out) -> Result<(), Refusal> {
-        let is_answer = tell.nonce != 0 && self.peers.get(&from).is_some_and(|peer| peer.nonce == tell.nonce);
+        let is_answer = tell.nonce != 0 && self.all.get(&from).is_some_and(|peer| peer.nonce == tell.nonce);
         let came = self.proved(now, from, tell.nonce, out);
-        let Some(peer) = self.peers.get_mut(&from) else { return Ok(()) };
+        let Some(peer) = self.all.get_mut(&from) else { return Ok(()) };
         if peer.contact != Contact::Here {
             // It can reach us. Whether we can reach it is to be seen.
             self.begin(now, from, out);
@@ -382,7 +382,7 @@ impl Peers {
     /// All parts have come.
     fn complete(&mut self, from: u32, out: &mut Out) -> Result<(), Refusal> {
         let host = address(&self.zone, from);
-        let Some(peer) = self.peers.get_mut(&from) else { return Ok(()) };
+        let Some(peer) = self.all.get_mut(&from) else { return Ok(()) };
         let Some(Partial { version, parts, .. }) = peer.known.partial.take() else { return Ok(()) };
         let entries = parts.into_iter().flatten().flatten();
         let facts = Facts::told(self.zone.mapping(), host, entries).ok_or(Refusal::OutOfBounds)?;
@@ -394,7 +394,7 @@ impl Peers {
 
     /// Asks again for the parts of a host's names that have not come.
     pub(crate) fn parts(&mut self, now: u64, from: u32, out: &mut Out) {
-        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let Some(peer) = self.all.get_mut(&from) else { return };
         let Some(partial) = peer.known.partial.as_mut() else { return };
         partial.tries += 1;
         if partial.tries > TRIES {

@@ -141,9 +141,8 @@ struct Wishes<'a> {
 impl Runtime<Id> for Wishes<'_> {
     fn notify(&mut self, notification: Notification<'_, Id>) {
         match notification {
-            Notification::MemberUp(id) => self.out.rumours.push(Rumour::Up(*id)),
+            Notification::MemberUp(id) | Notification::Rename(_, id) => self.out.rumours.push(Rumour::Up(*id)),
             Notification::MemberDown(id) => self.out.rumours.push(Rumour::Down(*id)),
-            Notification::Rename(_, id) => self.out.rumours.push(Rumour::Up(*id)),
             Notification::Idle => self.is_alone = true,
             _ => {}
         }

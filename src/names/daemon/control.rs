@@ -204,7 +204,9 @@ fn answer(request: Request, stations: &mut BTreeMap<Overlay, Station>) -> Respon
             if station.add((name, address)) { Response::Done } else { Response::NotOurs }
         }
         Request::Engine { names } => {
-            stations.values_mut().for_each(|station| station.engine(&names));
+            for station in stations.values_mut() {
+                station.engine(&names);
+            }
             Response::Done
         }
         Request::Remove { name, address } => {

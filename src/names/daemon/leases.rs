@@ -53,21 +53,21 @@ type Stamp = (u64, i64, i64, u64);
 pub(super) struct Leases {
     path: PathBuf,
     stamp: Option<Stamp>,
-    leases: Vec<Lease>,
+    all: Vec<Lease>,
     /// The port behind which each was heard last.
     ports: BTreeMap<Mac, u32>,
 }
 
 impl Leases {
     pub(super) fn of(fan: &Fan) -> Self {
-        Self { path: lease_file(fan).into(), stamp: None, leases: Vec::new(), ports: BTreeMap::new() }
+        Self { path: lease_file(fan).into(), stamp: None, all: Vec::new(), ports: BTreeMap::new() }
     }
 
     /// The names now. One whose port has gone is none until its address is heard again; an address that was never heard, as after a start
     /// of ours, is taken to be there.
     pub(super) fn names(&mut self, machine: &Machine, fan: &Fan) -> Vec<(Label, Ipv4Addr)> {
         self.read();
-        if self.leases.is_empty() {
+        if self.all.is_empty() {
             return Vec::new();
         }
         let ports = self.look(machine, fan).ok();
@@ -75,7 +75,7 @@ impl Leases {
             (Some(ports), Some(port)) => ports.contains(port),
             _ => true,
         };
-        self.leases.iter().filter(is_there).map(|lease| (lease.label.clone(), lease.address)).collect()
+        self.all.iter().filter(is_there).map(|lease| (lease.label.clone(), lease.address)).collect()
     }
 
     /// Learns behind which port each address is, and gives the ports that there are.
@@ -83,7 +83,7 @@ impl Leases {
         for (mac, port) in machine.heard(&fan.bridge)? {
             self.ports.insert(mac, port);
         }
-        let leases = &self.leases;
+        let leases = &self.all;
         self.ports.retain(|mac, _| leases.iter().any(|lease| lease.mac == *mac));
         machine.ports(&fan.bridge)
     }
@@ -97,7 +97,7 @@ impl Leases {
         self.stamp = stamp;
         let text = file::read_text(&self.path, FILE_LIMIT).unwrap_or_default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.leases = read(&text, now);
+        self.all = read(&text, now);
     }
 }
 

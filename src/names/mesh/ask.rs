@@ -120,19 +120,19 @@ impl Asks {
         zone: &Zone,
         from: u32,
         id: u32,
-        answer: Answer,
+        answer: &Answer,
     ) -> Result<Option<Action>, Refusal> {
-        let fits = |ask: &&Ask| {
+        let fits = |ask: &Ask| {
             let is_kind = matches!(
-                (&ask.question, &answer),
+                (&ask.question, answer),
                 (Question::Addresses(_), Answer::Addresses(_)) | (Question::Names(_), Answer::Names(_))
             );
             ask.host == from && is_kind
         };
-        if self.asks.get(&id).filter(fits).is_none() {
+        if !self.asks.get(&id).is_some_and(fits) {
             return Ok(None);
         }
-        let found = Found::read(zone.mapping(), address(zone, from), &answer).ok_or(Refusal::OutOfBounds)?;
+        let found = Found::read(zone.mapping(), address(zone, from), answer).ok_or(Refusal::OutOfBounds)?;
         let ask = self.asks.remove(&id);
         Ok(ask.map(|ask| Action::Answer(ask.ticket, found)))
     }
