@@ -290,7 +290,7 @@ mod tests {
         let names = vec!["web.250-0-28.fan.internal".to_string()];
         let message = answered("3.28.0.250.in-addr.arpa", Rtype::PTR, None, &Reply::Names(names));
         let record = message.answer().unwrap().limit_to::<Ptr<_>>().next().unwrap().unwrap();
-        assert_eq!(record.data().to_string(), "web.250-0-28.fan.internal");
+        assert_eq!(record.data().to_string(), "web.250-0-28.fan.internal.");
     }
 
     #[test]

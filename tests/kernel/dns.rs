@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::case::{Case, Cases};
+use crate::json;
 use crate::named;
 use crate::support::{Container, Encap, Host, Lan, eventually};
 
@@ -135,6 +136,8 @@ fn a_name_is_answered_on_every_host(encap: Encap) {
     finds(&web, "250.0.28.1", "web.fan.internal", &["250.0.28.9"]);
     finds(&client, "250.0.27.1", "nix.fan.internal", &[]);
     there.fanctl("names list").ok().stdout_has(&["web", "250.0.28.9", "172.30.0.28", "host"]);
+    json::is_a("names-list", &there.fanctl("names list --json").ok().json());
+    json::is_a("names-hosts", &there.fanctl("names hosts --json=2").ok().json());
     here.fanctl("names list").ok().stdout_has(&["added"]);
     here.fanctl("names remove web").ok().silently();
     here.fanctl("names remove web").failed().stderr_has(&["'web'", "names list"]);
