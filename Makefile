@@ -52,6 +52,7 @@ FILES = \
 	644:docs/comparison.md:share/doc/fanctl/docs/comparison.md \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
 	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
+	644:docs/fanctl-json.schema.json:share/doc/fanctl/docs/fanctl-json.schema.json \
 	644:docs/how-it-works.md:share/doc/fanctl/docs/how-it-works.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
 	644:docs/lab.md:share/doc/fanctl/docs/lab.md \

@@ -84,7 +84,8 @@ impl MapOutput<'_> {
         let mapped = Mapped::new(self.mapping, text)?;
         let first = std::mem::replace(&mut self.first, false);
         if self.json.is_wanted() {
-            self.out.write_all(if first { self.begin() } else { b",\n" })?;
+            self.out.write_all(if first { self.begin() } else { b"," })?;
+            self.out.write_all(b"\n")?;
             serde_json::to_writer(&mut *self.out, &mapped).map_err(std::io::Error::from)?;
             return Ok(());
         }
@@ -99,7 +100,7 @@ impl MapOutput<'_> {
 
     /// What stands before the first answer.
     fn begin(&self) -> &'static [u8] {
-        if self.json.is_second() { b"{\"version\": 2, \"addresses\": [\n" } else { b"[\n" }
+        if self.json.is_second() { b"{\"version\": 2, \"addresses\": [" } else { b"[" }
     }
 
     fn row(&mut self, address: &str, kind: &str, [slice, host, gateway, bridge]: [&str; 4]) -> Result<(), Error> {

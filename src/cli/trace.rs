@@ -11,6 +11,7 @@ use crate::diagnose::trace::report::{Trace, VERDICT};
 use crate::diagnose::trace::verdict::verdict;
 use crate::diagnose::trace::{Location, Target, packet};
 use crate::error::Error;
+use crate::fan::encap::Encapsulation;
 use crate::fan::json::Document;
 use crate::fan::text::{Output, Paint};
 use crate::kernel::{Machine, Scope};
@@ -127,7 +128,9 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
     evidence.knew = is_known && !evidence.knows;
     if let Some(Ok(outer)) = &facts.outer {
         let seen = prober.seen();
-        evidence.left = Some(seen.left());
+        // WireGuard keeps packets back until a handshake, so that none may leave where nothing drops them.
+        let is_kept = target.fan.options.encapsulation == Encapsulation::Wireguard && !seen.left();
+        evidence.left = (!is_kept).then_some(seen.left());
         evidence.came.extend(seen.came());
         evidence.lost = seen.lost();
         // Answers of ARP that nobody heeded are lost here as well.
@@ -144,7 +147,7 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
         }
     }
     evidence.complaints = prober.seen().complaints().to_vec();
-    evidence.handshake = machine.handshake(target);
+    evidence.handshake = Machine::handshake(target);
     Ok(evidence)
 }
 

@@ -79,6 +79,7 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::config::{Configuration, Source};
+    use crate::fan::request::Follow;
 
     fn fan(words: &[&str]) -> Request {
         let mut config = Request::new("250".parse().unwrap(), "eth0/16".parse().unwrap());
@@ -118,7 +119,10 @@ mod tests {
                       [[fan]]\noverlay = \"251\"\nunderlay = \"eth1/16\"\n";
         assert_eq!(text, wanted);
         assert_eq!(with(&text, &fan(&["host-reserve", "4"])).unwrap(), text, "nothing to do");
-        has(&with(&text, &fan(&["bridge", "fan0"])).unwrap(), &fan(&["bridge", "fan0"]));
+        let mut kept = fan(&["bridge", "fan0"]);
+        let named = with(&text, &kept).unwrap();
+        kept.options.follow = Follow::Yes;
+        has(&named, &kept);
         assert_eq!(with(&text, &fan(&["host-reserve", "5"])).unwrap(), text.replace("= 4", "= 5"));
     }
 }

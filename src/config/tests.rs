@@ -269,7 +269,8 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "enabled" => "false",
             _ if key.kind == OptionKind::Switch => "false",
             "follow" => "renumber",
-            "routed" => "10.8.0.0/24,10.9.0.0/16",
+            "routed" | "hosts" | "exclude" => "10.8.0.0/24,10.9.0.0/16",
+            "key" => "$CREDENTIALS_DIRECTORY/key",
             _ => "200",
         };
         let good = if key.name == "mtu" { "1400" } else { good };

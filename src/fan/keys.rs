@@ -52,8 +52,8 @@ impl SecretKey {
     #[must_use]
     pub(crate) fn clamped(&self) -> Self {
         let mut key = self.clone();
-        key.0[0] &= 248;
-        key.0[31] = (key.0[31] & 127) | 64;
+        key.0[0] &= 0b1111_1000;
+        key.0[31] = (key.0[31] & 0b0111_1111) | 0b0100_0000;
         key
     }
 

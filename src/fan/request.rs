@@ -207,7 +207,7 @@ impl Request {
         let value = key.get(self).filter(|_| key.kind != OptionKind::Switch);
         let value = value.map_or(String::new(), |value| format!(" {value}"));
         let its: Vec<&str> = only.encapsulations.iter().map(|its| its.as_str()).collect();
-        let (name, its, advice) = (key.name, its.join(" and "), only.advice);
+        let (name, its, advice) = (key.name, its.join(" and "), (only.advice)(encapsulation));
         Some((name, format!("{name}{value} is for {its}, and this fan is over {encapsulation}{advice}")))
     }
 

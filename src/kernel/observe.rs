@@ -170,7 +170,7 @@ impl Machine {
             let heard = peers.values().map(|(peer, heard)| (peer.clone(), *heard)).collect();
             host.heard.insert(link.clone(), heard);
             let peers = peers.into_iter().map(|(key, (peer, _))| (key, peer)).collect();
-            objects.push(Object::Peers(Peers { overlay, link, epoch, private, port, peers }));
+            objects.push(Object::Peers(Peers { overlay, link, epoch, private, port, hosts: peers }));
         }
     }
 

@@ -113,7 +113,7 @@ impl Wireguard {
     /// What the kernel said.
     pub(crate) fn create(&self, index: u32, peers: &Peers) -> Result<(), Refusal> {
         self.set(&[request(SET_DEVICE, index), number(DEVICE_FLAGS, REPLACE_PEERS), own(peers)].concat())?;
-        self.send_peers(index, peers.peers.iter().flat_map(|(key, peer)| encode(key, peer)))
+        self.send_peers(index, peers.hosts.iter().flat_map(|(key, peer)| encode(key, peer)))
     }
 
     /// Makes key, port and peers of a device others.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::bpf::program;
 use crate::fan::Fan;
-use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, MAX_MTU, MIN_MTU, Options, ReadBack};
@@ -184,7 +184,7 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
         Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. }) => Some(*port),
         _ => None,
     });
-    let (encapsulation, port) = port.map_or((Encapsulation::Ipip, VXLAN_PORT), |port| (Encapsulation::Vxlan, port));
+    let (encapsulation, port) = port.map_or((Encapsulation::Ipip, None), |port| (Encapsulation::Vxlan, Some(port)));
     let running = |fan: &Fan| {
         let runs = |wanted: Direction, program: ProgramRef| {
             own(overlay, state).any(|object| {
@@ -204,8 +204,7 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
     let candidates = addresses.flat_map(|(link, address)| {
         (0..=32).filter_map(move |len| {
             let place = UnderlayPlace::Address(address);
-            let options =
-                Options { encapsulation, port: Some(port), bridge: Some(bridge.clone()), ..Options::default() };
+            let options = Options { encapsulation, port, bridge: Some(bridge.clone()), ..Options::default() };
             let config = Request { options, ..Request::new(overlay, UnderlaySource { place, len }) };
             Fan::new(&config, address, link.name.clone()).ok()
         })

@@ -51,7 +51,7 @@ fn up_tells_its_words_options_and_forms() {
             "--host-reserve <N>",
             "--bridge <NAME>",
             "--encap <ENCAP>",
-            "ipip or vxlan",
+            "ipip, vxlan or wireguard",
             "--mtu <N>",
             "--port <N>",
             "8472",

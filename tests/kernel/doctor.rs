@@ -7,7 +7,7 @@ mod table;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
@@ -553,7 +553,13 @@ fn a_fan_that_is_configured_and_down_is_brought_up() {
     assert_eq!(host.ip_json("link show fan-250-0-28")[0]["ifname"], "fan-250-0-28");
     assert_well(&host, options);
     host.exec("ip link set fan-250-0-28 mtu 1300").ok();
-    host.fanctl("doctor fan-250-0-28 --fix").ok().stdout_has(&["fixed ip link set fan-250-0-28 mtu 1450"]);
+    let fixed = host.fanctl("doctor fan-250-0-28 --fix --json=2").ok().json()["fixed"].clone();
+    assert_eq!(fixed, json!(["ip link set fan-250-0-28 mtu 1450"]), "only what it changed");
+    host.exec("sysctl -w net.ipv4.conf.fan-250-0-28.forwarding=0").ok();
+    let fixed = "fixed sysctl -w net/ipv4/conf/fan-250-0-28/forwarding=1\n";
+    let lines = host.fanctl("doctor fan-250-0-28 --fix").ok().stdout;
+    let told: Vec<&str> = lines.split_inclusive('\n').filter(|line| line.starts_with("fixed ")).collect();
+    assert_eq!(told, [fixed]);
 }
 
 fn a_fan_that_is_unknown_is_refused() {

@@ -125,7 +125,8 @@ impl<'a> Poser<'a> {
     /// It runs as before, and was not sent a signal.
     #[track_caller]
     fn is_untouched(&self) {
-        assert_eq!(self.found(), Some(self.pid), "{:?}", self.host.processes());
+        let shell = || fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        assert_eq!(self.found(), Some(self.pid), "{:?}, and its shell: {}", self.host.processes(), shell());
     }
 }
 

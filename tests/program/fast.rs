@@ -4,6 +4,7 @@ mod machine;
 mod mutants;
 mod oracle;
 mod packets;
+mod record;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -60,13 +61,13 @@ fn expected(spec: &FastSpec, Arrival { hook, packet, known, now }: &Arrival) -> 
     let slow = done(TC_ACT_UNSPEC);
     let Some(parsed) = oracle::parse(spec, *hook, shown(packet)) else { return slow };
     if hook.is_recording() {
-        let known = oracle::recorded(*hook, shown(packet), parsed.length, *known, *now).or(*known);
+        let known = record::recorded(*hook, shown(packet), parsed.length, *known, *now).or(*known);
         return Done { known, ..slow };
     }
     match known {
-        Some(known) if oracle::is_fast(*hook, parsed.length, *known, *now) => Done {
+        Some(known) if record::is_fast(*hook, parsed.length, *known, *now) => Done {
             bytes: oracle::rewritten(spec, *hook, &packet.bytes, *known),
-            way: Some(oracle::way(*hook, PLACES)),
+            way: Some(record::way(*hook, PLACES)),
             counts: if *hook == Hook::Send { [1, 0] } else { [0, 1] },
             ..done(REDIRECTED)
         },
@@ -80,7 +81,7 @@ fn put(code: &rbpf::EbpfVmMbuff<'_>, spec: &FastSpec, arrival: &Arrival, fails: 
     let flows: BTreeMap<_, _> = arrival.known.iter().map(|flow| (key, value(*flow))).collect();
     let machine = Machine { flows, now: arrival.now, fails, ..Machine::default() };
     let (verdict, packet, mut after) = run(code, arrival.packet.clone(), machine)?;
-    let known = after.flows.remove(&key).map(|value| oracle::flow(&value));
+    let known = after.flows.remove(&key).map(|value| record::flow(&value));
     // What is known of other flows was not asked for.
     let verdict = if after.flows.is_empty() { verdict } else { i32::MIN };
     Some(Done { verdict, bytes: packet.bytes, way: after.redirected, known, counts: after.counts })

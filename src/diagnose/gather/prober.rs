@@ -261,7 +261,7 @@ impl Prober {
 impl Machine {
     /// How the handshake with the other host of an encrypted fan stands; none where that cannot be asked.
     #[must_use]
-    pub(crate) fn handshake(&self, target: &Target) -> Option<Handshake> {
+    pub(crate) fn handshake(target: &Target) -> Option<Handshake> {
         target.fan.key_file()?;
         let index = if_nametoindex(target.fan.tunnel().as_str()).ok()?;
         let device = Wireguard::connect().ok()?.device(index).ok()?;

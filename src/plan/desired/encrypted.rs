@@ -45,7 +45,7 @@ fn of_secret(fan: &Fan, secret: &Secret, hosts: &[Ipv4Addr]) -> Peers {
         epoch: secret.epoch,
         private: secret.private(mapping, fan.host).clamped(),
         port,
-        peers: hosts.iter().map(peer).collect(),
+        hosts: hosts.iter().map(peer).collect(),
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Beside {
     /// Other rules in that chain, or a rule that jumps to it; or there is no such chain.
     #[default]
     Use,
-    /// Other chains, which do not jump to it.
+    /// Other chains, no rule of which jumps to it.
     Others,
     /// Nothing.
     Nothing,

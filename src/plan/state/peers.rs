@@ -23,7 +23,7 @@ pub struct Peers {
     /// The UDP port that it listens on.
     pub(crate) port: u16,
     /// The other hosts.
-    pub(crate) peers: BTreeMap<PublicKey, Peer>,
+    pub(crate) hosts: BTreeMap<PublicKey, Peer>,
 }
 
 /// Another host.
@@ -63,7 +63,7 @@ impl Peers {
     /// How many peers there are, in words: `254 peers`.
     #[must_use]
     pub(crate) fn count(&self) -> String {
-        match self.peers.len() {
+        match self.hosts.len() {
             1 => "1 peer".to_string(),
             count => format!("{count} peers"),
         }
@@ -71,12 +71,12 @@ impl Peers {
 
     /// The peers that these have and the others have not.
     pub(crate) fn without<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a PublicKey> {
-        self.peers.keys().filter(|key| !others.peers.contains_key(*key))
+        self.hosts.keys().filter(|key| !others.hosts.contains_key(*key))
     }
 
     /// The peers that are not as the others have them. With another port all are reached by another.
     pub(crate) fn unlike<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = (&'a PublicKey, &'a Peer)> {
         let all = self.port != others.port;
-        self.peers.iter().filter(move |(key, peer)| all || others.peers.get(*key) != Some(*peer))
+        self.hosts.iter().filter(move |(key, peer)| all || others.hosts.get(*key) != Some(*peer))
     }
 }

@@ -88,7 +88,7 @@ fn anybody_may_ask_for_the_status() {
     let ask = |words: &str| configured.host.fanctl_by(NOBODY, &format!("{words} --config {FILE}"));
     ask("status").ok().stdout_has(&[
         "fan 250.0.0.0/8 over eth0/16: as configured",
-        "unknown: firewall and dhcp server: only root may look at them",
+        "unknown: firewall, dhcp server and keys: only root may look at them",
     ]);
     ask("reload").failed().stderr_has(&["takes root"]);
     ask("config check").ok();

@@ -62,11 +62,9 @@ impl Steps<'_> {
     pub(super) fn wrap(&self) -> PathStep {
         let fan = &self.target.fan;
         let overhead = fan.options.encapsulation.overhead();
-        let says = format!(
-            "{}, {}, {overhead} bytes around it, DF as the packet has it",
-            fan.options.encapsulation,
-            self.target.carrier()
-        );
+        let df = if fan.key_file().is_some() { "no DF" } else { "DF as the packet has it" };
+        let says =
+            format!("{}, {}, {overhead} bytes around it, {df}", fan.options.encapsulation, self.target.carrier());
         let vxlan = fan.options.encapsulation == Encapsulation::Vxlan;
         let port = (!fan.ports().is_empty()).then(|| fan.carrier_port());
         let values = json!({
