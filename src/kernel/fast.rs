@@ -106,10 +106,14 @@ impl Machine {
     #[must_use]
     pub fn fast_packets(&self, overlay: Overlay, host: &Host) -> Option<FastPackets> {
         let (_, program) = host.fast_programs.iter().find(|(its, _)| *its == overlay)?;
-        let maps = capabilities::raised(&[Capability::CAP_SYS_ADMIN], || Map::of_program(*program)).ok()?;
-        let counts = maps.get(usize::from(fast::COUNTS_MAP.0))?;
-        let sum = |entry| capabilities::raised(&[Capability::CAP_BPF], || counts.sum(entry)).ok();
-        Some(FastPackets { sent: sum(fast::COUNT_SENT)?, received: sum(fast::COUNT_RECEIVED)? })
+        capabilities::raised(&[Capability::CAP_SYS_ADMIN], || {
+            let maps = Map::of_program(*program).ok()?;
+            let counts = maps.get(usize::from(fast::COUNTS_MAP.0))?;
+            Some(FastPackets {
+                sent: counts.sum(fast::COUNT_SENT).ok()?,
+                received: counts.sum(fast::COUNT_RECEIVED).ok()?,
+            })
+        })
     }
 }
 

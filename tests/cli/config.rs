@@ -120,6 +120,22 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
         "FILE:4:8: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
     ),
     (
+        "the fast path over vxlan",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\nfast = true\n",
+        "FILE:5:8: fast true is for ipip, and this fan is over vxlan, for which it has no programs yet; leave it out",
+    ),
+    (
+        "the fast path over wireguard",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"wireguard\"\nfast = true\n",
+        "FILE:5:8: fast true is for ipip, and this fan is over wireguard, whose packets leave encrypted, and fast sends what it \
+         has seen leave in clear; leave it out",
+    ),
+    (
+        "the fast path without a flowtable",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nflowtable = false\nfast = true\n",
+        "FILE:5:8: fast needs the flowtable, by which a connection goes meanwhile; leave out fast, or flowtable",
+    ),
+    (
         "one bracket too few",
         "[fan]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n",
         "FILE:1:1: 'fan' is one of several, so it takes two brackets: write [[fan]]",

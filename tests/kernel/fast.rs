@@ -127,7 +127,9 @@ fn header(protocol: u8, [source, destination]: [[u8; 4]; 2], payload: usize) -> 
 /// by, has an Ethernet address of zeros.
 fn frame(hook: Hook, protocol: u8) -> Vec<u8> {
     let ends = |ends: [[u8; 4]; 2]| if hook.is_outward() { ends } else { [ends[1], ends[0]] };
-    let mut payload = vec![0x1b, 0x58, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 0, 0, 0, 0, 0];
+    let [from, to] = if hook.is_outward() { [[0x1b, 0x58], [0, 80]] } else { [[0, 80], [0x1b, 0x58]] };
+    let mut payload = [from, to].concat();
+    payload.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
     payload.extend(*b"something");
     let mut inner = header(protocol, ends([[250, 0, 28, 2], [250, 0, 27, 3]]), payload.len());
     inner.extend(payload);
@@ -284,8 +286,8 @@ fn a_direction_that_is_refused_is_never_fast() {
 fn what_is_translated_is_never_fast() {
     let pair = pair();
     pair.b.exec("nft add table ip mine").ok();
-    pair.b.exec("nft add chain ip mine dnat { type nat hook prerouting priority -100 ; }").ok();
-    pair.b.exec("nft add rule ip mine dnat ip daddr 250.0.27.9 counter dnat to 250.0.27.2").ok();
+    pair.b.exec("nft add chain ip mine other { type nat hook prerouting priority -100 ; }").ok();
+    pair.b.exec("nft add rule ip mine other ip daddr 250.0.27.9 counter dnat to 250.0.27.2").ok();
     let listener = pair.cb.run(|| std::net::TcpListener::bind("250.0.27.2:8080")).expect("to listen");
     let mut near = pair.ca.run(|| std::net::TcpStream::connect("250.0.27.9:8080")).expect("a connection");
     let (mut far, _) = listener.accept().expect("a connection");
