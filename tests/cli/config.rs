@@ -33,7 +33,7 @@ impl File {
 }
 
 /// A broken /etc/fan.toml and all that is said of it.
-const BROKEN_TOML: [(&str, &str, &str); 24] = [
+const BROKEN_TOML: [(&str, &str, &str); 27] = [
     (
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",

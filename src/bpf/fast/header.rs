@@ -5,6 +5,7 @@
 //!
 //! To store a known number in the first bytes of an aligned eight and others behind it is refused by the verifier of Linux 6.1
 //! without CAP_PERFMON (`check_stack_write_fixed_off`, kernel/bpf/verifier.c), so the last bytes of such eight are stored first.
+//! Zero is no such number.
 
 /// What a packet looks like at a hook.
 #[derive(Clone, Copy, PartialEq, Eq)]
