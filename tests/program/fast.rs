@@ -17,7 +17,7 @@ use crate::TC_ACT_SHOT;
 use crate::adversary::Random;
 use crate::campaign::setting;
 use machine::{Failure, Machine, interpreter, run};
-use oracle::{Flow, Hook, Parsed, value};
+use oracle::{Flow, Hook, value};
 use packets::{Arrival, arrival, shown, spec};
 
 const TC_ACT_UNSPEC: i32 = -1;
@@ -52,10 +52,6 @@ struct Done {
 /// A flow that no packet is of.
 const NO_FLOW: [u8; 16] = [0xee; 16];
 
-fn key(parsed: Option<Parsed>) -> [u8; 16] {
-    parsed.map_or(NO_FLOW, |parsed| parsed.key)
-}
-
 fn expected(spec: &FastSpec, Arrival { hook, packet, known, now }: &Arrival) -> Done {
     let done = |verdict| Done { verdict, bytes: packet.bytes.clone(), way: None, known: *known, counts: [0; 2] };
     let slow = done(TC_ACT_UNSPEC);
@@ -76,8 +72,8 @@ fn expected(spec: &FastSpec, Arrival { hook, packet, known, now }: &Arrival) -> 
 }
 
 /// Runs a program; none where it left its memory.
-fn put(code: &rbpf::EbpfVmMbuff<'_>, spec: &FastSpec, arrival: &Arrival, fails: Option<Failure>) -> Option<Done> {
-    let key = key(oracle::parse(spec, arrival.hook, shown(&arrival.packet)));
+fn put(code: &rbpf::EbpfVmMbuff<'_>, arrival: &Arrival, fails: Option<Failure>) -> Option<Done> {
+    let key = oracle::key(arrival.hook, &arrival.packet.bytes).unwrap_or(NO_FLOW);
     let flows: BTreeMap<_, _> = arrival.known.iter().map(|flow| (key, value(*flow))).collect();
     let machine = Machine { flows, now: arrival.now, fails, ..Machine::default() };
     let (verdict, packet, mut after) = run(code, arrival.packet.clone(), machine)?;
@@ -123,7 +119,7 @@ fn round(seed: u64, packets: usize) -> Result<[usize; 4], String> {
         let code = interpreter(&code);
         for _ in 0..packets {
             let arrival = arrival(&spec, hook, random);
-            let (done, expected) = (put(&code, &spec, &arrival, None), expected(&spec, &arrival));
+            let (done, expected) = (put(&code, &arrival, None), expected(&spec, &arrival));
             let is_fast = done.as_ref().is_some_and(|done| done.verdict == REDIRECTED);
             if done.as_ref() != Some(&expected) || (is_fast && !is_lawful(&spec, &arrival)) {
                 return Err(format!("{spec:?} {arrival:02x?}: {done:02x?}, not {expected:02x?}"));
@@ -165,7 +161,7 @@ fn a_packet_that_finds_no_room_takes_the_slow_path_and_a_broken_one_is_dropped()
     for hook in [Hook::Send, Hook::Receive] {
         let arrival = fast_one(&spec, hook);
         let code = program(&spec, hook).encode();
-        let done = |fails| put(&interpreter(&code), &spec, &arrival, Some(fails)).unwrap();
+        let done = |fails| put(&interpreter(&code), &arrival, Some(fails)).unwrap();
         let slow = done(Failure::AdjustRoom);
         assert_eq!((slow.verdict, slow.way, &slow.bytes), (TC_ACT_UNSPEC, None, &arrival.packet.bytes));
         let broken = done(Failure::StoreBytes);
@@ -179,7 +175,7 @@ fn what_is_not_known_is_not_fast() {
     for hook in [Hook::Send, Hook::Receive] {
         let arrival = Arrival { known: None, ..fast_one(&spec, hook) };
         let code = program(&spec, hook).encode();
-        assert_eq!(put(&interpreter(&code), &spec, &arrival, None).unwrap().verdict, TC_ACT_UNSPEC);
+        assert_eq!(put(&interpreter(&code), &arrival, None).unwrap().verdict, TC_ACT_UNSPEC);
     }
 }
 

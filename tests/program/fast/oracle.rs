@@ -132,11 +132,19 @@ pub fn parse(spec: &FastSpec, hook: Hook, packet: Shown<'_>) -> Option<Parsed> {
         6 | 17 => u32::try_from(inner.len()).unwrap(),
         _ => return None,
     };
-    let [at_source, at_destination] = [&inner[20..22], &inner[22..24]];
-    let ports = if hook.is_outward() { [at_source, at_destination] } else { [at_destination, at_source] };
+    Some(Parsed { key: key(hook, bytes)?, length })
+}
+
+/// The flow of a packet, be it sound or not; none where it is too short.
+pub fn key(hook: Hook, bytes: &[u8]) -> Option<[u8; 16]> {
+    let inner = bytes.get(if hook.is_encapsulated() { 34 } else { 14 }..)?;
+    let halves = |from: usize, len: usize| -> Option<[&[u8]; 2]> {
+        let [first, second] = [inner.get(from..from + len)?, inner.get(from + len..from + 2 * len)?];
+        Some(if hook.is_outward() { [first, second] } else { [second, first] })
+    };
+    let (addresses, ports) = (halves(12, 4)?, halves(20, 2)?);
     let protocol = u32::from(inner[9]).to_ne_bytes();
-    let key = [&own.octets()[..], &other.octets(), ports[0], ports[1], &protocol].concat();
-    Some(Parsed { key: key.try_into().unwrap(), length })
+    [addresses[0], addresses[1], ports[0], ports[1], &protocol].concat().try_into().ok()
 }
 
 /// The packet as it leaves by the fast path.
