@@ -77,7 +77,7 @@ pub(crate) struct Settings {
 
 /// The other end of a port, in a network namespace of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its name there.
     pub name: InterfaceName,
     /// In bytes.

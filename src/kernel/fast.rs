@@ -18,7 +18,7 @@ use rtnetlink::{LinkDummy, LinkUnspec};
 
 use super::bpf::{self, Map, MapKind};
 use super::netlink::{LinkReply, Netlink, Refusal};
-use super::{KernelError, Machine, capabilities, filter, ipv6, link, nft};
+use super::{KernelError, capabilities, filter, ipv6, link, nft};
 use crate::bpf::fast::{self, COUNTS, FLOWS, FastPrograms, FastSpec, KEY_LEN, Places, VALUE_LEN};
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
@@ -31,25 +31,25 @@ const PORT_MTU: u32 = 65_535;
 
 /// A program of the fast path on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attached {
+pub(crate) struct Attached {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The interface that it was found on.
-    pub link: InterfaceName,
+    pub(crate) link: InterfaceName,
     /// Which packets it sees.
-    pub direction: Direction,
+    pub(crate) direction: Direction,
     /// Of all four programs.
-    pub digest: String,
+    pub(crate) digest: String,
     /// Where it leads to.
-    pub places: Places,
+    pub(crate) places: Places,
     /// The kernel's number for it.
-    pub id: u32,
+    pub(crate) id: u32,
 }
 
 impl Attached {
     /// Whether it is one that refers to both maps.
     #[must_use]
-    pub fn counts_all(&self) -> bool {
+    pub(crate) fn counts_all(&self) -> bool {
         // On the bridge, what containers send.
         self.direction == Direction::Ingress
     }
@@ -57,7 +57,7 @@ impl Attached {
 
 /// The fast paths that ports and programs show, whole or not.
 #[must_use]
-pub fn observed(
+pub(crate) fn observed(
     attached: &[Attached],
     names: &BTreeMap<u32, InterfaceName>,
     host: &Host,
@@ -100,21 +100,16 @@ pub fn observed(
     overlays.into_iter().filter_map(path).collect()
 }
 
-impl Machine {
-    /// How many packets have taken a fan's fast path since it was made: sent, and received. None where there is none, and where
-    /// they may not be read, which takes `CAP_SYS_ADMIN`.
-    #[must_use]
-    pub fn fast_packets(&self, overlay: Overlay, host: &Host) -> Option<FastPackets> {
-        let (_, program) = host.fast_programs.iter().find(|(its, _)| *its == overlay)?;
-        capabilities::raised(&[Capability::CAP_SYS_ADMIN], || {
-            let maps = Map::of_program(*program).ok()?;
-            let counts = maps.get(usize::from(fast::COUNTS_MAP.0))?;
-            Some(FastPackets {
-                sent: counts.sum(fast::COUNT_SENT).ok()?,
-                received: counts.sum(fast::COUNT_RECEIVED).ok()?,
-            })
-        })
-    }
+/// How many packets have taken a fan's fast path since it was made: sent, and received. None where there is none, and where
+/// they may not be read, which takes `CAP_SYS_ADMIN`.
+#[must_use]
+pub(crate) fn packets(overlay: Overlay, host: &Host) -> Option<FastPackets> {
+    let (_, program) = host.fast_programs.iter().find(|(its, _)| *its == overlay)?;
+    capabilities::raised(&[Capability::CAP_SYS_ADMIN], || {
+        let maps = Map::of_program(*program).ok()?;
+        let counts = maps.get(usize::from(fast::COUNTS_MAP.0))?;
+        Some(FastPackets { sent: counts.sum(fast::COUNT_SENT).ok()?, received: counts.sum(fast::COUNT_RECEIVED).ok()? })
+    })
 }
 
 /// The name of a filter.
@@ -131,7 +126,7 @@ fn read_label(label: &str) -> Option<(Overlay, String, Places)> {
 
 /// Reads a filter, if it is one of a fast path.
 #[must_use]
-pub fn decode(message: &TcMessage, link: &InterfaceName, direction: Direction) -> Option<Attached> {
+pub(crate) fn decode(message: &TcMessage, link: &InterfaceName, direction: Direction) -> Option<Attached> {
     let (mut label, mut id) = (None, None);
     for attribute in &message.attributes {
         let TcAttribute::Options(options) = attribute else { continue };
@@ -153,7 +148,7 @@ pub fn decode(message: &TcMessage, link: &InterfaceName, direction: Direction) -
 ///
 /// # Errors
 /// What the kernel said.
-pub fn create(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
+pub(crate) fn create(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
     let Some(spec) = &path.spec else {
         return Err(
             format!("nothing tells any more what fan {} is that the fast path was made for", path.overlay).into()
@@ -239,7 +234,7 @@ fn path_mac(path: &FastPath) -> Vec<u8> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn delete(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
+pub(crate) fn delete(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
     for (name, direction) in path.hooks().into_iter().rev() {
         let Ok(index) = index(name) else { continue };
         for attached in filters(netlink, index, direction)?.iter().filter_map(|m| decode(m, name, direction)) {
@@ -268,7 +263,7 @@ pub fn delete(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
 
 /// The fan and the underlay's interface of a device that is a port of a fast path.
 #[must_use]
-pub fn port_of(LinkReply { message, alias, .. }: &LinkReply) -> Option<(Overlay, InterfaceName)> {
+pub(crate) fn port_of(LinkReply { message, alias, .. }: &LinkReply) -> Option<(Overlay, InterfaceName)> {
     // The alias alone makes no device ours: it may be that of a device of another kind.
     let is_dummy = message.attributes.iter().any(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(netlink_packet_route::link::InfoKind::Dummy)),

@@ -126,6 +126,7 @@ pub(crate) struct HostIpv6 {
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the kernel tells each by itself")]
 pub struct Link {
     /// Its name.
     pub name: InterfaceName,
