@@ -24,6 +24,7 @@ FILES = \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
 	644:man/fanctl-doctor.8:share/man/man8/fanctl-doctor.8 \
 	644:man/fanctl-trace.8:share/man/man8/fanctl-trace.8 \
+	644:man/fanctl-json.5:share/man/man5/fanctl-json.5 \
 	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
 	644:man/fan.5:share/man/man5/fan.5 \
 	644:man/fan.7:share/man/man7/fan.7 \
@@ -51,6 +52,7 @@ FILES = \
 	644:docs/comparison.md:share/doc/fanctl/docs/comparison.md \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
 	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
+	644:docs/fanctl-json.schema.json:share/doc/fanctl/docs/fanctl-json.schema.json \
 	644:docs/how-it-works.md:share/doc/fanctl/docs/how-it-works.md \
 	644:docs/kubernetes.md:share/doc/fanctl/docs/kubernetes.md \
 	644:docs/lab.md:share/doc/fanctl/docs/lab.md \
@@ -75,7 +77,7 @@ DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples sha
 	share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
-SCRIPTS = .ci/run release/run release/image release/repository tests/release/run benches/run benches/openvswitch fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+SCRIPTS = .ci/run release/run release/image release/repository tests/release/run benches/run benches/openvswitch benches/instructions/run fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
 	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
@@ -117,7 +119,7 @@ fuzz: ## every reader on inputs made up to break it, for $(SECONDS) seconds each
 check: ## formatting, lints, documentation, that the fuzzers' lock is up to date, shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	shellcheck $(SCRIPTS)
 

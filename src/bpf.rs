@@ -2,7 +2,8 @@
 //!
 //! Knows encodings (RFC 9669) and nothing of fans: an [`Insn`] is one instruction of eight bytes and prints as the
 //! kernel's verifier prints it; an [`Assembler`] strings instructions together and turns labels into distances.
-//! Only what a packet filter of ours needs is here: 32-bit comparisons, loads and stores, helper calls.
+//! Only what a packet filter of ours needs is here: 32-bit comparisons, loads and stores, helper calls. The programs of a
+//! fan, which choose the outer addresses, are in [`program`].
 
 mod assembler;
 mod disasm;
@@ -188,13 +189,13 @@ pub enum Insn {
 
 /// Instruction classes (RFC 9669, section 3).
 mod class {
-    pub const LDX: u8 = 0x01;
-    pub const ST: u8 = 0x02;
-    pub const STX: u8 = 0x03;
-    pub const ALU: u8 = 0x04;
-    pub const JMP: u8 = 0x05;
-    pub const JMP32: u8 = 0x06;
-    pub const ALU64: u8 = 0x07;
+    pub(crate) const LDX: u8 = 0x01;
+    pub(crate) const ST: u8 = 0x02;
+    pub(crate) const STX: u8 = 0x03;
+    pub(crate) const ALU: u8 = 0x04;
+    pub(crate) const JMP: u8 = 0x05;
+    pub(crate) const JMP32: u8 = 0x06;
+    pub(crate) const ALU64: u8 = 0x07;
 }
 
 /// Memory mode: a plain load or store.

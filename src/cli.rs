@@ -8,10 +8,13 @@ mod config;
 mod doctor;
 mod down;
 mod export;
+mod key;
 mod map;
+mod metrics;
 mod reload;
-pub mod report;
+pub(crate) mod report;
 mod show;
+mod status;
 mod target;
 mod trace;
 mod up;
@@ -20,23 +23,21 @@ mod watch;
 
 use std::io::Write;
 
-use clap::CommandFactory;
-use serde::Serialize;
-
 use crate::cli::args::{Cli, Command, ConfigAction};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
-use crate::fan::text;
+use crate::fan::text::{self, Output};
 use crate::kernel::capabilities::{self, Needs};
 use crate::kernel::features;
 use crate::lab;
+use clap::CommandFactory;
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
 /// # Errors
 /// How it ended otherwise.
-pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
+pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
     let needs = needs(&cli.command);
     if needs != Needs::Nothing {
         features::try_source();
@@ -47,23 +48,22 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
         Command::Up(args) => match args.all() {
             Some(all) => up::all(all, args.force(), args.output, out)
                 .map_err(|error| if args.tempfail() { error.for_a_service() } else { error }),
-            None => up::one(&args.config()?, args.output, out),
+            None => up::one(&args.config()?, args.save(), args.output, out),
         },
         Command::Down(args) if args.everything => down::everything(args.output, out),
         Command::Down(args) if args.all => down::all(args.dev.as_ref(), args.output, out),
-        Command::Down(args) => {
-            let (overlay, underlay) = args.pair()?;
-            down::one(overlay, &underlay, args.output, out)
-        }
+        Command::Down(args) => down::one(&args.named()?, args.output, out),
         Command::Reload(args) => reload::reload(args, out),
-        Command::Status(args) => reload::status(args, out),
+        Command::Status(args) => status::status(args, out),
         Command::Watch(args) => watch::watch(args, out),
         Command::Show(args) => show::show(args, out),
+        Command::Metrics(args) => metrics::metrics(args, out),
         Command::Doctor(args) => doctor::doctor(args, out),
         Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
         Command::Map(args) => map::map(args, out),
+        Command::Key(action) => key::key(action, out),
         Command::Lab(args) => lab::command(args, out),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "fanctl", out);
@@ -75,10 +75,12 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> Result<(), Error> {
 /// What a verb can need. Files are read as their owner, who is root.
 fn needs(command: &Command) -> Needs {
     match command {
+        Command::Key(_) => Needs::Writing,
         Command::Config(ConfigAction::Convert(args)) if args.target.output.is_some() => Needs::Writing,
         Command::Export(args) if args.target.output.is_some() => Needs::Writing,
+        Command::Metrics(args) if args.target.output.is_some() => Needs::Writing,
         Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
-        Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
+        Command::Show(_) | Command::Export(_) | Command::Status(_) | Command::Metrics(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
         Command::Doctor(args) if !args.fix => Needs::Examining,
         Command::Up(args) if args.output.dry_run => Needs::Looking,
@@ -89,11 +91,6 @@ fn needs(command: &Command) -> Needs {
         }
         Command::Lab(_) => Needs::Namespaces,
     }
-}
-
-fn json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Error> {
-    text::write_json(value, out)?;
-    Ok(writeln!(out)?)
 }
 
 /// Whether a fan is meant by this, its bridge or its overlay.

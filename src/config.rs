@@ -7,6 +7,7 @@
 mod clash;
 pub mod convert;
 pub mod legacy;
+pub(crate) mod save;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::fan::mapping::Overlay;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 
 use clash::Known;
 pub use source::{Position, Source};
@@ -34,11 +35,11 @@ pub struct Configuration {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// What is asked for.
-    pub config: Config,
+    pub config: Request,
     /// Where it begins.
-    pub position: Position,
+    pub(crate) position: Position,
     /// Where the values of its keys stand.
-    pub places: BTreeMap<&'static str, Position>,
+    pub(crate) places: BTreeMap<&'static str, Position>,
 }
 
 impl Entry {
@@ -50,7 +51,7 @@ impl Entry {
 
     /// Whether it is a line of /etc/network/fan, or of a file in its grammar.
     #[must_use]
-    pub fn is_line(&self) -> bool {
+    pub(crate) fn is_line(&self) -> bool {
         !is_toml(&self.position.file)
     }
 
@@ -109,18 +110,18 @@ impl Configuration {
     }
 
     /// The fans to be brought up.
-    pub fn enabled(&self) -> impl Iterator<Item = &Config> {
-        self.entries.iter().map(|entry| &entry.config).filter(|config| config.enabled)
+    pub(crate) fn enabled(&self) -> impl Iterator<Item = &Request> {
+        self.entries.iter().map(|entry| &entry.config).filter(|config| config.options.enabled)
     }
 
     /// The same, with their places.
-    pub fn enabled_entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.config.enabled)
+    pub(crate) fn enabled_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.config.options.enabled)
     }
 
     /// The fan of an overlay that is to be brought up.
     #[must_use]
-    pub fn enabled_entry(&self, overlay: Overlay) -> Option<&Entry> {
+    pub(crate) fn enabled_entry(&self, overlay: Overlay) -> Option<&Entry> {
         self.enabled_entries().find(|entry| entry.config.overlay == overlay)
     }
 }

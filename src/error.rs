@@ -10,19 +10,19 @@ const TEMPFAIL: u8 = 75;
 /// What went wrong. Each message is one line that names the object first and says what to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The kernel or a program would not.
+    /// The kernel or a program refused.
     Failed(String),
     /// The command line makes no sense.
     Usage(String),
-    /// Configuration files are not as they should be. Every fault there is.
+    /// Configuration files have faults: all of them.
     Faulty(Vec<String>),
-    /// The machine is not in a state in which it could be done; nothing was touched. Every reason there is.
+    /// The machine is not in a state in which it could be done; nothing was changed. All reasons.
     Refused(Vec<Reason>),
-    /// It would take something away from this host, and that alone stands in its way; nothing was touched.
+    /// It was refused only because it would take something away from this host; nothing was changed.
     Takes(Vec<Reason>),
-    /// Some of it was refused, and may be possible later: for a service manager that tries again.
+    /// Some of it was refused and may be possible later: a service manager tries again.
     Later(Box<Error>),
-    /// Of several things to do these were not done; the others were.
+    /// Some of several steps failed, with these errors; the others were done.
     Several(Vec<Error>),
     /// The machine is not as configured, which was all that was asked.
     Differs,
@@ -30,7 +30,7 @@ pub enum Error {
     Found,
     /// A signal ended it: its number, and what became of what was begun.
     Interrupted(i32, String),
-    /// Whoever reads what we write has had enough, as `head` does. All is well.
+    /// The reader of standard output closed it early, as `head` does. This is no failure.
     Unread,
 }
 
@@ -55,11 +55,11 @@ impl Error {
         }
     }
 
-    /// Of several things to do, each of these was not done.
+    /// One error for all the steps that failed.
     ///
     /// # Errors
-    /// They, if there are any.
-    pub fn all(mut errors: Vec<Self>) -> Result<(), Self> {
+    /// The errors, if there are any.
+    pub(crate) fn all(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
             0 => Ok(()),
             1 => Err(errors.remove(0)),
@@ -70,7 +70,7 @@ impl Error {
     /// The same for a service manager: with the status of [`Self::Later`] where a fan was refused for another reason than
     /// that it would take something away, which no later attempt changes.
     #[must_use]
-    pub fn for_a_service(self) -> Self {
+    pub(crate) fn for_a_service(self) -> Self {
         let is_refused = |error: &Self| matches!(error, Self::Refused(_));
         let is_later = self.exit_status() == 3
             && match &self {
@@ -95,7 +95,7 @@ impl Error {
 
     /// Why it was not done, each with a code.
     #[must_use]
-    pub fn reasons(&self) -> Vec<Reason> {
+    pub(crate) fn reasons(&self) -> Vec<Reason> {
         match self {
             Self::Refused(reasons) | Self::Takes(reasons) => reasons.clone(),
             Self::Later(error) => error.reasons(),
@@ -106,7 +106,7 @@ impl Error {
 
     /// The same, with what it is about in front of every line.
     #[must_use]
-    pub fn about(self, what: &str) -> Self {
+    pub(crate) fn about(self, what: &str) -> Self {
         let about = |line: String| format!("{what}: {line}");
         let all = |lines: Vec<String>| lines.into_iter().map(about).collect();
         let of_all = |reasons: Vec<Reason>| reasons.into_iter().map(|reason| reason.about(what)).collect();
@@ -132,7 +132,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Of writing what was asked for. Whatever else can fail says what it was.
+/// An error of writing standard output. All other errors name what failed themselves.
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {

@@ -30,13 +30,13 @@ use ipnetwork::Ipv4Network;
 use crate::fan::Fan;
 use crate::fan::name::InterfaceName;
 
-pub use replace::may_replace;
-pub use runtime_network::{Given, networks};
-pub use text::network_name;
+pub(crate) use replace::may_replace;
+pub(crate) use runtime_network::{Given, networks};
+pub(crate) use text::network_name;
 
 /// A language that a fan can be told in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Runtime {
+pub(crate) enum Runtime {
     /// The command that makes a Docker network
     Docker,
     /// The command that makes a Podman network
@@ -61,7 +61,7 @@ impl fmt::Display for Runtime {
 
 /// A fan as its containers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Network {
+pub(crate) struct Network {
     /// Everything about the fan.
     pub fan: Fan,
     /// Bytes.
@@ -79,7 +79,7 @@ impl Network {
     ///
     /// # Errors
     /// A sentence: the runtime has no words for something that this fan needs.
-    pub fn render(&self, runtime: Runtime, name: &str) -> Result<String, String> {
+    pub(crate) fn render(&self, runtime: Runtime, name: &str) -> Result<String, String> {
         Ok(match runtime {
             Runtime::Docker => docker::network(self, name),
             Runtime::Podman => podman::network(self, name),
@@ -92,7 +92,7 @@ impl Network {
 
     /// Docker's daemon.json, with the fan's bridge in place of docker0.
     #[must_use]
-    pub fn docker_daemon(&self) -> String {
+    pub(crate) fn docker_daemon(&self) -> String {
         docker::daemon(self)
     }
 
@@ -100,7 +100,7 @@ impl Network {
     ///
     /// # Errors
     /// A sentence: that is none, or has a key that Docker does not take beside ours. With `force` it goes.
-    pub fn merged_docker_daemon(&self, there: &str, force: bool) -> Result<String, String> {
+    pub(crate) fn merged_docker_daemon(&self, there: &str, force: bool) -> Result<String, String> {
         docker::merged_daemon(self, there, force)
     }
 
@@ -142,7 +142,7 @@ impl Network {
     /// The largest network in the slice that holds none of [`Self::reserved`]. The gateway need not be kept out of it:
     /// every runtime knows that one.
     fn unreserved(&self) -> Ipv4Network {
-        if self.fan.host_reserve == 1 {
+        if self.fan.options.host_reserve == 1 {
             return self.slice();
         }
         let (first, end) = (u32::from(self.first()), u32::from(self.slice().broadcast()));

@@ -3,10 +3,13 @@
 //! A fan is written on its bridge as a [label](Fan::label), so that the kernel is the only database:
 //! `fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1 dhcp`.
 
-pub mod digest;
+pub(crate) mod digest;
 pub mod encap;
+pub(crate) mod json;
+pub mod keys;
 pub mod mapping;
 pub mod name;
+pub mod options;
 pub mod request;
 pub mod shell;
 pub mod text;
@@ -17,14 +20,17 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::encap::Encapsulation;
+use crate::fan::keys::file::port_of;
 use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Subnets, UnderlayPlace, UnderlaySource};
+use crate::fan::options::{MAIN_TABLE, OptionKey, Options, ReadBack};
+use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
+use crate::fan::shell::Line;
+use crate::shell;
 
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
 pub struct Fan {
     /// Overlay over underlay.
     pub mapping: Mapping,
@@ -32,84 +38,47 @@ pub struct Fan {
     pub host: Ipv4Addr,
     /// The interface that holds the address.
     pub device: InterfaceName,
-    /// How packets travel between hosts.
-    pub encapsulation: Encapsulation,
-    /// UDP port of VXLAN; meaningless with IPIP, and then the default.
-    pub port: u16,
     /// The bridge that containers attach to.
-    pub bridge: InterfaceName,
-    /// Whether a DHCP server gives out the slice.
-    pub dhcp: bool,
-    /// Addresses at the start of the slice that the bridge holds, 1 to 254.
-    pub host_reserve: u8,
-    /// MTU in bytes where it does not follow the underlay.
-    pub mtu: Option<u32>,
-    /// Routing table where it is not the main one.
-    pub table: Option<u32>,
-    /// Whether traffic from the slice to outside the overlay is masqueraded.
-    pub nat: bool,
-    /// Networks outside the overlay that are routed behind containers here.
-    pub routed: Subnets,
-    /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass;
-    /// meaningless with VXLAN, whose packets are not routed, and then true.
-    pub flowtable: bool,
+    pub(crate) bridge: InterfaceName,
+    /// What it is like where it is not a plain one, without the bridge's name, and without what is about the files only.
+    pub options: Options,
+    /// The epochs of the secrets that it is encrypted by, one or two, that which this host sends by first; none without encryption.
+    pub(crate) epochs: Vec<u32>,
     /// Whether configuration brought it up, rather than a person.
-    pub auto: bool,
+    pub(crate) auto: bool,
 }
 
-/// The kernel's main routing table (`RT_TABLE_MAIN`, linux/rtnetlink.h).
-pub const MAIN_TABLE: u32 = 254;
-
 impl Fan {
+    /// The command that puts its objects right.
+    #[must_use]
+    pub(crate) fn mend(&self) -> Line {
+        shell!("fanctl doctor {} --fix", self.bridge)
+    }
+
     /// The fan that is asked for, from this address of the host, on this interface; by a person, as far as that goes.
     ///
     /// # Errors
     /// A sentence: overlay and underlay do not go together.
-    pub fn new(config: &Config, host: Ipv4Addr, device: InterfaceName) -> Result<Self, String> {
+    pub fn new(config: &Request, host: Ipv4Addr, device: InterfaceName) -> Result<Self, String> {
         let underlay = Underlay::containing(host, config.underlay.len)?;
         let mapping = Mapping::new(config.overlay, underlay)?;
-        if let Some(reason) = config.routed.overlap(underlay.network()) {
+        let mut options = Options::of_fan(config);
+        if let Some(reason) = options.routed.overlap(underlay.network()) {
             return Err(reason);
         }
-        let bridge = config.bridge();
-        Ok(Self {
-            mapping,
-            host,
-            device,
-            encapsulation: config.encapsulation,
-            port: config.port.unwrap_or(VXLAN_PORT),
-            bridge: bridge.unwrap_or_else(|| InterfaceName::of_slice(mapping.slice(host))),
-            dhcp: config.dhcp,
-            host_reserve: config.host_reserve,
-            mtu: config.mtu,
-            table: config.table,
-            nat: config.nat,
-            routed: config.routed.clone(),
-            flowtable: config.flowtable,
-            auto: false,
-        })
+        let bridge = options.bridge.take().unwrap_or_else(|| InterfaceName::of_slice(mapping.slice(host)));
+        Ok(Self { mapping, host, device, bridge, options, epochs: Vec::new(), auto: false })
     }
 
     /// What asks for this fan, by the host's address.
     #[must_use]
-    pub fn config(&self) -> Config {
+    pub fn config(&self) -> Request {
         let underlay = UnderlaySource {
             place: UnderlayPlace::Address(self.host),
             len: self.mapping.underlay().network().prefix(),
         };
-        Config {
-            encapsulation: self.encapsulation,
-            bridge: (self.bridge != self.default_bridge()).then(|| self.bridge.clone()),
-            dhcp: self.dhcp,
-            host_reserve: self.host_reserve,
-            mtu: self.mtu,
-            port: (self.port != VXLAN_PORT).then_some(self.port),
-            table: self.table,
-            nat: self.nat,
-            routed: self.routed.clone(),
-            flowtable: self.flowtable,
-            ..Config::new(self.overlay(), underlay)
-        }
+        let bridge = (self.bridge != self.default_bridge()).then(|| self.bridge.clone());
+        Request { options: Options { bridge, ..self.options.clone() }, ..Request::new(self.overlay(), underlay) }
     }
 
     /// The overlay, which is the fan's identity on a host.
@@ -126,22 +95,22 @@ impl Fan {
 
     /// The first address of the slice: the bridge's, and the containers' gateway.
     #[must_use]
-    pub fn gateway(&self) -> Ipv4Addr {
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
         self.mapping.gateway(self.host)
     }
 
     /// The prefix length of addresses on the bridge and in containers: that of the slice where the rest of the
-    /// overlay is routed (IPIP), that of the overlay where it is one flat network (VXLAN).
+    /// overlay is routed (IPIP, WireGuard), that of the overlay where it is one flat network (VXLAN).
     #[must_use]
-    pub fn on_link_len(&self) -> u8 {
+    pub(crate) fn on_link_len(&self) -> u8 {
         self.on_link().prefix()
     }
 
     /// The network that bridge and containers have on link: the slice (IPIP) or the whole overlay (VXLAN).
     #[must_use]
-    pub fn on_link(&self) -> Ipv4Network {
-        match self.encapsulation {
-            Encapsulation::Ipip => self.slice(),
+    pub(crate) fn on_link(&self) -> Ipv4Network {
+        match self.options.encapsulation {
+            Encapsulation::Ipip | Encapsulation::Wireguard => self.slice(),
             Encapsulation::Vxlan => self.overlay().network(),
         }
     }
@@ -149,38 +118,51 @@ impl Fan {
     /// The first and the last address for a container: behind those that the bridge holds, and before the slice's
     /// broadcast address.
     #[must_use]
-    pub fn container_range(&self) -> (Ipv4Addr, Ipv4Addr) {
-        let first = u32::from(self.gateway()) + u32::from(self.host_reserve);
+    pub(crate) fn container_range(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let first = u32::from(self.gateway()) + u32::from(self.options.host_reserve);
         let last = u32::from(self.slice().broadcast()) - 1;
         (first.into(), last.into())
     }
 
     /// The addresses that the bridge holds, the gateway first.
-    pub fn bridge_addresses(&self) -> impl Iterator<Item = Ipv4Network> + use<> {
+    pub(crate) fn bridge_addresses(&self) -> impl Iterator<Item = Ipv4Network> + use<> {
         let (first, len) = (u32::from(self.gateway()), self.on_link_len());
-        (0..u32::from(self.host_reserve))
+        (0..u32::from(self.options.host_reserve))
             .map(move |offset| Ipv4Network::new((first + offset).into(), len).expect("a mapping has legal lengths"))
     }
 
-    /// The tunnel device: one shared by all IPIP fans of the host, or the fan's own VXLAN device.
+    /// The tunnel device that packets leave by: one shared by all IPIP fans of the host, or the fan's own VXLAN or WireGuard device.
     #[must_use]
-    pub fn tunnel(&self) -> InterfaceName {
-        match self.encapsulation {
+    pub(crate) fn tunnel(&self) -> InterfaceName {
+        match self.options.encapsulation {
             Encapsulation::Ipip => InterfaceName::shared_tunnel(),
             Encapsulation::Vxlan => InterfaceName::vxlan_tunnel(self.overlay().vni()),
+            Encapsulation::Wireguard => self.tunnel_of(self.epochs.first().copied().unwrap_or(1)),
         }
+    }
+
+    /// The WireGuard device of an epoch.
+    #[must_use]
+    pub(crate) fn tunnel_of(&self, epoch: u32) -> InterfaceName {
+        InterfaceName::wireguard_tunnel(self.overlay().vni(), epoch)
+    }
+
+    /// Every tunnel device that packets come by, that which they leave by first.
+    pub(crate) fn tunnels(&self) -> impl Iterator<Item = InterfaceName> + use<> {
+        let others: Vec<_> = self.epochs.iter().skip(1).map(|epoch| self.tunnel_of(*epoch)).collect();
+        std::iter::once(self.tunnel()).chain(others)
     }
 
     /// The bridge's MAC address: locally administered, then the slice's network, so that it is unique in the overlay,
     /// predictable and stable.
     #[must_use]
-    pub fn bridge_mac(&self) -> Mac {
+    pub(crate) fn bridge_mac(&self) -> Mac {
         self.mac(0x02)
     }
 
     /// The VXLAN device's MAC address, made like the bridge's.
     #[must_use]
-    pub fn tunnel_mac(&self) -> Mac {
+    pub(crate) fn tunnel_mac(&self) -> Mac {
         self.mac(0x06)
     }
 
@@ -189,34 +171,66 @@ impl Fan {
         Mac([first, 0xfa, a, b, c, d])
     }
 
+    /// The UDP port of VXLAN, or the first of WireGuard's; meaningless with IPIP, and then 0.
+    #[must_use]
+    pub(crate) fn port(&self) -> u16 {
+        self.options.port.or(self.options.encapsulation.usual_port()).unwrap_or_default()
+    }
+
+    /// The UDP port that its packets go to; 0 over IPIP.
+    #[must_use]
+    pub(crate) fn carrier_port(&self) -> u16 {
+        self.epochs.first().map_or(self.port(), |epoch| self.port_of(*epoch))
+    }
+
+    /// The UDP port of an epoch: neighbouring ones have different ports.
+    #[must_use]
+    pub(crate) fn port_of(&self, epoch: u32) -> u16 {
+        self.port().saturating_add(port_of(epoch))
+    }
+
+    /// The UDP ports that belong to it, whether they are in use or not: one with VXLAN, two with WireGuard.
+    #[must_use]
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        match self.options.encapsulation {
+            Encapsulation::Ipip => Vec::new(),
+            Encapsulation::Vxlan => vec![self.port()],
+            Encapsulation::Wireguard => vec![self.port_of(0), self.port_of(1)],
+        }
+    }
+
+    /// The file of the secrets that it is encrypted by; none without encryption.
+    #[must_use]
+    pub(crate) fn key_file(&self) -> Option<&str> {
+        self.options.key_file()
+    }
+
     /// The routing table that holds the fan's routes.
     #[must_use]
-    pub fn routing_table(&self) -> u32 {
-        self.table.unwrap_or(MAIN_TABLE)
+    pub(crate) fn routing_table(&self) -> u32 {
+        self.options.table.unwrap_or(MAIN_TABLE)
     }
 
     /// The bridge's name if nobody asks for another.
     #[must_use]
-    pub fn default_bridge(&self) -> InterfaceName {
+    pub(crate) fn default_bridge(&self) -> InterfaceName {
         InterfaceName::of_slice(self.slice())
     }
 
     /// Host address and underlay width, as `show` prints them: 172.30.0.28/16.
     #[must_use]
-    pub fn underlay_address(&self) -> String {
+    pub(crate) fn underlay_address(&self) -> String {
         format!("{}/{}", self.host, self.mapping.underlay().network().prefix())
     }
 
     /// What differs from a plain fan, in words, those of 2015 first: `dhcp host-reserve 1 auto no-nat`.
     #[must_use]
-    pub fn flags(&self) -> String {
-        let dhcp = self.dhcp.then(|| "dhcp".to_string());
-        let reserve = Some(format!("host-reserve {}", self.host_reserve));
+    pub(crate) fn flags(&self) -> String {
+        let reserve = Some(format!("host-reserve {}", self.options.host_reserve));
         let auto = self.auto.then(|| "auto".to_string());
-        let bridge = (self.bridge != self.default_bridge()).then(|| format!("bridge {}", self.bridge));
-        let flags = [dhcp, reserve, auto, bridge].into_iter().flatten();
-        let flags = flags.chain(self.options_but(&["dhcp", "host-reserve", "bridge"]));
-        flags.collect::<Vec<_>>().join(" ")
+        let dhcp = self.words(|key| key.name == "dhcp");
+        let flags = dhcp.chain(reserve).chain(auto).chain(self.words(|key| key.name == "bridge"));
+        flags.chain(self.words(|key| key.word.is_none())).collect::<Vec<_>>().join(" ")
     }
 
     /// The alias of the fan's bridge: everything about the fan but the bridge's own name. At most 255 bytes, the
@@ -224,18 +238,19 @@ impl Fan {
     #[must_use]
     pub fn label(&self) -> String {
         let (overlay, underlay, device) = (self.overlay(), self.underlay_address(), &self.device);
-        let (encapsulation, reserve) = (self.encapsulation, self.host_reserve);
+        let (encapsulation, reserve) = (self.options.encapsulation, self.options.host_reserve);
         let fixed = format!("fan {overlay} {underlay} dev {device} {encapsulation} host-reserve {reserve}");
         let mut words = vec![fixed];
-        words.extend(self.options_but(&["encap", "host-reserve", "bridge"]));
+        let epochs: Vec<String> = self.epochs.iter().map(ToString::to_string).collect();
+        words.extend((!epochs.is_empty()).then(|| format!("epoch {}", epochs.join(","))));
+        words.extend(self.words(|key| key.read_back != ReadBack::Place && key.name != "host-reserve"));
         words.extend(self.auto.then(|| "auto".to_string()));
         words.join(" ")
     }
 
-    /// The words of the options that are not at their default, without those of some keys.
-    fn options_but(&self, left_out: &'static [&str]) -> impl Iterator<Item = String> + use<> {
-        let options = self.config().options();
-        options.filter(|(key, _)| !left_out.contains(&key.name)).map(|(_, words)| words)
+    /// The words of the options that are not at their default, of some keys.
+    fn words(&self, is_wanted: fn(&OptionKey) -> bool) -> impl Iterator<Item = String> + use<> {
+        self.config().words().filter(move |(key, _)| is_wanted(key)).map(|(_, words)| words)
     }
 
     /// Reads a fan back from its bridge's name and alias; none when the alias is not one of ours.
@@ -249,17 +264,26 @@ impl Fan {
             [options @ .., "auto"] => (options, true),
             options => (options, false),
         };
+        let (options, epochs) = match options {
+            ["host-reserve", reserve, "epoch", list, options @ ..] => {
+                let epochs = list.split(',').map(mapping::digits).collect::<Option<Vec<u32>>>()?;
+                ([&["host-reserve", *reserve], options].concat(), epochs)
+            }
+            options => (options.to_vec(), Vec::new()),
+        };
         let (host, len) = underlay.split_once('/')?;
         let (host, len) = (host.parse().ok()?, len.parse().ok()?);
         let place = UnderlayPlace::Address(host);
-        let mut config = Config::new(overlay.parse().ok()?, UnderlaySource { place, len });
-        config.encapsulation = encapsulation.parse().ok()?;
-        config.bridge = Some(bridge.clone());
-        config.apply_options(options, &["encap", "bridge", "follow"]).ok()?;
+        let mut config = Request::new(overlay.parse().ok()?, UnderlaySource { place, len });
+        config.options.encapsulation = encapsulation.parse().ok()?;
+        config.options.bridge = Some(bridge.clone());
+        config.apply_label(&options).ok()?;
         let device: InterfaceName = device.parse().ok()?;
         let are_plain = bridge.is_plain() && device.is_plain();
         let fan = Self::new(&config, host, device).ok()?;
-        are_plain.then_some(Self { auto, ..fan })
+        let is_encrypted = fan.options.encapsulation == Encapsulation::Wireguard;
+        let is_sound = is_encrypted == (1..=2).contains(&epochs.len()) && !epochs.contains(&0);
+        (are_plain && is_sound).then_some(Self { epochs, auto, ..fan })
     }
 }
 
@@ -270,7 +294,7 @@ pub struct Mac(pub [u8; 6]);
 impl Mac {
     /// The network of the slice that a [bridge's address](Fan::bridge_mac) was made from; none when it is no such address.
     #[must_use]
-    pub fn slice_of_bridge(self) -> Option<Ipv4Addr> {
+    pub(crate) fn slice_of_bridge(self) -> Option<Ipv4Addr> {
         match self.0 {
             [0x02, 0xfa, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
             _ => None,
@@ -305,15 +329,18 @@ pub(crate) mod tests {
     fn labels_are_read_back_as_written() {
         let plain = announced();
         let full = Fan {
-            encapsulation: Encapsulation::Vxlan,
-            port: 4789,
-            dhcp: true,
-            host_reserve: 4,
-            mtu: Some(1400),
-            table: Some(4_294_967_295),
-            nat: false,
-            routed: "255.100.100.0/24,255.100.200.0/24".replace("255", "198").parse().unwrap(),
-            flowtable: false,
+            options: Options {
+                encapsulation: Encapsulation::Vxlan,
+                port: Some(4789),
+                dhcp: true,
+                host_reserve: 4,
+                mtu: Some(1400),
+                table: Some(4_294_967_295),
+                nat: false,
+                routed: "255.100.100.0/24,255.100.200.0/24".replace("255", "198").parse().unwrap(),
+                flowtable: false,
+                ..Options::default()
+            },
             auto: true,
             bridge: "fifteen-letters".parse().unwrap(),
             device: "fifteen-letterz".parse().unwrap(),
@@ -348,17 +375,24 @@ pub(crate) mod tests {
     fn flags_are_those_that_differ() {
         let plain = announced();
         assert_eq!(plain.flags(), "host-reserve 1");
-        let other =
-            Fan { dhcp: true, bridge: "br7".parse().unwrap(), nat: false, flowtable: false, auto: true, ..plain };
+        let other = Fan {
+            bridge: "br7".parse().unwrap(),
+            auto: true,
+            options: Options { dhcp: true, nat: false, flowtable: false, ..plain.options },
+            ..plain
+        };
         assert_eq!(other.flags(), "dhcp host-reserve 1 auto bridge br7 no-nat no-flowtable");
     }
 
     #[test]
     fn the_bridge_is_addressed_by_the_kind_of_network() {
-        let fan = Fan { host_reserve: 2, ..announced() };
+        let fan = Fan { options: Options { host_reserve: 2, ..Options::default() }, ..announced() };
         let text = |fan: &Fan| fan.bridge_addresses().map(|a| a.to_string()).collect::<Vec<_>>();
         assert_eq!(text(&fan), ["250.0.28.1/24", "250.0.28.2/24"]);
-        assert_eq!(text(&Fan { encapsulation: Encapsulation::Vxlan, ..fan }), ["250.0.28.1/8", "250.0.28.2/8"]);
+        assert_eq!(
+            text(&Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..fan.options }, ..fan }),
+            ["250.0.28.1/8", "250.0.28.2/8"]
+        );
     }
 
     #[test]

@@ -5,35 +5,38 @@
 
 pub mod bpf;
 mod bridge;
-pub mod capabilities;
+pub(crate) mod capabilities;
 mod claims;
 pub mod dnsmasq;
 pub mod exec;
-pub mod features;
-pub mod file;
+pub(crate) mod features;
+pub(crate) mod file;
 pub mod filter;
-mod foreign;
+pub(crate) mod foreign;
 mod held;
 mod ipv6;
 pub mod link;
-pub mod lock;
-pub mod lookup;
-pub mod monitor;
-pub mod neighbour;
+pub(crate) mod lock;
+pub(crate) mod lookup;
+pub(crate) mod monitor;
+pub(crate) mod neighbour;
 pub mod netlink;
 pub mod nexthop;
 pub mod nft;
 pub mod nftables;
 mod observe;
+pub(crate) mod occupants;
 mod perform;
-pub mod process;
+pub(crate) mod process;
 pub mod route;
-pub mod rules;
-pub mod signals;
-pub mod socket;
-pub mod sysctl;
+pub(crate) mod rules;
+pub(crate) mod secret;
+pub(crate) mod signals;
+pub(crate) mod socket;
+pub(crate) mod sysctl;
 mod uses;
 pub mod vni;
+pub mod wireguard;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +44,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 use netlink::{Netlink, Refusal};
+pub(crate) use observe::read_key;
 
 use crate::fan::name::InterfaceName;
 use crate::plan::host::Host;
@@ -48,7 +52,7 @@ use crate::plan::state::State;
 
 /// Why observing or a step failed: the kernel's or the program's own words, and what to do where we know.
 #[derive(Debug)]
-pub struct KernelError {
+pub(crate) struct KernelError {
     words: String,
     advice: Option<&'static str>,
 }
@@ -101,7 +105,7 @@ impl KernelError {
 
 /// How much of the machine to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Interfaces and routes: enough to name the fans, and those of which something remains.
     Fans,
     /// Everything of the fans, and no route of others.
@@ -111,7 +115,7 @@ pub enum Scope {
 }
 
 /// A connection to the kernel, in the network namespace of the thread that made it.
-pub struct Machine {
+pub(crate) struct Machine {
     pub(crate) netlink: Netlink,
     /// Programs whose instructions are not known, by digest, so that a step that replaces or removes one can be taken back.
     held: RefCell<HashMap<String, OwnedFd>>,
@@ -131,7 +135,7 @@ impl Machine {
     ///
     /// # Errors
     /// The same.
-    pub fn look(&self, scope: Scope) -> Result<(State, Host), KernelError> {
+    pub(crate) fn look(&self, scope: Scope) -> Result<(State, Host), KernelError> {
         let _turn = lock::Lock::to_look();
         self.observe(scope)
     }
@@ -146,6 +150,6 @@ impl Machine {
 ///
 /// # Errors
 /// When the setting may not be written.
-pub fn enable_ip_forward() -> Result<(), KernelError> {
+pub(crate) fn enable_ip_forward() -> Result<(), KernelError> {
     Ok(sysctl::ensure(sysctl::IP_FORWARD, true)?)
 }

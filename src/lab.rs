@@ -18,6 +18,7 @@ use std::process::Command;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::fan::json::Document;
 use crate::kernel::exec;
 use crate::lab::args::{LabAction, LabArgs};
 use crate::plan::reason::{Reason, ReasonCode};
@@ -33,7 +34,7 @@ const TURNS: u8 = 12;
 ///
 /// # Errors
 /// Why there can be no lab, the step that failed, or the signal that came; nothing of the lab is left then.
-pub fn command(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn command(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     args.says_nothing_idle()?;
     match args.action {
         LabAction::Run => run(args, out),
@@ -81,8 +82,11 @@ fn down(args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     let stage = Stage::standing(args.verbose)?;
     let count = stage.len();
     stage.remove()?;
+    if args.json.is_wanted() {
+        let removed = serde_json::json!({ "removed_namespaces": count });
+        return Ok(args.json.write(Document::Other, &removed, out)?);
+    }
     let sentence = match count {
-        _ if args.json => serde_json::json!({ "removed_namespaces": count }).to_string(),
         0 => "there is no lab".into(),
         _ => format!("removed the lab: {count} namespaces"),
     };
@@ -110,13 +114,13 @@ fn missing_programs() -> impl Iterator<Item = String> {
 /// The whole story, in order.
 fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(), Error> {
     let setting = build::build(stage, args)?;
-    let mut say = |lines: Vec<String>| if args.json { Ok(()) } else { print(out, &lines) };
+    let mut say = |lines: Vec<String>| if args.json.is_wanted() { Ok(()) } else { print(out, &lines) };
     say(report::opening(&setting))?;
     let results = measure(stage, &setting.hosts, &mut say)?;
     if args.keep {
         say(report::kept(&setting.hosts))?;
     }
-    if args.json {
+    if args.json.is_wanted() {
         #[derive(Serialize)]
         struct Everything<'a> {
             #[serde(flatten)]
@@ -125,8 +129,7 @@ fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(),
             results: &'a Results,
         }
         let everything = Everything { setting: &setting, results: &results };
-        let text = serde_json::to_string_pretty(&everything).map_err(|error| Error::Failed(error.to_string()))?;
-        print(out, &[text])?;
+        args.json.write(Document::Other, &everything, out)?;
     }
     stage.interrupt().check() // a signal at the last moment counts too
 }

@@ -9,23 +9,23 @@
 //! | room | what it knows |
 //! |---|---|
 //! | [`fan`] | what a fan is: the mapping both ways, names, encapsulations, options, its label in the kernel |
-//! | [`bpf`] | instructions, an assembler, and the mapping as programs |
+//! | [`bpf`] | instructions, an assembler, and the two programs that choose outer addresses and drop spoofed packets |
 //! | [`config`] | /etc/fan.toml and /etc/network/fan: the fans that the administrator wrote down |
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`plan`] | objects and facts as values; which objects a fan needs, what is in the way, the steps, their order |
+//! | [`error`] | how a command ends: its message and its exit status |
 //! | [`kernel`] | netlink, bpf(2), nftables, processes: observe, and perform one step |
 //! | [`diagnose`] | what is wrong, and what mends it; the way to one address; firewalls of other programs |
 //! | [`lab`] | hosts, and a network between them, on one machine |
 //! | [`cli`] | the command line: words, verbs, tables and JSON |
 //!
-//! `fan`, `bpf`, `config`, `export` and `plan` are pure: no I/O, no clock, no environment. `kernel` and `diagnose::gather`
-//! touch the machine. Only `cli` uses `export`, `diagnose` and `lab`. `tests/cli/rooms.rs` checks this.
+//! `fan`, `bpf`, `config`, `export` and `plan` are pure: no I/O, no clock, no environment. `kernel`, `diagnose::gather`, `lab`
+//! and `cli` touch the machine. Only `cli` uses `export`, `diagnose` and `lab`. `tests/cli/rooms.rs` checks this.
 //!
-//! The way of `fanctl up`, from the other end: [`cli::args`] makes a [`fan::request::Config`] of the words, and [`cli`] waits
-//! for its turn. [`kernel::Machine::observe`] gives the [`plan::state::State`] that is ours and the [`plan::host::Host`] around
-//! it; [`plan::resolve`] makes a [`fan::Fan`] of the two, [`plan::conflicts`] says why it cannot be, [`plan::desired`] which
-//! state it means, and [`plan::diff`] the steps there. [`plan::apply`] takes them by [`kernel::Machine::perform`], and back if
-//! one fails.
+//! How `fanctl up` runs: [`cli::args`] parses the words into a [`fan::request::Request`], and [`cli`] takes the lock.
+//! [`kernel::Machine::observe`] reads the [`plan::state::State`] that is ours and the [`plan::host::Host`] around it.
+//! [`plan::resolve`] computes the [`fan::Fan`], [`plan::conflicts`] the reasons against it, [`plan::desired`] its state, and
+//! [`plan::diff`] the steps. [`plan::apply`] applies them by [`kernel::Machine::perform`], and rolls back if one fails.
 
 pub mod bpf;
 pub mod cli;

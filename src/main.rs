@@ -1,6 +1,7 @@
 //! `fanctl`: parse, run, say once what went wrong, exit.
 
-use std::io::{BufWriter, Write};
+use std::ffi::OsStr;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,23 +21,30 @@ fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
-    let mut out = Screen(BufWriter::new(std::io::stdout().lock()));
+    let mut out = Screen { inner: BufWriter::new(std::io::stdout().lock()), has_colours: has_colours() };
     let done = cli::run(&cli, &mut out).and_then(|()| Ok(out.flush()?));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // What was found before the error is worth having too; that it cannot be written is the lesser news.
+            // Write what was found before the error. An error of this write is less important than the first one.
             let _ = out.flush();
             complain(&error)
         }
     }
 }
 
-/// One line for each reason, whatever characters are in what it quotes.
+/// Whether standard output is a terminal with colours, and they are wanted (no-color.org).
+fn has_colours() -> bool {
+    let says = |name: &str, is_no: fn(&OsStr) -> bool| std::env::var_os(name).is_some_and(|value| is_no(&value));
+    let is_unwanted = says("NO_COLOR", |value| !value.is_empty()) || says("TERM", |value| value == "dumb");
+    std::io::stdout().is_terminal() && !is_unwanted
+}
+
+/// Writes one line for each reason; characters in quoted text that could break the line are escaped.
 fn complain(error: &Error) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
     for line in error.lines() {
-        // Nobody is left to be told that nobody listens.
+        // An error of standard error cannot be reported.
         let _ = writeln!(stderr, "fanctl: {}", text::line(line));
     }
     ExitCode::from(error.exit_status())

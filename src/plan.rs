@@ -4,22 +4,22 @@
 //! vocabulary; [`resolve`] makes a fan of a request, [`desired`] its objects, [`conflicts`] the reasons why it cannot be,
 //! [`diff`] the steps, and [`apply`] walks them, and back if one fails.
 
-pub mod apply;
-pub mod changes;
-pub mod commands;
-pub mod conflicts;
-pub mod desired;
-pub mod diff;
-pub mod difference;
+pub(crate) mod apply;
+pub(crate) mod changes;
+pub(crate) mod commands;
+pub(crate) mod conflicts;
+pub(crate) mod desired;
+pub(crate) mod diff;
+pub(crate) mod difference;
 pub mod firewall;
-pub mod foreign;
+pub(crate) mod foreign;
 pub mod host;
-pub mod leftovers;
-pub mod lookup;
-pub mod losses;
-pub mod reason;
-pub mod remarks;
-pub mod resolve;
-pub mod rule;
+pub(crate) mod leftovers;
+pub(crate) mod lookup;
+pub(crate) mod losses;
+pub(crate) mod reason;
+pub(crate) mod remarks;
+pub(crate) mod resolve;
+pub(crate) mod rule;
 pub mod state;
-pub mod verdict;
+pub(crate) mod verdict;

@@ -1,4 +1,4 @@
-//! How many processes a command is, itself and all that it starts counted, however briefly they live. Threads are none.
+//! How many processes a command is: itself and all that it starts, even those that end at once. Threads do not count.
 
 use std::error::Error;
 use std::process::{Command, Stdio};
@@ -9,9 +9,9 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Runs a command as a debugger would and counts.
+/// Runs a command under ptrace, as a debugger does, and counts.
 pub fn count(words: &[&str]) -> Result<usize, Box<dyn Error>> {
-    // It waits to be looked at before it becomes the command.
+    // It stops, until it is traced, before it executes the command.
     let mut command = Command::new("sh");
     command.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).args(words);
     let child = command.stdout(Stdio::null()).spawn()?;
@@ -23,7 +23,7 @@ pub fn count(words: &[&str]) -> Result<usize, Box<dyn Error>> {
     ptrace::seize(first, births)?;
     nix::sys::signal::kill(first, Signal::SIGCONT)?;
     let (mut processes, mut failed) = (1, false);
-    // Until nobody is left. That one has ended meanwhile is heard of in its turn.
+    // Until no process is left. The end of each is reported in its turn.
     while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::__WALL)) {
         match status {
             WaitStatus::PtraceEvent(pid, signal, event) => {

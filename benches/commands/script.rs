@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use fanctl::bpf::program::{self, Spec};
 use fanctl::fan::Fan;
+use fanctl::fan::encap::SourcePorts;
+use fanctl::plan::firewall::{Abilities, ruleset};
 
 use crate::object;
 
@@ -15,39 +17,43 @@ use crate::object;
 pub struct Kit<'a> {
     /// Where the object files of the programs are.
     pub directory: &'a Path,
-    /// The kernel can tell bridges apart in nftables (`meta ibrname`); a script has no second try.
-    pub knows_bridges: bool,
+    /// What the kernel's nftables can do; a script has no second try.
+    pub abilities: Abilities,
 }
 
 impl<'a> Kit<'a> {
     /// Tries what this kernel can.
     pub fn new(directory: &'a Path) -> Result<Self, Box<dyn Error>> {
-        let table = "table bridge probe { chain probe { meta ibrname \"probe\" accept; }; }";
-        let mut attempt = Command::new("nft");
-        attempt.args(["--check", table]).stderr(Stdio::null());
-        Ok(Self { directory, knows_bridges: attempt.status()?.success() })
+        let takes = |table: &str| -> Result<bool, Box<dyn Error>> {
+            let mut attempt = Command::new("nft");
+            Ok(attempt.args(["--check", table]).stderr(Stdio::null()).status()?.success())
+        };
+        let bridge_names = takes("table bridge probe { chain probe { meta ibrname \"probe\" accept; }; }")?;
+        let flowtables = takes("table ip probe { flowtable probe { hook ingress priority 0; devices = { lo }; }; }")?;
+        Ok(Self { directory, abilities: Abilities { flowtables, bridge_names } })
     }
 
     /// Turns what `--dry-run` printed into a script that runs.
     pub fn script(&self, dry_run: &str) -> Result<String, Box<dyn Error>> {
-        self.write_objects(dry_run)?;
+        let Some(fan) = made(dry_run) else { return Ok(format!("set -e\n{dry_run}")) };
+        self.write_objects(&fan)?;
+        let tables = ruleset(&fan, SourcePorts::Privileged);
+        if !dry_run.contains(tables.script()) {
+            return Err(format!("the tables of the fan are not in what --dry-run printed:\n{dry_run}").into());
+        }
+        let dry_run = dry_run.replace(tables.script(), &tables.script_for(self.abilities));
         let lines = dry_run.lines().map(|line| self.runnable(line) + "\n");
         Ok(std::iter::once("set -e\n".to_string()).chain(lines).collect())
     }
 
-    /// Writes the programs of the fan that the lines make: its bridge has the label that tells it.
-    fn write_objects(&self, dry_run: &str) -> Result<(), Box<dyn Error>> {
-        let label = dry_run.lines().find_map(|line| {
-            let (device, alias) = line.strip_prefix("ip link set ")?.split_once(" alias '")?;
-            Fan::from_label(&device.split(' ').next()?.parse().ok()?, alias.trim_end_matches('\''))
-        });
-        let Some(fan) = label else { return Ok(()) };
+    /// Writes the programs of the fan.
+    fn write_objects(&self, fan: &Fan) -> Result<(), Box<dyn Error>> {
         // The network of the bench's interface is the underlay.
         let spec = Spec {
             mapping: fan.mapping,
             host: fan.host,
             broadcasts: [fan.mapping.underlay().network().broadcast()].into(),
-            encapsulation: fan.encapsulation,
+            encapsulation: fan.options.encapsulation,
         };
         for (name, program) in
             [("ingress", program::ingress(&spec)), ("egress", program::egress(&spec)), ("refuse", program::refuse())]
@@ -61,35 +67,26 @@ impl<'a> Kit<'a> {
         self.directory.join(format!("{name}.o"))
     }
 
-    /// A rule is deleted by its number, which a script has to look up; and the quotes of nftables are not for the shell, unless
-    /// the line has quotes for it.
+    /// The line with the program that stands for one in it, if any does.
     fn runnable(&self, line: &str) -> String {
-        if let Some((filter, comment)) = line.split_once(" direct-action object-pinned PROGRAM") {
-            let is_refusal = comment.ends_with("a program that drops: fanctl show --program");
-            let name = match (is_refusal, filter.contains(" ingress ")) {
-                (true, _) => "refuse",
-                (false, true) => "ingress",
-                (false, false) => "egress",
-            };
-            let (file, section) = (self.file(name), object::SECTION);
-            return format!("{filter} direct-action object-file {} section {section}", file.display());
-        }
-        if let Some(rule) = line.strip_prefix("nft delete rule ") {
-            let words: Vec<&str> = rule.split(' ').collect();
-            let (chain, interface) = (words[..3].join(" "), words[3..5].join(" "));
-            let (_, comment) = rule.split_once(" comment ").unwrap_or_default();
-            let wanted = format!("{interface}.*{}", comment.replace('/', "\\/"));
-            return format!(
-                "nft delete rule {chain} handle $(nft -a list chain {chain} | sed -n '/{wanted}/s/.*handle //p')"
-            );
-        }
-        match line.strip_prefix("nft ") {
-            Some(rule) if !rule.starts_with(['-', '\'']) => format!("nft '{rule}'"),
-            _ if self.knows_bridges => line.to_string(),
-            _ => match line.split_once("meta ibrname \"") {
-                Some((before, rest)) => before.to_string() + rest.split_once("\" ").map_or(rest, |(_, rule)| rule),
-                None => line.to_string(),
-            },
-        }
+        let Some((filter, comment)) = line.split_once(" direct-action object-pinned PROGRAM") else {
+            return line.to_string();
+        };
+        let is_refusal = comment.ends_with("a program that drops: fanctl show --program");
+        let name = match (is_refusal, filter.contains(" ingress ")) {
+            (true, _) => "refuse",
+            (false, true) => "ingress",
+            (false, false) => "egress",
+        };
+        let (file, section) = (self.file(name), object::SECTION);
+        format!("{filter} direct-action object-file {} section {section}", file.display())
     }
+}
+
+/// The fan that the lines make: its bridge has the label that tells it.
+fn made(dry_run: &str) -> Option<Fan> {
+    dry_run.lines().find_map(|line| {
+        let (device, alias) = line.strip_prefix("ip link set ")?.split_once(" alias '")?;
+        Fan::from_label(&device.split(' ').next()?.parse().ok()?, alias.trim_end_matches('\''))
+    })
 }

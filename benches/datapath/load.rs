@@ -1,4 +1,4 @@
-//! Traffic from one container to the other, and what it cost.
+//! Traffic from one container to the other, and its cost.
 
 pub mod packets;
 pub mod round_trip;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::cpu;
 use super::harness::Namespace;
 
-/// How long anything may keep silent.
+/// How long a socket or a counter may make no progress.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// From where to where, and for how long.
@@ -23,16 +23,16 @@ pub struct Load<'a> {
     pub time: Duration,
 }
 
-/// What arrived in how much time, and how long processors worked meanwhile.
+/// A rate of packets or bytes that arrived, and the processor time for each.
 pub struct Rate {
-    /// Things a second: bytes, packets.
+    /// Bytes or packets a second.
     pub per_second: f64,
     /// Processor seconds for each of them.
     pub cpu: f64,
 }
 
-/// Watches a counter for a while, after a tenth of that time in which things settle; for longer while it stands still, as where
-/// nobody whom it counts has had a processor.
+/// Watches a counter for a given time, after a first tenth that does not count. It goes on while the counter stands
+/// still, as when the processes that it counts have had no processor.
 fn watch(time: Duration, counter: impl Fn() -> u64) -> Rate {
     thread::sleep(time / 10);
     let (before, begun, idle) = (counter(), Instant::now(), cpu::idle());

@@ -1,10 +1,11 @@
 //! The path of packets: what the fan costs, beside plain routing and other ways to connect containers on two hosts.
 //!
 //! Hosts and containers are namespaces, those of the tests. All cases are built at once and take turns in each repetition,
-//! so that whatever else the machine does, it does to all. One file tells each case (`peers`), one each kind of traffic
+//! so that other load on the machine affects them all. Each case has its file (`peers`), and each kind of traffic
 //! (`load`); `../figures` makes tables and plots of it. `benches/run` runs it on this kernel and on Debian's; `cargo test`
 //! and `tests/qemu/tier --benches` only see whether each case runs (`smoke`).
 
+mod count;
 mod cpu;
 mod harness;
 mod load;
@@ -57,6 +58,13 @@ enum Verb {
     },
     /// Make tables and plots of files with such lines
     Render { directory: PathBuf, files: Vec<PathBuf> },
+    /// Send small packets in a guest that counts instructions, and print the kernel's functions
+    Count {
+        #[arg(long, value_delimiter = ',', required = true)]
+        case: Vec<String>,
+        #[arg(long, default_value_t = 3200)]
+        packets: u32,
+    },
     /// The tunnel in user space that is one of the cases
     #[command(hide = true)]
     Tunnel { words: Vec<String> },
@@ -88,6 +96,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Verb::Render { directory, files } => render(&directory, &files),
+        Verb::Count { case, packets } => count::run(&case, packets),
         Verb::Tunnel { words } => tunnel::run(&words),
     }
 }

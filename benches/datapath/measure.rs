@@ -27,18 +27,18 @@ pub struct Plan {
     pub command: String,
 }
 
-/// Of a network card that knows nothing of tunnels: it segments nothing, and merges what it receives.
+/// Options of ethtool(8) for a network card without tunnel offloads: it segments nothing, and merges what it receives.
 const CUT: &str = "tso off gso off tx-gre-segmentation off tx-ipxip4-segmentation off tx-udp_tnl-segmentation off \
                    tx-udp_tnl-csum-segmentation off gro on";
 const WHOLE: &str = "tso on gso on tx-gre-segmentation on tx-ipxip4-segmentation on tx-udp_tnl-segmentation on \
                      tx-udp_tnl-csum-segmentation on gro off";
 
-/// The cases that stand, and those that this kernel cannot do.
+/// The cases that were built, and those that this kernel cannot run.
 type Built = (Vec<(Case, Connected)>, Vec<NotRun>);
 
 impl Plan {
-    /// Measures everything. An error where nobody may, or where a name is nobody's; a panic where a case that this
-    /// kernel can run does not connect.
+    /// Measures everything. An error without root, or for a name that no case has; a panic when a case that this kernel
+    /// can run does not connect.
     pub fn carry_out(self) -> Result<Campaign, Box<dyn Error>> {
         if !nix::unistd::geteuid().is_root() {
             return Err("making namespaces takes root; try: sudo make bench".into());
@@ -74,7 +74,7 @@ impl Plan {
             let is_variant = VARIANTS.iter().any(|variant| variant.name == name);
             name == REFERENCE || self.cases.contains(&name) || (self.cases.is_empty() && !is_variant)
         };
-        // Asking loads modules, which change the hosts that there are already.
+        // The check loads modules, which change hosts that exist already.
         let asked: Vec<_> = all().filter(asked_for).map(|peer| (peer, peer.missing())).collect();
         let (mut running, mut not_run) = (vec![], vec![]);
         for (peer, missing) in asked {
@@ -93,7 +93,8 @@ impl Plan {
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Peer> {
+/// Every case that has a name.
+pub fn all() -> impl Iterator<Item = &'static Peer> {
     PEERS.iter().chain(&VARIANTS)
 }
 
@@ -109,7 +110,8 @@ pub fn mtu(connected: &Connected) -> u32 {
     mtu
 }
 
-fn address() -> Ipv4Addr {
+/// That of the container that is sent to.
+pub fn address() -> Ipv4Addr {
     Ipv4Addr::new(250, 0, HOSTS[1], 2)
 }
 

@@ -86,7 +86,7 @@ fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     is_ipv4.then(|| Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]))
 }
 
-/// Lowers the TTL and mends the checksum (RFC 1624, eqn. 3). False when the packet has come to its end.
+/// Lowers the TTL and updates the checksum (RFC 1624, eqn. 3). False when the TTL has run out.
 fn lower_ttl(packet: &mut [u8]) -> bool {
     if packet[8] <= 1 {
         return false;

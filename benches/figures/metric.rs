@@ -1,4 +1,4 @@
-//! What is measured of each way to connect two containers, in which unit, and which end of the scale is the good one.
+//! What is measured for each way to connect two containers, in which unit, and which end of the scale is the good one.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,9 @@ pub enum Metric {
     TcpFour,
     /// Bits a second of one TCP stream over a wire that segments nothing: packets are cut before it, merged after it.
     TcpCut,
-    /// Packets a second with 64 bytes of UDP payload, none lost, to somebody who has answered once.
+    /// Packets a second with 64 bytes of UDP payload, none lost, to a receiver that has answered once.
     Packets,
-    /// The same to somebody who has never answered.
+    /// The same to a receiver that has never answered.
     PacketsUnanswered,
     /// Seconds from a request over an open TCP connection to its answer, 64 bytes each: the median.
     TcpRoundTrip,

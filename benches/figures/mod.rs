@@ -6,6 +6,7 @@
 
 pub mod campaign;
 pub mod commands;
+pub mod kallsyms;
 pub mod metric;
 pub mod plot;
 pub mod sample;

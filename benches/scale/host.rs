@@ -1,4 +1,4 @@
-//! The one host, and the ways to let it know the others.
+//! The one host, and the ways to tell it where the others are.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{Encap, Host, Namespace};
 
-/// How many hosts are talked to, at most, and how many packets they get together.
+/// How many hosts get packets, at most, and how many packets they get together.
 const TALKED_TO: u32 = 256;
 const PACKETS: u32 = 20_000;
 
@@ -22,8 +22,8 @@ pub enum Way {
     StaticVxlan,
 }
 
-/// A host, 172.30.0.28, on an underlay of /16 that is all behind a gateway. What comes out at the end of the wire
-/// is for the gateway, and nobody takes it.
+/// A host, 172.30.0.28, on an underlay of /16 that is all behind a gateway. Packets that leave the wire are for the
+/// gateway, and no process receives them.
 pub fn underlay() -> Host {
     let host = Host::new("172.30.0.28");
     host.ip("link set lo up
@@ -65,7 +65,7 @@ impl Way {
         (said.code != Some(0)).then(|| said.stderr.trim().trim_end_matches('.').to_string())
     }
 
-    /// Lets a host know so many hosts, itself among them; returns how long it took.
+    /// Makes what a host needs for so many hosts, itself among them; returns how long it took.
     pub fn make(self, host: &Host, hosts: u32) -> Duration {
         let (mut ip, mut bridge) = (self.tunnel().to_string(), String::new());
         for other in others(hosts) {
@@ -171,7 +171,7 @@ pub fn time_of_a_packet(host: &Host, way: Way, hosts: u32) -> Duration {
     let step = all.len().div_ceil(TALKED_TO as usize);
     let containers: Vec<Ipv4Addr> = all.iter().step_by(step).map(|host| container(*host)).collect();
     if way == Way::FanVxlan {
-        // One Ethernet: who is talked to has been asked for. The others' answers are what is missing here.
+        // One Ethernet: the destinations must be in the neighbour tables, since no other host is here to answer ARP.
         let mut asked = String::new();
         for container in &containers {
             let _ = writeln!(asked, "neigh add {container} lladdr 02:00:00:02:00:02 dev fan-250-0-28 nud permanent");
@@ -200,7 +200,7 @@ fn container(host: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::new(250, a, b, 2)
 }
 
-/// Packets that the wire has swallowed.
+/// Packets that were sent into the wire.
 fn sent(host: &Host) -> u64 {
     let count = host.run(|| fs::read_to_string("/sys/class/net/eth0/statistics/tx_packets")).expect("a counter");
     count.trim().parse().expect("a number")

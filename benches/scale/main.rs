@@ -2,7 +2,7 @@
 //! for one more host to join, and time for a packet to find its way. The fan beside the kernel's static tunnels, which take
 //! a route, and over VXLAN a neighbour and a forwarding entry too, for each host.
 //!
-//! There is one host; the others are addresses. Nobody is at the other end of its wire.
+//! There is one host; the others are addresses. No host is at the other end of its wire.
 
 #[path = "../datapath/harness.rs"]
 mod harness;
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `cargo test` does with this program: sees whether everything runs, the figures being nobody's.
+/// What `cargo test` does with this program: sees whether everything runs, and discards the figures.
 fn smoke() -> ExitCode {
     if !nix::unistd::geteuid().is_root() {
         println!("scale: not run: needs root");
@@ -107,7 +107,7 @@ fn measure(hosts: &[u32], most_static: u32, instructions: bool, command: String)
             tell(&scale)?;
             continue;
         }
-        // Whoever comes first waits for the kernel's modules.
+        // The first call loads the kernel's modules, which must not count.
         way.make(&underlay(), 2);
         for &hosts in hosts {
             if way.is_static() && hosts > most_static {
@@ -144,7 +144,7 @@ fn row(way: Way, hosts: u32) -> Row {
 
 fn render(directory: &Path, files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
     let mut page = "# Many hosts\n\nWhat a network of so many hosts costs one of them. The fan has the same few objects \
-                    whatever the number; static tunnels\nhave a route, and over VXLAN a neighbour and a forwarding entry \
+                    for any number; static tunnels\nhave a route, and over VXLAN a neighbour and a forwarding entry \
                     too, for each host. A packet goes from a process on\nthe host to the wire, to 256 of the hosts in turn \
                     (to one where there are two). The fan stands with its guard and \
                     its NAT, the static\ntunnels without, as few use them.\n"

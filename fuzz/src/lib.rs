@@ -12,9 +12,11 @@ use fanctl::cli::args::{Cli, Command};
 use fanctl::cli::usage;
 use fanctl::config::{Configuration, Source, convert, legacy, toml};
 use fanctl::fan::Fan;
+use fanctl::fan::keys::file::KeyFile;
 use fanctl::fan::name::InterfaceName;
-use fanctl::fan::request::Config;
+use fanctl::fan::request::Request;
 use fanctl::kernel::netlink::Raw;
+use fanctl::kernel::wireguard::Device;
 use fanctl::kernel::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
 use fanctl::plan::firewall::{Accept, ForwardChain, Ruleset};
 use fanctl::plan::state::{Bridge, Direction, Ipv6, Object, Owner, Tunnel, TunnelKind};
@@ -27,7 +29,7 @@ use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its seeds' directory too.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("config_toml", config_toml),
     ("config_legacy", config_legacy),
     ("arguments", arguments),
@@ -39,24 +41,43 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("rules", rules),
     ("filters", filters),
     ("vnis", vnis),
+    ("key_file", key_file),
+    ("wireguard", wireguard),
     ("tables", tables),
     ("firewall", firewall),
     ("servers", servers),
 ];
 
-fn configs(configuration: &Configuration) -> Vec<&Config> {
+/// A file of secrets.
+pub fn key_file(data: &[u8]) {
+    match KeyFile::read(data) {
+        Ok(file) => assert_eq!(KeyFile::read(file.text().as_bytes()), Ok(file), "what is written is read"),
+        Err(fault) => assert!(!fault.to_string().contains('\n')),
+    }
+}
+
+/// What the kernel tells of a WireGuard device, in two messages.
+pub fn wireguard(data: &[u8]) {
+    let mut device = Device::default();
+    let (one, two) = data.split_at(data.len() / 2);
+    device.read(one);
+    device.read(two);
+    assert!(device.peers.len() <= data.len());
+}
+
+fn configs(configuration: &Configuration) -> Vec<&Request> {
     configuration.entries.iter().map(|entry| &entry.config).collect()
 }
 
 /// Whether a fan is read back from its table as it was written.
-fn is_written_as_read(config: &Config) {
+fn is_written_as_read(config: &Request) {
     let table = convert::table(config);
     let again = toml::read(&Source::new("fan.toml", &table));
     assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
     assert_eq!(configs(&again), [config], "{table}");
     let values = config.values();
     let value = |name: &str| values.iter().find(|(key, _)| key.name == name).map(|(_, value)| value.as_str());
-    assert_eq!(Config::from_values(|key| value(key.name)).as_ref(), Ok(config));
+    assert_eq!(Request::from_values(|key| value(key.name)).as_ref(), Ok(config));
 }
 
 /// /etc/fan.toml.
@@ -94,7 +115,7 @@ pub fn arguments(data: &[u8]) {
                 }
             }
             Command::Down(args) => {
-                let _ = args.pair();
+                let _ = args.named();
             }
             _ => {}
         },
@@ -205,7 +226,7 @@ pub fn links(data: &[u8]) {
             Object::Tunnel(tunnel) => {
                 let master = match &tunnel.kind {
                     TunnelKind::Vxlan { bridge, .. } => bridge.as_ref(),
-                    TunnelKind::Ipip => None,
+                    TunnelKind::Ipip | TunnelKind::Wireguard { .. } => None,
                 };
                 let master = names.iter().find(|(_, name)| Some(*name) == master).map(|(index, _)| *index);
                 let mut expected = Tunnel { forwarding: false, ipv6: at_birth(tunnel.ipv6), ..tunnel.clone() };

@@ -23,7 +23,7 @@ pub struct Code {
     /// The instructions.
     pub instructions: Vec<Insn>,
     /// What a reader should know of the instruction with this index; rising.
-    pub notes: Vec<(usize, String)>,
+    pub(crate) notes: Vec<(usize, String)>,
 }
 
 impl Assembler {
@@ -39,7 +39,7 @@ impl Assembler {
     }
 
     /// Attaches a note to the next instruction.
-    pub fn note(&mut self, text: impl Into<String>) -> &mut Self {
+    pub(crate) fn note(&mut self, text: impl Into<String>) -> &mut Self {
         self.notes.push((self.code.len(), text.into()));
         self
     }
@@ -60,7 +60,7 @@ impl Assembler {
     }
 
     /// Turns the lower half of a register from network byte order to the machine's.
-    pub fn be32(&mut self, register: Register) -> &mut Self {
+    pub(crate) fn be32(&mut self, register: Register) -> &mut Self {
         self.push(Insn::Be32(register))
     }
 
@@ -90,7 +90,7 @@ impl Assembler {
     }
 
     /// Jumps.
-    pub fn goto(&mut self, to: Label) -> &mut Self {
+    pub(crate) fn goto(&mut self, to: Label) -> &mut Self {
         self.jumps.push((self.code.len(), to));
         self.push(Insn::Goto { offset: 0 })
     }

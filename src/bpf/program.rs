@@ -23,6 +23,11 @@
 //!
 //! **In over VXLAN**: the same, for IPv4 and ARP, and only for our VNI.
 //!
+//! **Out and in over WireGuard**, on a device of one fan, where whatever is refused is dropped: the same for IPv4, without outer
+//! header. WireGuard itself sends to the host that has the destination, and takes from each only what has a source of its own
+//! (`wg_allowedips_lookup_src`, drivers/net/wireguard/receive.c); it looks at no source on the way out, and at no destination on
+//! the way in.
+//!
 //! Acceptance is `TC_ACT_OK`, which ends classification; `TC_ACT_UNSPEC` would go on to the filter that drops
 //! (`tcf_classify`, `net/sched/cls_api.c`).
 
@@ -79,7 +84,9 @@ pub fn egress(spec: &Spec) -> Program {
     generator.check_slice(SOURCE);
     generator.find_host(DESTINATION);
     generator.refuse_broadcast();
-    generator.send();
+    if spec.encapsulation != Encapsulation::Wireguard {
+        generator.send();
+    }
     Program::new("fan_egress", generator.finish())
 }
 
@@ -91,7 +98,9 @@ pub fn ingress(spec: &Spec) -> Program {
     generator.check_overlay(SOURCE);
     generator.check_slice(DESTINATION);
     generator.find_host(SOURCE);
-    generator.check_outer();
+    if spec.encapsulation != Encapsulation::Wireguard {
+        generator.check_outer();
+    }
     Program::new("fan_ingress", generator.finish())
 }
 
@@ -129,25 +138,25 @@ const ARP_LEN: i32 = 28;
 /// Stack accesses must be aligned, which is why an ARP packet starts at -28 and not at -32: its sender address then
 /// is the middle of an aligned eight bytes, and its target address is aligned.
 mod stack {
-    pub const HEADER: i16 = -28;
-    pub const TOS: i16 = HEADER + 1;
-    pub const FRAGMENT: i16 = HEADER + 6;
-    pub const SOURCE: i16 = HEADER + 12;
-    pub const DESTINATION: i16 = HEADER + 16;
-    pub const ARP_HARDWARE_AND_PROTOCOL: i16 = HEADER;
-    pub const ARP_LENGTHS: i16 = HEADER + 4;
-    pub const ARP_SENDER_LESS_2: i16 = HEADER + 12;
-    pub const ARP_TARGET: i16 = HEADER + 24;
+    pub(crate) const HEADER: i16 = -28;
+    pub(crate) const TOS: i16 = HEADER + 1;
+    pub(crate) const FRAGMENT: i16 = HEADER + 6;
+    pub(crate) const SOURCE: i16 = HEADER + 12;
+    pub(crate) const DESTINATION: i16 = HEADER + 16;
+    pub(crate) const ARP_HARDWARE_AND_PROTOCOL: i16 = HEADER;
+    pub(crate) const ARP_LENGTHS: i16 = HEADER + 4;
+    pub(crate) const ARP_SENDER_LESS_2: i16 = HEADER + 12;
+    pub(crate) const ARP_TARGET: i16 = HEADER + 24;
 
-    pub const KEY: i16 = -72;
-    pub const KEY_ID: i16 = KEY;
-    pub const KEY_REMOTE: i16 = KEY + 4;
-    pub const KEY_REMOTE_IPV6: i16 = KEY + 8;
-    pub const KEY_TOS_TTL: i16 = KEY + 20;
-    pub const KEY_LABEL: i16 = KEY + 24;
-    pub const KEY_LOCAL: i16 = KEY + 28;
-    pub const KEY_LOCAL_IPV6: i16 = KEY + 32;
-    pub const KEY_LEN: i32 = 44;
+    pub(crate) const KEY: i16 = -72;
+    pub(crate) const KEY_ID: i16 = KEY;
+    pub(crate) const KEY_REMOTE: i16 = KEY + 4;
+    pub(crate) const KEY_REMOTE_IPV6: i16 = KEY + 8;
+    pub(crate) const KEY_TOS_TTL: i16 = KEY + 20;
+    pub(crate) const KEY_LABEL: i16 = KEY + 24;
+    pub(crate) const KEY_LOCAL: i16 = KEY + 28;
+    pub(crate) const KEY_LOCAL_IPV6: i16 = KEY + 32;
+    pub(crate) const KEY_LEN: i32 = 44;
 }
 
 /// Outer packets live as long as the underlay's own, whatever is left to the inner packet.
@@ -191,7 +200,7 @@ impl Generator {
         let refused = asm.label();
         let foreign = match spec.encapsulation {
             Encapsulation::Ipip => asm.label(),
-            Encapsulation::Vxlan => refused,
+            Encapsulation::Vxlan | Encapsulation::Wireguard => refused,
         };
         Self { spec, asm, foreign, refused }
     }
@@ -201,7 +210,7 @@ impl Generator {
     fn read_addresses(&mut self, direction: PacketDirection) {
         self.asm.note("the packet").alu64(Move, SKB, R1);
         match self.spec.encapsulation {
-            Encapsulation::Ipip => self.read_ipv4(),
+            Encapsulation::Ipip | Encapsulation::Wireguard => self.read_ipv4(),
             Encapsulation::Vxlan => self.read_ipv4_or_arp(direction),
         }
         self.asm.note("source").be32(SOURCE).note("destination").be32(DESTINATION);
@@ -331,11 +340,11 @@ impl Generator {
     fn send(&mut self) {
         let Spec { host, .. } = self.spec;
         let (id, tos) = match self.spec.encapsulation {
-            Encapsulation::Ipip => (0, TOS_INHERIT),
+            Encapsulation::Ipip | Encapsulation::Wireguard => (0, TOS_INHERIT),
             Encapsulation::Vxlan => (self.spec.mapping.overlay().vni(), 0),
         };
         let tos_note = match self.spec.encapsulation {
-            Encapsulation::Ipip => format!("TTL {TTL}, TOS of the inner packet"),
+            Encapsulation::Ipip | Encapsulation::Wireguard => format!("TTL {TTL}, TOS of the inner packet"),
             Encapsulation::Vxlan => format!("TTL {TTL}"),
         };
         // Not the other way round: without CAP_PERFMON the verifier of Linux 6.1 takes a number in the first half of eight bytes
@@ -441,7 +450,7 @@ impl Program {
     /// Sixteen hexadecimal digits that tell programs apart: FNV-1a with 64 bits over the encoded instructions. The
     /// same in every build for one byte order; not a defence against someone who looks for collisions.
     #[must_use]
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         digest(&self.encode())
     }
 }

@@ -3,6 +3,7 @@
 mod doctor;
 mod fan;
 mod help;
+mod key;
 mod trace;
 mod watch;
 
@@ -11,13 +12,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-pub use doctor::DoctorArgs;
-pub use fan::{DownArgs, ForceArgs, UpAllArgs, UpArgs};
-pub use trace::TraceArgs;
-pub use watch::WatchArgs;
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
+pub(crate) use key::{EpochArgs, KeyAction};
+pub(crate) use trace::TraceArgs;
+pub(crate) use watch::WatchArgs;
 
 use crate::error::Error;
 use crate::export::{self, Runtime};
+use crate::fan::json::JsonArgs;
 use crate::fan::mapping::Overlay;
 use crate::fan::request::UnderlaySource;
 
@@ -55,6 +58,9 @@ pub enum Command {
     /// Show the fans that are up, from the kernel alone
     #[command(after_help = help::SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Print counters and states of the fans for Prometheus
+    #[command(after_help = help::METRICS_EXAMPLES)]
+    Metrics(MetricsArgs),
     /// Find out what is wrong with the fans of this host, and what mends it
     #[command(after_help = help::DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -70,6 +76,9 @@ pub enum Command {
     /// Tell which slice a host owns, or which host an overlay address lives on
     #[command(after_help = help::MAP_EXAMPLES)]
     Map(MapArgs),
+    /// Make and change the file of secrets that a fan over WireGuard is encrypted by
+    #[command(subcommand, after_help = help::KEY_EXAMPLES)]
+    Key(KeyAction),
     /// Build a small fan on this machine, in network namespaces of its own, and try it
     #[command(after_help = help::LAB_EXAMPLES)]
     Lab(LabArgs),
@@ -80,16 +89,16 @@ pub enum Command {
 
 /// What to print, and whether to act.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Print the steps as the lines a person would type, and do nothing
     #[arg(long)]
-    pub dry_run: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
+    pub(crate) dry_run: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Tell on standard error what was chosen, and each step as it is done
     #[arg(short, long)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 /// Which files the fans are written down in.
@@ -97,7 +106,7 @@ pub struct OutputArgs {
 pub struct ConfigArgs {
     /// Read FILE instead of /etc/fan.toml and /etc/network/fan: as TOML if its name ends in .toml, else as the latter
     #[arg(long = "config", value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// `fanctl reload`
@@ -105,13 +114,13 @@ pub struct ConfigArgs {
 pub struct ReloadArgs {
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
     /// Whether something may be taken away.
     #[command(flatten)]
-    pub force: ForceArgs,
+    pub(crate) force: ForceArgs,
     /// What to print, and whether to act.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 /// `fanctl status`
@@ -119,56 +128,56 @@ pub struct ReloadArgs {
 pub struct StatusArgs {
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Print an object with each fan and what is to be done
-    #[arg(long)]
-    pub json: bool,
+    pub(crate) config: ConfigArgs,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Tell on standard error what was chosen
     #[arg(short, long)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 /// `fanctl config`
 #[derive(Debug, Subcommand)]
 pub enum ConfigAction {
     /// Tell everything that is wrong with the files
-    Check(ConfigArgs),
+    Check(ListArgs),
     /// List the fans that are written down
     List(ListArgs),
     /// Print a file in one of the grammars of /etc/network/fan as TOML
     Convert(ConvertArgs),
 }
 
-/// `fanctl config list`
+/// `fanctl config list` and `fanctl config check`
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Print an array of objects
-    #[arg(long)]
-    pub json: bool,
+    pub(crate) config: ConfigArgs,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// `fanctl config convert`
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
     /// The file [default: /etc/network/fan]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Where it goes.
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub(crate) target: TargetArgs,
 }
 
 /// Where a text goes.
 #[derive(Debug, Args)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// Write to FILE instead of standard output: whole, or not at all
     #[arg(short, long, value_name = "FILE", value_parser = target)]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// With -o: replace a file that holds something else
     #[arg(long, requires = "output")]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// Reads the name of a file to be written.
@@ -184,7 +193,7 @@ fn target(text: &str) -> Result<PathBuf, String> {
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
-    pub shell: Shell,
+    pub(crate) shell: Shell,
 }
 
 /// `fanctl show`
@@ -192,13 +201,27 @@ pub struct CompletionsArgs {
 pub struct ShowArgs {
     /// Only this fan, by its bridge or its overlay
     #[arg(value_name = "BRIDGE|OVERLAY")]
-    pub fan: Option<String>,
-    /// Everything, as JSON: MTU, tunnel, programs, counters, and whether the kernel holds all that belongs to the fan
-    #[arg(long)]
-    pub json: bool,
+    pub(crate) fan: Option<String>,
+    /// Slice, gateway, MTU, encapsulation, health, and the ports with who is behind them
+    #[arg(short, long, conflicts_with_all = ["json", "program"])]
+    pub(crate) long: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// The programs that the kernel runs for the fan, disassembled
     #[arg(long, conflicts_with = "json")]
-    pub program: bool,
+    pub(crate) program: bool,
+}
+
+/// `fanctl metrics`
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Where they go.
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Where the fans are written down.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 /// `fanctl export`
@@ -206,29 +229,32 @@ pub struct ShowArgs {
 pub struct ExportArgs {
     /// What to print
     #[arg(value_enum)]
-    pub runtime: Runtime,
+    pub(crate) runtime: Runtime,
     /// The fan, by its bridge or its overlay [default: the one that is up, else the one that is configured]
     #[arg(value_name = "BRIDGE|OVERLAY")]
-    pub fan: Option<String>,
+    pub(crate) fan: Option<String>,
     /// With docker: daemon.json, for containers that name no network
     #[arg(long, conflicts_with = "name")]
-    pub default_bridge: bool,
+    pub(crate) default_bridge: bool,
     /// What the runtime is to call the network [default: fan]
     #[arg(long, value_name = "NAME", value_parser = export::network_name)]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// With docker, podman and cni: print nothing for the runtime, but tell whether what it has (what `docker network
     /// inspect` or `podman network inspect` prints, daemon.json, a list of plugins) is for this fan; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "output"])]
-    pub check: Option<String>,
+    pub(crate) check: Option<String>,
+    /// Whether --check prints JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Where it goes.
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub(crate) target: TargetArgs,
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
     /// Tell on standard error what was chosen
     #[arg(short, long)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 impl ExportArgs {
@@ -236,13 +262,14 @@ impl ExportArgs {
     ///
     /// # Errors
     /// Usage: one does not.
-    pub fn says_nothing_idle(&self) -> Result<(), Error> {
+    pub(crate) fn says_nothing_idle(&self) -> Result<(), Error> {
         let takes_check = matches!(self.runtime, Runtime::Docker | Runtime::Podman | Runtime::Cni);
         let (takes_name, takes_default) = (self.runtime != Runtime::FlannelEnv, self.runtime == Runtime::Docker);
         let idle = [
             ("--name", self.name.is_some() && !takes_name),
             ("--default-bridge", self.default_bridge && !takes_default),
             ("--check", self.check.is_some() && !takes_check),
+            ("--json", self.json.is_wanted() && self.check.is_none()),
         ];
         match idle.iter().find(|(_, is_idle)| *is_idle) {
             None => Ok(()),
@@ -257,13 +284,13 @@ impl ExportArgs {
 #[derive(Debug, Args)]
 pub struct MapArgs {
     /// The network that containers live in: 250.0.0.0/8, or 250 for short
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The network that hosts live in: 172.30.0.0/16
     pub underlay: UnderlaySource,
-    /// Addresses of either network; - reads them from standard input, one a line
+    /// Addresses of either network; - reads them from standard input, one a line, without comments (#)
     #[arg(required = true, value_name = "ADDRESS")]
-    pub addresses: Vec<String>,
-    /// Print an array of objects
-    #[arg(long)]
-    pub json: bool,
+    pub(crate) addresses: Vec<String>,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }

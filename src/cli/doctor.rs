@@ -1,29 +1,34 @@
 //! `doctor`: what is wrong, what mends it, and, if asked to, mending it.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::change::{By, Change, turn};
-use super::{is_called, json};
+use super::is_called;
 use crate::cli::args::{DoctorArgs, OutputArgs};
 use crate::config::Configuration;
 use crate::diagnose::doctor::{self, CheckResult, Facts, Finding};
 use crate::diagnose::facts::Health;
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::fan::json::Document;
 use crate::fan::mapping::Overlay;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 use crate::fan::shell::Line;
+use crate::fan::text::{Output, Paint};
 use crate::kernel::lock::Lock;
 use crate::kernel::{Machine, Scope, capabilities};
 use crate::plan::host::Host;
 use crate::plan::state::{Owner, State, fans};
 use crate::shell;
 
+/// From one look at what is refused to the next: longer than it takes a resolver or ARP to ask again.
+const APART: Duration = Duration::from_millis(1500);
+
 /// Examines the fans that are up, or one.
-pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn doctor(args: &DoctorArgs, out: &mut dyn Output) -> Result<(), Error> {
     let patient = Patient::new(args);
     let (mut findings, chosen) = patient.examine()?;
     let mut fixed = Vec::new();
@@ -33,8 +38,9 @@ pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), Error> {
         (findings, _) = patient.examine()?;
         findings.extend(failures);
     }
-    let told = if args.json {
-        json(&Diagnosis { fixed: &fixed, findings: &findings }, out)
+    let told = if args.json.is_wanted() {
+        let found = Diagnosis { fixed: &fixed, findings: &findings };
+        args.json.write(Document::Findings, &found, out).map_err(Error::from)
     } else {
         print(&fixed, &findings, &patient, out)
     };
@@ -63,7 +69,7 @@ struct Diagnosis<'a> {
 struct Patient<'a> {
     args: &'a DoctorArgs,
     configuration: Configuration,
-    configs: Vec<Config>,
+    configs: Vec<Request>,
     /// ` --config FILE`, or nothing.
     option: Line,
 }
@@ -85,10 +91,14 @@ impl<'a> Patient<'a> {
         let machine = Machine::connect()?;
         // Until all is seen: one part of it is compared with another.
         let turn = Lock::to_look();
-        let (owned, host) = machine.observe(Scope::All)?;
+        let (owned, mut host) = machine.observe(Scope::All)?;
         let mut health = machine.examine(&owned, &host)?;
         health.answers = machine.answer(doctor::questions(&owned, &host, &health));
         drop(turn);
+        if host.privileged && doctor::has_refused(&owned, &host, &health) {
+            std::thread::sleep(APART);
+            machine.count_again(&mut host, &mut health)?;
+        }
         let chosen = self.chosen(&owned)?;
         let mut findings = self.findings(&owned, &host, &health, &chosen);
         let faults = &self.configuration.faults;
@@ -168,12 +178,19 @@ impl<'a> Patient<'a> {
     }
 }
 
-fn print(fixed: &[String], findings: &[Finding], patient: &Patient, out: &mut dyn Write) -> Result<(), Error> {
+fn print(fixed: &[String], findings: &[Finding], patient: &Patient, out: &mut dyn Output) -> Result<(), Error> {
     for line in fixed {
         writeln!(out, "fixed {line}")?;
     }
     for finding in findings {
-        writeln!(out, "{finding}")?;
+        let (word, text) = (finding.verdict.word(), finding.to_string());
+        let paint = match finding.verdict {
+            CheckResult::Passed => Paint::Good,
+            CheckResult::Warned => Paint::Warning,
+            CheckResult::Failed => Paint::Bad,
+        };
+        out.painted(paint, word)?;
+        writeln!(out, "{}", &text[word.len()..])?;
     }
     let has_fan = findings.iter().any(|finding| finding.fan.is_some());
     if !has_fan && patient.configs.is_empty() {

@@ -2,11 +2,15 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use super::config::faultless;
 use super::is_called;
 use crate::cli::args::ExportArgs;
 use crate::error::Error;
 use crate::export::{self, Given, Network};
+use crate::fan::json::Document;
+use crate::fan::mapping::Overlay;
 use crate::fan::shell::Line;
 use crate::fan::text::escape;
 use crate::kernel::file::{self, FILE_LIMIT};
@@ -19,7 +23,7 @@ use crate::plan::state::{State, bridges};
 use crate::shell;
 
 /// Prints what a runtime has to be told.
-pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error> {
     args.says_nothing_idle()?;
     let (owned, host) = Machine::connect()?.look(Scope::All)?;
     let network = match choose(up(&owned, args), args)? {
@@ -70,6 +74,12 @@ fn check(network: &Network, name: &str, args: &ExportArgs, out: &mut dyn Write) 
         })
     };
     let refusals: Vec<Reason> = given.iter().filter_map(refusal).collect();
+    if args.json.is_wanted() {
+        let networks = given.iter().map(|given| Judged::new(network, given));
+        let told = Checked { version: 2, overlay, networks: networks.collect() };
+        args.json.write(Document::Other, &told, out)?;
+        return if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) };
+    }
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
@@ -77,6 +87,30 @@ fn check(network: &Network, name: &str, args: &ExportArgs, out: &mut dyn Write) 
         writeln!(out, "{runtime}'s network '{}' is as fan {overlay} has it", given.name)?;
     }
     Ok(())
+}
+
+/// What `export --check --json` tells.
+#[derive(Serialize)]
+struct Checked {
+    version: u8,
+    overlay: Overlay,
+    networks: Vec<Judged>,
+}
+
+/// A network of a runtime.
+#[derive(Serialize)]
+struct Judged {
+    name: String,
+    fits: bool,
+    /// In what it is not as the fan has it.
+    errors: Vec<String>,
+}
+
+impl Judged {
+    fn new(network: &Network, given: &Given) -> Self {
+        let errors = network.disagreements(given);
+        Self { name: escape(given.name.as_bytes()), fits: errors.is_empty(), errors }
+    }
 }
 
 /// The fans that are up and may be meant.

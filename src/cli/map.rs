@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::args::MapArgs;
 use crate::error::Error;
+use crate::fan::json::JsonArgs;
 use crate::fan::mapping::{Mapping, Overlay, Underlay};
 use crate::fan::name::InterfaceName;
 
@@ -49,7 +50,7 @@ impl Mapped {
 const LONGEST_LINE: u64 = 256;
 
 /// Tells slices and hosts. Addresses are taken one by one and answered at once, however many there are.
-pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
     let underlay = args.underlay.underlay().ok_or_else(|| {
         Error::Usage(format!(
             "underlay '{}' is no network; map looks at no host: write it like 172.30.0.0/16",
@@ -73,7 +74,7 @@ pub fn map(args: &MapArgs, out: &mut dyn Write) -> Result<(), Error> {
 /// The table or array that answers become, one after the other.
 struct MapOutput<'a> {
     mapping: Mapping,
-    json: bool,
+    json: JsonArgs,
     first: bool,
     out: &'a mut dyn Write,
 }
@@ -82,8 +83,9 @@ impl MapOutput<'_> {
     fn one(&mut self, text: &str) -> Result<(), Error> {
         let mapped = Mapped::new(self.mapping, text)?;
         let first = std::mem::replace(&mut self.first, false);
-        if self.json {
-            self.out.write_all(if first { b"[\n" } else { b",\n" })?;
+        if self.json.is_wanted() {
+            self.out.write_all(if first { self.begin() } else { b"," })?;
+            self.out.write_all(b"\n")?;
             serde_json::to_writer(&mut *self.out, &mapped).map_err(std::io::Error::from)?;
             return Ok(());
         }
@@ -96,11 +98,16 @@ impl MapOutput<'_> {
         self.row(&mapped.address.to_string(), mapped.kind, rest)
     }
 
+    /// What stands before the first answer.
+    fn begin(&self) -> &'static [u8] {
+        if self.json.is_second() { b"{\"version\": 2, \"addresses\": [" } else { b"[" }
+    }
+
     fn row(&mut self, address: &str, kind: &str, [slice, host, gateway, bridge]: [&str; 4]) -> Result<(), Error> {
         Ok(writeln!(self.out, "{address:16} {kind:8} {slice:19} {host:16} {gateway:16} {bridge}")?)
     }
 
-    /// Answers line by line. Whoever waits for the answers before writing more gets them.
+    /// Answers line by line; what follows a '#' is a comment. A writer that waits for the answers before it writes more gets them.
     fn lines(&mut self, input: impl Read) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::Failed(format!("standard input: {error}"));
         let mut input = BufReader::new(input);
@@ -113,6 +120,13 @@ impl MapOutput<'_> {
             let mut start = input.by_ref().take(LONGEST_LINE);
             if start.read_until(b'\n', &mut line).map_err(failed)? == 0 {
                 break;
+            }
+            let is_cut = line.last() != Some(&b'\n');
+            if let Some(comment) = line.iter().position(|byte| *byte == b'#') {
+                line.truncate(comment);
+                if is_cut {
+                    input.skip_until(b'\n').map_err(failed)?;
+                }
             }
             let text = String::from_utf8_lossy(&line);
             let text = text.trim();
@@ -127,8 +141,10 @@ impl MapOutput<'_> {
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        if self.json {
-            writeln!(self.out, "{}", if self.first { "[]" } else { "\n]" })?;
+        if self.json.is_wanted() {
+            let begin = if self.first { self.begin() } else { b"\n" };
+            self.out.write_all(begin)?;
+            self.out.write_all(if self.json.is_second() { b"]}\n" } else { b"]\n" })?;
         }
         Ok(())
     }

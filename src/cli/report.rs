@@ -3,23 +3,25 @@
 use crate::plan::verdict::{Completeness, verdict};
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::bpf::program;
 use crate::config::Entry;
-use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::Fan;
+use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{KEYS, OptionKey, OptionKind};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
+use crate::fan::request::Request;
 use crate::plan::desired;
-use crate::plan::host::{AttachedProgram, Counters, Host, Link};
+use crate::plan::host::{AttachedProgram, Counters, Host, Link, Occupant};
 use crate::plan::leftovers::Remains;
 use crate::plan::state::{Bridge, Direction, Object, Slot, State};
+use crate::shell;
 
 /// The table that `show` prints, with its header.
 #[must_use]
-pub fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
+pub(crate) fn table<'a>(fans: impl IntoIterator<Item = &'a Fan>) -> String {
     let mut text = row("Bridge", "Overlay", "Underlay", "Flags");
     for fan in fans {
         text += &row(fan.bridge.as_str(), &fan.overlay().to_string(), &fan.underlay_address(), &fan.flags());
@@ -31,9 +33,56 @@ fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
     format!("{bridge:16} {overlay:20} {underlay:20} {flags}\n")
 }
 
+/// The table that `show -l` prints, with its header: where containers are, and whether the fan is whole. Each port stands
+/// below its fan, with who is behind it.
+#[must_use]
+pub(crate) fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, host: &Host) -> String {
+    let row = |[bridge, slice, gateway, mtu, encap, ports, health]: [&str; 7]| {
+        format!("{bridge:16} {slice:20} {gateway:16} {mtu:6} {encap:6} {ports:11} {health}\n")
+    };
+    let mut text = row(["Bridge", "Slice", "Gateway", "MTU", "Encap", "Containers", "Health"]);
+    for (Bridge { fan, mtu, .. }, verdict) in fans {
+        let ports: Vec<&Link> = host.foreign_ports(&fan.bridge).collect();
+        let health = match verdict {
+            Completeness { complete: false, .. } => "broken",
+            Completeness { older: true, .. } => "older",
+            _ => "ok",
+        };
+        text += &row([
+            fan.bridge.as_str(),
+            &fan.slice().to_string(),
+            &fan.gateway().to_string(),
+            &mtu.to_string(),
+            fan.options.encapsulation.as_str(),
+            &ports.len().to_string(),
+            health,
+        ]);
+        text.extend(ports.iter().map(|port| format!("  {}\n", host.port(&port.name))));
+    }
+    text
+}
+
+/// That a fan that is up is not as it should be; none where it is.
+#[must_use]
+pub(crate) fn fault(fan: &Fan, verdict: &Completeness) -> Option<String> {
+    /// As many objects as a line has room for; doctor has all.
+    const MOST: usize = 3;
+    let missing = verdict.missing.iter().map(|object| format!("{object} is missing"));
+    let different = verdict.different.iter().map(|object| format!("{object} differs"));
+    let foreign = verdict.foreign.iter().filter(|foreign| foreign.is_harmful(fan)).map(ToString::to_string);
+    let all: Vec<String> = missing.chain(different).chain(foreign).collect();
+    let more = all.len().saturating_sub(MOST);
+    let more = if more > 0 { format!("; {more} more") } else { String::new() };
+    (!verdict.complete).then(|| {
+        let shown: Vec<&str> = all.iter().take(MOST).map(String::as_str).collect();
+        let look = shell!("fanctl doctor {}", fan.bridge);
+        format!("fan {} is not as it should be: {}{more}; see: {look}", fan.overlay(), shown.join("; "))
+    })
+}
+
 /// What `show` says of a fan that is not known by a bridge.
 #[must_use]
-pub fn remains(left: &Remains) -> String {
+pub(crate) fn remains(left: &Remains) -> String {
     let overlay = left.overlay;
     if let Some(stray) = &left.bridge {
         format!(
@@ -48,7 +97,7 @@ pub fn remains(left: &Remains) -> String {
 
 /// The table that `config list` prints, with its header.
 #[must_use]
-pub fn entries(entries: &[Entry]) -> String {
+pub(crate) fn entries(entries: &[Entry]) -> String {
     let mut text = String::new();
     let mut row = |overlay: &str, underlay: &str, options: &str, place: &str| {
         // Writing to a string cannot fail.
@@ -56,7 +105,7 @@ pub fn entries(entries: &[Entry]) -> String {
     };
     row("Overlay", "Underlay", "Options", "Place");
     for Entry { config, position, .. } in entries {
-        let options: Vec<String> = config.options().map(|(_, words)| words).collect();
+        let options: Vec<String> = config.words().map(|(_, words)| words).collect();
         let options = if options.is_empty() { "-" } else { &options.join(" ") };
         row(
             &config.overlay.to_string(),
@@ -71,37 +120,45 @@ pub fn entries(entries: &[Entry]) -> String {
 /// A fan that is written down, and where, with every default filled in that is known without looking at the host, as
 /// [`Report`] has them: what is none over the fan's encapsulation is null there too.
 #[must_use]
-pub fn entry(entry: &Entry) -> Value {
-    let config = &entry.config;
-    let over_vxlan = config.encapsulation == Encapsulation::Vxlan;
-    let written = |key: &OptionKey| {
-        let text = key.get(config);
-        text.map_or(Value::Null, |text| match key.kind {
-            OptionKind::Text => Value::String(text),
-            // Numbers and flags are written alike in JSON.
-            OptionKind::Number | OptionKind::Flag | OptionKind::Switch => text.parse().unwrap_or(Value::Null),
-            OptionKind::List => text.split(',').collect(),
-            OptionKind::FlagOrText => text.parse().map_or(Value::String(text), Value::Bool),
-        })
-    };
-    let keys = KEYS.iter().map(|key| {
-        let value = match key.name {
-            "port" if over_vxlan => config.port.unwrap_or(VXLAN_PORT).into(),
-            "flowtable" if over_vxlan => Value::Null,
-            "routed" => config.routed.subnets().map(ToString::to_string).collect(),
-            "table" => config.table.unwrap_or(MAIN_TABLE).into(),
-            _ => written(key),
-        };
-        (key.name.replace('-', "_"), value)
-    });
+pub(crate) fn entry(entry: &Entry) -> Value {
+    let keys = KEYS.iter().map(|key| (field(key), value(key, &entry.config)));
     let place =
         [("file".to_string(), entry.position.file.as_ref().into()), ("line".to_string(), entry.position.line.into())];
     keys.chain(place).collect::<serde_json::Map<_, _>>().into()
 }
 
+/// The name of a key in JSON.
+fn field(key: &OptionKey) -> String {
+    key.name.replace('-', "_")
+}
+
+/// The value of a key in JSON; null where nothing was said and the value depends on the host, and where the key is for the other
+/// encapsulation.
+fn value(key: &OptionKey, config: &Request) -> Value {
+    let is_for = key.is_for(config.options.encapsulation);
+    let text = key.get(config).or_else(|| key.usual.and_then(|usual| usual(config))).filter(|_| is_for);
+    match (text, key.kind) {
+        (None, OptionKind::List) => Value::Array(vec![]),
+        (None, _) => Value::Null,
+        (Some(text), OptionKind::Text) => Value::String(text),
+        // Numbers and flags are written alike in JSON.
+        (Some(text), OptionKind::Number | OptionKind::Flag | OptionKind::Switch) => text.parse().unwrap_or(Value::Null),
+        (Some(text), OptionKind::List) => text.split(',').collect(),
+        (Some(text), OptionKind::FlagOrText) => text.parse().map_or(Value::String(text), Value::Bool),
+    }
+}
+
+/// The options of a fan in JSON, but those that [`Report`] has at places of their own.
+fn options<S: Serializer>(fan: &Request, serializer: S) -> Result<S::Ok, S::Error> {
+    let is_here = |key: &&OptionKey| {
+        !matches!(key.read_back, ReadBack::Place | ReadBack::FileOnly) && !matches!(key.name, "mtu" | "port" | "table")
+    };
+    serializer.collect_map(KEYS.iter().filter(is_here).map(|key| (field(key), value(key, fan))))
+}
+
 /// A fan with everything that is known of it.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     bridge: InterfaceName,
     overlay: String,
     underlay: String,
@@ -113,11 +170,8 @@ pub struct Report {
     encap: Encapsulation,
     port: Option<u16>,
     vni: Option<u32>,
-    dhcp: bool,
-    host_reserve: u8,
-    nat: bool,
-    routed: Vec<String>,
-    flowtable: Option<bool>,
+    #[serde(flatten, serialize_with = "options")]
+    options: Request,
     table: u32,
     /// Of the bridge, in bytes.
     mtu: u32,
@@ -125,9 +179,18 @@ pub struct Report {
     /// Whether other fans use the tunnel too; then its counters are theirs as well.
     tunnel_shared: bool,
     containers: Vec<InterfaceName>,
+    ports: Vec<PortReport>,
     programs: Vec<ProgramReport>,
     counters: TrafficReport,
     verdict: Completeness,
+}
+
+/// A port of a fan's bridge.
+#[derive(Debug, Serialize)]
+struct PortReport {
+    name: InterfaceName,
+    /// Who is behind it, where that was asked for and found.
+    process: Option<Occupant>,
 }
 
 /// A program that the kernel runs for a fan.
@@ -150,7 +213,7 @@ impl Report {
     pub fn new(bridge: &Bridge, owned: &State, host: &Host) -> Self {
         let fan = &bridge.fan;
         let counters = |name: &InterfaceName| host.link(name).map(|link| link.counters).unwrap_or_default();
-        let vxlan = fan.encapsulation == Encapsulation::Vxlan;
+        let vxlan = fan.options.encapsulation == Encapsulation::Vxlan;
         Self {
             bridge: fan.bridge.clone(),
             overlay: fan.overlay().to_string(),
@@ -160,19 +223,19 @@ impl Report {
             gateway: fan.gateway(),
             host: fan.host,
             device: fan.device.clone(),
-            encap: fan.encapsulation,
-            port: vxlan.then_some(fan.port),
+            encap: fan.options.encapsulation,
+            port: (!fan.ports().is_empty()).then(|| fan.port()),
             vni: vxlan.then(|| fan.overlay().vni()),
-            dhcp: fan.dhcp,
-            host_reserve: fan.host_reserve,
-            nat: fan.nat,
-            routed: fan.routed.subnets().map(ToString::to_string).collect(),
-            flowtable: (!vxlan).then_some(fan.flowtable),
+            options: fan.config(),
             table: fan.routing_table(),
             mtu: bridge.mtu,
             tunnel: fan.tunnel(),
-            tunnel_shared: !vxlan,
+            tunnel_shared: fan.options.encapsulation == Encapsulation::Ipip,
             containers: host.foreign_ports(&fan.bridge).map(|link| link.name.clone()).collect(),
+            ports: host
+                .foreign_ports(&fan.bridge)
+                .map(|Link { name, .. }| PortReport { name: name.clone(), process: host.occupants.get(name).cloned() })
+                .collect(),
             programs: attached(fan, host)
                 .map(|program| ProgramReport { direction: program.direction.as_str(), id: program.id })
                 .collect(),
@@ -189,7 +252,7 @@ fn attached<'a>(fan: &'a Fan, host: &'a Host) -> impl Iterator<Item = &'a Attach
 
 /// The programs of a fan with its mapping beside them, and whether they are those that the kernel runs.
 #[must_use]
-pub fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
+pub(crate) fn programs(fan: &Fan, owned: &State, host: &Host) -> String {
     let spec = desired::spec(fan, host);
     let mut text = String::new();
     for (direction, program) in

@@ -2,19 +2,21 @@
 
 use std::io::Write;
 
-use super::{is_called, json, warn};
+use super::{is_called, warn};
 use crate::cli::args::ShowArgs;
 use crate::cli::report::{self, Report};
 use crate::error::Error;
 use crate::fan::Fan;
+use crate::fan::json::Document;
 use crate::kernel::{Machine, Scope};
 use crate::plan::leftovers::remains;
 use crate::plan::state::{Bridge, bridges};
+use crate::plan::verdict::{Completeness, verdict};
 
 /// Shows the fans that are up.
-pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let scope = if args.json || args.program { Scope::Own } else { Scope::Fans };
-    let (owned, host) = Machine::connect()?.look(scope)?;
+pub(crate) fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let machine = Machine::connect()?;
+    let (owned, mut host) = machine.look(Scope::Own)?;
     let wanted = |fan: &Fan| args.fan.as_deref().is_none_or(|text| is_called(fan, text));
     let chosen: Vec<&Bridge> = bridges(&owned).filter(|bridge| wanted(&bridge.fan)).collect();
     if let (Some(text), true) = (&args.fan, chosen.is_empty()) {
@@ -22,12 +24,25 @@ pub fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     }
     let left = remains(&owned, &host);
     warn(&left.iter().map(report::remains).collect::<Vec<_>>());
-    if args.json {
+    if args.json.is_wanted() {
+        machine.occupy(&mut host)?;
         let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
-        json(&reports, out)
-    } else if args.program {
-        chosen.iter().try_for_each(|bridge| Ok(write!(out, "{}", report::programs(&bridge.fan, &owned, &host))?))
-    } else {
-        Ok(write!(out, "{}", report::table(chosen.iter().map(|bridge| &bridge.fan)))?)
+        return Ok(args.json.write(Document::Fans, &reports, out)?);
     }
+    if args.program {
+        return chosen
+            .iter()
+            .try_for_each(|bridge| Ok(write!(out, "{}", report::programs(&bridge.fan, &owned, &host))?));
+    }
+    let verdicts: Vec<Completeness> = chosen.iter().map(|bridge| verdict(&bridge.fan, &owned, &host)).collect();
+    if args.long {
+        machine.occupy(&mut host)?;
+        write!(out, "{}", report::long(chosen.iter().copied().zip(&verdicts), &host))?;
+    } else {
+        write!(out, "{}", report::table(chosen.iter().map(|bridge| &bridge.fan)))?;
+    }
+    let faults = chosen.iter().zip(&verdicts).filter_map(|(bridge, verdict)| report::fault(&bridge.fan, verdict));
+    let nothing = chosen.is_empty() && left.is_empty();
+    warn(&faults.chain(nothing.then(|| "no fan is up; begin with: fanctl up --help".into())).collect::<Vec<_>>());
+    Ok(())
 }

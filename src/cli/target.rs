@@ -1,20 +1,20 @@
 //! Where a text goes: to standard output, or into a file that is at every moment whole, the old one or the new.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::libc;
 use nix::unistd::geteuid;
 
 use crate::cli::args::TargetArgs;
 use crate::error::Error;
 use crate::fan::text::error_words;
+use crate::kernel::file::Found;
 use crate::plan::reason::reason;
 
-/// Bytes of a file that are read to see whether it may be replaced.
-const MOST: u64 = 1 << 20;
+/// The most that is read of a file to see whether it may be replaced, in bytes.
+const LIMIT: u64 = 1 << 20;
 
 impl TargetArgs {
     /// Writes a text to where it is to go. `replace` gives what comes in the place of a file that holds something, or a
@@ -32,16 +32,21 @@ impl TargetArgs {
         let failed = |error: io::Error| Error::Failed(format!("file '{name}': {}", error_words(&error)));
         let refused = |reason: &str| Error::Refused(vec![reason!(FileKept, "file '{name}' {reason}")]);
         let target = followed(file).map_err(|reason| refused(&reason))?;
-        let Some((there, bytes)) = read(&target).map_err(|end| match end {
-            Unread::NoFile(what) => refused(&format!("is {what}, and only a regular file can be written whole")),
-            Unread::Failed(error) => failed(error),
-        })?
-        else {
-            write_new(&target, None, text).map_err(failed)?;
-            return Ok(writeln!(out, "{name} is written")?);
+        let there = match Found::unfollowed(&target) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                write_new(&target, None, text).map_err(failed)?;
+                return Ok(writeln!(out, "{name} is written")?);
+            }
+            found => found.map_err(failed)?,
         };
-        let is_whole = (bytes.len() as u64) < MOST;
-        let old = std::str::from_utf8(&bytes).ok().filter(|_| is_whole);
+        if let Some(what) = there.irregular() {
+            return Err(refused(&format!("is a {what}, and only a regular file can be written whole")));
+        }
+        let bytes = match there.read(LIMIT) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => None,
+            read => Some(read.map_err(failed)?),
+        };
+        let old = bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
         let new = match old {
             Some(old) if old.trim().is_empty() => Ok(text.to_string()),
             Some(old) => replace(old),
@@ -54,10 +59,10 @@ impl TargetArgs {
             }
             Ok(new) => new,
         };
-        if old == Some(&new) {
+        if old == Some(new.as_str()) {
             return Ok(writeln!(out, "{name} is as it should be: nothing to do")?);
         }
-        write_new(&target, Some(&there), &new).map_err(failed)?;
+        write_new(&target, Some(&there.metadata), &new).map_err(failed)?;
         Ok(writeln!(out, "{name} is written")?)
     }
 }
@@ -73,38 +78,6 @@ fn followed(file: &Path) -> Result<PathBuf, String> {
         }
         _ => Ok(file.to_path_buf()),
     }
-}
-
-/// Why a file was not read.
-enum Unread {
-    /// It is this.
-    NoFile(&'static str),
-    Failed(io::Error),
-}
-
-/// What is there; none where there is no such file.
-fn read(file: &Path) -> Result<Option<(fs::Metadata, Vec<u8>)>, Unread> {
-    let metadata = match fs::symlink_metadata(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        found => found.map_err(Unread::Failed)?,
-    };
-    if metadata.is_dir() {
-        return Err(Unread::NoFile("a directory"));
-    }
-    if !metadata.is_file() {
-        return Err(Unread::NoFile("a device, a pipe or a socket"));
-    }
-    let mut options = File::options();
-    // Should it have become something else meanwhile.
-    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW);
-    let opened = options.open(file).map_err(Unread::Failed)?;
-    let metadata = opened.metadata().map_err(Unread::Failed)?;
-    if !metadata.is_file() {
-        return Err(Unread::NoFile("no regular file"));
-    }
-    let mut bytes = Vec::new();
-    opened.take(MOST).read_to_end(&mut bytes).map_err(Unread::Failed)?;
-    Ok(Some((metadata, bytes)))
 }
 
 /// Puts a file in its place, with the owner and mode of the one that was there.

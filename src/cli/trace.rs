@@ -1,28 +1,34 @@
 //! `trace`: asks the kernel about the way to an address, sends probes, and tells what they prove.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
-use super::json;
 use crate::cli::args::TraceArgs;
 use crate::diagnose::gather::prober::Prober;
 use crate::diagnose::trace::hops::{HopFacts, steps};
 use crate::diagnose::trace::probe::{Aim, Evidence, Leg, ProbeOutcome, Search};
-use crate::diagnose::trace::report::Trace;
+use crate::diagnose::trace::report::{Trace, VERDICT};
 use crate::diagnose::trace::verdict::verdict;
 use crate::diagnose::trace::{Location, Target, packet};
 use crate::error::Error;
+use crate::fan::encap::Encapsulation;
+use crate::fan::json::Document;
+use crate::fan::text::{Output, Paint};
 use crate::kernel::{Machine, Scope};
 use crate::plan::host::{Host, Reachability};
 use crate::plan::state::{Direction, Slot};
 
 /// Traces an address.
-pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn trace(args: &TraceArgs, out: &mut dyn Output) -> Result<(), Error> {
     let machine = Machine::connect()?;
     let (owned, host) = machine.look(Scope::All)?;
     let target = Target::find(args.address, &owned, &host).map_err(Error::Failed)?;
+    let progress = Progress::new();
+    progress.tell(&format!("asking the kernel about the way to {} ...", target.address));
     let mut facts = ask(&machine, &target, &host)?;
+    progress.tell("sending test packets ...");
     let mut evidence = prove(&machine, &target, &facts, args.wait())?;
+    progress.tell("");
     let (_, after) = machine.look(Scope::All)?;
     evidence.refused = refused(&target, &after).saturating_sub(refused(&target, &host));
     if target.place == Location::Here {
@@ -34,12 +40,33 @@ pub fn trace(args: &TraceArgs, out: &mut dyn Write) -> Result<(), Error> {
     }
     let steps = steps(&target, &facts, (&owned, &host));
     let trace = Trace { verdict: verdict(&target, &steps, &evidence), target, steps, evidence };
-    if args.json {
-        json(&trace.json(), out)?;
+    if args.json.is_wanted() {
+        args.json.write(Document::Other, &trace.json(), out)?;
     } else {
+        let paint = if trace.verdict.works { Paint::Good } else { Paint::Bad };
+        out.painted(paint, VERDICT)?;
         write!(out, "{}", trace.text())?;
     }
     if trace.verdict.works { Ok(()) } else { Err(Error::Found) }
+}
+
+/// What is being done, on standard error, where a person waits there.
+struct Progress {
+    is_watched: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { is_watched: stderr().is_terminal() }
+    }
+
+    /// Says it in the place of what was said before; nothing clears the line for the verdict.
+    fn tell(&self, what: &str) {
+        if self.is_watched {
+            // From the start of the line, and nothing behind it (EL, ECMA-48, 8.3.41). It does not matter if it is not seen.
+            let _ = write!(stderr(), "\r{what}\x1b[K");
+        }
+    }
 }
 
 /// Asks which way packets go, and what the program on the tunnel says.
@@ -59,7 +86,7 @@ fn ask(machine: &Machine, target: &Target, host: &Host) -> Result<HopFacts, Erro
             None => None,
         },
         program: egress.map(|program| {
-            let answer = machine.ask_program(program.id, &frame);
+            let answer = Machine::ask_program(program.id, &frame);
             answer.map_err(|_| "only root may ask the program itself".into())
         }),
         neighbour: None,
@@ -101,7 +128,9 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
     evidence.knew = is_known && !evidence.knows;
     if let Some(Ok(outer)) = &facts.outer {
         let seen = prober.seen();
-        evidence.left = Some(seen.left());
+        // WireGuard keeps packets back until a handshake, so that none may leave where nothing drops them.
+        let is_kept = target.fan.options.encapsulation == Encapsulation::Wireguard && !seen.left();
+        evidence.left = (!is_kept).then_some(seen.left());
         evidence.came.extend(seen.came());
         evidence.lost = seen.lost();
         // Answers of ARP that nobody heeded are lost here as well.
@@ -118,6 +147,7 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
         }
     }
     evidence.complaints = prober.seen().complaints().to_vec();
+    evidence.handshake = Machine::handshake(target);
     Ok(evidence)
 }
 

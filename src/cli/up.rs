@@ -1,32 +1,46 @@
 //! `up`: what we own, with a fan as wanted, or with every fan of the configuration.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::change::{By, Change, FanOutcome, turn};
 use super::config::faultless;
-use super::{json, warn};
+use super::warn;
 use crate::cli::args::{ConfigArgs, OutputArgs, UpAllArgs};
 use crate::config::{Entry, Position};
 use crate::error::Error;
+use crate::fan::json::Document;
 use crate::fan::mapping::Overlay;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 use crate::plan::changes::{differences, list};
 use crate::plan::desired::mtu;
 use crate::plan::resolve::{is_on, resolve};
 use crate::plan::state::bridges;
 
-/// Brings a fan up, or makes one that is up as asked for.
-pub fn one(config: &Config, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
-    if !config.enabled {
+/// Brings a fan up, or makes one that is up as asked for; with `save` it also becomes the configuration's.
+pub(crate) fn one(
+    config: &Request,
+    save: Option<&ConfigArgs>,
+    output: OutputArgs,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let place = save.map(|files| files.place_of(config)).transpose()?;
+    if !config.options.enabled {
         output.note(&format!("fan {} is off: left alone", config.overlay));
         return match output {
-            OutputArgs { json: false, .. } => Ok(()),
-            OutputArgs { dry_run: true, .. } => json(&[(); 0], out),
-            OutputArgs { dry_run: false, .. } => json(&FanOutcome::untouched(config.overlay), out),
+            OutputArgs { json, .. } if !json.is_wanted() => Ok(()),
+            OutputArgs { dry_run: true, json, .. } => Ok(json.write(Document::Steps, &[(); 0], out)?),
+            OutputArgs { json, .. } => Ok(json.write(Document::Fans, &FanOutcome::untouched(config.overlay), out)?),
         };
     }
     let mut change = Change::begin(turn("up", output)?, output)?;
     let done = change.bring_up(config, By::Person)?;
+    if let Some(place) = place {
+        change.tell(&done, out)?;
+        // Of JSON there is one document.
+        if output.json.is_wanted() { place.write(config, &mut io::sink()) } else { place.write(config, out) }?;
+        // The flag of a fan that configuration brought up, by which `reload` knows it.
+        return change.bring_up(config, By::Configuration).map(drop);
+    }
     change.tell(&done, out)?;
     warn(differs_from_file(config.overlay, &change).as_slice());
     Ok(())
@@ -52,7 +66,7 @@ fn differs_from_file(overlay: Overlay, change: &Change) -> Option<String> {
 
 /// Brings up every fan of the configuration, or those of one interface. One that cannot be, or is written down wrongly,
 /// does not keep the others down.
-pub fn all(args: &UpAllArgs, force: bool, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn all(args: &UpAllArgs, force: bool, output: OutputArgs, out: &mut dyn Write) -> Result<(), Error> {
     let (turn, configuration, files) = args.config.read_in_turn("up", output);
     let faults = faultless(&configuration).err();
     let told = if configuration.enabled().next().is_some() {
@@ -65,7 +79,7 @@ pub fn all(args: &UpAllArgs, force: bool, output: OutputArgs, out: &mut dyn Writ
             let ends = change.bring_up_all(wanted);
             change.tell_all(ends, &files.no_fan_on(dev), out)
         })
-    } else if faults.is_some() && !output.json {
+    } else if faults.is_some() && !output.json.is_wanted() {
         Ok(())
     } else {
         output.tell_nothing(&files.no_fan(), out)

@@ -78,7 +78,8 @@ fn text(error: &Error, kind: ContextKind) -> String {
 
 /// An argument as a person calls it: `--mtu <N>` is option '--mtu', `[OVERLAY UNDERLAY]...` is OVERLAY UNDERLAY.
 fn option(argument: &str) -> String {
-    match argument.split(' ').next() {
+    // One whose value may be left out is `--json[=<VERSION>]`.
+    match argument.split([' ', '[']).next() {
         Some(name) if name.starts_with('-') => format!("option '{name}'"),
         _ => bare(argument),
     }

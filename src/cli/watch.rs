@@ -5,8 +5,9 @@
 //! others, and the next look finds nothing to do.
 
 mod journal;
-pub mod news;
+pub(crate) mod news;
 mod pace;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +26,7 @@ use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Follow};
+use crate::fan::request::{Follow, Request};
 use crate::kernel::capabilities;
 use crate::kernel::lock::{self, Lock};
 use crate::kernel::monitor::{Heard, Monitor};
@@ -45,7 +46,7 @@ const WORKING: Duration = Duration::from_millis(20);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Watches until it is asked to end.
-pub fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
     if !capabilities::is_privileged() {
         return Err(Error::Failed(
             "verb 'watch' looks at the firewall and changes the network, which takes root; try: sudo fanctl watch"
@@ -56,7 +57,7 @@ pub fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> {
     faultless(&configuration)?;
     let monitor = Monitor::open(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     let mut monitor = monitor.map_err(|error| Error::Failed(format!("cannot listen to the kernel: {error}")))?;
-    let mut watcher = Watcher::new(args, configuration, Journal::new(out));
+    let mut watcher = Watcher::new(args, configuration, Journal::new(args.json, out));
     watcher.due = Some(watcher.begun);
     let pulse = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     loop {
@@ -192,7 +193,7 @@ impl<'a> Watcher<'a> {
     /// Looks at everything, and attends to each fan.
     fn attend_all(&mut self, turn: Lock, monitor: &mut Monitor) -> Result<(), Error> {
         monitor.catch_up().map_err(|error| Error::Failed(error.to_string()))?;
-        let mut change = Change::begin(Some(turn), self.output())?;
+        let mut change = Change::begin(Some(turn), self.output())?.with_ports_alone();
         let (configuration, _) = self.args.config.read();
         if configuration.faults.is_empty() {
             self.configuration = configuration;
@@ -215,7 +216,7 @@ impl<'a> Watcher<'a> {
     /// Says what is wrong with the watching itself, once.
     fn complain(&mut self, complaint: &dyn fmt::Display) {
         if self.complaints.insert(complaint.to_string()) {
-            self.journal.note(Level::Warning, complaint);
+            self.journal.note(Level::Warning, None, complaint);
         }
     }
 
@@ -244,7 +245,7 @@ impl<'a> Watcher<'a> {
         let Some(sight) = sight else { return };
         let level = if sight.is_right() { Level::Info } else { Level::Notice };
         if let Some(line) = news(known.sight.as_ref(), &sight, care) {
-            self.journal.note(level, &format_args!("fan {overlay}: {line}"));
+            self.journal.note(level, Some(overlay), &line);
         }
         let is_down = sight.down;
         known.sight = Some(sight);
@@ -285,15 +286,15 @@ impl<'a> Watcher<'a> {
                 known.backoff.clear();
                 known.said = None;
                 for loss in &done.losses {
-                    self.journal.note(Level::Warning, &format_args!("fan {overlay}: {loss}"));
+                    self.journal.note(Level::Warning, Some(overlay), loss);
                 }
                 known.fan = fans(&change.owned).find(|fan| fan.overlay() == overlay).cloned();
                 (known.sight, _) = see(overlay, Some(entry), known, change);
                 let bridge = known.fan.as_ref().map(|fan| &fan.bridge);
                 let off = bridge.and_then(|bridge| left_off(&known.ports, bridge, &change.host));
                 let off = off.unwrap_or_default();
-                let line = format_args!("fan {overlay}: followed: {}{moved}{off}", done.sentence);
-                self.journal.note(Level::Notice, &line);
+                let line = format_args!("followed: {}{moved}{off}", done.sentence);
+                self.journal.note(Level::Notice, Some(overlay), &line);
             }
             Err(error) => {
                 known.backoff.fail(now, overlay, &steps);
@@ -311,60 +312,10 @@ impl<'a> Watcher<'a> {
     /// Says why a fan is not put right, once.
     fn lament(&mut self, overlay: Overlay, known: &mut KnownFan, line: String) {
         if known.said.as_ref() != Some(&line) {
-            self.journal.note(Level::Warning, &format_args!("fan {overlay}: {line}"));
+            self.journal.note(Level::Warning, Some(overlay), &line);
         }
         known.said = Some(line);
     }
-
-    /// Says at the start what it is about.
-    fn sum_up(&mut self) {
-        if self.is_ready {
-            return;
-        }
-        let follows = |overlay: &&Overlay| {
-            let config = self.configuration.enabled().find(|config| config.overlay == **overlay);
-            config.is_some_and(|config| config.follow != Follow::No)
-        };
-        let (followed, told): (Vec<&Overlay>, Vec<&Overlay>) = self.known.keys().partition(follows);
-        let (followed, told, state) = (names(&followed), names(&told), self.state());
-        let line = format_args!("following {followed}, telling of {told}; {state}");
-        self.journal.note(Level::Info, &line);
-    }
-
-    /// How things stand.
-    fn state(&self) -> String {
-        let is_wrong = |known: &KnownFan| known.sight.as_ref().is_some_and(|sight| !sight.is_right());
-        let wrong = self.known.iter().filter(|(_, known)| is_wrong(known));
-        let wrong: Vec<&Overlay> = wrong.map(|(overlay, _)| overlay).collect();
-        if wrong.is_empty() {
-            return "all is as it should be".to_string();
-        }
-        format!("not as it should be: {}", names(&wrong))
-    }
-
-    /// Tells the service manager how things stand, if that is news.
-    fn tell_how_it_is(&mut self) {
-        let state = self.state();
-        let mut news = Vec::new();
-        if state != self.told {
-            news.push(NotifyState::Status(&state));
-        }
-        if !self.is_ready {
-            news.push(NotifyState::Ready);
-        }
-        if !news.is_empty() {
-            tell_systemd(&news);
-        }
-        (self.told, self.is_ready) = (state, true);
-    }
-}
-
-fn names(overlays: &[&Overlay]) -> String {
-    if overlays.is_empty() {
-        return "no fan".to_string();
-    }
-    let names: Vec<String> = overlays.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
 
 /// What becomes of containers.
@@ -376,18 +327,23 @@ fn moved(plan: &Plan) -> String {
     format!("; still attached to it, and in need of new addresses: {}", ports.join(", "))
 }
 
-fn care(config: Option<&Config>, fan: Option<&Fan>) -> Care {
+fn care(config: Option<&Request>, fan: Option<&Fan>) -> Care {
     match (config, fan) {
         (None, Some(fan)) if fan.auto => Care::Unwanted,
         (None, _) => Care::ByHand,
-        (Some(config), _) if config.follow == Follow::No => Care::Told,
+        (Some(config), _) if config.options.follow == Follow::No => Care::Told,
         (Some(_), Some(fan)) if !fan.auto => Care::NotOurs,
         (Some(_), _) => Care::Followed,
     }
 }
 
 /// How a fan stands, and the way to what is configured. No sight is one of a fan that is nobody's concern any more.
-fn see(overlay: Overlay, entry: Option<&Entry>, known: &KnownFan, change: &Change) -> (Option<Sight>, Option<Plan>) {
+fn see(
+    overlay: Overlay,
+    entry: Option<&Entry>,
+    known: &KnownFan,
+    change: &mut Change,
+) -> (Option<Sight>, Option<Plan>) {
     let was_there = known.sight.as_ref().is_some_and(|sight| !sight.down);
     let planned = entry.map(|entry| {
         let config = &entry.config;

@@ -10,7 +10,8 @@ use super::{Entry, Fault};
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, KEYS, OptionKey};
+use crate::fan::options::{KEYS, OptionKey};
+use crate::fan::request::Request;
 
 /// Where what each fan has stands first, by its index among the entries.
 #[derive(Default)]
@@ -60,14 +61,14 @@ impl Known {
         let others = self.files.iter().filter(|file| **file != position.file);
         let twice = others.filter_map(|file| {
             let (first, first_on) = self.overlays.get(&(config.overlay, file.clone()))?;
-            if config.enabled { Some(*first) } else { *first_on }
+            if config.options.enabled { Some(*first) } else { *first_on }
         });
         let network = config.overlay.network();
-        let on = config.enabled.then(|| {
+        let on = config.options.enabled.then(|| {
             let wider = networks_around(network).filter_map(|wider| self.networks.get(&wider));
             let narrower = self.around.get(&network);
             let identifier = identifier(config).and_then(|number| self.identifiers.get(&number));
-            let bridge = config.bridge().and_then(|bridge| self.bridges.get(&bridge));
+            let bridge = config.options.bridge.as_ref().and_then(|bridge| self.bridges.get(bridge));
             wider.chain(narrower).chain(identifier).chain(bridge).copied()
         });
         let all: Vec<usize> = twice.chain(on.into_iter().flatten()).collect();
@@ -78,11 +79,11 @@ impl Known {
     fn note(&mut self, index: usize, entry: &Entry) {
         let Entry { config, position, .. } = entry;
         self.files.insert(position.file.clone());
-        let on = config.enabled.then_some(index);
+        let on = config.options.enabled.then_some(index);
         let of_overlay = self.overlays.entry((config.overlay, position.file.clone()));
         let (_, first_on) = of_overlay.or_insert((index, on));
         *first_on = first_on.or(on);
-        if !config.enabled {
+        if !config.options.enabled {
             return;
         }
         let network = config.overlay.network();
@@ -93,7 +94,7 @@ impl Known {
         if let Some(number) = identifier(config) {
             self.identifiers.entry(number).or_insert(index);
         }
-        if let Some(bridge) = &config.bridge() {
+        if let Some(bridge) = &config.options.bridge {
             self.bridges.entry(bridge.clone()).or_insert(index);
         }
     }
@@ -107,8 +108,8 @@ fn networks_around(network: Ipv4Network) -> impl Iterator<Item = Ipv4Network> {
 }
 
 /// The VXLAN identifier of a fan that has one.
-fn identifier(config: &Config) -> Option<u32> {
-    (config.encapsulation == Encapsulation::Vxlan).then(|| config.overlay.vni())
+fn identifier(config: &Request) -> Option<u32> {
+    (config.options.encapsulation == Encapsulation::Vxlan).then(|| config.overlay.vni())
 }
 
 /// Why two fans cannot both be. One that is off is in nobody's way, unless the other file has it on.
@@ -117,8 +118,8 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
     let same_file = earlier.is_beside(entry);
     let there = if same_file { format!("line {}", earlier.position.line) } else { earlier.position.to_string() };
     let fault = |key: &str, message: String| Some(Fault::new(entry.place(key), message));
-    let both = one.enabled && two.enabled;
-    if one.overlay == two.overlay && !same_file && (one.enabled || two.enabled) {
+    let both = one.options.enabled && two.options.enabled;
+    if one.overlay == two.overlay && !same_file && (one.options.enabled || two.options.enabled) {
         return fault(
             "overlay",
             format!(
@@ -147,7 +148,7 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
             format!("overlay '{}' overlaps '{}' in {there}; choose another overlay", two.overlay, one.overlay),
         );
     }
-    if one.encapsulation == Encapsulation::Vxlan && two.encapsulation == Encapsulation::Vxlan {
+    if one.options.encapsulation == Encapsulation::Vxlan && two.options.encapsulation == Encapsulation::Vxlan {
         let vni = two.overlay.vni();
         if one.overlay.vni() == vni {
             return fault(
@@ -159,8 +160,9 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
             );
         }
     }
-    match &two.bridge {
-        Some(bridge) if one.bridge.as_ref() == Some(bridge) => {
+    let name_gives_way = one.bridge_gives_way || two.bridge_gives_way;
+    match &two.options.bridge {
+        Some(bridge) if one.options.bridge.as_ref() == Some(bridge) && !name_gives_way => {
             fault("bridge", format!("bridge '{bridge}' is that of the fan in {there} already; choose another name"))
         }
         _ => None,
@@ -168,12 +170,11 @@ fn clash(earlier: &Entry, entry: &Entry) -> Option<Fault> {
 }
 
 /// What two fans over one overlay say differently: `underlay 'eth1/16' here and 'eth0/16' there`.
-fn differences(there: &Config, here: &Config) -> String {
-    // A line of the later grammar leaves the name to the other.
-    let leaves_name = [there, here].iter().any(|config| config.is_later && config.bridge.is_none());
+fn differences(there: &Request, here: &Request) -> String {
+    let name_gives_way = there.bridge_gives_way || here.bridge_gives_way;
     let value = |key: &OptionKey, config| key.get(config).map_or("the default".into(), |value| format!("'{value}'"));
     let differing =
-        KEYS.iter().filter(|key| key.name != "bridge" || !leaves_name).filter(|key| key.get(there) != key.get(here));
+        KEYS.iter().filter(|key| key.name != "bridge" || !name_gives_way).filter(|key| key.get(there) != key.get(here));
     let list: Vec<String> = differing
         .map(|key| format!("{} {} here and {} there", key.name, value(key, here), value(key, there)))
         .collect();

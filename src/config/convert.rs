@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use super::{Fault, Source, legacy, toml as own};
-use crate::fan::request::{Config, OptionKind};
+use crate::fan::options::OptionKind;
+use crate::fan::request::Request;
 
 /// A fan as its table.
 #[must_use]
-pub fn table(config: &Config) -> String {
+pub fn table(config: &Request) -> String {
     let mut text = String::from("[[fan]]\n");
     for (key, value) in config.values() {
         let value = match key.kind {
@@ -26,13 +27,13 @@ pub fn table(config: &Config) -> String {
 ///
 /// # Errors
 /// A sentence: it has, or cannot be read.
-pub fn may_replace(there: &str, text: &str) -> Result<(), String> {
+pub(crate) fn may_replace(there: &str, text: &str) -> Result<(), String> {
     let fans = |text: &str| own::read(&Source::new("", text));
     let (before, after) = (fans(there), fans(text));
     if !before.faults.is_empty() {
         return Err("is no configuration that can be read".into());
     }
-    let has = |config: &Config| after.entries.iter().any(|entry| entry.config == *config);
+    let has = |config: &Request| after.entries.iter().any(|entry| entry.config == *config);
     match before.entries.iter().find(|entry| !has(&entry.config)) {
         Some(entry) => Err(format!("has a fan that would be lost, {}", entry.config.overlay)),
         None => Ok(()),

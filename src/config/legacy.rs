@@ -9,7 +9,8 @@ use std::fmt;
 use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
 use crate::fan::mapping::{Mapping, Overlay};
-use crate::fan::request::{Config, UnderlaySource};
+use crate::fan::name::InterfaceName;
+use crate::fan::request::{Request, UnderlaySource};
 
 /// What is wrong with a line.
 enum LineFault {
@@ -57,16 +58,16 @@ pub fn read(source: &Source) -> Configuration {
 
 /// Whether a line is a fan.
 #[must_use]
-pub fn is_fan(line: &str) -> bool {
+pub(crate) fn is_fan(line: &str) -> bool {
     lines(line).any(|line| matches!(fan(&line.words), Some(Ok(_))))
 }
 
 /// A line of the file.
 pub(super) struct LegacyLine<'a> {
     /// The fan's; none on a line that has none.
-    pub words: Vec<LegacyWord<'a>>,
+    pub(crate) words: Vec<LegacyWord<'a>>,
     /// From its `#` to the end of the line.
-    pub comment: Option<&'a str>,
+    pub(crate) comment: Option<&'a str>,
 }
 
 /// A word and its place.
@@ -99,7 +100,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = LegacyLine<'_>> {
 }
 
 /// The fan of a line, if there is one, or the index of the word that is wrong, and why.
-fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, LineFault)>> {
+fn fan(words: &[LegacyWord]) -> Option<Result<Request, (usize, LineFault)>> {
     let (first, rest) = words.split_first()?;
     let too_long = |(index, word): (usize, &LegacyWord)| Some((index, LineFault::Other(too_long(word.text)?)));
     if let Some(fault) = words.iter().enumerate().find_map(too_long) {
@@ -119,24 +120,28 @@ fn fan(words: &[LegacyWord]) -> Option<Result<Config, (usize, LineFault)>> {
 }
 
 /// Overlay and underlay, and the options behind them.
-fn pair_with_options(first: &str, second: &str, options: &[LegacyWord]) -> Result<Config, (usize, String)> {
+fn pair_with_options(first: &str, second: &str, options: &[LegacyWord]) -> Result<Request, (usize, String)> {
     let mut config = pair(first, second)?;
     config.apply_words(options).map_err(|(index, reason)| (index + 2, reason))?;
-    match config.contradictions().into_iter().next() {
-        Some((_, reason)) => Err((0, reason)),
-        None => Ok(config),
+    if let Some((_, reason)) = config.contradictions().into_iter().next() {
+        return Err((0, reason));
     }
+    config.bridge_gives_way &= config.options.bridge.is_none();
+    if config.bridge_gives_way {
+        config.options.bridge = Some(InterfaceName::of_slice(config.overlay.network()));
+    }
+    Ok(config)
 }
 
-/// Overlay and underlay, in whichever order.
-fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
-    let in_order = |overlay: &str, underlay: &str| -> Option<Config> {
+/// Overlay and underlay, in whichever order; in that of the later grammar the name that it gives a bridge is to be filled in.
+fn pair(first: &str, second: &str) -> Result<Request, (usize, String)> {
+    let in_order = |overlay: &str, underlay: &str| -> Option<Request> {
         let overlay: Overlay = overlay.parse().ok()?;
         let underlay: UnderlaySource = underlay.parse().ok()?;
         let legal = underlay.underlay().is_none_or(|network| Mapping::new(overlay, network).is_ok());
-        legal.then(|| Config::new(overlay, underlay))
+        legal.then(|| Request::new(overlay, underlay))
     };
-    let later = || in_order(second, first).map(|config| Config { is_later: true, ..config });
+    let later = || in_order(second, first).map(|config| Request { bridge_gives_way: true, ..config });
     if let Some(config) = in_order(first, second).or_else(later) {
         return Ok(config);
     }
@@ -146,7 +151,7 @@ fn pair(first: &str, second: &str) -> Result<Config, (usize, String)> {
         if later { ((second, 1), (first, 0)) } else { ((first, 0), (second, 1)) };
     let overlay: Overlay = overlay.parse().map_err(|reason| (overlay_at, reason))?;
     let underlay: UnderlaySource = underlay.parse().map_err(|reason| (underlay_at, reason))?;
-    let reasons = Config::new(overlay, underlay).contradictions();
+    let reasons = Request::new(overlay, underlay).contradictions();
     let reason = reasons.into_iter().next().map(|(_, reason)| reason);
     Err((underlay_at, reason.unwrap_or_default()))
 }

@@ -13,11 +13,10 @@ const STRIDE: usize = 64;
 
 /// A place in a file. Lines and columns (in characters) count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are what they are called")]
 pub struct Position {
-    pub file: Rc<str>,
-    pub line: usize,
-    pub column: usize,
+    pub(crate) file: Rc<str>,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 impl fmt::Display for Position {

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::{Configuration, Source, convert, legacy, toml};
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
-use crate::fan::request::{Config, Follow, KEYS, OptionKind, UnderlayPlace, UnderlaySource};
+use crate::fan::options::{KEYS, OptionKind};
+use crate::fan::request::{Follow, Request, UnderlayPlace, UnderlaySource};
 
 fn of(files: &[(&str, &str)]) -> Configuration {
     let sources: Vec<Source> = files.iter().map(|(name, text)| Source::new(name, text)).collect();
@@ -13,9 +14,9 @@ fn of(files: &[(&str, &str)]) -> Configuration {
 }
 
 fn fans(configuration: &Configuration) -> Vec<String> {
-    let words = |config: &Config| {
+    let words = |config: &Request| {
         let pair = [config.overlay.to_string(), config.underlay.to_string()];
-        let words: Vec<String> = pair.into_iter().chain(config.options().map(|(_, words)| words)).collect();
+        let words: Vec<String> = pair.into_iter().chain(config.words().map(|(_, words)| words)).collect();
         words.join(" ")
     };
     configuration.entries.iter().map(|entry| words(&entry.config)).collect()
@@ -146,7 +147,7 @@ fn columns_count_characters() {
 }
 
 /// A fan with any values that can be written down.
-fn any_config() -> impl Strategy<Value = Config> {
+fn any_config() -> impl Strategy<Value = Request> {
     let place = prop_oneof![
         Just("eth0/16"),
         Just("enp0s31f6/20"),
@@ -175,22 +176,22 @@ fn any_config() -> impl Strategy<Value = Config> {
     (1_u8..=126, place, options, numbers).prop_filter_map("names with a meaning", |(octet, place, options, numbers)| {
         let overlay: Overlay = octet.to_string().parse().ok()?;
         let underlay: UnderlaySource = place.parse().ok()?;
-        let mut config = Config::new(overlay, underlay);
+        let mut config = Request::new(overlay, underlay);
         let (dhcp, nat, flowtable, enabled, host_reserve, vxlan, bridge) = options;
-        (config.dhcp, config.nat) = (dhcp, nat);
-        (config.enabled, config.host_reserve) = (enabled, host_reserve);
+        (config.options.dhcp, config.options.nat) = (dhcp, nat);
+        (config.options.enabled, config.options.host_reserve) = (enabled, host_reserve);
         let routed;
-        (routed, config.mtu, config.port, config.table, config.follow) = numbers;
-        config.routed =
+        (routed, config.options.mtu, config.options.port, config.options.table, config.options.follow) = numbers;
+        config.options.routed =
             if routed.is_empty() { crate::fan::request::Subnets::default() } else { routed.parse().ok()? };
         if vxlan {
-            config.encapsulation = Encapsulation::Vxlan;
+            config.options.encapsulation = Encapsulation::Vxlan;
         } else {
-            config.port = None;
-            config.flowtable = flowtable;
+            config.options.port = None;
+            config.options.flowtable = flowtable;
         }
-        config.bridge = match bridge {
-            Some(name) => Some(crate::fan::request::bridge_name(&name).ok()?),
+        config.options.bridge = match bridge {
+            Some(name) => Some(crate::fan::options::bridge_name(&name).ok()?),
             None => None,
         };
         config.contradictions().is_empty().then_some(config)
@@ -198,7 +199,7 @@ fn any_config() -> impl Strategy<Value = Config> {
 }
 
 /// A fan as a line of /etc/network/fan, in the grammar of 2015 or of later.
-fn line(config: &Config, later: bool) -> String {
+fn line(config: &Request, later: bool) -> String {
     let pair = if later {
         format!("{} {}", config.underlay, config.overlay)
     } else {
@@ -206,12 +207,12 @@ fn line(config: &Config, later: bool) -> String {
     };
     let options = config.values().into_iter().filter(|(key, _)| !key.is_required());
     let words = options.map(|(key, value)| match (key.name, later) {
+        (name, _) if key.kind == OptionKind::Switch => format!(" --no-{name}"),
         ("dhcp", false) => " dhcp".to_string(),
         ("enabled", false) => " off".to_string(),
         (name @ ("host-reserve" | "bridge"), false) => format!(" {name} {value}"),
         ("dhcp", true) => " --dhcp".to_string(),
         ("enabled", true) => " --disable".to_string(),
-        (name @ ("nat" | "flowtable"), _) => format!(" --no-{name}"),
         ("follow", _) => format!(" --follow={value}").replace("=true", ""),
         (name, true) => format!(" --{name}={value}"),
         (name, false) => format!(" --{name} {value}"),
@@ -237,7 +238,7 @@ proptest! {
         prop_assert!(found.agrees_with(&config) && (later || *found == config));
         let converted = toml::read(&Source::new("fan.toml", &convert::legacy_file(&source).unwrap()));
         prop_assert!(converted.entries[0].config.agrees_with(found));
-        prop_assert_eq!(converted.entries[0].config.bridge(), found.bridge());
+        prop_assert_eq!(&converted.entries[0].config.options.bridge, &found.options.bridge);
     }
 
     #[test]
@@ -255,7 +256,7 @@ proptest! {
 
 #[test]
 fn every_key_has_a_value_it_takes_and_one_it_does_not() {
-    let config = Config::new("250".parse().unwrap(), "eth0".parse().unwrap());
+    let config = Request::new("250".parse().unwrap(), "eth0".parse().unwrap());
     assert!(matches!(config.underlay.place, UnderlayPlace::Interface(_)));
     for key in &KEYS {
         let mut config = config.clone();
@@ -265,9 +266,11 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "encap" => "vxlan",
             "bridge" => "fan0",
             "dhcp" | "force" => "true",
-            "nat" | "flowtable" | "enabled" => "false",
+            "enabled" => "false",
+            _ if key.kind == OptionKind::Switch => "false",
             "follow" => "renumber",
-            "routed" => "10.8.0.0/24,10.9.0.0/16",
+            "routed" | "hosts" | "exclude" => "10.8.0.0/24,10.9.0.0/16",
+            "key" => "$CREDENTIALS_DIRECTORY/key",
             _ => "200",
         };
         let good = if key.name == "mtu" { "1400" } else { good };

@@ -8,7 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
-use crate::fan::request::{Config, KEYS, OptionKey, OptionKind};
+use crate::fan::options::{KEYS, OptionKey, OptionKind};
+use crate::fan::request::Request;
 use crate::fan::text::excerpt;
 
 /// Said once of a file, at its first such line.
@@ -115,7 +116,7 @@ impl Reader<'_> {
                 self.fault(&value.span(), message);
             }
         }
-        let config = match Config::from_values(|key| values.get(key.name).map(String::as_str)) {
+        let config = match Request::from_values(|key| values.get(key.name).map(String::as_str)) {
             Ok(config) => config,
             Err(reasons) => {
                 // A key of the wrong kind is there, if not as it should be.

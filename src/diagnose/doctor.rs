@@ -3,6 +3,11 @@
 //! Each file below knows one area. A cause has consequences all over: a tunnel that is gone has taken its filters and
 //! routes with it, an address that is gone makes every route a wrong one. So the areas are asked in the order in which one
 //! rests upon another, and what follows from a finding is part of it, and no finding of its own.
+//!
+//! Files are called after their area, checks after what the administrator sees. Those that differ: bridge in `leftovers` and
+//! `objects`; mtu in `underlay` and `objects`; forwarding and older in `objects`; macs in `neighbours` and `containers`;
+//! rp_filter in `routing::fault`; software in `managers`; checksums and refused in `counters`; privileges in `kernel`;
+//! settings in `foreign`; fix in this one.
 
 mod code;
 mod configuration;
@@ -29,20 +34,22 @@ use crate::diagnose::facts::Health;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::Config;
+use crate::fan::request::Request;
 use crate::fan::shell::Line;
 use crate::plan::host::{Host, Link};
 use crate::plan::lookup::Question;
 use crate::plan::state::State;
 use crate::shell;
 
-pub use code::{Check, Code, Found};
-pub use routing::questions;
+pub(crate) use code::{Check, Code, Found};
+pub(crate) use counters::has_refused;
+pub(crate) use firewall::TrafficKind;
+pub(crate) use routing::questions;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum CheckResult {
+pub(crate) enum CheckResult {
     /// All is well.
     Passed,
     /// Nothing is lost by it, yet.
@@ -51,25 +58,40 @@ pub enum CheckResult {
     Failed,
 }
 
+impl CheckResult {
+    /// The word at the start of its line.
+    #[must_use]
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "ok",
+            Self::Warned => "warn",
+            Self::Failed => "FAIL",
+        }
+    }
+}
+
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The area.
-    pub check: Check,
+    pub(crate) check: Check,
     /// What was found.
-    pub code: Code,
+    pub(crate) code: Code,
     /// The fan; none where it is about the host.
-    pub fan: Option<Overlay>,
+    pub(crate) fan: Option<Overlay>,
     /// How it came out.
-    pub verdict: CheckResult,
+    pub(crate) verdict: CheckResult,
     /// A sentence.
-    pub reason: String,
+    pub(crate) reason: String,
     /// What the kernel and others said, a line each.
-    pub evidence: Vec<String>,
+    pub(crate) evidence: Vec<String>,
     /// The command that mends it.
-    pub mend: Option<Line>,
+    pub(crate) mend: Option<Line>,
     /// Whether `--fix` mends it.
-    pub fixable: bool,
+    pub(crate) fixable: bool,
+    /// Of a firewall: the kinds of packets that it drops or may drop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) packets: Vec<TrafficKind>,
 }
 
 impl Finding {
@@ -84,6 +106,7 @@ impl Finding {
             evidence: Vec::new(),
             mend: None,
             fixable: false,
+            packets: Vec::new(),
         }
     }
 
@@ -111,14 +134,14 @@ impl Finding {
 
     /// Mended by `fanctl` itself.
     fn fixable(mut self, fan: &Fan) -> Self {
-        self.mend = Some(shell!("fanctl doctor {} --fix", fan.bridge));
+        self.mend = Some(fan.mend());
         self.fixable = true;
         self
     }
 
     /// Files that cannot be followed.
     #[must_use]
-    pub fn of_faults(faults: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn of_faults(faults: impl Iterator<Item = String>) -> Self {
         Self::failed(Found::ConfigurationFaulty, "the configuration cannot be followed, and so was not compared")
             .because(faults)
             .mended_by(shell!("fanctl config check"))
@@ -126,7 +149,7 @@ impl Finding {
 
     /// What `--fix` could not do.
     #[must_use]
-    pub fn of_failure(overlay: Overlay, lines: &[&str]) -> Self {
+    pub(crate) fn of_failure(overlay: Overlay, lines: &[&str]) -> Self {
         let mut finding = Self::failed(Found::FixFailed, "the fan could not be mended")
             .because(lines.iter().map(ToString::to_string));
         finding.fan = Some(overlay);
@@ -141,11 +164,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
-            CheckResult::Passed => "ok",
-            CheckResult::Warned => "warn",
-            CheckResult::Failed => "FAIL",
-        };
+        let verdict = self.verdict.word();
         let fan = self.fan.map_or(String::new(), |fan| format!(" of {fan}"));
         write!(f, "{verdict:5} {}{fan}: {}", self.check, self.reason)?;
         for line in &self.evidence {
@@ -157,22 +176,22 @@ impl fmt::Display for Finding {
 
 /// Everything that is known.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// What we own.
-    pub owned: &'a State,
+    pub(crate) owned: &'a State,
     /// What planning knows of the machine.
-    pub host: &'a Host,
+    pub(crate) host: &'a Host,
     /// What else is known of it.
-    pub health: &'a Health,
+    pub(crate) health: &'a Health,
     /// The fans that are to be up; none where no configuration is there or it could not be read.
-    pub configured: Option<&'a [Config]>,
+    pub(crate) configured: Option<&'a [Request]>,
     /// What the command line said of where they are written down: ` --config FILE`, or nothing.
-    pub config_option: &'a Line,
+    pub(crate) config_option: &'a Line,
 }
 
 /// Examines the host, then each of the fans that are up and are meant, and what is left of fans.
 #[must_use]
-pub fn examine(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding> {
+pub(crate) fn examine(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Finding> {
     let mut findings = kernel::check(facts);
     let fans: Vec<&Fan> = crate::plan::state::fans(facts.owned).collect();
     for fan in fans.iter().copied().filter(|fan| is_meant(fan.overlay())) {
@@ -225,7 +244,7 @@ fn way_out(fan: &Fan, facts: Facts) -> InterfaceName {
 /// The command that brings up a fan like this one from another source of its underlay address.
 fn up(fan: &Fan, underlay: &str) -> Line {
     let begin = shell!("fanctl up {} {}", fan.overlay(), underlay);
-    let options = fan.config().options();
+    let options = fan.config().words();
     options.fold(begin, |line, (_, words)| line.then(&shell!(" --{}", Line::words(&words))))
 }
 

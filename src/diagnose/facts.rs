@@ -7,98 +7,114 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagnose::netfilter::FirewallTable;
 use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
+use crate::plan::foreign::Foreign;
 use crate::plan::host::NeighbourEntry;
 
 use crate::plan::rule::RoutingRule;
 
 /// What a diagnosis knows beyond [`Host`](crate::plan::host::Host).
 #[derive(Clone, Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     /// The kernel, and what this process may do.
-    pub kernel: Kernel,
+    pub(crate) kernel: Kernel,
     /// Settings of interfaces, those of `all` under that name.
-    pub settings: BTreeMap<String, Settings>,
+    pub(crate) settings: BTreeMap<String, Settings>,
     /// `net.bridge.bridge-nf-call-iptables`: bridged packets pass through iptables too.
-    pub bridged_packets_are_filtered: bool,
+    pub(crate) bridged_packets_are_filtered: bool,
     /// Ethernet addresses of interfaces.
-    pub macs: BTreeMap<InterfaceName, Mac>,
+    pub(crate) macs: BTreeMap<InterfaceName, Mac>,
     /// Whom the kernel has talked to lately.
-    pub neighbours: Vec<NeighbourEntry>,
+    pub(crate) neighbours: Vec<NeighbourEntry>,
     /// The other ends of ports that lead into other network namespaces, where those can be seen.
-    pub peers: BTreeMap<InterfaceName, Peer>,
+    pub(crate) peers: BTreeMap<InterfaceName, Peer>,
     /// Ports whose other end is in a network namespace that cannot be looked into.
-    pub hidden_peers: BTreeSet<InterfaceName>,
+    pub(crate) hidden_peers: BTreeSet<InterfaceName>,
     /// Every firewall's tables, ours included.
-    pub tables: Vec<FirewallTable>,
+    pub(crate) tables: Vec<FirewallTable>,
+    /// Filters and programs of others on interfaces that are not the fan's.
+    pub(crate) programs: Vec<Foreign>,
+    /// The counters of an earlier look, where something had been refused.
+    pub(crate) earlier: Option<EarlierLook>,
     /// Routing rules that are neither the kernel's nor ours.
-    pub rules: Vec<RoutingRule>,
+    pub(crate) rules: Vec<RoutingRule>,
     /// Where packets go.
-    pub answers: BTreeMap<Question, Answer>,
+    pub(crate) answers: BTreeMap<Question, Answer>,
     /// Programs in this network namespace that configure interfaces.
-    pub managers: Vec<Manager>,
+    pub(crate) managers: Vec<Manager>,
     /// What VXLAN tunnels leave to hardware that is known to get it wrong, by tunnel.
-    pub offloads: BTreeMap<InterfaceName, Offload>,
+    pub(crate) offloads: BTreeMap<InterfaceName, Offload>,
     /// UDP packets that came with a wrong checksum since the host began (`Udp: InCsumErrors`).
-    pub bad_checksums: u64,
+    pub(crate) bad_checksums: u64,
     /// What could not be looked at, and why.
-    pub unseen: Vec<String>,
+    pub(crate) unseen: Vec<String>,
 }
 
 /// The kernel, and what this process may do.
 #[derive(Clone, Debug, Default)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// Whether it has devices of a kind, built in, loaded or as a module; none where that cannot be told.
-    pub has_ipip: Option<bool>,
+    pub(crate) has_ipip: Option<bool>,
     /// Likewise.
-    pub has_vxlan: Option<bool>,
+    pub(crate) has_vxlan: Option<bool>,
+    /// Whether it has WireGuard; none when that is not known.
+    pub(crate) has_wireguard: Option<bool>,
     /// What the kernel said to a program that was loaded and thrown away; none when that was not tried.
-    pub loads_programs: Option<Result<(), String>>,
+    pub(crate) loads_programs: Option<Result<(), String>>,
     /// Whether `nft` was found.
-    pub has_nft: bool,
+    pub(crate) has_nft: bool,
     /// Whether programs are compiled (`net.core.bpf_jit_enable`); none where that cannot be seen.
-    pub compiles_programs: Option<bool>,
+    pub(crate) compiles_programs: Option<bool>,
 }
 
 /// Settings of an interface under net.ipv4.conf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// 0 off, 1 strict, 2 loose.
-    pub rp_filter: u8,
+    pub(crate) rp_filter: u8,
     /// Whether packets that it receives may go on to another.
     pub forwarding: bool,
 }
 
 /// The other end of a port, in a network namespace of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its name there.
     pub name: InterfaceName,
     /// In bytes.
     pub mtu: u32,
     /// Its Ethernet address.
-    pub mac: Option<Mac>,
+    pub(crate) mac: Option<Mac>,
     /// A process in that namespace; none where none was found.
-    pub process: Option<u32>,
+    pub(crate) process: Option<u32>,
+}
+
+/// What was counted at a look before this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EarlierLook {
+    /// Every firewall's tables.
+    pub(crate) tables: Vec<FirewallTable>,
+    /// Packets that the programs on a tunnel had refused.
+    pub(crate) tunnels: BTreeMap<InterfaceName, u64>,
 }
 
 /// A program that configures interfaces, and may take ours for its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manager {
+pub(crate) struct Manager {
     /// What it is called.
     pub name: &'static str,
     /// The file that would tell it to leave fans alone; none where it is told.
-    pub lacks: Option<&'static str>,
+    pub(crate) lacks: Option<&'static str>,
 }
 
 /// Drivers of underlays that are known to spoil the checksums of packets that a VXLAN device left to the hardware
 /// (flannel-io/flannel#2152, replicatedhq/kURL#5041).
-pub const FAULTY_DRIVERS: [&str; 1] = ["vmxnet3"];
+pub(crate) const FAULTY_DRIVERS: [&str; 1] = ["vmxnet3"];
 
 /// What a VXLAN tunnel leaves to the hardware below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offload {
+pub(crate) struct Offload {
     /// The driver of the underlay's interface, one of [`FAULTY_DRIVERS`].
-    pub driver: String,
+    pub(crate) driver: String,
     /// Whether that is checksums (`tx-checksum-ip-generic`); none where it could not be read.
-    pub checksums: Option<bool>,
+    pub(crate) checksums: Option<bool>,
 }

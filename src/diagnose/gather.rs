@@ -1,9 +1,10 @@
 //! What is, beyond what a plan needs: the facts of a diagnosis.
 
-pub mod netfilter;
-pub mod offload;
-pub mod peer;
-pub mod prober;
+pub(crate) mod netfilter;
+pub(crate) mod offload;
+pub(crate) mod peer;
+pub(crate) mod prober;
+pub(crate) mod programs;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,9 +15,9 @@ use std::path::Path;
 use caps::Capability;
 
 use crate::bpf::program;
-use crate::diagnose::facts::{Health, Kernel, Manager, Settings};
+use crate::diagnose::facts::{EarlierLook, Health, Kernel, Manager, Settings};
 use crate::kernel::file::{self, FILE_LIMIT, KERNEL_LIMIT};
-use crate::kernel::{KernelError, Machine, bpf, capabilities, exec, link, neighbour, process, rules};
+use crate::kernel::{KernelError, Machine, Scope, bpf, capabilities, exec, link, neighbour, process, rules};
 use crate::plan::host::{Flow, Host};
 use crate::plan::lookup::{Answer, Question};
 use crate::plan::state::{State, fans};
@@ -26,7 +27,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn examine(&self, owned: &State, host: &Host) -> Result<Health, KernelError> {
+    pub(crate) fn examine(&self, owned: &State, host: &Host) -> Result<Health, KernelError> {
         let messages = self.netlink.dump_links()?;
         let names = link::names(&messages);
         let (peers, hidden_peers) = peer::observe(&self.netlink, &messages, host);
@@ -39,6 +40,7 @@ impl Machine {
             peers,
             hidden_peers,
             rules: rules::rules(&self.netlink)?,
+            programs: programs::observe(&self.netlink, &messages, &names, host)?,
             managers: managers()?,
             offloads: offload::observe(fans(owned)),
             bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
@@ -55,9 +57,24 @@ impl Machine {
         Ok(health)
     }
 
+    /// Counts once more what fans refuse.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(crate) fn count_again(&self, host: &mut Host, health: &mut Health) -> Result<(), KernelError> {
+        let (_, now) = self.look(Scope::Own)?;
+        let (tables, _) = netfilter::observe();
+        let tunnels = host.links.iter().map(|link| (link.name.clone(), link.counters.refused)).collect();
+        health.earlier = Some(EarlierLook { tables: std::mem::replace(&mut health.tables, tables), tunnels });
+        for link in &mut host.links {
+            link.counters = now.link(&link.name).map_or(link.counters, |now| now.counters);
+        }
+        Ok(())
+    }
+
     /// Asks the kernel where packets go. A question that cannot be asked has no answer.
     #[must_use]
-    pub fn answer(&self, questions: impl IntoIterator<Item = Question>) -> BTreeMap<Question, Answer> {
+    pub(crate) fn answer(&self, questions: impl IntoIterator<Item = Question>) -> BTreeMap<Question, Answer> {
         let mut answers = BTreeMap::new();
         let Ok(names) = self.names() else {
             return answers;
@@ -113,6 +130,7 @@ fn kernel(host: &Host) -> Kernel {
     Kernel {
         has_ipip: has("ipip"),
         has_vxlan: has("vxlan"),
+        has_wireguard: has("wireguard"),
         loads_programs: host.privileged.then(load),
         has_nft: exec::find("nft").is_some(),
         compiles_programs: number("net/core/bpf_jit_enable").map(|mode| mode != 0),

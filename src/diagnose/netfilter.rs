@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+mod fields;
 mod mark;
 #[cfg(test)]
 mod tests;
@@ -16,14 +17,17 @@ mod tracked;
 mod truth;
 mod walk;
 
-pub use walk::{Blame, Fate, fate, fates};
+pub(crate) use walk::{Blame, Fate, fate, fates};
 
 /// The protocol number of ICMP (RFC 792).
 const ICMP: u8 = 1;
 
+/// That of TCP (RFC 9293).
+const TCP: u8 = 6;
+
 /// Who keeps a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Backend {
+pub(crate) enum Backend {
     /// nftables, or iptables on top of it.
     Nftables,
     /// The rule set of iptables that is older than nftables, and invisible to it.
@@ -32,67 +36,67 @@ pub enum Backend {
 
 /// A table with chains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FirewallTable {
+pub(crate) struct FirewallTable {
     /// Who keeps it.
-    pub backend: Backend,
+    pub(crate) backend: Backend,
     /// `ip`, `inet`, `bridge`, `arp` or `netdev`.
-    pub family: String,
+    pub(crate) family: String,
     /// As it is called.
     pub name: String,
     /// By name.
-    pub chains: BTreeMap<String, Chain>,
+    pub(crate) chains: BTreeMap<String, Chain>,
     /// Named sets, by name.
-    pub sets: BTreeMap<String, Vec<Value>>,
+    pub(crate) sets: BTreeMap<String, Vec<Value>>,
     /// Named verdict maps, by name.
-    pub maps: BTreeMap<String, Vec<MapEntry>>,
+    pub(crate) maps: BTreeMap<String, Vec<MapEntry>>,
     /// Whether only the process that made it can change it (`flags owner`, nft(8)).
-    pub is_owned: bool,
+    pub(crate) is_owned: bool,
 }
 
 /// A chain. One with a hook is where packets enter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// Where packets enter it; none for one that is only jumped to.
-    pub base: Option<Base>,
+    pub(crate) base: Option<Base>,
     /// In the order in which they are asked.
-    pub rules: Vec<FirewallRule>,
+    pub(crate) rules: Vec<FirewallRule>,
 }
 
 /// What makes a chain one that packets enter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
+pub(crate) struct Base {
     /// `ingress`, `prerouting`, `input`, `forward`, `output`, `postrouting` or `egress`.
-    pub hook: String,
+    pub(crate) hook: String,
     /// Lower comes first.
-    pub priority: i64,
+    pub(crate) priority: i64,
     /// Whether it drops what no rule decides about.
-    pub drops: bool,
+    pub(crate) drops: bool,
     /// For `ingress` and `egress`: the interfaces whose packets enter.
-    pub devices: Vec<String>,
+    pub(crate) devices: Vec<String>,
     /// Whether it is of type `nat`: only the first packet of a connection enters.
-    pub translates: bool,
+    pub(crate) translates: bool,
 }
 
 /// A rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FirewallRule {
+pub(crate) struct FirewallRule {
     /// As a person would read it.
-    pub text: String,
+    pub(crate) text: String,
     /// All of these must hold.
-    pub matches: Vec<Match>,
+    pub(crate) matches: Vec<Match>,
     /// What becomes of a packet then; none where the rule only counts or marks.
-    pub verdict: Option<PacketVerdict>,
+    pub(crate) verdict: Option<PacketVerdict>,
     /// What becomes of the packet's mark.
-    pub marking: Option<Marking>,
+    pub(crate) marking: Option<Marking>,
     /// What becomes of its connection.
-    pub tracking: Option<Tracking>,
+    pub(crate) tracking: Option<Tracking>,
     /// Packets that it has met, where it counts.
-    pub packets: Option<u64>,
+    pub(crate) packets: Option<u64>,
 }
 
 /// What a rule makes of the mark of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Marking {
+pub(crate) enum Marking {
     /// The bits of `keep` stay as they are, and then those of `flip` change: so all of `and`, `or`, `xor` and constants.
     Bits {
         /// These stay.
@@ -111,7 +115,7 @@ pub enum Marking {
 
 /// What a rule makes of the connection of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tracking {
+pub(crate) enum Tracking {
     /// It is not looked for (`notrack`).
     Off,
     /// It is looked for in another zone.
@@ -121,11 +125,11 @@ pub enum Tracking {
 }
 
 /// Values, one for each field that is asked for, and what becomes of a packet that has them.
-pub type MapEntry = (Vec<Value>, PacketVerdict);
+pub(crate) type MapEntry = (Vec<Value>, PacketVerdict);
 
 /// The entries of a verdict map.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entries {
+pub(crate) enum Entries {
     /// They stand in the rule.
     Own(Vec<MapEntry>),
     /// They are those of the map of this name.
@@ -136,7 +140,7 @@ pub enum Entries {
 
 /// What a rule asks of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Match {
+pub(crate) enum Match {
     /// A field has, or with `negated` has none, of these values.
     Field {
         /// What is looked at.
@@ -148,13 +152,22 @@ pub enum Match {
     },
     /// Fields lead to verdicts of their own (nft's verdict maps).
     Map(Vec<Field>, Entries),
+    /// Several fields together have, or with `negated` have none, of these rows of values (a set of iptables).
+    Tuples {
+        /// What is looked at.
+        fields: Vec<Field>,
+        /// Whether none may fit.
+        negated: bool,
+        /// One of these: values, one for each field.
+        tuples: Vec<Vec<Value>>,
+    },
     /// Something that is not understood.
     Unknown,
 }
 
 /// A property of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Field {
+pub(crate) enum Field {
     /// The interface it came in by.
     In,
     /// The interface it goes out by.
@@ -181,6 +194,16 @@ pub enum Field {
     Status,
     /// The type of its destination, as in `fib daddr type`.
     DestinationType,
+    /// The type of its source, likewise.
+    SourceType,
+    /// To whom the frame was sent: `host` or `unicast`, `broadcast`, `multicast`, `other`.
+    PacketType,
+    /// Of a packet that is bridged and shown to rules about routed packets: the port it came in by.
+    PortIn,
+    /// The port it goes out by.
+    PortOut,
+    /// The flags of TCP behind this mask.
+    TcpFlags(u32),
     /// Its mark behind this mask. Packets have none until a rule gives them one.
     Mark(u32),
     /// That of its connection behind this mask, of which there is none.
@@ -197,20 +220,22 @@ pub enum Field {
 
 /// A part of an ARP message (RFC 826); that of ours is a request, or a reply where the packet is of a known connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Arp {
+pub(crate) enum Arp {
     /// What it is for.
     Operation,
     /// Who asks.
     Source,
     /// Whose Ethernet address is asked for.
     Target,
+    /// The kind of addresses or their length, which is this number between Ethernet and IPv4.
+    Constant(u32),
     /// Something else.
     Other,
 }
 
 /// What a field is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     /// Numbers and addresses from the first to the last.
     Range(u32, u32),
     /// A word or a name; at its end `*` stands for anything.
@@ -225,7 +250,7 @@ pub enum Value {
 
 /// What a rule decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PacketVerdict {
+pub(crate) enum PacketVerdict {
     /// It may pass this base chain.
     Accept,
     /// It is lost, with or without a word to its sender.
@@ -242,27 +267,28 @@ pub enum PacketVerdict {
 
 /// The state of a packet's connection, in the words of both kinds of firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConntrackState {
+pub(crate) enum ConntrackState {
     /// The first of its connection.
     New,
     /// A reply, or later.
     Established,
+    /// An ICMP error about a connection that is known.
+    Related,
     /// Of no connection that is known.
     Invalid,
-    /// Kept from connection tracking.
-    Untracked,
 }
 
 impl Field {
     /// The number of the protocol whose header has it, if it is not that of IP. A packet of another protocol does not have
     /// the field: neither a condition nor its contrary holds of it.
     #[must_use]
-    pub fn protocol(self) -> Option<u8> {
+    pub(crate) fn protocol(self) -> Option<u8> {
         match self {
             Self::SourcePort(protocol) | Self::DestinationPort(protocol) => {
                 Some(protocol).filter(|number| *number != 0)
             }
             Self::IcmpType | Self::IcmpCode => Some(ICMP),
+            Self::TcpFlags(_) => Some(TCP),
             Self::Header(protocol) => Some(protocol),
             _ => None,
         }
@@ -272,7 +298,7 @@ impl Field {
 impl FirewallRule {
     /// Whether it is about packets of no connection that is known, and about no others.
     #[must_use]
-    pub fn asks_for_invalid(&self) -> bool {
+    pub(crate) fn asks_for_invalid(&self) -> bool {
         let invalid = [Value::Word("invalid".into())];
         self.matches.iter().any(|condition| match condition {
             Match::Field { field: Field::State, negated: false, values } => *values == invalid,
@@ -284,33 +310,35 @@ impl FirewallRule {
 
 /// A packet at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// The hook.
-    pub hook: &'static str,
+    pub(crate) hook: &'static str,
     /// The families whose chains see it.
-    pub families: &'static [&'static str],
+    pub(crate) families: &'static [&'static str],
     /// Whether it is a request of ARP, from `source` for `destination`, and not IPv4.
-    pub is_arp: bool,
+    pub(crate) is_arp: bool,
     /// The interface it came in by.
-    pub incoming: Option<String>,
+    pub(crate) incoming: Option<String>,
     /// The interface it goes out by.
-    pub outgoing: Option<String>,
+    pub(crate) outgoing: Option<String>,
     /// The bridge it is bridged by.
-    pub bridge: Option<String>,
+    pub(crate) bridge: Option<String>,
+    /// Of one that is bridged and shown to rules about routed packets: the ports it comes in and goes out by.
+    pub(crate) ports: Option<[String; 2]>,
     /// Its source.
-    pub source: Ipv4Addr,
+    pub(crate) source: Ipv4Addr,
     /// Its destination.
-    pub destination: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
     /// Whether the destination is this host's own.
-    pub is_local: bool,
+    pub(crate) is_local: bool,
     /// The protocol number.
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// The port it is from; none for what has none, or where any is meant that nobody's rule is about.
-    pub source_port: Option<u16>,
+    pub(crate) source_port: Option<u16>,
     /// The port it is for, likewise.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// The state of its connection.
-    pub state: ConntrackState,
+    pub(crate) state: ConntrackState,
 }
 
 impl fmt::Display for Backend {

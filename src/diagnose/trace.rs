@@ -3,14 +3,14 @@
 //! From what the kernel holds and answers follow the [`hops`]; from what came of the [`probe`]s follows the
 //! [`verdict`]: one sentence that names who is to blame, and what to do next. Nothing here asks or sends anything.
 
-pub mod cause;
-pub mod hops;
-pub mod observed;
-pub mod packet;
-pub mod probe;
-pub mod report;
-pub mod round;
-pub mod verdict;
+pub(crate) mod cause;
+pub(crate) mod hops;
+pub(crate) mod observed;
+pub(crate) mod packet;
+pub(crate) mod probe;
+pub(crate) mod report;
+pub(crate) mod round;
+pub(crate) mod verdict;
 
 use std::net::Ipv4Addr;
 
@@ -21,7 +21,7 @@ use crate::plan::state::{State, bridges};
 
 /// Where an address lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Location {
+pub(crate) enum Location {
     /// Behind another host.
     There,
     /// Behind this host.
@@ -32,23 +32,23 @@ pub enum Location {
 
 /// An address and the fan that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The fan.
     pub fan: Fan,
     /// The largest packet of the fan in bytes, as its bridge has it.
     pub mtu: u32,
     /// What the user wrote.
-    pub asked: Ipv4Addr,
+    pub(crate) asked: Ipv4Addr,
     /// The same, or the gateway of the host that was meant.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// The host it lives behind.
     pub host: Ipv4Addr,
     /// That host's gateway.
-    pub gateway: Ipv4Addr,
+    pub(crate) gateway: Ipv4Addr,
     /// Where it lives.
-    pub place: Location,
+    pub(crate) place: Location,
     /// Whether no host can have the slice: it would have the address by which all neighbours are meant.
-    pub is_of_nobody: bool,
+    pub(crate) is_of_nobody: bool,
 }
 
 impl Target {
@@ -56,7 +56,7 @@ impl Target {
     ///
     /// # Errors
     /// A sentence: no fan that is up has it, or several.
-    pub fn find(asked: Ipv4Addr, owned: &State, host: &Host) -> Result<Self, String> {
+    pub(crate) fn find(asked: Ipv4Addr, owned: &State, host: &Host) -> Result<Self, String> {
         let bridges: Vec<_> = bridges(owned).collect();
         let of_overlay = bridges.iter().find(|bridge| bridge.fan.overlay().contains(asked));
         let of_underlay = bridges.iter().filter(|bridge| bridge.fan.mapping.underlay().contains(asked));
@@ -124,13 +124,13 @@ impl Target {
 
     /// Bytes of the fan's largest packet when it is wrapped.
     #[must_use]
-    pub fn wrapped_mtu(&self) -> u32 {
-        self.mtu + self.fan.encapsulation.overhead()
+    pub(crate) fn wrapped_mtu(&self) -> u32 {
+        self.mtu + self.fan.options.encapsulation.overhead()
     }
 
     /// Bytes of a packet that is too large for the fan, and is cut up by whoever sends it.
     #[must_use]
-    pub fn fragmented_size(&self) -> u32 {
+    pub(crate) fn fragmented_size(&self) -> u32 {
         self.wrapped_mtu().min(u16::MAX.into())
     }
 
@@ -143,10 +143,12 @@ impl Target {
 
     /// How wrapped packets are called: `protocol 4`, `udp port 8472`.
     #[must_use]
-    pub fn carrier(&self) -> String {
-        match self.fan.encapsulation {
+    pub(crate) fn carrier(&self) -> String {
+        match self.fan.options.encapsulation {
             crate::fan::encap::Encapsulation::Ipip => "protocol 4".into(),
-            crate::fan::encap::Encapsulation::Vxlan => format!("udp port {}", self.fan.port),
+            crate::fan::encap::Encapsulation::Vxlan | crate::fan::encap::Encapsulation::Wireguard => {
+                format!("udp port {}", self.fan.carrier_port())
+            }
         }
     }
 }

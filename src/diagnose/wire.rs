@@ -1,4 +1,4 @@
-//! What is wrong with an interface of the underlay, before anybody else is blamed.
+//! What is wrong with an interface of the underlay. It is checked before any other host is blamed.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use crate::shell;
 
 /// Kinds of what keeps an interface from carrying packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkFaultKind {
+pub(crate) enum LinkFaultKind {
     /// The address is on a port of another interface.
     Port,
     /// The interface is down.
@@ -19,24 +19,24 @@ pub enum LinkFaultKind {
 
 /// What keeps an interface from carrying packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkFault {
+pub(crate) struct LinkFault {
     /// Its kind.
-    pub kind: LinkFaultKind,
+    pub(crate) kind: LinkFaultKind,
     /// A sentence without its end.
-    pub says: String,
+    pub(crate) says: String,
     /// What to do, likewise.
-    pub advice: String,
-    /// The command that does it; none where it takes a hand, or is for the administrator to decide.
-    pub mend: Option<Line>,
+    pub(crate) advice: String,
+    /// The command that does it; none where no command can, or where the administrator has to decide.
+    pub(crate) mend: Option<Line>,
 }
 
-/// What keeps an interface from carrying packets of an address: it is a port of another, is down, or has no carrier, because of
-/// what it stands on or consists of. None if nothing does.
+/// What keeps an interface from carrying packets of an address: it is a port of another, is down, or has no carrier.
+/// The cause may be the interface below it, or one of those that it consists of. None if nothing does.
 #[must_use]
-pub fn fault(link: &Link, address: Ipv4Addr, host: &Host) -> Option<LinkFault> {
+pub(crate) fn fault(link: &Link, address: Ipv4Addr, host: &Host) -> Option<LinkFault> {
     let name = &link.name;
     if let Some(master) = host.links.iter().find(|other| link.master.as_ref() == Some(&other.name)) {
-        // The ports of a VRF keep their addresses. Others hand what they receive to the interface that they are a port of.
+        // The ports of a VRF keep their addresses. Other ports hand what they receive to their controller.
         if master.kind != LinkKind::Vrf && link.addresses.iter().any(|own| own.address.ip() == address) {
             return Some(LinkFault {
                 kind: LinkFaultKind::Port,

@@ -11,7 +11,7 @@ const DEFAULT_MTU: u32 = 1500;
 impl Network {
     /// What is wrong with a network that a runtime has: why its containers would not be on the fan, or would disturb it.
     #[must_use]
-    pub fn disagreements(&self, given: &Given) -> Vec<String> {
+    pub(crate) fn disagreements(&self, given: &Given) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut say = |sentence: String| wrong.push(sentence);
         match &given.bridge {
@@ -52,14 +52,14 @@ impl Network {
 
     /// The first address that may be given out and is not for a container of this host.
     fn strange(&self, (first, last): (Ipv4Addr, Ipv4Addr), given: &Given) -> Option<Ipv4Addr> {
-        // Docker knows the edges of the slice, or they are addresses like any other, where it was not told a subnet.
+        // Without a subnet, Docker keeps the edges of the slice free itself, or gives them out like any address.
         let edges = [self.slice().network(), self.slice().broadcast()];
         let is_fine = |address: &Ipv4Addr| {
             *address == self.gateway()
                 || given.kept_out.contains(address)
                 || (given.subnet.is_none() && edges.contains(address))
         };
-        // What is before and what is behind those of the containers; not they, which may be millions.
+        // Only the addresses before and behind those of the containers, which may be millions.
         let [first, last, own_first, own_last] = [first, last, self.first(), self.last()].map(u32::from);
         let before = first..=last.min(own_first - 1);
         let behind = first.max(own_last + 1)..=last;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is exported is right, whatever the fan.
+        /// What is exported is right for every fan.
         #[test]
         fn what_is_exported_agrees(network in any_network()) {
             let list = network.render(Runtime::Cni, "fan").unwrap();
@@ -200,7 +200,7 @@ mod tests {
             prop_assert_eq!(network.disagreements(&daemon[0]), Vec::<String>::new());
         }
 
-        /// No text makes it panic, and what it has of subnet and range it takes from there.
+        /// No text makes it panic, and subnet and range are read from the text.
         #[test]
         fn any_text_is_read(text: String, number: i64) {
             for runtime in [Runtime::Docker, Runtime::Podman, Runtime::Cni] {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Network;
 
 /// A list of plugins, for /etc/cni/net.d.
-pub fn list(network: &Network, name: &str) -> String {
+pub(crate) fn list(network: &Network, name: &str) -> String {
     let range = json!({
         "subnet": network.subnet().to_string(),
         "rangeStart": network.first(),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Network;
 use super::text::command;
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::shell::quote;
 
@@ -27,18 +28,26 @@ pub fn network(network: &Network, name: &str) -> String {
         |key: &str, value: &str| options.push(format!("-o com.docker.network.{key}={}", quote(value.as_bytes())));
     option("bridge.name", network.bridge().as_str());
     option("bridge.enable_ip_masquerade", "false");
-    if network.fan.encapsulation == Encapsulation::Ipip {
+    if network.fan.options.encapsulation.is_routed() {
         // Since release 28 Docker drops what comes for a container by another way than the bridge; before, it does not
         // know the option and passes over it.
-        option("bridge.trusted_host_interfaces", network.fan.tunnel().as_str());
+        option("bridge.trusted_host_interfaces", &tunnels(&network.fan));
     }
     option("driver.mtu", &network.mtu.to_string());
     options.push(name.into());
     command("docker network create", &options)
 }
 
+/// Every device by which packets of other hosts may come, with colons between them: those of both kinds of epochs over WireGuard.
+fn tunnels(fan: &Fan) -> String {
+    match fan.options.encapsulation {
+        Encapsulation::Wireguard => format!("{}:{}", fan.tunnel_of(0), fan.tunnel_of(1)),
+        Encapsulation::Ipip | Encapsulation::Vxlan => fan.tunnel().to_string(),
+    }
+}
+
 /// daemon.json.
-pub fn daemon(network: &Network) -> String {
+pub(crate) fn daemon(network: &Network) -> String {
     format!("{:#}\n", daemon_keys(network))
 }
 
@@ -56,7 +65,7 @@ fn daemon_keys(network: &Network) -> Value {
 /// # Errors
 /// A sentence: that is none, or names a bridge's address beside the bridge, with which Docker does not start ("bip" and
 /// "bridge" are mutually exclusive). With `force` it goes.
-pub fn merged_daemon(network: &Network, there: &str, force: bool) -> Result<String, String> {
+pub(crate) fn merged_daemon(network: &Network, there: &str, force: bool) -> Result<String, String> {
     const EXCLUDED: &str = "bip";
     let mut daemon = match serde_json::from_str(there) {
         Ok(Value::Object(daemon)) => daemon,

@@ -6,7 +6,7 @@ use super::Network;
 ///
 /// # Errors
 /// A sentence: it has no words for reserved addresses.
-pub fn environment(network: &Network) -> Result<String, String> {
+pub(crate) fn environment(network: &Network) -> Result<String, String> {
     if let Some(reserved) = network.reserved().next() {
         return Err(format!(
             "fan {} reserves {reserved} for the host, which flannel's environment cannot tell: a container would get it; \
@@ -15,7 +15,7 @@ pub fn environment(network: &Network) -> Result<String, String> {
         ));
     }
     let (fan, mtu) = (&network.fan, network.mtu);
-    // Whether flannel masquerades, and so nobody else must: true, for the fan does, where it was not told not to.
+    // FLANNEL_IPMASQ=true says that flannel masquerades and others must not: the fan does, unless it has `no-nat`.
     Ok(format!(
         "FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}/{}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n",
         fan.overlay(),

@@ -6,7 +6,7 @@ use super::text::xml;
 
 /// A network, for `virsh net-define`.
 pub fn network(network: &Network, name: &str) -> String {
-    let lack = if network.fan.dhcp {
+    let lack = if network.fan.options.dhcp {
         ""
     } else {
         "<!-- Without dhcp the fan gives out no addresses: guests need their own. -->\n"

@@ -4,8 +4,8 @@ use super::Network;
 use super::text::quoted;
 
 /// A profile, for `lxc profile edit`.
-pub fn profile(network: &Network, name: &str) -> String {
-    let lack = if network.fan.dhcp {
+pub(crate) fn profile(network: &Network, name: &str) -> String {
+    let lack = if network.fan.options.dhcp {
         ""
     } else {
         "# Without dhcp the fan gives out no addresses: instances need their own.\n"

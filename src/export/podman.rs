@@ -17,7 +17,7 @@ pub fn network(network: &Network, name: &str) -> String {
         "--opt mode=unmanaged".into(),
         format!("--opt mtu={}", network.mtu),
     ];
-    if network.fan.dhcp {
+    if network.fan.options.dhcp {
         // The fan's dnsmasq has the port at the gateway where Podman's name server would be.
         options.push("--disable-dns".into());
     }

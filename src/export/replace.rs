@@ -7,7 +7,7 @@ use super::{Runtime, networks};
 ///
 /// # Errors
 /// A sentence: it is something else.
-pub fn may_replace(runtime: Runtime, name: &str, there: &str) -> Result<(), String> {
+pub(crate) fn may_replace(runtime: Runtime, name: &str, there: &str) -> Result<(), String> {
     let is_command = |words: &str| there.starts_with(words) && there.split_ascii_whitespace().last() == Some(name);
     let has_line = |line: String| there.lines().any(|there| there.trim() == line);
     let is_one = match runtime {

@@ -10,23 +10,23 @@ use super::Runtime;
 
 /// A network of a runtime's, as far as a fan cares. What the runtime does not say is none or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub(crate) struct Given {
     /// What the runtime calls it.
     pub name: String,
     /// The bridge; none where the runtime makes one of its own.
-    pub bridge: Option<String>,
+    pub(crate) bridge: Option<String>,
     /// What containers have on link.
-    pub subnet: Option<Ipv4Network>,
+    pub(crate) subnet: Option<Ipv4Network>,
     /// The first and the last address that may be given out, if not to be kept out.
-    pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    pub(crate) range: Option<(Ipv4Addr, Ipv4Addr)>,
     /// Where containers send what is not on link.
-    pub gateway: Option<Ipv4Addr>,
+    pub(crate) gateway: Option<Ipv4Addr>,
     /// Addresses in the range that are not given out.
-    pub kept_out: Vec<Ipv4Addr>,
+    pub(crate) kept_out: Vec<Ipv4Addr>,
     /// Bytes.
-    pub mtu: Option<u32>,
+    pub(crate) mtu: Option<u32>,
     /// Whether the runtime sees to the bridge, and removes it.
-    pub manages_bridge: bool,
+    pub(crate) manages_bridge: bool,
 }
 
 /// A text of a field that may not be there, read as what it stands for.
@@ -67,7 +67,7 @@ fn list(value: &Value) -> &[Value] {
 ///
 /// # Errors
 /// A sentence: this is nothing that the runtime would say.
-pub fn networks(runtime: Runtime, text: &str, is_daemon: bool) -> Result<Vec<Given>, String> {
+pub(crate) fn networks(runtime: Runtime, text: &str, is_daemon: bool) -> Result<Vec<Given>, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
     let networks: Vec<Given> = match runtime {
         Runtime::Docker if is_daemon => value.is_object().then(|| docker_daemon(&value)).into_iter().collect(),

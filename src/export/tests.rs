@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::tests::any_mapping;
+use crate::fan::options::Options;
 use crate::fan::tests::announced;
 
 pub(super) fn ipip() -> Network {
@@ -12,12 +13,12 @@ pub(super) fn ipip() -> Network {
 
 pub(super) fn vxlan() -> Network {
     let encapsulation = Encapsulation::Vxlan;
-    Network::new(Fan { encapsulation, ..announced() }, 1450)
+    Network::new(Fan { options: Options { encapsulation, ..Options::default() }, ..announced() }, 1450)
 }
 
 /// The same, with addresses that the host keeps.
 pub(super) fn reserving(network: Network, host_reserve: u8) -> Network {
-    let fan = Fan { host_reserve, ..network.fan };
+    let fan = Fan { options: Options { host_reserve, ..network.fan.options }, ..network.fan };
     Network { fan, ..network }
 }
 
@@ -28,7 +29,7 @@ fn on_bridge(network: Network, bridge: &str) -> Network {
 }
 
 fn with_dhcp(network: Network) -> Network {
-    let fan = Fan { dhcp: true, ..network.fan };
+    let fan = Fan { options: Options { dhcp: true, ..network.fan.options }, ..network.fan };
     Network { fan, ..network }
 }
 
@@ -205,7 +206,12 @@ pub(super) fn any_network() -> impl Strategy<Value = Network> {
         let underlay = mapping.underlay().network();
         let host = Ipv4Addr::from(u32::from(underlay.network()) | (bits & !u32::from(underlay.mask())));
         let encapsulation = if flat { Encapsulation::Vxlan } else { Encapsulation::Ipip };
-        let fan = Fan { mapping, host, encapsulation, host_reserve, ..announced() };
+        let fan = Fan {
+            mapping,
+            host,
+            options: Options { encapsulation, host_reserve, ..Options::default() },
+            ..announced()
+        };
         (u32::from(host_reserve) < fan.slice().size() - 2).then(|| Network::new(fan, 1400))
     })
 }
@@ -223,6 +229,6 @@ proptest! {
         let range = network.unreserved();
         prop_assert!(slice.contains(range.network()) && slice.contains(range.broadcast()));
         prop_assert!(range.contains(network.last()));
-        prop_assert!(network.fan.host_reserve == 1 || network.reserved().all(|reserved| !range.contains(reserved)));
+        prop_assert!(network.fan.options.host_reserve == 1 || network.reserved().all(|reserved| !range.contains(reserved)));
     }
 }

@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// A sentence.
-pub fn network_name(text: &str) -> Result<String, String> {
+pub(crate) fn network_name(text: &str) -> Result<String, String> {
     let rest_is_fine = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
     if begins_well && rest_is_fine(text) && (2..=63).contains(&text.len()) {
@@ -17,17 +17,17 @@ pub fn network_name(text: &str) -> Result<String, String> {
 }
 
 /// A text between single quotes of XML.
-pub fn xml(text: &str) -> String {
+pub(crate) fn xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&apos;")
 }
 
 /// A text in double quotes, as JSON and YAML have it.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// A command, an option a line.
-pub fn command(words: &str, options: &[String]) -> String {
+pub(crate) fn command(words: &str, options: &[String]) -> String {
     let mut text = words.to_string();
     for option in options {
         text.push_str(" \\\n  ");

@@ -13,15 +13,21 @@ pub enum Encapsulation {
     Ipip,
     /// An Ethernet frame in a UDP datagram (RFC 7348): 50 bytes, one flat network.
     Vxlan,
+    /// An IPv4 packet in one of WireGuard, over UDP: 60 bytes, routed and encrypted.
+    Wireguard,
 }
+
+/// The first of the two UDP ports of a fan over WireGuard when none is given. It is below 32768, where the kernel begins to choose
+/// ports for others (`ip_local_port_range`).
+pub(crate) const WIREGUARD_PORT: u16 = 8473;
 
 /// The UDP port of VXLAN when none is given: Linux's own default, and that of Ubuntu's fan (drivers/net/vxlan,
 /// `vxlan_port`), not IANA's 4789.
-pub const VXLAN_PORT: u16 = 8472;
+pub(crate) const VXLAN_PORT: u16 = 8472;
 
 /// The first and the last UDP source port of what the kernel encapsulates in VXLAN. A process without `CAP_NET_BIND_SERVICE` gets
 /// none below `net.ipv4.ip_unprivileged_port_start`, 1024 unless the administrator says otherwise (ip-sysctl).
-pub const SOURCE_PORTS: (u16, u16) = (512, 1023);
+pub(crate) const SOURCE_PORTS: (u16, u16) = (512, 1023);
 
 /// Which UDP source ports the VXLAN devices of fans on one port have. The kernel changes them of no device that is there
 /// (`vxlan_nl2conf`, drivers/net/vxlan/vxlan_core.c at v6.12).
@@ -36,7 +42,7 @@ pub enum SourcePorts {
 impl SourcePorts {
     /// The range as a device has it.
     #[must_use]
-    pub fn range(self) -> (u16, u16) {
+    pub(crate) fn range(self) -> (u16, u16) {
         match self {
             Self::Privileged => SOURCE_PORTS,
             Self::Any => (0, 0),
@@ -45,15 +51,35 @@ impl SourcePorts {
 }
 
 impl Encapsulation {
-    /// Both, for messages and completions.
-    pub const ALL: [Self; 2] = [Self::Ipip, Self::Vxlan];
+    /// All, for messages and completions.
+    pub(crate) const ALL: [Self; 3] = [Self::Ipip, Self::Vxlan, Self::Wireguard];
+
+    /// Whether the host routes what goes to other slices, so that only its own slice is on link.
+    #[must_use]
+    pub(crate) fn is_routed(self) -> bool {
+        match self {
+            Self::Ipip | Self::Wireguard => true,
+            Self::Vxlan => false,
+        }
+    }
+
+    /// The UDP port when none is given; none over IPIP.
+    #[must_use]
+    pub(crate) fn usual_port(self) -> Option<u16> {
+        match self {
+            Self::Ipip => None,
+            Self::Vxlan => Some(VXLAN_PORT),
+            Self::Wireguard => Some(WIREGUARD_PORT),
+        }
+    }
 
     /// Bytes that the encapsulation takes from the underlay's MTU.
     #[must_use]
-    pub fn overhead(self) -> u32 {
+    pub(crate) fn overhead(self) -> u32 {
         match self {
             Self::Ipip => 20,
             Self::Vxlan => 50,
+            Self::Wireguard => 60,
         }
     }
 
@@ -63,6 +89,7 @@ impl Encapsulation {
         match self {
             Self::Ipip => "ipip",
             Self::Vxlan => "vxlan",
+            Self::Wireguard => "wireguard",
         }
     }
 }
@@ -80,6 +107,6 @@ impl FromStr for Encapsulation {
         Self::ALL
             .into_iter()
             .find(|encapsulation| encapsulation.as_str() == text)
-            .ok_or_else(|| format!("encapsulation '{text}' is unknown; it is ipip or vxlan"))
+            .ok_or_else(|| format!("encapsulation '{text}' is unknown; it is ipip, vxlan or wireguard"))
     }
 }

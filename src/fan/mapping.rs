@@ -26,7 +26,7 @@ const NEVER_OVERLAY: [(Ipv4Addr, u8, &str); 4] = [
 ];
 
 /// The longest slice: a /30 holds the bridge's address and one container.
-pub const MAX_SLICE_LEN: u8 = 30;
+pub(crate) const MAX_SLICE_LEN: u8 = 30;
 
 /// The network that containers live in, 250.0.0.0/8 in the examples. Host bits are zero; never inside
 /// 0/8, 127/8, 169.254/16 or 224/4.
@@ -47,14 +47,14 @@ pub struct Mapping {
 
 /// Reads a number that is written in digits alone: a sign before it is no part of any number here.
 #[must_use]
-pub fn digits<T: FromStr>(text: &str) -> Option<T> {
+pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_plain)
 }
 
 /// Whether two networks share an address: one then holds the other.
 #[must_use]
-pub fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
+pub(crate) fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
     a.contains(b.network()) || b.contains(a.network())
 }
 
@@ -71,7 +71,7 @@ fn reserved(network: Ipv4Network) -> impl Iterator<Item = (Ipv4Addr, &'static st
 ///
 /// # Errors
 /// A sentence: the widths leave no slice with room for containers.
-pub fn slice_len(overlay: Overlay, underlay: &impl fmt::Display, underlay_len: u8) -> Result<u8, String> {
+pub(crate) fn slice_len(overlay: Overlay, underlay: &impl fmt::Display, underlay_len: u8) -> Result<u8, String> {
     let overlay_len = overlay.0.prefix();
     if overlay_len >= underlay_len {
         return Err(format!(
@@ -91,7 +91,7 @@ pub fn slice_len(overlay: Overlay, underlay: &impl fmt::Display, underlay_len: u
 
 /// How many addresses hosts and containers can have in a slice: all but its first and its last.
 #[must_use]
-pub fn room(slice_len: u8) -> u32 {
+pub(crate) fn room(slice_len: u8) -> u32 {
     host_mask(slice_len).saturating_sub(1)
 }
 
@@ -135,7 +135,7 @@ impl Overlay {
 
     /// Whether two overlays share an address.
     #[must_use]
-    pub fn overlaps(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         overlap(self.0, other.0)
     }
 
@@ -170,13 +170,13 @@ impl FromStr for Overlay {
 /// The address that all hosts of a network hear, its last (RFC 919, section 7); none where two addresses or one are all that it
 /// has (RFC 3021).
 #[must_use]
-pub fn broadcast(network: Ipv4Network) -> Option<Ipv4Addr> {
+pub(crate) fn broadcast(network: Ipv4Network) -> Option<Ipv4Addr> {
     (network.prefix() <= 30).then(|| network.broadcast())
 }
 
 /// The addresses of a network that are no host's: the one whose host bits are all ones, and the one whose host bits are all zeros
 /// (RFC 1122, section 3.2.1.3); none where two addresses or one are all that it has.
-pub fn of_no_host(network: Ipv4Network) -> impl Iterator<Item = Ipv4Addr> {
+pub(crate) fn of_no_host(network: Ipv4Network) -> impl Iterator<Item = Ipv4Addr> {
     broadcast(network).into_iter().flat_map(move |last| [network.network(), last])
 }
 
@@ -246,7 +246,7 @@ impl Mapping {
 
     /// The prefix length of every slice.
     #[must_use]
-    pub fn slice_len(self) -> u8 {
+    pub(crate) fn slice_len(self) -> u8 {
         self.overlay.0.prefix() + 32 - self.underlay.0.prefix()
     }
 
@@ -260,7 +260,7 @@ impl Mapping {
 
     /// The first address of the host's slice, which its bridge holds and containers use as their gateway.
     #[must_use]
-    pub fn gateway(self, host: Ipv4Addr) -> Ipv4Addr {
+    pub(crate) fn gateway(self, host: Ipv4Addr) -> Ipv4Addr {
         (u32::from(self.slice(host).network()) + 1).into()
     }
 

@@ -18,12 +18,12 @@ use crate::fan::text::{escape, unescape};
 pub struct InterfaceName(String);
 
 /// The longest interface name in bytes: `IFNAMSIZ` less the terminating zero (linux/if.h).
-pub const MAX_LEN: usize = 15;
+pub(crate) const MAX_LEN: usize = 15;
 
 impl InterfaceName {
     /// The name of an interface that is there, as the kernel has it: any bytes.
     #[must_use]
-    pub fn from_kernel(bytes: &[u8]) -> Self {
+    pub(crate) fn from_kernel(bytes: &[u8]) -> Self {
         Self(escape(bytes))
     }
 
@@ -35,33 +35,33 @@ impl InterfaceName {
 
     /// The name as the kernel has it.
     #[must_use]
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         unescape(&self.0)
     }
 
     /// The name as a part of a path.
     #[must_use]
-    pub fn os(&self) -> OsString {
+    pub(crate) fn os(&self) -> OsString {
         OsString::from_vec(self.bytes())
     }
 
     /// The name of one of its IPv4 settings, as sysctl(8) takes it. It reads a slash as the separator too, which a dot in an
     /// interface's name needs.
     #[must_use]
-    pub fn setting(&self, setting: &str) -> Vec<u8> {
+    pub(crate) fn setting(&self, setting: &str) -> Vec<u8> {
         [b"net/ipv4/conf/", &self.bytes()[..], b"/", setting.as_bytes()].concat()
     }
 
     /// The name of a setting of the interface's for IPv6, as [`setting`](Self::setting) has those for IPv4.
     #[must_use]
-    pub fn ipv6_setting(&self, setting: &str) -> Vec<u8> {
+    pub(crate) fn ipv6_setting(&self, setting: &str) -> Vec<u8> {
         [b"net/ipv6/conf/", &self.bytes()[..], b"/", setting.as_bytes()].concat()
     }
 
     /// Whether the name is printable text that stands for itself between the quotes of nft(8), where `*` is a wildcard and
     /// `"` cannot be written. A fan has no devices with other names.
     #[must_use]
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         !self.0.contains(['\\', '"', '*'])
     }
 
@@ -69,7 +69,7 @@ impl InterfaceName {
     /// in 2015 (`fan-250-0-28`). Where that is longer than the kernel allows, which needs a slice longer than
     /// /24, the network as eight hexadecimal digits (`fan-fafffff0`).
     #[must_use]
-    pub fn of_slice(slice: Ipv4Network) -> Self {
+    pub(crate) fn of_slice(slice: Ipv4Network) -> Self {
         let octets = slice.network().octets();
         let significant = octets.iter().rposition(|&octet| octet != 0).map_or(1, |last| last + 1);
         let mut name = String::from("fan");
@@ -89,9 +89,16 @@ impl InterfaceName {
         Self("fan-ipip".into())
     }
 
+    /// The WireGuard device of a fan for an even epoch (`fan-wa16384000`) or an odd one (`fan-wb16384000`), named like that of VXLAN.
+    #[must_use]
+    pub(crate) fn wireguard_tunnel(number: u32, epoch: u32) -> Self {
+        let letter = if epoch.is_multiple_of(2) { 'a' } else { 'b' };
+        Self(format!("fan-w{letter}{number}"))
+    }
+
     /// The VXLAN device of a fan, named after its VXLAN network identifier (24 bits).
     #[must_use]
-    pub fn vxlan_tunnel(vni: u32) -> Self {
+    pub(crate) fn vxlan_tunnel(vni: u32) -> Self {
         Self(format!("fan-vx{vni}"))
     }
 }

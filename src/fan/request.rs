@@ -1,10 +1,9 @@
 //! What the administrator asks for: one fan, as written on a command line or in a file, before the host is looked at.
 //!
 //! The words of 2015 (`dhcp host-reserve 4 bridge NAME off`), the options of later and the keys of /etc/fan.toml fill
-//! the same [`Config`], each value read by the same function.
+//! the same [`Request`], each value read by the same function.
 
 mod follow;
-mod options;
 mod subnets;
 mod underlay;
 
@@ -12,90 +11,50 @@ use std::str::FromStr;
 
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{self, Mapping, Overlay};
-use crate::fan::name::InterfaceName;
+use crate::fan::options::{KEYS, OptionKey, OptionKind, Options, ReadBack};
 
-pub use follow::Follow;
-pub use options::{KEYS, MAX_MTU, MIN_MTU, OptionKey, OptionKind, bridge_name, host_reserve, mtu, number, port, table};
-pub use subnets::Subnets;
+pub(crate) use follow::Follow;
+pub(crate) use subnets::Subnets;
 pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
+
+/// The most addresses that an underlay has whose hosts need not be listed over WireGuard.
+const MOST_UNLISTED: u64 = 4096;
+/// The most addresses that can be listed.
+const MOST_LISTED: u64 = 16384;
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and written as one")]
-pub struct Config {
+pub struct Request {
     /// The network that containers live in.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Where this host's underlay address comes from.
     pub underlay: UnderlaySource,
-    /// How packets travel between hosts.
-    pub encapsulation: Encapsulation,
-    /// The bridge's name where it is not to be that of the slice.
-    pub bridge: Option<InterfaceName>,
-    /// Whether a new bridge without such a name is named after the overlay (`fan-250`), as later releases of Ubuntu's fan named
-    /// theirs, and not after the slice.
-    pub is_later: bool,
-    /// Whether a DHCP server gives out the slice.
-    pub dhcp: bool,
-    /// Addresses at the start of the slice that the host keeps, 1 to 254.
-    pub host_reserve: u8,
-    /// MTU of bridge and tunnel in bytes, where it is not to follow the underlay.
-    pub mtu: Option<u32>,
-    /// UDP port of VXLAN, 1 to 65535, where it is not to be the usual one.
-    pub port: Option<u16>,
-    /// Routing table of its own (1 to 4294967295) where the main table is not to be used.
-    pub table: Option<u32>,
-    /// Whether traffic from the slice to outside the overlay is masqueraded.
-    pub nat: bool,
-    /// Networks outside the overlay that are routed behind containers here.
-    pub routed: Subnets,
-    /// Whether connections between slices skip what stands between bridge and tunnel, once that has let them pass.
-    pub flowtable: bool,
-    /// Whether it is kept as configured while the host changes.
-    pub follow: Follow,
-    /// Whether it comes up even where that takes addresses away that this host uses.
-    pub force: bool,
-    /// False for an entry that is kept but not brought up (`off`).
-    pub enabled: bool,
+    /// Whether the bridge's name is only what later releases of Ubuntu's fan named theirs (`fan-250`): it gives way to the name of a
+    /// fan that is up, and to one that another file has.
+    pub(crate) bridge_gives_way: bool,
+    /// What it is like where it is not a plain fan.
+    pub options: Options,
 }
 
-impl Config {
+impl Request {
     /// A fan with every option at its default.
     #[must_use]
     pub fn new(overlay: Overlay, underlay: UnderlaySource) -> Self {
-        Self {
-            overlay,
-            underlay,
-            encapsulation: Encapsulation::Ipip,
-            bridge: None,
-            is_later: false,
-            dhcp: false,
-            host_reserve: 1,
-            mtu: None,
-            port: None,
-            table: None,
-            nat: true,
-            routed: Subnets::default(),
-            flowtable: true,
-            follow: Follow::No,
-            force: false,
-            enabled: true,
-        }
+        Self { overlay, underlay, bridge_gives_way: false, options: Options::default() }
     }
 
-    /// Whether two files ask for the same fan. A line of the later grammar without a name for the bridge leaves that to the other.
-    #[must_use]
-    pub fn agrees_with(&self, other: &Self) -> bool {
-        let leaves_name = |config: &Self| config.is_later && config.bridge.is_none();
-        let plain = |config: &Self| Self { bridge: None, is_later: false, ..config.clone() };
-        let same_name = self.bridge == other.bridge || leaves_name(self) || leaves_name(other);
-        same_name && plain(self) == plain(other)
+    /// A fan whose options are to be set, or looked at, for themselves.
+    pub(super) fn any() -> Self {
+        let overlay = Overlay::from_str("250.0.0.0/8").expect("an overlay");
+        Self::new(overlay, UnderlaySource { place: UnderlayPlace::Default, len: DEFAULT_UNDERLAY_LEN })
     }
 
-    /// The bridge's name, where that is known without looking at the host.
+    /// Whether two files ask for the same fan.
     #[must_use]
-    pub fn bridge(&self) -> Option<InterfaceName> {
-        let of_overlay = || InterfaceName::of_slice(self.overlay.network());
-        self.bridge.clone().or_else(|| self.is_later.then(of_overlay))
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let gives_way = self.bridge_gives_way || other.bridge_gives_way;
+        let mut differing = KEYS.iter().filter(|key| key.get(self) != key.get(other));
+        differing.all(|key| gives_way && key.name == "bridge")
     }
 
     /// A fan by the values of its keys: what [`values`](Self::values) gave.
@@ -103,10 +62,8 @@ impl Config {
     /// # Errors
     /// Everything that is missing or makes no sense: the key to blame, and a sentence.
     pub fn from_values<'a>(value: impl Fn(&OptionKey) -> Option<&'a str>) -> Result<Self, Vec<(&'static str, String)>> {
-        let network = Overlay::from_str("250.0.0.0/8").expect("an overlay");
-        let place = UnderlaySource { place: UnderlayPlace::Default, len: DEFAULT_UNDERLAY_LEN };
-        // Both are required, so nothing of these two stays.
-        let mut config = Self::new(network, place);
+        // Overlay and underlay are required, so nothing of these two stays.
+        let mut config = Self::any();
         let mut reasons = Vec::new();
         for key in &KEYS {
             match value(key).map(|text| config.set(key, text)) {
@@ -127,7 +84,7 @@ impl Config {
     ///
     /// # Errors
     /// A sentence naming what makes no sense.
-    pub fn set(&mut self, key: &OptionKey, value: &str) -> Result<(), String> {
+    pub(crate) fn set(&mut self, key: &OptionKey, value: &str) -> Result<(), String> {
         key.set(self, value)
     }
 
@@ -139,14 +96,13 @@ impl Config {
         self.apply(words, named_by_word)
     }
 
-    /// Reads options as [`options`](Self::options) gives them, each of their words for itself; those of some keys have no
-    /// business there.
+    /// Reads the options of a label as [`words`](Self::words) gives them, each of their words for itself.
     ///
     /// # Errors
     /// The same.
-    pub fn apply_options(&mut self, words: &[&str], left_out: &[&str]) -> Result<(), (usize, String)> {
-        let is_welcome = |(key, _): &OptionSetting| !left_out.contains(&key.name);
-        self.apply(words, |word| named_by_option(word).filter(is_welcome))
+    pub(crate) fn apply_label(&mut self, words: &[&str]) -> Result<(), (usize, String)> {
+        let is_of_label = |(key, _): &OptionSetting| matches!(key.read_back, ReadBack::Label | ReadBack::Effect);
+        self.apply(words, |word| named_by_option(word).filter(is_of_label))
     }
 
     fn apply<S: AsRef<str>>(
@@ -175,7 +131,7 @@ impl Config {
     }
 
     /// What differs from a plain fan, each option with its words: `encap vxlan`, `dhcp`, `no-nat`, `off`.
-    pub fn options(&self) -> impl Iterator<Item = (&'static OptionKey, String)> + use<> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = (&'static OptionKey, String)> + use<> {
         let options = self.values().into_iter().filter(|(key, _)| !key.is_required());
         options.map(|(key, value)| {
             let words = match (key.name, key.kind) {
@@ -193,10 +149,10 @@ impl Config {
 
     /// What makes no sense together, as far as that shows without looking at the host: the key to blame, and a sentence.
     #[must_use]
-    pub fn contradictions(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         found.extend(self.widths().err());
-        if let Some(bridge) = self.bridge.as_ref().filter(|bridge| Some(*bridge) == self.underlay.interface()) {
+        if let Some(bridge) = self.options.bridge.as_ref().filter(|bridge| Some(*bridge) == self.underlay.interface()) {
             found.push((
                 "bridge",
                 format!(
@@ -207,21 +163,48 @@ impl Config {
         }
         let underlay = self.underlay.underlay().map(mapping::Underlay::network);
         let taken = [Some(self.overlay.network()), underlay].into_iter().flatten();
-        found.extend(taken.filter_map(|network| Some(("routed", self.routed.overlap(network)?))));
-        if let (Some(port), Encapsulation::Ipip) = (self.port, self.encapsulation) {
-            found.push((
-                "port",
-                format!(
-                    "port {port} is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out"
-                ),
+        found.extend(taken.filter_map(|network| Some(("routed", self.options.routed.overlap(network)?))));
+        let inside = |what, list: &Subnets| Some((what, list.outside(what, underlay?)?));
+        found.extend(inside("hosts", &self.options.hosts));
+        found.extend(inside("exclude", &self.options.exclude));
+        if self.options.encapsulation == Encapsulation::Wireguard {
+            found.extend(self.too_many_hosts().map(|reason| ("hosts", reason)));
+            if self.options.port == Some(u16::MAX) {
+                found.push(("port", "port 65535 is the last, and wireguard takes two; choose one up to 65534".into()));
+            }
+        }
+        let plain = Self::new(self.overlay, self.underlay.clone());
+        found.extend(KEYS.iter().filter(|key| key.get(self) != key.get(&plain)).filter_map(|key| self.unfit(key)));
+        found
+    }
+
+    /// That there may be more hosts than a device can have peers without trouble: the kernel keeps some 2,000 bytes for each.
+    fn too_many_hosts(&self) -> Option<String> {
+        let Options { hosts, .. } = &self.options;
+        let len = self.underlay.len;
+        let (room, listed) = (1_u64 << (32 - len.min(32)), hosts.size());
+        if listed > MOST_LISTED {
+            return Some(format!(
+                "hosts '{hosts}' has {listed} addresses, and at most {MOST_LISTED} can be; list smaller networks"
             ));
         }
-        if let (false, Encapsulation::Vxlan) = (self.flowtable, self.encapsulation) {
-            let reason = "flowtable is for ipip, and this fan is over vxlan, where the host routes nothing between slices; \
-                          leave it out";
-            found.push(("flowtable", reason.into()));
-        }
-        found
+        (listed == 0 && room > MOST_UNLISTED).then(|| {
+            format!(
+                "an underlay of /{len} has {room} addresses, and wireguard keeps a peer for each; say where hosts are, like \
+                 --hosts 172.30.0.0/24"
+            )
+        })
+    }
+
+    /// That an option is for the other encapsulation.
+    fn unfit(&self, key: &OptionKey) -> Option<(&'static str, String)> {
+        let encapsulation = self.options.encapsulation;
+        let only = key.only.as_ref().filter(|only| !only.encapsulations.contains(&encapsulation))?;
+        let value = key.get(self).filter(|_| key.kind != OptionKind::Switch);
+        let value = value.map_or(String::new(), |value| format!(" {value}"));
+        let its: Vec<&str> = only.encapsulations.iter().map(|its| its.as_str()).collect();
+        let (name, its, advice) = (key.name, its.join(" and "), only.advice);
+        Some((name, format!("{name}{value} is for {its}, and this fan is over {encapsulation}{advice}")))
     }
 
     /// Whether overlay and underlay go together, and leave each host room for a container behind what it keeps.
@@ -233,7 +216,7 @@ impl Config {
         };
         let slice_len = slice_len.map_err(|reason| ("underlay", reason))?;
         let room = mapping::room(slice_len);
-        if u32::from(self.host_reserve) < room {
+        if u32::from(self.options.host_reserve) < room {
             return Ok(());
         }
         Err((
@@ -241,7 +224,7 @@ impl Config {
             format!(
                 "host-reserve {} leaves no address for containers: a slice of '{overlay}' over '{underlay}' is a /{slice_len}, \
                  which has {room}",
-                self.host_reserve
+                self.options.host_reserve
             ),
         ))
     }
@@ -256,8 +239,10 @@ fn named_by_word(word: &str) -> Option<OptionSetting<'_>> {
         "off" | "--disable" => ("enabled", "false"),
         "--enable" => ("enabled", "true"),
         "--follow" => ("follow", "true"),
-        "dhcp" | "host-reserve" | "bridge" => return named_by_option(word),
-        _ => return named_by_option(word.strip_prefix("--")?),
+        _ => {
+            let is_of_2015 = OptionKey::named(word).is_some_and(|key| key.word.is_some());
+            return named_by_option(if is_of_2015 { word } else { word.strip_prefix("--")? });
+        }
     };
     Some((OptionKey::named(name)?, Some(value)))
 }
@@ -295,15 +280,16 @@ mod tests {
 
     #[test]
     fn the_words_of_2015_are_read() {
-        let mut config = Config::new("250".parse().unwrap(), source("eth0"));
+        let mut config = Request::new("250".parse().unwrap(), source("eth0"));
         config.apply_words(&["dhcp", "host-reserve", "4", "bridge", "fan0", "off"]).unwrap();
-        assert!(config.dhcp && !config.enabled && config.host_reserve == 4);
-        assert_eq!(config.bridge.unwrap().as_str(), "fan0");
+        let options = config.options;
+        assert!(options.dhcp && !options.enabled && options.host_reserve == 4);
+        assert_eq!(options.bridge.unwrap().as_str(), "fan0");
     }
 
     #[test]
     fn a_wrong_word_is_named() {
-        let mut config = Config::new("250".parse().unwrap(), source("eth0"));
+        let mut config = Request::new("250".parse().unwrap(), source("eth0"));
         for (words, reason) in [
             (&["dchp"][..], "'dchp'"),
             (&["host-reserve"], "lacks its value, a number from 1 to 254"),

@@ -62,20 +62,20 @@ impl Line {
 
     /// The commands in one line, each if those before it succeeded.
     #[must_use]
-    pub fn all_of(lines: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn all_of(lines: impl IntoIterator<Item = Self>) -> Self {
         let lines: Vec<String> = lines.into_iter().map(|line| line.0).collect();
         Self(lines.join(" && "))
     }
 
     /// This line with more words behind it.
     #[must_use]
-    pub fn then(self, more: &Self) -> Self {
+    pub(crate) fn then(self, more: &Self) -> Self {
         Self(self.0 + &more.0)
     }
 
     /// A program with these arguments.
     #[must_use]
-    pub fn command(program: &'static str, arguments: &[String]) -> Self {
+    pub(crate) fn command(program: &'static str, arguments: &[String]) -> Self {
         let words = arguments.iter().map(|word| quote(word.as_bytes()));
         let words: Vec<String> = std::iter::once(program.to_string()).chain(words).collect();
         Self(words.join(" "))
@@ -84,7 +84,7 @@ impl Line {
     /// The lines of a program that reads a text. The shell changes nothing in it (POSIX.1-2017, 2.7.4), and a line of it that
     /// would end it is not printed.
     #[must_use]
-    pub fn here_document(program: &'static str, text: &str) -> Vec<Self> {
+    pub(crate) fn here_document(program: &'static str, text: &str) -> Vec<Self> {
         let mut lines = vec![Self(format!("{program} <<'END'"))];
         let inner = text.lines().filter(|line| *line != "END");
         lines.extend(inner.map(|line| Self(line.to_string())));
@@ -94,7 +94,7 @@ impl Line {
 
     /// The words of a text of ours that has blanks between them, each quoted.
     #[must_use]
-    pub fn words(text: &str) -> Self {
+    pub(crate) fn words(text: &str) -> Self {
         let words: Vec<String> = text.split(' ').map(|word| quote(word.as_bytes())).collect();
         Self(words.join(" "))
     }

@@ -1,4 +1,4 @@
-//! Text from outside, made safe to print: the one escaping of names, aliases, messages and whatever else others wrote.
+//! Text from outside, made safe to print: the one escaping of names, aliases, messages and all other text from outside.
 //!
 //! A byte that is not part of a printable character is written `\xNN`: control characters and with them the sequences that
 //! terminals obey, bytes that are not UTF-8, characters that change the direction of text or are invisible.
@@ -12,7 +12,7 @@ use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
 /// Some bytes from outside as printable text. A backslash is escaped too, so that no two texts look the same and
 /// [`unescape`] gives the bytes back.
 #[must_use]
-pub fn escape(bytes: &[u8]) -> String {
+pub(crate) fn escape(bytes: &[u8]) -> String {
     escape_but(bytes, |c| c != '\\' && is_printable(c))
 }
 
@@ -24,12 +24,12 @@ pub fn line(text: &str) -> String {
 }
 
 /// The most characters of a text from outside that a message quotes.
-pub const EXCERPT: usize = 60;
+pub(crate) const EXCERPT: usize = 60;
 
 /// The beginning of a text, as a message quotes it: at most [`EXCERPT`] characters of one [`line()`], and `...` where there
 /// are more.
 #[must_use]
-pub fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let end = text.char_indices().nth(EXCERPT).map(|(end, _)| end);
     end.map_or_else(|| line(text), |end| line(&text[..end]) + "...")
 }
@@ -60,9 +60,9 @@ fn escape_but(bytes: &[u8], is_kept: impl Fn(char) -> bool) -> String {
     text
 }
 
-/// The bytes of which [`escape`] made a text.
+/// The bytes that [`escape`] made a text from.
 #[must_use]
-pub fn unescape(text: &str) -> Vec<u8> {
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, others)) = rest.split_first() {
@@ -80,18 +80,65 @@ fn is_printable(c: char) -> bool {
     matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
 }
 
+/// How a word stands out where there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// All is well: green.
+    Good,
+    /// To be looked at: yellow.
+    Warning,
+    /// Wrong: bold red.
+    Bad,
+}
+
+impl Paint {
+    /// Its parameters of SGR (ECMA-48, 8.3.117).
+    fn parameters(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Warning => "33",
+            Self::Bad => "1;31",
+        }
+    }
+}
+
+/// Where a command writes its result.
+pub trait Output: Write {
+    /// Writes a word, in colour where there are colours.
+    ///
+    /// # Errors
+    /// What writing came to.
+    fn painted(&mut self, paint: Paint, word: &str) -> io::Result<()>;
+}
+
 /// Writes text for a terminal: what is not printable in it is escaped, but for line feeds and tabs. Each write must end
 /// with a whole character, as those of [`write!`] do.
-pub struct Screen<W>(pub W);
+pub struct Screen<W> {
+    /// Where it goes.
+    pub inner: W,
+    /// Whether words are painted; no text that is written can do so.
+    pub has_colours: bool,
+}
 
 impl<W: Write> Write for Screen<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(screen(bytes).as_bytes())?;
+        self.inner.write_all(screen(bytes).as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> Output for Screen<W> {
+    fn painted(&mut self, paint: Paint, word: &str) -> io::Result<()> {
+        if !self.has_colours {
+            return self.write_all(word.as_bytes());
+        }
+        write!(self.inner, "\x1b[{}m", paint.parameters())?;
+        self.write_all(word.as_bytes())?;
+        self.inner.write_all(b"\x1b[0m")
     }
 }
 
@@ -99,7 +146,7 @@ impl<W: Write> Write for Screen<W> {
 ///
 /// # Errors
 /// What writing came to.
-pub fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let format = Escaped(PrettyFormatter::new());
     Ok(value.serialize(&mut Serializer::with_formatter(out, format))?)
 }
@@ -151,7 +198,7 @@ impl<F: Formatter> Formatter for Escaped<F> {
 
 /// The words for an error number, as strerror(3) has them.
 #[must_use]
-pub fn errno_words(errno: i32) -> String {
+pub(crate) fn errno_words(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     // The standard library writes the number behind them.
     text.strip_suffix(&format!(" (os error {errno})")).map(String::from).unwrap_or(text)
@@ -159,7 +206,7 @@ pub fn errno_words(errno: i32) -> String {
 
 /// The words for an error, without its number.
 #[must_use]
-pub fn error_words(error: &io::Error) -> String {
+pub(crate) fn error_words(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), errno_words)
 }
 
@@ -204,9 +251,14 @@ mod tests {
     #[test]
     fn a_line_is_one_and_moves_no_cursor() {
         assert_eq!(line("a\x1b[2J\nb\tc\u{9b}m"), r"a\x1b[2J b c\xc2\x9bm");
-        let mut out = Screen(Vec::new());
+        let mut out = Screen { inner: Vec::new(), has_colours: false };
         out.write_all(b"a\x1b[2J\n\tb\rc").unwrap();
-        assert_eq!(out.0, b"a\\x1b[2J\n\tb\\x0dc");
+        out.painted(Paint::Bad, "FAIL").unwrap();
+        assert_eq!(out.inner, b"a\\x1b[2J\n\tb\\x0dcFAIL");
+        let mut out = Screen { inner: Vec::new(), has_colours: true };
+        out.write_all(b"a\x1b[31mb").unwrap();
+        out.painted(Paint::Bad, "FAIL\x1b").unwrap();
+        assert_eq!(out.inner, b"a\\x1b[31mb\x1b[1;31mFAIL\\x1b\x1b[0m");
     }
 
     #[test]

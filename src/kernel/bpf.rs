@@ -155,7 +155,7 @@ fn length(buffer: &[u8]) -> io::Result<u32> {
 #[derive(Debug)]
 pub struct LoadError {
     /// The program's name.
-    pub program: String,
+    pub(crate) program: String,
     /// What bpf(2) returned.
     pub errno: Errno,
     /// What the verifier said; empty if it was not asked.
@@ -267,7 +267,7 @@ pub fn id(program: impl AsFd) -> io::Result<u32> {
 ///
 /// # Errors
 /// `EINVAL` before Linux 6.6, `EPERM` without `CAP_NET_ADMIN`.
-pub fn tcx(index: u32, direction: Direction) -> io::Result<Vec<u32>> {
+pub(crate) fn tcx(index: u32, direction: Direction) -> io::Result<Vec<u32>> {
     let mut numbers = [0_u32; 64];
     let mut query = ProgQuery {
         target_ifindex: index,

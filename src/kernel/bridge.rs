@@ -11,7 +11,7 @@ use rtnetlink::LinkUnspec;
 use crate::plan::state::Setting;
 
 /// The settings in a link message that are not as the kernel makes them.
-pub fn changed(infos: &[LinkInfo]) -> BTreeSet<Setting> {
+pub(crate) fn changed(infos: &[LinkInfo]) -> BTreeSet<Setting> {
     let mut settings = BTreeSet::new();
     for info in infos {
         match info {
@@ -48,7 +48,11 @@ fn of_port(info: &InfoBridgePort) -> Option<Setting> {
 }
 
 /// A request that gives a bridge of an index other settings; none where they are the same.
-pub fn encode_bridge(index: u32, from: &BTreeSet<Setting>, to: &BTreeSet<Setting>) -> Option<RouteNetlinkMessage> {
+pub(crate) fn encode_bridge(
+    index: u32,
+    from: &BTreeSet<Setting>,
+    to: &BTreeSet<Setting>,
+) -> Option<RouteNetlinkMessage> {
     let list: Vec<InfoBridge> = differing(from, to)
         .map(|(setting, changed)| match setting {
             Setting::SpanningTree if changed => InfoBridge::StpState(BridgeStpState::KernelStp),
@@ -61,7 +65,7 @@ pub fn encode_bridge(index: u32, from: &BTreeSet<Setting>, to: &BTreeSet<Setting
 }
 
 /// A request that gives a port of an index other settings; none where they are the same.
-pub fn encode_port(index: u32, from: &BTreeSet<Setting>, to: &BTreeSet<Setting>) -> Option<RouteNetlinkMessage> {
+pub(crate) fn encode_port(index: u32, from: &BTreeSet<Setting>, to: &BTreeSet<Setting>) -> Option<RouteNetlinkMessage> {
     let list: Vec<InfoBridgePort> = differing(from, to)
         .filter_map(|(setting, changed)| {
             let on = setting.is_on_at_first() != changed;

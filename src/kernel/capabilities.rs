@@ -14,7 +14,7 @@ use nix::sys::prctl;
 
 /// What a verb can need at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
+pub(crate) enum Needs {
     /// The arithmetic and the files.
     Nothing,
     /// To read what there is.
@@ -47,14 +47,14 @@ const PROBING: [Capability; 2] = [Capability::CAP_NET_RAW, Capability::CAP_SYS_A
 const WRITING: [Capability; 2] = [Capability::CAP_CHOWN, Capability::CAP_DAC_READ_SEARCH];
 
 /// For `nft`: what it has from us.
-pub const NFT: &[Capability] = &[Capability::CAP_NET_ADMIN];
+pub(crate) const NFT: &[Capability] = &[Capability::CAP_NET_ADMIN];
 
 /// For `iptables-save`, whose older kind asks by a raw socket (iptables, libiptc/libiptc.c, `TC_INIT`).
-pub const IPTABLES: &[Capability] = &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+pub(crate) const IPTABLES: &[Capability] = &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
 
 /// For `dnsmasq`: to become a user of its own, to serve ports 53 and 67, to ping an address before it gives it out, and to
 /// answer to those that have no address yet.
-pub const DNSMASQ: &[Capability] = &[
+pub(crate) const DNSMASQ: &[Capability] = &[
     Capability::CAP_SETUID,
     Capability::CAP_SETGID,
     Capability::CAP_NET_BIND_SERVICE,
@@ -80,7 +80,7 @@ impl Needs {
 ///
 /// # Errors
 /// When the kernel does not let go.
-pub fn drop_to(needs: Needs) -> io::Result<()> {
+pub(crate) fn drop_to(needs: Needs) -> io::Result<()> {
     prctl::set_no_new_privs()?;
     let keep = needs.capabilities();
     drop_bounding(&keep).map_err(io::Error::other)?;
@@ -97,7 +97,7 @@ pub fn drop_to(needs: Needs) -> io::Result<()> {
 ///
 /// # Errors
 /// When the kernel does not let go.
-pub fn limit_to(capabilities: &[Capability]) -> io::Result<()> {
+pub(crate) fn limit_to(capabilities: &[Capability]) -> io::Result<()> {
     limit(&capabilities.iter().copied().collect()).map_err(io::Error::other)
 }
 
@@ -105,14 +105,14 @@ pub fn limit_to(capabilities: &[Capability]) -> io::Result<()> {
 ///
 /// # Errors
 /// When the kernel does not let go.
-pub fn give_up(capability: Capability) -> io::Result<()> {
+pub(crate) fn give_up(capability: Capability) -> io::Result<()> {
     let mut keep = read(CapSet::Permitted).map_err(io::Error::other)?;
     keep.remove(&capability);
     limit(&keep).map_err(io::Error::other)
 }
 
 /// Does something with capabilities in effect that are not otherwise, as far as this process may have them.
-pub fn raised<T>(capabilities: &[Capability], action: impl FnOnce() -> T) -> T {
+pub(crate) fn raised<T>(capabilities: &[Capability], action: impl FnOnce() -> T) -> T {
     let set = |set: &CapsHashSet| caps::set(None, CapSet::Effective, set);
     let before = read(CapSet::Effective).unwrap_or_default();
     let permitted = read(CapSet::Permitted).unwrap_or_default();
@@ -126,7 +126,7 @@ pub fn raised<T>(capabilities: &[Capability], action: impl FnOnce() -> T) -> T {
 
 /// Whether this process may change the network (`CAP_NET_ADMIN` in its effective set).
 #[must_use]
-pub fn is_privileged() -> bool {
+pub(crate) fn is_privileged() -> bool {
     caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false)
 }
 

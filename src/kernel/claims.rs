@@ -1,5 +1,5 @@
-//! Which addresses containers have: those of the network namespaces behind a bridge's ports, and those that are answered for,
-//! as a virtual machine's are, or those of a container in a container.
+//! Which addresses containers have: those of the network namespaces behind a bridge's ports, and those that ARP requests
+//! on the bridge are answered for, as the addresses of a virtual machine or of a container in a container.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -25,12 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(20);
 
 impl Machine {
-    /// Which of these addresses a container behind a bridge has. With `ask`, those that none is seen to have are asked for by
-    /// ARP.
+    /// Which of these addresses a container behind a bridge has. With `ask`, the kernel sends ARP requests for the
+    /// addresses that no namespace has.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn claims(
+    pub(crate) fn claims(
         &self,
         bridge: &InterfaceName,
         ports: &[&InterfaceName],
@@ -62,13 +62,13 @@ impl Machine {
         Ok(claims)
     }
 
-    /// Has the kernel ask for addresses by ARP, and waits until it knows of each whether somebody has it.
+    /// Has the kernel send ARP requests for addresses, and waits until each is answered or given up.
     fn answered(&self, bridge: &InterfaceName, addresses: &[Ipv4Addr]) -> Result<Vec<Claim>, KernelError> {
         let names = self.names()?;
         let index = names.iter().find(|(_, name)| *name == bridge).map(|(index, _)| *index);
         let index = index.ok_or_else(|| KernelError::from(format!("interface '{bridge}' is gone")))?;
         for address in addresses {
-            // What was known is perhaps no more so.
+            // An old entry may no longer be true.
             let _ = self.netlink.send(&Message::DelNeighbour(entry(index, *address)), 0);
             let mut question = entry(index, *address);
             question.header.flags = NeighbourFlags::Use;
@@ -92,7 +92,7 @@ impl Machine {
         Ok(claims)
     }
 
-    /// Whether the kernel still asks for an address.
+    /// Whether the kernel still sends ARP requests for an address.
     fn is_asking(&self, index: u32, address: Ipv4Addr) -> Result<bool, KernelError> {
         let mut question = NeighbourMessage::default();
         question.header.family = AddressFamily::Inet;

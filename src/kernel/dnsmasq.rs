@@ -33,17 +33,17 @@ const PATIENCE: u16 = 2000;
 
 /// A server that runs in this network namespace.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Its process.
-    pub process: Process,
+    pub(crate) process: Process,
     /// The overlay of its fan, by its lease file.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The bridge it is for.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// What it runs with, to be compared.
-    pub arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// Whether it holds a socket at the port of DHCP servers.
-    pub serves: bool,
+    pub(crate) serves: bool,
 }
 
 /// Our servers in this network namespace: processes of dnsmasq that may configure it, as no user without rights can have one,
@@ -51,7 +51,7 @@ pub struct Server {
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn observe() -> io::Result<Vec<Server>> {
+pub(crate) fn observe() -> io::Result<Vec<Server>> {
     let processes = process::named(&[PROGRAM])?;
     if processes.is_empty() {
         return Ok(Vec::new());
@@ -67,7 +67,19 @@ pub fn observe() -> io::Result<Vec<Server>> {
         // What was read is of the process that is held.
         process.is_alive().then_some(Server { process, overlay, bridge, arguments, serves })
     });
-    Ok(servers.collect())
+    Ok(without_children(servers.collect()))
+}
+
+/// The servers alone: of a question by TCP a process of its own takes care, which looks like its server but for the port.
+fn without_children(servers: Vec<Server>) -> Vec<Server> {
+    let is_child = |server: &Server| {
+        let same = |other: &&Server| {
+            (other.overlay, &other.bridge, &other.arguments) == (server.overlay, &server.bridge, &server.arguments)
+        };
+        !server.serves && servers.iter().filter(same).any(|other| other.serves)
+    };
+    let children: Vec<bool> = servers.iter().map(is_child).collect();
+    servers.into_iter().zip(children).filter_map(|(server, is_child)| (!is_child).then_some(server)).collect()
 }
 
 /// Overlay, bridge and arguments of the server that a command line as in /proc/PID/cmdline starts, if it is a fan's.
@@ -86,7 +98,7 @@ pub fn decode(line: &[u8]) -> Option<(Overlay, InterfaceName, Vec<String>)> {
 /// # Errors
 /// A sentence: the program is missing, the lease directory cannot be made, its files are not as they must be, who has the port,
 /// or what dnsmasq said.
-pub fn start(dhcp: &Dhcp) -> Result<(), String> {
+pub(crate) fn start(dhcp: &Dhcp) -> Result<(), String> {
     let Some(arguments) = &dhcp.arguments else {
         return Err("it ran with other arguments than this fanctl computes, so it is not started again".into());
     };
@@ -196,7 +208,7 @@ fn keeps(path: &Path, found: &Metadata, kind: Option<&str>) -> Result<(), String
 ///
 /// # Errors
 /// When it may not be signalled, or does not end.
-pub fn stop(server: &Server) -> Result<(), String> {
+pub(crate) fn stop(server: &Server) -> Result<(), String> {
     let process = &server.process;
     for signal in [Signal::TERM, Signal::KILL] {
         process.signal(signal).map_err(|error| format!("cannot stop dnsmasq, process {}: {error}", process.pid))?;

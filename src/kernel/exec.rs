@@ -27,7 +27,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 /// A program by name, in [`PATH`].
 #[must_use]
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     PATH.split(':')
         .map(|directory| Path::new(directory).join(program))
         .find(|file| file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0))
@@ -35,7 +35,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// Where a program's file may be: in each directory of [`PATH`], and where a link there leads.
 #[must_use]
-pub fn places(program: &str) -> Vec<PathBuf> {
+pub(crate) fn places(program: &str) -> Vec<PathBuf> {
     let directories = PATH.split(':').map(Path::new);
     let places = directories.filter_map(|directory| {
         let file = directory.join(program);
@@ -58,7 +58,7 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &str) -> Resu
 ///
 /// # Errors
 /// As above.
-pub fn run_with<S: AsRef<OsStr>>(
+pub(crate) fn run_with<S: AsRef<OsStr>>(
     capabilities: &[Capability],
     program: &str,
     arguments: &[S],
@@ -105,7 +105,7 @@ fn with_only<T: Send>(capabilities: &[Capability], action: impl FnOnce() -> io::
 ///
 /// # Errors
 /// A sentence: the program is missing, or what it wrote on standard error when it failed.
-pub fn run_daemon(program: &str, arguments: &[String]) -> Result<(), String> {
+pub(crate) fn run_daemon(program: &str, arguments: &[String]) -> Result<(), String> {
     let file = find(program).ok_or_else(|| missing(program))?;
     let (ended, said) = with_only(capabilities::DNSMASQ, || spawn_daemon(&file, arguments))
         .map_err(|error| format!("cannot run '{program}': {error}"))?;
@@ -145,7 +145,7 @@ fn complaint(program: &str, said: &[u8]) -> String {
 
 /// The sentence for a program that is not there.
 #[must_use]
-pub fn missing(program: &str) -> String {
+pub(crate) fn missing(program: &str) -> String {
     let package = match program {
         "nft" => "nftables",
         "dnsmasq" => "dnsmasq-base",

@@ -14,7 +14,7 @@ use crate::plan::host::{Linux, SOURCE_SINCE};
 
 /// Which kernel it is, and what [`try_source`] found if that was asked before.
 #[must_use]
-pub fn observe() -> Linux {
+pub(crate) fn observe() -> Linux {
     let release = file::read_text("/proc/sys/kernel/osrelease", KERNEL_LIMIT).unwrap_or_default();
     Linux { release: release.trim().into(), takes_source: TAKES_SOURCE.get().copied().flatten(), has_nf_tables: None }
 }
@@ -23,7 +23,7 @@ static TAKES_SOURCE: OnceLock<Option<bool>> = OnceLock::new();
 
 /// Tries whether the kernel takes the outer source address from a program, if its version leaves a doubt: what came with a
 /// version may have been brought to an older one. It takes `CAP_BPF`, so it is asked before that is given up.
-pub fn try_source() {
+pub(crate) fn try_source() {
     if observe().version().is_some_and(|version| version < SOURCE_SINCE) {
         TAKES_SOURCE.get_or_init(|| capabilities::raised(&[Capability::CAP_BPF], takes_source));
     }

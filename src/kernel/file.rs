@@ -1,5 +1,5 @@
-//! Reading files: a regular file of bounded size, at once, or a reason. Whatever another user may have put in its place (a pipe,
-//! a device, a file without end) is not waited for, and not even opened for reading.
+//! Reading files: a regular file of bounded size, at once, or a reason. A pipe, a device or an endless file that another
+//! user may have put in its place is not waited for, and not even opened for reading.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -7,39 +7,66 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::libc::{EISDIR, O_CLOEXEC, O_NONBLOCK, O_PATH};
+use nix::libc::{EISDIR, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_PATH};
 use nix::sys::stat::makedev;
 
 /// The most that is read of a file that an administrator or a program wrote, in bytes: 60,000 fans.
-pub const FILE_LIMIT: u64 = 4 << 20;
+pub(crate) const FILE_LIMIT: u64 = 4 << 20;
 
 /// The most that is read of a file of the kernel's (/proc, /sys), or of its list of modules, in bytes.
-pub const KERNEL_LIMIT: u64 = 4 << 20;
+pub(crate) const KERNEL_LIMIT: u64 = 4 << 20;
 
-/// A file that was found to be a regular one, and is not open for reading yet.
-pub struct Found {
+/// A file that was found, and is not open for reading yet.
+pub(crate) struct Found {
     place: File,
     /// What it is.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
 }
 
 impl Found {
-    /// Looks at a file without opening it for reading, which alone would wait for the other end of a pipe, or rewind a tape.
+    /// Looks at a regular file without opening it for reading, which alone would wait for the other end of a pipe, or rewind a
+    /// tape.
     ///
     /// # Errors
     /// When there is none, or it is no regular file. The null device is taken for an empty one.
     pub fn new(path: &Path) -> io::Result<Self> {
-        let place = File::options().read(true).custom_flags(O_PATH | O_CLOEXEC).open(path)?;
+        let found = Self::at(path, 0)?;
+        match found.irregular() {
+            None => Ok(found),
+            Some(_) if is_null(&found.metadata) => Ok(found),
+            Some(_) if found.metadata.is_dir() => Err(io::Error::from_raw_os_error(EISDIR)),
+            Some(what) => {
+                Err(io::Error::new(ErrorKind::InvalidInput, format!("it is a {what}; only a regular file is read")))
+            }
+        }
+    }
+
+    /// Looks at what a name itself stands for, a file of any kind: a link is not followed.
+    ///
+    /// # Errors
+    /// When there is nothing of that name.
+    pub(crate) fn unfollowed(path: &Path) -> io::Result<Self> {
+        Self::at(path, O_NOFOLLOW)
+    }
+
+    fn at(path: &Path, flags: i32) -> io::Result<Self> {
+        let place = File::options().read(true).custom_flags(O_PATH | O_CLOEXEC | flags).open(path)?;
         let metadata = place.metadata()?;
-        let kind = metadata.file_type();
-        let what = match () {
-            () if kind.is_file() || is_null(&metadata) => return Ok(Self { place, metadata }),
-            () if kind.is_dir() => return Err(io::Error::from_raw_os_error(EISDIR)),
-            () if kind.is_fifo() => "pipe",
-            () if kind.is_socket() => "socket",
-            () => "device",
-        };
-        Err(io::Error::new(ErrorKind::InvalidInput, format!("it is a {what}; only a regular file is read")))
+        Ok(Self { place, metadata })
+    }
+
+    /// What it is if it is no regular file.
+    #[must_use]
+    pub(crate) fn irregular(&self) -> Option<&'static str> {
+        let kind = self.metadata.file_type();
+        match () {
+            () if kind.is_file() => None,
+            () if kind.is_dir() => Some("directory"),
+            () if kind.is_symlink() => Some("link"),
+            () if kind.is_fifo() => Some("pipe"),
+            () if kind.is_socket() => Some("socket"),
+            () => Some("device"),
+        }
     }
 
     /// Reads it all.
@@ -74,7 +101,7 @@ pub fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As above, or when it is no UTF-8.
-pub fn read_text(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+pub(crate) fn read_text(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     text(read(path, limit)?)
 }
 
@@ -82,7 +109,7 @@ pub fn read_text(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
 ///
 /// # Errors
 /// When that cannot be read, or is longer than `limit`, in bytes.
-pub fn bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {

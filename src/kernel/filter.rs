@@ -46,7 +46,7 @@ fn header(index: u32, parent: TcHandle) -> TcMessage {
 
 /// The clsact of a device.
 #[must_use]
-pub fn encode_clsact(index: u32) -> TcMessage {
+pub(crate) fn encode_clsact(index: u32) -> TcMessage {
     let mut message = header(index, TcHandle::CLSACT);
     message.header.handle = TcHandle { major: 0xffff, minor: 0 };
     message.attributes.push(TcAttribute::Kind("clsact".into()));
@@ -74,7 +74,7 @@ pub fn encode(filter: &Filter, index: u32, program: Option<BorrowedFd>) -> TcMes
 
 /// A question for the filters of a device in a direction.
 #[must_use]
-pub fn question(index: u32, direction: Direction) -> TcMessage {
+pub(crate) fn question(index: u32, direction: Direction) -> TcMessage {
     header(index, parent(direction))
 }
 
@@ -118,11 +118,11 @@ pub fn decode(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// The device that it stands on.
-    pub index: u32,
+    pub(crate) index: u32,
     /// Whether it is a clsact, with both directions; else `ingress`, which is never ours.
-    pub is_clsact: bool,
+    pub(crate) is_clsact: bool,
     /// How many packets its filters refused.
-    pub refused: u64,
+    pub(crate) refused: u64,
 }
 
 /// Reads a queueing discipline, if filters of packets that come in can hang on it.

@@ -7,17 +7,18 @@ use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, Neighb
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 
 use super::{bpf, neighbour};
-use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
+use crate::fan::{Mac, text};
 use crate::plan::foreign::Foreign;
 use crate::plan::state::Direction;
 
 /// A filter that is not ours.
+#[must_use]
 pub fn filter(message: &TcMessage, device: &InterfaceName, direction: Direction) -> Foreign {
     let (mut kind, mut chain) = ("filter".to_string(), 0);
     for attribute in &message.attributes {
         match attribute {
-            TcAttribute::Kind(name) => kind = name.chars().take(16).flat_map(char::escape_debug).collect(),
+            TcAttribute::Kind(name) => kind = text::escape(name.chars().take(16).collect::<String>().as_bytes()),
             TcAttribute::Chain(number) => chain = *number,
             _ => {}
         }
@@ -33,7 +34,8 @@ pub fn filter(message: &TcMessage, device: &InterfaceName, direction: Direction)
 }
 
 /// The XDP program on a device.
-pub fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Foreign> {
+#[must_use]
+pub(crate) fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Foreign> {
     let program = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Xdp(list) => list.iter().find_map(|xdp| match xdp {
             LinkXdp::ProgId(number)
@@ -49,7 +51,8 @@ pub fn xdp(message: &LinkMessage, device: &InterfaceName) -> Option<Foreign> {
 }
 
 /// The programs on a device that stand in front of all filters. A kernel before 6.6 knows of none, and refuses the question.
-pub fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
+#[must_use]
+pub(crate) fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
     let directions = [Direction::Ingress, Direction::Egress].into_iter();
     let programs = directions.flat_map(|direction| {
         let programs = bpf::tcx(index, direction).unwrap_or_default();
@@ -61,7 +64,8 @@ pub fn tcx(index: u32, device: &InterfaceName) -> Vec<Foreign> {
 
 /// An entry of a forwarding table that somebody made. The kernel makes those of the bridge's own address and its ports', which
 /// are in `macs`.
-pub fn entry(
+#[must_use]
+pub(crate) fn entry(
     message: &NeighbourMessage,
     names: &BTreeMap<u32, InterfaceName>,
     macs: &BTreeMap<InterfaceName, Mac>,

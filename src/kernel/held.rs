@@ -11,13 +11,13 @@ use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{Filter, Object, State};
 
 impl Machine {
-    /// Takes hold of the programs whose instructions nobody here knows, for as long as this process lives, so that they can
-    /// be put back when a step is taken back. Then no step needs `CAP_SYS_ADMIN`, which is given up; it alone can take hold
-    /// of a program by its number, and who never had it holds none.
+    /// Opens the programs whose instructions this version does not know, for as long as this process lives, so that they can
+    /// be put back when a step is taken back. Only `CAP_SYS_ADMIN` can open a program by its number: a process without it
+    /// holds none. No later step needs it, so it is given up.
     ///
     /// # Errors
     /// When the privilege cannot be given up.
-    pub fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), KernelError> {
+    pub(crate) fn hold_unknown(&self, state: &State, host: &Host) -> Result<(), KernelError> {
         let mut held = self.held.borrow_mut();
         for filter in state.values().filter_map(unknown) {
             let link = host.link(&filter.link);
@@ -32,7 +32,7 @@ impl Machine {
 
     /// Why the steps must not be taken: what they replace or remove could not be put back if one of them failed.
     #[must_use]
-    pub fn irretrievable(&self, steps: &[Step]) -> Vec<Reason> {
+    pub(crate) fn irretrievable(&self, steps: &[Step]) -> Vec<Reason> {
         let goes = steps.iter().filter_map(|step| match step {
             Step::Delete(object) | Step::Change { from: object, .. } => Some(object),
             Step::Create(_) | Step::Hold(_) | Step::Remake(_) => None,

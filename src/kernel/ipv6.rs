@@ -60,20 +60,20 @@ fn is_read_only() -> bool {
 
 /// The request by which the kernel gives a device no addresses. It is one of its own: a message is checked before any of it is
 /// done, and a device that is not large enough yet speaks no IPv6 (`inet6_validate_link_af`, net/ipv6/addrconf.c at v6.12).
-pub fn no_addresses(link: LinkUnspecBuilder) -> Message {
+pub(crate) fn no_addresses(link: LinkUnspecBuilder) -> Message {
     let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     let families = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
     Message::SetLink(link.append_extra_attribute(families).build())
 }
 
 /// A link message in the making.
-pub type LinkUnspecBuilder = rtnetlink::LinkMessageBuilder<LinkUnspec>;
+pub(crate) type LinkUnspecBuilder = rtnetlink::LinkMessageBuilder<LinkUnspec>;
 
 /// Writes the settings of a device that are not as they should be; `index` is the device's.
 ///
 /// # Errors
 /// What the kernel said, and what to set where it cannot be written.
-pub fn change(netlink: &Netlink, name: &InterfaceName, index: u32, to: Option<Ipv6>) -> Result<(), KernelError> {
+pub(crate) fn change(netlink: &Netlink, name: &InterfaceName, index: u32, to: Option<Ipv6>) -> Result<(), KernelError> {
     let Some(to) = to else { return Ok(()) };
     let path = |setting: &str| format!("net/ipv6/conf/{name}/{setting}");
     sysctl::ensure(&path("accept_ra"), to.accept_ra)?;
@@ -123,7 +123,7 @@ fn gone(sent: Result<(), Refusal>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn addresses(netlink: &Netlink) -> Result<Vec<AddressMessage>, Refusal> {
+pub(crate) fn addresses(netlink: &Netlink) -> Result<Vec<AddressMessage>, Refusal> {
     let mut question = AddressMessage::default();
     question.header.family = AddressFamily::Inet6;
     let answers = netlink.dump(&Message::GetAddress(question))?.into_iter();
@@ -135,7 +135,7 @@ pub fn addresses(netlink: &Netlink) -> Result<Vec<AddressMessage>, Refusal> {
 }
 
 /// Whether the kernel gave an address by itself (`IFA_PROTO`, which Linux 5.18 brought).
-pub fn is_automatic(message: &AddressMessage) -> bool {
+pub(crate) fn is_automatic(message: &AddressMessage) -> bool {
     let is = |attribute: &AddressAttribute| {
         matches!(
             attribute,
@@ -146,7 +146,7 @@ pub fn is_automatic(message: &AddressMessage) -> bool {
 }
 
 /// The address in a message.
-pub fn address(message: &AddressMessage) -> Option<Ipv6Network> {
+pub(crate) fn address(message: &AddressMessage) -> Option<Ipv6Network> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Address(IpAddr::V6(ip)) => Ipv6Network::new(*ip, message.header.prefix_len).ok(),
         _ => None,

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
     LinkInfo, LinkMessage,
 };
-use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
+use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan, LinkWireguard};
 
 use super::netlink::{self, LINK_HEADER_LEN, NLA_F_NESTED};
 use super::{bridge, ipv6};
@@ -56,6 +56,7 @@ pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkM
     let name = tunnel.name.as_str();
     let device = match &tunnel.kind {
         TunnelKind::Ipip => LinkIpIp::new(name).collect_metadata(true).mtu(MTU_AT_BIRTH).build(),
+        TunnelKind::Wireguard { .. } => LinkWireguard::new(name).mtu(MTU_AT_BIRTH).build(),
         TunnelKind::Vxlan { port, sources, mac, .. } => {
             // The device's own forwarding table is never asked, so it need not learn.
             let device = LinkMessageBuilder::<LinkVxlan>::new(name)
@@ -77,14 +78,14 @@ pub fn encode_tunnel(tunnel: &Tunnel, bridge: Option<u32>) -> Vec<(RouteNetlinkM
 
 /// A request that changes MTU and label of a tunnel.
 #[must_use]
-pub fn change(index: u32, mtu: u32, label: &str) -> RouteNetlinkMessage {
+pub(crate) fn change(index: u32, mtu: u32, label: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).mtu(mtu).alias(label).build())
 }
 
 /// A request that makes a bridge another one. A name and an Ethernet address that it has already are not asked for: a device
 /// that is up takes no name, be it its own (`dev_change_name`, net/core/dev.c at v6.1).
 #[must_use]
-pub fn change_bridge(index: u32, from: &Bridge, to: &Bridge) -> RouteNetlinkMessage {
+pub(crate) fn change_bridge(index: u32, from: &Bridge, to: &Bridge) -> RouteNetlinkMessage {
     let mut link = LinkUnspec::new_with_index(index).mtu(to.mtu).alias(to.fan.label());
     if from.mac != to.mac {
         link = link.address(to.mac.0.to_vec());
@@ -97,20 +98,20 @@ pub fn change_bridge(index: u32, from: &Bridge, to: &Bridge) -> RouteNetlinkMess
 
 /// A request that makes a device a port of the bridge of an index; 0 is none.
 #[must_use]
-pub fn enslave(index: u32, bridge: u32) -> RouteNetlinkMessage {
+pub(crate) fn enslave(index: u32, bridge: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).controller(bridge).build())
 }
 
 /// A request that brings a device up or down.
 #[must_use]
-pub fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
+pub(crate) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
     let link = LinkUnspec::new_with_index(index);
     RouteNetlinkMessage::SetLink(if up { link.up() } else { link.down() }.build())
 }
 
 /// A request that removes a device.
 #[must_use]
-pub fn delete(index: u32) -> RouteNetlinkMessage {
+pub(crate) fn delete(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build())
 }
 
@@ -208,6 +209,7 @@ impl LinkFacts {
                 shares_port: infos.contains(&InfoVxlan::CollectMetadata(true))
                     && infos.contains(&InfoVxlan::Vnifilter(true)),
             },
+            (Some(InfoKind::Wireguard), _) => LinkKind::Wireguard,
             (Some(InfoKind::Vrf), _) => LinkKind::Vrf,
             (Some(InfoKind::Bridge), _) => self.mac.map_or(LinkKind::Other, |mac| LinkKind::Bridge { mac }),
             _ if loopback => LinkKind::Loopback,
@@ -256,6 +258,9 @@ pub fn decode(
         let owner = Tunnel::owner_of_label(alias).filter(|_| name.is_plain());
         let tunnel = match (owner, &kind, facts.mac) {
             (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
+            (Some(owner @ Owner::Fan(_)), LinkKind::Wireguard, _) => {
+                Tunnel::epoch_of_label(alias).map(|epoch| (owner, TunnelKind::Wireguard { epoch }))
+            }
             (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, sources, shares_port: true }, Some(mac)) => {
                 let kind = TunnelKind::Vxlan {
                     port: *port,
@@ -304,11 +309,11 @@ pub fn decode(
     (link, objects)
 }
 /// The request that changes a link (linux/rtnetlink.h).
-pub const RTM_SETLINK: u16 = 19;
+pub(crate) const RTM_SETLINK: u16 = 19;
 
 /// The payload that sets one of a link's own IPv4 settings, by its number (`IPV4_DEVCONF_*`, linux/ip.h).
 #[must_use]
-pub fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
+pub(crate) fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
     const AF_SPEC: u16 = 26; // IFLA_AF_SPEC, linux/if_link.h
     const AF_INET: u16 = 2;
     const CONF: u16 = 1; // IFLA_INET_CONF

@@ -15,24 +15,24 @@ use crate::error::Error;
 
 const DIRECTORY: &str = "/run/fan";
 
-/// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a tired dnsmasq.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for another `fanctl`, whose plan takes milliseconds, or a second with a slow dnsmasq.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long one that only looks waits: longer than a plan takes, and no longer than a person minds.
+/// How long a command that only reads waits: longer than a plan takes, and short for a user at a terminal.
 const LOOKERS_PATIENCE: Duration = Duration::from_secs(1);
 const LOOKERS_FLAGS: i32 = O_NOFOLLOW | O_NONBLOCK | nix::libc::O_CLOEXEC;
 
-/// Held until it is dropped or the process has ended, however it ends, and with it what it runs: `nft` works to its end
-/// also when we are killed, and whoever comes next must wait for that.
+/// The lock, held until it is dropped, or until this process and all that it started have ended. `nft` continues when
+/// this process is killed, and the next `fanctl` must wait for that.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] Flock<File>);
+pub(crate) struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] Flock<File>);
 
 impl Lock {
     /// Waits until no other `fanctl` changes this network namespace.
     ///
     /// # Errors
     /// When the lock's file cannot be made, or another holds it for a minute.
-    pub fn take() -> Result<Self, Error> {
+    pub(crate) fn take() -> Result<Self, Error> {
         let deadline = Instant::now() + PATIENCE;
         let mut open = Unlocked::open()?;
         loop {
@@ -45,10 +45,11 @@ impl Lock {
         }
     }
 
-    /// Waits, about a second, until no other `fanctl` is in the middle of a change, and keeps one from beginning: for who only
-    /// looks. None where nothing changes anything yet, where the lock cannot be had in that time, or not by this user.
+    /// Waits, about a second, until no other `fanctl` is in the middle of a change, and keeps one from beginning: for
+    /// commands that only read. None where there is no lock yet, where it is not free in that time, or where this user
+    /// may not open it.
     #[must_use]
-    pub fn to_look() -> Option<Self> {
+    pub(crate) fn to_look() -> Option<Self> {
         let path = path(Path::new("/proc/self/ns/net")).ok()?;
         let deadline = Instant::now() + LOOKERS_PATIENCE;
         loop {
@@ -65,7 +66,7 @@ impl Lock {
     ///
     /// # Errors
     /// When the lock's file cannot be made.
-    pub fn attempt() -> Result<Result<Self, String>, Error> {
+    pub(crate) fn attempt() -> Result<Result<Self, String>, Error> {
         Ok(Unlocked::open()?.lock()?.map_err(|open| open.path))
     }
 }
@@ -84,8 +85,8 @@ impl Unlocked {
         Ok(Self { path, file })
     }
 
-    /// Locks it, or gives it back while another `fanctl` has it. The lock is on a file, and others look for it by its path: one
-    /// that was removed or replaced meanwhile keeps none of them away, so the one that is there now is tried.
+    /// Locks it, or gives it back while another `fanctl` has it. The lock is on a file, and other processes open it by its
+    /// path: a file that was removed or replaced meanwhile does not stop them, so the file at the path now is tried.
     fn lock(self) -> Result<Result<Lock, Self>, Error> {
         let Self { path, file } = self;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -105,14 +106,14 @@ fn failed(path: &str, error: &dyn fmt::Display) -> Error {
     Error::Failed(format!("lock '{path}': {error}"))
 }
 
-/// That another `fanctl` does not end.
+/// The error that another `fanctl` does not end.
 #[must_use]
-pub fn held_for_long(path: &str) -> Error {
+pub(crate) fn held_for_long(path: &str) -> Error {
     failed(path, &"another fanctl has held it for a minute; see which: fuser /run/fan/*.lock")
 }
 
-/// Nobody but root may open the file: whoever can, can hold the lock. Nobody removes it: whoever waits for it would have the
-/// lock of a file that is not there, beside another `fanctl` with that of a new one.
+/// Only root may open the file: each process that can open it can hold the lock. The file is never removed. Otherwise a
+/// `fanctl` that waits for it would get the lock of the removed file, and another one that of a new file.
 fn open(path: &str) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
     close_to_others(Path::new(DIRECTORY))?;
@@ -129,8 +130,8 @@ fn open(path: &str) -> io::Result<File> {
     Err(io::Error::other("it is no regular file"))
 }
 
-/// Takes the directory of the locks from other users, where it was made by another program: who can write there can put a locked
-/// file in the place of a lock.
+/// Takes the directory of the locks from other users, where another program made it: a user who can write there can put
+/// a locked file in the place of a lock.
 fn close_to_others(directory: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(directory)?;
     let us = nix::unistd::geteuid().as_raw();

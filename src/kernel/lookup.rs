@@ -1,4 +1,4 @@
-//! Which way one packet goes: a question to the kernel.
+//! Which way one packet is routed: a question to the kernel.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -76,12 +76,12 @@ impl Machine {
     /// Asks which way a packet goes. That takes two questions: what the kernel decides, and which route it found.
     ///
     /// # Errors
-    /// The outer one is of the connection; the inner one is the kernel's answer that there is no way.
-    pub fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
+    /// The outer one is an error of the connection; the inner one is the kernel's answer that there is no route.
+    pub(crate) fn route(&self, flow: &Flow) -> Result<Result<Routing, NoRoute>, KernelError> {
         self.route_among(&self.names()?, flow)
     }
 
-    /// The same for whoever has many questions and knows the names of the interfaces.
+    /// The same for a caller that has many questions and knows the names of the interfaces.
     pub(crate) fn route_among(
         &self,
         names: &BTreeMap<u32, InterfaceName>,

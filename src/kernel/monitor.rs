@@ -1,7 +1,7 @@
-//! Being told that something changed: what the kernel says to whoever listens, signals, and the end of DHCP servers.
+//! Waiting for changes: notifications of the kernel, signals, and the end of DHCP servers.
 //!
-//! What it says is not read, because the next look sees all of it; so nothing is lost with what did not fit into a
-//! socket's buffer (`ENOBUFS`) either.
+//! The content of a notification is not read, because the next look sees the whole state; so nothing is lost either
+//! when a notification did not fit into the socket's buffer (`ENOBUFS`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +26,7 @@ const NFTABLES_GROUPS: [u32; 1] = [7];
 
 /// What ends waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// Something changed.
     Change,
     /// A signal came.
@@ -35,8 +35,8 @@ pub enum Heard {
     Nothing,
 }
 
-/// What there is to listen to in the network namespace of the thread that made it.
-pub struct Monitor {
+/// The sockets and processes to wait for in the network namespace of the thread that made it.
+pub(crate) struct Monitor {
     sockets: [Socket; 2],
     signals: SignalFd,
     /// The DHCP servers of fans.
@@ -44,11 +44,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Begins to listen. These signals come here from now on, and do nothing else in this thread.
+    /// Begins to listen. From now on these signals are received here, and do nothing else in this thread.
     ///
     /// # Errors
-    /// When the kernel will not tell, which takes root for nftables.
-    pub fn open(signals: &[Signal]) -> io::Result<Self> {
+    /// When the kernel refuses: notifications of nftables take root.
+    pub(crate) fn open(signals: &[Signal]) -> io::Result<Self> {
         let signals: SigSet = signals.iter().copied().collect();
         signals.thread_block()?;
         Ok(Self {
@@ -62,8 +62,8 @@ impl Monitor {
     ///
     /// # Errors
     /// When the kernel refuses to wait.
-    pub fn wait(&mut self, at_most: Option<Duration>) -> io::Result<Heard> {
-        // To the next millisecond, for waiting too short is waiting twice.
+    pub(crate) fn wait(&mut self, at_most: Option<Duration>) -> io::Result<Heard> {
+        // Rounded up to a millisecond: a wait that ends too early is followed by another.
         let limit = at_most.map(|limit| limit + Duration::from_micros(999));
         let limit = limit.map_or(PollTimeout::NONE, |limit| limit.try_into().unwrap_or(PollTimeout::MAX));
         let sockets = self.sockets.iter().map(AsFd::as_fd);
@@ -71,7 +71,7 @@ impl Monitor {
         let all = std::iter::once(self.signals.as_fd()).chain(sockets).chain(servers);
         let mut all: Vec<PollFd> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut all, limit) {
-            // Somebody stopped this process and let it go on.
+            // This process was stopped (SIGSTOP) and continued.
             Err(Errno::EINTR) => return Ok(Heard::Nothing),
             ended => ended?,
         };
@@ -83,19 +83,19 @@ impl Monitor {
         if !heard.contains(&true) {
             return Ok(Heard::Nothing);
         }
-        // One that has ended would be heard of for ever.
+        // The descriptor of a process that has ended stays readable for ever.
         let mut ended = heard[1 + self.sockets.len()..].iter();
         self.servers.retain(|_| ended.next() == Some(&false));
         self.forget();
         Ok(Heard::Change)
     }
 
-    /// Takes what was said so far for heard, and follows the DHCP servers that there are now: to be called just before a look
-    /// at everything.
+    /// Discards the notifications so far, and follows the DHCP servers that there are now: to be called just before a look
+    /// at the whole state.
     ///
     /// # Errors
     /// When the servers cannot be looked for.
-    pub fn catch_up(&mut self) -> io::Result<()> {
+    pub(crate) fn catch_up(&mut self) -> io::Result<()> {
         self.forget();
         let servers = dnsmasq::observe()?.into_iter();
         self.servers = servers.map(|server| server.process.into_handle()).collect();
@@ -104,7 +104,7 @@ impl Monitor {
 
     fn forget(&self) {
         for socket in &self.sockets {
-            // An error is ENOBUFS, which is news as any other, or that there is no more.
+            // An error is ENOBUFS, which is a notification like any other, or says that there are no more.
             let mut sink = [0_u8; 1];
             loop {
                 match socket.recv(&mut &mut sink[..], MSG_DONTWAIT) {

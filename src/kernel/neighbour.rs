@@ -17,7 +17,7 @@ use crate::plan::host::{NeighbourEntry, Reachability};
 ///
 /// # Errors
 /// What the kernel said.
-pub fn observe(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<NeighbourEntry>, Refusal> {
+pub(crate) fn observe(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -> Result<Vec<NeighbourEntry>, Refusal> {
     let neighbour = |message: &NeighbourMessage| {
         Some(NeighbourEntry {
             device: names.get(&message.header.ifindex)?.clone(),
@@ -34,7 +34,11 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn neighbour(&self, device: &InterfaceName, meant: Ipv4Addr) -> Result<Option<Reachability>, KernelError> {
+    pub(crate) fn neighbour(
+        &self,
+        device: &InterfaceName,
+        meant: Ipv4Addr,
+    ) -> Result<Option<Reachability>, KernelError> {
         let names = self.names()?;
         let entries = entries(&self.netlink, AddressFamily::Inet)?;
         let mut there = entries
@@ -47,7 +51,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn port(&self, bridge: &InterfaceName, meant: Mac) -> Result<Option<InterfaceName>, KernelError> {
+    pub(crate) fn port(&self, bridge: &InterfaceName, meant: Mac) -> Result<Option<InterfaceName>, KernelError> {
         let names = self.names()?;
         let entries = entries(&self.netlink, AddressFamily::Bridge)?;
         let mut heard = entries.iter().filter(|message| {

@@ -4,201 +4,32 @@
 //! request that could not be sent, after which no step could be taken back; nor does it send several requests in one
 //! datagram ([`Netlink::batch`]), or know the messages of VXLAN's VNI filter ([`Netlink::raw`]).
 
+mod read;
+mod refusal;
+
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable, Parseable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::fan::name::InterfaceName;
-use crate::fan::text::{errno_words, escape};
+use read::{ADDRESS_HEADER_LEN, RULE_HEADER_LEN};
+pub use read::{LINK_HEADER_LEN, LinkReply, NLA_F_NESTED, RTM_GETLINK, attributes, read_address, read_link, read_rule};
+pub use refusal::{Refusal, refusal};
 
-/// What the kernel said to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The error number, positive (errno(3)).
-    pub errno: i32,
-    /// The sentence that came with it, if any: the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
-    pub sentence: Option<String>,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&errno_words(self.errno))?;
-        match &self.sentence {
-            Some(sentence) => write!(f, " ({})", sentence.trim_end_matches('.')),
-            None => Ok(()),
-        }
-    }
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(errno) => Self { errno, sentence: None },
-            None => Self { errno: nix::libc::EIO, sentence: Some(error.to_string()) },
-        }
-    }
-}
-
-/// The error number and sentence of an error message; none when it is an acknowledgement.
-#[must_use]
-pub fn refusal(error: &ErrorMessage) -> Option<Refusal> {
-    const HEADER_LEN: usize = 16;
-    const ATTRIBUTE_MESSAGE: u16 = 1; // NLMSGERR_ATTR_MSG, linux/netlink.h
-    let errno = error.code?.get().wrapping_neg();
-    // The payload is our own request, and then attributes (netlink_ack, net/netlink/af_netlink.c).
-    let request_len =
-        error.header.get(..4).map_or(HEADER_LEN, |len| u32::from_ne_bytes([len[0], len[1], len[2], len[3]]) as usize);
-    let mut rest = error.header.get(request_len.next_multiple_of(4)..).unwrap_or_default();
-    let mut sentence = None;
-    while let Some(&[a, b, c, d]) = rest.first_chunk::<4>() {
-        let len = usize::from(u16::from_ne_bytes([a, b]));
-        let (Some(value), kind) = (rest.get(4..len), u16::from_ne_bytes([c, d])) else {
-            break;
-        };
-        if kind == ATTRIBUTE_MESSAGE {
-            sentence = Some(escape(text(value)));
-        }
-        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Some(Refusal { errno, sentence })
-}
-
-impl Refusal {
-    fn interrupted() -> Self {
-        Self { errno: nix::libc::EAGAIN, sentence: Some("the network changed each time it was read".into()) }
-    }
-}
+const AF_INET: u8 = 2;
 
 /// How often a list is read again when it changed in the meantime (`NLM_F_DUMP_INTR`, linux/netlink.h).
 const DUMP_ATTEMPTS: usize = 10;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-
-/// The request for links (linux/rtnetlink.h).
-pub const RTM_GETLINK: u16 = 18;
-
-/// Bytes of a `struct ifinfomsg`, in front of a link's attributes.
-pub const LINK_HEADER_LEN: usize = 16;
-
-/// A link as the kernel tells of it.
-#[derive(Debug)]
-pub struct LinkReply {
-    /// What is read of it, without its texts.
-    pub message: LinkMessage,
-    /// Its name.
-    pub name: InterfaceName,
-    /// Its alias: any bytes, none if it has none.
-    pub alias: Vec<u8>,
-    /// Its alternative names: any bytes, line feeds among them.
-    pub other_names: Vec<Vec<u8>>,
-}
-
-/// Reads a link message. Of attributes only those are read that somebody here asks for, so that no other can be one that the
-/// library does not understand; texts are taken as bytes.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn read_link(payload: &[u8]) -> Result<LinkReply, Refusal> {
-    let unreadable = |sentence| Refusal { errno: nix::libc::EBADMSG, sentence: Some(sentence) };
-    let (header, rest) = payload.split_at(LINK_HEADER_LEN.min(payload.len()));
-    let (mut readable, mut name, mut alias, mut other_names) = (header.to_vec(), None, Vec::new(), Vec::new());
-    for (kind, value) in attributes(rest) {
-        match kind {
-            IFLA_IFNAME => name = Some(InterfaceName::from_kernel(text(value))),
-            IFLA_IFALIAS => alias = text(value).to_vec(),
-            IFLA_PROP_LIST => other_names.extend(attributes(value).map(|(_, name)| text(name).to_vec())),
-            kind if IFLA_READ.contains(&kind) => attribute(&mut readable, kind, value),
-            _ => {}
-        }
-    }
-    let message =
-        LinkMessage::parse(&readable[..]).map_err(|error| unreadable(format!("a link cannot be read: {error}")))?;
-    Ok(LinkReply { message, name: name.ok_or_else(|| unreadable("a link has no name".into()))?, alias, other_names })
-}
-
-const AF_INET: u8 = 2;
-
-/// Bytes of a `struct ifaddrmsg`, in front of an address's attributes.
-const ADDRESS_HEADER_LEN: usize = 8;
-
-/// Reads an address message without its label, which is the name of the interface and may be any bytes; none when it cannot be
-/// read.
-#[must_use]
-pub fn read_address(payload: &[u8]) -> Option<AddressMessage> {
-    const IFA_LABEL: u16 = 3; // linux/if_addr.h
-    let (header, rest) = payload.split_at_checked(ADDRESS_HEADER_LEN)?;
-    let mut readable = header.to_vec();
-    for (kind, value) in attributes(rest).filter(|(kind, _)| *kind != IFA_LABEL) {
-        attribute(&mut readable, kind, value);
-    }
-    AddressMessage::parse(&readable[..]).ok()
-}
-
-/// Bytes of a `struct fib_rule_hdr`, in front of a rule's attributes.
-const RULE_HEADER_LEN: usize = 12;
-
-/// Reads a rule message, with names of interfaces escaped; none when it cannot be read.
-#[must_use]
-pub fn read_rule(payload: &[u8]) -> Option<RuleMessage> {
-    const NAMES: [u16; 2] = [3, 17]; // FRA_IIFNAME, FRA_OIFNAME, linux/fib_rules.h
-    let (header, rest) = payload.split_at_checked(RULE_HEADER_LEN)?;
-    let mut readable = header.to_vec();
-    for (kind, value) in attributes(rest) {
-        if NAMES.contains(&kind) {
-            let name = [escape(text(value)).as_bytes(), &[0]].concat();
-            attribute(&mut readable, kind, &name);
-        } else {
-            attribute(&mut readable, kind, value);
-        }
-    }
-    RuleMessage::parse(&readable[..]).ok()
-}
-
-/// Adds an attribute to a message.
-fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    // What came in an attribute fits one (16 bits, struct nlattr); a longer one would not be read.
-    message.extend(u16::try_from(value.len() + 4).unwrap_or_default().to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend(value);
-    message.resize(message.len().next_multiple_of(4), 0);
-}
-
-// Attributes of a link (linux/if_link.h).
-const IFLA_IFNAME: u16 = 3;
-const IFLA_IFALIAS: u16 = 20;
-const IFLA_PROP_LIST: u16 = 52;
-/// Those that are read by the library: address, MTU, the device below, controller, kind and its data, counters, settings, the
-/// namespace of the device below.
-const IFLA_READ: [u16; 8] = [1, 4, 5, 10, 18, 23, 26, 37];
-
-/// A text of the kernel's without the zero behind it.
-fn text(value: &[u8]) -> &[u8] {
-    value.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// Set in the kind of an attribute that holds others (linux/netlink.h).
-pub const NLA_F_NESTED: u16 = 1 << 15;
-
-/// The attributes in some bytes: kind without that flag, and value.
-pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let &[a, b, c, d] = bytes.first_chunk::<4>()?;
-        let len = usize::from(u16::from_ne_bytes([a, b]));
-        let value = bytes.get(4..len)?;
-        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([c, d]) & !NLA_F_NESTED, value))
-    })
-}
 
 /// A connection to netlink in the network namespace of the thread that made it.
 pub struct Netlink {
@@ -224,7 +55,7 @@ impl Netlink {
     ///
     /// # Errors
     /// As above.
-    pub fn connect_to(protocol: isize) -> io::Result<Self> {
+    pub(crate) fn connect_to(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -244,7 +75,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn ask(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub(crate) fn ask(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         self.exchange(message, NLM_F_ACK)
     }
 
@@ -252,7 +83,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub(crate) fn dump(&self, message: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         self.exchange(message, NLM_F_DUMP)
     }
 
@@ -261,7 +92,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said, or that a link could not be read.
-    pub fn dump_links(&self) -> Result<Vec<LinkReply>, Refusal> {
+    pub(crate) fn dump_links(&self) -> Result<Vec<LinkReply>, Refusal> {
         const HEADER: [u8; LINK_HEADER_LEN] = [0; LINK_HEADER_LEN];
         self.raw(RTM_GETLINK, NLM_F_DUMP, &HEADER)?.iter().map(|payload| read_link(payload)).collect()
     }
@@ -271,7 +102,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump_rules(&self) -> Result<Vec<RuleMessage>, Refusal> {
+    pub(crate) fn dump_rules(&self) -> Result<Vec<RuleMessage>, Refusal> {
         const RTM_GETRULE: u16 = 34;
         let mut header = [0; RULE_HEADER_LEN];
         header[0] = AF_INET;
@@ -283,7 +114,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump_addresses(&self) -> Result<Vec<AddressMessage>, Refusal> {
+    pub(crate) fn dump_addresses(&self) -> Result<Vec<AddressMessage>, Refusal> {
         const RTM_GETADDR: u16 = 22;
         let mut header = [0; ADDRESS_HEADER_LEN];
         header[0] = AF_INET;
@@ -295,7 +126,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn dump_routes(&self, protocol: Option<RouteProtocol>) -> Result<Vec<RouteMessage>, Refusal> {
+    pub(crate) fn dump_routes(&self, protocol: Option<RouteProtocol>) -> Result<Vec<RouteMessage>, Refusal> {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         question.header.protocol = protocol.unwrap_or_default();
@@ -326,7 +157,7 @@ impl Netlink {
     ///
     /// # Errors
     /// Which request the kernel refused first, counted from 0, and what it said. Those before it have been done.
-    pub fn batch(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Result<(), (usize, Refusal)> {
+    pub(crate) fn batch(&self, requests: Vec<(RouteNetlinkMessage, u16)>) -> Result<(), (usize, Refusal)> {
         let broken = |refusal| (0, refusal);
         let mut datagram = Vec::new();
         let count = requests.len();
@@ -362,7 +193,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn raw(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    pub(crate) fn raw(&self, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
         let answers = self.request(kind, flags, payload)?;
         Ok(answers.into_iter().map(|answer| answer.payload).collect())
     }
@@ -377,8 +208,12 @@ impl Netlink {
             let content = NetlinkPayload::InnerMessage(Raw { kind, payload: payload.to_vec() });
             let mut request = NetlinkMessage::new(header, content);
             request.finalize();
-            let mut datagram = vec![0; request.buffer_len()];
+            // It may have a key in it.
+            let mut datagram = Zeroizing::new(vec![0; request.buffer_len()]);
             request.serialize(&mut datagram);
+            if let NetlinkPayload::InnerMessage(message) = &mut request.payload {
+                message.payload.zeroize();
+            }
             self.socket.send(&datagram, 0)?;
             if let Some(answers) = self.answers(sequence)? {
                 return Ok(answers);
@@ -412,7 +247,7 @@ impl Netlink {
 
     /// The messages of the next datagram.
     fn receive(&self) -> Result<Vec<NetlinkMessage<Raw>>, Refusal> {
-        let (datagram, _) = self.socket.recv_from_full()?;
+        let datagram = Zeroizing::new(self.socket.recv_from_full()?.0);
         messages(&datagram).map_err(|error| Refusal { errno: nix::libc::EBADMSG, sentence: Some(error) })
     }
 }
@@ -469,67 +304,5 @@ impl NetlinkDeserializable for Raw {
 
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
         Ok(Self { kind: header.message_type, payload: payload.to_vec() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_own_sentence_is_found_behind_the_request() {
-        let mut header = Vec::new();
-        header.extend(18_u32.to_ne_bytes()); // our request: 16 bytes of header and 2 of payload, padded to 20
-        header.extend([0; 16]);
-        let sentence = b"Unknown device type \x1b[2J\n\xff\0";
-        header.extend((4 + u16::try_from(sentence.len()).unwrap()).to_ne_bytes());
-        header.extend(1_u16.to_ne_bytes());
-        header.extend(sentence);
-        let mut error = ErrorMessage::default();
-        error.code = std::num::NonZeroI32::new(-nix::libc::EOPNOTSUPP);
-        error.header = header;
-        let refusal = refusal(&error).unwrap();
-        assert_eq!(refusal.errno, nix::libc::EOPNOTSUPP);
-        assert!(refusal.to_string().ends_with(r"(Unknown device type \x1b[2J\x0a\xff)"), "{refusal}");
-    }
-
-    #[test]
-    fn texts_that_are_no_text_hide_no_interface() {
-        let mut payload = vec![0; LINK_HEADER_LEN];
-        payload.extend([10, 0, 20, 0, b'c', b'a', b'f', 0xe9, b' ', 0, 0, 0]); // IFLA_IFALIAS
-        payload.extend([9, 0, 3, 0, b'e', b't', b'h', 0xe9, 0, 0, 0, 0]); // IFLA_IFNAME
-        payload.extend([12, 0, 52, 128, 7, 0, 53, 0, b'\n', 0xff, 0, 0]); // IFLA_PROP_LIST, IFLA_ALT_IFNAME
-        payload.extend([8, 0, 4, 0, 0xdc, 5, 0, 0]); // IFLA_MTU
-        let link = read_link(&payload).unwrap();
-        assert_eq!(link.name.to_string(), r"eth\xe9");
-        assert_eq!((&link.alias[..], &link.other_names[..]), (&b"caf\xe9 "[..], &[b"\n\xff".to_vec()][..]));
-        assert_eq!(link.message.attributes.len(), 1, "the MTU");
-        for len in 0..payload.len() {
-            let _ = read_link(&payload[..len]);
-        }
-    }
-
-    #[test]
-    fn a_rule_about_an_interface_of_any_name_is_read() {
-        let mut payload = vec![0; RULE_HEADER_LEN];
-        payload[0] = 2;
-        payload.extend([9, 0, 3, 0, b'c', b'a', b'f', 0xe9, 0, 0, 0, 0]);
-        let rule = read_rule(&payload).unwrap();
-        let name = netlink_packet_route::rule::RuleAttribute::Iifname(r"caf\xe9".into());
-        assert_eq!(rule.attributes, [name]);
-        for len in 0..payload.len() {
-            let _ = read_rule(&payload[..len]);
-        }
-    }
-
-    #[test]
-    fn an_acknowledgement_is_no_refusal_and_a_cut_one_no_panic() {
-        let mut error = ErrorMessage::default();
-        assert_eq!(refusal(&error), None);
-        error.code = std::num::NonZeroI32::new(-1);
-        for len in 0..24 {
-            error.header = vec![0xff; len];
-            assert_eq!(refusal(&error).unwrap().errno, 1);
-        }
     }
 }

@@ -21,11 +21,11 @@ const NHA_GATEWAY: u16 = 6;
 
 /// Where a next hop leads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hop {
+pub(crate) struct Hop {
     /// The index of its device; none for one that drops.
-    pub device: Option<u32>,
+    pub(crate) device: Option<u32>,
     /// Its gateway, where that has an IPv4 address.
-    pub gateway: Option<Ipv4Addr>,
+    pub(crate) gateway: Option<Ipv4Addr>,
     /// For a group, the number of its first member.
     member: Option<u32>,
 }
@@ -37,7 +37,7 @@ pub struct Hops(BTreeMap<u32, Hop>);
 impl Hops {
     /// The next hop of a number; of a group, its first member. The kernel has no groups of groups (`nh_check_attr_group`).
     #[must_use]
-    pub fn first(&self, number: u32) -> Option<Hop> {
+    pub(crate) fn first(&self, number: u32) -> Option<Hop> {
         let hop = *self.0.get(&number)?;
         match hop.member {
             Some(member) => self.0.get(&member).copied(),
@@ -48,7 +48,7 @@ impl Hops {
 
 /// Whether a route names its next hop by number, and does not tell its device.
 #[must_use]
-pub fn is_by_number(message: &RouteMessage) -> bool {
+pub(crate) fn is_by_number(message: &RouteMessage) -> bool {
     let has = |is: fn(&RouteAttribute) -> bool| message.attributes.iter().any(is);
     let tells_way = has(|attribute| matches!(attribute, RouteAttribute::Oif(_) | RouteAttribute::MultiPath(_)));
     has(|attribute| matches!(attribute, RouteAttribute::NhId(_))) && !tells_way
@@ -58,7 +58,7 @@ pub fn is_by_number(message: &RouteMessage) -> bool {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn list(netlink: &Netlink) -> Result<Hops, Refusal> {
+pub(crate) fn list(netlink: &Netlink) -> Result<Hops, Refusal> {
     let answers = netlink.raw(RTM_GETNEXTHOP, NLM_F_DUMP, &[0; HEADER_LEN])?;
     Ok(Hops(answers.iter().filter_map(|answer| decode(answer)).collect()))
 }

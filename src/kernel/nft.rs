@@ -18,13 +18,13 @@ use crate::plan::state::Object;
 
 /// What nftables holds that matters to us.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Our tables and rules.
-    pub objects: Vec<Object>,
+    pub(crate) objects: Vec<Object>,
     /// Tables that have the name of a fan's and are none.
-    pub namesakes: Vec<(&'static str, Overlay)>,
+    pub(crate) namesakes: Vec<(&'static str, Overlay)>,
     /// What iptables does with traffic that is forwarded.
-    pub forward: Forward,
+    pub(crate) forward: Forward,
 }
 
 /// Reads our tables, and our rules in iptables' chains. `fans` are those that are up: the kernel itself tells which of their
@@ -40,7 +40,7 @@ pub struct Observed {
 ///
 /// # Errors
 /// A sentence from `nft`, or what the kernel said.
-pub fn observe(fans: &[&Fan]) -> Result<Option<Observed>, KernelError> {
+pub(crate) fn observe(fans: &[&Fan]) -> Result<Option<Observed>, KernelError> {
     const ATTEMPTS: usize = 10;
     let Some(nftables) = Nftables::connect()? else {
         return Ok(None);
@@ -153,7 +153,7 @@ fn removal_of(overlay: Overlay) -> String {
 ///
 /// # Errors
 /// A sentence from `nft`.
-pub fn carry_out(steps: &[Step]) -> Result<(), String> {
+pub(crate) fn carry_out(steps: &[Step]) -> Result<(), String> {
     let gone: Vec<&Accept> = steps.iter().filter_map(deleted).collect();
     let deletion = match &gone[..] {
         [] => String::new(),
@@ -182,7 +182,7 @@ pub fn carry_out(steps: &[Step]) -> Result<(), String> {
 ///
 /// # Errors
 /// What the kernel or `nft` said.
-pub fn record(overlays: &[Overlay]) -> Result<(), KernelError> {
+pub(crate) fn record(overlays: &[Overlay]) -> Result<(), KernelError> {
     let mut script = String::new();
     let Some(nftables) = Nftables::connect()? else {
         return Ok(());

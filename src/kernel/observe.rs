@@ -1,30 +1,35 @@
 //! What is: our objects, and the facts that planning needs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::tc::TcMessage;
+use nix::net::if_::if_nametoindex;
 
 use super::nexthop::Hops;
+use super::wireguard::{Device, Wireguard};
 use super::{
     KernelError, Machine, Scope, capabilities, dnsmasq, exec, features, filter, foreign, ipv6, link, neighbour,
-    netlink, nexthop, nft, route, rules, sysctl, vni,
+    netlink, nexthop, nft, route, rules, secret, sysctl, vni,
 };
 use crate::fan::Fan;
+use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
+use crate::fan::options::Options;
 use crate::plan::desired;
 use crate::plan::foreign::Foreign;
 use crate::plan::host::{Host, LinkKind};
-use crate::plan::state::{Bridge, Direction, Object, PROTOCOL, State, Tunnel};
+use crate::plan::state::{Bridge, Direction, Object, Owner, PROTOCOL, Peers, State, Tunnel, TunnelKind};
 
 impl Machine {
     /// Reads what we own, and the facts that planning needs.
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
+    pub(crate) fn observe(&self, scope: Scope) -> Result<(State, Host), KernelError> {
         let mut objects = Vec::new();
         let mut host = Host { privileged: capabilities::is_privileged(), ..Host::default() };
         let messages = self.netlink.dump_links()?;
@@ -38,12 +43,13 @@ impl Machine {
             self.foreign(&links, &messages, &mut host)?;
             host.linux = features::observe();
             host.ip_forward = sysctl::read(sysctl::IP_FORWARD)?;
-            host.unprivileged_ports = sysctl::unprivileged_ports();
+            host.unprivileged_ports = sysctl::number(sysctl::UNPRIVILEGED_PORTS).ok();
             host.dnsmasq = exec::find("dnsmasq").is_some();
             let servers = dnsmasq::observe()?;
             let servers: Vec<Object> = servers.iter().map(|server| recognise(server, &objects)).collect();
             objects.extend(servers);
             if host.privileged {
+                Self::keys(&mut objects, &mut host);
                 let firewall = nft::observe(&fans(&objects))?;
                 host.linux.has_nf_tables = Some(firewall.is_some());
                 let firewall = firewall.unwrap_or_default();
@@ -134,6 +140,38 @@ impl Machine {
             of_device.for_each(|ipv6| ipv6.automatic = true);
         }
         Ok(())
+    }
+
+    /// Reads the keys of our WireGuard devices, and the files that they are computed from.
+    fn keys(objects: &mut Vec<Object>, host: &mut Host) {
+        for fan in fans(objects) {
+            read_key(&fan.options, host);
+        }
+        let devices: Vec<(InterfaceName, Overlay, u32)> = objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Tunnel(Tunnel {
+                    owner: Owner::Fan(overlay),
+                    name,
+                    kind: TunnelKind::Wireguard { epoch },
+                    ..
+                }) => Some((name.clone(), *overlay, *epoch)),
+                _ => None,
+            })
+            .collect();
+        if devices.is_empty() {
+            return;
+        }
+        // A device that goes meanwhile has no keys.
+        let Ok(wireguard) = Wireguard::connect() else { return };
+        for (link, overlay, epoch) in devices {
+            let found = if_nametoindex(link.as_str()).ok().and_then(|index| wireguard.device(index).ok());
+            let Some(Device { private: Some(private), port, peers }) = found else { continue };
+            let heard = peers.values().map(|(peer, heard)| (peer.clone(), *heard)).collect();
+            host.heard.insert(link.clone(), heard);
+            let peers = peers.into_iter().map(|(key, (peer, _))| (key, peer)).collect();
+            objects.push(Object::Peers(Peers { overlay, link, epoch, private, port, hosts: peers }));
+        }
     }
 
     /// Reads routes: ours only where no others are asked for, since a router has a million of them.
@@ -252,6 +290,14 @@ impl Machine {
         host.foreign.extend(found);
         Ok(())
     }
+}
+
+/// Reads the key file of a fan that is encrypted.
+pub(crate) fn read_key(options: &Options, host: &mut Host) {
+    let Some(file) = options.key_file().filter(|file| !host.keys.contains_key(*file)) else { return };
+    let read = secret::read(Path::new(file));
+    let keys = read.map(|found| found.secrets().to_vec()).map_err(|why| why.to_string());
+    host.keys.insert(file.to_string(), keys);
 }
 
 /// A server that was found, as an object. One that does not serve is none that was started as it should be.

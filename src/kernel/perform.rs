@@ -1,24 +1,23 @@
 //! One step, done: an object created, changed or deleted. A step happens whole or not at all.
 
+mod settings;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
 use caps::Capability;
-use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 
 use super::netlink::Refusal;
-use super::{
-    KernelError, Machine, bpf, bridge, capabilities, dnsmasq, filter, ipv6, link, nft, route, socket, sysctl, vni,
-};
+use super::wireguard::Wireguard;
+use super::{KernelError, Machine, bpf, capabilities, dnsmasq, filter, link, nft, route, socket};
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::plan::diff::{Step, still_has};
 use crate::plan::host::{Host, Link, LinkKind};
-use crate::plan::state::{Bridge, Filter, Object, Setting, Tunnel, TunnelKind, vnis_but};
+use crate::plan::state::{Bridge, Filter, Object, Tunnel, TunnelKind};
 
 impl Machine {
     /// Does one step, or several that are [nftables'](Step::is_of_nftables), in one transaction. Deleting what is gone succeeds;
@@ -26,7 +25,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel or a program said.
-    pub fn perform(&self, steps: &[Step]) -> Result<(), KernelError> {
+    pub(crate) fn perform(&self, steps: &[Step]) -> Result<(), KernelError> {
         if steps.iter().all(Step::is_of_nftables) {
             return Ok(nft::carry_out(steps)?);
         }
@@ -38,7 +37,7 @@ impl Machine {
             Step::Create(object) => self.create(object),
             Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
                 // The error that left it half changed is the one to tell.
-                if matches!(to, Object::Tunnel(_)) {
+                if matches!(to, Object::Tunnel(_) | Object::Peers(_)) {
                     let _ = self.change(to, from);
                 }
             }),
@@ -71,6 +70,7 @@ impl Machine {
             }
             Object::Filter(filter) => self.attach(filter, NEW)?,
             Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Create(object.clone())])?,
+            Object::Peers(peers) => Wireguard::connect()?.create(index(&peers.link)?, peers)?,
             Object::Up(_, link) => {
                 let sent = self.netlink.send(&link::set_up(index(link)?, true), 0);
                 sent.map_err(|refusal| self.cannot_go_up(link, refusal))?;
@@ -101,6 +101,11 @@ impl Machine {
                 self.port_settings(from, tunnel, index)?;
             }
             Object::Filter(filter) => self.attach(filter, NLM_F_CREATE)?,
+            Object::Peers(peers) => {
+                if let Object::Peers(from) = from {
+                    Wireguard::connect()?.change(index(&peers.link)?, from, peers)?;
+                }
+            }
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink.send(&Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
@@ -122,7 +127,7 @@ impl Machine {
                 // Somebody may have attached a container since the plan was made.
                 let index = index(&fan.bridge)?;
                 let ports = self.foreign_ports(&fan.bridge)?;
-                if let Some(sentence) = still_has(&fan.bridge, &ports) {
+                if let Some(sentence) = still_has(&fan.bridge, &ports, ToString::to_string) {
                     return Err(DeleteError::from(sentence.to_string()));
                 }
                 self.netlink.send(&link::delete(index), 0)?;
@@ -137,6 +142,7 @@ impl Machine {
             }
             Object::Filter(filter) => self.detach(filter)?,
             Object::Firewall(..) | Object::Accept(_) => nft::carry_out(&[Step::Delete(object.clone())])?,
+            Object::Peers(peers) => Wireguard::connect()?.empty(index(&peers.link)?)?,
             Object::Up(_, link) => self.netlink.send(&link::set_up(index(link)?, false), 0)?,
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
@@ -194,6 +200,9 @@ impl Machine {
                 TunnelKind::Ipip if unknown => {
                     KernelError::from(refusal).advise("this kernel has no ipip; use --encap vxlan, on all hosts")
                 }
+                TunnelKind::Wireguard { .. } if unknown => {
+                    KernelError::from(refusal).advise("this kernel has no wireguard")
+                }
                 TunnelKind::Vxlan { .. } if unknown => KernelError::from(refusal)
                     .advise("this kernel has no vxlan with vnifilter, which Linux 5.18 brought"),
                 _ => refusal.into(),
@@ -216,99 +225,21 @@ impl Machine {
             .or_else(|(place, refusal)| if place == 0 { Err(refusal) } else { self.remove_half_made(name, refusal) })
     }
 
-    /// Sets an interface's own IPv4 setting. Where /proc/sys may only be read, as in a container, netlink does it as well; it
-    /// tells nobody (`inet_set_link_af`, net/ipv4/devinet.c at v6.12), so that it comes second.
-    fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), KernelError> {
-        match sysctl::ensure(&sysctl::of_interface(name, setting.name()), on) {
-            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
-                let request = link::ipv4_setting(index(name)?, setting as u16, on);
-                self.netlink.raw(link::RTM_SETLINK, NLM_F_ACK, &request)?;
-                Ok(())
-            }
-            written => Ok(written?),
-        }
-    }
-
-    fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), KernelError> {
-        ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
-        self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding)?;
-        if let TunnelKind::Vxlan { vnis, bridge, .. } = &tunnel.kind {
-            if let Some(bridge) = bridge {
-                self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
-            }
-            for vnis in vnis {
-                match vni::add(&self.netlink, device, *vnis) {
-                    Err(refusal) if refusal.errno != nix::libc::EEXIST => return Err(refusal.into()),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a tunnel its settings as a port of its bridge, where it was one before. One that becomes a port has those of the
-    /// kernel.
-    fn port_settings(&self, from: &Object, to: &Tunnel, device: u32) -> Result<(), KernelError> {
-        let Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { bridge: Some(_), changed: before, .. }, .. }) = from
-        else {
-            return self.new_port_settings(to, device);
-        };
-        self.turn_port(before, to, device)
-    }
-
-    fn new_port_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), KernelError> {
-        self.turn_port(&BTreeSet::new(), tunnel, device)
-    }
-
-    fn turn_port(&self, before: &BTreeSet<Setting>, to: &Tunnel, device: u32) -> Result<(), KernelError> {
-        let request = match &to.kind {
-            TunnelKind::Vxlan { bridge: Some(_), changed, .. } => bridge::encode_port(device, before, changed),
-            _ => None,
-        };
-        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
-    }
-
     /// Records what is in the tables of these fans. It is tried again by the next command.
-    pub fn record(&self, overlays: &[Overlay]) {
+    pub(crate) fn record(overlays: &[Overlay]) {
         if !overlays.is_empty() {
             let _ = nft::record(overlays);
         }
     }
 
-    fn bridge_settings(&self, bridge: &Bridge, device: u32, before: &BTreeSet<Setting>) -> Result<(), KernelError> {
-        let name = &bridge.fan.bridge;
-        ipv6::change(&self.netlink, name, device, bridge.ipv6)?;
-        self.set(name, Ipv4Setting::Forwarding, bridge.forwarding)?;
-        self.set(name, Ipv4Setting::SendRedirects, bridge.send_redirects)?;
-        let request = bridge::encode_bridge(device, before, &bridge.changed);
-        request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
-    }
-
-    /// Takes a tunnel from the bridge, and closes it to the identifiers, that it had and is to have no more.
-    fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), KernelError> {
-        let (TunnelKind::Vxlan { vnis, bridge, .. }, TunnelKind::Vxlan { vnis: then, bridge: to, .. }) =
-            (&from.kind, &to.kind)
-        else {
-            return Ok(());
-        };
-        if bridge.is_some() && to.is_none() {
-            self.netlink.send(&link::enslave(device, 0), 0)?;
-        }
-        for vnis in vnis_but(vnis, then) {
-            match vni::delete(&self.netlink, device, vnis) {
-                Err(refusal) if refusal.errno != nix::libc::ENOENT => return Err(refusal.into()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Why the steps must not be taken: a VXLAN device that they bring up could not have its UDP port. Asked before anything is
+    /// Why the steps must not be taken: a device that they bring up could not have its UDP port. Asked before anything is
     /// taken down.
     #[must_use]
-    pub fn taken_ports(&self, steps: &[Step], host: &Host) -> Vec<String> {
+    pub(crate) fn taken_ports(steps: &[Step], host: &Host) -> Vec<String> {
         let opened = steps.iter().filter_map(|step| match step {
             Step::Create(Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. })) => Some(*port),
+            Step::Create(Object::Peers(peers)) => Some(peers.port),
+            Step::Change { from: Object::Peers(from), to: Object::Peers(to) } if from.port != to.port => Some(to.port),
             Step::Create(Object::Up(_, name)) => match host.link(name)?.kind {
                 LinkKind::Vxlan { port, .. } => Some(port),
                 _ => None,
@@ -374,23 +305,6 @@ impl Machine {
     fn detach(&self, filter: &Filter) -> Result<(), DeleteError> {
         let message = filter::encode(filter, index(&filter.link)?, None);
         Ok(self.netlink.send(&Message::DelTrafficFilter(message), 0)?)
-    }
-}
-
-/// An interface's own IPv4 settings, by their numbers (`IPV4_DEVCONF_*`, linux/ip.h).
-#[derive(Clone, Copy)]
-enum Ipv4Setting {
-    Forwarding = 1,
-    SendRedirects = 6,
-}
-
-impl Ipv4Setting {
-    /// Its file under /proc/sys/net/ipv4/conf.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Forwarding => "forwarding",
-            Self::SendRedirects => "send_redirects",
-        }
     }
 }
 

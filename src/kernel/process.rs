@@ -22,11 +22,11 @@ const COMMAND_LIMIT: u64 = 1 << 16;
 /// A process of this network namespace that may configure it. Its number cannot become another's while this value lives and
 /// [`Process::is_alive`].
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its number.
-    pub pid: Pid,
+    pub(crate) pid: Pid,
     /// Its name: at most 15 bytes, as the kernel keeps them.
-    pub comm: String,
+    pub(crate) comm: String,
     handle: OwnedFd,
 }
 
@@ -50,7 +50,7 @@ impl Namespaces {
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn named(names: &[&str]) -> io::Result<Vec<Process>> {
+pub(crate) fn named(names: &[&str]) -> io::Result<Vec<Process>> {
     let ours = Namespaces::of(Path::new("/proc/thread-self"))?;
     Ok(numbers()?.filter_map(|pid| look(pid, names, &ours)).collect())
 }
@@ -90,7 +90,7 @@ fn directory(pid: i32) -> PathBuf {
 }
 
 /// The name of a process, which its user chose.
-fn comm(pid: i32) -> Option<String> {
+pub(super) fn comm(pid: i32) -> Option<String> {
     let bytes = file::read(directory(pid).join("comm"), KERNEL_LIMIT).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     Some(text.strip_suffix('\n').unwrap_or(&text).to_string())
@@ -99,20 +99,20 @@ fn comm(pid: i32) -> Option<String> {
 impl Process {
     /// Whether it has not ended. Its number is its own as long as that is so.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.ends_within(PollTimeout::ZERO)
     }
 
     /// Waits for its end, and tells whether it came. Its sockets are closed by then (`do_exit`, kernel/exit.c at v6.12).
     #[must_use]
-    pub fn ends_within(&self, limit: PollTimeout) -> bool {
+    pub(crate) fn ends_within(&self, limit: PollTimeout) -> bool {
         let mut handle = [PollFd::new(std::os::fd::AsFd::as_fd(&self.handle), PollFlags::POLLIN)];
         poll(&mut handle, limit).is_ok_and(|count| count > 0)
     }
 
     /// Whether its program is one of these files, or was until that was replaced.
     #[must_use]
-    pub fn runs_one_of(&self, programs: &[PathBuf]) -> bool {
+    pub(crate) fn runs_one_of(&self, programs: &[PathBuf]) -> bool {
         let Ok(program) = fs::read_link(directory(self.pid.as_raw()).join("exe")) else {
             return false;
         };
@@ -125,7 +125,7 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be read, or is too long for any that we start.
-    pub fn command_line(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn command_line(&self) -> io::Result<Vec<u8>> {
         file::read(directory(self.pid.as_raw()).join("cmdline"), COMMAND_LIMIT)
     }
 
@@ -133,7 +133,7 @@ impl Process {
     ///
     /// # Errors
     /// When it may not be signalled. One that has ended is no error.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         match pidfd_send_signal(&self.handle, signal) {
             Err(error) if error != rustix::io::Errno::SRCH => Err(error.into()),
             _ => Ok(()),
@@ -142,7 +142,7 @@ impl Process {
 
     /// The handle by which its end is heard of.
     #[must_use]
-    pub fn into_handle(self) -> OwnedFd {
+    pub(crate) fn into_handle(self) -> OwnedFd {
         self.handle
     }
 }

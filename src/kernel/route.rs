@@ -91,6 +91,7 @@ pub fn encode_route(object: &Route, index: u32) -> RouteMessage {
 }
 
 /// A route message is one of our objects, a fact, or neither.
+#[allow(clippy::large_enum_variant, reason = "of routes that are ours there are few, and each is kept")]
 pub enum Decoded {
     /// Ours.
     Own(Object),

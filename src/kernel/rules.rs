@@ -1,4 +1,4 @@
-//! What is around: Ethernet addresses, other people's routing rules.
+//! What belongs to the host: Ethernet addresses, and routing rules of other programs.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,14 +16,14 @@ use crate::plan::rule::{Action, RoutingRule};
 
 /// Ethernet addresses by interface.
 #[must_use]
-pub fn macs(links: &[LinkReply]) -> BTreeMap<InterfaceName, Mac> {
+pub(crate) fn macs(links: &[LinkReply]) -> BTreeMap<InterfaceName, Mac> {
     let entry = |link: &LinkReply| Some((link.name.clone(), mac(&link.message)?));
     links.iter().filter_map(entry).collect()
 }
 
 /// The Ethernet address in a link message.
 #[must_use]
-pub fn mac(message: &LinkMessage) -> Option<Mac> {
+pub(crate) fn mac(message: &LinkMessage) -> Option<Mac> {
     message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(Mac),
         _ => None,
@@ -34,14 +34,14 @@ pub fn mac(message: &LinkMessage) -> Option<Mac> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn rules(netlink: &Netlink) -> Result<Vec<RoutingRule>, Refusal> {
+pub(crate) fn rules(netlink: &Netlink) -> Result<Vec<RoutingRule>, Refusal> {
     Ok(netlink.dump_rules()?.iter().filter_map(rule).collect())
 }
 
 /// Priorities and tables of the rules that the kernel makes (`fib_default_rules_init`, net/ipv4/fib_rules.c).
 const KERNELS_OWN: [(u32, u32); 3] = [(0, 255), (32766, 254), (32767, 253)];
 
-/// That all routes count (`FRA_SUPPRESS_*`: -1).
+/// No route is suppressed (`FRA_SUPPRESS_*`: -1).
 const ALL: u32 = u32::MAX;
 
 /// An attribute that only aligns the next one (`FRA_PAD`, linux/fib_rules.h).
@@ -84,7 +84,7 @@ fn rule(message: &RuleMessage) -> Option<RoutingRule> {
     rule.negated = message.header.flags.contains(RuleFlags::Invert);
     rule.mark = (mark != 0 || mask.is_some()).then(|| (mark, mask.unwrap_or(u32::MAX)));
     rule.action = match message.header.action {
-        // To the table of whichever VRF the packet is in.
+        // To the table of the VRF that the packet is in.
         RuleAction::ToTable if is_of_device => {
             rule.others.push("l3mdev".into());
             Action::Nothing
@@ -103,7 +103,7 @@ fn rule(message: &RuleMessage) -> Option<RoutingRule> {
     (!is_kernels).then_some(rule)
 }
 
-/// What an attribute asks of a packet, in the words of `ip rule`.
+/// What an attribute matches in a packet, in the words of `ip rule`.
 fn asked(attribute: &RuleAttribute) -> String {
     let ports = |range: &RulePortRange| match range.start {
         port if port == range.end => port.to_string(),
@@ -116,7 +116,7 @@ fn asked(attribute: &RuleAttribute) -> String {
         RuleAttribute::SourcePortRange(range) => format!("sport {}", ports(range)),
         RuleAttribute::DestinationPortRange(range) => format!("dport {}", ports(range)),
         RuleAttribute::TunId(number) => format!("tun_id {number}"),
-        // Something newer, which may be either.
+        // An attribute of a newer kernel.
         other => format!("(attribute {})", other.kind()),
     }
 }

@@ -3,16 +3,16 @@
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 /// What asks a program to end, from a terminal or from another program.
-pub const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+pub(crate) const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// Signals that would end the process, held in this thread until this is dropped; those that were held before stay so.
 #[derive(Debug)]
-pub struct Held(Option<SigSet>);
+pub(crate) struct Held(Option<SigSet>);
 
 impl Held {
     /// Holds them from now on.
     #[must_use]
-    pub fn hold() -> Self {
+    pub(crate) fn hold() -> Self {
         // It fails only for an unknown constant; then signals are simply not held.
         Self(SigSet::from_iter(ENDING).thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
     }

@@ -18,13 +18,15 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::Ipv6V6Only;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt};
 
+use crate::fan::text;
+
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Its number in the process table.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// The name of its program (`comm` in proc(5), at most 15 bytes), which the process itself chooses: escaped.
-    pub program: String,
+    pub(crate) program: String,
 }
 
 impl fmt::Display for Holder {
@@ -36,7 +38,7 @@ impl fmt::Display for Holder {
 /// The process that holds a UDP port of this network namespace; the one with the lowest number where there are several. None
 /// where no process is known to: the port is free, or the kernel's own, or the process cannot be seen.
 #[must_use]
-pub fn holder_of_udp(port: u16) -> Option<Holder> {
+pub(crate) fn holder_of_udp(port: u16) -> Option<Holder> {
     holders_of_udp(port).ok()?.into_iter().next()
 }
 
@@ -44,7 +46,7 @@ pub fn holder_of_udp(port: u16) -> Option<Holder> {
 ///
 /// # Errors
 /// When the lists cannot be read.
-pub fn holders_of_udp(port: u16) -> io::Result<Vec<Holder>> {
+pub(crate) fn holders_of_udp(port: u16) -> io::Result<Vec<Holder>> {
     Sockets::on(Transport::Udp, port, None)?.holders()
 }
 
@@ -52,7 +54,7 @@ pub fn holders_of_udp(port: u16) -> io::Result<Vec<Holder>> {
 /// (`vxlan_sock_add`, drivers/net/vxlan/vxlan_core.c at v6.12: a socket of each family, which share the port with none). What
 /// cannot be tried is taken to be free.
 #[must_use]
-pub fn is_udp_port_free(port: u16) -> bool {
+pub(crate) fn is_udp_port_free(port: u16) -> bool {
     let any4: SockaddrIn = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into();
     let any6: SockaddrIn6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into();
     let open =
@@ -66,19 +68,19 @@ pub fn is_udp_port_free(port: u16) -> bool {
     !is_taken(taken4) && !is_taken(taken6)
 }
 
-/// What a port is of.
+/// The transport protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// Datagrams.
+pub(crate) enum Transport {
+    /// UDP.
     Udp,
-    /// Streams.
+    /// TCP.
     Tcp,
 }
 
 /// The process that has each of these sockets open, by the sockets' inodes; the one with the lowest number where there are
 /// several. A socket of the kernel's own, or of a process that cannot be seen, has none.
 #[must_use]
-pub fn holders_of(inodes: BTreeSet<u64>) -> BTreeMap<u64, Holder> {
+pub(crate) fn holders_of(inodes: BTreeSet<u64>) -> BTreeMap<u64, Holder> {
     let mut holders: BTreeMap<u64, Holder> = BTreeMap::new();
     let (Ok(mount), Ok(processes)) = (socket_mount(), fs::read_dir("/proc")) else {
         return holders;
@@ -98,7 +100,7 @@ pub fn holders_of(inodes: BTreeSet<u64>) -> BTreeMap<u64, Holder> {
     holders
 }
 
-/// Those of these sockets that a process has open. One that ends meanwhile has none.
+/// The sockets among these that a process has open. A process that ends meanwhile has none.
 fn held(pid: u32, sockets: &Sockets) -> Vec<u64> {
     let descriptors = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fdinfo"));
     let open = descriptors.into_iter().flatten().filter_map(Result::ok);
@@ -109,17 +111,17 @@ fn held(pid: u32, sockets: &Sockets) -> Vec<u64> {
 }
 
 /// Sockets: the mount that they are on, and their inodes there.
-pub struct Sockets {
+pub(crate) struct Sockets {
     mount: u64,
     inodes: BTreeSet<u64>,
 }
 
 impl Sockets {
-    /// Those of this network namespace that wait at a port: at any address, or at this one or all of them.
+    /// The sockets of this network namespace that wait at a port. With an address, only those at it or at all addresses.
     ///
     /// # Errors
     /// When the lists cannot be read.
-    pub fn on(transport: Transport, port: u16, address: Option<Ipv4Addr>) -> io::Result<Self> {
+    pub(crate) fn on(transport: Transport, port: u16, address: Option<Ipv4Addr>) -> io::Result<Self> {
         let [list, list6] = match transport {
             Transport::Udp => ["udp", "udp6"],
             Transport::Tcp => ["tcp", "tcp6"],
@@ -133,7 +135,7 @@ impl Sockets {
 
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.inodes.is_empty()
     }
 
@@ -141,7 +143,7 @@ impl Sockets {
     ///
     /// # Errors
     /// When the process table cannot be read.
-    pub fn holders(&self) -> io::Result<Vec<Holder>> {
+    pub(crate) fn holders(&self) -> io::Result<Vec<Holder>> {
         if self.inodes.is_empty() {
             return Ok(Vec::new());
         }
@@ -155,9 +157,9 @@ impl Sockets {
         Ok(holders)
     }
 
-    /// Whether a process has one of them open. One that ends meanwhile has none.
+    /// Whether a process has one of them open. A process that ends meanwhile has none.
     #[must_use]
-    pub fn are_held_by(&self, pid: u32) -> bool {
+    pub(crate) fn are_held_by(&self, pid: u32) -> bool {
         let Ok(descriptors) = fs::read_dir(directory(pid).join("fdinfo")) else {
             return false;
         };
@@ -174,7 +176,7 @@ fn directory(pid: u32) -> PathBuf {
 
 /// The inodes of the sockets that wait at a port in a list of the kernel's.
 fn inodes_of(list: &str, port: u16, address: Option<Ipv4Addr>) -> io::Result<BTreeSet<u64>> {
-    // Users decide how many sockets there are: one line at a time is in memory.
+    // Users can open many sockets, so only one line at a time is in memory.
     let lines = BufReader::new(File::open(Path::new("/proc/thread-self/net").join(list))?).lines();
     let found = lines.map_while(Result::ok).filter_map(|line| socket(&line));
     let is_meant = |found: &Socket| {
@@ -184,7 +186,7 @@ fn inodes_of(list: &str, port: u16, address: Option<Ipv4Addr>) -> io::Result<BTr
     Ok(found.filter(is_meant).map(|found| found.inode).collect())
 }
 
-/// A socket that waits for whoever sends to it.
+/// A socket that waits for packets of any sender.
 #[derive(Debug, PartialEq, Eq)]
 struct Socket {
     /// None for all addresses.
@@ -202,7 +204,7 @@ fn socket(line: &str) -> Option<Socket> {
     let peer = words.next()?;
     let address = match address {
         all if is_zero(all) => None,
-        // The four bytes as a number of this machine.
+        // The four bytes are printed as a number in the byte order of this machine.
         one => Some(u32::from_str_radix(one, 16).ok()?.to_ne_bytes().into()),
     };
     is_zero(peer).then_some(Socket {
@@ -219,7 +221,7 @@ fn descriptor(info: &[u8]) -> Option<(u64, u64)> {
     Some((number("mnt_id:")?, number("ino:")?))
 }
 
-/// The mount that all sockets are on, by one of our own.
+/// The mount that all sockets are on, read from a socket of this process.
 fn socket_mount() -> io::Result<u64> {
     let socket = UnixDatagram::unbound()?;
     let info = beginning(Path::new(&format!("/proc/thread-self/fdinfo/{}", socket.as_raw_fd())));
@@ -229,8 +231,7 @@ fn socket_mount() -> io::Result<u64> {
 
 fn program(comm: &Path) -> String {
     let bytes = beginning(comm);
-    let name = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
-    name.escape_debug().to_string()
+    text::escape(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
 }
 
 /// The beginning of a file, as far as it could be read.
@@ -291,6 +292,6 @@ mod tests {
         fs::write(&file, b"a\x1b[2J\n'\xff\n").unwrap();
         let name = program(&file);
         fs::remove_file(&file).unwrap();
-        assert_eq!(name, "a\\u{1b}[2J\\n\\'\u{fffd}");
+        assert_eq!(name, r"a\x1b[2J\x0a'\xff");
     }
 }

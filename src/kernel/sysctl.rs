@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::io;
+use std::str::FromStr;
 
 use super::file::{self, KERNEL_LIMIT};
 use crate::fan::name::InterfaceName;
 
 /// The global switch that lets packets pass from one interface to any other.
-pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
+pub(crate) const IP_FORWARD: &str = "net/ipv4/ip_forward";
+
+/// The first port that a process without capabilities can have.
+pub(crate) const UNPRIVILEGED_PORTS: &str = "net/ipv4/ip_unprivileged_port_start";
 
 /// The name of an interface's own IPv4 setting. Slashes, not dots: an interface's name may hold dots.
 #[must_use]
-pub fn of_interface(link: &InterfaceName, setting: &str) -> String {
+pub(crate) fn of_interface(link: &InterfaceName, setting: &str) -> String {
     format!("net/ipv4/conf/{link}/{setting}")
 }
 
@@ -20,25 +24,24 @@ pub fn of_interface(link: &InterfaceName, setting: &str) -> String {
 /// # Errors
 /// When there is none of that name, or it is no number.
 pub fn read(name: &str) -> io::Result<bool> {
-    let text = file::read_text(format!("/proc/sys/{name}"), KERNEL_LIMIT)?;
-    match text.trim().parse::<i64>() {
-        Ok(number) => Ok(number != 0),
-        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is '{}'", text.trim()))),
-    }
+    number::<i64>(name).map(|number| number != 0)
 }
 
-/// The first port that a process without capabilities can have; none when it cannot be read.
-#[must_use]
-pub fn unprivileged_ports() -> Option<u16> {
-    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok()?;
-    text.trim().parse().ok()
+/// Reads a number.
+///
+/// # Errors
+/// When there is none of that name, or it is no such number.
+pub fn number<T: FromStr>(name: &str) -> io::Result<T> {
+    let text = file::read_text(format!("/proc/sys/{name}"), KERNEL_LIMIT)?;
+    let number = text.trim().parse();
+    number.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{name} is '{}'", text.trim())))
 }
 
 /// Switches a setting on or off, where it is not so already: /proc/sys may be mounted for reading only.
 ///
 /// # Errors
 /// When there is none of that name, or it may not be written: then what to set.
-pub fn ensure(name: &str, on: bool) -> io::Result<()> {
+pub(crate) fn ensure(name: &str, on: bool) -> io::Result<()> {
     if read(name).is_ok_and(|found| found == on) {
         return Ok(());
     }
@@ -58,7 +61,7 @@ pub fn ensure(name: &str, on: bool) -> io::Result<()> {
 ///
 /// # Errors
 /// When there is none of that name, or it may not be written.
-pub fn write_text(name: &str, value: &str) -> io::Result<()> {
+pub(crate) fn write_text(name: &str, value: &str) -> io::Result<()> {
     fs::write(format!("/proc/sys/{name}"), value)
         .map_err(|error| io::Error::new(error.kind(), format!("/proc/sys/{name}: {error}")))
 }

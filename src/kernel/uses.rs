@@ -5,18 +5,17 @@
 //! say in that list: it can refuse a fan, and no more.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt;
 
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use nix::libc;
 
+use super::file::{self, FILE_LIMIT};
 use super::netlink::{Netlink, Refusal};
 use super::{KernelError, Machine, rules, socket};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::Fan;
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::{Flow, Host};
 use crate::plan::lookup::Question;
 use crate::plan::losses::{Purpose, Use, is_taken};
@@ -36,8 +35,6 @@ const NTP_PORT: u16 = 123;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const RESOLVED_CONF: &str = "/run/systemd/resolve/resolv.conf";
 const RESOLVED: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
-/// Bytes that are read of such a file.
-const MOST: u64 = 64 * 1024;
 
 /// A connected socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +50,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the kernel said when it was asked for a way.
-    pub fn taken_by(&self, fan: &Fan, host: &Host) -> Result<(Vec<Use>, Vec<String>), KernelError> {
+    pub(crate) fn taken_by(&self, fan: &Fan, host: &Host) -> Result<(Vec<Use>, Vec<String>), KernelError> {
         let (mut found, mut unseen) = (Vec::new(), Vec::new());
         for (protocol, name) in [(libc::IPPROTO_TCP, "TCP"), (libc::IPPROTO_UDP, "UDP")] {
             match connected(protocol) {
@@ -84,7 +81,7 @@ impl Machine {
             let Ok(now) = self.route_among(&names, &flow)? else {
                 continue;
             };
-            if rules.is_none() && (now.table != MAIN_TABLE || fan.table.is_some()) {
+            if rules.is_none() && (now.table != MAIN_TABLE || fan.options.table.is_some()) {
                 rules = Some(rules::rules(&self.netlink)?);
             }
             let question = Question { to: one.address, from: one.source, incoming: None };
@@ -177,17 +174,9 @@ fn servers(text: &str) -> Vec<Ipv4Addr> {
     text.lines().filter_map(server).collect()
 }
 
-/// The beginning of a regular file; nothing where there is none.
+/// A file's text; nothing where there is none that can be read.
 fn text(file: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut options = File::options();
-    // A FIFO is not waited for.
-    options.read(true).custom_flags(libc::O_NONBLOCK);
-    if let Ok(opened) = options.open(file)
-        && opened.metadata().is_ok_and(|metadata| metadata.is_file())
-    {
-        let _ = opened.take(MOST).read_to_end(&mut bytes);
-    }
+    let bytes = file::read(file, FILE_LIMIT).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

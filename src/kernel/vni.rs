@@ -64,7 +64,7 @@ pub fn decode(payload: &[u8]) -> Option<(u32, Vnis)> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn add(netlink: &Netlink, index: u32, vnis: (u32, u32)) -> Result<(), Refusal> {
+pub(crate) fn add(netlink: &Netlink, index: u32, vnis: (u32, u32)) -> Result<(), Refusal> {
     netlink.raw(RTM_NEWTUNNEL, NLM_F_ACK | NLM_F_CREATE, &encode(index, vnis)).map(drop)
 }
 
@@ -72,7 +72,7 @@ pub fn add(netlink: &Netlink, index: u32, vnis: (u32, u32)) -> Result<(), Refusa
 ///
 /// # Errors
 /// What the kernel said.
-pub fn delete(netlink: &Netlink, index: u32, vnis: (u32, u32)) -> Result<(), Refusal> {
+pub(crate) fn delete(netlink: &Netlink, index: u32, vnis: (u32, u32)) -> Result<(), Refusal> {
     netlink.raw(RTM_DELTUNNEL, NLM_F_ACK, &encode(index, vnis)).map(drop)
 }
 
@@ -80,7 +80,7 @@ pub fn delete(netlink: &Netlink, index: u32, vnis: (u32, u32)) -> Result<(), Ref
 ///
 /// # Errors
 /// What the kernel said.
-pub fn list(netlink: &Netlink) -> Result<BTreeMap<u32, Vnis>, Refusal> {
+pub(crate) fn list(netlink: &Netlink) -> Result<BTreeMap<u32, Vnis>, Refusal> {
     let answers = netlink.raw(RTM_GETTUNNEL, NLM_F_DUMP, &header(0))?;
     let mut list = BTreeMap::<u32, Vnis>::new();
     for (index, vnis) in answers.iter().filter_map(|answer| decode(answer)) {

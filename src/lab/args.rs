@@ -1,14 +1,15 @@
 //! The words of `fanctl lab`.
 
+use crate::fan::json::JsonArgs;
 use clap::{Args, ValueEnum};
 
 use crate::error::Error;
 use crate::fan::encap::Encapsulation;
-use crate::fan::request;
+use crate::fan::options;
 
 /// What `lab` does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LabAction {
+pub(crate) enum LabAction {
     /// Build, try, and clean up
     #[default]
     Run,
@@ -21,25 +22,25 @@ pub enum LabAction {
 pub struct LabArgs {
     /// Build and try a lab, or remove one that was kept
     #[arg(value_enum, default_value_t)]
-    pub action: LabAction,
+    pub(crate) action: LabAction,
     /// How many hosts, 2 to 16 [default: 2]
-    #[arg(long, value_name = "N", value_parser = |text: &str| request::number("hosts", text, 2..=16_u8))]
-    pub hosts: Option<u8>,
+    #[arg(long, value_name = "N", value_parser = |text: &str| options::number("hosts", text, 2..=16_u8))]
+    pub(crate) hosts: Option<u8>,
     /// How many containers on each host, 1 to 100 [default: 2]
-    #[arg(long, value_name = "M", value_parser = |text: &str| request::number("containers", text, 1..=100_u8))]
-    pub containers: Option<u8>,
-    /// How packets travel [default: ipip where the kernel has it, else vxlan]
-    #[arg(long, value_name = "ENCAP")]
-    pub encap: Option<Encapsulation>,
+    #[arg(long, value_name = "M", value_parser = |text: &str| options::number("containers", text, 1..=100_u8))]
+    pub(crate) containers: Option<u8>,
+    /// How packets travel, ipip or vxlan [default: ipip where the kernel has it, else vxlan]
+    #[arg(long, value_name = "ENCAP", value_parser = encapsulation)]
+    pub(crate) encap: Option<Encapsulation>,
     /// Leave the lab standing, and tell how to enter it
     #[arg(long)]
-    pub keep: bool,
-    /// Print the measurements, or with down what was removed, as JSON
-    #[arg(long)]
-    pub json: bool,
+    pub(crate) keep: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Print every command that is run
     #[arg(short, long)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 impl LabArgs {
@@ -47,7 +48,7 @@ impl LabArgs {
     ///
     /// # Errors
     /// Usage: one is about building a lab, and one is to be removed.
-    pub fn says_nothing_idle(&self) -> Result<(), Error> {
+    pub(crate) fn says_nothing_idle(&self) -> Result<(), Error> {
         let about_building = [
             ("--hosts", self.hosts.is_some()),
             ("--containers", self.containers.is_some()),
@@ -61,5 +62,15 @@ impl LabArgs {
                 "option '{option}' is about a lab that is to be built; leave it out, or: fanctl lab run"
             ))),
         }
+    }
+}
+
+/// The encapsulations that a lab can show: the hosts of one have no secret.
+fn encapsulation(text: &str) -> Result<Encapsulation, String> {
+    match text.parse()? {
+        Encapsulation::Wireguard => {
+            Err("encapsulation 'wireguard' needs a secret, which a lab has not; it is ipip or vxlan here".into())
+        }
+        other => Ok(other),
     }
 }

@@ -13,7 +13,7 @@ use crate::fan::encap::Encapsulation;
 use crate::kernel::file::{self, KERNEL_LIMIT};
 use crate::lab::args::LabArgs;
 
-/// How many hosts, and how many containers on each, if nobody says.
+/// How many hosts, and how many containers on each, by default.
 const SIZE: u8 = 2;
 use crate::error::Error;
 
@@ -21,7 +21,7 @@ use crate::error::Error;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Builds the lab, down to a default route in every container.
-pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Error> {
+pub(crate) fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Error> {
     let topology = Topology::new(args.hosts.unwrap_or(SIZE), args.containers.unwrap_or(SIZE));
     stage.add(UNDERLAY)?;
     stage.run_all(&topology::underlay_lines())?;
@@ -48,8 +48,8 @@ pub fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Error> {
     Ok(LabSetting { kernel, encapsulation, note, overlay, underlay, command, hosts })
 }
 
-/// IPIP where the kernel has it, which is found out by asking for a device, and VXLAN where it has not. With a note if
-/// there is something to say about it.
+/// IPIP where the kernel has it, which is tried by making a device, otherwise VXLAN. With a note for the user, if there
+/// is one.
 fn choose(stage: &Stage, wanted: Option<Encapsulation>) -> Result<(Encapsulation, Option<String>), Error> {
     if wanted == Some(Encapsulation::Vxlan) {
         return Ok((Encapsulation::Vxlan, None));

@@ -12,12 +12,12 @@ use crate::kernel::signals::ENDING;
 
 /// The number of the signal that came first; 0 for none.
 #[derive(Clone, Default)]
-pub struct Interrupt(Arc<AtomicI32>);
+pub(crate) struct Interrupt(Arc<AtomicI32>);
 
 impl Interrupt {
     /// Blocks the signals in this thread, hence in all that it starts, and has one thread wait for them until the
     /// program ends.
-    pub fn listen() -> Result<Self, Error> {
+    pub(crate) fn listen() -> Result<Self, Error> {
         let failed = |error: &dyn Display| Error::Failed(format!("cannot listen for signals: {error}"));
         let signals = SigSet::from_iter(ENDING);
         signals.thread_block().map_err(|error| failed(&error))?;
@@ -34,7 +34,7 @@ impl Interrupt {
     }
 
     /// An error once a signal has come.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         match self.0.load(Ordering::SeqCst) {
             0 => Ok(()),
             signal => Err(Error::Interrupted(signal, "interrupted; the lab is removed".into())),

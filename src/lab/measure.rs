@@ -23,26 +23,26 @@ const CHUNK: usize = 128 * 1024;
 
 /// Round trips from one place to another.
 #[derive(Clone, Debug, Serialize)]
-pub struct Ping {
-    pub from: Ipv4Addr,
-    pub to: Ipv4Addr,
+pub(crate) struct Ping {
+    pub(crate) from: Ipv4Addr,
+    pub(crate) to: Ipv4Addr,
     /// The time to live of the answers.
-    pub ttl: u8,
+    pub(crate) ttl: u8,
     /// The first round trip in milliseconds, with the neighbour lookups it needed.
-    pub first_ms: f64,
+    pub(crate) first_ms: f64,
     /// The mean of those that followed, in milliseconds; the first if none did.
-    pub mean_ms: f64,
+    pub(crate) mean_ms: f64,
 }
 
 /// A connection that carried a message each way.
 #[derive(Clone, Debug, Serialize)]
-pub struct Connection {
-    pub from: Ipv4Addr,
-    pub to: Ipv4Addr,
+pub(crate) struct Connection {
+    pub(crate) from: Ipv4Addr,
+    pub(crate) to: Ipv4Addr,
     /// Where the listening side saw the connection come from.
-    pub seen_as: SocketAddr,
+    pub(crate) seen_as: SocketAddr,
     /// From the first packet to the end of the answer, in milliseconds.
-    pub ms: f64,
+    pub(crate) ms: f64,
 }
 
 /// One answer of `ping`.
@@ -54,7 +54,7 @@ struct Reply {
 }
 
 /// Pings `count` times. An error unless the first packet is answered, and all after it.
-pub fn ping(stage: &Stage, from: &Node, to: &Node, count: u32) -> Result<Ping, Error> {
+pub(crate) fn ping(stage: &Stage, from: &Node, to: &Node, count: u32) -> Result<Ping, Error> {
     let words = format!("ping -n -c {count} -i 0.02 -w {} {}", PATIENCE.as_secs(), to.address);
     let text = stage.watch(&CommandLine::inside(&from.namespace, &words))?;
     let route = format!("{} -> {}", from.address, to.address);
@@ -96,7 +96,7 @@ fn mean(replies: &[Reply]) -> Option<f64> {
 
 /// Connects, sends a greeting each way and compares what arrived with what was sent. An error if the connection came
 /// from another address than its own: nothing in the overlay is translated.
-pub fn connection(from: &Node, to: &Node) -> Result<Connection, Error> {
+pub(crate) fn connection(from: &Node, to: &Node) -> Result<Connection, Error> {
     let exchange = || {
         let begin = Instant::now();
         let (client, server, seen_as) = connect(from, to)?;
@@ -120,7 +120,7 @@ pub fn connection(from: &Node, to: &Node) -> Result<Connection, Error> {
 }
 
 /// What one stream carries, in bits per second, counted where it arrives.
-pub fn throughput(interrupt: &Interrupt, from: &Node, to: &Node) -> Result<f64, Error> {
+pub(crate) fn throughput(interrupt: &Interrupt, from: &Node, to: &Node) -> Result<f64, Error> {
     let measure = || {
         let (mut client, mut server, _) = connect(from, to)?;
         thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The namespaces of a lab: made, entered, and removed again whatever happens.
+//! The namespaces of a lab: made, entered, and removed again also after an error or a signal.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -17,10 +17,10 @@ use crate::error::Error;
 use crate::kernel::exec;
 
 /// Where `ip netns` keeps the names of namespaces.
-pub const NETNS: &str = "/run/netns";
+pub(crate) const NETNS: &str = "/run/netns";
 
-/// Everything the lab made on this machine, which is namespaces and what lives in them. Dropping it removes them.
-pub struct Stage {
+/// Everything that the lab made on this machine: namespaces, with their devices and processes. Dropping it removes them.
+pub(crate) struct Stage {
     interrupt: Interrupt,
     verbose: bool,
     namespaces: Vec<String>,
@@ -33,22 +33,22 @@ impl Stage {
     }
 
     /// What is there from an earlier lab, to be removed.
-    pub fn standing(verbose: bool) -> Result<Self, Error> {
+    pub(crate) fn standing(verbose: bool) -> Result<Self, Error> {
         Ok(Self { interrupt: Interrupt::default(), verbose, namespaces: standing()? })
     }
 
-    /// Whether somebody asked the lab to end.
-    pub fn interrupt(&self) -> &Interrupt {
+    /// Tells whether a signal asked the lab to end.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
 
     /// How many namespaces there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.namespaces.len()
     }
 
     /// Makes a namespace, to be removed with the stage.
-    pub fn add(&mut self, namespace: &str) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, namespace: &str) -> Result<(), Error> {
         self.run(&ip!("netns add {namespace}"))?;
         self.namespaces.push(namespace.into());
         Ok(())
@@ -62,12 +62,12 @@ impl Stage {
     }
 
     /// Runs lines one after the other until one fails.
-    pub fn run_all(&self, lines: &[CommandLine]) -> Result<(), Error> {
+    pub(crate) fn run_all(&self, lines: &[CommandLine]) -> Result<(), Error> {
         lines.iter().try_for_each(|line| self.run(line).map(drop))
     }
 
-    /// Runs a line that may take a while, so that a signal ends it, and gives what it printed.
-    pub fn watch(&self, line: &CommandLine) -> Result<String, Error> {
+    /// Runs a line that may take a while; a signal ends it. Gives what it printed.
+    pub(crate) fn watch(&self, line: &CommandLine) -> Result<String, Error> {
         self.interrupt.check()?;
         self.show(line);
         let output = watched(&mut command(line), || self.interrupt.check().is_err());
@@ -76,12 +76,12 @@ impl Stage {
     }
 
     /// Leaves everything standing.
-    pub fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.namespaces.clear();
     }
 
     /// Removes everything, the last made first, and reports all that could not be. A signal does not stop it.
-    pub fn remove(mut self) -> Result<(), Error> {
+    pub(crate) fn remove(mut self) -> Result<(), Error> {
         self.clear()
     }
 
@@ -99,7 +99,7 @@ impl Stage {
 
     fn show(&self, line: &CommandLine) {
         if self.verbose {
-            // Nobody may be reading any more, and the lab must be removed all the same: no eprintln, which panics.
+            // No eprintln, which panics when standard error is closed: the lab must be removed then too.
             let _ = writeln!(io::stderr(), "+ {line}");
         }
     }
@@ -114,7 +114,7 @@ impl Drop for Stage {
 }
 
 /// The namespaces of labs that are still there, in no order.
-pub fn standing() -> Result<Vec<String>, Error> {
+pub(crate) fn standing() -> Result<Vec<String>, Error> {
     let unreadable = |error: io::Error| Error::Failed(format!("cannot read {NETNS}: {error}"));
     let entries = match fs::read_dir(NETNS) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -140,7 +140,7 @@ fn command(line: &CommandLine) -> Command {
 
 /// Runs a process until it ends, or kills it with all it started once `stop` says so.
 fn watched(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Output> {
-    // Memory and no pipes: what the process started may hold its output open for longer than it lives.
+    // Memory and no pipes: processes that it started may hold its output open after it has ended.
     let memory = || memfd_create(c"fanlab", MFdFlags::MFD_CLOEXEC).map(File::from);
     let (mut stdout, mut stderr) = (memory()?, memory()?);
     let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;

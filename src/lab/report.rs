@@ -14,48 +14,48 @@ const COLUMN: usize = 41;
 
 /// What stands, before anything is measured.
 #[derive(Debug, Serialize)]
-pub struct LabSetting {
+pub(crate) struct LabSetting {
     /// The kernel's release.
-    pub kernel: String,
+    pub(crate) kernel: String,
     #[serde(rename = "encap")]
     pub encapsulation: Encapsulation,
     /// What there is to say about the choice of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    pub overlay: Overlay,
-    pub underlay: Underlay,
+    pub(crate) note: Option<String>,
+    pub(crate) overlay: Overlay,
+    pub(crate) underlay: Underlay,
     /// The command that ran on each host.
-    pub command: String,
-    pub hosts: Vec<FanHost>,
+    pub(crate) command: String,
+    pub(crate) hosts: Vec<FanHost>,
 }
 
 /// What was measured.
 #[derive(Debug, Default, Serialize)]
-pub struct Results {
+pub(crate) struct Results {
     /// Between containers on different hosts.
-    pub ping: Vec<Ping>,
+    pub(crate) ping: Vec<Ping>,
     /// Between the first two hosts themselves, for scale.
-    pub underlay_ping: Vec<Ping>,
+    pub(crate) underlay_ping: Vec<Ping>,
     /// Between containers on different hosts.
-    pub tcp: Vec<Connection>,
+    pub(crate) tcp: Vec<Connection>,
     /// Between the first containers of the first two hosts, and between those hosts.
-    pub throughput: Vec<Throughput>,
+    pub(crate) throughput: Vec<Throughput>,
 }
 
 /// One stream between containers, and one between their hosts, measured in turns.
 #[derive(Debug, Serialize)]
-pub struct Throughput {
-    pub from: Ipv4Addr,
-    pub to: Ipv4Addr,
-    pub bits_per_second: f64,
+pub(crate) struct Throughput {
+    pub(crate) from: Ipv4Addr,
+    pub(crate) to: Ipv4Addr,
+    pub(crate) bits_per_second: f64,
     /// The same between the two hosts, without a fan.
-    pub underlay_bits_per_second: f64,
+    pub(crate) underlay_bits_per_second: f64,
     /// The first as a part of the second.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
 }
 
 /// The headline, the picture and what ran.
-pub fn opening(setting: &LabSetting) -> Vec<String> {
+pub(crate) fn opening(setting: &LabSetting) -> Vec<String> {
     let LabSetting { kernel, encapsulation, hosts, underlay, .. } = setting;
     let many = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let containers = many(hosts.first().map_or(0, |host| host.host.containers.len()), "container");
@@ -131,7 +131,7 @@ fn legs(containers: &[Node]) -> &'static str {
 }
 
 /// A line for each of the first two, and one for the rest.
-pub fn pings(pings: &[Ping]) -> Vec<String> {
+pub(crate) fn pings(pings: &[Ping]) -> Vec<String> {
     let (shown, rest) = pings.split_at(pings.len().min(2));
     let line = |ping: &Ping| {
         let Ping { from, to, ttl, first_ms, mean_ms } = ping;
@@ -146,7 +146,7 @@ pub fn pings(pings: &[Ping]) -> Vec<String> {
 }
 
 /// A line for each of the first two, and one for the rest.
-pub fn connections(connections: &[Connection]) -> Vec<String> {
+pub(crate) fn connections(connections: &[Connection]) -> Vec<String> {
     let (shown, rest) = connections.split_at(connections.len().min(2));
     let line = |connection: &Connection| {
         let Connection { from, to, seen_as, ms } = connection;
@@ -160,7 +160,7 @@ pub fn connections(connections: &[Connection]) -> Vec<String> {
 }
 
 /// A line for each direction.
-pub fn throughputs(throughputs: &[Throughput]) -> Vec<String> {
+pub(crate) fn throughputs(throughputs: &[Throughput]) -> Vec<String> {
     let line = |throughput: &Throughput| {
         let Throughput { from, to, bits_per_second, underlay_bits_per_second, ratio } = throughput;
         let (fan, underlay) = (rate(*bits_per_second), rate(*underlay_bits_per_second));
@@ -170,7 +170,7 @@ pub fn throughputs(throughputs: &[Throughput]) -> Vec<String> {
 }
 
 /// The hosts by themselves, and what the numbers do not say.
-pub fn scale(underlay_pings: &[Ping]) -> Vec<String> {
+pub(crate) fn scale(underlay_pings: &[Ping]) -> Vec<String> {
     let mut lines = vec![String::new(), "the hosts themselves, without the fan, for scale:".into()];
     lines.extend(pings(underlay_pings));
     lines.extend([String::new(), "hosts and wire are this one machine: trust the ratios more than the numbers".into()]);
@@ -178,7 +178,7 @@ pub fn scale(underlay_pings: &[Ping]) -> Vec<String> {
 }
 
 /// How to enter a lab that is kept, and how to remove it.
-pub fn kept(hosts: &[FanHost]) -> Vec<String> {
+pub(crate) fn kept(hosts: &[FanHost]) -> Vec<String> {
     let mut lines = vec![String::new(), "the lab is left standing; go in:".into()];
     if let [FanHost { host: here, .. }, FanHost { host: there, .. }, ..] = hosts
         && let ([container, ..], [target, ..]) = (&here.containers[..], &there.containers[..])

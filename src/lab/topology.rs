@@ -10,9 +10,9 @@ use crate::fan::mapping::{Mapping, Underlay};
 use crate::fan::name::InterfaceName;
 
 /// Every namespace of a lab begins with this, and nothing else of ours does.
-pub const PREFIX: &str = "fanlab-";
+pub(crate) const PREFIX: &str = "fanlab-";
 /// The namespace that stands for the network between the hosts.
-pub const UNDERLAY: &str = "fanlab-underlay";
+pub(crate) const UNDERLAY: &str = "fanlab-underlay";
 
 /// The overlay of the announcement of 2015.
 const OVERLAY: &str = "250.0.0.0/8";
@@ -22,7 +22,7 @@ const UNDERLAY_LEN: u8 = 16;
 
 /// One line that a person could type. Words are separated by blanks and none holds one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CommandLine(String);
+pub(crate) struct CommandLine(String);
 
 /// A line for `ip` of iproute2.
 macro_rules! ip {
@@ -37,12 +37,12 @@ impl CommandLine {
     }
 
     /// A program inside a namespace, with its words.
-    pub fn inside(namespace: &str, program: &str) -> Self {
+    pub(crate) fn inside(namespace: &str, program: &str) -> Self {
         ip!("netns exec {namespace} {program}")
     }
 
     /// The words: the program first.
-    pub fn words(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
         self.0.split(' ')
     }
 }
@@ -55,45 +55,45 @@ impl fmt::Display for CommandLine {
 
 /// Something with an address in a namespace of its own: a host or a container.
 #[derive(Clone, Debug, Serialize)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its address: a host's on the underlay, a container's in the overlay.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// Its network namespace, as `ip netns` names it.
-    pub namespace: String,
+    pub(crate) namespace: String,
 }
 
 /// A host, and the containers on it.
 #[derive(Clone, Debug, Serialize)]
-pub struct LabHost {
+pub(crate) struct LabHost {
     /// The host itself.
     #[serde(flatten)]
-    pub place: Node,
+    pub(crate) place: Node,
     /// The fan bridge that `fanctl up` makes on it.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// The address of that bridge, which the containers use as their gateway.
-    pub gateway: Ipv4Addr,
+    pub(crate) gateway: Ipv4Addr,
     /// Its containers.
-    pub containers: Vec<Node>,
+    pub(crate) containers: Vec<Node>,
 }
 
 /// A host after `fanctl up`, with what was found there.
 #[derive(Clone, Debug, Serialize)]
-pub struct FanHost {
+pub(crate) struct FanHost {
     #[serde(flatten)]
-    pub host: LabHost,
+    pub(crate) host: LabHost,
     /// The prefix length of the bridge's address: the slice's over IPIP, the overlay's over VXLAN.
-    pub prefix: u8,
+    pub(crate) prefix: u8,
     /// The MTU of the bridge.
     pub mtu: u32,
 }
 
 /// The whole cast.
 #[derive(Clone, Debug)]
-pub struct Topology {
+pub(crate) struct Topology {
     /// 250.0.0.0/8 over 172.30.0.0/16.
     pub mapping: Mapping,
     /// 172.30.0.28, 172.30.0.27 and so on.
-    pub hosts: Vec<LabHost>,
+    pub(crate) hosts: Vec<LabHost>,
 }
 
 impl Topology {
@@ -107,11 +107,11 @@ impl Topology {
     }
 
     /// `250.0.0.0/8 eth0/16 [--encap vxlan]`: what every host is told, and the same for all.
-    pub fn up(&self, encapsulation: Encapsulation) -> String {
+    pub(crate) fn up(&self, encapsulation: Encapsulation) -> String {
         let words = format!("fanctl up {} eth0/{UNDERLAY_LEN}", self.mapping.overlay());
         match encapsulation {
             Encapsulation::Ipip => words,
-            Encapsulation::Vxlan => words + " --encap vxlan",
+            other => words + &format!(" --encap {other}"),
         }
     }
 }
@@ -133,12 +133,12 @@ fn host(mapping: Mapping, index: u8, containers: u8) -> LabHost {
 }
 
 /// The wire between the hosts: a bridge.
-pub fn underlay_lines() -> Vec<CommandLine> {
+pub(crate) fn underlay_lines() -> Vec<CommandLine> {
     vec![ip!("-n {UNDERLAY} link add underlay type bridge"), ip!("-n {UNDERLAY} link set underlay up")]
 }
 
 /// A host's eth0, plugged into the underlay.
-pub fn host_lines(host: &LabHost) -> Vec<CommandLine> {
+pub(crate) fn host_lines(host: &LabHost) -> Vec<CommandLine> {
     let Node { address, namespace } = &host.place;
     let port = format!("host-{}", address.octets()[3]);
     vec![
@@ -151,7 +151,7 @@ pub fn host_lines(host: &LabHost) -> Vec<CommandLine> {
 }
 
 /// A container's eth0, plugged into its host's fan bridge, with the bridge's prefix length and MTU.
-pub fn container_lines(host: &FanHost, container: &Node) -> Vec<CommandLine> {
+pub(crate) fn container_lines(host: &FanHost, container: &Node) -> Vec<CommandLine> {
     let FanHost { host, prefix, mtu } = host;
     let LabHost { place: Node { namespace: outside, .. }, bridge, gateway, .. } = host;
     let Node { address, namespace } = container;

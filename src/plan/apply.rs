@@ -1,6 +1,6 @@
 //! Walks a plan, and walks back.
 //!
-//! The kernel is reached through a closure, so that the real one, a [replay](crate::plan::diff::replay) and "fail at step k"
+//! The kernel is reached through a closure, so that the real one, a replay on a `State` and "fail at step k"
 //! are one code path.
 
 use std::slice::from_ref;
@@ -8,15 +8,15 @@ use std::slice::from_ref;
 use crate::plan::diff::Step;
 
 /// A step that could not be done, and why.
-pub type FailedStep<E> = (Step, E);
+pub(crate) type FailedStep<E> = (Step, E);
 
 /// A step that failed, and what became of those before it.
 #[derive(Debug)]
-pub struct Failure<E> {
+pub(crate) struct Failure<E> {
     /// The step, and why it failed.
-    pub failed: FailedStep<E>,
+    pub(crate) failed: FailedStep<E>,
     /// Steps that could not be taken back; empty when everything is as it was.
-    pub left: Vec<FailedStep<E>>,
+    pub(crate) left: Vec<FailedStep<E>>,
 }
 
 /// Performs the steps in order, neighbours that can be one transaction as one: a group happens whole or not at all. When a
@@ -24,7 +24,10 @@ pub struct Failure<E> {
 ///
 /// # Errors
 /// The step that failed.
-pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&[Step]) -> Result<(), E>) -> Result<(), Box<Failure<E>>> {
+pub(crate) fn apply<E>(
+    steps: &[Step],
+    mut perform: impl FnMut(&[Step]) -> Result<(), E>,
+) -> Result<(), Box<Failure<E>>> {
     let mut done = 0;
     for group in steps.chunk_by(|step, next| step.is_of_nftables() && next.is_of_nftables()) {
         if group.len() > 1 && perform(group).is_ok() {
@@ -44,7 +47,7 @@ pub fn apply<E>(steps: &[Step], mut perform: impl FnMut(&[Step]) -> Result<(), E
 }
 
 /// Takes steps back in reverse order, as far as that goes, and returns those that stayed.
-pub fn take_back<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Vec<FailedStep<E>> {
+pub(crate) fn take_back<E>(steps: &[Step], mut perform: impl FnMut(&Step) -> Result<(), E>) -> Vec<FailedStep<E>> {
     let undo = steps.iter().rev().map(|step| step.clone().inverse());
     undo.filter_map(|step| perform(&step).err().map(|cause| (step, cause))).collect()
 }

@@ -9,17 +9,17 @@ use crate::plan::diff::Step;
 use crate::plan::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::plan::host::Host;
 use crate::plan::state::{
-    Bridge, Filter, Ipv6, Object, PROTOCOL, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State, Tunnel,
+    Bridge, Filter, Ipv6, Object, PROTOCOL, Peers, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State, Tunnel,
     TunnelKind, UNREACHABLE_METRIC, vnis_but,
 };
 use crate::shell;
 
 /// The line of the one thing that is asked of the machine and never taken back.
-pub const IP_FORWARD: &str = "sysctl -w net.ipv4.ip_forward=1";
+pub(crate) const IP_FORWARD: &str = "sysctl -w net.ipv4.ip_forward=1";
 
 /// What kind of object it is, and its name, for messages: `bridge 'fan-250-0-28'`.
 #[must_use]
-pub fn describe(object: &Object) -> String {
+pub(crate) fn describe(object: &Object) -> String {
     match object {
         Object::Unreachable(overlay, _) => format!("unreachable route '{overlay}'"),
         Object::Rule(overlay, _) => format!("rule 'to {overlay}'"),
@@ -30,6 +30,7 @@ pub fn describe(object: &Object) -> String {
         Object::Filter(filter) => format!("{} filter of '{}'", filter.direction.as_str(), filter.link),
         Object::Firewall(overlay, _) => format!("nftables tables '{}'", table_name(*overlay)),
         Object::Accept(accept) => format!("rule for '{}' in chain '{}'", accept.bridge, accept.chain),
+        Object::Peers(peers) => format!("key and {} of '{}'", peers.count(), peers.link),
         Object::Up(_, link) => format!("link '{link}' up"),
         Object::Route(route) => format!("route '{}' to '{}'", route.destination, route.device),
         Object::Dhcp(dhcp) => format!("dhcp server on '{}'", dhcp.bridge),
@@ -38,7 +39,7 @@ pub fn describe(object: &Object) -> String {
 
 /// The verb of a step, for messages.
 #[must_use]
-pub fn verb(step: &Step) -> &'static str {
+pub(crate) fn verb(step: &Step) -> &'static str {
     match step {
         Step::Create(_) => "create",
         Step::Change { .. } => "change",
@@ -53,10 +54,10 @@ pub fn verb(step: &Step) -> &'static str {
 pub fn lines(step: &Step) -> Vec<String> {
     let lines = match step {
         Step::Create(object) => create(object),
-        Step::Change { from, to } => change(from, to),
+        Step::Change { from, to } => change(Some(from), to),
         Step::Delete(object) => vec![delete(object)],
         Step::Hold(_) => Vec::new(),
-        Step::Remake(object) => change(object, object),
+        Step::Remake(object) => change(None, object),
     };
     lines.into_iter().map(String::from).collect()
 }
@@ -71,8 +72,7 @@ fn create(object: &Object) -> Vec<Line> {
                 shell!("ip link add {} address {} type bridge", name, bridge.mac),
                 shell!("ip link set {} mtu {} alias {}", name, bridge.mtu, bridge.fan.label()),
             ];
-            lines.extend(settings(name, bridge.forwarding, Some(bridge.send_redirects)));
-            lines.extend(ipv6(name, bridge.ipv6));
+            lines.extend(bridge_settings(None, bridge));
             lines.extend(altered(name, &BTreeSet::new(), &bridge.changed));
             lines
         }
@@ -87,6 +87,7 @@ fn create(object: &Object) -> Vec<Line> {
         Object::Filter(filter) => vec![attach(&shell!("add"), filter)],
         Object::Firewall(_, ruleset) => nft_script(ruleset.script()),
         Object::Accept(accept) => accept.insertion().map(|line| shell!("nft {}", line)).collect(),
+        Object::Peers(peers) => vec![set_peers(peers)],
         Object::Up(_, link) => vec![shell!("ip link set {} up", link)],
         Object::Route(route) => vec![shell!("ip route add {}", self::route(route))],
         Object::Dhcp(dhcp) => {
@@ -96,20 +97,14 @@ fn create(object: &Object) -> Vec<Line> {
     }
 }
 
-fn change(from: &Object, to: &Object) -> Vec<Line> {
+/// What makes an object another one: of a device, what differs, and all where nothing is known of it from before.
+fn change(from: Option<&Object>, to: &Object) -> Vec<Line> {
     match to {
-        Object::Bridge(bridge) => change_bridge(from, bridge),
+        Object::Bridge(bridge) => {
+            change_bridge(from.and_then(|from| if let Object::Bridge(from) = from { Some(from) } else { None }), bridge)
+        }
         Object::Tunnel(tunnel) => {
-            let mut lines = vec![shell!("ip link set {} mtu {}", tunnel.name, tunnel.mtu)];
-            lines.extend(tunnel_settings(tunnel));
-            if let (Object::Tunnel(Tunnel { kind: from, .. }), to) = (from, &tunnel.kind) {
-                if let (TunnelKind::Vxlan { vnis: from, .. }, TunnelKind::Vxlan { vnis: to, .. }) = (from, to) {
-                    let delete = |vnis| shell!("bridge vni delete vni {} dev {}", range(vnis), tunnel.name);
-                    lines.extend(vnis_but(from, to).into_iter().map(delete));
-                }
-                lines.extend(altered(&tunnel.name, port(from), port(to)));
-            }
-            lines
+            change_tunnel(from.and_then(|from| if let Object::Tunnel(from) = from { Some(from) } else { None }), tunnel)
         }
         Object::Filter(filter) => vec![attach(&shell!("replace"), filter)],
         Object::Firewall(overlay, ruleset) => {
@@ -122,19 +117,36 @@ fn change(from: &Object, to: &Object) -> Vec<Line> {
     }
 }
 
-fn change_bridge(from: &Object, to: &Bridge) -> Vec<Line> {
+fn change_bridge(from: Option<&Bridge>, to: &Bridge) -> Vec<Line> {
     let name = &to.fan.bridge;
     let mut lines = Vec::new();
-    if let Object::Bridge(from) = from {
+    if let Some(from) = from {
         let old = &from.fan.bridge;
         lines.extend((old != name).then(|| shell!("ip link set {} name {}", old, name)));
         lines.extend((from.mac != to.mac).then(|| shell!("ip link set {} address {}", name, to.mac)));
     }
-    lines.push(shell!("ip link set {} mtu {} alias {}", name, to.mtu, to.fan.label()));
-    lines.extend(settings(name, to.forwarding, Some(to.send_redirects)));
-    lines.extend(ipv6(name, to.ipv6));
-    if let Object::Bridge(from) = from {
-        lines.extend(altered(name, &from.changed, &to.changed));
+    let mtu = from.is_none_or(|from| from.mtu != to.mtu).then(|| shell!(" mtu {}", to.mtu));
+    let label = to.fan.label();
+    let alias = from.is_none_or(|from| from.fan.label() != label).then(|| shell!(" alias {}", label));
+    if mtu.is_some() || alias.is_some() {
+        lines.push(shell!("ip link set {}{}{}", name, mtu.unwrap_or_default(), alias.unwrap_or_default()));
+    }
+    lines.extend(bridge_settings(from, to));
+    lines.extend(from.into_iter().flat_map(|from| altered(name, &from.changed, &to.changed)));
+    lines
+}
+
+fn change_tunnel(from: Option<&Tunnel>, to: &Tunnel) -> Vec<Line> {
+    let name = &to.name;
+    let is_other = from.is_none_or(|from| from.mtu != to.mtu);
+    let mut lines: Vec<Line> = is_other.then(|| shell!("ip link set {} mtu {}", name, to.mtu)).into_iter().collect();
+    lines.extend(tunnel_settings(from, to));
+    if let Some(Tunnel { kind: from, .. }) = from {
+        if let (TunnelKind::Vxlan { vnis: from, .. }, TunnelKind::Vxlan { vnis: to, .. }) = (from, &to.kind) {
+            let delete = |vnis| shell!("bridge vni delete vni {} dev {}", range(vnis), name);
+            lines.extend(vnis_but(from, to).into_iter().map(delete));
+        }
+        lines.extend(altered(name, port(from), port(&to.kind)));
     }
     lines
 }
@@ -150,6 +162,7 @@ fn delete(object: &Object) -> Line {
         Object::Filter(filter) => shell!("tc filter delete dev {}", filter_place(filter)),
         Object::Firewall(overlay, _) => delete_tables(*overlay),
         Object::Accept(accept) => delete_rule(accept),
+        Object::Peers(peers) => shell!("wg syncconf {} /dev/null", peers.link),
         Object::Up(_, link) => shell!("ip link set {} down", link),
         Object::Route(route) => shell!("ip route delete {}", self::route(route)),
         // Only in these namespaces, only the one of this bridge, and not a shell that has this line.
@@ -158,6 +171,18 @@ fn delete(object: &Object) -> Line {
             shell!("pkill --ns $$ --nslist net,user -f {}", pattern)
         }
     }
+}
+
+/// Keys are not printed: the comment tells what they are computed from.
+fn set_peers(peers: &Peers) -> Line {
+    let (epoch, count) = (peers.epoch, peers.hosts.len().to_string());
+    shell!(
+        "wg setconf {} CONFIGURATION  # key and {} peers computed from epoch {} of the key file, listen-port {}",
+        peers.link,
+        count,
+        epoch,
+        peers.port
+    )
 }
 
 fn unreachable(overlay: Overlay, table: RoutingTable) -> Line {
@@ -182,13 +207,14 @@ fn route(route: &Route) -> Line {
 }
 
 fn in_table(RoutingTable(table): RoutingTable) -> Line {
-    if table == crate::fan::MAIN_TABLE { Line::default() } else { shell!(" table {}", table) }
+    if table == crate::fan::options::MAIN_TABLE { Line::default() } else { shell!(" table {}", table) }
 }
 
 fn create_tunnel(tunnel: &Tunnel) -> Vec<Line> {
     let Tunnel { name, mtu, .. } = tunnel;
     let mut lines = match &tunnel.kind {
         TunnelKind::Ipip => vec![shell!("ip link add {} type ipip external", name)],
+        TunnelKind::Wireguard { .. } => vec![shell!("ip link add {} type wireguard", name)],
         TunnelKind::Vxlan { port, sources: (first, last), mac, .. } => vec![shell!(
             "ip link add {} address {} type vxlan external vnifilter dstport {} srcport {} {} nolearning",
             name,
@@ -199,17 +225,22 @@ fn create_tunnel(tunnel: &Tunnel) -> Vec<Line> {
         )],
     };
     lines.push(shell!("ip link set {} mtu {} alias {}", name, mtu, tunnel.label()));
-    lines.extend(tunnel_settings(tunnel));
+    lines.extend(tunnel_settings(None, tunnel));
     lines
 }
 
-fn tunnel_settings(tunnel: &Tunnel) -> Vec<Line> {
-    let name = &tunnel.name;
-    let mut lines = ipv6(name, tunnel.ipv6);
-    lines.extend(settings(name, tunnel.forwarding, None));
-    if let TunnelKind::Vxlan { vnis, bridge, .. } = &tunnel.kind {
-        lines.extend(bridge.iter().map(|bridge| shell!("ip link set {} master {}", name, bridge)));
-        lines.extend(vnis.iter().map(|vnis| shell!("bridge vni add vni {} dev {}", range(*vnis), name)));
+fn tunnel_settings(from: Option<&Tunnel>, to: &Tunnel) -> Vec<Line> {
+    let name = &to.name;
+    let mut lines = ipv6(name, from.and_then(|from| from.ipv6), to.ipv6);
+    lines.extend(setting(name, "forwarding", from.map(|from| from.forwarding), to.forwarding));
+    if let TunnelKind::Vxlan { vnis, bridge, .. } = &to.kind {
+        let (old_bridge, new_vnis) = match from.map(|from| &from.kind) {
+            Some(TunnelKind::Vxlan { vnis: old, bridge, .. }) => (bridge.as_ref(), vnis_but(vnis, old)),
+            _ => (None, vnis.clone()),
+        };
+        let master = bridge.as_ref().filter(|bridge| old_bridge != Some(*bridge));
+        lines.extend(master.map(|bridge| shell!("ip link set {} master {}", name, bridge)));
+        lines.extend(new_vnis.into_iter().map(|vnis| shell!("bridge vni add vni {} dev {}", range(vnis), name)));
     }
     lines
 }
@@ -219,11 +250,17 @@ fn range((first, last): (u32, u32)) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
-fn settings(link: &InterfaceName, forwarding: bool, send_redirects: Option<bool>) -> Vec<Line> {
-    let line = |setting: &str, on: bool| shell!("sysctl -w {}={}", link.setting(setting), u8::from(on));
-    let mut lines = vec![line("forwarding", forwarding)];
-    lines.extend(send_redirects.map(|on| line("send_redirects", on)));
+fn bridge_settings(from: Option<&Bridge>, to: &Bridge) -> Vec<Line> {
+    let name = &to.fan.bridge;
+    let forwarding = setting(name, "forwarding", from.map(|from| from.forwarding), to.forwarding);
+    let redirects = setting(name, "send_redirects", from.map(|from| from.send_redirects), to.send_redirects);
+    let mut lines: Vec<Line> = forwarding.into_iter().chain(redirects).collect();
+    lines.extend(ipv6(name, from.and_then(|from| from.ipv6), to.ipv6));
     lines
+}
+
+fn setting(link: &InterfaceName, name: &str, from: Option<bool>, to: bool) -> Option<Line> {
+    (from != Some(to)).then(|| shell!("sysctl -w {}={}", link.setting(name), u8::from(to)))
 }
 
 /// The settings of a tunnel as a port of its bridge.
@@ -231,19 +268,23 @@ fn port(kind: &TunnelKind) -> &BTreeSet<Setting> {
     const NONE: &BTreeSet<Setting> = &BTreeSet::new();
     match kind {
         TunnelKind::Vxlan { changed, .. } => changed,
-        TunnelKind::Ipip => NONE,
+        TunnelKind::Ipip | TunnelKind::Wireguard { .. } => NONE,
     }
 }
 
-fn ipv6(link: &InterfaceName, ipv6: Option<Ipv6>) -> Vec<Line> {
-    let Some(ipv6) = ipv6 else { return Vec::new() };
-    let mode = if ipv6.automatic { "eui64" } else { "none" };
-    let line = |setting, on| shell!("sysctl -w {}={}", link.ipv6_setting(setting), u8::from(on));
-    vec![
-        shell!("ip link set {} addrgenmode {}", link, mode),
-        line("accept_ra", ipv6.accept_ra),
-        line("accept_redirects", ipv6.accept_redirects),
-    ]
+fn ipv6(link: &InterfaceName, from: Option<Ipv6>, to: Option<Ipv6>) -> Vec<Line> {
+    let Some(to) = to else { return Vec::new() };
+    let mode = if to.automatic { "eui64" } else { "none" };
+    let line = |setting, from: Option<bool>, to| {
+        (from != Some(to)).then(|| shell!("sysctl -w {}={}", link.ipv6_setting(setting), u8::from(to)))
+    };
+    let is_other = from.is_none_or(|from| from.automatic != to.automatic);
+    let lines = [
+        is_other.then(|| shell!("ip link set {} addrgenmode {}", link, mode)),
+        line("accept_ra", from.map(|from| from.accept_ra), to.accept_ra),
+        line("accept_redirects", from.map(|from| from.accept_redirects), to.accept_redirects),
+    ];
+    lines.into_iter().flatten().collect()
 }
 
 /// What gives a device other settings, those to take back first.
@@ -295,7 +336,7 @@ fn delete_rule(accept: &Accept) -> Line {
 /// The line of what goes with the last rules of ours in Docker's chain, if these steps delete them: the chain, where nobody
 /// else needs it, or iptables' table.
 #[must_use]
-pub fn emptied(steps: &[Step], owned: &State, host: &Host) -> Option<String> {
+pub(crate) fn emptied(steps: &[Step], owned: &State, host: &Host) -> Option<String> {
     let is_in_dockers =
         |object: &Object| matches!(object, Object::Accept(accept) if accept.chain == ForwardChain::DockerUser);
     let ours = owned.values().filter(|object| is_in_dockers(object)).count();

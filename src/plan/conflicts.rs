@@ -1,17 +1,19 @@
 //! Why a fan cannot stand beside what the host already has. Each reason is a sentence that names the object and says
 //! what to do; all reasons are told at once, before anything is touched.
 
+mod encryption;
 mod unfit;
 
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::overlap;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::MIN_MTU;
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
+use crate::fan::options::MIN_MTU;
 use crate::plan::desired::{mtu, underlay_mtu};
 use crate::plan::firewall::table_name;
 use crate::plan::host::{ForeignRoute, Host, Link, LinkKind};
@@ -20,11 +22,11 @@ use crate::plan::reason::{Reason, reason};
 use crate::plan::state::{State, fans};
 use crate::shell;
 
-pub use unfit::Unfit;
+pub(crate) use unfit::Unfit;
 
 /// Everything that stands in the way of a fan; nothing when it can be.
 #[must_use]
-pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
+pub(crate) fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     let mut reasons = other_fans(fan, host, owned);
     let host = &without_strays(fan, host, owned);
     reasons.extend(names(fan, host, owned));
@@ -33,7 +35,8 @@ pub fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     reasons.extend(nested(fan, host));
     reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
-    if fan.dhcp && !host.dnsmasq {
+    reasons.extend(encryption::reasons(fan, host));
+    if fan.options.dhcp && !host.dnsmasq {
         reasons.push(reason!(
             DnsmasqMissing,
             "dhcp needs the program 'dnsmasq', which is not installed; on Debian: apt-get install dnsmasq-base"
@@ -64,8 +67,8 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
                 fan.overlay(),
                 other.overlay()
             ));
-        } else if other.encapsulation == Encapsulation::Vxlan
-            && fan.encapsulation == Encapsulation::Vxlan
+        } else if other.options.encapsulation == Encapsulation::Vxlan
+            && fan.options.encapsulation == Encapsulation::Vxlan
             && other.overlay().vni() == fan.overlay().vni()
         {
             reasons.push(reason!(VniShared, "overlay '{}' and fan {} share their upper 24 bits, so they would share the VXLAN identifier {}; choose \
@@ -76,6 +79,7 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
             ));
         }
     }
+    reasons.extend(shared_ports(fan, owned));
     for left in remains(owned, host) {
         let overlay = left.overlay;
         if let Some(reason) = left.refusal().filter(|_| overlay.overlaps(fan.overlay())) {
@@ -90,6 +94,23 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
         }
     }
     reasons
+}
+
+/// UDP ports that another fan has: those of WireGuard are one fan's alone.
+fn shared_ports(fan: &Fan, owned: &State) -> Vec<Reason> {
+    let is_encrypted = |fan: &Fan| fan.options.encapsulation == Encapsulation::Wireguard;
+    let others =
+        fans(owned).filter(|other| other.overlay() != fan.overlay() && (is_encrypted(fan) || is_encrypted(other)));
+    let shared = |other: &Fan| {
+        let port = fan.ports().into_iter().find(|port| other.ports().contains(port))?;
+        Some(reason!(
+            PortTaken,
+            "UDP port {port} is one of fan {}, which is up; wireguard takes two ports of its own for each fan: choose others on \
+             all hosts: --port N",
+            other.overlay()
+        ))
+    };
+    others.filter_map(shared).collect()
 }
 
 /// The host without what follows from a fan's bridge whose alias somebody changed: where that stands in the way, it is told
@@ -123,10 +144,9 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
             fan.bridge
         ));
     }
-    if foreign(&fan.tunnel()) {
-        reasons.push(reason!(TunnelNameTaken, "tunnel name '{0}' is taken by another interface; see which it is ({1}), and remove it or give it another name",
-            fan.tunnel(),
-            shell!("ip -details link show dev {}", fan.tunnel())
+    for tunnel in fan.tunnels().filter(foreign) {
+        reasons.push(reason!(TunnelNameTaken, "tunnel name '{tunnel}' is taken by another interface; see which it is ({}), and remove it or give it another name",
+            shell!("ip -details link show dev {}", tunnel)
         ));
     }
     reasons
@@ -149,7 +169,7 @@ fn tunnels(fan: &Fan, host: &Host) -> Vec<Reason> {
 
 /// Devices that receive the fan's packets, or keep its own device from doing so.
 fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
-    match (fan.encapsulation, &link.kind) {
+    match (fan.options.encapsulation, &link.kind) {
         (Encapsulation::Ipip, LinkKind::IpipExternal) => Some(reason!(
             IpipExternalTaken,
             "interface '{0}' is an 'ipip external' device and the kernel allows one; remove it ({1}), or \
@@ -166,12 +186,14 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
                 shell!("ip link delete dev {}", link.name)
             )
         }),
-        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port => Some(reason!(
-            PortTaken,
-            "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
+        (Encapsulation::Vxlan, LinkKind::Vxlan { port, shares_port: false, .. }) if *port == fan.port() => {
+            Some(reason!(
+                PortTaken,
+                "UDP port {port} is taken by VXLAN interface '{}', which cannot share it; choose another on all hosts: \
              --port N",
-            link.name
-        )),
+                link.name
+            ))
+        }
         _ => None,
     }
 }
@@ -179,7 +201,7 @@ fn tunnel(fan: &Fan, link: &Link) -> Option<Reason> {
 /// From whom an interface takes the packets of an IPIP fan: the kernel prefers a device with matching endpoints to one in
 /// external mode (`ip_tunnel_lookup`, net/ipv4/ip_tunnel.c), so that the packets pass our checks by.
 #[must_use]
-pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
+pub(crate) fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
     let LinkKind::Ipip { local, remote } = link.kind else {
         return None;
     };
@@ -187,7 +209,7 @@ pub fn takes_from(fan: &Fan, link: &Link) -> Option<String> {
     let of_a_host = fan.mapping.underlay().contains(remote) && (local == fan.host || local == any);
     let of_all = remote == any && local == fan.host;
     let peer = if of_all { "any host".to_string() } else { remote.to_string() };
-    (fan.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
+    (fan.options.encapsulation == Encapsulation::Ipip && link.up && (of_a_host || of_all)).then_some(peer)
 }
 
 /// An underlay that is a fan itself.
@@ -254,13 +276,13 @@ fn routed_elsewhere(fan: &Fan, route: &ForeignRoute) -> Option<Reason> {
 fn sizes(fan: &Fan, host: &Host) -> Option<Reason> {
     let link = host.link(&fan.device)?;
     let takes = underlay_mtu(fan, host);
-    let room = takes.saturating_sub(fan.encapsulation.overhead());
+    let room = takes.saturating_sub(fan.options.encapsulation.overhead());
     if room < MIN_MTU {
         return Some(reason!(
             MtuTooSmall,
             "interface '{}' has MTU {takes}, which leaves less than {MIN_MTU} bytes for {} packets",
             link.name,
-            fan.encapsulation
+            fan.options.encapsulation
         ));
     }
     (mtu(fan, host) > room).then(|| {
@@ -269,8 +291,8 @@ fn sizes(fan: &Fan, host: &Host) -> Option<Reason> {
             "mtu {} is more than interface '{}' can carry: its MTU {takes} less {} bytes of {} is {room}",
             mtu(fan, host),
             link.name,
-            fan.encapsulation.overhead(),
-            fan.encapsulation
+            fan.options.encapsulation.overhead(),
+            fan.options.encapsulation
         )
     })
 }

@@ -4,32 +4,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::bpf::program::{self, Program, Spec};
+use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{self, Overlay, overlap};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{MAX_MTU, MIN_MTU};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
+use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
-    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, Owner, ProgramRef, Route,
-    RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner, ProgramRef,
+    Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
 
+mod encrypted;
 #[cfg(test)]
 mod tests;
 
 /// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
 #[must_use]
-pub fn mtu(fan: &Fan, host: &Host) -> u32 {
-    let room = underlay_mtu(fan, host).saturating_sub(fan.encapsulation.overhead());
-    fan.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
+pub(crate) fn mtu(fan: &Fan, host: &Host) -> u32 {
+    let room = underlay_mtu(fan, host).saturating_sub(fan.options.encapsulation.overhead());
+    fan.options.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
 }
 
 /// The largest packet in bytes that every way into the underlay takes: what the interface of the underlay address does, and
 /// what is written on its routes. An interface that stands apart carries nothing: the routes of others lead to the hosts.
 #[must_use]
-pub fn underlay_mtu(fan: &Fan, host: &Host) -> u32 {
+pub(crate) fn underlay_mtu(fan: &Fan, host: &Host) -> u32 {
     let underlay = fan.mapping.underlay().network();
     let Some(own) = host.link(&fan.device) else { return 1500 };
     let is_apart = own.stands_apart();
@@ -59,7 +61,7 @@ fn ipv6(device: &InterfaceName, mtu: u32, host: &Host) -> Option<Ipv6> {
 
 /// The objects of a fan that are its alone.
 #[must_use]
-pub fn objects(fan: &Fan, host: &Host) -> State {
+pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     let overlay = fan.overlay();
     let owner = Owner::Fan(overlay);
     let table = RoutingTable(fan.routing_table());
@@ -71,7 +73,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
 
     // In the main table too when the fan has its own: should the rule go, the overlay must still lead nowhere.
     add(Object::Unreachable(overlay, RoutingTable(MAIN_TABLE)));
-    if fan.table.is_some() {
+    if fan.options.table.is_some() {
         add(Object::Unreachable(overlay, table));
         add(Object::Rule(overlay, table));
     }
@@ -87,7 +89,7 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
     for address in fan.bridge_addresses() {
         add(Object::Address(Address { overlay, link: fan.bridge.clone(), address }));
     }
-    if fan.encapsulation == Encapsulation::Vxlan {
+    if fan.options.encapsulation == Encapsulation::Vxlan {
         add(Object::Tunnel(Tunnel {
             owner,
             name: fan.tunnel(),
@@ -95,8 +97,8 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
             forwarding: true,
             ipv6: ipv6(&fan.tunnel(), mtu, host),
             kind: TunnelKind::Vxlan {
-                port: fan.port,
-                sources: host.source_ports(fan.port, Some(&fan.tunnel())).range(),
+                port: fan.port(),
+                sources: host.source_ports(fan.port(), Some(&fan.tunnel())).range(),
                 vnis: [(overlay.vni(), overlay.vni())].into(),
                 mac: fan.tunnel_mac(),
                 bridge: Some(fan.bridge.clone()),
@@ -106,19 +108,32 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
         add(Object::Clsact(owner, fan.tunnel()));
         add(Object::Up(owner, fan.tunnel()));
     }
-    let spec = spec(fan, host);
-    for (direction, program) in
-        [(Direction::Ingress, program::ingress(&spec)), (Direction::Egress, program::egress(&spec))]
-    {
-        add(Object::Filter(Filter {
-            link: fan.tunnel(),
-            direction,
-            slot: Slot::Fan(overlay),
-            owner,
-            program: program.into(),
-        }));
+    for epoch in &fan.epochs {
+        let name = fan.tunnel_of(*epoch);
+        let kind = TunnelKind::Wireguard { epoch: *epoch };
+        let ipv6 = ipv6(&name, mtu, host);
+        add(Object::Tunnel(Tunnel { owner, name: name.clone(), mtu, forwarding: true, ipv6, kind }));
+        add(Object::Clsact(owner, name.clone()));
+        add(Object::Up(owner, name));
     }
-    add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port, None))));
+    for peers in encrypted::peers(fan, host) {
+        add(Object::Peers(peers));
+    }
+    let spec = spec(fan, host);
+    for link in fan.tunnels() {
+        for (direction, program) in
+            [(Direction::Ingress, program::ingress(&spec)), (Direction::Egress, program::egress(&spec))]
+        {
+            add(Object::Filter(Filter {
+                link: link.clone(),
+                direction,
+                slot: Slot::Fan(overlay),
+                owner,
+                program: program.into(),
+            }));
+        }
+    }
+    add(Object::Firewall(overlay, firewall::ruleset(fan, host.source_ports(fan.port(), None))));
     for &chain in &host.forward_chains {
         for way in [ForwardDirection::From, ForwardDirection::To] {
             add(Object::Accept(Accept { overlay, chain, bridge: fan.bridge.clone(), way }));
@@ -128,13 +143,13 @@ pub fn objects(fan: &Fan, host: &Host) -> State {
     for route in routes(fan, mtu) {
         add(Object::Route(route));
     }
-    if fan.dhcp {
+    if fan.options.dhcp {
         add(Object::Dhcp(dhcp(fan, mtu)));
     }
     state
 }
 
-/// With IPIP the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
+/// With IPIP and WireGuard the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
 /// bridge.
 fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
     let overlay = fan.overlay();
@@ -146,8 +161,8 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
         source: fan.gateway(),
         mtu,
     };
-    match fan.encapsulation {
-        Encapsulation::Ipip => {
+    match fan.options.encapsulation {
+        Encapsulation::Ipip | Encapsulation::Wireguard => {
             vec![route(fan.slice(), fan.bridge.clone(), None), route(overlay.network(), fan.tunnel(), Some(mtu))]
         }
         Encapsulation::Vxlan => vec![route(overlay.network(), fan.bridge.clone(), None)],
@@ -155,17 +170,17 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
 }
 
 /// Where leases are kept: they outlive the fan, so that a container finds its address again.
-pub const LEASE_DIRECTORY: &str = "/var/lib/fan";
+pub(crate) const LEASE_DIRECTORY: &str = "/var/lib/fan";
 
 /// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
-fn lease_file(fan: &Fan) -> String {
+pub(crate) fn lease_file(fan: &Fan) -> String {
     let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
     format!("{LEASE_DIRECTORY}/{}_{}.leases", name(fan.overlay().network()), name(fan.slice()))
 }
 
 /// The overlay of a lease file; none when the file is not one of ours.
 #[must_use]
-pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
+pub(crate) fn lease_file_overlay(file: &str) -> Option<Overlay> {
     let name = file.strip_prefix(LEASE_DIRECTORY)?.strip_prefix('/')?;
     name.split_once('_')?.0.replace('-', "/").parse().ok()
 }
@@ -173,7 +188,7 @@ pub fn lease_file_overlay(file: &str) -> Option<Overlay> {
 /// The DHCP server of a fan whose bridge has this MTU, with dnsmasq's whole configuration. It serves DNS too, on the bridge's
 /// address.
 #[must_use]
-pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
+pub(crate) fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
     let (slice, gateway) = (fan.slice(), fan.gateway());
     let (first, last) = fan.container_range();
     let mask = fan.on_link().mask();
@@ -203,7 +218,7 @@ pub fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
 /// The object that a server is which runs with these arguments: the one computed for its fan, if that has just them, so that it
 /// can be started again when a step is taken back; else one that can only be stopped.
 #[must_use]
-pub fn recognise_dhcp<'a>(
+pub(crate) fn recognise_dhcp<'a>(
     overlay: Overlay,
     bridge: &InterfaceName,
     arguments: &[String],
@@ -220,9 +235,9 @@ pub fn recognise_dhcp<'a>(
 
 /// The objects that all IPIP fans of the host have in common; nothing when there is no such fan.
 #[must_use]
-pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
+pub(crate) fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State {
     let largest =
-        fans.into_iter().filter(|fan| fan.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
+        fans.into_iter().filter(|fan| fan.options.encapsulation == Encapsulation::Ipip).map(|fan| mtu(fan, host)).max();
     let Some(mtu) = largest else {
         return State::new();
     };
@@ -252,7 +267,7 @@ pub fn shared<'a>(fans: impl IntoIterator<Item = &'a Fan>, host: &Host) -> State
 
 /// What a fan's programs are made for on this host.
 #[must_use]
-pub fn spec(fan: &Fan, host: &Host) -> Spec {
+pub(crate) fn spec(fan: &Fan, host: &Host) -> Spec {
     let heard_by_all = host.link(&fan.device).into_iter().flat_map(Link::broadcasts);
     let heard_by_all = heard_by_all.chain(mapping::of_no_host(fan.mapping.underlay().network()));
     let is_another_host = |address: &Ipv4Addr| fan.mapping.underlay().contains(*address) && *address != fan.host;
@@ -260,7 +275,7 @@ pub fn spec(fan: &Fan, host: &Host) -> Spec {
         mapping: fan.mapping,
         host: fan.host,
         broadcasts: heard_by_all.filter(is_another_host).collect(),
-        encapsulation: fan.encapsulation,
+        encapsulation: fan.options.encapsulation,
     }
 }
 
@@ -277,7 +292,7 @@ fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Opti
 /// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
 /// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
 /// that of a fan whose bridge is gone has none.
-pub fn recognise(state: &mut State, host: &Host) {
+pub(crate) fn recognise(state: &mut State, host: &Host) {
     let specs = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {
         let Object::Filter(filter) = object else { continue };
@@ -292,25 +307,30 @@ pub fn recognise(state: &mut State, host: &Host) {
 
 /// What we own, without one fan.
 #[must_use]
-pub fn without(owned: &State, owner: Owner) -> State {
+pub(crate) fn without(owned: &State, owner: Owner) -> State {
     owned.iter().filter(|(key, _)| key.owner != owner).map(|(key, object)| (key.clone(), object.clone())).collect()
 }
 
-/// What we own, with a fan's objects as they should be.
+/// What we own, with a fan's objects as they should be. Of keys that cannot be read nobody knows what they should be, and they stay.
 #[must_use]
-pub fn with(owned: &State, fan: &Fan, host: &Host) -> State {
+pub(crate) fn with(owned: &State, fan: &Fan, host: &Host) -> State {
     let mut state = without(owned, Owner::Fan(fan.overlay()));
     state.extend(objects(fan, host));
+    for epoch in encrypted::unknown(fan, host) {
+        let key = ObjectKey { identity: Identity::Peers(fan.tunnel_of(epoch)), owner: Owner::Fan(fan.overlay()) };
+        state.extend(owned.get(&key).map(|object| (key, object.clone())));
+    }
     with_shared(state, host)
 }
 
 /// The same state with the shared objects that its fans need, and no others. Where somebody removed or renamed the shared
 /// tunnel, what stood on it is made anew.
 #[must_use]
-pub fn with_shared(mut state: State, host: &Host) -> State {
+pub(crate) fn with_shared(mut state: State, host: &Host) -> State {
     let shared = shared(fans(&state), host);
     if !shared.keys().any(|key| matches!(key.identity, Identity::Tunnel(_)) && state.contains_key(key)) {
-        let homeless: Vec<Fan> = fans(&state).filter(|fan| fan.encapsulation == Encapsulation::Ipip).cloned().collect();
+        let homeless: Vec<Fan> =
+            fans(&state).filter(|fan| fan.options.encapsulation == Encapsulation::Ipip).cloned().collect();
         for fan in homeless {
             state.retain(|key, _| key.owner != Owner::Fan(fan.overlay()));
             state.extend(objects(&fan, host));

@@ -23,7 +23,7 @@ mod tests;
 /// One thing to do to the kernel.
 #[allow(clippy::large_enum_variant, reason = "a plan is a few dozen of them, and each is walked once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Make an object that is not there.
     Create(Object),
     /// Turn an object into another of the same key, or a bridge into one of another name.
@@ -44,7 +44,7 @@ pub enum Step {
 impl Step {
     /// The step that takes this one back.
     #[must_use]
-    pub fn inverse(self) -> Self {
+    pub(crate) fn inverse(self) -> Self {
         match self {
             Self::Create(object) => Self::Delete(object),
             Self::Change { from, to } => Self::Change { from: to, to: from },
@@ -56,7 +56,7 @@ impl Step {
 
     /// Whether it is one that nftables does, together with others in one transaction.
     #[must_use]
-    pub fn is_of_nftables(&self) -> bool {
+    pub(crate) fn is_of_nftables(&self) -> bool {
         match self {
             Self::Create(object) | Self::Delete(object) => matches!(object, Object::Firewall(..) | Object::Accept(_)),
             Self::Change { to: object, .. } | Self::Hold(object) | Self::Remake(object) => {
@@ -67,7 +67,7 @@ impl Step {
 
     /// The object that the step is about, as it is afterwards or, when deleted, was before.
     #[must_use]
-    pub fn object(&self) -> &Object {
+    pub(crate) fn object(&self) -> &Object {
         match self {
             Self::Create(object)
             | Self::Delete(object)
@@ -82,7 +82,7 @@ impl Step {
 /// it may look as it should. A fan's tables stay while what they hold on to is replaced, so that nobody is without the guard
 /// meanwhile, and are made anew with it.
 #[must_use]
-pub fn diff(observed: &State, desired: &State) -> Vec<Step> {
+pub(crate) fn diff(observed: &State, desired: &State) -> Vec<Step> {
     let replaced = replaced(observed, desired);
     let stays =
         |key: &ObjectKey, present: &Object| matches!(present, Object::Firewall(..)) && desired.contains_key(key);
@@ -143,7 +143,7 @@ fn replaced(observed: &State, desired: &State) -> BTreeSet<ObjectKey> {
 /// By then everything else that stood on it is deleted, so that it is down, as the kernel wants it for a new name
 /// (`dev_change_name`, net/core/dev.c at v6.1).
 #[must_use]
-pub fn renumbering(steps: &[Step]) -> Vec<Step> {
+pub(crate) fn renumbering(steps: &[Step]) -> Vec<Step> {
     let first = |which: fn(&Step) -> Option<&Bridge>, fan: &Fan| {
         let mut bridges = steps.iter().filter_map(which);
         bridges.find(|bridge| bridge.fan.overlay() == fan.overlay())
@@ -177,36 +177,19 @@ fn deleted(step: &Step) -> Option<&Bridge> {
     }
 }
 
-/// What a state becomes by a step.
-pub fn replay(state: &mut State, step: &Step) {
-    match step {
-        Step::Delete(object) => {
-            state.remove(&object.key());
-        }
-        Step::Create(object) => {
-            state.insert(object.key(), object.clone());
-        }
-        Step::Hold(_) | Step::Remake(_) => {}
-        Step::Change { from, to } => {
-            state.remove(&from.key());
-            state.insert(to.key(), to.clone());
-        }
-    }
-}
-
 /// An address that a container answers for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The address.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// The port that it is behind; none where only the bridge is known.
-    pub port: Option<InterfaceName>,
+    pub(crate) port: Option<InterfaceName>,
 }
 
 /// Why the steps must not be taken: they would pull the bridge from under somebody's containers, or take the address that one
 /// of them claims.
 #[must_use]
-pub fn refusals(steps: &[Step], host: &Host, claims: &[Claim]) -> Vec<Reason> {
+pub(crate) fn refusals(steps: &[Step], host: &Host, claims: &[Claim]) -> Vec<Reason> {
     steps.iter().filter_map(|step| refusal(step, host, claims)).collect()
 }
 
@@ -215,7 +198,7 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<Reason> {
         Step::Delete(Object::Bridge(bridge)) => {
             let name = &bridge.fan.bridge;
             let ports: Vec<InterfaceName> = host.foreign_ports(name).map(|link| link.name.clone()).collect();
-            still_has(name, &ports)
+            still_has(name, &ports, |port| host.port(port))
         }
         Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } => {
             let taken = growth(&from.fan, &to.fan);
@@ -232,8 +215,8 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<Reason> {
                     ContainerHasAddress,
                     "host-reserve {} takes more than {} did, {taken}, and a container of bridge '{}' answers for: {}; give it \
                      another address, or stop it",
-                    to.fan.host_reserve,
-                    from.fan.host_reserve,
+                    to.fan.options.host_reserve,
+                    from.fan.options.host_reserve,
                     to.fan.bridge,
                     claimed.join(", ")
                 )
@@ -244,7 +227,7 @@ fn refusal(step: &Step, host: &Host, claims: &[Claim]) -> Option<Reason> {
 }
 
 /// The bridges that stay and take addresses which were containers' to have, with those.
-pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4Addr>)> {
+pub(crate) fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4Addr>)> {
     steps.iter().filter_map(|step| match step {
         Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } => {
             let taken = growth(&from.fan, &to.fan);
@@ -254,10 +237,14 @@ pub fn growths(steps: &[Step]) -> impl Iterator<Item = (&InterfaceName, Vec<Ipv4
     })
 }
 
-/// Why a bridge with these foreign ports must stay; none when it has none.
+/// Why a bridge with these foreign ports, which are called so, must stay; none when it has none.
 #[must_use]
-pub fn still_has(bridge: &InterfaceName, ports: &[InterfaceName]) -> Option<Reason> {
-    let (list, port) = containers(ports)?;
+pub(crate) fn still_has(
+    bridge: &InterfaceName,
+    ports: &[InterfaceName],
+    called: impl Fn(&InterfaceName) -> String,
+) -> Option<Reason> {
+    let (list, port) = containers(ports, called)?;
     Some(reason!(
         BridgeInUse,
         "bridge '{bridge}' still has {list}; stop what is attached, or take it out: {}",
@@ -270,13 +257,13 @@ fn take_out(port: &InterfaceName) -> Line {
 }
 
 /// The containers behind some ports in words, and the first port; none when there is none.
-fn containers(ports: &[InterfaceName]) -> Option<(String, &InterfaceName)> {
+fn containers(ports: &[InterfaceName], called: impl Fn(&InterfaceName) -> String) -> Option<(String, &InterfaceName)> {
     let first = ports.first()?;
     let count = match ports.len() {
         1 => "a container".to_string(),
         count => format!("{count} containers"),
     };
-    let names: Vec<String> = ports.iter().map(InterfaceName::to_string).collect();
+    let names: Vec<String> = ports.iter().map(called).collect();
     Some((format!("{count}: {}", names.join(", ")), first))
 }
 
@@ -287,6 +274,6 @@ fn growth(from: &Fan, to: &Fan) -> Vec<Ipv4Addr> {
         return Vec::new();
     }
     let gateway = u32::from(from.gateway());
-    let taken = u32::from(from.host_reserve)..u32::from(to.host_reserve);
+    let taken = u32::from(from.options.host_reserve)..u32::from(to.options.host_reserve);
     taken.map(|offset| Ipv4Addr::from(gateway + offset)).collect()
 }

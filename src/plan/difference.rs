@@ -14,7 +14,7 @@ use crate::plan::state::{Bridge, Direction, Ipv6, Object, Setting, Tunnel, Tunne
 
 /// One difference between an object that is there and the one that should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference {
+pub(crate) enum Difference {
     /// A device has another MTU in bytes than it should have.
     Mtu {
         /// The device.
@@ -45,7 +45,7 @@ pub enum Difference {
 impl Difference {
     /// A stable word for it.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Mtu { .. } => "mtu",
             Self::Forwarding(_) => "forwarding",
@@ -101,7 +101,7 @@ impl Serialize for Difference {
 
 /// In what an object differs that a step changes.
 #[must_use]
-pub fn of(step: &Step) -> Vec<Difference> {
+pub(crate) fn of(step: &Step) -> Vec<Difference> {
     match step {
         Step::Change { from, to } => between(from, to),
         _ => Vec::new(),
@@ -110,7 +110,7 @@ pub fn of(step: &Step) -> Vec<Difference> {
 
 /// In what an object is not what it should be; at least one where they are not equal.
 #[must_use]
-pub fn between(is: &Object, should: &Object) -> Vec<Difference> {
+pub(crate) fn between(is: &Object, should: &Object) -> Vec<Difference> {
     let mut found = match (is, should) {
         (Object::Bridge(is), Object::Bridge(should)) => of_bridge(is, should),
         (Object::Tunnel(is), Object::Tunnel(should)) => of_tunnel(is, should),

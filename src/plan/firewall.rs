@@ -16,40 +16,40 @@ use crate::fan::mapping::Overlay;
 
 pub use chains::ruleset;
 pub use forward::{Accept, Beside, Forward, ForwardChain, ForwardDirection};
-pub use guard::GuardRule;
-pub use record::{Deviation, FORMAT, Record};
+pub(crate) use guard::GuardRule;
+pub(crate) use record::{Deviation, FORMAT, Record};
 pub use ruleset::{Abilities, Ruleset};
 
 /// The families in which a fan has a table.
-pub const FAMILIES: [&str; 2] = ["ip", "bridge"];
+pub(crate) const FAMILIES: [&str; 2] = ["ip", "bridge"];
 
 /// The name of a fan's tables.
 #[must_use]
-pub fn table_name(overlay: Overlay) -> String {
+pub(crate) fn table_name(overlay: Overlay) -> String {
     format!("fan-{overlay}")
 }
 
 /// The overlay of a table with exactly such a name. The name alone makes no table ours: see [`is_chain_of_ours`].
 #[must_use]
-pub fn table_overlay(name: &str) -> Option<Overlay> {
+pub(crate) fn table_overlay(name: &str) -> Option<Overlay> {
     let overlay = name.strip_prefix("fan-")?.parse().ok()?;
     (table_name(overlay) == name).then_some(overlay)
 }
 
 /// Whether a table that has the name of a fan's is one, because it is of this family and has this chain: each of ours has one.
 #[must_use]
-pub fn is_chain_of_ours(family: &str, chain: &str) -> bool {
+pub(crate) fn is_chain_of_ours(family: &str, chain: &str) -> bool {
     [("ip", "guard"), ("bridge", "ports")].contains(&(family, chain))
 }
 
 /// The name of the flowtable.
-pub const FLOWTABLE: &str = "between";
+pub(crate) const FLOWTABLE: &str = "between";
 
 /// The chain whose rule hands connections to it.
-pub const ESTABLISHED: &str = "established";
+pub(crate) const ESTABLISHED: &str = "established";
 
 /// What that rule does.
-pub const OFFLOAD: &str = "flow add @between ";
+pub(crate) const OFFLOAD: &str = "flow add @between ";
 
 /// How a rule begins that asks for a device's index, the device's name following. nft looks the index up as it reads the rule.
 const BY_INDEX: &str = "iif \"";

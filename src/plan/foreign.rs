@@ -14,7 +14,7 @@ use crate::shell;
 
 /// Something of others on a device of a fan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Foreign {
+pub(crate) enum Foreign {
     /// A filter of traffic control.
     Filter {
         /// The device.
@@ -72,7 +72,7 @@ pub enum Foreign {
 impl Foreign {
     /// A stable word for it.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Filter { .. } if self.is_in_front() => "filter-in-front",
             Self::Filter { .. } => "filter",
@@ -86,7 +86,7 @@ impl Foreign {
 
     /// The device that it is on.
     #[must_use]
-    pub fn device(&self) -> &InterfaceName {
+    pub(crate) fn device(&self) -> &InterfaceName {
         match self {
             Self::Filter { device, .. }
             | Self::Tcx { device, .. }
@@ -104,8 +104,8 @@ impl Foreign {
 
     /// Whether it can keep a fan's checks from seeing packets, or packets from the fan.
     #[must_use]
-    pub fn is_harmful(&self, fan: &Fan) -> bool {
-        let is_on_tunnel = *self.device() == fan.tunnel();
+    pub(crate) fn is_harmful(&self, fan: &Fan) -> bool {
+        let is_on_tunnel = fan.tunnels().any(|tunnel| *self.device() == tunnel);
         match self {
             Self::Filter { .. } => is_on_tunnel && self.is_in_front(),
             Self::Tcx { .. } | Self::Xdp { .. } => is_on_tunnel,
@@ -117,7 +117,7 @@ impl Foreign {
 
     /// The command that shows it.
     #[must_use]
-    pub fn look(&self) -> Line {
+    pub(crate) fn look(&self) -> Line {
         let device = self.device();
         match self {
             Self::Filter { direction, .. } => shell!("tc filter show dev {} {}", device, direction.as_str()),
@@ -184,8 +184,8 @@ impl Serialize for Foreign {
 
 /// What others put on the devices of a fan.
 #[must_use]
-pub fn on(fan: &Fan, host: &Host) -> Vec<Foreign> {
-    let devices = [fan.bridge.clone(), fan.tunnel()];
+pub(crate) fn on(fan: &Fan, host: &Host) -> Vec<Foreign> {
+    let devices: Vec<InterfaceName> = fan.tunnels().chain([fan.bridge.clone()]).collect();
     let is_here = |foreign: &&Foreign| match foreign {
         Foreign::Entry { bridge, .. } => *bridge == fan.bridge,
         other => devices.contains(other.device()),

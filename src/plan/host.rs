@@ -1,79 +1,125 @@
 //! Facts about the machine that planning needs and no plan changes: interfaces, addresses, other people's routes.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use crate::fan::encap::SourcePorts;
+use crate::fan::keys::Secret;
 use crate::fan::mapping::{Overlay, broadcast};
 use crate::fan::name::InterfaceName;
-use crate::fan::{Fan, MAIN_TABLE, Mac};
+use crate::fan::options::MAIN_TABLE;
+use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Beside, ForwardChain};
 use crate::plan::foreign::Foreign;
-use crate::plan::state::{Direction, Ipv6, Slot};
+use crate::plan::state::{Direction, Heard, Ipv6, Peer, Slot};
 
 /// The first version whose tunnels take the outer source address from a program (`local_ipv4` in `struct bpf_tunnel_key`,
 /// linux/bpf.h), and whose nftables look up the way back in forward chains (`nft_fib_validate`, net/netfilter/nft_fib.c).
-pub const SOURCE_SINCE: (u32, u32) = (5, 19);
+pub(crate) const SOURCE_SINCE: (u32, u32) = (5, 19);
 
 /// The kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Linux {
+pub(crate) struct Linux {
     /// As `uname -r` has it; empty where it was not looked at.
-    pub release: String,
+    pub(crate) release: String,
     /// Whether tunnels take the outer source address from a program; none where that was not tried: the version leaves no
     /// doubt, or it may not be tried.
-    pub takes_source: Option<bool>,
+    pub(crate) takes_source: Option<bool>,
     /// Whether it has nf_tables; none where that was not asked, which takes root.
-    pub has_nf_tables: Option<bool>,
+    pub(crate) has_nf_tables: Option<bool>,
 }
 
 impl Linux {
     /// The first two numbers of the release.
     #[must_use]
-    pub fn version(&self) -> Option<(u32, u32)> {
+    pub(crate) fn version(&self) -> Option<(u32, u32)> {
         let mut numbers = self.release.split(|other: char| !other.is_ascii_digit()).map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     }
 }
 
+/// The secrets of a key file, or why there are none: a sentence.
+pub(crate) type Keys = Result<Vec<Secret>, String>;
+
 /// The machine, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Host {
+pub(crate) struct Host {
     /// Its kernel.
-    pub linux: Linux,
+    pub(crate) linux: Linux,
     /// Every network interface, ours included.
-    pub links: Vec<Link>,
+    pub(crate) links: Vec<Link>,
     /// IPv4 unicast routes that are not ours, in any table but the local one.
-    pub routes: Vec<ForeignRoute>,
+    pub(crate) routes: Vec<ForeignRoute>,
     /// `net.ipv4.ip_forward`
-    pub ip_forward: bool,
+    pub(crate) ip_forward: bool,
     /// `net.ipv4.ip_unprivileged_port_start`, the first port that a process without capabilities can have; none when it is not
     /// known.
-    pub unprivileged_ports: Option<u16>,
+    pub(crate) unprivileged_ports: Option<u16>,
+    /// What is in the key files of fans that are encrypted, by the name of each.
+    pub(crate) keys: BTreeMap<String, Keys>,
+    /// What was heard of the peers of our WireGuard devices.
+    pub(crate) heard: BTreeMap<InterfaceName, Vec<(Peer, Heard)>>,
     /// How the kernel speaks IPv6; none where it does not.
-    pub ipv6: Option<HostIpv6>,
+    pub(crate) ipv6: Option<HostIpv6>,
     /// The chains of iptables that need rules to let the fan's traffic pass.
-    pub forward_chains: Vec<ForwardChain>,
+    pub(crate) forward_chains: Vec<ForwardChain>,
     /// What there is beside our rules in the one that is Docker's.
-    pub docker_user: Beside,
+    pub(crate) docker_user: Beside,
     /// Tables of nftables, by family, that have the name of a fan's and none of its chains.
-    pub namesakes: Vec<(&'static str, Overlay)>,
+    pub(crate) namesakes: Vec<(&'static str, Overlay)>,
     /// Whether a dnsmasq program was found.
-    pub dnsmasq: bool,
+    pub(crate) dnsmasq: bool,
     /// What others put on our devices, but for IPv6 addresses.
-    pub foreign: Vec<Foreign>,
+    pub(crate) foreign: Vec<Foreign>,
+    /// Who is behind ports of bridges, where that was asked for.
+    pub(crate) occupants: BTreeMap<InterfaceName, Occupant>,
     /// Whether the firewall, programs and rules could be read, which takes root.
-    pub privileged: bool,
+    pub(crate) privileged: bool,
+}
+
+/// A process in the network namespace behind a port. All text is as its owner chose it, escaped.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Occupant {
+    /// Its number.
+    pub(crate) pid: u32,
+    /// Its name: at most 15 bytes, as the kernel keeps them.
+    pub(crate) program: String,
+    /// The container that it runs in.
+    pub(crate) container: Option<Container>,
+}
+
+/// A container, as its runtime names it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Container {
+    /// `docker`, `podman`, `containerd` or `lxc`.
+    pub(crate) runtime: &'static str,
+    /// Its identifier.
+    pub(crate) id: String,
+    /// Its name, where that is known and another.
+    pub(crate) name: Option<String>,
+}
+
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} {}", self.pid, self.program)?;
+        self.container.as_ref().map_or(Ok(()), |Container { runtime, id, name }| {
+            // As long as `docker ps` shows them.
+            let id = if runtime == &"lxc" { id } else { id.get(..12).unwrap_or(id) };
+            write!(f, ", {runtime} {}", name.as_deref().unwrap_or(id))
+        })
+    }
 }
 
 /// How the kernel speaks IPv6 in this network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostIpv6 {
+pub(crate) struct HostIpv6 {
     /// What a new device takes part in (`net.ipv6.conf.default`).
-    pub defaults: Ipv6,
+    pub(crate) defaults: Ipv6,
     /// Whether the settings cannot be written: they are in a file system that is mounted for reading only.
-    pub is_read_only: bool,
+    pub(crate) is_read_only: bool,
 }
 
 /// A network interface.
@@ -82,31 +128,31 @@ pub struct Link {
     /// Its name.
     pub name: InterfaceName,
     /// Other names that `ip` takes for it (`IFLA_ALT_IFNAME`, linux/if_link.h).
-    pub other_names: Vec<String>,
+    pub(crate) other_names: Vec<String>,
     /// Whether it is administratively up.
-    pub up: bool,
+    pub(crate) up: bool,
     /// Whether there is somebody at the other end of its wire, if it has one (`IFF_LOWER_UP`, netdevice(7)); never while down.
-    pub carrier: bool,
+    pub(crate) carrier: bool,
     /// In bytes.
     pub mtu: u32,
     /// Whether its alias says that it is ours.
     pub ours: bool,
     /// The bridge or bond it is a port of.
-    pub master: Option<InterfaceName>,
+    pub(crate) master: Option<InterfaceName>,
     /// The interface of this host that it stands on, as a VLAN does (`IFLA_LINK`, linux/if_link.h).
-    pub lower: Option<InterfaceName>,
+    pub(crate) lower: Option<InterfaceName>,
     /// What it is, where that matters here.
-    pub kind: LinkKind,
+    pub(crate) kind: LinkKind,
     /// Its IPv4 addresses in the kernel's order.
-    pub addresses: Vec<HostAddress>,
+    pub(crate) addresses: Vec<HostAddress>,
     /// What it takes part in of IPv6; none where the kernel speaks none on it.
     pub ipv6: Option<Ipv6>,
     /// The IPv6 addresses that somebody configured; only of interfaces that are ours.
-    pub ipv6_addresses: Vec<Ipv6Network>,
+    pub(crate) ipv6_addresses: Vec<Ipv6Network>,
     /// Traffic counters.
-    pub counters: Counters,
+    pub(crate) counters: Counters,
     /// Programs attached to it, by direction and filter handle.
-    pub programs: Vec<AttachedProgram>,
+    pub(crate) programs: Vec<AttachedProgram>,
 }
 
 /// An IPv4 address of the host.
@@ -115,14 +161,14 @@ pub struct HostAddress {
     /// Address and prefix length.
     pub address: Ipv4Network,
     /// Added after another address of the same network (`IFA_F_SECONDARY`).
-    pub secondary: bool,
+    pub(crate) secondary: bool,
     /// Valid beyond the host itself (scope `global` or `site`).
-    pub global: bool,
+    pub(crate) global: bool,
 }
 
 /// What an interface is, where that decides whether a fan can stand beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkKind {
+pub(crate) enum LinkKind {
     /// Nothing that matters here.
     Other,
     /// The loopback interface.
@@ -152,17 +198,19 @@ pub enum LinkKind {
         /// In collect-metadata mode with a filter of network identifiers, so that several can share the port.
         shares_port: bool,
     },
+    /// WireGuard.
+    Wireguard,
 }
 
 /// Packets since the interface was made, and those its clsact refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Packets received.
-    pub received: u64,
+    pub(crate) received: u64,
     /// Packets sent.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Packets that a program refused, both ways.
-    pub refused: u64,
+    pub(crate) refused: u64,
 }
 
 /// A program on an interface.
@@ -180,49 +228,49 @@ pub struct AttachedProgram {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignRoute {
     /// The routing table.
-    pub table: u32,
+    pub(crate) table: u32,
     /// The destination; 0.0.0.0/0 for a default route.
-    pub destination: Ipv4Network,
+    pub(crate) destination: Ipv4Network,
     /// The interface it leads to; none for `unreachable`, `blackhole` and the like.
-    pub device: Option<InterfaceName>,
+    pub(crate) device: Option<InterfaceName>,
     /// Whether it leads on to the next rule (`throw`).
-    pub is_throw: bool,
+    pub(crate) is_throw: bool,
     /// The gateway, if it has one.
-    pub gateway: Option<Ipv4Addr>,
+    pub(crate) gateway: Option<Ipv4Addr>,
     /// Lower wins.
-    pub metric: u32,
+    pub(crate) metric: u32,
     /// The largest packet in bytes that it takes, where that is written on it.
-    pub mtu: Option<u32>,
+    pub(crate) mtu: Option<u32>,
 }
 
 /// A packet whose way is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flow {
+pub(crate) struct Flow {
     /// Where it comes from.
-    pub source: Ipv4Addr,
+    pub(crate) source: Ipv4Addr,
     /// Where it goes.
-    pub destination: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
     /// The interface it has come in by, where it is not this host's own.
-    pub forwarded_from: Option<InterfaceName>,
+    pub(crate) forwarded_from: Option<InterfaceName>,
 }
 
 /// What the kernel's routing decides about a [`Flow`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routing {
+pub(crate) struct Routing {
     /// Delivered on this host.
-    pub local: bool,
+    pub(crate) local: bool,
     /// The interface it leaves by.
     pub device: InterfaceName,
     /// The router it is handed to; none when the destination is on link.
-    pub gateway: Option<Ipv4Addr>,
+    pub(crate) gateway: Option<Ipv4Addr>,
     /// The table that had the route.
-    pub table: u32,
+    pub(crate) table: u32,
     /// The route's destination.
-    pub route: Ipv4Network,
+    pub(crate) route: Ipv4Network,
     /// Who made the route (`rtm_protocol`, rtnetlink(7)).
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// The largest packet in bytes that the route takes, where it knows: written on it, or learned from a router.
-    pub mtu: Option<u32>,
+    pub(crate) mtu: Option<u32>,
 }
 
 impl Routing {
@@ -230,40 +278,40 @@ impl Routing {
     /// somebody's rule, wherever that one sends what it knows nothing better for. A route of another interface that is about
     /// a part of the underlay may be a second way to it, and so may an interface that is in the other host's network.
     #[must_use]
-    pub fn is_astray(&self, fan: &Fan, to: Ipv4Addr, host: &Host) -> bool {
+    pub(crate) fn is_astray(&self, fan: &Fan, to: Ipv4Addr, host: &Host) -> bool {
         let is_by_rule = self.table != MAIN_TABLE && self.route.prefix() < fan.mapping.underlay().network().prefix();
         let is_there = || host.link(&self.device).is_some_and(|link| link.is_beside(to));
         self.local
             || self.device == fan.bridge
-            || self.device == fan.tunnel()
+            || fan.tunnels().any(|tunnel| self.device == tunnel)
             || (self.device != fan.device && is_by_rule && !is_there())
     }
 }
 
 /// Why the kernel routes a packet nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoRoute {
+pub(crate) struct NoRoute {
     /// errno(3): `ENETUNREACH` without a route, `EHOSTUNREACH` at an unreachable one, `EINVAL` for a source that is not ours,
     /// `EXDEV` for one that came in by the wrong interface.
-    pub errno: i32,
+    pub(crate) errno: i32,
     /// The kernel's words.
-    pub words: String,
+    pub(crate) words: String,
 }
 
 /// An entry of a neighbour table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NeighbourEntry {
+pub(crate) struct NeighbourEntry {
     /// The interface.
     pub device: InterfaceName,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// Its Ethernet address.
     pub mac: Mac,
 }
 
 /// What the kernel knows of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reachability {
+pub(crate) enum Reachability {
     /// Its Ethernet address.
     Known(Mac),
     /// It is asked for, or was, and has not answered.
@@ -280,7 +328,7 @@ impl Link {
 
     /// Whether it is in the network of an address, which then is a neighbour's.
     #[must_use]
-    pub fn is_beside(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_beside(&self, address: Ipv4Addr) -> bool {
         let mut networks = self.addresses.iter().map(|own| own.address);
         networks.any(|network| network.contains(address) && network.prefix() < 31)
     }
@@ -288,14 +336,14 @@ impl Link {
     /// Whether it is in no network with another host: its addresses are for it alone, and routes on other interfaces lead to
     /// the hosts of the underlay.
     #[must_use]
-    pub fn stands_apart(&self) -> bool {
+    pub(crate) fn stands_apart(&self) -> bool {
         let mut addresses = self.addresses.iter().filter(|own| own.global);
         addresses.all(|own| own.address.prefix() == 32)
     }
 
     /// The broadcast addresses of its networks: what the kernel sends there goes to all neighbours (`fib_add_ifaddr`,
     /// net/ipv4/fib_frontend.c at v6.12).
-    pub fn broadcasts(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub(crate) fn broadcasts(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.addresses.iter().filter_map(|own| broadcast(own.address))
     }
 }
@@ -303,13 +351,13 @@ impl Link {
 impl Host {
     /// The interface of a name.
     #[must_use]
-    pub fn link(&self, name: &InterfaceName) -> Option<&Link> {
+    pub(crate) fn link(&self, name: &InterfaceName) -> Option<&Link> {
         self.links.iter().find(|link| link.name == *name)
     }
 
     /// Which source ports our VXLAN devices on a UDP port have, or one of them.
     #[must_use]
-    pub fn source_ports(&self, port: u16, device: Option<&InterfaceName>) -> SourcePorts {
+    pub(crate) fn source_ports(&self, port: u16, device: Option<&InterfaceName>) -> SourcePorts {
         let has_any = |link: &Link| {
             let is_asked_about = device.is_none_or(|name| link.name == *name);
             let kind = LinkKind::Vxlan { port, sources: SourcePorts::Any.range(), shares_port: true };
@@ -319,13 +367,19 @@ impl Host {
     }
 
     /// The ports of a bridge that are not ours: somebody's containers.
-    pub fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
+    pub(crate) fn foreign_ports<'a>(&'a self, bridge: &'a InterfaceName) -> impl Iterator<Item = &'a Link> {
         self.links.iter().filter(move |link| link.master.as_ref() == Some(bridge) && !link.ours)
+    }
+
+    /// A port with who is behind it: `veth1 (pid 812 httpd, docker web)`.
+    #[must_use]
+    pub(crate) fn port(&self, name: &InterfaceName) -> String {
+        self.occupants.get(name).map_or_else(|| name.to_string(), |occupant| format!("{name} ({occupant})"))
     }
 
     /// The interface of the best default route in the main table.
     #[must_use]
-    pub fn default_device(&self) -> Option<&InterfaceName> {
+    pub(crate) fn default_device(&self) -> Option<&InterfaceName> {
         self.routes
             .iter()
             .filter(|route| route.table == MAIN_TABLE && route.destination.prefix() == 0)

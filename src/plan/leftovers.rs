@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 
 use crate::bpf::program;
 use crate::fan::Fan;
-use crate::fan::encap::{Encapsulation, VXLAN_PORT};
+use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, KEYS, MAX_MTU, MIN_MTU, OptionKind, UnderlayPlace, UnderlaySource};
+use crate::fan::options::{KEYS, MAX_MTU, MIN_MTU, Options, ReadBack};
+use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
 use crate::fan::shell::Line;
 use crate::plan::desired;
 use crate::plan::firewall;
@@ -27,26 +28,26 @@ mod tests;
 
 /// What is left of one fan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remains {
+pub(crate) struct Remains {
     /// The fan's overlay.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Its bridge, where that stands under another alias.
-    pub bridge: Option<Stray>,
+    pub(crate) bridge: Option<Stray>,
 }
 
 /// A fan's bridge that somebody gave another alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub(crate) struct Stray {
     /// Its name.
     pub name: InterfaceName,
     /// The alias it had, but for `auto`, where the rest of the fan tells it.
-    pub alias: Option<String>,
+    pub(crate) alias: Option<String>,
 }
 
 impl Remains {
     /// The command that takes it away. With the bridge the underlay is forgotten, so any will do.
     #[must_use]
-    pub fn removal(&self) -> Line {
+    pub(crate) fn removal(&self) -> Line {
         shell!("fanctl down {} default/16", self.overlay)
     }
 
@@ -70,14 +71,14 @@ impl Stray {
     /// The command that makes a fan of it again. None where nothing tells which fan it was: it may be another's bridge, and no
     /// command that changes it is told.
     #[must_use]
-    pub fn mend(&self) -> Option<Line> {
+    pub(crate) fn mend(&self) -> Option<Line> {
         let alias = self.alias.as_ref()?;
         Some(shell!("ip link set {} alias {}", self.name, alias))
     }
 
     /// What to do where there is no such command.
     #[must_use]
-    pub fn advice(&self) -> String {
+    pub(crate) fn advice(&self) -> String {
         let look = shell!("ip -details link show dev {}", self.name);
         format!(
             "what that was is not known any more: see whose bridge it is ({look}); if it is the fan's, take out what is attached \
@@ -88,7 +89,7 @@ impl Stray {
 
 /// What is left of fans that are not known by a bridge.
 #[must_use]
-pub fn remains(state: &State, host: &Host) -> Vec<Remains> {
+pub(crate) fn remains(state: &State, host: &Host) -> Vec<Remains> {
     let whole: BTreeSet<Overlay> = fans(state).map(Fan::overlay).collect();
     let owners = state.keys().filter_map(|key| match key.owner {
         Owner::Fan(overlay) => Some(overlay),
@@ -110,7 +111,7 @@ pub fn remains(state: &State, host: &Host) -> Vec<Remains> {
 }
 
 /// The overlays of remains that nobody can miss.
-pub fn loose_remains(state: &State, host: &Host) -> impl Iterator<Item = Overlay> + use<> {
+pub(crate) fn loose_remains(state: &State, host: &Host) -> impl Iterator<Item = Overlay> + use<> {
     let loose = remains(state, host).into_iter().filter(|left| left.bridge.is_none());
     loose.map(|left| left.overlay)
 }
@@ -139,14 +140,15 @@ fn own(overlay: Overlay, state: &State) -> impl Iterator<Item = &Object> {
 fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> Option<Fan> {
     let mut plain = plain(overlay, bridge, state, host)?;
     let held = host.link(bridge).map_or(&[][..], |link| link.addresses.as_slice());
-    let all = Fan { host_reserve: u8::MAX - 1, ..plain.clone() };
+    let mut all = plain.clone();
+    all.options.host_reserve = u8::MAX - 1;
     let reserved = all.bridge_addresses().take_while(|own| held.iter().any(|a| a.address == *own));
-    plain.host_reserve = u8::try_from(reserved.count()).ok()?.max(1);
+    plain.options.host_reserve = u8::try_from(reserved.count()).ok()?.max(1);
     let mut ruleset = None;
     for object in own(overlay, state) {
         match object {
-            Object::Dhcp(_) => plain.dhcp = true,
-            Object::Rule(_, RoutingTable(table)) => plain.table = Some(*table),
+            Object::Dhcp(_) => plain.options.dhcp = true,
+            Object::Rule(_, RoutingTable(table)) => plain.options.table = Some(*table),
             Object::Firewall(_, found) => ruleset = Some(found),
             _ => {}
         }
@@ -154,9 +156,9 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
     let mtu = host.link(bridge)?.mtu;
     // One that nobody can ask for is somebody else's doing.
     let is_asked_for = (MIN_MTU..=MAX_MTU).contains(&mtu) && mtu != desired::mtu(&plain, host);
-    plain.mtu = is_asked_for.then_some(mtu);
+    plain.options.mtu = is_asked_for.then_some(mtu);
     // What is switched off shows in the tables.
-    let sources = host.source_ports(plain.port, None);
+    let sources = host.source_ports(plain.port(), None);
     let is_found = |fan: &Fan| ruleset.is_some_and(|found| *found == firewall::ruleset(fan, sources));
     Some(switched(&plain).find(is_found).unwrap_or(plain))
 }
@@ -164,7 +166,7 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
 /// The fan as it is, then with each of its switches off, and with all that can be off together.
 fn switched(fan: &Fan) -> impl Iterator<Item = Fan> + use<> {
     let mut configs = vec![fan.config()];
-    for key in KEYS.iter().filter(|key| key.kind == OptionKind::Switch) {
+    for key in KEYS.iter().filter(|key| key.read_back == ReadBack::Effect) {
         let mut without = configs.clone();
         for config in &mut without {
             config.set(key, "false").expect("a switch");
@@ -181,7 +183,7 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
         Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. }) => Some(*port),
         _ => None,
     });
-    let (encapsulation, port) = port.map_or((Encapsulation::Ipip, VXLAN_PORT), |port| (Encapsulation::Vxlan, port));
+    let (encapsulation, port) = port.map_or((Encapsulation::Ipip, None), |port| (Encapsulation::Vxlan, Some(port)));
     let running = |fan: &Fan| {
         let runs = |wanted: Direction, program: ProgramRef| {
             own(overlay, state).any(|object| {
@@ -201,12 +203,8 @@ fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -
     let candidates = addresses.flat_map(|(link, address)| {
         (0..=32).filter_map(move |len| {
             let place = UnderlayPlace::Address(address);
-            let config = Config {
-                encapsulation,
-                port: Some(port),
-                bridge: Some(bridge.clone()),
-                ..Config::new(overlay, UnderlaySource { place, len })
-            };
+            let options = Options { encapsulation, port, bridge: Some(bridge.clone()), ..Options::default() };
+            let config = Request { options, ..Request::new(overlay, UnderlaySource { place, len }) };
             Fan::new(&config, address, link.name.clone()).ok()
         })
     });

@@ -7,14 +7,14 @@ use crate::plan::host::Routing;
 
 /// Where does a packet go?
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Question {
+pub(crate) struct Question {
     /// To this address,
-    pub to: Ipv4Addr,
+    pub(crate) to: Ipv4Addr,
     /// from this one, if that is said,
-    pub from: Option<Ipv4Addr>,
+    pub(crate) from: Option<Ipv4Addr>,
     /// received by this interface; none for one that the host itself sends.
-    pub incoming: Option<InterfaceName>,
+    pub(crate) incoming: Option<InterfaceName>,
 }
 
 /// What the kernel answers: where it goes, or the error number of its refusal.
-pub type Answer = Result<Routing, i32>;
+pub(crate) type Answer = Result<Routing, i32>;

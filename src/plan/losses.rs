@@ -9,8 +9,9 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::fan::Fan;
 use crate::fan::mapping::{Overlay, overlap};
-use crate::fan::{Fan, MAIN_TABLE};
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::diff::Step;
 use crate::plan::host::{Host, Routing};
 use crate::plan::lookup::Question;
@@ -22,20 +23,20 @@ mod tests;
 
 /// An address that this host uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Use {
+pub(crate) struct Use {
     /// What for.
-    pub purpose: Purpose,
+    pub(crate) purpose: Purpose,
     /// The address.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// This host's own address there, where it is known.
-    pub source: Option<Ipv4Addr>,
+    pub(crate) source: Option<Ipv4Addr>,
     /// The process that uses it, where it is known: `process 812 ('sshd')`, escaped.
-    pub process: Option<String>,
+    pub(crate) process: Option<String>,
 }
 
 /// What an address is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// The other end of an established TCP connection, at this port.
     Connection(u16),
     /// A DNS server that this host asks.
@@ -50,7 +51,7 @@ impl Use {
     /// Whether a fan's routes are about it. Its own slice holds its own containers and its own DNS server, and what has an
     /// address of the overlay on this side was made through the fan.
     #[must_use]
-    pub fn concerns(&self, fan: &Fan) -> bool {
+    pub(crate) fn concerns(&self, fan: &Fan) -> bool {
         let overlay = fan.overlay();
         overlay.contains(self.address)
             && !fan.slice().contains(self.address)
@@ -60,7 +61,7 @@ impl Use {
 
 /// Whether a plan has packets for a fan's overlay go into the fan that did not.
 #[must_use]
-pub fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
+pub(crate) fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
     let is_way = |object: &Object| {
         matches!(object, Object::Rule(..) | Object::Route(_)) && object.owner() == Owner::Fan(fan.overlay())
     };
@@ -69,7 +70,7 @@ pub fn takes_over(fan: &Fan, steps: &[Step]) -> bool {
 
 /// Whether packets that are routed like this would go into the fan instead. `rules` are those of others.
 #[must_use]
-pub fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rules: &[RoutingRule]) -> bool {
+pub(crate) fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rules: &[RoutingRule]) -> bool {
     let has_it_already = host.link(&now.device).is_some_and(|link| link.ours);
     if now.local || has_it_already {
         return false;
@@ -78,11 +79,11 @@ pub fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Host, rule
     let leads = |rule: &&RoutingRule, table: u32| rule.action == Action::Lookup(table);
     let first = |table: u32| concerned().filter(|rule| leads(rule, table)).map(|rule| rule.priority).min();
     // Where a rule leads there before any leads to the fan's routes, it goes on doing so.
-    let fans = match fan.table {
+    let fans = match fan.options.table {
         Some(_) => RULE_PRIORITY,
         None => first(MAIN_TABLE).unwrap_or(MAIN_PRIORITY).min(MAIN_PRIORITY),
     };
-    now.table == MAIN_TABLE && fan.table.is_none() || first(now.table).unwrap_or(MAIN_PRIORITY) >= fans
+    now.table == MAIN_TABLE && fan.options.table.is_none() || first(now.table).unwrap_or(MAIN_PRIORITY) >= fans
 }
 
 /// The priority of the kernel's own rule that leads to the main table (`fib_default_rules_init`, net/ipv4/fib_rules.c).
@@ -90,7 +91,7 @@ const MAIN_PRIORITY: u32 = 32766;
 
 /// Something that a fan takes away.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// An address that this host uses.
     Used(Overlay, Use),
     /// More such addresses than are worth a line each.
@@ -105,7 +106,7 @@ const MOST: usize = 8;
 impl Loss {
     /// All that a fan takes away, of these addresses in use, each once.
     #[must_use]
-    pub fn of(fan: &Fan, mut used: Vec<Use>, is_new: bool) -> Vec<Self> {
+    pub(crate) fn of(fan: &Fan, mut used: Vec<Use>, is_new: bool) -> Vec<Self> {
         let overlay = fan.overlay();
         for one in &mut used {
             one.source = None;
@@ -122,7 +123,7 @@ impl Loss {
 
     /// What it is, for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Used(_, used) => match used.purpose {
                 Purpose::Connection(_) => "connection",
@@ -137,7 +138,7 @@ impl Loss {
 
     /// The address, if it is one.
     #[must_use]
-    pub fn address(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
         match self {
             Self::Used(_, used) => Some(used.address),
             Self::More(..) | Self::Public(_) => None,
@@ -190,7 +191,7 @@ const NOT_PUBLIC: [(Ipv4Addr, u8); 9] = [
 
 /// Whether an overlay holds addresses that hosts of the Internet have.
 #[must_use]
-pub fn is_public(overlay: Overlay) -> bool {
+pub(crate) fn is_public(overlay: Overlay) -> bool {
     let network = overlay.network();
     let holds = |(address, len): &(Ipv4Addr, u8)| {
         let other = Ipv4Network::new(*address, *len).expect("a prefix length");

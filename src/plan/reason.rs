@@ -39,6 +39,8 @@ words! {
         ConfigurationEmpty = "configuration-empty",
         /// Another configuration would let the fan follow.
         FollowAdvice = "follow-advice",
+        /// The host's own address is not among those of hosts.
+        HostNotListed = "host-not-listed",
         /// The interface is down.
         InterfaceDown = "interface-down",
         /// The interface is in a VRF.
@@ -53,6 +55,8 @@ words! {
         KernelUnfit = "kernel-unfit",
         /// The laboratory cannot be built or removed.
         LabRefused = "lab-refused",
+        /// The options do not fit the alias of a bridge.
+        LabelTooLong = "label-too-long",
         /// The interface is the loopback.
         Loopback = "loopback",
         /// The MTU that was asked for is more than the interface can carry.
@@ -65,6 +69,8 @@ words! {
         NoAddressInside = "no-address-inside",
         /// There is no default route.
         NoDefaultRoute = "no-default-route",
+        /// There is no key, or others could have it.
+        NoKey = "no-key",
         /// No interface has the underlay address.
         NoSuchAddress = "no-such-address",
         /// The fan is up from another underlay.
@@ -101,7 +107,8 @@ words! {
 /// Why something cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    code: ReasonCode,
+    /// Its stable word.
+    pub(crate) code: ReasonCode,
     /// The interface that is to blame, where a look at it says the same.
     interface: Option<InterfaceName>,
     text: String,
@@ -116,33 +123,27 @@ impl Reason {
 
     /// The same, of an interface.
     #[must_use]
-    pub fn of(self, interface: &InterfaceName) -> Self {
+    pub(crate) fn of(self, interface: &InterfaceName) -> Self {
         Self { interface: Some(interface.clone()), ..self }
     }
 
     /// The same, with what it is about in front.
     #[must_use]
-    pub fn about(self, what: &str) -> Self {
+    pub(crate) fn about(self, what: &str) -> Self {
         Self { text: format!("{what}: {}", self.text), ..self }
     }
 
     /// Several reasons as one, which has the code of the first; none where there are none.
     #[must_use]
-    pub fn joined(reasons: Vec<Self>) -> Option<Self> {
+    pub(crate) fn joined(reasons: Vec<Self>) -> Option<Self> {
         let texts: Vec<&str> = reasons.iter().map(Self::as_str).collect();
         let text = texts.join("; ");
         Some(Self { text, ..reasons.into_iter().next()? })
     }
 
-    /// Its stable word.
-    #[must_use]
-    pub fn code(&self) -> ReasonCode {
-        self.code
-    }
-
     /// Whether it is this, of this interface.
     #[must_use]
-    pub fn is(&self, code: ReasonCode, interface: &InterfaceName) -> bool {
+    pub(crate) fn is(&self, code: ReasonCode, interface: &InterfaceName) -> bool {
         self.code == code && self.interface.as_ref() == Some(interface)
     }
 
@@ -182,13 +183,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::fan::words::Words;
 
     /// Stable: a word may be added, and none may be changed or taken away.
     const CODES: &str = "address-ambiguous address-is-broadcast address-of-no-host alias-changed bridge-in-use \
         bridge-name-of-fan bridge-name-taken configuration-empty container-has-address contradiction dnsmasq-missing failed \
-        file-kept follow-advice interface-down interface-in-vrf interface-missing interface-name-unfit ipip-external-taken \
-        kernel-unfit lab-refused loopback mtu-too-large mtu-too-small no-address no-address-inside no-default-route \
-        no-such-address other-underlay overlay-has-address overlay-overlaps overlay-overlaps-remains overlay-routed \
+        file-kept follow-advice host-not-listed interface-down interface-in-vrf interface-missing interface-name-unfit ipip-external-taken \
+        kernel-unfit lab-refused label-too-long loopback mtu-too-large mtu-too-small no-address no-address-inside no-default-route \
+        no-key no-such-address other-underlay overlay-has-address overlay-overlaps overlay-overlaps-remains overlay-routed \
         port-taken program-irretrievable runtime-refused table-name-taken takes-from-host tunnel-name-taken \
         tunnel-takes-packets underlay-of-fan vni-shared";
 
@@ -211,7 +213,7 @@ mod tests {
     fn several_reasons_are_one_with_the_code_of_the_first() {
         let reasons = vec![reason!(InterfaceDown, "one"), reason!(FollowAdvice, "two")];
         let joined = Reason::joined(reasons).unwrap();
-        assert_eq!((joined.code(), joined.as_str()), (ReasonCode::InterfaceDown, "one; two"));
+        assert_eq!((joined.code, joined.as_str()), (ReasonCode::InterfaceDown, "one; two"));
         assert_eq!(Reason::joined(vec![]), None);
         assert_eq!(serde_json::to_value(&joined).unwrap()["code"], "interface-down");
     }

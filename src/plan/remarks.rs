@@ -11,7 +11,7 @@ use crate::plan::host::{Host, Link};
 
 /// Such a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remark {
+pub(crate) enum Remark {
     /// A network is routed behind a container, and the fan does not list it.
     NotListed {
         /// The network.
@@ -28,7 +28,7 @@ pub enum Remark {
 impl Remark {
     /// A word for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotListed { .. } => "route-not-listed",
             Self::OlderTunnel(_) => "source-ports-older",
@@ -62,23 +62,23 @@ impl fmt::Display for Remark {
 
 /// What there is to tell about a fan on this host.
 #[must_use]
-pub fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
+pub(crate) fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
     let overlay = fan.overlay().network();
     let leads_here =
         host.routes.iter().filter(|route| route.device.as_ref() == Some(&fan.bridge) && route.gateway.is_some());
     let networks = leads_here.map(|route| route.destination);
-    let networks =
-        networks.filter(|network| network.prefix() > 0 && !network.overlaps(overlay) && !fan.routed.hold(*network));
+    let networks = networks
+        .filter(|network| network.prefix() > 0 && !network.overlaps(overlay) && !fan.options.routed.hold(*network));
     let mut remarks: Vec<Remark> =
         networks.map(|network| Remark::NotListed { network, bridge: fan.bridge.clone() }).collect();
     remarks.dedup();
-    if fan.encapsulation == Encapsulation::Vxlan {
-        let is_older = |link: &&Link| host.source_ports(fan.port, Some(&link.name)) == SourcePorts::Any;
+    if fan.options.encapsulation == Encapsulation::Vxlan {
+        let is_older = |link: &&Link| host.source_ports(fan.port(), Some(&link.name)) == SourcePorts::Any;
         let older = host.links.iter().find(is_older);
         remarks.extend(older.map(|link| Remark::OlderTunnel(link.name.clone())));
     }
     let start = host.unprivileged_ports.filter(|start| *start <= SOURCE_PORTS.1);
-    if let (Encapsulation::Vxlan, Some(start)) = (fan.encapsulation, start) {
+    if let (Encapsulation::Vxlan, Some(start)) = (fan.options.encapsulation, start) {
         remarks.push(Remark::PortsForAll(start));
     }
     remarks
@@ -87,6 +87,7 @@ pub fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fan::options::Options;
     use crate::fan::tests::announced;
     use crate::plan::host::ForeignRoute;
 
@@ -106,7 +107,8 @@ mod tests {
             unprivileged_ports: Some(1024),
             ..Host::default()
         };
-        let fan = Fan { routed: "10.8.0.0/16".parse().unwrap(), ..announced() };
+        let fan =
+            Fan { options: Options { routed: "10.8.0.0/16".parse().unwrap(), ..Options::default() }, ..announced() };
         let told = remarks(&fan, &host);
         assert_eq!(told.iter().map(Remark::code).collect::<Vec<_>>(), ["route-not-listed"]);
         assert!(told[0].to_string().contains("--routed 10.9.0.0/24"));
@@ -114,7 +116,8 @@ mod tests {
 
     #[test]
     fn ports_that_any_process_can_have_matter_over_vxlan() {
-        let over_vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..announced() };
+        let over_vxlan =
+            Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..Options::default() }, ..announced() };
         let host = |start| Host { unprivileged_ports: Some(start), ..Host::default() };
         assert_eq!(remarks(&over_vxlan, &host(1024)), []);
         assert_eq!(remarks(&over_vxlan, &host(1023)), [Remark::PortsForAll(1023)]);

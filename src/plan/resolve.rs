@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::fan::Fan;
 use crate::fan::mapping::{self, Underlay, broadcast};
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, UnderlayPlace, UnderlaySource};
+use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
 use crate::plan::host::{Host, HostAddress, Link, LinkKind};
 use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::state::{State, fans};
@@ -16,28 +16,29 @@ pub(crate) mod tests;
 
 /// A fan, and how its underlay address was found.
 #[derive(Debug)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The fan.
     pub fan: Fan,
     /// A sentence for `--verbose`.
-    pub choice: String,
+    pub(crate) choice: String,
 }
 
 /// Resolves what was asked for against the host's addresses. Where that leaves a choice, a fan that is up stays where it is.
 ///
 /// # Errors
 /// A sentence: the interface is unknown, down or leads nowhere, no address fits, or several do.
-pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, Reason> {
+pub(crate) fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Resolved, Reason> {
     let up = fans(owned).find(|fan| fan.overlay() == config.overlay);
     let found = find(&config.underlay, host, up)?;
     leads_to_others(found.link, host)?;
     let mut fan = Fan::new(config, found.address, found.link.name.clone())
         .map_err(|reason| Reason::new(ReasonCode::Contradiction, reason))?;
-    if let (true, None, Some(up)) = (config.is_later, &config.bridge, up) {
+    if let (true, Some(up)) = (config.bridge_gives_way, up) {
         // One that is up keeps its name; a name after the slice goes with the slice.
         let is_after_slice = up.bridge == up.default_bridge();
         fan.bridge = if is_after_slice { fan.default_bridge() } else { up.bridge.clone() };
     }
+    fan.epochs = epochs(&fan, host, up);
     let networks = found.link.addresses.iter().map(|own| own.address);
     if networks.clone().any(|own| own.ip() == fan.host && broadcast(own) == Some(fan.host)) {
         let (address, name) = (fan.host, &found.link.name);
@@ -60,10 +61,21 @@ pub fn resolve(config: &Config, host: &Host, owned: &State) -> Result<Resolved, 
     Ok(Resolved { fan, choice })
 }
 
+/// The epochs of the secrets that a fan is encrypted by: those of its key file; where that cannot be read, those of the fan that is
+/// up, or that of a new file.
+fn epochs(fan: &Fan, host: &Host, up: Option<&Fan>) -> Vec<u32> {
+    let Some(file) = fan.key_file() else { return Vec::new() };
+    match (host.keys.get(file), up) {
+        (Some(Ok(secrets)), _) => secrets.iter().map(|secret| secret.epoch).collect(),
+        (_, Some(up)) if up.key_file() == Some(file) => up.epochs.clone(),
+        _ => vec![1],
+    }
+}
+
 /// Whether what was asked for can be on an interface: whether the interface, or an address that it has, is what the underlay
 /// means. Asked before [`resolve`], so that what is wrong there is news of that interface, and of no other.
 #[must_use]
-pub fn is_on(config: &Config, interface: &InterfaceName, host: &Host) -> bool {
+pub(crate) fn is_on(config: &Request, interface: &InterfaceName, host: &Host) -> bool {
     match &config.underlay.place {
         UnderlayPlace::Interface(name) => name == interface,
         UnderlayPlace::Default => host.default_device() == Some(interface),

@@ -9,30 +9,30 @@ use super::lookup::Question;
 
 /// A routing rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RoutingRule {
+pub(crate) struct RoutingRule {
     /// Lower comes first.
-    pub priority: u32,
+    pub(crate) priority: u32,
     /// Whether it is about the packets of which what follows does not hold.
-    pub negated: bool,
+    pub(crate) negated: bool,
     /// Packets from this network only.
-    pub from: Option<Ipv4Network>,
+    pub(crate) from: Option<Ipv4Network>,
     /// Packets to this network only.
-    pub to: Option<Ipv4Network>,
+    pub(crate) to: Option<Ipv4Network>,
     /// Packets received by this interface only; those of the host itself come by `lo`.
-    pub incoming: Option<String>,
+    pub(crate) incoming: Option<String>,
     /// Packets that have this mark behind this mask.
-    pub mark: Option<(u32, u32)>,
+    pub(crate) mark: Option<(u32, u32)>,
     /// What else it asks of packets, in the words of `ip rule`.
-    pub others: Vec<String>,
+    pub(crate) others: Vec<String>,
     /// What it does.
-    pub action: Action,
+    pub(crate) action: Action,
     /// Which of the routes that it finds do not count, in the words of `ip rule`.
-    pub suppressed: Vec<String>,
+    pub(crate) suppressed: Vec<String>,
 }
 
 /// What a routing rule does (`FR_ACT_*`, linux/fib_rules.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Nothing; or nothing that is known.
     #[default]
     Nothing,
@@ -47,7 +47,7 @@ pub enum Action {
 impl RoutingRule {
     /// Whether it may be about a packet, which has no mark: what is not known of packets may hold.
     #[must_use]
-    pub fn may_concern(&self, packet: &Question) -> bool {
+    pub(crate) fn may_concern(&self, packet: &Question) -> bool {
         let within = |network: Option<Ipv4Network>, address: Option<Ipv4Addr>| {
             network.is_none_or(|network| address.is_some_and(|address| network.contains(address)))
         };

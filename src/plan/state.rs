@@ -5,6 +5,7 @@
 
 mod filter;
 mod ipv6;
+mod peers;
 mod setting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,24 +13,25 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::fan::mapping::Overlay;
+use crate::fan::mapping::{Overlay, digits};
 use crate::fan::name::InterfaceName;
 use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Accept, ForwardChain, ForwardDirection, Ruleset};
 
 pub use filter::{Direction, Filter, ProgramRef, Slot};
 pub use ipv6::{IPV6_MIN_MTU, Ipv6};
-pub use setting::Setting;
+pub(crate) use peers::{Heard, Peer, Peers};
+pub(crate) use setting::Setting;
 
 /// The protocol number of our routes and rules, by which they are known again (`rtm_protocol`; 250 is not taken in
 /// linux/rtnetlink.h or iproute2's rt_protos).
-pub const PROTOCOL: u8 = 250;
+pub(crate) const PROTOCOL: u8 = 250;
 
 /// The metric of the unreachable route behind the overlay, so that any other route to it wins.
-pub const UNREACHABLE_METRIC: u32 = 4_278_198_272;
+pub(crate) const UNREACHABLE_METRIC: u32 = 4_278_198_272;
 
 /// The priority of our routing rule: after `local` (0), before VPN clients (5000 and up) and `main` (32766).
-pub const RULE_PRIORITY: u32 = 1000;
+pub(crate) const RULE_PRIORITY: u32 = 1000;
 
 /// To whom an object belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +45,7 @@ pub enum Owner {
 /// The identity of an object in the kernel. The order of the variants is the order in which objects come into being;
 /// they go in the reverse order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the objects of the same names say what they are")]
-pub enum Identity {
+pub(crate) enum Identity {
     /// The last resort comes first and goes last, so that nothing leaks in between.
     Unreachable {
         table: u32,
@@ -73,6 +74,8 @@ pub enum Identity {
         bridge: InterfaceName,
         way: ForwardDirection,
     },
+    /// A device gets its key before it is up, and loses its peers before it goes.
+    Peers(InterfaceName),
     Up(InterfaceName),
     Route {
         table: u32,
@@ -83,15 +86,15 @@ pub enum Identity {
 
 /// Identity and owner: the key of a [`State`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectKey {
+pub(crate) struct ObjectKey {
     /// What it is to the kernel.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Whose it is.
     pub owner: Owner,
 }
 
 /// What we own, or want to.
-pub type State = BTreeMap<ObjectKey, Object>;
+pub(crate) type State = BTreeMap<ObjectKey, Object>;
 
 /// One object of the kernel, as a complete value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +117,8 @@ pub enum Object {
     Firewall(Overlay, Ruleset),
     /// A rule in somebody else's forward chain.
     Accept(Accept),
+    /// Key, port and peers of a WireGuard device.
+    Peers(Peers),
     /// A link that is up.
     Up(Owner, InterfaceName),
     /// A route of the fan.
@@ -145,7 +150,7 @@ pub struct Bridge {
     pub changed: BTreeSet<Setting>,
 }
 
-/// A tunnel device in collect-metadata ("external") mode.
+/// A tunnel device: in collect-metadata ("external") mode, or one of WireGuard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// Whose it is, which its alias says.
@@ -168,8 +173,17 @@ impl Tunnel {
     pub fn label(&self) -> String {
         match self.owner {
             Owner::Shared => SHARED_TUNNEL_LABEL.to_string(),
-            Owner::Fan(overlay) => format!("{TUNNEL_LABEL}{overlay}"),
+            Owner::Fan(overlay) => match self.kind {
+                TunnelKind::Wireguard { epoch } => format!("{TUNNEL_LABEL}{overlay}{EPOCH_LABEL}{epoch}"),
+                TunnelKind::Ipip | TunnelKind::Vxlan { .. } => format!("{TUNNEL_LABEL}{overlay}"),
+            },
         }
+    }
+
+    /// The epoch that an alias tells, beside the owner.
+    #[must_use]
+    pub(crate) fn epoch_of_label(label: &str) -> Option<u32> {
+        digits(label.split_once(EPOCH_LABEL)?.1).filter(|epoch| *epoch > 0)
     }
 
     /// The owner that an alias tells; none when it is not one of ours.
@@ -178,19 +192,21 @@ impl Tunnel {
         if label == SHARED_TUNNEL_LABEL {
             return Some(Owner::Shared);
         }
-        label.strip_prefix(TUNNEL_LABEL)?.parse().ok().map(Owner::Fan)
+        let rest = label.strip_prefix(TUNNEL_LABEL)?;
+        rest.split_once(EPOCH_LABEL).map_or(rest, |(overlay, _)| overlay).parse().ok().map(Owner::Fan)
     }
 }
 
 const TUNNEL_LABEL: &str = "fan tunnel ";
+const EPOCH_LABEL: &str = " epoch ";
 const SHARED_TUNNEL_LABEL: &str = "fan tunnel of all ipip fans";
 
 /// Network identifiers of VXLAN, as ranges from first to last.
-pub type Vnis = BTreeSet<(u32, u32)>;
+pub(crate) type Vnis = BTreeSet<(u32, u32)>;
 
 /// The ranges of identifiers that are in these and not in the others.
 #[must_use]
-pub fn vnis_but(these: &Vnis, others: &Vnis) -> Vnis {
+pub(crate) fn vnis_but(these: &Vnis, others: &Vnis) -> Vnis {
     let mut rest = these.clone();
     for &(first, last) in others {
         let parts = |(from, to): (u32, u32)| {
@@ -203,7 +219,7 @@ pub fn vnis_but(these: &Vnis, others: &Vnis) -> Vnis {
     rest
 }
 
-/// The two kinds of tunnel.
+/// The kinds of tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TunnelKind {
     /// `ipip external`, one for all fans.
@@ -224,13 +240,18 @@ pub enum TunnelKind {
         /// Settings of the port that are not as the kernel makes them.
         changed: BTreeSet<Setting>,
     },
+    /// `wireguard`, one for each secret of a fan.
+    Wireguard {
+        /// Which secret its keys are computed from, from 1.
+        epoch: u32,
+    },
 }
 
 /// An address of a bridge inside the overlay, without a route of the kernel's own making (`noprefixroute`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The bridge.
     pub link: InterfaceName,
     /// Address and on-link prefix length.
@@ -241,35 +262,35 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Where it stands.
-    pub table: RoutingTable,
+    pub(crate) table: RoutingTable,
     /// Slice or overlay.
-    pub destination: Ipv4Network,
+    pub(crate) destination: Ipv4Network,
     /// Bridge or tunnel.
     pub device: InterfaceName,
     /// The bridge's address, so that the host itself speaks from inside its slice.
-    pub source: Ipv4Addr,
+    pub(crate) source: Ipv4Addr,
     /// In bytes, on routes into the shared tunnel, whose own MTU is that of its largest fan.
-    pub mtu: Option<u32>,
+    pub(crate) mtu: Option<u32>,
 }
 
 /// A DHCP server: dnsmasq with arguments that are its whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dhcp {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The bridge it serves.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// Its arguments, the program's name not included, as [computed](crate::plan::desired::dhcp) for its fan. None for a server that
     /// runs with others, or does not serve: it is only ever stopped. What was observed never stands here.
-    pub arguments: Option<Vec<String>>,
+    pub(crate) arguments: Option<Vec<String>>,
 }
 
 impl Object {
     /// The object's key.
     #[must_use]
-    pub fn key(&self) -> ObjectKey {
+    pub(crate) fn key(&self) -> ObjectKey {
         let identity = match self {
             Self::Unreachable(overlay, RoutingTable(table)) => {
                 Identity::Unreachable { table: *table, overlay: *overlay }
@@ -282,6 +303,7 @@ impl Object {
             Self::Filter(f) => Identity::Filter { link: f.link.clone(), direction: f.direction, slot: f.slot },
             Self::Firewall(overlay, _) => Identity::Firewall(*overlay),
             Self::Accept(a) => Identity::Accept { chain: a.chain, bridge: a.bridge.clone(), way: a.way },
+            Self::Peers(peers) => Identity::Peers(peers.link.clone()),
             Self::Up(_, link) => Identity::Up(link.clone()),
             Self::Route(r) => Identity::Route { table: r.table.0, destination: r.destination },
             Self::Dhcp(dhcp) => Identity::Dhcp(dhcp.bridge.clone()),
@@ -291,7 +313,7 @@ impl Object {
 
     /// Whose the object is.
     #[must_use]
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         match self {
             Self::Clsact(owner, _) | Self::Up(owner, _) => *owner,
             Self::Tunnel(tunnel) => tunnel.owner,
@@ -302,6 +324,7 @@ impl Object {
             | Self::Firewall(overlay, _)
             | Self::Address(Address { overlay, .. })
             | Self::Accept(Accept { overlay, .. })
+            | Self::Peers(Peers { overlay, .. })
             | Self::Route(Route { overlay, .. })
             | Self::Dhcp(Dhcp { overlay, .. }) => Owner::Fan(*overlay),
         }
@@ -309,18 +332,21 @@ impl Object {
 
     /// Whether this object cannot be without the one of that identity: what goes when the other goes.
     #[must_use]
-    pub fn depends_on(&self, other: &Identity) -> bool {
+    pub(crate) fn depends_on(&self, other: &Identity) -> bool {
         let on_link = |name: &InterfaceName| matches!(other, Identity::Bridge(n) | Identity::Tunnel(n) if n == name);
         match self {
             Self::Unreachable(..)
             | Self::Rule(..)
             | Self::Bridge(_)
             | Self::Accept(_)
-            | Self::Tunnel(Tunnel { kind: TunnelKind::Ipip, .. }) => false,
+            | Self::Tunnel(Tunnel { kind: TunnelKind::Ipip | TunnelKind::Wireguard { .. }, .. }) => false,
             Self::Tunnel(Tunnel { kind: TunnelKind::Vxlan { bridge, .. }, .. }) => bridge.as_ref().is_some_and(on_link),
             // A device that goes takes itself out of the flowtable and its index with it; one that comes has another.
             Self::Firewall(_, ruleset) => ruleset.links().any(|link| on_link(&link)),
-            Self::Address(Address { link, .. }) | Self::Clsact(_, link) | Self::Up(_, link) => on_link(link),
+            Self::Address(Address { link, .. })
+            | Self::Clsact(_, link)
+            | Self::Peers(Peers { link, .. })
+            | Self::Up(_, link) => on_link(link),
             Self::Filter(Filter { link, .. }) => *other == Identity::Clsact(link.clone()),
             Self::Dhcp(Dhcp { bridge, .. }) => *other == Identity::Up(bridge.clone()),
             // The kernel takes a route away with the address that it names as its source, whatever device that is on.
@@ -334,11 +360,13 @@ impl Object {
 
     /// Whether the kernel can turn this object into `other`, of the same key, without a moment in which there is none.
     #[must_use]
-    pub fn can_become(&self, other: &Self) -> bool {
+    pub(crate) fn can_become(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Bridge(now), Self::Bridge(then)) => now.mac == then.mac,
             (Self::Tunnel(now), Self::Tunnel(then)) => match (&now.kind, &then.kind) {
-                (TunnelKind::Ipip, TunnelKind::Ipip) => true,
+                (TunnelKind::Ipip, TunnelKind::Ipip) | (TunnelKind::Wireguard { .. }, TunnelKind::Wireguard { .. }) => {
+                    true
+                }
                 (
                     TunnelKind::Vxlan { port: a, sources: s, mac: m, .. },
                     TunnelKind::Vxlan { port: b, sources: t, mac: n, .. },
@@ -347,6 +375,7 @@ impl Object {
             },
             (Self::Filter(_), Self::Filter(_))
             | (Self::Firewall(..), Self::Firewall(..))
+            | (Self::Peers(_), Self::Peers(_))
             | (Self::Route(_), Self::Route(_)) => true,
             _ => false,
         }
@@ -354,7 +383,7 @@ impl Object {
 }
 
 /// The bridges of a state, one for each fan.
-pub fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
+pub(crate) fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
     state.values().filter_map(|object| match object {
         Object::Bridge(bridge) => Some(bridge),
         _ => None,
@@ -362,6 +391,6 @@ pub fn bridges(state: &State) -> impl Iterator<Item = &Bridge> {
 }
 
 /// The fans of a state, by their bridges.
-pub fn fans(state: &State) -> impl Iterator<Item = &Fan> {
+pub(crate) fn fans(state: &State) -> impl Iterator<Item = &Fan> {
     bridges(state).map(|bridge| &bridge.fan)
 }

@@ -13,27 +13,27 @@ use crate::plan::state::{Object, State};
 
 /// Whether the kernel holds all that belongs to a fan.
 #[derive(Debug, Serialize)]
-pub struct Completeness {
+pub(crate) struct Completeness {
     /// True when nothing is known to be missing or different, but for what is [older](Self::older).
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// What is not there.
-    pub missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
     /// What is there but not as it should be, or should not be.
-    pub different: Vec<String>,
+    pub(crate) different: Vec<String>,
     /// In what the objects that are there differ, each with a code.
-    pub differences: Vec<Difference>,
+    pub(crate) differences: Vec<Difference>,
     /// Whether an earlier version made the fan, and nothing else is known to be missing or different: it goes on working, and
     /// `reload` makes it anew.
-    pub older: bool,
+    pub(crate) older: bool,
     /// What others put on the fan's devices.
-    pub foreign: Vec<Foreign>,
+    pub(crate) foreign: Vec<Foreign>,
     /// What could not be looked at, and why.
-    pub unknown: Vec<String>,
+    pub(crate) unknown: Vec<String>,
 }
 
 /// What a plan would have to do to make the fan right.
 #[must_use]
-pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Completeness {
+pub(crate) fn verdict(fan: &Fan, owned: &State, host: &Host) -> Completeness {
     let mut steps = diff(owned, &desired::with(owned, fan, host));
     steps.retain(|step| !is_hidden(step.object(), host));
     let older = is_only_older(&steps);
@@ -47,7 +47,7 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Completeness {
             Step::Change { to: object, .. } | Step::Delete(object) => different.push(describe(object)),
         }
     }
-    if fan.nat && !host.ip_forward {
+    if fan.options.nat && !host.ip_forward {
         different.push("net.ipv4.ip_forward, which NAT needs".to_string());
     }
     let foreign = foreign::on(fan, host);
@@ -67,7 +67,7 @@ pub fn verdict(fan: &Fan, owned: &State, host: &Host) -> Completeness {
 /// Whether all that these steps are about is that an earlier version made a fan: its tables, programs and settings are others,
 /// and every object is there for the same fan with the same MTU.
 #[must_use]
-pub fn is_only_older(steps: &[Step]) -> bool {
+pub(crate) fn is_only_older(steps: &[Step]) -> bool {
     let is_older =
         |step: &Step| matches!(step, Step::Change { from: Object::Firewall(_, from), .. } if from.is_older());
     let is_of_version = |step: &Step| match step {
@@ -90,15 +90,15 @@ pub fn is_only_older(steps: &[Step]) -> bool {
 
 /// Whether an object could not be seen even if it is there, so that its absence means nothing.
 #[must_use]
-pub fn is_hidden(object: &Object, host: &Host) -> bool {
-    !host.privileged && matches!(object, Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_))
+pub(crate) fn is_hidden(object: &Object, host: &Host) -> bool {
+    !host.privileged && matches!(object, Object::Firewall(..) | Object::Accept(_) | Object::Dhcp(_) | Object::Peers(_))
 }
 
 /// What could not be looked at, and why.
 #[must_use]
-pub fn unknown(host: &Host) -> Vec<String> {
+pub(crate) fn unknown(host: &Host) -> Vec<String> {
     if host.privileged {
         return Vec::new();
     }
-    vec!["firewall and dhcp server: only root may look at them".to_string()]
+    vec!["firewall, dhcp server and keys: only root may look at them".to_string()]
 }

@@ -38,7 +38,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
         "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
-         nat, routed, flowtable, follow, force, enabled",
+         nat, routed, flowtable, key, hosts, exclude, follow, force, enabled",
     ),
     (
         "values of the wrong kind",
@@ -60,7 +60,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
     (
         "an unknown encapsulation, a name that cannot be",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"gre\"\nbridge = \"fan/0\"\n",
-        "FILE:4:9: encapsulation 'gre' is unknown; it is ipip or vxlan\n\
+        "FILE:4:9: encapsulation 'gre' is unknown; it is ipip, vxlan or wireguard\n\
          FILE:5:10: interface name 'fan/0' holds a '/', ':', '%', blank or control character",
     ),
     (
@@ -117,7 +117,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
     (
         "a port without vxlan",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nport = 4789\n",
-        "FILE:4:8: port 4789 is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
+        "FILE:4:8: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
     ),
     (
         "one bracket too few",
@@ -151,7 +151,7 @@ const BROKEN_TOML: [(&str, &str, &str); 24] = [
          FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
          FILE:5:8: port is a number from 1 to 65535, not '01'\n\
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
-         table, nat, routed, flowtable, follow, force, enabled",
+         table, nat, routed, flowtable, key, hosts, exclude, follow, force, enabled",
     ),
     ("a colon", "[[fan]]\noverlay: \"250.0.0.0/8\"\n", "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': "),
     ("a key twice", "[[fan]]\nmtu = 1400\nmtu = 1500\n", "FILE:3:1: this is no TOML: 'mtu = 1500': "),
@@ -323,9 +323,9 @@ fn a_right_file_is_said_to_be_right() {
 fn the_example_is_right_and_shows_every_key() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fan.toml");
     let output = with(["config", "check", "--config", example]).succeeds();
-    assert!(output.stdout.ends_with(": 2 fans, 1 of them off, nothing wrong\n"), "{output:?}");
+    assert!(output.stdout.ends_with(": 3 fans, 2 of them off, nothing wrong\n"), "{output:?}");
     let text = fs::read_to_string(example).expect("the example");
-    for key in &fanctl::fan::request::KEYS {
+    for key in &fanctl::fan::options::KEYS {
         let shown = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));
         assert!(shown, "{} is not in the example", key.name);
     }
@@ -349,7 +349,7 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "follow": false, "force": false, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "key": null, "hosts": [], "exclude": [], "follow": false, "force": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );

@@ -2,12 +2,12 @@
 
 use clap::Parser;
 use fanctl::cli::args::{Cli, Command};
-use fanctl::fan::request::Config;
+use fanctl::fan::request::Request;
 
 use crate::program::fanctl;
 
 #[track_caller]
-fn asked(words: &str) -> Config {
+fn asked(words: &str) -> Request {
     let words = ["fanctl", "up"].into_iter().chain(words.split_whitespace());
     let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
     let Command::Up(args) = cli.command else {
@@ -56,27 +56,27 @@ fn all_ways_to_write_a_fan_mean_the_same() {
 #[test]
 fn each_word_and_option_is_heard() {
     let plain = asked("250 eth0/16");
-    assert!(!plain.dhcp && plain.nat && plain.flowtable && plain.enabled);
-    assert!(!asked("250 eth0/16 --no-flowtable").flowtable);
-    assert_eq!(plain.routed.given(), None);
+    assert!(!plain.options.dhcp && plain.options.nat && plain.options.flowtable && plain.options.enabled);
+    assert!(!asked("250 eth0/16 --no-flowtable").options.flowtable);
+    assert_eq!(plain.options.routed.given(), None);
     for way in ["--routed 10.9.0.0/16,10.8.0.0/24", "-- --routed=10.8.0.0/24,10.9.0.0/16"] {
-        let routed = asked(&format!("250 eth0/16 {way}")).routed;
+        let routed = asked(&format!("250 eth0/16 {way}")).options.routed;
         assert_eq!(routed.given().as_deref(), Some("10.8.0.0/24,10.9.0.0/16"), "{way}");
     }
-    assert_eq!((plain.host_reserve, plain.port), (1, None));
-    assert_eq!((plain.mtu, plain.table, &plain.bridge), (None, None, &None));
-    assert_eq!(plain.encapsulation.as_str(), "ipip");
+    assert_eq!((plain.options.host_reserve, plain.options.port), (1, None));
+    assert_eq!((plain.options.mtu, plain.options.table, &plain.options.bridge), (None, None, &None));
+    assert_eq!(plain.options.encapsulation.as_str(), "ipip");
 
     let all = asked(
         "250 bond0.100/24 dhcp host-reserve 4 bridge fan0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat",
     );
-    assert!(all.dhcp && !all.nat && all.enabled);
-    assert_eq!((all.host_reserve, all.port), (4, Some(4789)));
-    assert_eq!((all.mtu, all.table), (Some(1400), Some(99)));
-    assert_eq!(all.bridge.map(|name| name.to_string()).as_deref(), Some("fan0"));
-    assert_eq!(all.encapsulation.as_str(), "vxlan");
+    assert!(all.options.dhcp && !all.options.nat && all.options.enabled);
+    assert_eq!((all.options.host_reserve, all.options.port), (4, Some(4789)));
+    assert_eq!((all.options.mtu, all.options.table), (Some(1400), Some(99)));
+    assert_eq!(all.options.bridge.map(|name| name.to_string()).as_deref(), Some("fan0"));
+    assert_eq!(all.options.encapsulation.as_str(), "vxlan");
     assert_eq!(all.underlay.to_string(), "bond0.100/24");
-    assert!(!asked("250 eth0 off").enabled);
+    assert!(!asked("250 eth0 off").options.enabled);
 }
 
 #[test]

@@ -15,7 +15,16 @@ fn the_program_tells_its_verbs() {
         fanctl(words)
             .succeeds()
             .prints_all_of(&["  up ", "  down ", "  reload ", "  status ", "  watch ", "  show "])
-            .prints_all_of(&["  doctor ", "  trace ", "  export ", "  config ", "  map ", "  lab ", "  completions "]);
+            .prints_all_of(&[
+                "  metrics ",
+                "  doctor ",
+                "  trace ",
+                "  export ",
+                "  config ",
+                "  map ",
+                "  lab ",
+                "  completions ",
+            ]);
     }
     fanctl("--version").succeeds().prints("fanctl 0.1.0\n");
 }
@@ -42,7 +51,7 @@ fn up_tells_its_words_options_and_forms() {
             "--host-reserve <N>",
             "--bridge <NAME>",
             "--encap <ENCAP>",
-            "ipip or vxlan",
+            "ipip, vxlan or wireguard",
             "--mtu <N>",
             "--port <N>",
             "8472",

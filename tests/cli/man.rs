@@ -3,6 +3,7 @@
 //! The program's side is taken from the program: clap's declarations, the keys and what reads them, exit statuses, the
 //! texts of messages. The pages' side is their mdoc: documented is what is an entry of the list of the right section.
 
+mod json;
 mod messages;
 mod page;
 
@@ -15,11 +16,13 @@ use clap::builder::PossibleValue;
 use clap::{Arg, CommandFactory};
 use fanctl::cli::args::Cli;
 use fanctl::error::Error;
-use fanctl::fan::request::{Config, KEYS};
+use fanctl::fan::options::KEYS;
+use fanctl::fan::request::Request;
 
 use page::{Call, Item, Page, directory};
 
-const PAGES: [&str; 6] = ["fan.5", "fan.7", "fan.toml.5", "fanctl-doctor.8", "fanctl-trace.8", "fanctl.8"];
+const PAGES: [&str; 7] =
+    ["fan.5", "fan.7", "fan.toml.5", "fanctl-doctor.8", "fanctl-json.5", "fanctl-trace.8", "fanctl.8"];
 
 /// Verbs with a page of their own.
 const OWN_PAGES: [(&str, &str); 2] = [("doctor", "fanctl-doctor.8"), ("trace", "fanctl-trace.8")];
@@ -215,8 +218,8 @@ fn texts(items: &[Item]) -> BTreeSet<String> {
 
 /// Whether a word or option can follow overlay and underlay, in a file or on a command line, with a value or without.
 fn is_read(word: &str, value: bool) -> bool {
-    let mut config = Config::new("250".parse().unwrap(), "eth0".parse().unwrap());
-    let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24"];
+    let mut config = Request::new("250".parse().unwrap(), "eth0".parse().unwrap());
+    let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24", "/etc/fan/key"];
     if value {
         values.iter().any(|value| config.apply_words(&[word, value]).is_ok())
     } else {
@@ -226,9 +229,9 @@ fn is_read(word: &str, value: bool) -> bool {
 
 /// All that might be read: every key as a word, an option, and its contrary.
 fn candidates() -> BTreeSet<(String, bool)> {
-    let keys = KEYS.iter().map(|key| key.name);
-    let names = keys.chain(["off", "on", "auto", "enable", "disable", "no-dhcp", "no-nat", "no-flowtable", "debug"]);
-    let words = names.flat_map(|name| [name.to_string(), format!("--{name}")]);
+    let keys = KEYS.iter().flat_map(|key| [key.name.to_string(), format!("no-{}", key.name)]);
+    let names = keys.chain(["off", "on", "auto", "enable", "disable", "debug"].map(String::from));
+    let words = names.flat_map(|name| [format!("--{name}"), name]);
     words.flat_map(|word| [(word.clone(), false), (word, true)]).collect()
 }
 

@@ -1,10 +1,10 @@
-//! `fanctl map`: the arithmetic, for anybody.
+//! `fanctl map`: the arithmetic, which takes no privileges.
 
 use serde_json::{Value, json};
 
 use crate::program::fanctl;
 
-/// The vectors of the original fan, of those who used it, and of the kernel patch behind it; then edges.
+/// The vectors of the original fan, of its users, and of its kernel patch; then edges.
 const HOSTS: &str = "
     # overlay      underlay          host            slice             gateway        bridge
     250.0.0.0/8    172.16.0.0/16     172.16.3.4      250.3.4.0/24      250.3.4.1      fan-250-3-4
@@ -155,7 +155,7 @@ fn an_address_in_neither_network_names_both() {
         .misused()
         .prints("")
         .complains("fanctl: address '8.8.8.8' is neither in overlay 250.0.0.0/8 nor in underlay 172.30.0.0/16\n");
-    // A host of the same machine room, but of another fan.
+    // A host of the same site, but of another fan.
     fanctl("map 253 172.31.0.0/16 172.99.16.0").misused().saying(&["253.0.0.0/8", "172.31.0.0/16"]);
 }
 
@@ -212,4 +212,14 @@ fn an_address_that_is_none_is_quoted() {
         let words = format!("map 250 172.30.0.0/16 {address}");
         fanctl(&words).misused().saying(&[&format!("'{address}' is no IPv4 address"), "172.30.0.0/16"]);
     }
+}
+
+#[test]
+fn comments_of_a_list_are_skipped() {
+    let list = format!("# web\n172.30.0.28 # rack 2\n\n#{}\n  # last\n250.0.27.3", "172.30.0.9 ".repeat(100));
+    let told = fanctl("map 250 172.30.0.0/16 -").reading(list).succeeds().stdout;
+    let rows: Vec<&str> = told.lines().skip(1).filter_map(|row| row.split(' ').next()).collect();
+    assert_eq!(rows, ["172.30.0.28", "250.0.27.3"]);
+    let output = fanctl("map 250 172.30.0.0/16 -").reading("# one\nweb\n".to_string()).misused();
+    output.saying(&["standard input, line 2: address 'web' is no IPv4 address"]);
 }

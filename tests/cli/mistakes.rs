@@ -2,16 +2,16 @@
 
 use clap::{Arg, CommandFactory};
 use fanctl::cli::args::Cli;
-use fanctl::fan::request::{KEYS, OptionKind};
+use fanctl::fan::options::{KEYS, OptionKind};
 
 use crate::program::{fanctl, with};
 
 /// What is typed, and all of the answer.
 const TRANSCRIPT: &str = "\
 $ fanctl
-fanctl: the verb is missing; it is one of up, down, reload, status, watch, show, doctor, trace, export, config, map, lab, completions; see: fanctl --help
+fanctl: the verb is missing; it is one of up, down, reload, status, watch, show, metrics, doctor, trace, export, config, map, key, lab, completions; see: fanctl --help
 $ fanctl ip
-fanctl: verb 'ip' is unknown; it is one of up, down, reload, status, watch, show, doctor, trace, export, config, map, lab, completions; see: fanctl --help
+fanctl: verb 'ip' is unknown; it is one of up, down, reload, status, watch, show, metrics, doctor, trace, export, config, map, key, lab, completions; see: fanctl --help
 $ fanctl -v up
 fanctl: option '-v' is in the verb's place; options follow the verb; see: fanctl --help
 $ fanctl up
@@ -43,7 +43,7 @@ fanctl: host-reserve '0' is no number from 1 to 254
 $ fanctl up 250 nowhere0/16 --host-reserve
 fanctl: option '--host-reserve' lacks its value; see: fanctl up --help
 $ fanctl up 250 nowhere0/16 --encap gre
-fanctl: encapsulation 'gre' is unknown; it is ipip or vxlan
+fanctl: encapsulation 'gre' is unknown; it is ipip, vxlan or wireguard
 $ fanctl up 250 nowhere0/16 --mtu 9000b
 fanctl: mtu '9000b' is no number from 576 to 65515
 $ fanctl up 250 nowhere0/16 --mtu 500
@@ -51,7 +51,7 @@ fanctl: mtu '500' is no number from 576 to 65515
 $ fanctl up 250 nowhere0/16 --encap vxlan --port 0
 fanctl: port '0' is no number from 1 to 65535
 $ fanctl up 250 nowhere0/16 --port 4789
-fanctl: port 4789 is for vxlan, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out
+fanctl: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out
 $ fanctl up 250 nowhere0/16 --table main
 fanctl: table 'main' is no number from 1 to 4294967295
 $ fanctl up 250 nowhere0/16 --table 254
@@ -73,7 +73,7 @@ fanctl: underlay 'fd00::1/64' is IPv6; a fan is IPv4 only, like 172.30.0.0/16
 $ fanctl down
 fanctl: OVERLAY is missing; for example: fanctl down 250.0.0.0/8 eth0/16
 $ fanctl down 250 nowhere0/16 dhcp
-fanctl: word 'dhcp' is too much; down takes OVERLAY UNDERLAY
+fanctl: word 'dhcp' is too much; down takes OVERLAY UNDERLAY, or a bridge
 $ fanctl down 250 nowhere0/16 --dhcp
 fanctl: option '--dhcp' is unknown; see: fanctl down --help
 $ fanctl down --dry-run -e 250 nowhere0/16
@@ -144,6 +144,8 @@ fn no_option_of_one_fan_goes_with_all_of_the_configuration() {
             (OptionKind::Switch | OptionKind::Flag, _) => "",
             (_, "mtu") => "=1400",
             (_, "encap") => "=vxlan",
+            (_, "key") => "=/etc/fan/key",
+            (_, "hosts" | "exclude") => "=172.30.0.0/24",
             _ => "=250",
         };
         let is_an_option = |argument: &Arg| argument.get_long() == Some(&option);

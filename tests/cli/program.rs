@@ -9,7 +9,7 @@ pub fn fanctl(words: &str) -> Run {
     with(words.split_whitespace())
 }
 
-/// `fanctl` with these arguments, whatever is in them.
+/// `fanctl` with these arguments, which may hold any characters.
 pub fn with<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     Run { arguments: arguments.into_iter().map(String::from).collect(), input: String::new() }
 }
@@ -76,7 +76,7 @@ impl Run {
             .expect("the program starts");
         let mut stdin = child.stdin.take().expect("a pipe");
         let input = self.input;
-        // The program need not read what it is given.
+        // The program need not read its standard input.
         let writer = thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
         let output = child.wait_with_output().expect("the program ends");
         writer.join().expect("the writer ends");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground up: a room may use those before it. `error`, how a command ends, is one file.
+/// In the order of the table in src/lib.rs: a room may use those before it. `error`, how a command ends, is one file.
 const ROOMS: [&str; 11] =
     ["fan", "bpf", "config", "export", "plan", "error", "kernel", "diagnose", "lab", "names", "cli"];
 

@@ -1,5 +1,5 @@
-//! `fanctl map -` in a pipe: lines in, lines out, and no more memory for more of them; and what happens when nobody
-//! listens.
+//! `fanctl map -` in a pipe: lines in, lines out, and no more memory for more of them; and what happens when the reader
+//! has closed the pipe.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -61,10 +61,10 @@ fn an_answer_comes_before_the_next_question() {
     let mut questions = child.stdin.take().expect("a pipe");
     let mut answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut next = || answers.next().expect("an answer").expect("text");
-    questions.write_all(b"172.30.0.28\n").expect("somebody reads");
+    questions.write_all(b"172.30.0.28\n").expect("fanctl reads");
     assert!(next().starts_with("Address "));
     assert!(next().starts_with("172.30.0.28 "));
-    questions.write_all(b"250.0.27.3\n").expect("somebody reads");
+    questions.write_all(b"250.0.27.3\n").expect("fanctl reads");
     assert!(next().contains(" 172.30.0.27 "));
     drop(questions);
     ends_well(child);
@@ -86,9 +86,9 @@ fn a_million_lines_take_no_more_memory_than_ten_thousand() {
         let mut batch = BufWriter::with_capacity(1 << 16, &mut questions);
         for number in 0..1_000_000_u32 {
             let [_, a, b, c] = number.to_be_bytes();
-            writeln!(batch, "250.{a}.{b}.{c}").expect("somebody reads");
+            writeln!(batch, "250.{a}.{b}.{c}").expect("fanctl reads");
         }
-        batch.flush().expect("somebody reads");
+        batch.flush().expect("fanctl reads");
         drop(batch);
         questions
     });

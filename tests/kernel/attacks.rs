@@ -9,7 +9,8 @@ use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
 use crate::support::{
-    Capture, Crafted, Encap, Host, INTERNET, Inner, Namespace, eventually, inject_ethernet, inject_plain, octets,
+    Capture, Crafted, DEADLINE, Encap, Host, INTERNET, Inner, Namespace, eventually, inject_ethernet, inject_plain,
+    octets,
 };
 
 inventory::submit!(crate::case::Module(cases));
@@ -23,6 +24,7 @@ fn cases() -> Vec<Case> {
             gratuitous_arp_claims_no_gateway,
             tags_in_tags_hide_nothing,
             a_container_does_not_speak_from_the_address_of_its_gateway,
+            no_service_hears_a_container_from_an_address_of_others,
             what_is_neither_ipv4_nor_arp_stays_on_its_host,
             tunnels_between_containers_go_on,
             a_container_asks_whether_an_address_is_taken,
@@ -182,6 +184,43 @@ fn a_container_does_not_speak_from_the_address_of_its_gateway(encap: Encap) {
         (0..MANY).for_each(|_| inject_plain(&pair.ca, Inner::new("250.0.28.1", "250.0.27.2")));
     });
     assert_eq!(there.packets(), Vec::<String>::new());
+}
+
+/// Each source beside its own for each destination that a host answers at, to the host's Ethernet address and to all.
+fn no_service_hears_a_container_from_an_address_of_others(encap: Encap) {
+    let pair = Pair::new(encap);
+    let services = [&pair.a, &pair.b].map(|host| host.run(|| UdpSocket::bind("0.0.0.0:7777")).expect("a service"));
+    let gateway = octets(&pair.a.mac("fan-250-0-28"));
+    let sources = [
+        "172.30.0.27",
+        "172.30.0.28",
+        "127.0.0.1",
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "169.254.1.1",
+        "250.0.28.1",
+        "250.0.27.1",
+        "250.0.27.2",
+        "250.0.0.0",
+        INTERNET,
+    ];
+    let destinations = ["172.30.0.28", "172.30.0.27", "250.0.28.1", "250.0.27.1", "255.255.255.255", "224.0.0.1"];
+    for ends in sources.iter().flat_map(|source| destinations.map(|destination| (*source, destination))) {
+        let packet = Crafted::udp(0x4001, ends);
+        for to in [gateway, BROADCAST] {
+            inject_ethernet(&pair.ca, &[&to, &[0x02, 0, 0, 0, 0, 0x66][..], &IPV4, packet.bytes()].concat());
+        }
+    }
+    // What is its own comes next, and first.
+    for (service, host) in services.iter().zip(["172.30.0.28", "172.30.0.27"]) {
+        let own = [0x1e, 0x61, 0x1e, 0x61, 0, 9, 0, 0, b'o'];
+        Crafted::new(0x4002, 17, ("250.0.28.2", host), &own).send(&pair.ca);
+        service.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+        let mut heard = [0; 64];
+        let (len, from) = service.recv_from(&mut heard).expect("a packet");
+        assert_eq!(&heard[..len], b"o", "{host} heard {from}");
+    }
 }
 
 /// Router advertisement, spanning tree, LLDP, RARP, IPv4 behind LLC and SNAP, IPv4 in MPLS: to all.

@@ -27,6 +27,8 @@ pub enum Need {
     BridgeNetfilter,
     /// The rule set of iptables that is older than nftables, and the program for it.
     LegacyIptables,
+    /// Sets of the kind that iptables asks, and the program for them.
+    Ipset,
     /// `meta ibrname` in nftables.
     BridgeNames,
     /// VLAN devices (802.1q).
@@ -35,6 +37,8 @@ pub enum Need {
     Bonding,
     /// `WireGuard` devices.
     Wireguard,
+    /// None of those, which is what the test is about.
+    NoWireguard,
     /// IPsec with AES in GCM.
     Ipsec,
     /// Docker; where tier 2 runs it is installed, and a guest has it if it was given it.

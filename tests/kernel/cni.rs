@@ -50,7 +50,7 @@ fn containers_are_added_checked_and_deleted(encap: Encap) {
         from.ping(&to.address()).arrives();
         from.ping(INTERNET).arrives();
         let peer = tcp_exchange(from, to, &to.address());
-        assert_eq!(peer.ip().to_string(), from.address(), "nobody masquerades inside the overlay");
+        assert_eq!(peer.ip().to_string(), from.address(), "no host masquerades inside the overlay");
     }
     cni_a.del(&one);
     cni_a.del(&one);

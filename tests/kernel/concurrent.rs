@@ -1,4 +1,4 @@
-//! Run by many at once, commands take turns, and what comes out is right.
+//! Many commands at once take turns, and the state after them is right.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -21,10 +21,10 @@ fn cases() -> Vec<Case> {
         .list()
 }
 
-/// What fanctl may end with: what was asked for is done, or (`export`) there was no such fan, or (`status`) it differs.
+/// Exit statuses that may occur: done, or (`export`) there was no such fan, or (`status`) the host differs.
 const ENDS: [i32; 3] = [0, 1, 4];
 
-/// The fan 250.0.0.0/8 is somebody's, the fan 251.0.0.0/8 the configuration's.
+/// The fan 250.0.0.0/8 was brought up by hand, the fan 251.0.0.0/8 by the configuration.
 fn many_at_once_end_in_a_right_state(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -40,7 +40,7 @@ fn many_at_once_end_in_a_right_state(encap: Encap) {
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
     let down = "down 250.0.0.0/8 eth0/16";
     let reload = |file: &str| format!("reload --config /run/{file}.toml");
-    // All that can come out of it.
+    // All states that may result.
     let mut right = Vec::new();
     for one in [&up, down] {
         for file in ["fan", "other", "none"] {
@@ -99,7 +99,7 @@ fn new_lock(host: &Host) -> (Flock<File>, (u64, u64)) {
     (lock.expect("it is free"), (data.dev(), data.ino()))
 }
 
-/// Who waits for a lock whose file is another one meanwhile waits for that.
+/// A command that waits for a lock, whose file is replaced meanwhile, waits for the new file.
 fn a_lock_that_was_removed_is_nobodys() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -135,7 +135,7 @@ fn a_container_attached_meanwhile_keeps_its_bridge() {
     let up = "up 250.0.0.0/8 eth0/16 dhcp --encap vxlan";
     host.fanctl(up).ok();
     let (server, _) = host.dnsmasqs()[0].clone();
-    // The first step, to end the server, takes until it is killed.
+    // The first step is to end the server. A stopped server ends only when it is killed, which takes a while.
     kill(server, Signal::SIGSTOP).expect("to stop it");
     let mut command = Command::new(Host::program());
     command.args("down 250.0.0.0/8 eth0/16".split(' '));
@@ -152,7 +152,7 @@ fn a_container_attached_meanwhile_keeps_its_bridge() {
         .stderr_has(&["bridge 'fan-250-0-28' still has a container: con9", "everything is as it was"]);
     let links = host.ip_json("link show dev con9");
     assert_eq!(links[0]["master"], "fan-250-0-28");
-    // All that was taken down by then stands again, the server as another process.
+    // All that was taken down by then is made again, and the server is started as a new process.
     host.fanctl(up).ok().stdout_has(&["nothing to do"]);
     assert_eq!(host.dnsmasqs().len(), 1);
     host.fanctl("down 250.0.0.0/8 eth0/16").refused().stderr_has(&["con9"]);

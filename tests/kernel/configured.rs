@@ -1,4 +1,4 @@
-//! What a file asks for: `up -a`, `down -a`, `reload` and `status`.
+//! A configuration file and the commands that follow it: `up -a`, `down -a`, `reload` and `status`.
 
 pub mod files;
 
@@ -128,7 +128,7 @@ fn up_a_takes_over_what_somebody_brought_up(encap: Encap) {
     assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28"]);
     configured.follow("up -a").ok();
     assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto"]);
-    // And somebody who brings up what is up does not take it away again.
+    // An `up` by hand of the same fan does not remove the flag.
     configured.host.unchanged(|| configured.host.up(encap));
 }
 
@@ -163,7 +163,7 @@ fn each_interface_has_its_fans(encap: Encap) {
     host.fanctl("down -a --dev eth1").ok();
     assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto"]);
     configured.follow("up -a --dev eth9").refused().stderr_has(&["fan 253.0.0.0/8: interface 'eth9' does not exist"]);
-    // What is wrong with a fan is told where it belongs.
+    // What is wrong with a fan is reported at that fan.
     host.ip("addr add 10.99.0.29/16 dev eth1");
     let output = configured.follow("up -a --dev eth1").refused();
     output.stderr_has(&["fan 251.0.0.0/8: underlay '10.99.0.0/16' holds several addresses of this host"]);
@@ -191,7 +191,7 @@ fn reload_adds_changes_and_removes(encap: Encap) {
     assert_eq!(configured.bridges(), ["240.0.0.0/8 fan-240-0-28"]);
 }
 
-/// As a redirection leaves it that came to nothing: nobody wants every fan to go by that.
+/// An empty file, as a failed redirection of a shell leaves it, is no request to take down every fan.
 fn reload_takes_nothing_down_for_a_file_without_a_fan(encap: Encap) {
     let configured = Configured::new(encap);
     let host = &configured.host;
@@ -214,7 +214,7 @@ fn reload_takes_nothing_down_for_a_file_without_a_fan(encap: Encap) {
     configured.follow("reload").ok().stdout_has(&["nothing to do"]);
 }
 
-/// What one fan gives up another gets, also where the file has them in the other order.
+/// A name that one fan gives up goes to another, also where the file has them in the other order.
 fn reload_hands_a_name_over(encap: Encap) {
     let configured = Configured::new(encap);
     let (named, unnamed) = ("bridge = \"fan0\"", "");
@@ -237,7 +237,7 @@ fn reload_moves_a_fan_to_another_underlay(encap: Encap) {
     let addresses = configured.host.ip_json("-4 addr show dev fan0");
     assert_eq!(addresses[0]["addr_info"][0]["local"], "250.7.9.1");
     configured.follow("status").ok();
-    // What somebody brought up, somebody takes down.
+    // A fan that was brought up by hand is taken down by hand.
     configured.host.fanctl("down -e").ok();
     configured.host.up(encap);
     let refusal = configured.host.unchanged(|| configured.follow("reload").refused());
@@ -267,7 +267,7 @@ fn a_file_with_a_fault_takes_nothing_away(encap: Encap) {
         let output = host.unchanged(|| configured.follow(verb).exits(2));
         output.stderr_has(&["/run/fan.toml:10:1: key 'dchp' is unknown"]);
     }
-    // But what is right in it can come up.
+    // But the fans without faults can come up.
     host.fanctl("down -a").ok();
     configured.follow("up -a").exits(2).stderr_has(&["key 'dchp'"]);
     assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto"]);
@@ -278,7 +278,8 @@ fn status_tells_the_difference(encap: Encap) {
     let host = &configured.host;
     configured.write(&[("250.0.0.0/8", "eth0/16", ""), ("251.0.0.0/8", "eth1/16", "enabled = false")]);
     let output = host.unchanged(|| configured.follow("status").exits(4));
-    output.stdout_has(&["fan 250.0.0.0/8 over eth0/16: not as configured", "ip link add fan-250-0-28"]);
+    let steps = "to do this: fanctl reload --config /run/fan.toml; to see every step: fanctl reload --config /run/fan.toml --dry-run";
+    assert_eq!(output.stdout, format!("fan 250.0.0.0/8 over eth0/16: not up\n{steps}\n"));
     configured.follow("up -a").ok();
     let output = host.unchanged(|| configured.follow("status").ok());
     assert_eq!(output.stdout, "fan 250.0.0.0/8 over eth0/16: as configured\n");
@@ -288,15 +289,28 @@ fn status_tells_the_difference(encap: Encap) {
     let fan = &status["fans"][0];
     assert_eq!((&fan["overlay"], &fan["matches"]), (&"250.0.0.0/8".into(), &false.into()));
     assert_eq!(fan["plan"], serde_json::json!(["ip route add unreachable 250.0.0.0/8 metric 4278198272 proto 250"]));
+    let one_line = |state: &str| {
+        let output = host.unchanged(|| configured.follow("status").exits(4));
+        assert_eq!(output.stdout, format!("fan 250.0.0.0/8 over eth0/16: {state}\n{steps}\n"));
+    };
+    one_line("differs: unreachable route '250.0.0.0/8' is missing");
     configured.follow("reload").ok();
     configured.follow("status").ok();
+    let words = encap.words();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words} --mtu 1400 --no-nat")).ok();
+    let mtu = 1500 - encap.overhead();
+    one_line(&format!("differs: nat off, should be on; mtu 1400, should be {mtu}"));
+    host.fanctl("down 250").ok();
+    host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}")).ok();
+    one_line("differs: brought up by hand");
+    configured.follow("reload").ok();
 
     configured.write(&[("252.0.0.0/8", "eth9/16", "")]);
     let output = configured.follow("status").exits(4);
     output.stdout_has(&[
-        "fan 250.0.0.0/8: wanted no more",
-        "ip link delete fan-250-0-28",
-        "fan 252.0.0.0/8 over eth9/16: cannot be as configured:\n  interface 'eth9' does not exist",
+        "fan 250.0.0.0/8: up, and not configured\n",
+        "fan 252.0.0.0/8 over eth9/16: cannot be as configured: interface 'eth9' does not exist",
+        "to do this: ",
     ]);
 }
 

@@ -1,4 +1,4 @@
-//! Killed half way, or damaged by somebody: the next `up` or `down` converges.
+//! Killed half way, or damaged by other programs: the next `up` or `down` converges.
 
 use crate::case::{Case, Cases};
 use crate::fixture::Pair;
@@ -84,7 +84,7 @@ fn up_repairs_whatever_is_wrong(encap: Encap) {
     }
 }
 
-/// A device that took the underlay's index is not taken for it.
+/// The tables match the underlay that has the name now, and not a renamed device.
 fn tables_ask_for_the_underlay_that_is_there(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -112,7 +112,7 @@ fn up_finishes_what_was_begun(encap: Encap) {
     let host = lan.host("172.30.0.28");
     host.up(encap);
     let whole = host.dump();
-    // An `up` that was killed has made the first few objects; what comes late in its plan goes first here.
+    // An `up` that was killed has made only the first objects; so the last ones of its plan are removed first here.
     for loss in losses(encap).iter().rev() {
         host.exec(loss);
     }
@@ -156,7 +156,7 @@ fn a_repaired_fan_carries_packets_again(encap: Encap) {
     pair.cb.ping("250.0.28.2").arrives();
 }
 
-/// The kernel tells identifiers that follow one another as a range, the fan's own among them.
+/// The kernel lists consecutive identifiers as a range, which may include the fan's own.
 fn network_identifiers_of_others_go() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");

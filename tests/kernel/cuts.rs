@@ -1,7 +1,9 @@
 //! What a fan that comes up would take away from its host: told and refused before anything is touched, unless the word for it
 //! is there; and what it takes away from nobody, which is never in the way.
 
+use std::io::Read;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -27,6 +29,8 @@ fn cases() -> Vec<Case> {
         .once(named![
             a_connection_of_an_ipv6_socket_and_of_one_that_is_bound,
             what_policy_routing_keeps_is_not_taken,
+            sockets_of_a_user_are_told_and_escaped,
+            what_stands_in_resolv_conf_is_read_and_not_obeyed,
             the_unit_does_not_try_again_what_would_take_something,
         ])
         .list()
@@ -274,9 +278,6 @@ fn another_user_is_told_what_could_not_be_looked_at(encap: Encap) {
 fn a_connection_of_an_ipv6_socket_and_of_one_that_is_bound() {
     let outside = Outside::new();
     let host = &outside.host;
-    for key in ["all", "default", "lo"] {
-        host.set_sysctl(&format!("ipv6/conf/{key}/disable_ipv6"), "0");
-    }
     let listener = outside.router.run(|| TcpListener::bind("10.9.9.9:0")).expect("to listen there");
     let to = listener.local_addr().expect("its address");
     let std::net::IpAddr::V4(address) = to.ip() else { unreachable!() };
@@ -328,4 +329,48 @@ fn the_unit_does_not_try_again_what_would_take_something() {
     assert!(given_up.contains(&run("[[fan]]\n")), "it is written down wrongly");
     let later = run(&fan("eth9/16"));
     assert!(later != 0 && !given_up.contains(&later), "the interface may come: {later}");
+}
+
+/// Of a process whose name is what a terminal would obey.
+fn sockets_of_a_user_are_told_and_escaped() {
+    let outside = Outside::new();
+    let host = &outside.host;
+    host.sh("chmod 755 /run; mkdir /run/user; cp \"$(command -v bash)\" \"$(printf '/run/user/x\\033[2J\\n;reboot')\"")
+        .ok();
+    let mut command = Command::new("sh");
+    let script = "exec 3<>/dev/udp/10.9.9.9/123; echo; read";
+    command.args(["-c", &format!("exec {NOBODY} /run/user/* -c '{script}'")]).stdout(Stdio::piped());
+    let mut child = host.spawn_with(command, Stdio::piped());
+    let mut started = [0];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut started).expect("a line");
+    let output = host.unchanged(|| host.fanctl(&up("10", Encap::Vxlan, "")).exits(3));
+    let escaped = r"x\x1b[2J\x0a;reboot";
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    assert!(!output.stderr.contains(|c: char| c.is_control() && c != '\n'), "{output}");
+    output.stderr_has(&["NTP server 10.9.9.9", escaped, &child.id().to_string()]);
+    child.kill().expect("to end it");
+    child.wait().expect("its end");
+    host.fanctl(&up("10", Encap::Vxlan, "")).ok();
+}
+
+fn what_stands_in_resolv_conf_is_read_and_not_obeyed() {
+    let outside = Outside::new();
+    let host = &outside.host;
+    // Neither a pipe nor a device is waited for.
+    for place in ["mkfifo /etc/resolv.conf", "ln -s /dev/zero /etc/resolv.conf"] {
+        host.sh(&format!("rm -f /etc/resolv.conf; {place}")).ok();
+        host.fanctl(&up("10", Encap::Vxlan, "--dry-run")).ok();
+    }
+    host.sh(
+        "rm /etc/resolv.conf; { printf 'nameserver 10.1.1.1\\033[2J\\nnameserver 10.255.255.53;reboot\\n\\377\\000\\n'
+             printf 'nameserver 10.9.9.8 \\033]0;owned\\007\\n'; head -c 200000 /dev/zero; } >/etc/resolv.conf",
+    )
+    .ok();
+    let output = host.unchanged(|| host.fanctl(&up("10", Encap::Vxlan, "")).exits(3));
+    assert_eq!(output.stderr.lines().count(), 1, "what is no address is no server: {output}");
+    assert!(!output.stderr.contains(|c: char| c.is_control() && c != '\n'), "{output}");
+    output.stderr_has(&["DNS server 10.9.9.8"]);
+    // A file of more than 4 MiB is no resolv.conf, and nothing of it is read.
+    host.sh("head -c 5000000 /dev/zero >>/etc/resolv.conf").ok();
+    host.fanctl(&up("10", Encap::Vxlan, "--dry-run")).ok();
 }

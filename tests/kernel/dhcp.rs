@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{self, Command};
@@ -23,6 +23,7 @@ fn cases() -> Vec<Case> {
             up_twice_keeps_the_server,
             a_killed_server_is_started_again_by_up,
             up_without_dhcp_stops_the_server,
+            a_question_by_tcp_is_no_second_server,
             the_server_hears_signals,
             containers_of_other_hosts_get_no_answer,
         ])
@@ -100,6 +101,19 @@ fn a_killed_server_is_started_again_by_up(encap: Encap) {
     host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
     assert_eq!(host.dnsmasqs().len(), 1);
     lease(&host.attach("fan-250-0-28", "a client", 1400));
+}
+
+/// While it is answered: the server has made a process for it that has the same command line and serves nobody else.
+fn a_question_by_tcp_is_no_second_server(encap: Encap) {
+    let (host, _lan) = host_with_dhcp(encap, "");
+    let servers = host.dnsmasqs();
+    let container = host.container("250.0.28.2");
+    let question = container.run(|| TcpStream::connect("250.0.28.1:53")).expect("a connection");
+    eventually("the server has made a process for it", || (host.dnsmasqs().len() == 2).then_some(()));
+    let output = host.fanctl(&format!("up 250.0.0.0/8 eth0/16 dhcp {}", encap.words())).ok();
+    output.stdout_has(&["nothing to do"]);
+    drop(question);
+    eventually("it has ended", || (host.dnsmasqs() == servers).then_some(()));
 }
 
 fn up_without_dhcp_stops_the_server(encap: Encap) {

@@ -1,13 +1,13 @@
-//! `fanctl doctor` on broken hosts: of each it names the one cause, and what it does or prints mends it.
+//! `fanctl doctor` on broken hosts: it names the one cause, and `--fix` or the printed command mends it.
 //!
-//! A breakage is a row of a table. What it breaks is shown by packets; then the doctor must find that, and nothing else;
-//! then it is mended, by `--fix` or by typing what was printed, and packets flow and the doctor finds nothing.
+//! A breakage is a row of a table. Packets show what it breaks. Then the doctor must find it, and nothing else. Then it is
+//! mended, by `--fix` or by the printed command: packets arrive, and the doctor finds nothing.
 
 mod table;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
@@ -76,7 +76,7 @@ fn examine(host: &Host, options: &str) -> (Output, Vec<Value>) {
     (output, findings)
 }
 
-/// The checks with a verdict. What was refused until now is no sign of what is wrong now.
+/// The checks with a verdict. Packets that were refused earlier are no sign of a fault now.
 fn with_verdict(findings: &[Value], verdict: &str) -> BTreeSet<String> {
     let checks = findings
         .iter()
@@ -130,7 +130,7 @@ fn treat(pair: &Pair, encap: Encap, rows: Vec<Row>) {
         pair.a.sh(&spell(row.damage, encap)).ok();
         row.lost.assert_lost(pair);
         let mut finding = diagnose(&pair.a, "", row.verdict, row.check);
-        // What comes to light when the first is mended is mended likewise.
+        // A fault that shows only when the first is mended is mended likewise.
         let (output, findings) = loop {
             let (output, findings) = mend(&pair.a, "", &finding);
             let is_next =
@@ -166,7 +166,7 @@ fn routes_and_rules_of_others_are_named_and_mended(encap: Encap) {
     treat(&patients(encap), encap, table::routes());
 }
 
-/// As wg-quick has it, less the rule that spares what the main table knows.
+/// The rules of wg-quick, without its rule for the routes of the main table.
 fn a_vpn_that_takes_packets_keeps_its_rule(encap: Encap) {
     let pair = patients(encap);
     pair.a
@@ -190,7 +190,7 @@ fn a_vpn_that_takes_packets_keeps_its_rule(encap: Encap) {
         Lost::Containers.assert_flows(&pair);
         assert_eq!(rule(&pair.a), of_vpn);
         assert_well(&pair.a, "");
-        // What has to go that way still does.
+        // Packets for other destinations still take the VPN.
         assert_eq!(pair.a.ip_json("route get 8.8.8.8")[0]["dev"] == "wg0", words.starts_with("not"));
         pair.a.sh("ip rule del priority 32765; while ip rule del priority 32764; do :; done 2>/dev/null").ok();
     }
@@ -285,12 +285,12 @@ fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
     let third = pair.a.container("250.0.28.3");
     let _sleepers = [Sleeper::in_(&pair.ca), Sleeper::in_(&third)];
     let mac = pair.ca.mac("eth0");
-    // A new address is believed at once, and not when the old one is a second old.
+    // A neighbour entry is updated at once, and not only when it is a second old.
     pair.a.set_sysctl("ipv4/neigh/fan-250-0-28/locktime", "0");
     pair.a.ping("250.0.28.2").arrives();
     third.ip(&format!("link set eth0 address {mac}"));
     eventually("what is for the one goes to the other", || {
-        // The bridge has heard of the other one last, unless this one asks in between whether a neighbour is still there.
+        // The bridge learnt the address at the other port last, unless this container probes a neighbour in between.
         third.exec("ping -n -c 1 -W 1 250.0.28.1");
         (pair.a.exec("ping -n -c 1 -W 0.5 250.0.28.2").code != Some(0)).then_some(())
     });
@@ -307,12 +307,12 @@ fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
 fn a_copied_machine_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     let mac = pair.a.mac("eth0");
-    // What is heard of a neighbour is believed at once, and not when what was heard before is a second old; and it is believed
-    // for longer than five seconds.
+    // A neighbour entry is updated at once, and not only when it is a second old; and it is used for longer than five
+    // seconds before it is probed.
     pair.a.set_sysctl("ipv4/neigh/eth0/locktime", "0");
     pair.a.set_sysctl("ipv4/neigh/eth0/delay_first_probe_time", "60");
     pair.b.ip(&format!("link set eth0 address {mac}\n neigh flush all"));
-    // Whoever hears both of them takes the one for the other.
+    // A host that receives from both takes one for the other.
     pair.b.exec("ping -n -c 1 -W 0.5 172.30.0.28");
     Lost::Containers.assert_lost(&pair);
     let finding = diagnose(&pair.a, "", "failed", "macs");
@@ -322,7 +322,7 @@ fn a_copied_machine_is_named_and_mended(encap: Encap) {
     assert_well(&pair.a, "");
 }
 
-/// A second interface in the same network, by which the way back leads: a strict reverse path filter minds.
+/// A second interface in the same network, with the route back: a strict reverse path filter drops the packets.
 fn a_second_way_to_another_host_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     pair.a.set_sysctl("ipv4/conf/all/arp_ignore", "1");
@@ -345,7 +345,7 @@ fn a_second_way_to_another_host_is_named_and_mended(encap: Encap) {
     assert_well(&pair.a, "");
 }
 
-/// The host got another address at night: its slice is another one, and containers have to move there.
+/// The host got another address: its slice is another one, and containers have to move there.
 fn a_new_underlay_address_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     pair.a.ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
@@ -358,7 +358,8 @@ fn a_new_underlay_address_is_named_and_mended(encap: Encap) {
     assert_well(&pair.a, "");
 }
 
-/// The bridge has told what the fan is like; now the configuration does, or the administrator who types what was printed.
+/// Without the bridge, its alias does not tell how the fan was made. The configuration does, or the administrator types
+/// the printed command.
 fn a_bridge_that_is_gone_is_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     let text = match encap {
@@ -391,14 +392,14 @@ fn a_dhcp_server_that_is_gone_is_named_and_mended(encap: Encap) {
     mend(&host, "", &finding);
     assert_eq!(host.dnsmasqs().len(), 1);
     assert_well(&host, "");
-    // It lives, and nobody can ask it.
+    // The server runs, but no container can reach it.
     host.exec("iptables -w -A INPUT -p udp --dport 67 -j DROP").ok();
     let finding = diagnose(&host, "", "failed", "firewall");
     mend(&host, "", &finding);
     assert_well(&host, "");
 }
 
-/// The fan hands out its own DNS server, and a firewall drops what asks it.
+/// The fan hands out its own DNS server, and a firewall drops the queries.
 fn names_that_nobody_can_ask_for_are_named_and_mended(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -425,7 +426,7 @@ asking.recv(1500)\"";
     assert_well(&host, "");
 }
 
-/// The address of a port of a bridge receives nothing, whatever the bridge does.
+/// The address of a port of a bridge receives nothing, with every setting of the bridge.
 fn a_port_of_a_bridge_is_named(encap: Encap) {
     let pair = patients(encap);
     pair.a.ip("link add br-lan type bridge\n link set br-lan up\n link set eth0 master br-lan");
@@ -437,7 +438,7 @@ fn a_port_of_a_bridge_is_named(encap: Encap) {
     assert_well(&pair.a, "");
 }
 
-/// The address is on an interface of its own, and the hosts are reached by routes on another, which takes less.
+/// The address is on an interface of its own, and the hosts are reached by routes on another with a smaller MTU.
 fn an_address_that_stands_apart_is_an_underlay(encap: Encap) {
     let lan = Lan::new();
     let hosts = [lan.host("172.30.200.1"), lan.host("172.30.200.2")];
@@ -552,7 +553,13 @@ fn a_fan_that_is_configured_and_down_is_brought_up() {
     assert_eq!(host.ip_json("link show fan-250-0-28")[0]["ifname"], "fan-250-0-28");
     assert_well(&host, options);
     host.exec("ip link set fan-250-0-28 mtu 1300").ok();
-    host.fanctl("doctor fan-250-0-28 --fix").ok().stdout_has(&["fixed ip link set fan-250-0-28 mtu 1450"]);
+    let fixed = host.fanctl("doctor fan-250-0-28 --fix --json=2").ok().json()["fixed"].clone();
+    assert_eq!(fixed, json!(["ip link set fan-250-0-28 mtu 1450"]), "only what it changed");
+    host.exec("sysctl -w net.ipv4.conf.fan-250-0-28.forwarding=0").ok();
+    let fixed = "fixed sysctl -w net/ipv4/conf/fan-250-0-28/forwarding=1\n";
+    let lines = host.fanctl("doctor fan-250-0-28 --fix").ok().stdout;
+    let told: Vec<&str> = lines.split_inclusive('\n').filter(|line| line.starts_with("fixed ")).collect();
+    assert_eq!(told, [fixed]);
 }
 
 fn a_fan_that_is_unknown_is_refused() {

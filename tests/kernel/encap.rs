@@ -1,4 +1,4 @@
-//! Who may speak the encapsulation to the underlay: the kernel for the fan, and neither containers nor processes of the host.
+//! Only the kernel may encapsulate to the underlay, for the fan: neither containers nor processes of the host may.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
@@ -23,6 +23,7 @@ fn cases() -> Vec<Case> {
         ])
         .once(named![
             no_process_encapsulates,
+            what_a_process_sends_to_all_hosts_is_opened_by_none,
             processes_of_the_host_reach_containers_of_others,
             no_port_claims_the_address_of_a_gateway,
             an_address_of_another_host_that_a_port_claims_brings_no_packets,
@@ -52,7 +53,7 @@ fn any_rp_filter(host: &Host, test: impl Fn()) {
     }
 }
 
-/// An inner packet, and it in every encapsulation that there is.
+/// An inner packet in every encapsulation.
 fn encapsulated(outer: (&str, &str)) -> [Crafted; 3] {
     let inner = || Crafted::udp(0x4001, ("250.0.28.2", "250.0.27.2"));
     let vxlan = || inner().in_vxlan(outer, [0x02, 0, 0, 0, 0, 0x77]);
@@ -78,7 +79,7 @@ fn no_container_encapsulates_for_any_fan(encap: Encap) {
     pair.ca.ping("250.0.27.2").arrives();
 }
 
-/// With the host's address in the overlay there is nothing to translate.
+/// A destination NAT of the host translates to its own underlay address; the host's address in the overlay needs none.
 fn nor_for_an_address_that_is_translated_into_its_hosts(encap: Encap) {
     let pair = Pair::new(encap);
     pair.a.exec("nft add table ip translated").ok();
@@ -123,7 +124,7 @@ fn no_container_tells_its_host_of_a_small_mtu(encap: Encap) {
         let error = quoted.clone().quoted(REDIRECT, ("250.0.28.2", to));
         is_counted(&pair.a, "errors that redirect", || error.send(&pair.ca));
     }
-    // Nor does one of another host, by that one's address in the overlay.
+    // Nor does a container tell another host, at that host's address in the overlay.
     let back = Crafted::udp(0x4002, ("172.30.0.27", "172.30.0.28"));
     let error = back.quoted(FRAGMENTATION_NEEDED, ("250.0.28.2", "250.0.27.1"));
     is_counted(&pair.b, "errors of other hosts", || error.send(&pair.ca));
@@ -132,7 +133,7 @@ fn no_container_tells_its_host_of_a_small_mtu(encap: Encap) {
     pair.ca.ping_with("-M do -s 1400", "250.0.27.2").arrives();
 }
 
-/// Of what connection tracking has translated the other host would think that it was about the whole way.
+/// The other host would apply an error about a translated packet to the whole path.
 fn nor_another_host(encap: Encap) {
     let pair = Pair::new(encap);
     pair.ca.ping("172.30.0.27").arrives();
@@ -168,10 +169,10 @@ fn errors_of_containers_go_on(encap: Encap) {
             socket.send(b"question")?;
             socket.recv(&mut [0; 16])
         });
-        let refused = refused.expect_err("nobody answers");
+        let refused = refused.expect_err("no process answers");
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{to}: {refused}");
     }
-    // Who is on the way is told to a container.
+    // A container gets the errors of routers on the way.
     let told = pair.ca.exec(&format!("ping -n -c 1 -W 5 -t 1 {INTERNET}")).stdout;
     assert!(told.contains("From 250.0.28.1") && told.contains("Time to live exceeded"), "{told}");
     pair.ca.ping(INTERNET).arrives();
@@ -195,7 +196,7 @@ fn what_is_for_the_first_and_the_last_address_stays_at_home(encap: Encap) {
     let pair = Pair::new(encap);
     let wire = Capture::on(&pair.a, "eth0", "host 172.30.0.0 or host 172.30.255.255");
     for to in ["250.0.0.9", "250.255.255.9"] {
-        // Over VXLAN the question by ARP is all that there is.
+        // Over VXLAN only an ARP request is sent.
         pair.ca.ping_in_vain(to);
         inject_plain(&pair.ca, Inner::new("250.0.28.2", to));
     }
@@ -212,7 +213,7 @@ fn no_process_encapsulates() {
     is_counted(&pair.a, "encapsulated by a process", || {
         pair.a.sh(&format!("{USER} bash -c 'echo from-a-user >/dev/udp/172.30.0.27/8472'"));
     });
-    // What the administrator translates is seen when it is.
+    // A packet that a rule of the administrator translates is counted after the translation.
     pair.a.exec("nft add table ip translated").ok();
     let chain = "nft add chain ip translated out { type nat hook output priority -100 ; }";
     pair.a.exec(chain).ok();
@@ -229,12 +230,38 @@ fn no_process_encapsulates() {
     });
     let ports: Vec<u16> = ports.collect();
     assert!(!ports.is_empty() && ports.iter().all(|port| (512..1024).contains(port)), "{packets:#?}");
-    // Such a port is not for users, unless the administrator says so, which is told.
+    // A user may not bind such a port, unless the administrator allows it, which is reported.
     let bound = pair.a.sh(&format!("{USER} python3 -c 'import socket; socket.socket(2, 2).bind((\"\", 700))'"));
     assert_ne!(bound.code, Some(0), "{bound:?}");
     pair.a.set_sysctl("ipv4/ip_unprivileged_port_start", "0");
     let told = pair.a.up(Encap::Vxlan).stderr;
     assert!(told.contains("ip_unprivileged_port_start is 0"), "{told}");
+}
+
+/// No rule matches it, because its destination is no address of the underlay.
+fn what_a_process_sends_to_all_hosts_is_opened_by_none() {
+    let pair = Pair::new(Encap::Vxlan);
+    pair.a.ip(&format!("route replace default via {} dev eth0", pair.lan.gateway()));
+    let inner = Crafted::udp(0x4001, ("250.0.28.2", "250.0.27.2"));
+    let packet = inner.in_vxlan(("172.30.0.28", "172.30.0.27"), octets(&pair.cb.mac("eth0")));
+    let (ip, udp) = (20, 8);
+    let payload = packet.bytes()[ip + udp..].to_vec();
+    let seen = Capture::on(&pair.cb, "eth0", Inner::FILTER);
+    for to in ["255.255.255.255:8472", "224.0.0.1:8472"] {
+        let (before, payload) = (pair.b.refused_packets(Encap::Vxlan.tunnel()), payload.clone());
+        pair.a.run(move || {
+            let socket = UdpSocket::bind("172.30.0.28:0").expect("a socket");
+            socket.set_broadcast(true).expect("to send to all");
+            for _ in 0..MANY {
+                socket.send_to(&payload, to).expect("to send");
+            }
+        });
+        eventually("all are refused", || {
+            (pair.b.refused_packets(Encap::Vxlan.tunnel()) >= before + MANY).then_some(())
+        });
+    }
+    assert_eq!(seen.packets(), Vec::<String>::new());
+    pair.ca.ping("250.0.27.2").arrives();
 }
 
 fn processes_of_the_host_reach_containers_of_others() {
@@ -286,7 +313,7 @@ fn an_address_of_another_host_that_a_port_claims_brings_no_packets() {
         [(&*pair.ca, "250.0.28.2", "for another host"), (&*pair.a, "250.0.28.1", "sent to another host")]
     {
         is_counted(&pair.a, rule, || {
-            // The other speaks now and then, and has it back.
+            // The other container sends now and then, and the bridge learns its address again.
             inject_plain(&hostile, Inner::new("250.0.28.3", "250.0.28.1"));
             inject_plain(from, Inner::new(source, "250.0.27.2"));
         });

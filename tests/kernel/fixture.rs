@@ -71,9 +71,9 @@ impl NarrowPath {
     }
 }
 
-/// A pair, a host in another /24 of the underlay, and somebody without a fan. It stays as it is: a test that uses it
-/// looks and sends, and changes nothing. Its hosts have no reverse path filter, so that what a test sees refused was
-/// refused by the fan.
+/// A pair, a host in another /24 of the underlay, and one without a fan. It stays as it is: a test that uses it only
+/// sends and captures, and changes nothing. Its hosts have no reverse path filter, so that the packets that a test sees
+/// dropped were dropped by the fan.
 pub struct World {
     pub a: Host,
     pub ca: Container,

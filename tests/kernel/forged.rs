@@ -1,4 +1,4 @@
-//! Packets that lie about where they come from, and plain ones that try the front door.
+//! Packets with a forged source, and packets into the overlay that are not encapsulated.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
@@ -34,7 +34,7 @@ fn mac(world: &World) -> [u8; 6] {
     octets(&world.ca.mac("eth0"))
 }
 
-/// Mallory wraps an inner packet and sends it to host `a`.
+/// Mallory encapsulates an inner packet and sends it to host `a`.
 fn inject(encap: Encap, world: &World, inner: Inner) {
     match encap {
         Encap::Ipip => inject_ipip(&world.mallory, ("172.30.0.26", "172.30.0.28"), inner),
@@ -96,7 +96,7 @@ fn a_container_cannot_send_from_another_slice(encap: Encap) {
         world.ca.ping("250.0.27.2").arrives();
         let wire =
             Capture::on(&world.a, "eth0", &format!("src 172.30.0.28 and ({} or {})", encap.outer(), Inner::FILTER));
-        // What has an address of the overlay is stopped where it enters the bridge, before the program sees it.
+        // Packets with a source in the overlay are dropped where they enter the bridge, before the program.
         let refused =
             || world.a.refused_packets(encap.tunnel()) + world.guarded("posing") + world.guarded("foreign addresses");
         for source in ["250.0.27.9", "250.0.26.9", "10.9.9.9"] {
@@ -165,7 +165,7 @@ fn vxlan_of_another_network_identifier_does_not_arrive() {
 
 fn an_arp_sender_of_another_host_is_refused_and_counted() {
     with_world(Encap::Vxlan, |world| {
-        // What was made by hand, not what the container itself asks.
+        // Only the forged requests, not those of the container itself.
         let container = Capture::on(&world.ca, "eth0", &format!("arp and ether src {FORGER}"));
         for (sender, target) in [([250, 0, 27, 9], [250, 0, 28, 2]), ([250, 0, 26, 9], [250, 0, 27, 2])] {
             let refused = world.a.refused_packets(Encap::Vxlan.tunnel());

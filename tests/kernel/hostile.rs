@@ -1,9 +1,9 @@
-//! Packets that are meant to confuse, from an attacker on the underlay and from a hostile container: a table of them, with who
-//! may see each.
+//! Malformed and forged packets, from an attacker on the underlay and from a hostile container: a table of them, with the
+//! receiver of each.
 //!
-//! The attacked host forwards, and its administrator allows source routes and has no reverse path filter, so that what is
-//! stopped is stopped by the fan. Its default route is another interface than its underlay's. A row's packets are known by
-//! the identification in their headers.
+//! The attacked host forwards, accepts source routes and has no reverse path filter, so that only the fan drops packets.
+//! Its default route leads out by another interface than its underlay. The identification in the IPv4 header tells which
+//! row a packet belongs to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,7 +53,7 @@ impl Stage {
         stage
     }
 
-    /// The fan does what it is for; every neighbour is known afterwards.
+    /// The fan carries packets; every neighbour is known afterwards.
     fn works(&self) {
         self.victim.ping("250.0.27.2").arrives();
         self.hostile.ping("250.0.27.2").arrives();
@@ -61,25 +61,25 @@ impl Stage {
         self.victim.ping(INTERNET).arrives();
     }
 
-    /// Packets that rules of the fan on the host have counted, bridged ones.
+    /// Bridged packets that rules of the fan on the host have counted.
     fn counted(&self, rule: &str) -> u64 {
         self.host.counted_packets(&["bridge"], rule)
     }
 }
 
-/// Warnings and worse of the kernel leave a mark (Documentation/admin-guide/tainted-kernels.rst): bits 7 and 9.
+/// Bits 7 and 9 of the kernel's taint mask: an oops or a warning (Documentation/admin-guide/tainted-kernels.rst).
 fn kernel_complaints() -> u64 {
     let tainted = fs::read_to_string("/proc/sys/kernel/tainted").expect("a number");
     tainted.trim().parse::<u64>().expect("a number") & (1 << 7 | 1 << 9)
 }
 
-/// Who sees the packets of a row on a device of theirs. Whatever it is, none leaves the attacked host but back to the sender.
+/// The container that receives the packets of a row. In every row, the attacked host sends packets only back to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Nobody,
     Victim,
     Far,
-    /// What has an honest source is bridged as it is, sound or not; routed it must be sound.
+    /// A packet with an honest source is bridged even when it is malformed; it is routed only when it is well-formed.
     VictimIfBridged,
     FarIfBridged,
 }
@@ -90,11 +90,11 @@ struct Row {
     seen: Seen,
 }
 
-/// Sends all rows, and looks who saw what. The last row is honest: it comes behind all others on their way.
+/// Sends all rows, and checks where each was received. The last row is honest, and arrives after all others.
 #[track_caller]
 fn attack(encap: Encap, stage: &Stage, from: &Namespace, Table(rows): Table) {
     let complaints = kernel_complaints();
-    // What they send themselves has identifications that the kernel thinks of, and now and then one that is a row's.
+    // For packets that the containers send themselves the kernel chooses the identification, which may be that of a row.
     let arriving = |at: &Container| format!("ip and not igmp and not ether src {}", at.mac("eth0"));
     let victim = Capture::on(&stage.victim, "eth0", &arriving(&stage.victim));
     let far = Capture::on(&stage.far, "eth0", &arriving(&stage.far));
@@ -126,7 +126,7 @@ fn attack(encap: Encap, stage: &Stage, from: &Namespace, Table(rows): Table) {
         let ids = (FIRST..).zip(&rows).filter(|(_, row)| to.contains(row.what));
         ids.map(|(id, _)| format!(" id {id},")).collect()
     };
-    // First whoever sees the last row.
+    // First the container that receives the last row.
     let (victim, far) = if rows.last().expect("rows").seen == Seen::Victim {
         let victim = victim.until_all(&signs(&to_victim));
         (victim, far.until_all(&signs(&to_far)))
@@ -141,7 +141,7 @@ fn attack(encap: Encap, stage: &Stage, from: &Namespace, Table(rows): Table) {
         !what.is_empty() && what.is_subset(&to_far)
     };
     let mut leaked = underlay.packets();
-    // Over VXLAN honest containers ask for each other; what a container asks in another's name is told elsewhere.
+    // Over VXLAN honest containers send ARP requests for each other; forged ARP has tests of its own (`posing`).
     leaked.retain(|packet| !is_honest(packet) && !packet.contains("ethertype ARP") && !packet.contains(" ARP, "));
     assert_eq!(leaked, Vec::<String>::new(), "on the underlay");
     assert_eq!(default.packets(), Vec::<String>::new(), "on the default route");
@@ -168,9 +168,9 @@ impl Table {
 const VICTIM: &str = "250.0.28.2";
 const FAR: &str = "250.0.27.2";
 const GATEWAY: &str = "250.0.28.1";
-/// Of Mallory's own slice.
+/// An address of Mallory's own slice.
 const OWN: &str = "250.0.26.9";
-/// Of a slice that is the other host's.
+/// An address of the other host's slice.
 const FOREIGN: &str = "250.0.27.9";
 /// Underlay addresses of Mallory, the attacked host, and the other.
 const MALLORY: &str = "172.30.0.26";

@@ -45,7 +45,7 @@ fn cases() -> Vec<Case> {
 
 /// What makes the fan of the announcement on a kernel without IPIP too.
 const FAN: [&str; 2] = ["fan-overlay 250.0.0.0/8", "fan-options --encap vxlan"];
-/// A program that tells with what words it was called.
+/// A program that prints its arguments.
 const ECHO: &str = "#!/bin/sh\nprintf '[%s]' \"$@\"\necho\n";
 const IS_UP: &str = "fan-250-0-28 is up: slice 250.0.28.0/24, gateway 250.0.28.1, mtu 1450";
 
@@ -61,12 +61,12 @@ fn station(suite: Suite, lines: &[&str]) -> (Station, Lan) {
 fn station_on(lan: &Lan, suite: Suite, address: &str, lines: &[&str]) -> Station {
     let station = Station::new(suite, address);
     lan.wire(&station, "eth0");
-    station.ip("link set eth0 up\n link set eth0 down"); // a queue comes with the first time, and stays
+    station.ip("link set eth0 up\n link set eth0 down"); // the queueing discipline is made the first time, and stays
     station.interfaces(&[("eth0", address, lines)]);
     station
 }
 
-/// Takes the interface down, and looks whether the host is as it was.
+/// Takes the interface down, and checks that the host is as it was.
 #[track_caller]
 fn nothing_is_left(host: &Station, before: &[String]) {
     let output = host.ifdown("eth0").ok();
@@ -96,7 +96,7 @@ fn the_options_of_a_stanza_leave_nothing(suite: Suite) {
     assert!(host.logged().contains(&"fan 250.0.0.0/8 is down".into()));
 }
 
-/// It has no word for it, so what a fan takes away is told, and the fan comes up; that of fan.toml has one.
+/// A stanza has no option for `force`: what a fan takes away is only reported, and the fan comes up. fan.toml has one.
 fn a_stanza_only_warns_of_what_its_fan_takes(suite: Suite) {
     let lines = ["up ip route add default via 172.30.0.1", "fan-overlay 10.0.0.0/8", "fan-options --encap vxlan"];
     let (host, _lan) = station(suite, &lines);
@@ -121,7 +121,7 @@ fn a_stanza_only_warns_of_what_its_fan_takes(suite: Suite) {
     host.has_fans(&["fan-10-0-28 10.0.28.1/8"]);
 }
 
-/// As the pages have them: what becomes of the fan is no matter of the interface.
+/// The lines of the manual: an error of the fan is no error of the interface.
 fn the_lines_of_the_pages_never_fail_the_interface(suite: Suite) {
     let page = include_str!("../../docs/migration.md");
     let lines: Vec<&str> = page
@@ -274,7 +274,7 @@ fn without_fanctl_an_interface_comes_and_goes(suite: Suite) {
     host.interfaces(&[("eth0", "172.30.0.28", &[])]);
     host.ifup("eth0").ok().silently();
     host.ifdown("eth0").ok().silently();
-    assert!(host.logged().is_empty(), "nobody asked for a fan");
+    assert!(host.logged().is_empty(), "no fan was asked for");
 }
 
 fn without_a_system_log_somebody_else_is_told(suite: Suite) {

@@ -1,4 +1,4 @@
-//! Hosts that somebody set up with `ip` alone.
+//! Hosts that were set up with `ip` alone.
 
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;

@@ -73,7 +73,7 @@ fn a_port_for_larger_packets_leaves_the_bridge_as_it_is(encap: Encap) {
     }
 }
 
-/// Lends the narrow path of an encapsulation to one test at a time; nobody on it remembers any size of a path.
+/// Lends the narrow path of an encapsulation to one test at a time; no host on it has a cached path MTU.
 #[track_caller]
 fn with_narrow_path(encap: Encap, test: impl FnOnce(&Pair)) {
     static PATHS: [Mutex<Option<NarrowPath>>; 2] = [Mutex::new(None), Mutex::new(None)];
@@ -89,14 +89,14 @@ fn packets_that_may_not_be_fragmented_learn_of_a_narrow_path(encap: Encap) {
     with_narrow_path(encap, |pair| learn_of_a_narrow_path(pair, encap));
 }
 
-/// The container on the one side sends what is too large for the way between the routers, and learns that it is.
+/// The container on one side sends a packet that is too large for the link between the routers, and learns the path MTU.
 #[track_caller]
 pub fn learn_of_a_narrow_path(pair: &Pair, encap: Encap) {
     let narrow = 1400 - encap.overhead();
     let fits = || pair.ca.ping_with(&format!("-M do -s {}", narrow - HEADERS), "250.0.227.2").arrives();
     let too_large = format!("ping -n -c 1 -W 1 -M do -s {} 250.0.227.2", 1500 - encap.overhead() - HEADERS);
     fits();
-    // The first packet too large is lost on the way: the router tells the host, and the host tells the container.
+    // The first large packet is dropped on the way: the router tells the host the MTU, and the host tells the container.
     eventually("the container learns the size of the path", || {
         let answer = pair.ca.exec(&too_large);
         let words = format!("{}{}", answer.stdout, answer.stderr);

@@ -1,4 +1,5 @@
-//! Names of interfaces that others chose: any bytes are a link, a port and a conflict, none moves a cursor, and none is run.
+//! Names of interfaces that other programs chose: any bytes name a link, a port and a conflict. None moves a cursor, and
+//! none is run by a shell.
 
 use fanctl::fan::shell::quote;
 
@@ -40,10 +41,10 @@ const HOSTILE: [&[u8]; 13] = [
     b"\x01fifteen-bytes",
 ];
 
-/// Names that stand for themselves wherever the fan's firewall names them.
+/// Names that stand for themselves in all rules of the fan's firewall.
 const PLAIN: [&[u8]; 4] = [b"$(>pwned)", b"-rf", b"it's", "b\u{fc}ro0".as_bytes()];
 
-/// What is said of an interface of a hostile name has no byte that a terminal obeys, and is text.
+/// A message about an interface with a hostile name is text, and has no byte that a terminal obeys.
 #[track_caller]
 fn is_printable(output: &Output) {
     let hostile =
@@ -95,7 +96,7 @@ fn a_port_of_any_name_counts(encap: Encap) {
         is_printable(&refusal);
         refusal.clone().stderr_has(&["still has a container"]);
 
-        // What is told to be typed does that, and nothing else.
+        // The printed command does what it says, and nothing else.
         let (_, command) = refusal.stderr.trim_end().split_once("or take it out: ").expect("a command");
         host.sh(&format!("cd /run/empty; {command}; ls -A > /run/made; test ! -s /run/made")).ok();
         assert_eq!(ports(&host, "fan-250-0-28"), own, "{command}");
@@ -178,7 +179,7 @@ fn an_underlay_of_any_name_works_or_is_refused(encap: Encap) {
     }
 }
 
-/// One about an interface whose name is no text is as much in the way as any other.
+/// A rule about an interface whose name is not UTF-8 is reported as any other rule is.
 fn a_rule_about_an_interface_of_any_name_is_told() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -190,7 +191,7 @@ fn a_rule_about_an_interface_of_any_name_is_told() {
     diagnosis.stdout_has(&[r"iif caf\xe9\x1b"]);
 }
 
-/// Comments and names of tables, chains and rules that others wrote stand in evidence and beside commands.
+/// Comments and names of other programs' tables, chains and rules are quoted in evidence and beside commands.
 fn text_of_firewalls_is_neither_obeyed_nor_run() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -215,7 +216,7 @@ fn text_of_firewalls_is_neither_obeyed_nor_run() {
     host.fanctl("doctor --config /run/none.toml").ok();
 }
 
-/// An `nft` that another put first says what a terminal would obey.
+/// An `nft` that is found first, in /usr/local/sbin, prints sequences that a terminal would obey.
 fn what_a_program_says_is_one_line_without_sequences() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");

@@ -1,4 +1,4 @@
-//! The way out: what containers reach that is not the overlay.
+//! The way out: traffic of containers to destinations outside the overlay.
 
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
@@ -53,7 +53,7 @@ fn nothing_is_translated_inside_the_overlay(encap: Encap) {
 
 fn nobody_else_translates_inside_the_overlay(encap: Encap) {
     let pair = Pair::new(encap);
-    // So that what is bridged passes through iptables too.
+    // Bridged packets pass the chains of iptables too.
     pair.a.set_sysctl("bridge/bridge-nf-call-iptables", "1");
     for rule in ["-s 250.0.28.0/24", "! -o lo"] {
         pair.a.exec(&format!("iptables -w -t nat -A POSTROUTING {rule} -j MASQUERADE")).ok();

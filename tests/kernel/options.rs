@@ -28,7 +28,7 @@ fn cases() -> Vec<Case> {
         ])
         .once(named![vxlan_can_use_another_port, the_encapsulation_can_be_changed])
         .in_both_tiers()
-        // A kernel that lacks something is asked for less, which shows only when it is asked.
+        // On a kernel that lacks a feature `up` asks for less, which shows only when the kernel refuses it.
         .each_with(&[Need::BridgeNames], named![the_lines_of_a_dry_run_make_all_but_the_programs])
         .list()
 }
@@ -152,7 +152,7 @@ fn a_table_of_its_own_leaves_the_main_table_alone(encap: Encap) {
     for part in ["250.0.0.0/8", "unreachable", "4278198272"] {
         assert!(routes.contains(part), "{routes}");
     }
-    // In the main table there is the last resort, for the day that somebody removes the rule, and nothing else of ours.
+    // The only route of ours in the main table is the unreachable one, in case the rule is removed.
     a.ip("route del default");
     let mut last_resort = a.ip_json("route show table main type unreachable");
     assert_eq!(last_resort.as_array().map(Vec::len), Some(1), "{last_resort:#}");
@@ -195,7 +195,7 @@ fn the_host_keeps_as_many_addresses_as_it_is_told(encap: Encap) {
     assert_eq!(addresses(&host, "fan-250-0-28"), ["250.0.28.1", "250.0.28.2"]);
 }
 
-/// A change of a fan that is up says what was what, and who is to follow.
+/// A change of a fan that is up reports each old and new value, and the ports that have to be changed too.
 fn a_change_tells_what_changes(encap: Encap) {
     let (host, _lan) = a_host();
     up(&host, encap, "");
@@ -208,7 +208,7 @@ fn a_change_tells_what_changes(encap: Encap) {
         &format!("mtu 1400 is to be set on these ports too, and on their containers' ends: {}\n", container.port()),
     ]);
     host.ip(&format!("link set {} mtu 1400", container.port()));
-    // What is undone by a word that is not said again is told as well.
+    // An option that is left out goes back to its default, which is reported as well.
     let output = host.unchanged(|| host.fanctl(&words("--mtu 1400 --dry-run")).ok());
     output.stderr_has(&["changed: nat off -> on"]);
     let output = host.fanctl(&words("--mtu 1400 --json")).ok();
@@ -249,7 +249,7 @@ fn the_host_takes_addresses_that_no_container_has(encap: Encap) {
     host.fanctl(&words(4)).ok();
     container.ping("250.0.28.4").arrives();
     host.unchanged(|| host.fanctl(&words(5)).refused().stderr_has(&["250.0.28.5", container.port()]));
-    // One in a container, whose own addresses say nothing of it, is asked for.
+    // An address of a machine inside a container, which is not the container's own, is found by ARP.
     let machine = Namespace::new("in a container");
     container.ip(&format!(
         "addr flush dev eth0
@@ -272,11 +272,11 @@ fn the_host_takes_addresses_that_no_container_has(encap: Encap) {
 fn the_host_takes_no_address_that_a_container_may_have(encap: Encap) {
     let pair = Pair::new(encap);
     let words = format!("up 250.0.0.0/8 eth0/16 {} --host-reserve 4", encap.words());
-    // That the host has never heard of the container makes no difference: it may have been silent.
+    // A container that is not in the neighbour table may still have the address: it may have been silent.
     pair.a.ip("neigh flush all");
     pair.a.unchanged(|| pair.a.fanctl(&words).refused().stderr_has(&["250.0.28.2 to 250.0.28.4", pair.ca.port()]));
     pair.cb.ping("250.0.28.2").arrives();
-    // As it tells to do, for one that is known to have another address.
+    // As the message says, for a container that is known to have another address.
     let (port, bridge) = (pair.ca.port(), "fan-250-0-28");
     pair.ca.ip(&format!(
         "addr flush dev eth0\n addr add 250.0.28.9/{} dev eth0\n route add default via 250.0.28.1",
@@ -287,7 +287,7 @@ fn the_host_takes_no_address_that_a_container_may_have(encap: Encap) {
     pair.a.ip(&format!("link set {port} master {bridge}"));
     pair.cb.ping("250.0.28.9").arrives();
     assert_eq!(addresses(&pair.a, bridge).len(), 4);
-    // Fewer is nobody's loss.
+    // Reserving fewer addresses takes none from a container.
     up(&pair.a, encap, "--host-reserve 2");
 }
 
@@ -330,7 +330,7 @@ fn vxlan_can_use_another_port() {
 }
 
 fn the_encapsulation_can_be_changed() {
-    // From IPIP and back where the kernel has it; between two ports of VXLAN everywhere.
+    // From VXLAN to IPIP and back where the kernel has IPIP; between two ports of VXLAN on each kernel.
     let (host, _lan) = a_host();
     up(&host, Encap::Vxlan, "");
     let one = host.dump();

@@ -1,5 +1,5 @@
 //! Podman's own containers on the fan: Debian 13's by what `fanctl export podman` prints, and Debian 12's, whose `network
-//! create` cannot be told whose a bridge is, by the list that `fanctl export cni` prints.
+//! create` cannot be told that a bridge is not Podman's own, by the list that `fanctl export cni` prints.
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
@@ -19,7 +19,7 @@ fn cases() -> Vec<Case> {
         .list()
 }
 
-/// Two hosts on an underlay that leads to the internet, where what is forwarded is dropped unless somebody asks for it.
+/// Two hosts on an underlay that leads to the internet. The policy of their FORWARD chains is to drop.
 #[track_caller]
 fn hosts(lan: &Lan) -> [Host; 2] {
     ["172.30.0.28", "172.30.0.27"].map(|address| {

@@ -1,4 +1,5 @@
-//! Processes that pose as a fan's DHCP server, or stand in its way: none is obeyed, none keeps a fan down, none stands in for it.
+//! Processes that pose as a fan's DHCP server, or take its port: none is obeyed, none keeps a fan down, and none counts as
+//! the server.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -31,18 +32,18 @@ fn cases() -> Vec<Case> {
         .list()
 }
 
-/// Root's directory, in which a user may run what there is.
+/// A directory of root's, whose programs other users may run.
 const PLACE: &str = "/run/posed";
 const PROGRAM: &str = "/run/posed/dnsmasq";
-/// What writes a line to `RAN` each time that it runs.
+/// A script that writes a line to `RAN` each time that it runs.
 const SCRIPT: &str = "/run/posed/script";
 const RAN: &str = "/run/posed/ran";
 const LEASES: &str = "/var/lib/fan/250.0.0.0-8_250.0.28.0-24.leases";
 
 const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
 
-/// How a user without rights here may have a process: plainly, as root of a user namespace (a rootless container), with
-/// rights that an administrator gave to another program, and with the real dnsmasq.
+/// How a user without privileges may have a process: as an ordinary one, as root of a user namespace (a rootless
+/// container), with capabilities that an administrator gave to another program, and with the real dnsmasq.
 fn launchers() -> [String; 4] {
     [
         format!("{NOBODY} --inh-caps=-all --bounding-set=-all --no-new-privs {PROGRAM}"),
@@ -54,7 +55,7 @@ fn launchers() -> [String; 4] {
     ]
 }
 
-/// A program that waits for signals, whatever its arguments: an ELF file of one segment, and in it `pause` over and over.
+/// A program that takes any arguments and waits for signals: an ELF file of one segment, with `pause` in a loop.
 fn idle() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u16 = 64 + 56;
@@ -76,7 +77,7 @@ fn idle() -> Vec<u8> {
     file
 }
 
-/// A process of a user's that is started again when it is ended.
+/// A process of a user that is started again each time that it ends.
 struct Poser<'a> {
     host: &'a Host,
     child: Child,
@@ -94,7 +95,7 @@ impl<'a> Poser<'a> {
         poser
     }
 
-    /// The process, once it has become one of that name.
+    /// The process, once it has executed a program of that name.
     fn found(&self) -> Option<Pid> {
         let shell = Pid::from_raw(self.child.id().cast_signed());
         let others = self.host.processes().into_iter().filter(|(pid, _)| *pid != shell);
@@ -121,10 +122,11 @@ impl<'a> Poser<'a> {
         }
     }
 
-    /// It runs as it did, and nobody has touched it.
+    /// It runs as before, and was not sent a signal.
     #[track_caller]
     fn is_untouched(&self) {
-        assert_eq!(self.found(), Some(self.pid), "{:?}", self.host.processes());
+        let shell = || fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        assert_eq!(self.found(), Some(self.pid), "{:?}, and its shell: {}", self.host.processes(), shell());
     }
 }
 
@@ -157,7 +159,7 @@ fn runs(host: &Host) -> usize {
     host.run(|| fs::read_to_string(RAN).expect("the file")).lines().count()
 }
 
-/// The sockets at the port of DHCP servers, by a witness of its own.
+/// The sockets at the port of DHCP servers, as another program (`ss`) lists them.
 fn served(host: &Host) -> String {
     host.exec("ss -Hlnup sport = 67").ok().stdout
 }
@@ -203,9 +205,9 @@ fn a_poser_does_not_stand_in_for_the_server(encap: Encap) {
         let complete = || host.fanctl("show --json").exits(0).json()[0]["verdict"].clone();
         assert_eq!(complete()["complete"], true);
         host.fanctl(&up(encap)).ok().stdout_has(&["nothing to do"]);
-        // Without it the fan is not whole, whatever the other says.
+        // Without its server the fan is not complete, although the other process has its arguments.
         kill(server, Signal::SIGKILL).expect("to end it");
-        eventually("nobody serves", || served(&host).is_empty().then_some(()));
+        eventually("no process serves", || served(&host).is_empty().then_some(()));
         let verdict = complete();
         assert!(verdict["complete"] == false && verdict["missing"].to_string().contains("dhcp"), "{verdict}");
         host.fanctl("doctor").exits(1).stdout_has(&["dhcp"]);
@@ -217,7 +219,7 @@ fn a_poser_does_not_stand_in_for_the_server(encap: Encap) {
     }
 }
 
-/// Not a user's, and not even root's own: what is started is computed.
+/// The arguments of a running server are never used, a user's or root's: `fanctl` computes them.
 fn what_a_server_was_started_with_is_not_run_again(encap: Encap) {
     let (host, _lan) = a_host();
     let marks =
@@ -231,7 +233,7 @@ fn what_a_server_was_started_with_is_not_run_again(encap: Encap) {
         poser.is_untouched();
     }
     assert_eq!(runs(&host), 0);
-    // A server of root's with the fan's marks is the fan's, and is replaced; where that fails it is not put back.
+    // A server of root's with the fan's marks counts as the fan's, and is replaced; when that fails it is not put back.
     host.up(encap);
     host.sh("mkdir -p /var/lib/fan").ok();
     host.exec(&format!(
@@ -269,7 +271,7 @@ fn watch_runs_nothing_of_a_users() {
     watcher.says(&["250.0.0.0/8", "followed: fan-250-0-28 is up"]);
     assert!(!served(&host).is_empty());
     watcher.rests();
-    // What goes is put back beside it, too.
+    // Another loss is repaired beside it, too.
     host.exec("nft flush ruleset").ok();
     watcher.says(&["250.0.0.0/8", "followed: fan-250-0-28 is up"]);
     watcher.rests();

@@ -1,5 +1,5 @@
-//! What `fanctl` may do: no more than it needs, and it works with no more than that. Nothing it starts has more, and nothing
-//! that somebody put into its environment has a say.
+//! The privileges of `fanctl`: it works with those that it needs, and keeps no others. The programs that it starts have no
+//! more, and its environment has no effect.
 
 mod started;
 mod status;
@@ -39,13 +39,13 @@ fn cases() -> Vec<Case> {
         .list()
 }
 
-/// Runs what follows as root with two capabilities.
+/// Runs a command as root with two capabilities.
 const ROOT: &str = "setpriv --bounding-set -all,+net_admin,+bpf";
-/// Runs what follows as nobody with the same.
+/// Runs a command as the user `nobody` with the same.
 const SOMEBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,+net_admin,+bpf \
                         --inh-caps -all,+net_admin,+bpf --ambient-caps -all,+net_admin,+bpf";
 
-/// A fan comes, changes its MTU, moves, carries packets and goes, all by way of this launcher.
+/// A fan is brought up, changes its MTU, moves, carries packets and is taken down, all by this launcher.
 #[track_caller]
 fn all_works_by(launcher: &str, pair: &Pair, encap: Encap) {
     let words = encap.words();
@@ -86,7 +86,7 @@ fn two_capabilities_suffice_for_root(encap: Encap) {
 fn two_capabilities_suffice_for_somebody_else(encap: Encap) {
     let pair = Pair::new(encap);
     let nobody = Some(Uid::from_raw(65534));
-    // As systemd's RuntimeDirectory= would; root left its lock there.
+    // As systemd's RuntimeDirectory= does. The lock of root is there.
     pair.a.run(move || {
         for entry in fs::read_dir("/run/fan").expect("root's locks") {
             chown(&entry.expect("a lock").path(), nobody, None).expect("to give it away");
@@ -96,7 +96,7 @@ fn two_capabilities_suffice_for_somebody_else(encap: Encap) {
     all_works_by(SOMEBODY, &pair, encap);
 }
 
-/// A host with a fan whose outgoing packets a program handles that no version makes, though it does the same.
+/// A host with a fan whose egress program is of no known version: it refuses all packets.
 #[track_caller]
 fn a_host_of_another_version(encap: Encap) -> (Host, Lan) {
     let lan = Lan::new();
@@ -126,7 +126,7 @@ fn a_host_of_another_version(encap: Encap) -> (Host, Lan) {
 fn a_program_of_another_version_is_replaced_by_root(encap: Encap) {
     let (host, _lan) = a_host_of_another_version(encap);
     let old = host.dump();
-    // Refused by the kernel after the program was replaced: it is put back, though nobody knows its instructions.
+    // A step fails after the program was replaced: the program is put back, although its instructions are not known.
     let up = format!("up 250.0.0.0/8 eth0/16 --dhcp {}", encap.words());
     host.sh("mkdir -p /var/lib && touch /var/lib/fan");
     host.fanctl(&up).failed().stderr_has(&["/var/lib/fan", "everything is as it was"]);
@@ -139,7 +139,7 @@ fn a_program_of_another_version_is_replaced_by_root(encap: Encap) {
     host.down();
 }
 
-/// Then the program cannot be held. One that was replaced before a step failed is followed by the one that this version makes.
+/// Then the program cannot be held. When a step fails after it was replaced, the program of this version stays.
 fn a_program_of_another_version_is_replaced_without_sys_admin(encap: Encap) {
     let (host, _lan) = a_host_of_another_version(encap);
     let up = format!("up 250.0.0.0/8 eth0/16 {}", encap.words());
@@ -163,7 +163,7 @@ fn looking_takes_nothing(encap: Encap) {
     }
 }
 
-/// What fan.service leaves, with which another user's dnsmasq is found and ended too.
+/// The capabilities of fan.service suffice to find and end the dnsmasq of another user too.
 fn those_of_the_service_suffice_for_dhcp(encap: Encap) {
     let unit = include_str!("../../systemd/fan-sandbox.conf");
     let lines = unit.lines().filter_map(|line| line.strip_prefix("CapabilityBoundingSet=CAP_"));
@@ -187,7 +187,7 @@ fn those_of_the_service_suffice_for_dhcp(encap: Encap) {
     assert_same(&before, &host.dump(), "down");
 }
 
-/// Starts `fanctl` and looks at it while it waits for its turn, which this test has.
+/// Starts `fanctl` and looks at it while it waits for the lock, which this test holds.
 #[track_caller]
 fn while_it_waits(host: &Host, words: &str, look: impl FnOnce(&Status)) {
     let lock = host.run(|| {
@@ -204,7 +204,7 @@ fn while_it_waits(host: &Host, words: &str, look: impl FnOnce(&Status)) {
     let awaited = lock_of(&lock.metadata().expect("a file"));
     let status = eventually("it has come to the lock", || {
         let status = Status::of(pid);
-        // Until it has become `fanctl` it holds what the test holds.
+        // Before it executes `fanctl`, the process has the open files of the test.
         let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
         let mut files = open.filter_map(|entry| fs::metadata(entry.path()).ok());
         let waits = files.any(|file| lock_of(&file) == awaited);
@@ -225,7 +225,7 @@ fn a_command_keeps_what_its_verb_needs() {
     }
 }
 
-/// At each step of an `up` and a `down`, whose announcements nobody reads until they were looked at.
+/// At each step of an `up` and a `down`. Each step is announced by a line, and the next line is read only after the look.
 fn a_step_has_what_it_takes() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -233,7 +233,7 @@ fn a_step_has_what_it_takes() {
         let (child, announced) = host.announcing(words);
         let mut steps = 0;
         for said in announced {
-            // It is at this step, or waits for the announcement of the next to be read, or has ended.
+            // It is at this step, or waits until the line of the next step is read, or has ended.
             let Ok(status) = fs::read_to_string(format!("/proc/{}/status", child.id())).map(Status) else {
                 continue;
             };

@@ -1,5 +1,5 @@
-//! The generated programs in the kernel itself: its verifier takes them, and `BPF_PROG_TEST_RUN` finds them doing what the
-//! mapping says.
+//! The generated programs in the kernel itself: its verifier accepts them, and `BPF_PROG_TEST_RUN` shows that they do what
+//! the mapping says.
 //!
 //! `TEST_RUN` has no tunnel. A program put in front of ours hands it the outer header of a received packet, which is
 //! written where the frame's MAC addresses should be. One behind it writes the tunnel key of a sent packet over the
@@ -99,10 +99,10 @@ const KEY_LEN: usize = 44;
 /// The MAC addresses of a frame, of which only 12 bytes matter here.
 const MAC_LEN: i32 = 12;
 
-/// What an addition of ours returns when a helper fails: no verdict.
+/// The test's own instructions return this when a helper fails: it is no verdict.
 const BROKEN: i32 = 99;
 
-/// `program`, with its packet given the outer header that stands in place of the MAC addresses.
+/// `program`, which first gets the outer header from the place of the MAC addresses.
 fn with_outer(program: &Program) -> Program {
     let mut asm = Assembler::default();
     let broken = asm.label();
@@ -135,7 +135,7 @@ fn with_outer(program: &Program) -> Program {
     prefixed(asm, program)
 }
 
-/// `program`, with its packet given a VLAN tag.
+/// `program`, whose packet first gets a VLAN tag.
 fn with_vlan(program: &Program) -> Program {
     let mut asm = Assembler::default();
     asm.alu64(Move, R6, R1)
@@ -268,7 +268,7 @@ fn the_verifier_reads_what_we_print() {
     for spec in [Encapsulation::Ipip, Encapsulation::Vxlan].map(announced) {
         for mut program in [egress(&spec), ingress(&spec)] {
             let accepted = program.instructions.iter().position(|&insn| insn == Insn::Exit).unwrap();
-            // Nobody may write the instruction's own register.
+            // The verifier refuses a write to the frame pointer.
             program.instructions[accepted - 1] =
                 Insn::Alu { width: fanctl::bpf::Width::Bits64, operation: Move, target: R10, source: 0.into() };
             let error = load(&program).unwrap_err();

@@ -1,4 +1,4 @@
-//! What `fanctl` will not do: each refusal has its own sentence, and leaves the machine as it was.
+//! What `fanctl` refuses: each refusal has its own sentence, and leaves the machine as it was.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ fn a_bridge_name_taken_by_somebody_else(encap: Encap) {
     host.ip("link add eth1 type bridge");
     let words = format!("up 250.0.0.0/8 eth0/16 bridge eth1 {}", encap.words());
     host.unchanged(|| host.fanctl(&words).refused().stderr_has(&["eth1"]));
-    // That of its own underlay could be nowhere.
+    // The underlay's own interface cannot be the bridge.
     let words = format!("up 250.0.0.0/8 eth0/16 bridge eth0 {}", encap.words());
     host.unchanged(|| host.fanctl(&words).exits(2).stderr_has(&["eth0"]));
     host.unchanged(|| host.fanctl("down -e").ok());
@@ -204,7 +204,7 @@ fn a_container_attached_on_down(encap: Encap) {
     host.down();
 }
 
-/// A program that nobody on a host finds any more, wherever they look: a device stands where its file was.
+/// A program that cannot be found on a host in any directory: a device is mounted over each of its files.
 struct Hidden<'a> {
     host: &'a Host,
     places: Vec<PathBuf>,
@@ -219,7 +219,7 @@ impl<'a> Hidden<'a> {
         let places = host.run(move || {
             let mut hidden = Vec::new();
             for place in places {
-                // Two directories may be one.
+                // Two directories may be the same one.
                 if place.is_file() {
                     let none: Option<&str> = None;
                     mount(Some("/dev/null"), &place, none, MsFlags::MS_BIND, none).expect("a device in its place");

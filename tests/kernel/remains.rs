@@ -1,5 +1,5 @@
-//! What is left of a fan whose bridge somebody took is found, named and taken away; and who is killed in the middle leaves
-//! nothing that works on behind the back of whoever comes next.
+//! What is left of a fan whose bridge was deleted is found, named and removed; and a `fanctl` that is killed in the middle
+//! of a change leaves no process that still changes the host when the next one starts.
 
 use std::process::Command;
 
@@ -66,12 +66,13 @@ fn what_remains_of_a_fan_is_named_and_goes(encap: Encap) {
             assert_eq!(host.fanctl(show).ok().stderr, said);
         }
         let status = host.fanctl("status --config /run/none.toml").exits(4);
-        status.stdout_has(&["fan 250.0.0.0/8: wanted no more", "ip route delete unreachable 250.0.0.0/8"]);
+        status.stdout_has(&["fan 250.0.0.0/8: not up, but parts of it are there, and not configured\n", "--dry-run"]);
         let output = host.fanctl(removal).ok();
         assert_same(&configured.before, &host.dump(), &output.to_string());
-        assert_eq!(host.fanctl("show").ok().stderr, "");
+        let nothing = "fanctl: no fan is up; begin with: fanctl up --help\n";
+        assert_eq!(host.fanctl("show").ok().stderr, nothing);
     }
-    // Killed at the last step of all, a command leaves this.
+    // A command that is killed before its last step leaves this route.
     host.ip("route add unreachable 250.0.0.0/8 metric 4278198272 proto 250");
     host.fanctl("show").ok().stderr_has(&["fan 250.0.0.0/8 has lost its bridge"]);
     host.fanctl("down -a").ok();
@@ -81,7 +82,7 @@ fn what_remains_of_a_fan_is_named_and_goes(encap: Encap) {
 fn what_remains_is_brought_up_again(encap: Encap) {
     let configured = Configured::new();
     let host = &configured.host;
-    // A DHCP server that lost its bridge is started again, so the process is another.
+    // A DHCP server that lost its bridge is started again, as a new process.
     let without_processes = |mut facts: Vec<String>| {
         facts.retain(|fact| !fact.starts_with("process "));
         facts
@@ -110,7 +111,7 @@ fn what_remains_keeps_an_overlapping_fan_down(encap: Encap) {
     host.fanctl(&up).ok();
 }
 
-/// Containers may be behind it.
+/// Containers may be attached to it.
 fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
     let configured = Configured::new();
     let host = &configured.host;
@@ -128,7 +129,7 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
         ]);
     }
     let status = host.fanctl(&format!("status --config {FILE}")).exits(4);
-    status.stdout_has(&["cannot be as configured:", "ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 "]);
+    status.stdout_has(&["cannot be as configured: ", "ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 "]);
     let given_back =
         format!("ip link set fan-250-0-28 alias 'fan 250.0.0.0/8 172.30.0.28/16 dev eth0 {encap} host-reserve 1 dhcp'");
     for verb in [
@@ -143,7 +144,7 @@ fn a_bridge_that_lost_its_label_is_left_alone(encap: Encap) {
     container.ping("250.0.28.1").arrives();
 }
 
-/// Whatever of it was changed beside the alias: what is told to be typed makes it the fan that it was.
+/// The printed command makes it the same fan again, with each set of options.
 fn a_bridge_that_lost_its_label_gets_it_back(encap: Encap) {
     let configured = Configured::new();
     let host = &configured.host;
@@ -177,13 +178,13 @@ fn a_bridge_that_lost_its_label_gets_it_back(encap: Encap) {
         let output = host.fanctl("down 250.0.0.0/8 default/16").ok();
         assert_same(&configured.before, &host.dump(), &output.to_string());
     }
-    // Without its programs nobody knows what it was.
+    // Without its programs, the options of the fan are not known.
     host.fanctl(&format!("up 250.0.0.0/8 eth0/16 {}", encap.words())).ok();
     host.ip("link set fan-250-0-28 alias mine");
     host.exec(&format!("tc qdisc del dev {} clsact", encap.tunnel())).ok();
     let refusal = host.unchanged(|| host.fanctl("down -e").refused());
     let refusal_text = refusal.stderr.clone();
-    // It may be another's, so no command that changes it is told.
+    // The bridge may belong to another program, so no command that changes it is printed.
     refusal.stderr_has(&["see whose bridge it is (ip -details link show dev fan-250-0-28)"]);
     let diagnosis = host.fanctl("doctor").exits(1);
     for told in [&refusal_text, &diagnosis.stdout] {
@@ -201,7 +202,7 @@ fn mend(told: &str) -> String {
     commands.next().expect("a command").to_string()
 }
 
-/// An `nft` that waits stands for one that has much to do.
+/// An `nft` that waits stands for one that runs long.
 fn what_a_killed_command_runs_is_waited_for() {
     let configured = Configured::new();
     let host = &configured.host;
@@ -227,7 +228,7 @@ fn what_a_killed_command_runs_is_waited_for() {
     Output::of("down -e".into(), down).ok();
     assert_same(&configured.before, &host.dump(), "up killed, then down -e");
 
-    // A DHCP server stays, and is not waited for.
+    // A DHCP server keeps running, and is not waited for.
     host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan dhcp").ok();
     assert_eq!(host.dnsmasqs().len(), 1);
     host.sh(is_locked).exits(1);

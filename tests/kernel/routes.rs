@@ -1,4 +1,4 @@
-//! Routes of others: what the kernel learned, next hops by number, and a full table.
+//! Routes of other programs: learnt path MTUs, next hops by number, and a full table.
 
 use std::fmt::Write as _;
 
@@ -15,12 +15,12 @@ fn cases() -> Vec<Case> {
         .list()
 }
 
-/// What the kernel learned of the way to an address.
+/// What the kernel has learnt about the path to an address.
 fn learned(host: &Host, address: &str) -> String {
     host.exec(&format!("ip route get {address}")).ok().stdout
 }
 
-/// An ICMP error about an address inside the overlay, which the host has asked for before there was a fan.
+/// An ICMP error about an address inside the overlay, to which the host sent a packet before there was a fan.
 fn a_path_mtu_that_a_router_told_is_no_route(encap: Encap) {
     let lan = Lan::new();
     lan.set_sysctl("ipv4/ip_forward", "1");
@@ -50,7 +50,7 @@ fn a_path_mtu_into_the_fan_is_no_route(encap: Encap) {
         host.exec("ping -c 1 -W 1 -M do -s 1400 250.0.27.1");
         learned(&host, "250.0.27.1").contains(" mtu 1").then_some(())
     });
-    // The route's own MTU would be the fan's; what was learned of it stays.
+    // Without the route, the learnt path MTU stays.
     host.ip("route del 172.30.0.27/32 dev eth0");
     assert!(learned(&host, "250.0.27.1").contains(" mtu 1"));
     host.unchanged(|| host.fanctl("up -a --config /run/fan.toml").ok().stdout_has(&["nothing to do"]));
@@ -72,7 +72,7 @@ fn a_default_route_by_a_numbered_next_hop_is_found() {
         host.fanctl("up 250.0.0.0/8 default/16 --encap vxlan").ok();
         assert_eq!(host.fanctl("show --json").ok().json()[0]["device"], "eth0");
         host.fanctl("down 250.0.0.0/8 default/16").ok();
-        // A route into the overlay by a next hop is one that leads elsewhere.
+        // A route into the overlay by a numbered next hop counts as a route that leads elsewhere.
         host.ip(&format!("route add 250.7.0.0/16 nhid {next}"));
         let refused = host.fanctl("up 250.0.0.0/8 eth0/16 --encap vxlan").refused();
         refused.stderr_has(&["250.7.0.0/16", "eth0"]);
@@ -88,7 +88,7 @@ fn received(host: &Host, words: &str) -> u64 {
     calls.lines().filter_map(|line| line.rsplit_once(" = ")?.1.trim().parse::<u64>().ok()).sum()
 }
 
-/// The kernel leaves out what nobody asked for.
+/// The kernel leaves out the routes that `fanctl` does not ask for.
 fn show_asks_for_the_routes_of_fans_only() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -103,6 +103,6 @@ fn show_asks_for_the_routes_of_fans_only() {
     }
     host.ip(&routes);
     let after = ["show", "show --json"].map(|words| received(&host, words));
-    // Not one byte for each of them.
+    // Less than a byte for each of them.
     assert!(before.iter().zip(after).all(|(before, after)| after < before + 5000), "{before:?}, {after:?}");
 }

@@ -1,7 +1,8 @@
 //! A run of cases: each in a thread of its own, watched; what fails is run once more, alone, after all others.
 //!
 //! A case that passes the second time is *unsteady*. It is named and counted, and is a failure where `FANCTL_STRICT=1`. A case
-//! that takes longer than the watchdog allows is *stuck*, which ends the run: what it holds may be what others wait for.
+//! that does nothing on any host for longer than the watchdog allows is *stuck*, which ends the run: what it holds may be what
+//! others wait for.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -16,7 +17,8 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use crate::case::{self, Case};
 use crate::support::{DEADLINE, Machine};
 
-/// How long one case may take. It is no deadline: a case takes seconds, and this is for one that will never end.
+/// How long one case may do nothing. It is no deadline: what a case does takes seconds, and this is for one that will never end.
+/// The whole case may take longer: one that lets every call fail does, on a busy machine.
 const WATCHDOG: Duration = Duration::from_secs(600);
 
 /// What became of the cases.
@@ -117,19 +119,24 @@ fn again(case: &Case, tally: &Shared) -> Trial {
 
 /// Runs a case in a thread of its name, which a panic names.
 fn watched(case: &Case, tally: &Shared) -> Result<(), Failed> {
-    let (done, is_done) = mpsc::channel::<()>();
+    let (to_watchdog, signs) = mpsc::channel::<()>();
     let run = Arc::clone(&case.run);
-    let begun = Instant::now();
     let job = move || {
-        let _done = done;
+        crate::support::SIGNS.set(Some(to_watchdog));
         run();
     };
     let thread = thread::Builder::new().name(case.name.clone()).spawn(job).expect("a thread");
-    if is_done.recv_timeout(WATCHDOG) == Err(RecvTimeoutError::Timeout) {
-        stuck(case, tally);
+    let mut last = Instant::now();
+    // The channel has no end to send from when the thread has ended.
+    loop {
+        match signs.recv_timeout(WATCHDOG) {
+            Ok(()) => last = Instant::now(),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => stuck(case, tally),
+        }
     }
     thread.join().map_err(|panic| {
-        if begun.elapsed() >= DEADLINE {
+        if last.elapsed() >= DEADLINE {
             stuck(case, tally);
         }
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -141,11 +148,11 @@ fn watched(case: &Case, tally: &Shared) -> Result<(), Failed> {
 /// Ends the run, for a case does not end.
 fn stuck(case: &Case, tally: &Shared) -> ! {
     let tally = lock(tally);
-    println!("\nstuck: {} after {} s", case.name, WATCHDOG.as_secs());
+    println!("\nstuck: {}, which did nothing for {} s", case.name, WATCHDOG.as_secs());
     for name in &tally.failed {
         println!("failed, and not run again: {name}");
     }
-    println!("the run ends: {} passed, 1 stuck, {} failed", tally.passed, tally.failed.len());
+    println!("the run ends: {} passed, {} failed, 1 of them stuck", tally.passed, tally.failed.len() + 1);
     process::exit(101)
 }
 

@@ -162,7 +162,7 @@ fn down_e_removes_fans_of_both_encapsulations() {
     ]);
 }
 
-/// Two fans cannot have one bridge, and nobody is told to remove what is a fan's.
+/// Two fans cannot have one bridge, and no message says to remove the bridge of a fan.
 fn what_is_another_fans_is_not_to_be_removed(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -182,7 +182,7 @@ fn down_e_removes_every_fan() {
     ]);
 }
 
-/// In the place of `nft`, on this host, something that tells what it was asked and then is `nft`.
+/// On this host a script stands in the place of `nft`: it writes down its arguments, then executes `nft`.
 fn nft_lists_the_tables_that_are_not_as_made_and_no_others(encap: Encap) {
     let hosts = TwoNics::new();
     let words = encap.words();
@@ -203,7 +203,7 @@ fn nft_lists_the_tables_that_are_not_as_made_and_no_others(encap: Encap) {
         let tables = asked.lines().filter(|line| line.starts_with("list table "));
         tables.map(String::from).collect()
     };
-    // That it is asked by this way is seen.
+    // The script does see calls of `nft`.
     hosts.a.sh("nft list tables; grep -qx \"list tables\" /run/asked").ok();
     let up = hosts.a.fanctl(&format!("up 250.0.0.0/8 eth0/16 {words}")).ok();
     up.stdout_has(&["nothing to do"]);
@@ -224,7 +224,7 @@ fn nft_lists_the_tables_that_are_not_as_made_and_no_others(encap: Encap) {
     }
 }
 
-/// Of each fan the same keys, in an array where there can be several.
+/// Each verb has the same keys for a fan, in an array where there can be several fans.
 fn verbs_tell_of_fans_in_one_shape() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");

@@ -98,7 +98,7 @@ fn ipv6_that_somebody_switched_on_is_told_and_switched_off(encap: Encap) {
 
 fn an_address_that_somebody_configured_stays_and_is_told(encap: Encap) {
     let (host, _lan) = up(encap);
-    host.exec("ip -6 addr add 2001:db8::1/64 dev fan-250-0-28").ok();
+    host.exec("ip -6 addr add 2001:db8::1/64 dev fan-250-0-28 nodad").ok();
     assert_eq!(codes(&host, "foreign"), ["ipv6-address"]);
     host.fanctl("doctor").ok().stdout_has(&["warn  foreign", "2001:db8::1/64"]);
     host.unchanged(|| host.up(encap).stdout_has(&["nothing to do"]));

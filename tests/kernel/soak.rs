@@ -1,9 +1,9 @@
-//! An hour's churn, compressed: fans come, change and go beside one that nobody touches, which loses no packet, and when
-//! all is over nothing is left: no program, filter, rule, route, process or open file. The kernel's own complaints are
-//! looked for when the guest has ended (`judge` in tests/qemu/common).
+//! An hour's changes in short: fans are brought up, changed and taken down beside one that stays and loses no packet. At
+//! the end nothing is left: no program, filter, rule, route, process or open file. The kernel's own warnings are looked
+//! for when the guest has ended (`judge` in tests/qemu/common).
 //!
-//! Programs and open files are counted over the whole machine, so this runs where there is nobody else: in tier 3.
-//! `tests/qemu/tier --soak ROUNDS` makes it as long as one likes.
+//! Programs and open files are counted over the whole machine, so this runs where nothing else runs: in tier 3.
+//! `tests/qemu/tier --soak ROUNDS` sets its length.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -19,7 +19,7 @@ fn cases() -> Vec<Case> {
     Cases::of("soak").each_with(&[Need::Tier3], named![fans_come_and_go_beside_one_that_stays]).list()
 }
 
-/// How many rounds there are when nobody says.
+/// How many rounds there are by default.
 const ROUNDS: usize = 5;
 
 /// Open files that may come and go with the threads and pipes of the harness, over all rounds together.
@@ -32,7 +32,7 @@ fn rounds() -> usize {
 fn fans_come_and_go_beside_one_that_stays(encap: Encap) {
     let pair = Pair::new(encap);
     let churned = Churned::new(&pair, encap);
-    // Once round, so that what is made once and stays is there: ip_forward, lease files, modules, caches.
+    // One round first makes what is made once and stays: ip_forward, lease files, modules, caches.
     churned.round();
     let before = pair.a.dump();
     let machine = Machine::look(&pair.a);
@@ -106,10 +106,10 @@ impl<'a> Churned<'a> {
     }
 }
 
-/// What a kernel holds for everybody on it.
+/// Counts of the whole kernel.
 #[derive(Debug)]
 struct Machine {
-    /// Ids of loaded programs, whether attached to something or kept by somebody.
+    /// Ids of loaded programs, attached or held by a process.
     programs: BTreeSet<u64>,
     files: u64,
     /// In kB.
@@ -138,7 +138,7 @@ impl Machine {
     #[track_caller]
     fn settles(&self, host: &Host) -> Self {
         let mut told = None;
-        eventually(&format!("all is freed of which there is more than {self:?}"), || {
+        eventually(&format!("no more is in use than {self:?}"), || {
             let now = Self::look(host);
             let (programs, files) = (&now.programs - &self.programs, now.files.saturating_sub(self.files));
             if programs.is_empty() && files <= FILES_OF_THE_HARNESS {

@@ -40,7 +40,7 @@ pub use libvirt::Libvirt;
 pub use lxc::Lxc;
 pub use lxd::Lxd;
 pub use machine::{Machine, by_stride, is_emulated};
-pub use namespace::Namespace;
+pub use namespace::{Namespace, SIGNS};
 pub use output::Output;
 pub use packet::{
     Crafted, FORGER, Inner, inject_ethernet, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp,

@@ -1,5 +1,5 @@
-//! `fanctl trace`: what is broken is named, and what is not is proven. Each breakage has a witness of its own that it is
-//! one: a ping in vain, a counter, a capture.
+//! `fanctl trace`: it names what is broken, and proves what works. Each breakage is also shown without it: by a ping
+//! without an answer, a counter, or a capture.
 
 mod others;
 mod ways;
@@ -77,7 +77,7 @@ fn works(found: &Value) {
     assert_eq!(found["verdict"]["cause"], "works", "{found:#}");
 }
 
-/// What is traced does not work without a trace either.
+/// A ping without the trace gets no answer either.
 #[track_caller]
 fn in_vain(from: &Namespace, address: &str) {
     let ping = from.exec(&format!("ping -n -c 1 -W 0.5 {address}"));
@@ -92,7 +92,7 @@ fn decides<'a>(found: &'a Value, step: &str) -> &'a Value {
     &step.unwrap_or_else(|| panic!("no such step: {found:#}"))["decides"]
 }
 
-/// What nft calls the wrapped packets.
+/// The encapsulated packets in the language of nft.
 pub fn carrier(encap: Encap) -> &'static str {
     match encap {
         Encap::Ipip => "ip protocol 4",
@@ -108,7 +108,7 @@ fn carried(encap: Encap) -> &'static str {
     }
 }
 
-/// A chain of somebody's firewall with one rule.
+/// A firewall of another program: one chain with one rule.
 #[track_caller]
 fn firewall(at: &Namespace, hook: &str, rule: &str) {
     at.sh(&format!(
@@ -119,7 +119,7 @@ fn firewall(at: &Namespace, hook: &str, rule: &str) {
     .ok();
 }
 
-/// Takes that firewall away; its rule has met packets.
+/// Removes that firewall; its rule must have counted packets.
 #[track_caller]
 fn no_firewall(at: &Namespace) {
     let met = at.counters("ip broken");
@@ -131,7 +131,7 @@ fn what_is_wrong_here_is_named(encap: Encap) {
     let Pair { a, b, ca, lan, .. } = &Pair::new(encap);
     let (tunnel, carried) = (encap.tunnel(), carried(encap));
     let blamed = |cause: &str, words: &str| {
-        // Over VXLAN a container needs none of its host's routes; over IPIP the host does without its bridge.
+        // Over VXLAN containers do not need the routes of the host; over IPIP the host itself does not need the bridge.
         let loser: &Namespace = if encap == Encap::Ipip { ca } else { a };
         in_vain(loser, "250.0.27.2");
         let found = trace(a, "250.0.27.2");
@@ -200,18 +200,18 @@ fn what_is_wrong_there_is_named(encap: Encap) {
     };
 
     firewall(b, "input", &format!("{} counter drop", carrier(encap)));
-    blamed("dropped", &format!("172.30.0.27 answers ping, but {carried} to it gets no answer and no error"));
+    blamed("dropped", &format!("172.30.0.27 answers ping, but {carried} to it gets no answer and no ICMP error"));
     no_firewall(b);
 
     firewall(b, "input", &format!("{} counter reject with icmp type admin-prohibited", carrier(encap)));
     blamed("rejected", &format!("172.30.0.27 rejects {carried}"));
     no_firewall(b);
 
-    // Without its program the tunnel there lets nothing out.
+    // Without its program the tunnel there drops all packets.
     b.exec(&format!("tc filter del dev {} egress pref 100", encap.tunnel())).ok();
     let words = match encap {
         Encap::Ipip => "protocol 4 to it gets no answer",
-        // The kernel answers ARP by the way it came.
+        // The kernel answers an ARP request on the path that it came by.
         Encap::Vxlan => "172.30.0.27 answers ARP by udp port 8472 and no ping",
     };
     blamed("dropped", words);

@@ -1,4 +1,4 @@
-//! Containers that write the outer header themselves: what is wrapped must have been wrapped by a host.
+//! Containers that write the outer header themselves: only hosts may encapsulate.
 
 use crate::case::{Case, Cases};
 use crate::fixture::with_world;
@@ -20,7 +20,7 @@ fn cases() -> Vec<Case> {
 /// How often a packet is sent.
 const MANY: u64 = 20;
 
-/// What it sends is for another host when the host's destination NAT has seen it.
+/// A destination NAT of the host translates the outer destination to the address of another host.
 fn nor_for_an_address_that_is_translated_into_a_hosts(encap: Encap) {
     with_world(encap, |world| {
         world.a.exec("nft add table ip translated").ok();
@@ -34,8 +34,8 @@ fn nor_for_an_address_that_is_translated_into_a_hosts(encap: Encap) {
     with_world(encap, |world| drop(world.a.exec("nft delete table ip translated").ok()));
 }
 
-/// A container of host 172.30.0.28 sends a packet in a wrapping of its own; rules of its host's guard must count all of
-/// them, and neither the container it is for nor the wire may see any.
+/// A container of host 172.30.0.28 sends packets with an outer header of its own. Rules of its host's guard must count
+/// all of them, and none may arrive at a container or on the wire.
 #[track_caller]
 fn is_stopped_at_home(encap: Encap, outer: (&str, &str), inner: Inner, rule: &str) {
     with_world(encap, |world| {
@@ -57,7 +57,7 @@ fn is_stopped_at_home(encap: Encap, outer: (&str, &str), inner: Inner, rule: &st
 fn wrap(encap: Encap, from: &Namespace, outer: (&str, &str), inner: Inner) {
     match encap {
         Encap::Ipip => inject_ipip(from, outer, inner),
-        // Nobody has the MAC address; the bridge would flood it to everybody.
+        // No interface has the MAC address; the bridge would flood the frame to all ports.
         Encap::Vxlan => inject_vxlan_from(from, outer, 16_384_000, [0x02, 0, 0, 0, 0, 0x77], inner),
     }
 }

@@ -60,7 +60,7 @@ fn is_lawful(spec: &Spec, frame: &Frame, outer: Outer, (sender, receiver): (Ipv4
         return false;
     };
     let is_readable = match spec.encapsulation {
-        Encapsulation::Ipip => frame.ethertype == IPV4 && frame.bytes[0] >> 4 == 4,
+        Encapsulation::Ipip | Encapsulation::Wireguard => frame.ethertype == IPV4 && frame.bytes[0] >> 4 == 4,
         Encapsulation::Vxlan => !frame.vlan && u64::from(outer.id) == first(spec.mapping.overlay().network()) >> 8,
     };
     is_readable

@@ -81,7 +81,11 @@ impl Inner {
         let bytes = &frame.bytes;
         match (encapsulation, frame.ethertype) {
             (Encapsulation::Vxlan, _) if frame.vlan => None,
-            (Encapsulation::Ipip, IPV4) if bytes.first().is_some_and(|first| first >> 4 != 4) => None,
+            (Encapsulation::Ipip | Encapsulation::Wireguard, IPV4)
+                if bytes.first().is_some_and(|first| first >> 4 != 4) =>
+            {
+                None
+            }
             (_, IPV4) if bytes.len() >= 20 => Some(Self {
                 source: address(&bytes[12..16]),
                 destination: address(&bytes[16..20]),
@@ -103,14 +107,14 @@ impl Inner {
 fn foreign<T>(encapsulation: Encapsulation) -> Verdict<T> {
     match encapsulation {
         Encapsulation::Ipip => Verdict::Foreign,
-        Encapsulation::Vxlan => Verdict::Refused,
+        Encapsulation::Vxlan | Encapsulation::Wireguard => Verdict::Refused,
     }
 }
 
 /// The network identifier of a fan's packets.
 pub fn id(spec: &Spec) -> u32 {
     match spec.encapsulation {
-        Encapsulation::Ipip => 0,
+        Encapsulation::Ipip | Encapsulation::Wireguard => 0,
         Encapsulation::Vxlan => spec.mapping.overlay().vni(),
     }
 }
@@ -128,7 +132,7 @@ pub fn egress(spec: &Spec, frame: &Frame) -> Verdict<Sent> {
                 outer: Outer { source: host, destination: mapping.host(inner.destination), id: id(spec) },
                 ttl: 64,
                 tos: match encapsulation {
-                    Encapsulation::Ipip => 1,
+                    Encapsulation::Ipip | Encapsulation::Wireguard => 1,
                     Encapsulation::Vxlan => inner.tos,
                 },
                 dont_fragment: inner.dont_fragment,
@@ -144,6 +148,12 @@ pub fn ingress(spec: &Spec, frame: &Frame, outer: Option<Outer>) -> Verdict<()> 
     match (Inner::parse(encapsulation, frame), outer) {
         (Some(inner), _) if !mapping.overlay().contains(inner.source) => foreign(encapsulation),
         (None, _) => foreign(encapsulation),
+        // WireGuard has looked at the source already.
+        (Some(inner), _) if encapsulation == Encapsulation::Wireguard => {
+            let slice = mapping.slice(host);
+            let is_ours = slice.contains(inner.destination) && !slice.contains(inner.source);
+            if is_ours { Verdict::Accepted(()) } else { Verdict::Refused }
+        }
         (Some(inner), Some(outer))
             if mapping.slice(host).contains(inner.destination)
                 && !mapping.slice(host).contains(inner.source)

@@ -1,5 +1,5 @@
-//! Small packets, as many as arrive without loss: never more are under way than fit into the receiver's buffer, the
-//! receiver telling the sender, by memory and not by the network, how many have come.
+//! Small packets, as many as arrive without loss: never more are under way than fit into the receiver's buffer. The
+//! receiver tells the sender by shared memory, not by the network, how many have arrived.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;
@@ -23,7 +23,7 @@ const WINDOW: u64 = 128;
 /// What the receiver does beside receiving.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Receiver {
-    /// It has answered the first packet, so that a connection stands for those who track connections.
+    /// It has answered the first packet, so that connection tracking sees an established connection.
     Answers,
     /// Nothing.
     IsSilent,
@@ -39,7 +39,7 @@ pub fn measure(load: Load, kind: Receiver) -> Rate {
         client.recv(&mut [0; SIZE]).expect("an answer");
     }
     let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    // The server's outlives the last packet: where nobody listens, a packet is an error to the sender of the next.
+    // The server's socket stays open after the last packet: to a closed port, the next send would fail by an ICMP error.
     let (client, server, received, over) = (&client, &server, &received, &over);
     thread::scope(|scope| {
         let sender = scope.spawn(move || send(client, received, over));
@@ -51,7 +51,7 @@ pub fn measure(load: Load, kind: Receiver) -> Rate {
     })
 }
 
-/// Sends while it may; when `over`, waits until all has come, so that the receiver is not left in the dark.
+/// Sends until `over`, then one more packet for the receiver, which waits for it.
 fn send(socket: &UdpSocket, received: &AtomicU64, over: &AtomicBool) {
     let payload = [b'f'; SIZE];
     let batch = [[IoSlice::new(&payload)]; BATCH];
@@ -85,9 +85,45 @@ fn receive(socket: &UdpSocket, received: &AtomicU64, over: &AtomicBool, sender: 
         let come = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None).expect("to receive");
         let come = come.count() as u64;
         let before = received.fetch_add(come, Relaxed);
-        // As often as a whole batch may follow.
+        // Once for each batch that the sender may send now.
         if (before + come) / BATCH as u64 > before / BATCH as u64 {
             sender.unpark();
         }
+    }
+}
+
+/// [`BATCH`], as packets are counted.
+pub const BATCH_U32: u32 = 32;
+
+/// Two sockets; the second answers the last packet of each batch. One thread has both, so that only the path of the
+/// packets is counted, and the same each time.
+pub struct Exchange {
+    client: UdpSocket,
+    server: UdpSocket,
+}
+
+/// Opens the sockets.
+pub fn exchange(load: Load) -> Exchange {
+    let (client, server) = sockets(load);
+    Exchange { client, server }
+}
+
+impl Exchange {
+    /// Sends so many batches; gives the number of packets, without the answers.
+    pub fn rounds(&mut self, rounds: u32) -> u32 {
+        let mut buffer = [b'f'; SIZE];
+        for _ in 0..rounds {
+            for _ in 0..BATCH_U32 {
+                self.client.send(&buffer).expect("to send");
+            }
+            for number in 1..=BATCH_U32 {
+                let (_, from) = self.server.recv_from(&mut buffer).expect("a packet");
+                if number == BATCH_U32 {
+                    self.server.send_to(&buffer, from).expect("to answer");
+                }
+            }
+            self.client.recv(&mut buffer).expect("an answer");
+        }
+        rounds * BATCH_U32
     }
 }

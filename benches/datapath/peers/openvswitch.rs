@@ -10,7 +10,7 @@ use crate::site::{Connected, Side, Site};
 const CONTAINER: u8 = 1;
 const TUNNEL: u8 = 2;
 
-/// Why the program that speaks to the module cannot be used, if so.
+/// Why the program that configures the module cannot be used, if so.
 pub fn missing_program() -> Option<String> {
     let said = Command::new("ovs-dpctl").arg("--version").output();
     let there = said.is_ok_and(|output| output.status.success());
@@ -40,7 +40,7 @@ pub fn connect(site: Site) -> Connected {
     site.connected(containers, vec![])
 }
 
-/// A container whose port no bridge has, all of the overlay being one Ethernet.
+/// A container whose port is in no bridge: the whole overlay is one Ethernet.
 fn attach(side: &Side) -> Container {
     let own = side.own;
     side.host.ip("link add scaffold type bridge");

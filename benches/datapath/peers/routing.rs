@@ -1,4 +1,4 @@
-//! Plain routing: each host has a route to the other's slice, and nothing is wrapped. The limit.
+//! Plain routing: each host has a route to the other's slice, and nothing is encapsulated. The limit.
 
 use crate::site::{Connected, Site};
 

@@ -3,20 +3,21 @@
 use clap::Args;
 
 use super::ConfigArgs;
+use crate::fan::json::JsonArgs;
 
 /// `fanctl doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Only this fan, by its bridge or its overlay
     #[arg(value_name = "BRIDGE|OVERLAY")]
-    pub fan: Option<String>,
+    pub(crate) fan: Option<String>,
     /// Mend what can be mended without harm: the objects of the fans; then examine again
     #[arg(long)]
-    pub fix: bool,
-    /// Print an object with every finding, and with what was mended
-    #[arg(long)]
-    pub json: bool,
+    pub(crate) fix: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
 }

@@ -1,18 +1,18 @@
 //! `up` and `down`: one fan, by position, by option or in the words of 2015, or those of the configuration.
 
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{ConfigArgs, OutputArgs};
 use crate::error::Error;
-use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{self, Config, Subnets, UnderlaySource};
+use crate::fan::options::{Argument, KEYS, OptionKey, OptionKind};
+use crate::fan::request::{Request, UnderlaySource};
 use crate::shell;
 
 /// Overlay and underlay, by position or by option.
 #[derive(Debug, Args)]
-pub struct PairArgs {
+pub(crate) struct PairArgs {
     /// Overlay, underlay and the words of 2015, which the usage line and the text below the options explain
     #[arg(value_name = "OVERLAY UNDERLAY", hide = true)]
     positional: Vec<String>,
@@ -25,8 +25,16 @@ pub struct PairArgs {
 }
 
 impl PairArgs {
-    /// Overlay, underlay and the words that follow. What is not given by option is taken by position.
-    fn read(&self, verb: &str) -> Result<(Overlay, UnderlaySource, &[String]), Error> {
+    /// The overlay where it is all that is given, or a name in its place.
+    fn only_word(&self) -> Option<&String> {
+        match (&self.overlay, self.positional.as_slice()) {
+            (Some(word), []) | (None, [word]) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// The fan of overlay and underlay, plain, and the words that follow. What is not given by option is taken by position.
+    fn read(&self, verb: &str) -> Result<(Request, &[String]), Error> {
         let mut rest = self.positional.as_slice();
         let mut next = |option: &Option<String>, name: &str| -> Result<String, Error> {
             if let Some(text) = option {
@@ -40,85 +48,110 @@ impl PairArgs {
         };
         let overlay = next(&self.overlay, "OVERLAY")?;
         let underlay = next(&self.underlay, "UNDERLAY")?;
-        let is_interface = |text: &str| text.parse::<UnderlaySource>().is_ok_and(|source| source.underlay().is_none());
-        if is_interface(&overlay) && underlay.parse::<Overlay>().is_ok() {
-            let turned = shell!("fanctl {} {} {}", verb, underlay, overlay);
-            return Err(Error::Usage(format!("overlay '{overlay}' is no network; the overlay comes first: {turned}")));
-        }
-        let overlay = overlay.parse().map_err(Error::Usage)?;
-        let underlay: UnderlaySource = underlay.parse().map_err(Error::Usage)?;
-        let mut contradictions = Config::new(overlay, underlay.clone()).contradictions();
-        match contradictions.pop() {
-            Some((_, reason)) => Err(Error::Usage(reason)),
-            None => Ok((overlay, underlay, rest)),
+        match (overlay.parse(), underlay.parse()) {
+            (Ok(overlay), Ok(underlay)) => Ok((Request::new(overlay, underlay), rest)),
+            (Err(reason), _) | (_, Err(reason)) => {
+                Err(Error::Usage(turned(verb, &overlay, &underlay).unwrap_or(reason)))
+            }
         }
     }
 }
 
-/// What a fan is like where it is not a plain one.
-#[derive(Debug, Args)]
-pub struct FanArgs {
-    /// Give out the slice by DHCP (needs dnsmasq)
-    #[arg(long)]
-    dhcp: bool,
-    /// Addresses at the start of the slice that the host keeps, 1 to 254 [default: 1]
-    #[arg(long, value_name = "N", value_parser = request::host_reserve)]
-    host_reserve: Option<u8>,
-    /// The bridge's name [default: after the slice, fan-250-0-28]
-    #[arg(long, value_name = "NAME", value_parser = request::bridge_name)]
-    bridge: Option<InterfaceName>,
-    /// How packets travel; the same on all hosts: ipip or vxlan [default: ipip]
-    #[arg(long, value_name = "ENCAP")]
-    encap: Option<Encapsulation>,
-    /// MTU of bridge and tunnel, 576 to 65515 [default: the underlay's less 20 (ipip) or 50 (vxlan)]
-    #[arg(long, value_name = "N", value_parser = request::mtu)]
-    mtu: Option<u32>,
-    /// UDP port of vxlan; the same on all hosts [default: 8472]
-    #[arg(long, value_name = "N", value_parser = request::port)]
-    port: Option<u16>,
-    /// Keep the fan's routes in table N, behind a routing rule, instead of the main table
-    #[arg(long, value_name = "N", value_parser = request::table)]
-    table: Option<u32>,
-    /// Do not masquerade traffic from the slice to outside the overlay
-    #[arg(long)]
-    no_nat: bool,
-    /// Networks that are routed behind containers here, and that containers so may send from, with commas between them
-    #[arg(long, value_name = "NETWORKS")]
-    routed: Option<String>,
-    /// Ask the host's own rules about every packet between slices, and not only about the first ones of a connection (ipip)
-    #[arg(long)]
-    no_flowtable: bool,
+/// That the underlay is in the overlay's place, and the overlay in the underlay's.
+fn turned(verb: &str, overlay: &str, underlay: &str) -> Option<String> {
+    let is_interface = overlay.parse::<UnderlaySource>().is_ok_and(|source| source.underlay().is_none());
+    (is_interface && underlay.parse::<Overlay>().is_ok()).then(|| {
+        let right = shell!("fanctl {} {} {}", verb, underlay, overlay);
+        format!("overlay '{overlay}' is no network; the overlay comes first: {right}")
+    })
+}
+
+/// The fan, unless something about it makes no sense.
+fn checked(config: Request) -> Result<Request, Error> {
+    match config.contradictions().into_iter().next() {
+        Some((_, reason)) => Err(Error::Usage(reason)),
+        None => Ok(config),
+    }
+}
+
+/// What a fan is like where it is not a plain one: an option for each of [`KEYS`] that is one, with the value that was given.
+#[derive(Debug)]
+pub(crate) struct FanArgs(Vec<(&'static OptionKey, String)>);
+
+/// The keys that are options of `up`, those that were words in 2015 first.
+fn of_one_fan() -> impl Iterator<Item = (&'static OptionKey, &'static Argument)> {
+    let mut keys: Vec<_> = KEYS.iter().filter_map(|key| Some((key, key.argument.as_ref()?))).collect();
+    keys.sort_by_key(|(key, _)| key.word.unwrap_or(u8::MAX));
+    keys.into_iter()
+}
+
+impl Args for FanArgs {
+    fn augment_args(command: Command) -> Command {
+        let arg = |(key, argument): (&'static OptionKey, &Argument)| {
+            let arg = Arg::new(key.name).help(argument.help);
+            match key.kind {
+                OptionKind::Flag => arg.long(key.name).action(ArgAction::SetTrue),
+                OptionKind::Switch => arg.long(format!("no-{}", key.name)).action(ArgAction::SetTrue),
+                // What is wrong with an element of a list is told once it is known that the list may be there.
+                OptionKind::List => arg.long(key.name).value_name(argument.value_name),
+                OptionKind::Text | OptionKind::Number | OptionKind::FlagOrText => {
+                    arg.long(key.name).value_name(argument.value_name).value_parser(|text: &str| key.check(text))
+                }
+            }
+        };
+        command.args(of_one_fan().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FanArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |(key, _): (&'static OptionKey, _)| {
+            let value = match key.kind {
+                OptionKind::Flag => matches.get_flag(key.name).then(|| "true".to_string()),
+                OptionKind::Switch => matches.get_flag(key.name).then(|| "false".to_string()),
+                OptionKind::Text | OptionKind::Number | OptionKind::FlagOrText | OptionKind::List => {
+                    matches.get_one::<String>(key.name).cloned()
+                }
+            };
+            Some((key, value?))
+        };
+        Ok(Self(of_one_fan().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl FanArgs {
     /// Adds the options to what the words of 2015 have said.
-    fn merge_into(&self, config: &mut Config) -> Result<(), Error> {
-        let plain = Config::new(config.overlay, config.underlay.clone());
-        let reserve = &mut config.host_reserve;
-        merge(reserve, self.host_reserve, &plain.host_reserve, "host-reserve")?;
-        let bridge = self.bridge.clone().map(Some);
-        merge(&mut config.bridge, bridge, &plain.bridge, "bridge")?;
-        config.dhcp |= self.dhcp;
-        merge(&mut config.encapsulation, self.encap, &plain.encapsulation, "encap")?;
-        merge(&mut config.mtu, self.mtu.map(Some), &plain.mtu, "mtu")?;
-        merge(&mut config.port, self.port.map(Some), &plain.port, "port")?;
-        merge(&mut config.table, self.table.map(Some), &plain.table, "table")?;
-        config.nat &= !self.no_nat;
-        let routed = &mut config.routed;
-        let listed = self.routed.as_deref().map(str::parse::<Subnets>);
-        let listed = listed.transpose().map_err(Error::Usage)?;
-        merge(routed, listed, &plain.routed, "routed")?;
-        config.flowtable &= !self.no_flowtable;
+    fn merge_into(&self, config: &mut Request) -> Result<(), Error> {
+        let plain = Request::new(config.overlay, config.underlay.clone());
+        for (key, value) in &self.0 {
+            let said = key.get(config);
+            config.set(key, value).map_err(Error::Usage)?;
+            if said != key.get(&plain) && said != key.get(config) {
+                let name = key.name;
+                return Err(Error::Usage(format!(
+                    "{name} is given twice, as a word and as an option, with different values"
+                )));
+            }
+        }
         Ok(())
     }
 }
 
 /// Whether something may be taken away.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct ForceArgs {
+pub(crate) struct ForceArgs {
     /// Bring a fan up even where its routes take away addresses that this host uses, or its overlay is of public addresses
     #[arg(long, overrides_with = "force")]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// `fanctl up`
@@ -132,13 +165,16 @@ pub struct UpArgs {
     fan: FanArgs,
     #[command(flatten)]
     force: ForceArgs,
+    /// Write the fan into /etc/fan.toml too, or into the file of --config, so that it comes up at boot
+    #[arg(long, conflicts_with_all = ["all", "dry_run"])]
+    save: bool,
     /// With -a: exit with status 75 instead of 3, for a service manager to try again later, unless the fans were refused
     /// because they would take something away
     #[arg(long)]
     tempfail: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 impl UpArgs {
@@ -150,36 +186,38 @@ impl UpArgs {
 
     /// Whether fans may take away addresses that this host uses.
     #[must_use]
-    pub fn force(&self) -> bool {
+    pub(crate) fn force(&self) -> bool {
         self.force.force
     }
 
     /// Whether a service manager is to try again after most refusals.
     #[must_use]
-    pub fn tempfail(&self) -> bool {
+    pub(crate) fn tempfail(&self) -> bool {
         self.tempfail
+    }
+
+    /// Where the fan is to be written down, if that is asked for.
+    #[must_use]
+    pub(crate) fn save(&self) -> Option<&ConfigArgs> {
+        self.save.then_some(&self.all.config)
     }
 
     /// The fan that is asked for.
     ///
     /// # Errors
     /// Usage: something is missing, makes no sense, or is said twice in different ways.
-    pub fn config(&self) -> Result<Config, Error> {
+    pub fn config(&self) -> Result<Request, Error> {
         let for_all = [
-            ("--config", self.all.config.file.is_some()),
+            ("--config", self.all.config.file.is_some() && !self.save),
             ("--dev", self.all.dev.is_some()),
             ("--tempfail", self.tempfail),
         ];
         only_for_all(&for_all)?;
-        let (overlay, underlay, words) = self.pair.read("up")?;
-        let mut config = Config::new(overlay, underlay);
+        let (mut config, words) = self.pair.read("up")?;
         config.apply_words(words).map_err(|(_, reason)| Error::Usage(reason))?;
         self.fan.merge_into(&mut config)?;
-        config.force = self.force.force;
-        match config.contradictions().pop() {
-            Some((_, reason)) => Err(Error::Usage(reason)),
-            None => Ok(config),
-        }
+        config.options.force = self.force.force;
+        checked(config)
     }
 }
 
@@ -193,16 +231,6 @@ fn only_for_all(options: &[(&str, bool)]) -> Result<(), Error> {
     }
 }
 
-/// Takes an option's value, unless a word has already said something else.
-fn merge<T: PartialEq>(value: &mut T, option: Option<T>, default: &T, name: &str) -> Result<(), Error> {
-    let Some(option) = option else { return Ok(()) };
-    if value != default && *value != option {
-        return Err(Error::Usage(format!("{name} is given twice, as a word and as an option, with different values")));
-    }
-    *value = option;
-    Ok(())
-}
-
 /// Which of the configured fans to bring up.
 #[derive(Debug, Args)]
 pub struct UpAllArgs {
@@ -210,15 +238,15 @@ pub struct UpAllArgs {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["positional", "overlay", "underlay", "dhcp", "host_reserve", "bridge", "encap", "mtu", "port", "table", "no_nat", "routed", "no_flowtable"]
+        conflicts_with_all = ["positional", "overlay", "underlay"].into_iter().chain(of_one_fan().map(|(key, _)| key.name))
     )]
     all: bool,
     /// With -a: only fans whose underlay address is on this interface
     #[arg(long, value_name = "INTERFACE")]
-    pub dev: Option<InterfaceName>,
+    pub(crate) dev: Option<InterfaceName>,
     /// Where the fans are written down.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(crate) config: ConfigArgs,
 }
 
 /// `fanctl down`
@@ -228,16 +256,25 @@ pub struct DownArgs {
     pair: PairArgs,
     /// Take down every fan that configuration brought up (those that fanctl show flags auto)
     #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay"])]
-    pub all: bool,
+    pub(crate) all: bool,
     /// With -a: only fans whose underlay address is on this interface
     #[arg(long, value_name = "INTERFACE")]
-    pub dev: Option<InterfaceName>,
+    pub(crate) dev: Option<InterfaceName>,
     /// Take down every fan of this host
     #[arg(short, long, conflicts_with_all = ["positional", "overlay", "underlay", "all", "dev"])]
-    pub everything: bool,
+    pub(crate) everything: bool,
     /// What to print, and whether to act.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
+}
+
+/// Which fan is to go down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The one of this overlay, over this underlay.
+    Pair(Overlay, UnderlaySource),
+    /// The one with this bridge or overlay, as `show` takes it.
+    Word(String),
 }
 
 impl DownArgs {
@@ -245,12 +282,18 @@ impl DownArgs {
     ///
     /// # Errors
     /// Usage: something is missing, makes no sense, or is too much.
-    pub fn pair(&self) -> Result<(Overlay, UnderlaySource), Error> {
+    pub fn named(&self) -> Result<Named, Error> {
         only_for_all(&[("--dev", self.dev.is_some())])?;
-        let (overlay, underlay, words) = self.pair.read("down")?;
+        if let (None, Some(word)) = (&self.pair.underlay, self.pair.only_word()) {
+            return Ok(Named::Word(word.clone()));
+        }
+        let (config, words) = self.pair.read("down")?;
+        let Request { overlay, underlay, .. } = checked(config)?;
         match words.first() {
-            None => Ok((overlay, underlay)),
-            Some(word) => Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY"))),
+            None => Ok(Named::Pair(overlay, underlay)),
+            Some(word) => {
+                Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY, or a bridge")))
+            }
         }
     }
 }

@@ -5,26 +5,27 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::fan::request;
+use crate::fan::json::JsonArgs;
+use crate::fan::options;
 
 /// `fanctl trace`
 #[derive(Debug, Args)]
 pub struct TraceArgs {
     /// An address of a fan that is up; a host of its underlay stands for that host's gateway
     #[arg(value_parser = address)]
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// How long to wait for answers, 1 to 60
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = |text: &str| request::number("wait", text, 1..=60_u8))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = |text: &str| options::number("wait", text, 1..=60_u8))]
     wait: u8,
-    /// Print an object with steps, proof and verdict
-    #[arg(long)]
-    pub json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 impl TraceArgs {
     /// How long to wait for answers.
     #[must_use]
-    pub fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         Duration::from_secs(self.wait.into())
     }
 }

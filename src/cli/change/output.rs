@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::{Change, Done};
 use crate::cli::args::OutputArgs;
 use crate::cli::report::Report;
-use crate::cli::{json, warn};
+use crate::cli::warn;
 use crate::error::Error;
+use crate::fan::json::Document;
 use crate::fan::mapping::Overlay;
 use crate::fan::text;
 use crate::plan::changes::Changes;
@@ -18,13 +19,13 @@ use crate::plan::state::bridges;
 
 impl Change {
     /// Tells what was done.
-    pub fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
+    pub(crate) fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
         self.warn_of(done);
         if self.output.dry_run {
             return self.tell_way(done.lines(), out);
         }
-        if self.output.json {
-            return json(&self.outcome(done), out);
+        if self.output.json.is_wanted() {
+            return Ok(self.output.json.write(Document::Fans, &self.outcome(done), out)?);
         }
         tell_end(done, out)
     }
@@ -39,7 +40,7 @@ impl Change {
     }
 
     /// Tells what was done of several fans; `nothing` is said when there was none.
-    pub fn tell_all(&self, ends: Vec<End>, nothing: &str, out: &mut dyn Write) -> Result<(), Error> {
+    pub(crate) fn tell_all(&self, ends: Vec<End>, nothing: &str, out: &mut dyn Write) -> Result<(), Error> {
         if ends.is_empty() {
             return self.output.tell_nothing(nothing, out);
         }
@@ -60,8 +61,8 @@ impl Change {
         }
         let told = if self.output.dry_run {
             self.tell_way(done.iter().flat_map(Done::lines), out)
-        } else if self.output.json {
-            json(&outcomes, out)
+        } else if self.output.json.is_wanted() {
+            self.output.json.write(Document::Fans, &outcomes, out).map_err(Error::from)
         } else {
             done.iter().try_for_each(|end| tell_end(end, out))
         };
@@ -69,8 +70,8 @@ impl Change {
     }
 
     /// Tells that every fan went, of each of these that it did.
-    pub fn tell_everything(&self, done: &Done, gone: &[Overlay], out: &mut dyn Write) -> Result<(), Error> {
-        if self.output.dry_run || !self.output.json {
+    pub(crate) fn tell_everything(&self, done: &Done, gone: &[Overlay], out: &mut dyn Write) -> Result<(), Error> {
+        if self.output.dry_run || !self.output.json.is_wanted() {
             return self.tell(done, out);
         }
         let outcomes: Vec<FanOutcome> = gone
@@ -79,14 +80,14 @@ impl Change {
             .collect();
         // What fans share may have been left of fans that are gone already.
         if outcomes.is_empty() && done.changed() {
-            return json(&[self.outcome(done)], out);
+            return Ok(self.output.json.write(Document::Fans, &[self.outcome(done)], out)?);
         }
-        json(&outcomes, out)
+        Ok(self.output.json.write(Document::Fans, &outcomes, out)?)
     }
 
     fn tell_way(&self, mut lines: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), Error> {
-        if self.output.json {
-            return json(&lines.collect::<Vec<_>>(), out);
+        if self.output.json.is_wanted() {
+            return Ok(self.output.json.write(Document::Steps, &lines.collect::<Vec<_>>(), out)?);
         }
         Ok(lines.try_for_each(|line| writeln!(out, "{line}"))?)
     }
@@ -105,11 +106,11 @@ impl Change {
 }
 
 /// How it went with one fan of several.
-pub type End = (Overlay, Result<Done, Error>);
+pub(crate) type End = (Overlay, Result<Done, Error>);
 
 /// What `--json` tells of a fan that was to be changed.
 #[derive(Default, Serialize)]
-pub struct FanOutcome {
+pub(crate) struct FanOutcome {
     /// None for what belongs to no fan alone.
     overlay: Option<Overlay>,
     changed: bool,
@@ -148,7 +149,7 @@ fn tell_end(done: &Done, out: &mut dyn Write) -> Result<(), Error> {
 
 impl FanOutcome {
     /// That of a fan that is not up, and was left alone.
-    pub fn untouched(overlay: Overlay) -> Self {
+    pub(crate) fn untouched(overlay: Overlay) -> Self {
         Self { overlay: Some(overlay), ..Self::default() }
     }
 
@@ -160,8 +161,9 @@ impl FanOutcome {
 impl OutputArgs {
     /// Tells that of several fans there is none.
     pub(in crate::cli) fn tell_nothing(self, sentence: &str, out: &mut dyn Write) -> Result<(), Error> {
-        if self.json {
-            return json(&[(); 0], out);
+        if self.json.is_wanted() {
+            let document = if self.dry_run { Document::Steps } else { Document::Fans };
+            return Ok(self.json.write(document, &[(); 0], out)?);
         }
         if self.dry_run {
             return Ok(());

@@ -5,18 +5,21 @@ use std::io::{Write, stdout};
 
 use nix::sys::stat::fstat;
 use sd_notify::NotifyState;
+use serde::Serialize;
 
 use crate::error::Error;
+use crate::fan::json::JsonArgs;
+use crate::fan::mapping::Overlay;
 use crate::fan::text;
 
 /// Tells the service manager, if there is one that wants to know; it does not matter if it cannot be told.
-pub fn tell_systemd(state: &[NotifyState]) {
+pub(crate) fn tell_systemd(state: &[NotifyState]) {
     let _ = sd_notify::notify(state);
 }
 
 /// How much a line matters, in the numbers of syslog(3).
 #[derive(Clone, Copy)]
-pub enum Level {
+pub(crate) enum Level {
     /// Something cannot be as asked for.
     Warning = 4,
     /// Something changed.
@@ -25,31 +28,72 @@ pub enum Level {
     Info = 6,
 }
 
+impl Level {
+    /// Its name in syslog(3).
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain,
+    /// For the journal: with its level.
+    Levelled,
+    Json,
+}
+
+/// A line of `watch --json`.
+#[derive(Serialize)]
+struct Event {
+    version: u8,
+    level: &'static str,
+    /// None for what is about no fan alone.
+    overlay: Option<Overlay>,
+    text: String,
+}
+
 /// Where lines go.
-pub struct Journal<'a> {
+pub(crate) struct Journal<'a> {
     out: &'a mut dyn Write,
-    /// Whether the reader is the journal, which takes levels.
-    takes_levels: bool,
+    form: Form,
     lines: Vec<String>,
 }
 
 impl<'a> Journal<'a> {
     /// Standard output is the journal's where `JOURNAL_STREAM` has its device and inode (systemd.exec(5)).
-    pub fn new(out: &'a mut dyn Write) -> Self {
+    pub(crate) fn new(json: JsonArgs, out: &'a mut dyn Write) -> Self {
         let stream = std::env::var("JOURNAL_STREAM").ok();
         let own = fstat(stdout()).map(|file| format!("{}:{}", file.st_dev, file.st_ino));
-        let takes_levels = stream.is_some_and(|stream| own == Ok(stream));
-        Self { out, takes_levels, lines: Vec::new() }
+        let form = match stream {
+            _ if json.is_wanted() => Form::Json,
+            Some(stream) if own.as_ref() == Ok(&stream) => Form::Levelled,
+            _ => Form::Plain,
+        };
+        Self { out, form, lines: Vec::new() }
     }
 
     /// Keeps something to say, in one line: whoever is to read it may be slow, and must not keep others from the lock.
-    pub fn note(&mut self, level: Level, line: &dyn fmt::Display) {
-        let line = text::line(&line.to_string());
-        self.lines.push(if self.takes_levels { format!("<{}>{line}", level as u8) } else { line });
+    pub(crate) fn note(&mut self, level: Level, overlay: Option<Overlay>, what: &dyn fmt::Display) {
+        let text = text::line(&what.to_string());
+        let line = match (self.form, overlay) {
+            (Form::Json, overlay) => {
+                // A value of these types is always JSON.
+                serde_json::to_string(&Event { version: 2, level: level.as_str(), overlay, text }).unwrap_or_default()
+            }
+            (_, Some(overlay)) => format!("fan {overlay}: {text}"),
+            (_, None) => text,
+        };
+        self.lines.push(if self.form == Form::Levelled { format!("<{}>{line}", level as u8) } else { line });
     }
 
     /// Says what was kept.
-    pub fn say(&mut self) -> Result<(), Error> {
+    pub(crate) fn say(&mut self) -> Result<(), Error> {
         for line in self.lines.drain(..) {
             writeln!(self.out, "{line}")?;
         }

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
-use crate::fan::request::{Config, Follow, UnderlayPlace};
+use crate::fan::request::{Follow, Request, UnderlayPlace};
 use crate::plan::host::Host;
 use crate::plan::reason::{Reason, ReasonCode, reason};
 use crate::plan::state::{Owner, State};
@@ -22,7 +22,7 @@ mod tests;
 
 /// What is to be done about a fan that is not as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Care {
+pub(crate) enum Care {
     /// Nothing is written down of it: somebody brought it up.
     ByHand,
     /// Configuration brought it up, and has it no more.
@@ -37,11 +37,11 @@ pub enum Care {
 
 /// How a fan stands at one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
+pub(crate) struct Sight {
     /// Whether nothing of it is there, which somebody must have wanted: what breaks leaves something.
-    pub down: bool,
+    pub(crate) down: bool,
     /// What it was built on.
-    pub footing: Option<Footing>,
+    pub(crate) footing: Option<Footing>,
     /// Its objects that are not there.
     missing: BTreeSet<String>,
     /// Its objects that are not as they should be.
@@ -49,12 +49,12 @@ pub struct Sight {
     /// What it would be instead.
     wish: Option<String>,
     /// Why it cannot be as asked for.
-    pub reasons: Vec<Reason>,
+    pub(crate) reasons: Vec<Reason>,
 }
 
 /// What a fan was built on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Footing {
+pub(crate) struct Footing {
     device: InterfaceName,
     /// Whether the interface is up; none when there is no such interface.
     up: Option<bool>,
@@ -161,12 +161,12 @@ impl fmt::Display for FootingChange {
 }
 
 /// What is asked for instead of what is up, or why it cannot be looked for.
-pub type Wanted<'a> = Result<(&'a Fan, &'a [Reason]), Option<Reason>>;
+pub(crate) type Wanted<'a> = Result<(&'a Fan, &'a [Reason]), Option<Reason>>;
 
 impl Sight {
     /// A fan that is down.
     #[must_use]
-    pub fn down() -> Self {
+    pub(crate) fn down() -> Self {
         Self { down: true, ..Self::default() }
     }
 
@@ -196,7 +196,7 @@ impl Sight {
 
     /// Whether there is nothing to be done.
     #[must_use]
-    pub fn is_right(&self) -> bool {
+    pub(crate) fn is_right(&self) -> bool {
         !self.down
             && self.missing.is_empty()
             && self.different.is_empty()
@@ -226,7 +226,7 @@ fn wish(fan: &Fan, wanted: &Fan) -> Option<String> {
 ///
 /// # Errors
 /// That the host has its address no more.
-pub fn by_hand<'a>(fan: &'a Fan, host: &Host) -> Wanted<'a> {
+pub(crate) fn by_hand<'a>(fan: &'a Fan, host: &Host) -> Wanted<'a> {
     let mut addresses = host.links.iter().flat_map(|link| &link.addresses);
     if addresses.any(|a| a.address.ip() == fan.host) {
         return Ok((fan, &[]));
@@ -241,7 +241,7 @@ pub fn by_hand<'a>(fan: &'a Fan, host: &Host) -> Wanted<'a> {
 
 /// What is new since the look before, if anything, and what to do about it: one line.
 #[must_use]
-pub fn news(before: Option<&Sight>, now: &Sight, care: Care) -> Option<String> {
+pub(crate) fn news(before: Option<&Sight>, now: &Sight, care: Care) -> Option<String> {
     let was_down = before.is_some_and(|before| before.down);
     if now.down {
         let again = match care {
@@ -305,12 +305,12 @@ fn remedy(care: Care) -> Option<&'static str> {
 
 /// What to say beside the reasons for which a fan cannot follow, where another configuration would let it.
 #[must_use]
-pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<Reason> {
-    if has_ports && config.follow == Follow::Yes {
+pub(crate) fn advice(config: &Request, has_ports: bool, resolved: bool) -> Option<Reason> {
+    if has_ports && config.options.follow == Follow::Yes {
         return Some(reason!(FollowAdvice, "or have it renumbered all the same: follow = \"renumber\""));
     }
     let written = matches!(config.underlay.place, UnderlayPlace::Address(_));
-    (written && !resolved && config.follow != Follow::No).then(|| {
+    (written && !resolved && config.options.follow != Follow::No).then(|| {
         reason!(
             FollowAdvice,
             "an address that is written out cannot be followed, an interface can, like eth0/{}",
@@ -321,7 +321,7 @@ pub fn advice(config: &Config, has_ports: bool, resolved: bool) -> Option<Reason
 
 /// What to say beside a bridge that is there again: its ports of before are still there, and on no bridge.
 #[must_use]
-pub fn left_off(ports: &[InterfaceName], bridge: &InterfaceName, host: &Host) -> Option<String> {
+pub(crate) fn left_off(ports: &[InterfaceName], bridge: &InterfaceName, host: &Host) -> Option<String> {
     let is_off = |port: &&InterfaceName| host.link(port).is_some_and(|link| link.master.is_none());
     let first = ports.iter().find(is_off)?;
     let off: Vec<&str> = ports.iter().filter(is_off).map(InterfaceName::as_str).collect();
@@ -334,6 +334,6 @@ pub fn left_off(ports: &[InterfaceName], bridge: &InterfaceName, host: &Host) ->
 
 /// Whether anything of a fan is there.
 #[must_use]
-pub fn is_there(overlay: Overlay, owned: &State) -> bool {
+pub(crate) fn is_there(overlay: Overlay, owned: &State) -> bool {
     owned.keys().any(|key| key.owner == Owner::Fan(overlay))
 }

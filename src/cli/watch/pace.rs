@@ -14,12 +14,12 @@ const WHILE: Duration = Duration::from_secs(60);
 
 /// Whether one more attempt is all right after those that succeeded.
 #[derive(Debug, Default)]
-pub struct Brake(VecDeque<(Duration, Vec<Step>)>);
+pub(crate) struct Brake(VecDeque<(Duration, Vec<Step>)>);
 
 impl Brake {
     /// When the next attempt at these steps may be; none for now.
     #[must_use]
-    pub fn rest(&self, now: Duration, steps: &[Step]) -> Option<Duration> {
+    pub(crate) fn rest(&self, now: Duration, steps: &[Step]) -> Option<Duration> {
         let recent = self.0.iter().filter(|(then, other)| *then + WHILE > now && other == steps);
         let same: Vec<_> = recent.collect();
         let (first, _) = same.first()?;
@@ -27,7 +27,7 @@ impl Brake {
     }
 
     /// Notes an attempt that succeeded.
-    pub fn note(&mut self, now: Duration, steps: &[Step]) {
+    pub(crate) fn note(&mut self, now: Duration, steps: &[Step]) {
         self.0.retain(|(then, _)| *then + WHILE > now);
         self.0.push_back((now, steps.to_vec()));
     }
@@ -43,7 +43,7 @@ const PLANS: usize = 8;
 /// What failed since an attempt succeeded, and when the next may be. The kernel does not tell of everything that was in the
 /// way, such as a UDP port, so time alone brings an attempt; a plan that is another than those that failed need not wait.
 #[derive(Debug, Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// When the first attempt failed.
     since: Option<Duration>,
     next: Duration,
@@ -53,14 +53,14 @@ pub struct Backoff {
 impl Backoff {
     /// When the next attempt at these steps may be; none for now.
     #[must_use]
-    pub fn rest(&self, now: Duration, steps: &[Step]) -> Option<Duration> {
+    pub(crate) fn rest(&self, now: Duration, steps: &[Step]) -> Option<Duration> {
         let has_failed = self.plans.len() >= PLANS || self.plans.iter().any(|plan| plan == steps);
         (has_failed && now < self.next).then_some(self.next)
     }
 
     /// Notes an attempt that failed. The next may be after as long as all have failed, so that what takes something away and
     /// puts it back is done a few times; after a quarter of that where nothing goes.
-    pub fn fail(&mut self, now: Duration, overlay: Overlay, steps: &[Step]) {
+    pub(crate) fn fail(&mut self, now: Duration, overlay: Overlay, steps: &[Step]) {
         let failing = now.saturating_sub(*self.since.get_or_insert(now));
         let takes = steps.iter().any(|step| takes_device(step, overlay));
         let pause = if takes { failing } else { failing / 4 };
@@ -71,7 +71,7 @@ impl Backoff {
     }
 
     /// Forgets them: the fan is right.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }

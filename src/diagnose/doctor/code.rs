@@ -93,7 +93,7 @@ macro_rules! findings {
         impl Found {
             /// The check that finds it.
             #[must_use]
-            pub fn check(self) -> Check {
+            pub(crate) fn check(self) -> Check {
                 match self { $($(Self::$name => Check::$check,)*)* }
             }
         }
@@ -288,7 +288,7 @@ impl Code {
 
     /// The check that finds it.
     #[must_use]
-    pub fn check(self) -> Check {
+    pub(crate) fn check(self) -> Check {
         match self {
             Self::Found(found) => found.check(),
             Self::ObjectMissing(check) | Self::ObjectWrong(check) | Self::Difference(check, _) => check,

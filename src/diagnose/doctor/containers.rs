@@ -58,9 +58,11 @@ impl Port<'_> {
 fn too_large(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
     let mtu = mtu(fan, facts)?;
     let sizes = Sizes::that(ports, mtu, |size| size > mtu)?;
-    let (verdict, what) = match fan.encapsulation {
+    let (verdict, what) = match fan.options.encapsulation {
         Encapsulation::Vxlan => (CheckResult::Failed, "are dropped without a word"),
-        Encapsulation::Ipip => (CheckResult::Warned, "are lost between containers of this host, and slow to others"),
+        Encapsulation::Ipip | Encapsulation::Wireguard => {
+            (CheckResult::Warned, "are lost between containers of this host, and slow to others")
+        }
     };
     Some(sizes.finding(
         Found::PortMtuLarge,

@@ -1,11 +1,13 @@
 //! What a fan has refused, and what that tells.
 
 use super::{Facts, Finding, Found, count};
+use crate::diagnose::facts::Health;
 use crate::diagnose::netfilter::{FirewallRule, FirewallTable};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::plan::firewall::{GuardRule, table_name};
-use crate::plan::host::LinkKind;
+use crate::plan::host::{Host, LinkKind};
+use crate::plan::state::{State, fans};
 use crate::shell;
 
 /// The fan's rules that refuse something, and whose packets they meet.
@@ -109,18 +111,23 @@ fn other_bridges(fan: &Fan, facts: Facts) -> String {
 
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().collect();
+    let mut is_over = facts.health.earlier.is_some();
+    let before = facts.health.earlier.as_ref().map_or(&[][..], |look| &look.tables);
     let mut evidence: Vec<String> = MEANINGS
         .iter()
         .filter_map(|(rule, meaning)| {
             let packets = guarded(fan, facts, *rule);
-            let is_of_bridges = rules(fan, facts, *rule).any(|(table, _)| table.family == "bridge");
+            is_over &= packets == counted(before, fan, *rule);
+            let is_of_bridges = rules(&facts.health.tables, fan, *rule).any(|(table, _)| table.family == "bridge");
             let others = if is_of_bridges { other_bridges(fan, facts) } else { String::new() };
             (packets > 0).then(|| format!("{packets} {meaning}{others}"))
         })
         .collect();
     let refused = facts.host.link(&fan.tunnel()).map_or(0, |link| link.counters.refused);
+    let earlier = facts.health.earlier.as_ref().and_then(|look| look.tunnels.get(&fan.tunnel()));
+    is_over &= earlier == Some(&refused);
     // What is on a bridge with many is for all of them, and nothing of that leaves the host by VXLAN.
-    if refused > 0 && fan.encapsulation == Encapsulation::Ipip {
+    if refused > 0 && fan.options.encapsulation == Encapsulation::Ipip {
         evidence.push(format!(
             "{refused} packets by the programs of '{}': from a host without this fan or with another underlay, or to an \
              address that is no host's",
@@ -129,6 +136,10 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     }
     if evidence.is_empty() {
         findings.push(Finding::passed(Found::NothingRefused, "nothing that would tell of a mistake"));
+    } else if is_over {
+        let what = count(evidence.len(), "kind of packet", "kinds of packets");
+        let reason = format!("nothing is refused now; since the fan is up, {what} were");
+        findings.push(Finding::passed(Found::PacketsRefused, reason).because(evidence));
     } else {
         let what = count(evidence.len(), "kind of packet was", "kinds of packets were");
         let reason = format!("{what} refused since the fan is up, as it should be; whose were they?");
@@ -139,17 +150,30 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
 
 /// Packets that a rule of the fan has met.
 pub(super) fn guarded(fan: &Fan, facts: Facts, name: GuardRule) -> u64 {
-    rules(fan, facts, name).filter_map(|(_, rule)| rule.packets).sum()
+    counted(&facts.health.tables, fan, name)
+}
+
+/// Whether fans have refused anything, so that a second look tells whether they still do.
+#[must_use]
+pub(crate) fn has_refused(owned: &State, host: &Host, health: &Health) -> bool {
+    let by_rule = |fan: &Fan| MEANINGS.iter().any(|(rule, _)| counted(&health.tables, fan, *rule) > 0);
+    let by_program = |fan: &Fan| host.link(&fan.tunnel()).is_some_and(|link| link.counters.refused > 0);
+    fans(owned).any(|fan| by_rule(fan) || by_program(fan))
+}
+
+/// The same, in these tables.
+fn counted(tables: &[FirewallTable], fan: &Fan, name: GuardRule) -> u64 {
+    rules(tables, fan, name).filter_map(|(_, rule)| rule.packets).sum()
 }
 
 /// Where a rule of the fan stands, each with its table.
 fn rules<'a>(
+    tables: &'a [FirewallTable],
     fan: &Fan,
-    facts: Facts<'a>,
     name: GuardRule,
 ) -> impl Iterator<Item = (&'a FirewallTable, &'a FirewallRule)> {
     let own = table_name(fan.overlay());
-    let tables = facts.health.tables.iter().filter(move |table| table.name == own);
+    let tables = tables.iter().filter(move |table| table.name == own);
     let rules = tables.flat_map(|table| {
         let rules = table.chains.values().flat_map(|chain| &chain.rules);
         rules.map(move |rule| (table, rule))
@@ -184,7 +208,7 @@ fn checksums(fan: &Fan, facts: Facts) -> Option<Finding> {
 /// a sign where hardware like this host's is known for it, or where what was sent by VXLAN has no answer.
 fn spoilt(fan: &Fan, facts: Facts) -> Option<Finding> {
     let number = facts.health.bad_checksums;
-    if fan.encapsulation != Encapsulation::Vxlan || number == 0 {
+    if fan.options.encapsulation != Encapsulation::Vxlan || number == 0 {
         return None;
     }
     let tunnel = fan.tunnel();

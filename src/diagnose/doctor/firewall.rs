@@ -2,43 +2,17 @@
 
 mod keeper;
 mod packets;
-
-use std::net::Ipv4Addr;
+mod programs;
+mod traffic;
 
 use super::{Check, Facts, Finding, Found};
 use crate::diagnose::netfilter::{Backend, Blame, ConntrackState, Fate, FirewallTable, Packet, fate, fates};
 use crate::fan::Fan;
-use crate::fan::encap::Encapsulation;
 use crate::fan::shell::Line;
 use crate::plan::firewall::{is_chain_of_ours, table_overlay};
-use crate::shell;
 use keeper::Keeper;
-use packets::{BOOTPS, DNS, packets};
-
-/// A kind of packet that must pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TrafficKind {
-    /// From containers to other slices and to the world.
-    FromContainers,
-    /// From there to containers.
-    ToContainers,
-    /// Wrapped, from other hosts.
-    FromHosts,
-    /// Wrapped, to other hosts.
-    ToHosts,
-    /// Wrapped, from this host of them.
-    FromHost(Ipv4Addr),
-    /// Wrapped, to this one.
-    ToHost(Ipv4Addr),
-    /// Who of the fan has which address.
-    Arp,
-    /// Who of the underlay has which address.
-    ArpOfHosts,
-    /// From containers that ask for an address, and the answer.
-    Dhcp,
-    /// From containers that ask for a name, and the answer.
-    Dns,
-}
+use packets::packets;
+pub(crate) use traffic::TrafficKind;
 
 pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding> {
     if !facts.host.privileged {
@@ -59,30 +33,19 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
             Fate::Lost(blame) => (blame, true),
             Fate::AtRisk(blame) => (blame, false),
         };
-        if is_ours_to_mend(&blame) {
-            continue;
-        }
-        let place = |blame: &Blame| (blame.backend, blame.family.clone(), blame.table.clone(), blame.base.clone());
-        let index = culprits.iter().position(|culprit| place(&culprit.blames[0]) == place(&blame));
-        let index = index.unwrap_or_else(|| {
-            culprits.push(Culprit::default());
-            culprits.len() - 1
-        });
-        let culprit = &mut culprits[index];
-        if kind.general().is_some_and(|all| culprit.kinds.contains(&all)) {
-            continue;
-        }
-        if !culprit.kinds.contains(&kind) {
-            culprit.kinds.push(kind);
-        }
-        if is_certain && !culprit.certain.contains(&kind) {
-            culprit.certain.push(kind);
-        }
-        if !culprit.blames.contains(&blame) {
-            culprit.blames.push(blame);
+        if !is_ours_to_mend(&blame) {
+            Culprit::among(&mut culprits, &blame, is_certain).add(kind, blame);
         }
     }
+    // What a chain drops without doubt, it need not be doubted for.
+    let certain: Vec<Culprit> = culprits.iter().filter(|culprit| culprit.is_certain).cloned().collect();
+    for culprit in culprits.iter_mut().filter(|culprit| !culprit.is_certain) {
+        let same = certain.iter().find(|other| other.is_of(&culprit.blames[0]));
+        culprit.kinds.retain(|kind| same.is_none_or(|same| !same.covers(*kind)));
+    }
+    culprits.retain(|culprit| !culprit.kinds.is_empty());
     let mut findings: Vec<Finding> = culprits.iter().map(|culprit| culprit.finding(fan, facts)).collect();
+    findings.extend(programs::check(fan, facts));
     findings.extend(invalid(fan, facts, &others));
     if findings.is_empty() && !before.iter().any(|finding| finding.check == Check::Firewall) {
         let tables = match others.len() {
@@ -113,28 +76,63 @@ fn is_forward(blame: &Blame) -> bool {
     (blame.backend, blame.table.as_str(), blame.base.as_str()) == (Backend::Nftables, "filter", "FORWARD")
 }
 
-/// A base chain that drops packets of a fan.
-#[derive(Default)]
+/// A base chain that drops packets of a fan, or may drop them.
+#[derive(Clone)]
 struct Culprit {
+    is_certain: bool,
     kinds: Vec<TrafficKind>,
     blames: Vec<Blame>,
-    /// Those of the kinds that it drops without doubt.
-    certain: Vec<TrafficKind>,
 }
 
 impl Culprit {
+    /// That of a chain, made if it is not there.
+    fn among<'a>(all: &'a mut Vec<Self>, blame: &Blame, is_certain: bool) -> &'a mut Self {
+        let index = all.iter().position(|culprit| culprit.is_certain == is_certain && culprit.is_of(blame));
+        let index = index.unwrap_or_else(|| {
+            all.push(Self { is_certain, kinds: vec![], blames: vec![blame.clone()] });
+            all.len() - 1
+        });
+        &mut all[index]
+    }
+
+    fn is_of(&self, blame: &Blame) -> bool {
+        let place = |blame: &Blame| (blame.backend, blame.family.clone(), blame.table.clone(), blame.base.clone());
+        place(&self.blames[0]) == place(blame)
+    }
+
+    /// Whether a kind is told of already, by itself or with all of which it is a part.
+    fn covers(&self, kind: TrafficKind) -> bool {
+        self.kinds.contains(&kind) || kind.general().is_some_and(|all| self.kinds.contains(&all))
+    }
+
+    fn add(&mut self, kind: TrafficKind, blame: Blame) {
+        if self.covers(kind) && self.blames.contains(&blame) {
+            return;
+        }
+        if !self.covers(kind) {
+            self.kinds.push(kind);
+        } else if !self.kinds.contains(&kind) {
+            return;
+        }
+        if !self.blames.contains(&blame) {
+            self.blames.push(blame);
+        }
+    }
+
     fn finding(&self, fan: &Fan, facts: Facts) -> Finding {
         let blame = &self.blames[0];
         let what: Vec<String> = self.kinds.iter().map(|kind| kind.describe(fan)).collect();
+        let what = what.join(" and ");
         let keeper = Keeper::of(blame);
         let who = format!("chain '{}' of {} table '{} {}'", blame.base, blame.backend, blame.family, blame.table);
         let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(&self.kinds, fan, facts));
-        let is_failure = self.certain.iter().any(|kind| kind.general().is_none());
-        let what = what.join(" and ");
-        let (code, reason) = if is_failure || self.certain == self.kinds {
-            (Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
+        let finding = if !self.is_certain {
+            let reason = format!("cannot tell whether {who} drops {what}: look at this rule{lasting}");
+            Finding::warned(Found::FirewallMayDrop, reason)
+        } else if self.kinds.iter().any(|kind| kind.is_vital()) {
+            Finding::failed(Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
         } else {
-            (Found::FirewallMayDrop, format!("cannot tell whether {who} drops {what}: look at this rule{lasting}"))
+            Finding::warned(Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
         };
         let evidence = self.blames.iter().map(|blame| match &blame.rule {
             Some(rule) => format!("{}: {}", blame.chain, rule.text),
@@ -147,134 +145,17 @@ impl Culprit {
             Some(keeper) => keeper.commands(*kind, fan, facts),
             None => kind.acceptance(fan, blame),
         });
-        let finding = if is_failure { Finding::failed(code, reason) } else { Finding::warned(code, reason) };
-        Finding {
-            mend: mend.collect::<Option<Vec<Line>>>().map(Line::all_of),
-            ..finding.because(evidence).because(owned)
-        }
-    }
-}
-
-impl TrafficKind {
-    /// The kind of which this one is a part.
-    fn general(self) -> Option<Self> {
-        match self {
-            Self::FromHost(_) => Some(Self::FromHosts),
-            Self::ToHost(_) => Some(Self::ToHosts),
-            _ => None,
-        }
-    }
-
-    fn describe(self, fan: &Fan) -> String {
-        let wrapped = match fan.encapsulation {
-            Encapsulation::Ipip => "protocol 4".to_string(),
-            Encapsulation::Vxlan => format!("UDP port {}", fan.port),
-        };
-        match self {
-            Self::FromContainers => "what containers send".to_string(),
-            Self::ToContainers => "what is sent to containers".to_string(),
-            Self::FromHosts => format!("what other hosts send ({wrapped})"),
-            Self::ToHosts => format!("what goes to other hosts ({wrapped})"),
-            Self::FromHost(host) => format!("what host {host} sends ({wrapped})"),
-            Self::ToHost(host) => format!("what goes to host {host} ({wrapped})"),
-            Self::Arp => "what asks who has an address (ARP)".to_string(),
-            Self::ArpOfHosts => format!("what asks which host has an address (ARP on {})", fan.device),
-            Self::Dhcp => "what asks for an address (DHCP)".to_string(),
-            Self::Dns => "what asks for names (DNS)".to_string(),
-        }
-    }
-
-    /// The command that accepts such packets at the head of a base chain; none where the chain's name cannot be written in nft(8).
-    fn acceptance(self, fan: &Fan, blame: &Blame) -> Option<Line> {
-        let bridge = &fan.bridge;
-        let hosts = match self {
-            Self::FromHost(host) | Self::ToHost(host) => host.to_string(),
-            _ => fan.mapping.underlay().to_string(),
-        };
-        let goes_out = matches!(blame.hook.as_str(), "output" | "postrouting" | "egress");
-        match blame.backend {
-            Backend::Nftables => {
-                // Not every kernel knows the bridge of a bridged packet, and the tunnel is a port of none but this one.
-                let tunnel = fan.tunnel();
-                let [from, to] = match blame.family.as_str() {
-                    "bridge" => [format!("oifname \"{tunnel}\""), format!("iifname \"{tunnel}\"")],
-                    _ => [format!("iifname \"{bridge}\""), format!("oifname \"{bridge}\"")],
-                };
-                let Blame { family, table, base, .. } = blame;
-                if blame.is_owned {
-                    return None;
+        // Several kinds may be accepted by one rule.
+        let mend = mend.collect::<Option<Vec<Line>>>().map(|lines| {
+            let mut once: Vec<Line> = Vec::new();
+            for line in lines {
+                if !once.contains(&line) {
+                    once.push(line);
                 }
-                if [family, table, base].into_iter().any(|name| !is_identifier(name)) {
-                    return None;
-                }
-                let insert = |rule: String| {
-                    let text = format!("insert rule {family} {table} {base} {rule} counter accept");
-                    shell!("nft {}", text)
-                };
-                let rule = match (self, fan.encapsulation) {
-                    (Self::FromContainers, _) => from,
-                    (Self::ToContainers, _) => to,
-                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => {
-                        format!("ip protocol 4 ip saddr {hosts}")
-                    }
-                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => format!("ip protocol 4 ip daddr {hosts}"),
-                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
-                        format!("ip saddr {hosts} udp dport {}", fan.port)
-                    }
-                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
-                        format!("ip daddr {hosts} udp dport {}", fan.port)
-                    }
-                    (Self::Arp | Self::ArpOfHosts, _) if family == "arp" => "arp operation { request, reply }".into(),
-                    (Self::ArpOfHosts, _) => "ether type arp".into(),
-                    (Self::Arp, _) => {
-                        let rules = [from, to].map(|way| insert(format!("ether type arp {way}")));
-                        return Some(Line::all_of(rules));
-                    }
-                    (Self::Dhcp, _) if goes_out => format!("{to} udp sport {BOOTPS}"),
-                    (Self::Dhcp, _) => format!("{from} udp dport {BOOTPS}"),
-                    (Self::Dns, _) => {
-                        let (way, side) = if goes_out { (to, "sport") } else { (from, "dport") };
-                        let rules = ["udp", "tcp"].map(|name| insert(format!("{way} {name} {side} {DNS}")));
-                        return Some(Line::all_of(rules));
-                    }
-                };
-                Some(insert(rule))
             }
-            Backend::Legacy => {
-                let rule = match (self, fan.encapsulation) {
-                    (Self::FromContainers, _) => shell!("-i {}", bridge),
-                    (Self::ToContainers, _) => shell!("-o {}", bridge),
-                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Ipip) => shell!("-p 4 -s {}", hosts),
-                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Ipip) => shell!("-p 4 -d {}", hosts),
-                    (Self::FromHosts | Self::FromHost(_), Encapsulation::Vxlan) => {
-                        shell!("-s {} -p udp --dport {}", hosts, fan.port)
-                    }
-                    (Self::ToHosts | Self::ToHost(_), Encapsulation::Vxlan) => {
-                        shell!("-d {} -p udp --dport {}", hosts, fan.port)
-                    }
-                    // The older tables see nothing of ARP.
-                    (Self::Arp | Self::ArpOfHosts, _) => Line::default(),
-                    (Self::Dhcp, _) if goes_out => shell!("-o {} -p udp --sport {}", bridge, BOOTPS),
-                    (Self::Dhcp, _) => shell!("-i {} -p udp --dport {}", bridge, BOOTPS),
-                    (Self::Dns, _) if goes_out => shell!("-o {} -p udp --sport {}", bridge, DNS),
-                    (Self::Dns, _) => shell!("-i {} -p udp --dport {}", bridge, DNS),
-                };
-                if blame.base.starts_with('-') {
-                    return None;
-                }
-                let insert =
-                    |rule: Line| shell!("iptables-legacy -t {} -I {} {} -j ACCEPT", blame.table, blame.base, rule);
-                if self == Self::Dns {
-                    let way = if goes_out {
-                        shell!("-o {} -p tcp --sport {}", bridge, DNS)
-                    } else {
-                        shell!("-i {} -p tcp --dport {}", bridge, DNS)
-                    };
-                    return Some(Line::all_of([insert(rule), insert(way)]));
-                }
-                Some(insert(rule))
-            }
-        }
+            Line::all_of(once)
+        });
+        Finding { mend, packets: self.kinds.clone(), ..finding.because(evidence).because(owned) }
     }
 }
 
@@ -284,19 +165,12 @@ fn is_of_a_fan(table: &FirewallTable) -> bool {
     table_overlay(&table.name).is_some() && chains.any(|chain| is_chain_of_ours(&table.family, chain))
 }
 
-/// Whether a name can be written in a rule of nft(8) as it is (`string`, src/scanner.l of nftables 1.0): others, which only its
-/// messages to the kernel can make, may be anything.
-fn is_identifier(name: &str) -> bool {
-    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_inner)
-}
-
 /// Packets that connection tracking could make nothing of, and that somebody dropped for that: TCP that it saw half of, as
 /// with two ways between two hosts. The rule counts, so that it is known whether it ever happened.
 fn invalid(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Option<Finding> {
     let journeys = packets(fan, facts, &[]).into_iter();
     let forwarded = journeys
-        .filter(|(kind, _)| *kind == TrafficKind::FromContainers)
+        .filter(|(kind, _)| matches!(kind, TrafficKind::FromContainers | TrafficKind::ToWorld))
         .flat_map(|(_, hooks)| hooks)
         .filter(|packet| packet.hook == "forward");
     let mut blames = forwarded.filter_map(|packet| {

@@ -92,7 +92,8 @@ fn fitness(facts: Facts) -> Option<Finding> {
 
 /// That a fan's tables were made without the flowtable that is asked for: nothing is lost by it but time.
 fn lacks_flowtables(facts: Facts) -> Option<String> {
-    let mut asked_for = fans(facts.owned).filter(|fan| fan.encapsulation == Encapsulation::Ipip && fan.flowtable);
+    let mut asked_for =
+        fans(facts.owned).filter(|fan| fan.options.encapsulation == Encapsulation::Ipip && fan.options.flowtable);
     let is_without = |fan: &Fan| {
         let is_own = |table: &&FirewallTable| table.family == "ip" && table.name == table_name(fan.overlay());
         let chain = facts.health.tables.iter().find(is_own);
@@ -106,14 +107,16 @@ fn lacks_flowtables(facts: Facts) -> Option<String> {
     })
 }
 
-/// The encapsulations that matter here: those in use or configured, else both.
+/// The encapsulations that matter here: those in use or configured, else those that need nothing to be prepared.
 fn wanted(facts: Facts) -> Vec<Encapsulation> {
     let configured = facts.configured.unwrap_or_default();
     let used: Vec<Encapsulation> = fans(facts.owned)
-        .map(|fan| fan.encapsulation)
-        .chain(configured.iter().map(|config| config.encapsulation))
+        .map(|fan| fan.options.encapsulation)
+        .chain(configured.iter().map(|config| config.options.encapsulation))
         .collect();
-    let is_wanted = |encapsulation: &Encapsulation| used.is_empty() || used.contains(encapsulation);
+    let is_plain = |encapsulation: &Encapsulation| *encapsulation != Encapsulation::Wireguard;
+    let is_wanted =
+        |encapsulation: &Encapsulation| used.contains(encapsulation) || (used.is_empty() && is_plain(encapsulation));
     Encapsulation::ALL.into_iter().filter(is_wanted).collect()
 }
 
@@ -124,8 +127,10 @@ fn is_unknown(encapsulation: Encapsulation, facts: Facts) -> bool {
     let known = match encapsulation {
         Encapsulation::Ipip => kernel.has_ipip,
         Encapsulation::Vxlan => kernel.has_vxlan,
+        Encapsulation::Wireguard => kernel.has_wireguard,
     };
-    let is_proven = fans(facts.owned).any(|fan| fan.encapsulation == encapsulation) || has_device(encapsulation, facts);
+    let is_proven =
+        fans(facts.owned).any(|fan| fan.options.encapsulation == encapsulation) || has_device(encapsulation, facts);
     known.is_none() && !is_proven
 }
 
@@ -135,7 +140,7 @@ fn untold(unknown: &[Encapsulation], facts: Facts) -> Finding {
     let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
     let names = names.join(" and ");
     let configured = facts.configured.unwrap_or_default();
-    let finding = if configured.iter().any(|config| unknown.contains(&config.encapsulation)) {
+    let finding = if configured.iter().any(|config| unknown.contains(&config.options.encapsulation)) {
         Finding::warned(Found::EncapUnknown, format!("it is not known whether Linux {release} has {names}"))
     } else {
         let reason = format!("Linux {release} has all that a fan needs, but whether it has {names} is not known");
@@ -153,6 +158,7 @@ fn has_device(encapsulation: Encapsulation, facts: Facts) -> bool {
     facts.host.links.iter().any(|link| match encapsulation {
         Encapsulation::Ipip => matches!(link.kind, LinkKind::IpipExternal),
         Encapsulation::Vxlan => matches!(link.kind, LinkKind::Vxlan { shares_port: true, .. }),
+        Encapsulation::Wireguard => matches!(link.kind, LinkKind::Wireguard),
     })
 }
 
@@ -160,19 +166,21 @@ fn has_device(encapsulation: Encapsulation, facts: Facts) -> bool {
 /// a warning: the other encapsulation may do.
 fn lacks(encapsulation: Encapsulation, facts: Facts) -> Option<Finding> {
     let kernel = &facts.health.kernel;
-    let is_in_use = fans(facts.owned).any(|fan| fan.encapsulation == encapsulation)
-        || facts.configured.is_some_and(|all| all.iter().any(|config| config.encapsulation == encapsulation));
+    let is_plain = |encapsulation: &Encapsulation| *encapsulation != Encapsulation::Wireguard;
+    let is_in_use = fans(facts.owned).any(|fan| fan.options.encapsulation == encapsulation)
+        || facts.configured.is_some_and(|all| all.iter().any(|config| config.options.encapsulation == encapsulation));
     let reason = match encapsulation {
         _ if has_device(encapsulation, facts) => return None,
         Encapsulation::Ipip if kernel.has_ipip == Some(false) => "the kernel has no ipip".to_string(),
         Encapsulation::Vxlan if kernel.has_vxlan == Some(false) => "the kernel has no vxlan".to_string(),
+        Encapsulation::Wireguard if kernel.has_wireguard == Some(false) => "the kernel has no wireguard".to_string(),
         _ => return None,
     };
     let evidence = format!("{} is neither loaded nor known to Linux {}", encapsulation, facts.host.linux.release);
     let finding = if is_in_use {
         Finding::failed(Found::EncapMissing, reason)
     } else {
-        let other = Encapsulation::ALL.into_iter().find(|other| *other != encapsulation);
+        let other = Encapsulation::ALL.into_iter().find(|other| *other != encapsulation && is_plain(other));
         let other = other.map_or(String::new(), |other| format!("; use --encap {other}, on all hosts"));
         Finding::warned(Found::EncapMissing, reason + &other)
     };

@@ -1,5 +1,5 @@
-//! What is left of a fan whose bridge is gone, or not known any more. The bridge tells what a fan is like, so that only
-//! configuration knows.
+//! What is left of a fan whose bridge is gone, or has lost its alias. The bridge's alias tells how the fan was made;
+//! without it only the configuration does.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
         .collect()
 }
 
-/// A bridge that stands, and is nobody's to us.
+/// A bridge that exists, and whose alias is not that of a fan any more.
 fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
     let mend = stray.mend();
     let then = match mend {

@@ -33,7 +33,7 @@ pub(super) fn managers(facts: Facts) -> Vec<Finding> {
 
 /// Addresses on a fan's devices that are not the fan's. One that lies in the overlay is an object of the fan too many.
 pub(super) fn addresses(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
-    let devices = [fan.bridge.clone(), fan.tunnel()];
+    let devices: Vec<_> = fan.tunnels().chain([fan.bridge.clone()]).collect();
     let foreign: Vec<(Ipv4Network, &InterfaceName)> = devices
         .iter()
         .filter_map(|name| facts.host.link(name))

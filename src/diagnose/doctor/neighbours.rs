@@ -1,4 +1,4 @@
-//! Whom the host meets on its underlay: nobody may have the Ethernet address of another.
+//! The host's neighbours on its underlay: no two hosts may have the same Ethernet address.
 
 use std::collections::BTreeMap;
 

@@ -36,7 +36,7 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
         let list = if follows(step, &steps) { consequences } else { roots };
         list.push(line(step, check));
     }
-    if fan.nat && !facts.host.ip_forward {
+    if fan.options.nat && !facts.host.ip_forward {
         let (roots, _) = areas.entry(Check::Forwarding).or_default();
         let text = "net.ipv4.ip_forward is 0, and NAT needs it".into();
         roots.insert(0, Line { code: Found::IpForwardOff.into(), text });
@@ -86,7 +86,7 @@ fn spare(finding: Finding) -> Finding {
 /// The interface of the default route, which answers to containers come in by: `ip_forward` switches it on, and others may
 /// switch it off again.
 fn way_out(fan: &Fan, facts: Facts) -> Option<Finding> {
-    let device = facts.host.default_device().filter(|_| fan.nat)?;
+    let device = facts.host.default_device().filter(|_| fan.options.nat)?;
     let settings = facts.health.settings.get(device.as_str())?;
     let setting = format!("net/ipv4/conf/{device}/forwarding");
     (!settings.forwarding).then(|| {
@@ -112,7 +112,7 @@ fn finding(check: Check, fan: &Fan, roots: Vec<Line>, consequences: Vec<Line>) -
 fn steps(fan: &Fan, facts: Facts) -> Vec<Step> {
     let mut steps = diff(facts.owned, &desired::with(facts.owned, fan, facts.host));
     let owner = Owner::Fan(fan.overlay());
-    let shared = fan.encapsulation == crate::fan::encap::Encapsulation::Ipip;
+    let shared = fan.options.encapsulation == crate::fan::encap::Encapsulation::Ipip;
     steps.retain(|step| {
         let object = step.object();
         (object.owner() == owner || shared && object.owner() == Owner::Shared) && !is_hidden(object, facts.host)
@@ -168,7 +168,7 @@ fn area(step: &Step, fan: &Fan) -> Check {
     match step.object() {
         Object::Bridge(_) | Object::Address(_) => Check::Bridge,
         Object::Up(_, link) if *link == fan.bridge => Check::Bridge,
-        Object::Up(..) | Object::Tunnel(_) => Check::Tunnel,
+        Object::Up(..) | Object::Tunnel(_) | Object::Peers(_) => Check::Tunnel,
         Object::Clsact(..) | Object::Filter(_) => Check::Filters,
         Object::Unreachable(..) | Object::Route(_) => Check::Routes,
         Object::Rule(..) => Check::Rule,
@@ -189,7 +189,7 @@ fn area_of_change(from: &Object, to: &Object) -> Check {
         (Object::Bridge(is), _) if is.send_redirects => Check::Redirects,
         (Object::Route(is), Object::Route(should)) if differ_in_mtu(is, should) => Check::Mtu,
         (Object::Bridge(_), _) => Check::Bridge,
-        (Object::Tunnel(_), _) => Check::Tunnel,
+        (Object::Tunnel(_) | Object::Peers(_), _) => Check::Tunnel,
         (Object::Filter(_), _) => Check::Filters,
         (Object::Firewall(..), _) => Check::Table,
         (Object::Dhcp(_), _) => Check::Dhcp,

@@ -23,7 +23,7 @@ use crate::plan::state::{State, fans};
 
 /// What to ask the kernel.
 #[must_use]
-pub fn questions(owned: &State, host: &Host, health: &Health) -> BTreeSet<Question> {
+pub(crate) fn questions(owned: &State, host: &Host, health: &Health) -> BTreeSet<Question> {
     fans(owned).flat_map(|fan| asked(fan, host, health)).map(|asked| asked.question).collect()
 }
 
@@ -66,8 +66,8 @@ fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
     };
     let (bridge, tunnel) = (&fan.bridge, fan.tunnel());
     let container = fan.container_range().0;
-    let way_to_others = match fan.encapsulation {
-        Encapsulation::Ipip => tunnel.clone(),
+    let way_to_others = match fan.options.encapsulation {
+        Encapsulation::Ipip | Encapsulation::Wireguard => tunnel.clone(),
         Encapsulation::Vxlan => bridge.clone(),
     };
     ask(container, None, None, format!("packets for {container} of the own slice"), ExpectedRoute::Out(bridge.clone()));
@@ -75,7 +75,7 @@ fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
         let what = format!("packets for {to} of the overlay");
         ask(to, None, None, what.clone(), ExpectedRoute::Out(way_to_others.clone()));
         // With VXLAN what containers send is bridged, and no route is asked.
-        if fan.encapsulation == Encapsulation::Ipip {
+        if fan.options.encapsulation.is_routed() {
             ask(to, Some(container), Some(bridge), what, ExpectedRoute::Out(tunnel.clone()));
             let what = format!("packets from {to} of the overlay");
             ask(container, Some(to), Some(&tunnel), what, ExpectedRoute::Out(bridge.clone()));

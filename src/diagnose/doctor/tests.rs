@@ -55,7 +55,7 @@ impl Patient {
     /// Has the kernel answer every question as it should, but where something else is said.
     fn answer(&mut self, other: impl Fn(&Question) -> Option<crate::plan::lookup::Answer>) {
         let questions = questions(&self.owned, &self.host, &self.health);
-        let vxlan = self.fan.encapsulation == crate::fan::encap::Encapsulation::Vxlan;
+        let vxlan = self.fan.options.encapsulation == crate::fan::encap::Encapsulation::Vxlan;
         let right = |question: &Question| {
             let device = if self.fan.slice().contains(question.to) {
                 self.fan.bridge.clone()
@@ -200,7 +200,8 @@ fn each_firewall_is_mended_in_its_own_words() {
     let (command, reason) = mend(closed(Backend::Nftables, "firewalld", "filter_INPUT", "input"));
     assert_eq!(
         &*command,
-        "nft 'insert rule ip firewalld filter_INPUT ip protocol 4 ip saddr 172.30.0.0/16 counter accept'"
+        "nft 'insert rule ip firewalld filter_INPUT ip protocol 4 ip saddr 172.30.0.0/16 counter accept' && nft 'insert rule ip \
+         firewalld filter_INPUT icmp type destination-unreachable counter accept'"
     );
     assert!(reason.contains("firewall-cmd --permanent"), "{reason}");
 }

@@ -21,12 +21,13 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Vec<Finding> {
                 return Some(Finding::failed(Found::TunnelTakesPackets, reason).mended_by(delete));
             }
             // Without it our device cannot come up.
-            let holds_port = matches!(link.kind, LinkKind::Vxlan { port, shares_port: false, .. } if port == fan.port);
-            (fan.encapsulation == Encapsulation::Vxlan && holds_port && !is_up).then(|| {
+            let holds_port =
+                matches!(link.kind, LinkKind::Vxlan { port, shares_port: false, .. } if port == fan.port());
+            (fan.options.encapsulation == Encapsulation::Vxlan && holds_port && !is_up).then(|| {
                 let reason = format!(
                     "VXLAN interface '{}' holds UDP port {}, which tunnel '{}' needs",
                     link.name,
-                    fan.port,
+                    fan.port(),
                     fan.tunnel()
                 );
                 let mend = shell!("{} && fanctl doctor {} --fix", delete, fan.bridge);

@@ -3,7 +3,8 @@
 use super::{Facts, Finding, Found, up};
 use crate::diagnose::wire::{self, LinkFault, LinkFaultKind};
 use crate::fan::Fan;
-use crate::fan::request::MIN_MTU;
+use crate::fan::options::MIN_MTU;
+use crate::fan::options::Options;
 use crate::plan::desired;
 use crate::plan::host::Link;
 use crate::shell;
@@ -86,26 +87,27 @@ fn faulty(holder: &Link, fan: &Fan, facts: Facts) -> Option<LinkFault> {
 /// An MTU that somebody asked for, and that fits no more.
 fn size(fan: &Fan, link: &Link, facts: Facts) -> Option<Finding> {
     let takes = desired::underlay_mtu(fan, facts.host);
-    let room = takes.saturating_sub(fan.encapsulation.overhead());
+    let room = takes.saturating_sub(fan.options.encapsulation.overhead());
     let wanted = desired::mtu(fan, facts.host);
     if wanted <= room {
         return None;
     }
-    let follow = Fan { mtu: None, ..fan.clone() };
+    let options = Options { mtu: None, ..fan.options.clone() };
+    let follow = Fan { options, ..fan.clone() };
     let reason = if takes == link.mtu {
         format!(
             "packets of {wanted} bytes do not fit interface '{}': its mtu {} leaves {room} for {}",
-            link.name, link.mtu, fan.encapsulation
+            link.name, link.mtu, fan.options.encapsulation
         )
     } else {
         format!(
             "packets of {wanted} bytes do not fit the routes to {}: they take {takes} bytes, which leaves {room} for {}",
             fan.mapping.underlay(),
-            fan.encapsulation
+            fan.options.encapsulation
         )
     };
     let mend = if room < MIN_MTU {
-        shell!("ip link set dev {} mtu {}", link.name, wanted + fan.encapsulation.overhead())
+        shell!("ip link set dev {} mtu {}", link.name, wanted + fan.options.encapsulation.overhead())
     } else {
         up(&follow, &fan.underlay_address())
     };

@@ -1,6 +1,7 @@
 //! Everybody's firewall rules, as [`netfilter`](crate::diagnose::netfilter) understands them: nftables by `nft -j`, what iptables has
 //! put there in words that only it knows by `iptables-nft-save`, and the older rule set by `iptables-legacy-save`.
 
+mod ipset;
 mod iptables_save;
 mod nft_json;
 
@@ -14,7 +15,7 @@ use crate::kernel::{capabilities, exec};
 
 /// Reads every table, and says what could not be read.
 #[must_use]
-pub fn observe() -> (Vec<FirewallTable>, Vec<String>) {
+pub(crate) fn observe() -> (Vec<FirewallTable>, Vec<String>) {
     let mut unseen = Vec::new();
     let mut tables = match nftables() {
         Ok(tables) => tables,
@@ -68,7 +69,10 @@ fn saved(backend: Backend) -> Result<Vec<FirewallTable>, String> {
     if found == plain && is_new != (backend == Backend::Nftables) {
         return Err(exec::missing(program));
     }
-    Ok(iptables_save::read(&text, backend))
+    // Of sets that cannot be read it is not known what is in them.
+    let asks_sets = text.contains("--match-set") && exec::find("ipset").is_some();
+    let sets = if asks_sets { exec::run("ipset", &["save"], "").unwrap_or_default() } else { String::new() };
+    Ok(iptables_save::read(&text, backend, &ipset::read(&sets)))
 }
 
 /// What identifies a chain: family, table and name.

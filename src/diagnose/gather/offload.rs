@@ -11,7 +11,7 @@ use crate::kernel::exec;
 
 /// Offloads of the tunnels over an interface with such a driver.
 #[must_use]
-pub fn observe<'a>(fans: impl Iterator<Item = &'a Fan>) -> BTreeMap<InterfaceName, Offload> {
+pub(crate) fn observe<'a>(fans: impl Iterator<Item = &'a Fan>) -> BTreeMap<InterfaceName, Offload> {
     let of = |fan: &Fan| {
         let driver = fs::read_link(format!("/sys/class/net/{}/device/driver", fan.device)).ok()?;
         let driver = driver.file_name()?.to_str()?.to_string();
@@ -22,7 +22,7 @@ pub fn observe<'a>(fans: impl Iterator<Item = &'a Fan>) -> BTreeMap<InterfaceNam
             (tunnel, Offload { driver, checksums })
         })
     };
-    fans.filter(|fan| fan.encapsulation == Encapsulation::Vxlan).filter_map(of).collect()
+    fans.filter(|fan| fan.options.encapsulation == Encapsulation::Vxlan).filter_map(of).collect()
 }
 
 /// Whether `ethtool -k` shows that checksums are left to the hardware.
@@ -34,7 +34,7 @@ fn offloads_checksums(listing: &str) -> Option<bool> {
 
 /// UDP packets that came with a wrong checksum, by /proc/net/snmp: a line of names, and one of numbers.
 #[must_use]
-pub fn bad_checksums(snmp: &str) -> Option<u64> {
+pub(crate) fn bad_checksums(snmp: &str) -> Option<u64> {
     let mut udp = snmp.lines().filter_map(|line| line.strip_prefix("Udp: "));
     let (names, numbers) = (udp.next()?, udp.next()?);
     let place = names.split(' ').position(|name| name == "InCsumErrors")?;

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use caps::Capability;
+use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 use nix::libc;
+use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -18,13 +20,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::diagnose::trace::Target;
 use crate::diagnose::trace::observed::Seen;
 use crate::diagnose::trace::packet::{self, Complaint, Mark, News};
-use crate::diagnose::trace::probe::{Aim, Hop, Leg, Probe, ProbeOutcome};
+use crate::diagnose::trace::probe::{Aim, Handshake, Hop, Leg, Probe, ProbeOutcome};
 use crate::diagnose::trace::round::Round;
 use crate::fan::encap::{Encapsulation, SOURCE_PORTS};
+use crate::kernel::wireguard::Wireguard;
 use crate::kernel::{KernelError, Machine, bpf, capabilities};
 
 /// How often a probe is sent that is not answered.
 const ATTEMPTS: u32 = 3;
+/// The first of the UDP ports that are nobody's (RFC 6335).
+const FIRST_DYNAMIC_PORT: u16 = 49152;
 /// How many routers are looked for.
 const ROUTERS: u8 = 16;
 /// How long what goes by is looked at before ICMP is heard again.
@@ -33,7 +38,7 @@ const TURN: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_millis(200);
 
 /// Sends probes and hears what comes of them.
-pub struct Prober {
+pub(crate) struct Prober {
     target: Target,
     icmp: Socket,
     wire: Socket,
@@ -80,7 +85,7 @@ impl Prober {
     ///
     /// # Errors
     /// The kernel gives them to nobody but root (`CAP_NET_RAW`).
-    pub fn open(target: &Target) -> Result<Self, KernelError> {
+    pub(crate) fn open(target: &Target) -> Result<Self, KernelError> {
         capabilities::give_up(Capability::CAP_SYS_ADMIN)?;
         let sockets = || -> io::Result<(Socket, Socket)> {
             let sockets = (raw(libc::IPPROTO_ICMP)?, capture::watch(target)?);
@@ -142,7 +147,7 @@ impl Prober {
 
     /// Sends packets that may pass 1, 2, 3 routers and so on, plain and wrapped, to find out where they stay: the routers
     /// before the other host.
-    pub fn hops(&mut self, wait: Duration) -> Vec<Hop> {
+    pub(crate) fn hops(&mut self, wait: Duration) -> Vec<Hop> {
         let until = Instant::now() + wait;
         let probe = self.target.probe(Leg::Underlay, Aim::Small, 84);
         let hop = |ttl| Hop { ttl, plain: None, wrapped: None };
@@ -184,16 +189,20 @@ impl Prober {
     /// Sends what looks wrapped to whoever is on the way; returns what it is marked with.
     fn send_wrapped(&mut self, ttl: u8) -> io::Result<u16> {
         let (fan, mark) = (self.target.fan.clone(), self.mark());
-        let (socket, own, payload) = match fan.encapsulation {
+        let (socket, own, payload) = match fan.options.encapsulation {
             Encapsulation::Ipip => {
                 let inner = packet::ipv4(fan.gateway(), self.target.gateway, mark);
                 (raw(libc::IPPROTO_IPIP)?, mark.sequence, inner)
+            }
+            Encapsulation::Wireguard => {
+                let own = FIRST_DYNAMIC_PORT | mark.sequence;
+                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.carrier_port()))
             }
             Encapsulation::Vxlan => {
                 // The fan's own rules let no other port of this host's speak to that one.
                 let (first, last) = SOURCE_PORTS;
                 let own = first + mark.sequence % (last - first + 1);
-                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.port))
+                (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.port()))
             }
         };
         socket.bind(&any_port(fan.host))?;
@@ -215,7 +224,7 @@ impl Prober {
     }
 
     /// What was seen on the underlay so far; answers that come out late, when nobody waits for them, are not lost.
-    pub fn seen(&mut self) -> &Seen {
+    pub(crate) fn seen(&mut self) -> &Seen {
         let until = Instant::now() + GRACE;
         self.look(until);
         while self.next(until).is_some() {}
@@ -242,7 +251,7 @@ impl Prober {
     fn look(&mut self, until: Instant) {
         let fan = &self.target.fan;
         while let Some(packet) = capture::receive(&self.wire, until) {
-            if let Some(wrapped) = packet::wrapped(&packet, fan.encapsulation, fan.port) {
+            if let Some(wrapped) = packet::wrapped(&packet, fan.options.encapsulation, fan.carrier_port()) {
                 self.seen.see(&wrapped);
             }
         }
@@ -250,11 +259,25 @@ impl Prober {
 }
 
 impl Machine {
+    /// How the handshake with the other host of an encrypted fan stands; none where that cannot be asked.
+    #[must_use]
+    pub(crate) fn handshake(target: &Target) -> Option<Handshake> {
+        target.fan.key_file()?;
+        let index = if_nametoindex(target.fan.tunnel().as_str()).ok()?;
+        let device = Wireguard::connect().ok()?.device(index).ok()?;
+        let is_its = |network: &IpNetwork| network.contains(target.gateway.into());
+        let Some((_, heard)) = device.peers.values().find(|(peer, _)| peer.allowed.iter().any(is_its)) else {
+            return Some(Handshake::NoPeer);
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Some(heard.handshake.map_or(Handshake::Never, |then| Handshake::Ago(now.saturating_sub(then))))
+    }
+
     /// Asks a program on a tunnel what it says of an Ethernet frame (`TC_ACT_*`), without sending it.
     ///
     /// # Errors
     /// Only root may ask.
-    pub fn ask_program(&self, id: u32, frame: &[u8]) -> Result<i32, KernelError> {
+    pub(crate) fn ask_program(id: u32, frame: &[u8]) -> Result<i32, KernelError> {
         Ok(bpf::test_run(bpf::fd_by_id(id)?, frame)?.verdict)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::truth::Truth;
-use super::{ConntrackState, Marking, Value};
+use super::{Marking, Value};
 
 /// The marks that a packet may have.
 pub(super) struct Marks {
@@ -23,11 +23,11 @@ impl Default for Marks {
 const MARKS: usize = 64;
 
 impl Marks {
-    /// What a rule makes of them, if it fits or if it may.
-    pub(super) fn change(&mut self, marking: Marking, state: ConntrackState, fits: Truth) {
+    /// What a rule makes of them, if it fits or if it may, of a packet whose connection may have a mark or has none.
+    pub(super) fn change(&mut self, marking: Marking, has_connection_mark: bool, fits: Truth) {
         let (keep, flip) = match marking {
             Marking::Bits { keep, flip } => (keep, flip),
-            Marking::OfConnection { keep } if state != ConntrackState::Established => (keep, 0),
+            Marking::OfConnection { keep } if !has_connection_mark => (keep, 0),
             Marking::OfConnection { .. } | Marking::Unknown => {
                 self.is_any = true;
                 return;

@@ -8,6 +8,7 @@ fn packet() -> Packet {
         incoming: Some("eth0".into()),
         outgoing: None,
         bridge: None,
+        ports: None,
         source: Ipv4Addr::new(172, 30, 0, 27),
         destination: Ipv4Addr::new(172, 30, 0, 28),
         is_local: true,
@@ -169,9 +170,9 @@ fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
             assert_eq!(fate_in(&Drop, vec![rule([condition], Accept)], vec![]), Short::Lost);
         }
     }
-    let untracked = Packet { state: ConntrackState::Untracked, ..packet() };
+    let unknown = Packet { state: ConntrackState::Invalid, ..packet() };
     let not_translated = rule([not(Field::Status, Value::Word("dnat".into()))], Accept);
-    for (packet, fate_of_it) in [(packet(), true), (untracked, false)] {
+    for (packet, fate_of_it) in [(packet(), true), (unknown, false)] {
         let accepted = table(&Drop, vec![not_translated.clone()], vec![]);
         assert_eq!(fate(&packet, &[accepted]) == Fate::Passes, fate_of_it);
     }
@@ -181,18 +182,18 @@ fn a_field_of_another_protocol_fits_nothing_and_neither_does_its_contrary() {
 
 #[test]
 fn icmp_says_that_fragmentation_is_needed() {
-    let error = Packet { protocol: 1, state: ConntrackState::Untracked, ..packet() };
+    let error = Packet { protocol: 1, state: ConntrackState::Invalid, ..packet() };
     let word = |field, word: &str| is(field, Value::Word(word.into()));
     for (condition, passes) in [
         (word(Field::IcmpType, "destination-unreachable"), true),
         (is(Field::IcmpType, Value::Range(3, 3)), true),
         (word(Field::IcmpCode, "frag-needed"), true),
         (is(Field::IcmpCode, Value::Range(4, 4)), true),
-        (word(Field::State, "untracked"), true),
+        (word(Field::State, "invalid"), true),
         (word(Field::IcmpType, "echo-request"), false),
         (is(Field::IcmpType, Value::Range(8, 8)), false),
         (word(Field::IcmpCode, "port-unreachable"), false),
-        (word(Field::State, "invalid"), false),
+        (word(Field::State, "untracked"), false),
         (word(Field::State, "related"), false),
     ] {
         let accepted = table(&PacketVerdict::Drop, vec![rule([condition.clone()], PacketVerdict::Accept)], vec![]);

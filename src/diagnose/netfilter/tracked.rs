@@ -11,15 +11,16 @@ pub(super) struct Tracked {
     is_elsewhere: bool,
     /// Whether it may have got a mark.
     is_marked: bool,
-}
-
-impl Default for Tracked {
-    fn default() -> Self {
-        Self { off: Truth::No, is_elsewhere: false, is_marked: false }
-    }
+    /// Whether there are rules that give marks.
+    are_marked: bool,
 }
 
 impl Tracked {
+    /// That of a packet of which no rule has made anything yet.
+    pub(super) fn among(are_marked: bool) -> Self {
+        Self { off: Truth::No, is_elsewhere: false, is_marked: false, are_marked }
+    }
+
     /// What a rule makes of it, if it fits or if it may. Once the connection is found, the first two change nothing
     /// (`nft_notrack_eval`, net/netfilter/nft_ct.c).
     pub(super) fn change(&mut self, tracking: Tracking, is_early: bool, fits: Truth) {
@@ -33,7 +34,7 @@ impl Tracked {
 
     /// Whether its connection may have a mark: whatever others gave to one that is known.
     pub(super) fn has_mark(&self, state: ConntrackState) -> bool {
-        self.is_marked || state == ConntrackState::Established
+        self.is_marked || self.are_marked && matches!(state, ConntrackState::Established | ConntrackState::Related)
     }
 
     /// Whether its state is one that `is` tells by its word. Before the connection is looked for, there is none
@@ -43,16 +44,13 @@ impl Tracked {
             _ if is_early => "invalid",
             ConntrackState::New => "new",
             ConntrackState::Established => "established",
+            ConntrackState::Related => "related",
             ConntrackState::Invalid => "invalid",
-            ConntrackState::Untracked => "untracked",
         };
         let (tracked, untracked) = (is(word), is("untracked"));
-        let tracked = if self.is_elsewhere && !is_early && state == ConntrackState::Established && is("new") != tracked
-        {
-            Truth::Maybe
-        } else {
-            tracked
-        };
+        let is_known = matches!(state, ConntrackState::Established | ConntrackState::Related);
+        let tracked =
+            if self.is_elsewhere && !is_early && is_known && is("new") != tracked { Truth::Maybe } else { tracked };
         match self.off {
             Truth::Yes => untracked,
             Truth::Maybe if tracked != untracked => Truth::Maybe,

@@ -16,7 +16,7 @@ impl From<bool> for Truth {
 
 impl Truth {
     /// Of the contrary.
-    pub fn not(self) -> Self {
+    pub(crate) fn not(self) -> Self {
         match self {
             Self::Yes => Self::No,
             Self::No => Self::Yes,
@@ -25,7 +25,7 @@ impl Truth {
     }
 
     /// Of both.
-    pub fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::No, _) | (_, Self::No) => Self::No,
             (Self::Yes, Self::Yes) => Self::Yes,
@@ -33,8 +33,18 @@ impl Truth {
         }
     }
 
+    /// Of one of both.
+    pub(crate) fn or(self, other: Self) -> Self {
+        self.not().and(other.not()).not()
+    }
+
+    /// Of a thing that is one of several, and it is not known which.
+    pub(crate) fn all_or_none(truths: impl Iterator<Item = Self>) -> Self {
+        truths.reduce(|one, other| if one == other { one } else { Self::Maybe }).unwrap_or(Self::Maybe)
+    }
+
     /// Of any of several.
-    pub fn any(truths: impl Iterator<Item = Self>) -> Self {
-        truths.fold(Self::No, |one, other| one.not().and(other.not()).not())
+    pub(crate) fn any(truths: impl Iterator<Item = Self>) -> Self {
+        truths.fold(Self::No, Self::or)
     }
 }

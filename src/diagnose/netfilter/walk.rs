@@ -4,13 +4,12 @@ use super::mark::Marks;
 use super::tracked::Tracked;
 use super::truth::Truth;
 use super::{
-    Arp, Backend, ConntrackState, Entries, Field, FirewallRule, FirewallTable, MapEntry, Match, Packet, PacketVerdict,
-    Value,
+    Backend, ConntrackState, Entries, FirewallRule, FirewallTable, MapEntry, Match, Packet, PacketVerdict, Tracking,
 };
 
 /// What becomes of a packet at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// Nobody drops it.
     Passes,
     /// Somebody drops it.
@@ -21,43 +20,51 @@ pub enum Fate {
 
 /// Who drops a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blame {
+pub(crate) struct Blame {
     /// Who keeps the table.
-    pub backend: Backend,
+    pub(crate) backend: Backend,
     /// The table's family.
-    pub family: String,
+    pub(crate) family: String,
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
     /// The base chain at whose head the packet could be accepted.
-    pub base: String,
+    pub(crate) base: String,
     /// Where packets enter it.
-    pub hook: String,
+    pub(crate) hook: String,
     /// The chain that decides.
-    pub chain: String,
+    pub(crate) chain: String,
     /// The rule that drops it; none where that is the policy of the base chain.
-    pub rule: Option<Box<FirewallRule>>,
+    pub(crate) rule: Option<Box<FirewallRule>>,
     /// Whether only the process that made the table can change it.
-    pub is_owned: bool,
+    pub(crate) is_owned: bool,
 }
 
 /// Walks a packet through the chains at its hook.
 #[must_use]
-pub fn fate(packet: &Packet, tables: &[FirewallTable]) -> Fate {
-    at_hook(packet, tables, &mut Carried::default())
+pub(crate) fn fate(packet: &Packet, tables: &[FirewallTable]) -> Fate {
+    at_hook(packet, tables, &mut Carried::among(tables))
 }
 
 /// Walks a packet through the chains at all hooks that it passes, one after the other: what marks and what connection it has
 /// at the next one is what rules have made of them.
-pub fn fates<'a>(hooks: &'a [Packet], tables: &'a [FirewallTable]) -> impl Iterator<Item = Fate> + 'a {
-    let mut carried = Carried::default();
+pub(crate) fn fates<'a>(hooks: &'a [Packet], tables: &'a [FirewallTable]) -> impl Iterator<Item = Fate> + 'a {
+    let mut carried = Carried::among(tables);
     hooks.iter().map(move |packet| at_hook(packet, tables, &mut carried))
 }
 
 /// What rules have made of a packet so far.
-#[derive(Default)]
-struct Carried {
-    marks: Marks,
-    tracked: Tracked,
+pub(super) struct Carried {
+    pub(super) marks: Marks,
+    pub(super) tracked: Tracked,
+}
+
+impl Carried {
+    /// Nothing yet. Connections have marks only where some rule gives them.
+    fn among(tables: &[FirewallTable]) -> Self {
+        let mut rules = tables.iter().flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules);
+        let are_marked = rules.any(|rule| rule.tracking == Some(Tracking::Mark));
+        Self { marks: Marks::default(), tracked: Tracked::among(are_marked) }
+    }
 }
 
 fn at_hook(packet: &Packet, tables: &[FirewallTable], carried: &mut Carried) -> Fate {
@@ -81,84 +88,83 @@ fn at_hook(packet: &Packet, tables: &[FirewallTable], carried: &mut Carried) -> 
     for (priority, table, base) in chains {
         let is_early = matches!(packet.hook, "ingress" | "egress")
             || (matches!(packet.hook, "prerouting" | "output") && priority < TRACKING);
-        let mut walk = Walk { packet, table, base, is_certain: true, risk: None, depth: 0, is_early, carried };
-        match walk.enter(base) {
-            ChainExit::Lost(blame) if walk.is_certain => return Fate::Lost(blame),
-            ChainExit::Lost(blame) => risk = Fate::AtRisk(walk.risk.unwrap_or(blame)),
-            ChainExit::Accepted | ChainExit::Undecided => {
-                if let Some(blame) = walk.risk {
-                    risk = Fate::AtRisk(blame);
-                }
-            }
+        let mut walk = Walk { packet, table, base, depth: 0, is_here: Truth::Yes, is_early, carried };
+        let ends = walk.enter(base);
+        match (ends.lost, ends.unknown) {
+            (Some(blame), None) if !ends.passes => return Fate::Lost(blame),
+            (Some(blame), None) | (_, Some(blame)) => risk = Fate::AtRisk(blame),
+            (None, None) => {}
         }
     }
     risk
 }
 
-/// How a packet leaves a chain.
-enum ChainExit {
-    Accepted,
-    Lost(Blame),
-    Undecided,
+/// How a packet may leave a chain: several ways, where not every rule is understood.
+#[derive(Default)]
+struct Ends {
+    /// It may be accepted.
+    passes: bool,
+    /// The chain may have nothing to say, or the next rule decides.
+    goes_on: bool,
+    /// It may be dropped: by the first rule of which that is so.
+    lost: Option<Blame>,
+    /// A rule may do anything to it.
+    unknown: Option<Blame>,
+}
+
+impl Ends {
+    /// One of these or one of those.
+    fn or(&mut self, other: Self) {
+        self.passes |= other.passes;
+        self.goes_on |= other.goes_on;
+        self.lost = self.lost.take().or(other.lost);
+        self.unknown = self.unknown.take().or(other.unknown);
+    }
 }
 
 /// A packet in a base chain.
-struct Walk<'a> {
-    packet: &'a Packet,
-    table: &'a FirewallTable,
+pub(super) struct Walk<'a> {
+    pub(super) packet: &'a Packet,
+    pub(super) table: &'a FirewallTable,
     base: &'a str,
-    /// Whether everything so far was understood.
-    is_certain: bool,
-    /// The first rule that would drop the packet if it fits.
-    risk: Option<Blame>,
     depth: u8,
+    /// Whether the packet is in this chain at all: the rules that led here may fit or not.
+    is_here: Truth,
     /// Whether connections have not been looked for yet.
-    is_early: bool,
-    carried: &'a mut Carried,
+    pub(super) is_early: bool,
+    pub(super) carried: &'a mut Carried,
 }
 
 /// The priority at which the connection of a packet is looked for (`NF_IP_PRI_CONNTRACK`, linux/netfilter_ipv4.h).
 const TRACKING: i64 = -200;
-
-/// A port for any: one that no rule names, among those that connections begin at (RFC 6335, section 6).
-const ANY_PORT: u16 = 51_413;
-
-/// The type of ICMP message that says that a destination is unreachable, and its code where that is because fragmentation is
-/// needed (RFC 792).
-const UNREACHABLE: u32 = 3;
-const FRAGMENTATION_NEEDED: u32 = 4;
-
-/// The operations of an ARP request and of its reply (RFC 826).
-const REQUEST: u32 = 1;
-const REPLY: u32 = 2;
 
 /// Chains may nest this deep (`NFT_JUMP_STACK_SIZE`, linux/netfilter/nf_tables.h).
 const DEEPEST: u8 = 16;
 
 impl Walk<'_> {
     /// Walks the base chain, and then its policy.
-    fn enter(&mut self, name: &str) -> ChainExit {
-        match self.chain(name) {
-            ChainExit::Undecided => {
-                let chain = self.table.chains.get(name).and_then(|chain| chain.base.as_ref());
-                if chain.is_some_and(|base| base.drops) {
-                    ChainExit::Lost(self.blame(name, None))
-                } else {
-                    ChainExit::Undecided
-                }
+    fn enter(&mut self, name: &str) -> Ends {
+        let mut ends = self.chain(name);
+        if ends.goes_on {
+            let chain = self.table.chains.get(name).and_then(|chain| chain.base.as_ref());
+            if chain.is_some_and(|base| base.drops) {
+                ends.lost.get_or_insert_with(|| self.blame(name, None));
+            } else {
+                ends.passes = true;
             }
-            decided => decided,
         }
+        ends
     }
 
-    fn chain(&mut self, name: &str) -> ChainExit {
+    fn chain(&mut self, name: &str) -> Ends {
+        let undecided = || Ends { goes_on: true, ..Ends::default() };
         let Some(chain) = self.table.chains.get(name) else {
-            return ChainExit::Undecided;
+            return undecided();
         };
         self.depth += 1;
-        let way = if self.depth > DEEPEST { ChainExit::Undecided } else { self.rules(name, &chain.rules) };
+        let ends = if self.depth > DEEPEST { undecided() } else { self.rules(name, &chain.rules) };
         self.depth -= 1;
-        way
+        ends
     }
 
     /// Whether a verdict is none that is understood: an iptables target of which nothing is known looks like a chain that is
@@ -171,46 +177,48 @@ impl Walk<'_> {
         }
     }
 
-    fn rules(&mut self, name: &str, rules: &[FirewallRule]) -> ChainExit {
+    fn rules(&mut self, name: &str, rules: &[FirewallRule]) -> Ends {
+        let mut ends = Ends::default();
         for rule in rules {
             let (fits, verdicts) = self.verdicts(rule);
             if let Some(marking) = rule.marking.filter(|_| fits != Truth::No) {
-                self.carried.marks.change(marking, self.packet.state, fits);
+                let has_mark = self.carried.tracked.has_mark(self.packet.state);
+                self.carried.marks.change(marking, has_mark, fits.and(self.is_here));
             }
             if let Some(tracking) = rule.tracking.filter(|_| fits != Truth::No) {
-                self.carried.tracked.change(tracking, self.is_early, fits);
+                self.carried.tracked.change(tracking, self.is_early, fits.and(self.is_here));
             }
             for (truth, verdict) in verdicts {
-                let fits = truth == Truth::Yes;
-                // Whatever it does, it may be to drop the packet.
-                if self.is_unknown(&verdict) {
-                    let blame = self.blame(name, Some(rule));
-                    self.risk.get_or_insert(blame);
-                    self.is_certain = false;
-                    continue;
-                }
-                let way = match &verdict {
-                    PacketVerdict::Drop => ChainExit::Lost(self.blame(name, Some(rule))),
-                    PacketVerdict::Accept => ChainExit::Accepted,
-                    PacketVerdict::Return if fits => return ChainExit::Undecided,
-                    PacketVerdict::Return | PacketVerdict::Unknown => ChainExit::Undecided,
-                    PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => self.chain(target),
-                };
+                let is_here = self.is_here;
+                self.is_here = is_here.and(truth);
+                let mut these = self.ends_of(name, rule, &verdict);
+                self.is_here = is_here;
                 let leaves = matches!(verdict, PacketVerdict::Return | PacketVerdict::Goto(_));
-                match way {
-                    ChainExit::Undecided if fits && matches!(verdict, PacketVerdict::Goto(_)) => {
-                        return ChainExit::Undecided;
-                    }
-                    ChainExit::Undecided => self.is_certain &= !leaves,
-                    ChainExit::Lost(blame) if !fits => {
-                        self.risk.get_or_insert(blame);
-                    }
-                    ChainExit::Accepted if !fits => self.is_certain = false,
-                    decided => return decided,
+                // Whether this rule decides, in this chain, whatever the way.
+                let decides = truth == Truth::Yes && (leaves || !these.goes_on);
+                these.goes_on &= leaves;
+                ends.or(these);
+                if decides {
+                    return ends;
                 }
             }
         }
-        ChainExit::Undecided
+        ends.goes_on = true;
+        ends
+    }
+
+    /// What becomes of a packet that fits a rule.
+    fn ends_of(&mut self, name: &str, rule: &FirewallRule, verdict: &PacketVerdict) -> Ends {
+        // Whatever it does, it may be to drop the packet.
+        if self.is_unknown(verdict) {
+            return Ends { goes_on: true, unknown: Some(self.blame(name, Some(rule))), ..Ends::default() };
+        }
+        match verdict {
+            PacketVerdict::Drop => Ends { lost: Some(self.blame(name, Some(rule))), ..Ends::default() },
+            PacketVerdict::Accept => Ends { passes: true, ..Ends::default() },
+            PacketVerdict::Return | PacketVerdict::Unknown => Ends { goes_on: true, ..Ends::default() },
+            PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => self.chain(target),
+        }
     }
 
     fn blame(&self, chain: &str, rule: Option<&FirewallRule>) -> Blame {
@@ -242,6 +250,11 @@ impl Walk<'_> {
                     let entries = self.entries(entries).into_iter();
                     found.extend(entries.map(|(values, verdict)| (truth.and(self.fit(fields, &values)), verdict)));
                 }
+                Match::Tuples { fields, .. } if !fields.iter().all(|field| self.has(*field)) => truth = Truth::No,
+                Match::Tuples { fields, negated, tuples } => {
+                    let fits = Truth::any(tuples.iter().map(|values| self.fit(fields, values)));
+                    truth = truth.and(if *negated { fits.not() } else { fits });
+                }
                 Match::Unknown => truth = truth.and(Truth::Maybe),
             }
         }
@@ -259,85 +272,5 @@ impl Walk<'_> {
         }
         .cloned()
         .unwrap_or_else(|| vec![(vec![], PacketVerdict::Unknown)])
-    }
-
-    /// Whether each of several fields has the value that belongs to it.
-    fn fit(&self, fields: &[Field], values: &[Value]) -> Truth {
-        if *values == [Value::Any] {
-            return Truth::Yes;
-        }
-        if fields.len() != values.len() {
-            return Truth::Maybe;
-        }
-        let each = fields.iter().zip(values).map(|(field, value)| self.fits(*field, value));
-        each.fold(Truth::Yes, Truth::and)
-    }
-
-    /// Whether a packet has a field: if not, neither a condition on it holds nor its contrary. What no connection is known of
-    /// has none that was translated.
-    fn has(&self, field: Field) -> bool {
-        let packet = self.packet;
-        let has_connection = !matches!(packet.state, ConntrackState::Invalid | ConntrackState::Untracked);
-        match field {
-            Field::In | Field::Out | Field::Bridge | Field::Mark(_) | Field::Family | Field::Unknown => true,
-            Field::Arp(_) => packet.is_arp,
-            _ if packet.is_arp => false,
-            Field::Status => has_connection,
-            _ => field.protocol().is_none_or(|protocol| protocol == packet.protocol),
-        }
-    }
-
-    fn fits(&self, field: Field, value: &Value) -> Truth {
-        if *value == Value::Any {
-            return Truth::Yes;
-        }
-        if let Value::Set(name) = value {
-            return match self.table.sets.get(name) {
-                Some(values) => Truth::any(values.iter().map(|value| self.fits(field, value))),
-                None => Truth::Maybe,
-            };
-        }
-        let packet = self.packet;
-        let number = |number: u32| match value {
-            Value::Range(first, last) => Truth::from((*first..=*last).contains(&number)),
-            _ => Truth::Maybe,
-        };
-        let word = |word: &str| match value {
-            Value::Word(pattern) => {
-                Truth::from(pattern.strip_suffix('*').map_or(pattern == word, |start| word.starts_with(start)))
-            }
-            _ => Truth::Maybe,
-        };
-        let number_or_word = |value_of: u32, name: &str| match value {
-            Value::Range(..) => number(value_of),
-            _ => word(name),
-        };
-        let device = |name: &Option<String>| name.as_ref().map_or(Truth::No, |name| word(name));
-        match field {
-            Field::In => device(&packet.incoming),
-            Field::Out => device(&packet.outgoing),
-            Field::Bridge => device(&packet.bridge),
-            Field::Source | Field::Arp(Arp::Source) => number(packet.source.into()),
-            Field::Destination | Field::Arp(Arp::Target) => number(packet.destination.into()),
-            Field::Protocol => number(packet.protocol.into()),
-            Field::DestinationPort(_) => number(packet.port.unwrap_or(ANY_PORT).into()),
-            Field::SourcePort(_) => number(packet.source_port.unwrap_or(ANY_PORT).into()),
-            Field::IcmpType => number_or_word(UNREACHABLE, "destination-unreachable"),
-            Field::IcmpCode => number_or_word(FRAGMENTATION_NEEDED, "frag-needed"),
-            Field::State => self.carried.tracked.fits(packet.state, self.is_early, word),
-            Field::Status => match value {
-                Value::Word(status) if matches!(status.as_str(), "snat" | "dnat") => Truth::No,
-                _ if packet.state == ConntrackState::New => Truth::No,
-                _ => Truth::Maybe,
-            },
-            Field::DestinationType => word(if packet.is_local { "local" } else { "unicast" }),
-            Field::Mark(mask) => self.carried.marks.fits(mask, value),
-            Field::ConnectionMark(_) if self.carried.tracked.has_mark(packet.state) => Truth::Maybe,
-            Field::ConnectionMark(_) => number(0),
-            Field::Family => word(if packet.is_arp { "arp" } else { "ipv4" }),
-            Field::Arp(Arp::Operation) if packet.state == ConntrackState::Established => number_or_word(REPLY, "reply"),
-            Field::Arp(Arp::Operation) => number_or_word(REQUEST, "request"),
-            Field::Arp(Arp::Other) | Field::Header(_) | Field::Unknown => Truth::Maybe,
-        }
     }
 }

@@ -1,20 +1,20 @@
-//! What a trace can come to, and who is to blame for it.
+//! The causes that a trace can find, and the hop that is to blame for it.
 
 use serde::Serialize;
 
-/// What a verdict comes down to.
+/// The cause of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Nothing is wrong.
     Works,
-    /// It works, for packets that are smaller than the fan's; whoever sends larger ones is told.
+    /// It works for packets that are smaller than the fan's MTU; the sender of larger ones gets an ICMP error.
     Narrow,
-    /// It works, but for what has to be cut up on the way.
+    /// It works, except for packets that have to be fragmented on the way.
     FragmentsLost,
     /// No probe could be sent.
     Unproven,
-    /// This host has not the address any more that its slice comes from.
+    /// This host has lost the underlay address that its slice is computed from.
     HereAddress,
     /// A device of the fan or of the underlay is down or gone.
     HereDevice,
@@ -40,45 +40,47 @@ pub enum Cause {
     HostGone,
     /// The router that leads to the other host is not there.
     NextHopGone,
-    /// The other host answers nothing, wrapped or not.
+    /// The other host answers nothing, encapsulated or not.
     HostSilent,
+    /// The other host and this one have no keys for each other: no handshake of WireGuard succeeds.
+    NoHandshake,
     /// The other host is there, and has no such fan.
     NoFanThere,
-    /// Somebody says that it is forbidden.
+    /// An ICMP error says that it is forbidden.
     Rejected,
-    /// Wrapped packets stay on the way, or at the other host's door.
+    /// Encapsulated packets are dropped on the way, or by the other host before its fan.
     Dropped,
-    /// The other host's fan answers, and nobody has the address.
+    /// The other host's fan answers, and no container there has the address.
     AddressGone,
     /// The other host's fan answers, and the address does not.
     AddressSilent,
-    /// The interface at the address takes less than the fan does.
+    /// The MTU of the interface at the address is smaller than the fan's.
     AddressMtuSmall,
-    /// The interface at the address sends more than the fan takes.
+    /// The MTU of the interface at the address is larger than the fan's.
     AddressMtuLarge,
-    /// Large packets are lost on the underlay, and nobody says so.
+    /// Large packets are dropped on the underlay, without an ICMP error.
     BlackHole,
-    /// The other host's fan takes less than this one.
+    /// The MTU of the other host's fan is smaller than that of this one.
     ThereMtuSmall,
 }
 
 /// The end of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Conclusion {
+pub(crate) struct Conclusion {
     /// Whether packets arrive and are answered.
-    pub works: bool,
-    /// What it comes down to.
-    pub cause: Cause,
-    /// Who is to blame; none when nobody is.
-    pub hop: Option<String>,
+    pub(crate) works: bool,
+    /// Why, or why not.
+    pub(crate) cause: Cause,
+    /// The hop that is to blame; none when it works.
+    pub(crate) hop: Option<String>,
     /// A sentence.
-    pub says: String,
+    pub(crate) says: String,
     /// What to do; none when there is nothing to do.
-    pub advice: Option<String>,
+    pub(crate) advice: Option<String>,
 }
 
-/// Who is to blame, as it is written in [`Conclusion::hop`].
-pub const THIS_HOST: &str = "this host";
+/// The hop that is to blame, as it is written in [`Conclusion::hop`].
+pub(crate) const THIS_HOST: &str = "this host";
 
 impl Conclusion {
     pub(super) fn new(cause: Cause, hop: impl Into<String>, says: String) -> Self {

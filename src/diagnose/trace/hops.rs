@@ -7,43 +7,42 @@ use serde_json::{Map, Value, json};
 use super::cause::Cause;
 use super::{Location, Target, over};
 use crate::diagnose::wire;
-use crate::fan::MAIN_TABLE;
-use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::{Flow, Host, Link, NoRoute, Reachability, Routing};
 use crate::plan::state::{Object, PROTOCOL, RULE_PRIORITY, RoutingTable, State, Tunnel, TunnelKind};
 
 /// The kernel's answer about a packet.
-pub type LookupResult = Result<Routing, NoRoute>;
+pub(crate) type LookupResult = Result<Routing, NoRoute>;
 
 /// What the kernel answered.
 #[derive(Clone, Debug)]
-pub struct HopFacts {
+pub(crate) struct HopFacts {
     /// The way of this host's own packets to the address.
-    pub own: LookupResult,
+    pub(crate) own: LookupResult,
     /// That of packets from a container, where it is not the bridge's business alone.
-    pub containers: Option<LookupResult>,
+    pub(crate) containers: Option<LookupResult>,
     /// The way of wrapped packets to the other host.
-    pub outer: Option<LookupResult>,
+    pub(crate) outer: Option<LookupResult>,
     /// What the program on the tunnel says to a packet for the address (`TC_ACT_*`), or why it was not asked.
-    pub program: Option<Result<i32, String>>,
+    pub(crate) program: Option<Result<i32, String>>,
     /// Who has the address, of an address behind this host.
-    pub neighbour: Option<Reachability>,
+    pub(crate) neighbour: Option<Reachability>,
     /// The port of the bridge behind which it was last heard.
-    pub port: Option<InterfaceName>,
+    pub(crate) port: Option<InterfaceName>,
 }
 
 impl Target {
     /// The packet of this host's own that is asked about.
     #[must_use]
-    pub fn own_flow(&self) -> Flow {
+    pub(crate) fn own_flow(&self) -> Flow {
         Flow { source: self.fan.gateway(), destination: self.address, forwarded_from: None }
     }
 
     /// The packet of a container, which is routed here where the fan is.
     #[must_use]
-    pub fn container_flow(&self) -> Option<Flow> {
-        let is_routed = self.place == Location::There && self.fan.encapsulation == Encapsulation::Ipip;
+    pub(crate) fn container_flow(&self) -> Option<Flow> {
+        let is_routed = self.place == Location::There && self.fan.options.encapsulation.is_routed();
         is_routed.then(|| Flow {
             source: self.fan.container_range().0,
             destination: self.address,
@@ -53,7 +52,7 @@ impl Target {
 
     /// The wrapped packet, for an address behind another host.
     #[must_use]
-    pub fn outer_flow(&self) -> Option<Flow> {
+    pub(crate) fn outer_flow(&self) -> Option<Flow> {
         (self.place == Location::There).then_some(Flow {
             source: self.fan.host,
             destination: self.host,
@@ -64,34 +63,31 @@ impl Target {
 
 /// What is wrong with a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HopFault {
+pub(crate) struct HopFault {
     /// What kind of thing it is.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
     /// A sentence.
-    pub says: String,
+    pub(crate) says: String,
     /// What to do.
-    pub advice: String,
+    pub(crate) advice: String,
 }
 
 /// One step of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathStep {
+pub(crate) struct PathStep {
     /// What decides here.
     pub name: &'static str,
     /// What it decides, for people.
-    pub says: String,
+    pub(crate) says: String,
     /// The same, for scripts.
-    pub values: Map<String, Value>,
+    pub(crate) values: Map<String, Value>,
     /// What is wrong with it.
-    pub fault: Option<HopFault>,
+    pub(crate) fault: Option<HopFault>,
 }
-
-/// What puts right most of what is missing.
-const UP_AGAIN: &str = "run fanctl up again";
 
 /// The steps of the way to an address, in their order.
 #[must_use]
-pub fn steps(target: &Target, facts: &HopFacts, (owned, host): (&State, &Host)) -> Vec<PathStep> {
+pub(crate) fn steps(target: &Target, facts: &HopFacts, (owned, host): (&State, &Host)) -> Vec<PathStep> {
     let way = Steps { target, facts, owned, host };
     let mut steps = vec![way.fan(), way.slice(), way.host(), way.devices()];
     if target.place != Location::Own {
@@ -188,10 +184,10 @@ impl Steps<'_> {
             )),
             Some(link) => self.wire(link),
         };
-        let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.encapsulation, fan.bridge);
+        let says = format!("{} on {}, {}, bridge {}", over(fan), fan.device, fan.options.encapsulation, fan.bridge);
         let values = json!({
             "overlay": fan.overlay(), "underlay": fan.underlay_address(), "device": fan.device,
-            "encap": fan.encapsulation, "bridge": fan.bridge,
+            "encap": fan.options.encapsulation, "bridge": fan.bridge,
         });
         step("fan", says, values).faulty(fault)
     }
@@ -223,6 +219,11 @@ impl Steps<'_> {
         step("host", says, json!({ "host": host }))
     }
 
+    /// What puts right most of what is missing: the command that `doctor` prints.
+    fn mend(&self) -> String {
+        self.target.fan.mend().into()
+    }
+
     /// Bridge and tunnel.
     fn devices(&self) -> PathStep {
         let fan = &self.target.fan;
@@ -233,7 +234,7 @@ impl Steps<'_> {
         let is_up = |name: &InterfaceName| self.host.link(name).is_some_and(|link| link.up);
         let fault = names.iter().find(|name| !is_up(name)).map(|name| {
             let what = if self.host.link(name).is_some() { "is down" } else { "is gone" };
-            (Cause::HereDevice, format!("{name} {what}"), UP_AGAIN.into())
+            (Cause::HereDevice, format!("{name} {what}"), self.mend())
         });
         let text: Vec<&str> = names.iter().map(InterfaceName::as_str).collect();
         let says = match &fault {
@@ -253,7 +254,7 @@ impl Steps<'_> {
         });
         is_outside.then(|| {
             let says = format!("{} is no port of {}", fan.tunnel(), fan.bridge);
-            (Cause::HereDevice, says, UP_AGAIN.into())
+            (Cause::HereDevice, says, self.mend())
         })
     }
 
@@ -261,14 +262,14 @@ impl Steps<'_> {
         let fan = &self.target.fan;
         let (overlay, table) = (fan.overlay(), fan.routing_table());
         let rule = format!("to {overlay} lookup {}", table_name(table));
-        let is_missing = fan.table.is_some()
+        let is_missing = fan.options.table.is_some()
             && !self
                 .owned
                 .values()
                 .any(|object| matches!(object, Object::Rule(of, RoutingTable(to)) if (*of, *to) == (overlay, table)));
         let elsewhere = self.facts.own.as_ref().ok().filter(|found| !found.local && found.table != table);
         let fault = if is_missing {
-            Some((Cause::HereRule, format!("the rule '{rule}' is missing"), UP_AGAIN.into()))
+            Some((Cause::HereRule, format!("the rule '{rule}' is missing"), self.mend()))
         } else {
             elsewhere.map(|found| {
                 (
@@ -278,7 +279,7 @@ impl Steps<'_> {
                 )
             })
         };
-        let says = match fan.table {
+        let says = match fan.options.table {
             None => "no rule of the fan's, table main".into(),
             Some(_) => format!("{RULE_PRIORITY}: {rule}"),
         };
@@ -287,7 +288,7 @@ impl Steps<'_> {
 
     fn route(&self) -> PathStep {
         let fan = &self.target.fan;
-        let expected = if self.target.place == Location::There && fan.encapsulation == Encapsulation::Ipip {
+        let expected = if self.target.place == Location::There && fan.options.encapsulation.is_routed() {
             fan.tunnel()
         } else {
             fan.bridge.clone()
@@ -297,7 +298,7 @@ impl Steps<'_> {
             Err(none) => step("route", format!("none: {}", none.words), json!({ "error": none.words })).faulty(Some((
                 Cause::HereRoute,
                 format!("this host has no way to {}: {}", self.target.address, none.words),
-                UP_AGAIN.into(),
+                self.mend(),
             ))),
             Ok(found) => {
                 let fault = if is_own { !found.local } else { found.device != expected };
@@ -335,7 +336,7 @@ impl Steps<'_> {
                 step(name, words, json!({ "from": from, "error": none.words })).faulty(Some((
                     Cause::HereForward,
                     format!("this host forwards nothing from {} to {}: {}", fan.bridge, fan.tunnel(), none.words),
-                    format!("{UP_AGAIN}; see fanctl show --json for what is different"),
+                    format!("{}; see fanctl show --json for what is different", self.mend()),
                 )))
             }
             Ok(found) => {
@@ -355,6 +356,6 @@ impl Steps<'_> {
 
 /// What to do about a way that is narrower than the fan.
 #[must_use]
-pub fn narrow_advice(mtu: u32) -> String {
+pub(crate) fn narrow_advice(mtu: u32) -> String {
     format!("give the fan what fits, on all hosts: fanctl up with --mtu {mtu}")
 }

@@ -8,7 +8,7 @@ use super::packet::{Complaint, Content, Mark, News, Outer, Wrapped};
 
 /// What was seen and heard of one process's probes.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     target: Target,
     id: u16,
     left: bool,
@@ -36,7 +36,7 @@ impl Seen {
     }
 
     /// Notes a wrapped packet that goes by on the underlay, if it is a probe, an answer to one, or ARP.
-    pub fn see(&mut self, wrapped: &Wrapped) {
+    pub(crate) fn see(&mut self, wrapped: &Wrapped) {
         let fan = &self.target.fan;
         let is_theirs = |inner: Ipv4Addr| inner == self.target.address || inner == self.target.gateway;
         let goes = wrapped.from == fan.host && wrapped.source == fan.gateway() && is_theirs(wrapped.destination);
@@ -46,6 +46,7 @@ impl Seen {
             Content::Answer(mark) if comes && mark.id == self.id => {
                 self.came.insert(mark, wrapped.from);
             }
+            Content::Encrypted if wrapped.from == fan.host => self.left = true,
             // Who asks is this host's kernel; without an answer no probe leaves.
             Content::Arp if goes => self.left = true,
             Content::Arp if comes => {
@@ -57,7 +58,7 @@ impl Seen {
 
     /// Notes what somebody told this host by ICMP; whether it is about a probe, or about what the fan wraps for the
     /// other host.
-    pub fn hear(&mut self, from: Ipv4Addr, news: News) -> bool {
+    pub(crate) fn hear(&mut self, from: Ipv4Addr, news: News) -> bool {
         let fan = &self.target.fan;
         match news {
             News::Answer(mark) if mark.id == self.id => {
@@ -67,7 +68,8 @@ impl Seen {
             News::Answer(_) => false,
             News::Complaint(mark, _) => mark.id == self.id,
             News::AboutWrapped { host, outer, complaint, .. } => {
-                let is_ours = host == self.target.host && outer == Outer::of(fan.encapsulation, fan.port);
+                let is_ours =
+                    host == self.target.host && outer == Outer::of(fan.options.encapsulation, fan.carrier_port());
                 let is_new =
                     is_ours && complaint != Complaint::Expired && !self.complaints.contains(&(from, complaint));
                 if is_new {
@@ -81,31 +83,31 @@ impl Seen {
     /// Errors about what the fan wraps for the other host, and who sent them; that a packet passed too many routers is
     /// none.
     #[must_use]
-    pub fn complaints(&self) -> &[(Ipv4Addr, Complaint)] {
+    pub(crate) fn complaints(&self) -> &[(Ipv4Addr, Complaint)] {
         &self.complaints
     }
 
     /// Whether a wrapped probe was seen leaving, or the ARP before it.
     #[must_use]
-    pub fn left(&self) -> bool {
+    pub(crate) fn left(&self) -> bool {
         self.left
     }
 
     /// The outer sources of wrapped answers that were seen coming.
     #[must_use]
-    pub fn came(&self) -> BTreeSet<Ipv4Addr> {
+    pub(crate) fn came(&self) -> BTreeSet<Ipv4Addr> {
         self.came.values().copied().collect()
     }
 
     /// The same for ARP.
     #[must_use]
-    pub fn arp_came(&self) -> &BTreeSet<Ipv4Addr> {
+    pub(crate) fn arp_came(&self) -> &BTreeSet<Ipv4Addr> {
         &self.arp_came
     }
 
     /// The outer sources of the answers that came and did not come out of the fan, one for each.
     #[must_use]
-    pub fn lost(&self) -> Vec<Ipv4Addr> {
+    pub(crate) fn lost(&self) -> Vec<Ipv4Addr> {
         let lost = self.came.iter().filter(|(mark, _)| !self.heard.contains(mark));
         lost.map(|(_, from)| *from).collect()
     }
@@ -116,6 +118,7 @@ mod tests {
     use super::*;
     use crate::fan::Fan;
     use crate::fan::encap::Encapsulation;
+    use crate::fan::options::Options;
     use crate::fan::tests::announced;
 
     const THERE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 27);
@@ -175,7 +178,7 @@ mod tests {
             (Encapsulation::Ipip, Outer::Ipip, Outer::Udp(8472)),
             (Encapsulation::Vxlan, Outer::Udp(8472), Outer::Ipip),
         ] {
-            let fan = Fan { encapsulation, port: 8472, ..announced() };
+            let fan = Fan { options: Options { encapsulation, port: Some(8472), ..Options::default() }, ..announced() };
             let mut seen = Seen::new(&Target::new(GATEWAY, &fan, 1480), OURS.id);
             for complaint in [Complaint::Port, Complaint::TooLarge(1400)] {
                 for (host, outer) in [(THERE, others), (THERE, Outer::Udp(53)), (GATEWAY, outer)] {

@@ -8,9 +8,9 @@ use std::net::Ipv4Addr;
 use crate::fan::encap::Encapsulation;
 
 /// Bytes of an IPv4 header without options, and of ICMP's (RFC 791, RFC 792).
-pub const IPV4_LEN: usize = 20;
+pub(crate) const IPV4_LEN: usize = 20;
 /// Bytes of ICMP's header.
-pub const ICMP_LEN: usize = 8;
+pub(crate) const ICMP_LEN: usize = 8;
 const UDP_LEN: usize = 8;
 const VXLAN_LEN: usize = 8;
 const ETHERNET_LEN: usize = 14;
@@ -29,16 +29,16 @@ const PARAMETER_PROBLEM: u8 = 12;
 
 /// What marks one echo request among all that a host sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Whose requests they are.
-    pub id: u16,
+    pub(crate) id: u16,
     /// Which of them it is.
-    pub sequence: u16,
+    pub(crate) sequence: u16,
 }
 
 /// What an ICMP error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Complaint {
+pub(crate) enum Complaint {
     /// Nobody there takes this protocol.
     Protocol,
     /// Nobody there listens on this UDP port, or for this protocol inside another.
@@ -81,7 +81,7 @@ impl Complaint {
 impl Complaint {
     /// A stable word for it.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Protocol => "protocol_unreachable",
             Self::Port => "port_unreachable",
@@ -113,7 +113,7 @@ impl std::fmt::Display for Complaint {
 
 /// What a packet is wrapped in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outer {
+pub(crate) enum Outer {
     /// IPv4 alone.
     Ipip,
     /// UDP to this port.
@@ -123,17 +123,17 @@ pub enum Outer {
 impl Outer {
     /// What an encapsulation wraps in; `port` is that of VXLAN.
     #[must_use]
-    pub fn of(encapsulation: Encapsulation, port: u16) -> Self {
+    pub(crate) fn of(encapsulation: Encapsulation, port: u16) -> Self {
         match encapsulation {
             Encapsulation::Ipip => Self::Ipip,
-            Encapsulation::Vxlan => Self::Udp(port),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => Self::Udp(port),
         }
     }
 }
 
 /// What a packet of ICMP tells us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// A request was answered.
     Answer(Mark),
     /// A request ended in an error.
@@ -191,7 +191,7 @@ impl<'a> Ipv4<'a> {
 
 /// Reads a packet of ICMP with its IPv4 header: who sent it and what it tells.
 #[must_use]
-pub fn news(packet: &[u8]) -> Option<(Ipv4Addr, News)> {
+pub(crate) fn news(packet: &[u8]) -> Option<(Ipv4Addr, News)> {
     let packet = Ipv4::read(packet).filter(|packet| packet.protocol == ICMP)?;
     let (from, icmp) = (packet.source, packet.content);
     let (kind, code) = (*icmp.first()?, *icmp.get(1)?);
@@ -224,37 +224,39 @@ pub fn news(packet: &[u8]) -> Option<(Ipv4Addr, News)> {
 
 /// What is wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub(crate) enum Content {
     /// ARP.
     Arp,
     /// An echo request.
     Request(Mark),
     /// The answer to one.
     Answer(Mark),
+    /// Bytes that only the two hosts can read.
+    Encrypted,
     /// A packet of this protocol of IPv4.
     Other(u8),
 }
 
 /// A packet of the fan on the underlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wrapped {
+pub(crate) struct Wrapped {
     /// The outer source.
-    pub from: Ipv4Addr,
+    pub(crate) from: Ipv4Addr,
     /// The inner source, or the sender of ARP.
-    pub source: Ipv4Addr,
+    pub(crate) source: Ipv4Addr,
     /// The inner destination, or the target of ARP.
-    pub destination: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
     /// What it is.
-    pub content: Content,
+    pub(crate) content: Content,
 }
 
-/// Reads a packet that is wrapped; `port` is that of VXLAN.
+/// Reads a packet that is wrapped; `port` is that of UDP.
 #[must_use]
-pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option<Wrapped> {
+pub(crate) fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option<Wrapped> {
     let outer = Ipv4::read(packet)?;
     let from = outer.source_if(match encapsulation {
         Encapsulation::Ipip => IPIP,
-        Encapsulation::Vxlan => UDP,
+        Encapsulation::Vxlan | Encapsulation::Wireguard => UDP,
     })?;
     let inner = |packet| {
         let inner = Ipv4::read(packet)?;
@@ -271,6 +273,12 @@ pub fn wrapped(packet: &[u8], encapsulation: Encapsulation, port: u16) -> Option
     };
     match encapsulation {
         Encapsulation::Ipip => inner(outer.content),
+        Encapsulation::Wireguard => (number(outer.content, 2)? == port).then_some(Wrapped {
+            from,
+            source: Ipv4Addr::UNSPECIFIED,
+            destination: Ipv4Addr::UNSPECIFIED,
+            content: Content::Encrypted,
+        }),
         Encapsulation::Vxlan => {
             if number(outer.content, 2)? != port {
                 return None;
@@ -310,7 +318,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 
 /// An echo request that makes an IPv4 packet of `size` bytes, without the IPv4 header.
 #[must_use]
-pub fn echo(mark: Mark, size: u32) -> Vec<u8> {
+pub(crate) fn echo(mark: Mark, size: u32) -> Vec<u8> {
     let len = usize::try_from(size).unwrap_or(usize::MAX).max(IPV4_LEN + ICMP_LEN) - IPV4_LEN;
     let mut message = vec![b'f'; len];
     message[..4].copy_from_slice(&[ECHO, 0, 0, 0]);
@@ -324,7 +332,7 @@ pub fn echo(mark: Mark, size: u32) -> Vec<u8> {
 /// A UDP datagram (RFC 768) from one port to another that looks like VXLAN to those on the way: without the flag for a network
 /// identifier, VXLAN at its end drops it (RFC 7348, section 5).
 #[must_use]
-pub fn no_vxlan(from: u16, to: u16) -> Vec<u8> {
+pub(crate) fn no_vxlan(from: u16, to: u16) -> Vec<u8> {
     const LEN: u16 = 8 + 64;
     let mut datagram: Vec<u8> = [from, to, LEN, 0].into_iter().flat_map(u16::to_be_bytes).collect();
     datagram.resize(LEN.into(), 0);
@@ -333,7 +341,7 @@ pub fn no_vxlan(from: u16, to: u16) -> Vec<u8> {
 
 /// An IPv4 packet with an echo request, to be wrapped by hand: its identification is the mark's sequence.
 #[must_use]
-pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, mark: Mark) -> Vec<u8> {
+pub(crate) fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, mark: Mark) -> Vec<u8> {
     const SIZE: u8 = 84;
     let mut packet = vec![0x45, 0, 0, SIZE, 0, 0, 0, 0, 64, ICMP, 0, 0];
     packet[4..6].copy_from_slice(&mark.sequence.to_be_bytes());
@@ -347,7 +355,7 @@ pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, mark: Mark) -> Vec<u8> {
 
 /// The same packet in an Ethernet frame without addresses, for a program to be asked about.
 #[must_use]
-pub fn frame(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn frame(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     let mark = Mark { id: 0, sequence: 0 };
     let mut frame = vec![0; 12];
     frame.extend(ETHERTYPE_IPV4);

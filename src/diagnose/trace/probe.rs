@@ -1,4 +1,4 @@
-//! Which packets are sent to prove the way, and what came of them.
+//! Which packets are sent to test the way, and the outcome of each.
 
 use std::net::Ipv4Addr;
 
@@ -9,11 +9,11 @@ use super::{Location, Target};
 use crate::fan::name::InterfaceName;
 use crate::plan::host::Reachability;
 
-/// A part of the way that is proven by itself.
+/// A part of the way that is tested by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Leg {
-    /// To the other host, not wrapped.
+pub(crate) enum Leg {
+    /// To the other host, not encapsulated.
     Underlay,
     /// To the other host's gateway.
     Gateway,
@@ -36,48 +36,48 @@ impl Leg {
 /// What a probe is to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Aim {
+pub(crate) enum Aim {
     /// Whether anything arrives at all.
     Small,
     /// Whether the largest packet of the fan arrives whole.
     Full,
-    /// Whether it arrives where routers may cut it up.
+    /// Whether it arrives where routers may fragment it.
     FullMayFragment,
-    /// Whether what is cut up here arrives, and an answer that must be cut up there.
+    /// Whether a packet arrives that this host fragments, and an answer that the other host fragments.
     Fragments,
     /// How large a packet arrives whole.
     Measure,
 }
 
 impl Aim {
-    /// Whether no one may cut the packet up (DF).
+    /// Whether no host may fragment the packet (DF).
     #[must_use]
-    pub fn dont_fragment(self) -> bool {
+    pub(crate) fn dont_fragment(self) -> bool {
         matches!(self, Self::Full | Self::Measure)
     }
 }
 
 /// An echo request to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// Which part of the way.
-    pub leg: Leg,
+    pub(crate) leg: Leg,
     /// What for.
-    pub aim: Aim,
+    pub(crate) aim: Aim,
     /// One of this host's addresses.
-    pub source: Ipv4Addr,
+    pub(crate) source: Ipv4Addr,
     /// Whose answer is wanted.
-    pub destination: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
     /// Of the IPv4 packet, in bytes.
-    pub size: u32,
+    pub(crate) size: u32,
 }
 
-/// What came of a probe.
+/// The outcome of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeOutcome {
+pub(crate) enum ProbeOutcome {
     /// It was answered after this many microseconds.
     Answered(u64),
-    /// Somebody sent an error.
+    /// A host or router sent an ICMP error.
     Complaint(Ipv4Addr, Complaint),
     /// Nothing came.
     Silence,
@@ -96,7 +96,7 @@ const SMALL: u32 = 84;
 impl Target {
     /// The probes that are sent at first, all at once.
     #[must_use]
-    pub fn probes(&self) -> Vec<Probe> {
+    pub(crate) fn probes(&self) -> Vec<Probe> {
         let sizes = [
             (Aim::Small, SMALL),
             (Aim::Full, self.mtu),
@@ -121,7 +121,7 @@ impl Target {
 
     /// A probe of a size in bytes.
     #[must_use]
-    pub fn probe(&self, leg: Leg, aim: Aim, size: u32) -> Probe {
+    pub(crate) fn probe(&self, leg: Leg, aim: Aim, size: u32) -> Probe {
         let (source, destination) = match leg {
             Leg::Underlay => (self.fan.host, self.host),
             Leg::Gateway => (self.fan.gateway(), self.gateway),
@@ -141,13 +141,13 @@ impl Target {
 
 /// A search for the largest packet that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Search {
+pub(crate) struct Search {
     /// On which part of the way.
-    pub leg: Leg,
+    pub(crate) leg: Leg,
     /// Bytes that arrived.
-    pub fits: u32,
+    pub(crate) fits: u32,
     /// Bytes that did not.
-    pub fails: u32,
+    pub(crate) fails: u32,
 }
 
 /// How many sizes are tried at once.
@@ -156,7 +156,7 @@ const AT_ONCE: u32 = 32;
 impl Search {
     /// The sizes to try next, in bytes; none when the largest that arrives is known.
     #[must_use]
-    pub fn sizes(&self) -> Vec<u32> {
+    pub(crate) fn sizes(&self) -> Vec<u32> {
         let open = self.fails.saturating_sub(self.fits);
         let parts = open.min(AT_ONCE + 1);
         (1..parts).map(|part| self.fits + open * part / parts).collect()
@@ -164,57 +164,81 @@ impl Search {
 
     /// The same search when these sizes arrived, of those that were tried.
     #[must_use]
-    pub fn narrowed(self, arrived: &[u32]) -> Self {
+    pub(crate) fn narrowed(self, arrived: &[u32]) -> Self {
         let fits = arrived.iter().copied().max().unwrap_or(self.fits).max(self.fits);
         let fails = self.sizes().into_iter().find(|size| *size > fits).unwrap_or(self.fails);
         Self { fits, fails, ..self }
     }
 }
 
-/// How far packets get that may pass so many routers.
+/// How far packets with a given TTL get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Hop {
-    /// So many.
-    pub ttl: u8,
-    /// The router that said so when they were not wrapped.
-    pub plain: Option<Ipv4Addr>,
-    /// The router that said so when they were.
-    pub wrapped: Option<Ipv4Addr>,
+pub(crate) struct Hop {
+    /// The TTL.
+    pub(crate) ttl: u8,
+    /// The router that sent the error, for packets that were not encapsulated.
+    pub(crate) plain: Option<Ipv4Addr>,
+    /// The same for encapsulated packets.
+    pub(crate) wrapped: Option<Ipv4Addr>,
 }
 
-/// All that came of probing.
+/// All outcomes of the probes.
 #[derive(Clone, Debug, Default)]
-pub struct Evidence {
-    /// Each probe and what came of it.
-    pub probes: Vec<(Probe, ProbeOutcome)>,
+pub(crate) struct Evidence {
+    /// Each probe and its outcome.
+    pub(crate) probes: Vec<(Probe, ProbeOutcome)>,
     /// Why no probe could be sent at all.
-    pub unproven: Option<String>,
-    /// Whether a wrapped probe was seen leaving; none where none has to.
-    pub left: Option<bool>,
+    pub(crate) unproven: Option<String>,
+    /// Whether an encapsulated probe was seen leaving; none where none has to.
+    pub(crate) left: Option<bool>,
     /// Whether the other host's gateway or the address answered ARP on the fan's bridge.
-    pub knows: bool,
-    /// Whether one of them is known from before, when it could not be heard this time.
-    pub knew: bool,
-    /// The outer sources of wrapped answers that were seen coming.
-    pub came: Vec<Ipv4Addr>,
-    /// Errors about what was wrapped, and who sent them.
-    pub complaints: Vec<(Ipv4Addr, Complaint)>,
+    pub(crate) knows: bool,
+    /// How the handshake of WireGuard with the other host stands; none without encryption, or where it cannot be asked.
+    pub(crate) handshake: Option<Handshake>,
+    /// Whether the neighbour table has one of them from before, when the answer could not be captured this time.
+    pub(crate) knew: bool,
+    /// The outer sources of encapsulated answers that were seen coming.
+    pub(crate) came: Vec<Ipv4Addr>,
+    /// ICMP errors about encapsulated packets, and their senders.
+    pub(crate) complaints: Vec<(Ipv4Addr, Complaint)>,
     /// The outer sources of the answers that came and did not come out of the fan, one for each.
-    pub lost: Vec<Ipv4Addr>,
-    /// How many packets this host's programs refused meanwhile, whosever they were.
-    pub refused: u64,
-    /// The interface by which the kernel sends what is wrapped.
-    pub way_out: Option<InterfaceName>,
-    /// The router that what is encapsulated is handed to; none when the other host is on link.
-    pub router: Option<Ipv4Addr>,
+    pub(crate) lost: Vec<Ipv4Addr>,
+    /// How many packets this host's programs refused meanwhile, the probes' and others.
+    pub(crate) refused: u64,
+    /// The interface by which the kernel sends encapsulated packets.
+    pub(crate) way_out: Option<InterfaceName>,
+    /// The router that encapsulated packets are sent to; none when the other host is on link.
+    pub(crate) router: Option<Ipv4Addr>,
     /// What is known of the next hop on the underlay.
-    pub next_hop: Option<Reachability>,
+    pub(crate) next_hop: Option<Reachability>,
     /// What is known of the address on the fan's bridge.
-    pub on_bridge: Option<Reachability>,
+    pub(crate) on_bridge: Option<Reachability>,
     /// The largest packets that arrive whole, where that had to be measured, in bytes.
-    pub measured: Vec<(Leg, u32)>,
-    /// Where packets stay, where that had to be looked for.
-    pub hops: Vec<Hop>,
+    pub(crate) measured: Vec<(Leg, u32)>,
+    /// How far packets get, where that had to be looked for.
+    pub(crate) hops: Vec<Hop>,
+}
+
+/// The handshake of WireGuard with the other host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// The other host is no peer.
+    NoPeer,
+    /// None has succeeded.
+    Never,
+    /// The last one that succeeded was so many seconds ago.
+    Ago(u64),
+}
+
+/// How long the keys of a handshake are used, in seconds (`REJECT_AFTER_TIME`, drivers/net/wireguard/messages.h).
+const KEYS_LAST: u64 = 180;
+
+impl Handshake {
+    /// Whether there are keys to encrypt with.
+    #[must_use]
+    pub(crate) fn is_good(self) -> bool {
+        matches!(self, Self::Ago(seconds) if seconds < KEYS_LAST)
+    }
 }
 
 impl Evidence {
@@ -223,40 +247,40 @@ impl Evidence {
         probes.find(|(probe, _)| (probe.leg, probe.aim) == (leg, aim))
     }
 
-    /// What came of a probe; none where there was none.
+    /// The outcome of a probe; none where there was none.
     #[must_use]
-    pub fn outcome(&self, leg: Leg, aim: Aim) -> Option<&ProbeOutcome> {
+    pub(crate) fn outcome(&self, leg: Leg, aim: Aim) -> Option<&ProbeOutcome> {
         self.probe(leg, aim).map(|(_, outcome)| outcome)
     }
 
     /// Whether a probe was answered.
     #[must_use]
-    pub fn answered(&self, leg: Leg, aim: Aim) -> bool {
+    pub(crate) fn answered(&self, leg: Leg, aim: Aim) -> bool {
         matches!(self.outcome(leg, aim), Some(ProbeOutcome::Answered(_)))
     }
 
-    /// Whether the other host answers, and nothing comes from its fan.
+    /// Whether the other host answers, and its fan does not.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.answered(Leg::Underlay, Aim::Small) && !self.arrives() && self.came.is_empty()
     }
 
     /// Whether anything is answered on the fan.
     #[must_use]
-    pub fn arrives(&self) -> bool {
+    pub(crate) fn arrives(&self) -> bool {
         self.answered(Leg::Gateway, Aim::Small) || self.answered(Leg::Address, Aim::Small)
     }
 
     /// The largest packet that arrives whole, in bytes, where it was measured.
     #[must_use]
-    pub fn measured(&self, leg: Leg) -> Option<u32> {
+    pub(crate) fn measured(&self, leg: Leg) -> Option<u32> {
         let found = self.measured.iter().find(|(measured, _)| *measured == leg);
         found.map(|(_, size)| *size)
     }
 
     /// What is to be measured: the legs that small packets pass and full ones do not.
     #[must_use]
-    pub fn searches(&self) -> Vec<Search> {
+    pub(crate) fn searches(&self) -> Vec<Search> {
         let size = |leg, aim| self.probe(leg, aim).map(|(probe, _)| probe.size);
         [Leg::Underlay, Leg::Gateway, Leg::Address]
             .into_iter()

@@ -14,17 +14,20 @@ use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 
+/// The word before the verdict.
+pub(crate) const VERDICT: &str = "verdict:";
+
 /// All that a trace found.
 #[derive(Clone, Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// What was traced.
-    pub target: Target,
+    pub(crate) target: Target,
     /// The way.
-    pub steps: Vec<PathStep>,
+    pub(crate) steps: Vec<PathStep>,
     /// What came of the probes.
-    pub evidence: Evidence,
+    pub(crate) evidence: Evidence,
     /// Who is to blame.
-    pub verdict: Conclusion,
+    pub(crate) verdict: Conclusion,
 }
 
 impl Aim {
@@ -50,13 +53,17 @@ fn outcome_text(outcome: &ProbeOutcome) -> String {
 }
 
 impl Trace {
-    /// Numbered steps, what proves them, and the verdict.
+    /// What follows [`VERDICT`]: the verdict itself, what to do, the numbered steps, and what proves them.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let Conclusion { says, advice, .. } = &self.verdict;
+        let mut text = format!(" {says}\n");
+        if let Some(advice) = advice {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "next: {advice}");
+        }
         let width = self.steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
         for (number, step) in (1..).zip(&self.steps) {
-            // Writing to a string cannot fail.
             let _ = writeln!(text, "{number:2}  {:width$}  {}", step.name, step.says);
             if let Some(fault) = &step.fault {
                 let _ = writeln!(text, "    {:width$}  ! {}", "", fault.says);
@@ -64,11 +71,6 @@ impl Trace {
         }
         for line in self.proof() {
             let _ = writeln!(text, "{line}");
-        }
-        let Conclusion { says, advice, .. } = &self.verdict;
-        let _ = writeln!(text, "verdict: {says}");
-        if let Some(advice) = advice {
-            let _ = writeln!(text, "next: {advice}");
         }
         text
     }
@@ -130,7 +132,7 @@ impl Trace {
 
     /// For scripts.
     #[must_use]
-    pub fn json(&self) -> impl Serialize + use<> {
+    pub(crate) fn json(&self) -> impl Serialize + use<> {
         let Target { fan, mtu, asked, address, host, gateway, place, is_of_nobody: _ } = self.target.clone();
         let path: Map<String, Value> =
             self.path().into_iter().map(|(leg, size)| (leg.as_str().into(), json!(size))).collect();
@@ -145,7 +147,7 @@ impl Trace {
             overlay: fan.overlay(),
             underlay: fan.underlay_address(),
             bridge: fan.bridge.clone(),
-            encap: fan.encapsulation,
+            encap: fan.options.encapsulation,
             slice: fan.mapping.slice(host).to_string(),
             host,
             gateway,

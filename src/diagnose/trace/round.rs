@@ -1,4 +1,4 @@
-//! Probes that are on their way, and which news settles which.
+//! Probes that are on their way, and which answer or error belongs to which.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,19 +7,19 @@ use std::time::Instant;
 use super::packet::{Complaint, News};
 use super::probe::{Probe, ProbeOutcome};
 
-/// Probes that are sent at once, each as often as it takes.
+/// Probes that are sent at once, each until it has an outcome.
 #[derive(Debug)]
-pub struct Round<'a> {
+pub(crate) struct Round<'a> {
     probes: &'a [Probe],
     /// Which probe each request was for, by its sequence, and when it was sent.
     sent: BTreeMap<u16, (usize, Instant)>,
-    /// Whom the requests of earlier rounds were for, by their sequences.
+    /// The destinations of the requests of earlier rounds, by their sequences.
     earlier: &'a BTreeMap<u16, Ipv4Addr>,
     outcomes: Vec<Option<ProbeOutcome>>,
 }
 
 impl<'a> Round<'a> {
-    /// Nothing is sent yet, but in earlier rounds.
+    /// A round in which nothing is sent yet.
     #[must_use]
     pub fn new(probes: &'a [Probe], earlier: &'a BTreeMap<u16, Ipv4Addr>) -> Self {
         Self { probes, sent: BTreeMap::new(), earlier, outcomes: vec![None; probes.len()] }
@@ -27,14 +27,14 @@ impl<'a> Round<'a> {
 
     /// The probes without an outcome, and their places.
     #[must_use]
-    pub fn open(&self) -> Vec<(usize, Probe)> {
+    pub(crate) fn open(&self) -> Vec<(usize, Probe)> {
         let all = self.probes.iter().copied().enumerate();
         all.filter(|(index, _)| self.outcomes[*index].is_none()).collect()
     }
 
     /// Whether each probe has its outcome.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         !self.outcomes.contains(&None)
     }
 
@@ -44,13 +44,13 @@ impl<'a> Round<'a> {
     }
 
     /// Notes that the probe at a place could not be sent.
-    pub fn fail(&mut self, index: usize, outcome: ProbeOutcome) {
+    pub(crate) fn fail(&mut self, index: usize, outcome: ProbeOutcome) {
         self.outcomes[index] = Some(outcome);
     }
 
-    /// Notes what came of a request, if it is one of these. Only whoever was asked can answer; anybody on the way can
-    /// complain.
-    pub fn take(&mut self, from: Ipv4Addr, news: News, at: Instant) {
+    /// Notes the outcome of a request, if it is one of these. Only its destination can answer; any host on the way can
+    /// send an error.
+    pub(crate) fn take(&mut self, from: Ipv4Addr, news: News, at: Instant) {
         let (News::Answer(mark) | News::Complaint(mark, _)) = news else {
             return;
         };
@@ -68,7 +68,8 @@ impl<'a> Round<'a> {
         self.outcomes[*index].get_or_insert(outcome);
     }
 
-    /// That nobody has an address is said seconds later, and of the first requests only (`icmp_ratelimit`, icmp(7)).
+    /// The error that no host has an address comes seconds later, and for the first requests only (`icmp_ratelimit`,
+    /// icmp(7)).
     fn take_late(&mut self, from: Ipv4Addr, news: News) {
         let News::Complaint(mark, Complaint::Host) = news else {
             return;
@@ -79,9 +80,9 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// What came of each probe.
+    /// The outcome of each probe.
     #[must_use]
-    pub fn outcomes(self) -> Vec<ProbeOutcome> {
+    pub(crate) fn outcomes(self) -> Vec<ProbeOutcome> {
         let silence = |outcome: Option<ProbeOutcome>| outcome.unwrap_or(ProbeOutcome::Silence);
         self.outcomes.into_iter().map(silence).collect()
     }
@@ -126,7 +127,7 @@ mod tests {
         let expected = [answered.clone(), answered, ProbeOutcome::Complaint(ROUTER, Complaint::Host)];
         assert_eq!(round.outcomes(), expected);
 
-        // What is said of an earlier request for an address is said of the address, and of no other.
+        // An error about an earlier request counts for all probes to the same address, and for no other.
         let mut round = Round::new(&probes, &earlier);
         round.take(ROUTER, News::Complaint(mark(4), Complaint::Host), later);
         round.take(ROUTER, News::Complaint(mark(3), Complaint::TooLarge(1400)), later);

@@ -1,4 +1,4 @@
-//! Who is to blame: one sentence from the steps and from what came of the probes.
+//! The hop that is to blame: one sentence from the steps and from the outcomes of the probes.
 
 mod judge;
 #[cfg(test)]
@@ -10,9 +10,9 @@ use super::hops::PathStep;
 use super::probe::{Aim, Evidence, Leg};
 use super::{Location, Target};
 
-/// Judges the way to an address.
+/// Gives the verdict about the way to an address.
 #[must_use]
-pub fn verdict(target: &Target, steps: &[PathStep], evidence: &Evidence) -> Conclusion {
+pub(crate) fn verdict(target: &Target, steps: &[PathStep], evidence: &Evidence) -> Conclusion {
     let judge = Judge { target, evidence };
     if target.is_of_nobody {
         return judge.nobody();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What `fanctl watch` does with a fan when the host is no longer as it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Follow {
     /// It tells.
     #[default]

@@ -15,13 +15,28 @@ pub struct Subnets(Vec<Ipv4Network>);
 
 impl Subnets {
     /// Each of them.
-    pub fn subnets(&self) -> impl Iterator<Item = &Ipv4Network> {
+    pub(crate) fn subnets(&self) -> impl Iterator<Item = &Ipv4Network> {
         self.0.iter()
+    }
+
+    /// The networks with the addresses of hosts outside of an underlay: a sentence when there is one.
+    #[must_use]
+    pub(crate) fn outside(&self, what: &str, underlay: Ipv4Network) -> Option<String> {
+        let found = self.0.iter().find(|own| !own.is_subnet_of(underlay))?;
+        Some(format!(
+            "{what} '{found}' is not inside of underlay '{underlay}'; list networks in which hosts have addresses"
+        ))
+    }
+
+    /// How many addresses they have.
+    #[must_use]
+    pub(crate) fn size(&self) -> u64 {
+        self.0.iter().map(|own| u64::from(own.size())).sum()
     }
 
     /// Whether a network lies in one of them.
     #[must_use]
-    pub fn hold(&self, network: Ipv4Network) -> bool {
+    pub(crate) fn hold(&self, network: Ipv4Network) -> bool {
         self.0.iter().any(|own| network.is_subnet_of(*own))
     }
 
@@ -33,14 +48,14 @@ impl Subnets {
 
     /// As nft reads them; none where there are none.
     #[must_use]
-    pub fn set(&self) -> Option<String> {
+    pub(crate) fn set(&self) -> Option<String> {
         let list: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         (!list.is_empty()).then(|| format!("{{ {} }}", list.join(", ")))
     }
 
     /// A sentence when one of them shares addresses with a network.
     #[must_use]
-    pub fn overlap(&self, network: Ipv4Network) -> Option<String> {
+    pub(crate) fn overlap(&self, network: Ipv4Network) -> Option<String> {
         let found = self.0.iter().find(|own| own.overlaps(network))?;
         Some(format!(
             "routed '{found}' overlaps '{network}', which is the fan's own; list networks outside of overlay and underlay"
@@ -52,26 +67,36 @@ impl FromStr for Subnets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut list = text.split(',').map(network).collect::<Result<Vec<_>, _>>()?;
+        Self::read("routed", text)
+    }
+}
+
+impl Subnets {
+    /// Reads a list; a sentence when it is none names what it is for.
+    ///
+    /// # Errors
+    /// That sentence.
+    pub fn read(what: &str, text: &str) -> Result<Self, String> {
+        let mut list = text.split(',').map(|text| network(what, text)).collect::<Result<Vec<_>, _>>()?;
         list.sort_unstable();
         let twice = list.windows(2).find(|pair| pair[0].overlaps(pair[1]));
         if let Some([one, two]) = twice {
-            return Err(format!("routed '{one}' and '{two}' overlap; list each network once"));
+            return Err(format!("{what} '{one}' and '{two}' overlap; list each network once"));
         }
         if list.len() > MOST {
-            return Err(format!("routed '{text}' has more than {MOST} networks; write wider ones"));
+            return Err(format!("{what} '{text}' has more than {MOST} networks; write wider ones"));
         }
         Ok(Self(list))
     }
 }
 
 /// One network that hosts can have addresses in.
-fn network(text: &str) -> Result<Ipv4Network, String> {
+fn network(what: &str, text: &str) -> Result<Ipv4Network, String> {
     let parsed = text.split_once('/').and_then(|_| text.parse::<Ipv4Network>().ok());
-    let network = parsed.ok_or_else(|| format!("routed '{text}' is no IPv4 network; write it like 10.8.0.0/24"))?;
+    let network = parsed.ok_or_else(|| format!("{what} '{text}' is no IPv4 network; write it like 10.8.0.0/24"))?;
     if network.ip() != network.network() {
         let right = Ipv4Network::new(network.network(), network.prefix()).expect("a prefix length");
-        return Err(format!("routed '{text}' has host bits set; write {right}"));
+        return Err(format!("{what} '{text}' has host bits set; write {right}"));
     }
     let is_of_hosts = |address: Ipv4Addr| {
         !address.is_multicast() && !address.is_loopback() && !address.is_broadcast() && address.octets()[0] != 0
@@ -79,7 +104,7 @@ fn network(text: &str) -> Result<Ipv4Network, String> {
     if is_of_hosts(network.network()) && is_of_hosts(network.broadcast()) && network.prefix() > 0 {
         Ok(network)
     } else {
-        Err(format!("routed '{text}' has addresses that no host can have; write it like 10.8.0.0/24"))
+        Err(format!("{what} '{text}' has addresses that no host can have; write it like 10.8.0.0/24"))
     }
 }
 

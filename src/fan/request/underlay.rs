@@ -15,9 +15,9 @@ pub const DEFAULT_UNDERLAY_LEN: u8 = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnderlaySource {
     /// Where to look for the address.
-    pub place: UnderlayPlace,
+    pub(crate) place: UnderlayPlace,
     /// Prefix length of the underlay.
-    pub len: u8,
+    pub(crate) len: u8,
 }
 
 /// Where to look for the host's underlay address.
@@ -36,7 +36,7 @@ pub enum UnderlayPlace {
 impl UnderlaySource {
     /// The interface, where one was named.
     #[must_use]
-    pub fn interface(&self) -> Option<&InterfaceName> {
+    pub(crate) fn interface(&self) -> Option<&InterfaceName> {
         match &self.place {
             UnderlayPlace::Interface(name) => Some(name),
             UnderlayPlace::Address(_) | UnderlayPlace::Network(_) | UnderlayPlace::Default => None,

@@ -5,25 +5,26 @@ use std::collections::BTreeMap;
 
 use netlink_packet_core::NLM_F_DUMP;
 
-use super::{GETRULE, HEADER_LEN, Nftables, RULE_CHAIN, RULE_EXPRESSIONS, TABLE, attribute, header};
+use super::message::{
+    EXPRESSION_DATA, EXPRESSION_NAME, HEADER_LEN, RULE_CHAIN, RULE_EXPRESSIONS, TABLE, attribute, header,
+};
+use super::{GETRULE, Nftables};
 use crate::kernel::netlink::{Refusal, attributes};
 
 const IPV4: u8 = 2; // NFPROTO_IPV4
 const RULE_HANDLE: u16 = 3;
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
 const MATCH_NAME: u16 = 1;
 const MATCH_INFO: u16 = 3;
 
 /// Comments by the handles of their rules.
-pub type Comments = BTreeMap<u64, String>;
+pub(crate) type Comments = BTreeMap<u64, String>;
 
 impl Nftables {
     /// Such comments in a chain of iptables' table.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn comments(&self, chain: &str) -> Result<Comments, Refusal> {
+    pub(crate) fn comments(&self, chain: &str) -> Result<Comments, Refusal> {
         let mut question = header(IPV4);
         question.extend(attribute(TABLE, "filter"));
         question.extend(attribute(RULE_CHAIN, chain));
@@ -52,7 +53,7 @@ fn comment(payload: &[u8]) -> Option<(u64, String)> {
 /// A listing with handles in which such comments stand as `nft` prints its own. A rule that has anything else that `nft` does not
 /// print keeps its line.
 #[must_use]
-pub fn with_comments(listing: &str, comments: &Comments) -> String {
+pub(crate) fn with_comments(listing: &str, comments: &Comments) -> String {
     let line = |line: &str| {
         let restored = line.split_once(" # handle ").and_then(|(rule, handle)| {
             let comment = comments.get(&handle.trim().parse().ok()?)?;

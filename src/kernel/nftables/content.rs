@@ -1,18 +1,19 @@
 //! What is in the tables of a fan, byte for byte as the kernel has it, and the record of what was in them when they were made.
 //!
-//! A rule is known by its comment, which stays when somebody puts another rule in its place. How `nft` turns text into the
-//! kernel's expressions differs between its versions, so that nothing can be compared with what a table should be; it is
-//! compared with what it was: once tables are made, the digest of all that the kernel holds is kept as the name of an empty
-//! chain in the first of them, which no packet passes.
+//! A rule is known by its comment, which says nothing when a user replaces the rule by another with the same comment.
+//! `nft` turns text into the kernel's expressions, differently in each version, so that a table cannot be compared with
+//! what it should be. It is compared with what it was: once the tables are made, the digest of all that the kernel holds
+//! is kept as the name of an empty chain in the first of them, which no packet passes.
 
-use super::{
-    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, DROP, EXPRESSION_DATA, EXPRESSION_NAME, FAMILY_NUMBERS, GETCHAIN,
-    GETRULE, GETSET, GETSETELEM, Message, Nftables, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_ANONYMOUS,
-    SET_FLAGS, SET_NAME, TABLE, attribute, attributes, header, inside, messages, text,
+use super::message::{
+    CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, DROP, EXPRESSION_DATA, EXPRESSION_NAME, FAMILY_NUMBERS, Message,
+    RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SET_ANONYMOUS, SET_FLAGS, SET_NAME, TABLE, attribute, header, inside,
+    messages, text,
 };
+use super::{GETCHAIN, GETRULE, GETSET, GETSETELEM, Nftables};
 use crate::fan::digest::digest;
 use crate::fan::mapping::Overlay;
-use crate::kernel::netlink::Refusal;
+use crate::kernel::netlink::{Refusal, attributes};
 use crate::plan::firewall::{Deviation, FAMILIES, FORMAT, Record, table_name};
 use netlink_packet_core::NLM_F_DUMP;
 
@@ -26,20 +27,20 @@ const STATEFUL: [&str; 3] = ["counter", "quota", "last"];
 
 /// What the kernel holds in the tables of a fan.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct TableContent {
+pub(crate) struct TableContent {
     /// The digest of all of it but the record.
     pub digest: String,
     /// What was in it when it was made, if that is known.
-    pub record: Option<Record>,
-    /// Chains of which the policy is to drop.
-    pub drops: Vec<String>,
+    pub(crate) record: Option<Record>,
+    /// Chains whose policy is to drop.
+    pub(crate) drops: Vec<String>,
 }
 
 impl TableContent {
-    /// What somebody changed of it, or another version made otherwise. `is_known` tells whether all rules have the comments
-    /// that this version gives them.
+    /// What was changed in it, or what another version makes otherwise. `is_known` tells whether all rules have the
+    /// comments that this version gives them.
     #[must_use]
-    pub fn deviations(&self, is_known: bool) -> Vec<Deviation> {
+    pub(crate) fn deviations(&self, is_known: bool) -> Vec<Deviation> {
         let policies = self.drops.iter().cloned().map(Deviation::Policy);
         let own = match &self.record {
             Some(record) if record.digest != self.digest => Some(Deviation::Rules),
@@ -54,13 +55,13 @@ impl TableContent {
 
 /// The answers of the kernel about one table, each the payload of a message.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// Its chains.
     pub chains: Vec<Vec<u8>>,
     /// Its rules, in order.
-    pub rules: Vec<Vec<u8>>,
+    pub(crate) rules: Vec<Vec<u8>>,
     /// The elements of its anonymous sets, by the sets' names.
-    pub sets: Vec<(String, Vec<Vec<u8>>)>,
+    pub(crate) sets: Vec<(String, Vec<Vec<u8>>)>,
 }
 
 /// Puts together what is in the tables of a fan.
@@ -90,7 +91,7 @@ pub fn read(tables: &[Parts]) -> TableContent {
         for rule in messages(rules) {
             put(rule.value(RULE_CHAIN).unwrap_or_default());
             put(rule.value(RULE_USERDATA).unwrap_or_default());
-            // A device that comes anew has another index, for which the tables are made anew: that is compared elsewhere.
+            // A device that was made again has another index, and the tables are made again for it: that is compared elsewhere.
             let index = rule.index().map(u32::to_ne_bytes);
             for (_, expression) in attributes(rule.value(RULE_EXPRESSIONS).unwrap_or_default()) {
                 let name = inside(expression, EXPRESSION_NAME).unwrap_or_default();
@@ -126,11 +127,11 @@ fn elements(message: &Message) -> Vec<Vec<u8>> {
 }
 
 impl Nftables {
-    /// What is in the tables of a fan, of which there is one in each of these families.
+    /// What is in the tables of a fan, one in each of these families.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn content(&self, overlay: Overlay, families: &[&str]) -> Result<TableContent, Refusal> {
+    pub(crate) fn content(&self, overlay: Overlay, families: &[&str]) -> Result<TableContent, Refusal> {
         let name = table_name(overlay);
         let there = FAMILIES.iter().zip(FAMILY_NUMBERS).filter(|(family, _)| families.contains(family));
         let tables: Result<Vec<Parts>, Refusal> = there

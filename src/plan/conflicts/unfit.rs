@@ -6,7 +6,7 @@ use crate::plan::host::{Linux, SOURCE_SINCE};
 
 /// What a fan needs and this kernel has not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// Its tunnels do not take the outer source address from a program, nor do its forward chains look up where a packet
     /// would be answered: both came with Linux 5.19. The `vnifilter` of VXLAN came with 5.18.
     TooOld {
@@ -23,7 +23,7 @@ pub enum Unfit {
 impl Unfit {
     /// What this kernel lacks, as far as that was seen.
     #[must_use]
-    pub fn of(linux: &Linux) -> Option<Self> {
+    pub(crate) fn of(linux: &Linux) -> Option<Self> {
         let release = linux.release.clone();
         if linux.takes_source == Some(false) {
             Some(Self::TooOld { release })

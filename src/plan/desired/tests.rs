@@ -1,6 +1,7 @@
 //! What a fan consists of.
 
 use super::*;
+use crate::fan::options::Options;
 use crate::fan::tests::announced;
 use crate::plan::resolve::tests::{host, link};
 use crate::plan::state::{Identity, bridges};
@@ -8,18 +9,18 @@ use crate::plan::state::{Identity, bridges};
 #[test]
 fn the_mtu_follows_the_underlay_unless_it_is_given() {
     let mut host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..announced() };
+    let vxlan = Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..Options::default() }, ..announced() };
     assert_eq!((mtu(&announced(), &host), mtu(&vxlan, &host)), (1480, 1450));
     host.links[0].mtu = 9001;
     assert_eq!((mtu(&announced(), &host), mtu(&vxlan, &host)), (8981, 8951));
-    assert_eq!(mtu(&Fan { mtu: Some(1400), ..announced() }, &host), 1400);
+    assert_eq!(mtu(&Fan { options: Options { mtu: Some(1400), ..Options::default() }, ..announced() }, &host), 1400);
 }
 
 #[test]
 fn the_shared_tunnel_is_as_large_as_its_largest_fan_and_gone_with_its_last() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let small = Fan { mtu: Some(1300), ..announced() };
-    let vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..announced() };
+    let small = Fan { options: Options { mtu: Some(1300), ..Options::default() }, ..announced() };
+    let vxlan = Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..Options::default() }, ..announced() };
     let size = |fans: &[&Fan]| {
         shared(fans.iter().copied(), &host).into_values().find_map(|object| match object {
             Object::Tunnel(tunnel) => Some(tunnel.mtu),
@@ -34,7 +35,7 @@ fn the_shared_tunnel_is_as_large_as_its_largest_fan_and_gone_with_its_last() {
 #[test]
 fn dhcp_gives_out_what_the_host_does_not_keep() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let fan = Fan { dhcp: true, host_reserve: 4, ..announced() };
+    let fan = Fan { options: Options { dhcp: true, host_reserve: 4, ..Options::default() }, ..announced() };
     let state = objects(&fan, &host);
     let server = state.iter().find_map(|(key, object)| match (&key.identity, object) {
         (Identity::Dhcp(_), Object::Dhcp(dhcp)) => Some(dhcp),
@@ -58,7 +59,7 @@ fn dhcp_gives_out_what_the_host_does_not_keep() {
 #[test]
 fn only_a_server_with_the_computed_arguments_can_be_started_again() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
-    let fan = Fan { dhcp: true, ..announced() };
+    let fan = Fan { options: Options { dhcp: true, ..Options::default() }, ..announced() };
     let state = objects(&fan, &host);
     let bridge = bridges(&state).next().expect("a bridge");
     let (overlay, name) = (fan.overlay(), &fan.bridge);
@@ -86,7 +87,7 @@ fn only_a_server_with_the_computed_arguments_can_be_started_again() {
 fn programs_of_this_version_are_recognised_and_no_others() {
     let host = host(vec![link("eth0", &["172.30.0.28/16"])]);
     for encapsulation in [Encapsulation::Ipip, Encapsulation::Vxlan] {
-        let fan = Fan { encapsulation, ..announced() };
+        let fan = Fan { options: Options { encapsulation, ..Options::default() }, ..announced() };
         let whole = with(&State::new(), &fan, &host);
         let filters = |state: &State| -> Vec<Filter> {
             let filters = state.values().filter_map(|object| match object {

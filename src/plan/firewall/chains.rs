@@ -26,7 +26,7 @@ const UDP: &str = "ip protocol udp";
 /// What comes by the fan's own devices goes to `containers` and `others`: see `chains/inside.rs`.
 ///
 /// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
-/// or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
+/// (the first rule of `guard` accepts that at once, as all that hosts say to each other) or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
 /// arrived.
 ///
 /// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
@@ -45,15 +45,17 @@ const UDP: &str = "ip protocol udp";
 pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     let (overlay, slice, bridge) = (fan.overlay(), fan.slice(), &fan.bridge);
     let underlay = fan.mapping.underlay();
-    let carrier = match fan.encapsulation {
+    let carrier = match fan.options.encapsulation {
         Encapsulation::Ipip => "ip protocol 4".to_string(),
-        Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port),
+        Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port()),
+        Encapsulation::Wireguard => format!("{UDP} udp dport {{ {}, {} }}", fan.port_of(0), fan.port_of(1)),
     };
     let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
-    let mut guard = vec![(GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
+    let between_hosts = format!("{BY_INDEX}{}\" ip saddr {underlay} ip daddr {underlay} accept", fan.device);
+    let mut guard = vec![("between hosts", between_hosts), (GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
     guard.extend(inside::entry(fan));
     guard.push((GuardRule::ForeignSources.as_str(), format!("ip saddr {overlay} counter drop")));
-    if fan.nat {
+    if fan.options.nat {
         guard.push((GuardRule::ForeignPackets.as_str(), format!("ip daddr {overlay} counter drop")));
     }
 
@@ -72,7 +74,7 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         ],
     );
     inside::chains(fan, sources, &mut script);
-    if !fan.nat {
+    if !fan.options.nat {
         let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
         let mut answers = from_the_fan(fan);
         answers.extend([
@@ -90,7 +92,7 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
     chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
-    if fan.nat {
+    if fan.options.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
         let hook = "type nat hook postrouting priority 100; policy accept;";
         chain(&mut script, "nat", hook, &[("leaving", masquerade)]);
@@ -103,8 +105,8 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
 /// The devices by which what is in the fan travels: the bridge, and the tunnel, except that what comes by VXLAN comes from the
 /// bridge too.
 fn devices(fan: &Fan) -> impl Iterator<Item = InterfaceName> {
-    let tunnel = (fan.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel());
-    iter::once(fan.bridge.clone()).chain(tunnel)
+    let tunnels: Vec<_> = fan.tunnels().filter(|_| fan.options.encapsulation.is_routed()).collect();
+    iter::once(fan.bridge.clone()).chain(tunnels)
 }
 
 /// What those devices and the host itself send.
@@ -144,7 +146,7 @@ fn routed(fan: &Fan, wrapped: String, script: &mut String) {
         ("wrapped by translation", wrapped),
         ("encapsulated by translation", format!("iifname \"{bridge}\" ip daddr {underlay} jump encap")),
     ];
-    if fan.nat {
+    if fan.options.nat {
         // Neither is translated: NAT sees only what connection tracking follows.
         let (slice, invalid) = (fan.slice(), "ct state invalid,untracked");
         let rule = format!("ip saddr {slice} oifname != \"{bridge}\" {invalid} drop");
@@ -171,7 +173,7 @@ fn routed(fan: &Fan, wrapped: String, script: &mut String) {
 /// other: a flowtable opens both at once, and asks of UDP no more than a first packet. What destination NAT has translated
 /// the flowtable translates as well.
 fn established(fan: &Fan, script: &mut String) {
-    if fan.encapsulation != Encapsulation::Ipip || !fan.flowtable {
+    if fan.options.encapsulation != Encapsulation::Ipip || !fan.options.flowtable {
         return;
     }
     let overlay = fan.overlay();

@@ -1,4 +1,4 @@
-//! Our rules in the chains of iptables that forwarded traffic has to pass: no other table can undo a drop of theirs.
+//! Our rules in the chains of iptables that forwarded traffic has to pass: no other table can undo a drop there.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub enum ForwardChain {
 
 impl ForwardChain {
     /// Both.
-    pub const ALL: [Self; 2] = [Self::DockerUser, Self::Forward];
+    pub(crate) const ALL: [Self; 2] = [Self::DockerUser, Self::Forward];
 }
 
 impl fmt::Display for ForwardChain {
@@ -32,31 +32,31 @@ impl fmt::Display for ForwardChain {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forward {
     /// The chain `FORWARD` drops what no rule accepts.
-    pub drops: bool,
+    pub(crate) drops: bool,
     /// There is a chain `DOCKER-USER`.
-    pub has_docker_user: bool,
-    /// `FORWARD` asks it.
-    pub asks_docker_user: bool,
+    pub(crate) has_docker_user: bool,
+    /// `FORWARD` jumps to it.
+    pub(crate) asks_docker_user: bool,
     /// What there is beside rules of ours.
-    pub beside: Beside,
+    pub(crate) beside: Beside,
 }
 
-/// What there is in iptables' table beside our rules in `DOCKER-USER`, which decides what goes with the last of them.
+/// What there is in iptables' table beside our rules in `DOCKER-USER`: it decides what is removed with the last of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Beside {
-    /// Other rules in that chain, or one that asks it; or there is no such chain.
+    /// Other rules in that chain, or a rule that jumps to it; or there is no such chain.
     #[default]
     Use,
-    /// Other chains, which do not ask it.
+    /// Other chains, no rule of which jumps to it.
     Others,
     /// Nothing.
     Nothing,
 }
 
 impl Beside {
-    /// The command to `nft` that takes away what nobody needs without our rules.
+    /// The command to `nft` that removes what is not needed without our rules.
     #[must_use]
-    pub fn removal(self) -> Option<&'static str> {
+    pub(crate) fn removal(self) -> Option<&'static str> {
         match self {
             Self::Use => None,
             Self::Others => Some("delete chain ip filter DOCKER-USER"),
@@ -69,7 +69,7 @@ impl Forward {
     /// The chains that need rules to let a fan's traffic pass. Docker makes `DOCKER-USER` when it starts, and takes one that
     /// is there as it is: where Docker is installed, rules in it are for when it will have started.
     #[must_use]
-    pub fn chains(self, docker_is_installed: bool) -> Vec<ForwardChain> {
+    pub(crate) fn chains(self, docker_is_installed: bool) -> Vec<ForwardChain> {
         let docker = self.has_docker_user || docker_is_installed;
         let forward = self.drops && !self.asks_docker_user;
         [(ForwardChain::DockerUser, docker), (ForwardChain::Forward, forward)]
@@ -104,13 +104,13 @@ impl ForwardDirection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept {
     /// The fan.
-    pub overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// The chain the rule stands in.
     pub chain: ForwardChain,
     /// The fan's bridge.
-    pub bridge: InterfaceName,
+    pub(crate) bridge: InterfaceName,
     /// From or to the bridge.
-    pub way: ForwardDirection,
+    pub(crate) way: ForwardDirection,
 }
 
 impl Accept {
@@ -123,7 +123,7 @@ impl Accept {
     }
 
     /// The commands to `nft` that put the rule at the head of its chain; that of Docker is made if it is not there.
-    pub fn insertion(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn insertion(&self) -> impl Iterator<Item = String> {
         let is_dockers = self.chain == ForwardChain::DockerUser;
         let make = ["add table ip filter", "add chain ip filter DOCKER-USER"];
         let made = make.into_iter().filter(move |_| is_dockers).map(String::from);
@@ -142,7 +142,7 @@ impl Accept {
             ["oifname", bridge, counter @ .., "accept"] => (ForwardDirection::To, bridge, counter),
             _ => return None,
         };
-        // A rule that asks for more, or does more, is another's.
+        // A rule that matches more, or does more, is not ours.
         if !matches!(counter, [] | ["counter"] | ["counter", "packets", _, "bytes", _]) {
             return None;
         }

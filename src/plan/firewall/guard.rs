@@ -1,15 +1,15 @@
 //! The rules of a fan's tables that a diagnosis looks for: in the kernel each is known by its comment.
 
-use crate::fan::words::words;
+use crate::fan::words::{Words, words};
 
 words! {
     /// A rule of a fan's tables. Its word begins the comment of the rule in the kernel, where a digest follows it.
     GuardRule {
-        /// Wrapped packets of other hosts, which are looked at further: it drops nothing.
+        /// Encapsulated packets from other hosts, which further rules check: it drops nothing.
         WrappedForAHost = "wrapped for a host",
-        /// Wrapped packets from outside the underlay.
+        /// Encapsulated packets from outside the underlay.
         WrappedByNoHost = "wrapped by no host",
-        /// Wrapped packets by a way that does not lead back to their sender.
+        /// Encapsulated packets that came in by an interface without a route back to their sender.
         WrappedByAnother = "wrapped by another",
         /// Packets with a source route.
         RoutedByItsSender = "routed by its sender",
@@ -59,7 +59,7 @@ words! {
 impl GuardRule {
     /// The rule of ours that a rule is, in the text that nft prints.
     #[must_use]
-    pub fn of(rule: &str) -> Option<Self> {
+    pub(crate) fn of(rule: &str) -> Option<Self> {
         let (_, comment) = rule.split_once("comment \"")?;
         let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
         Self::ALL.iter().copied().find(|rule| rule.as_str() == name)

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
+use crate::fan::text;
+
 /// The format of what this version makes of a fan: tables, programs, settings of devices. It rises with each release that makes
 /// something else of the same fan.
-pub const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// What was in a fan's tables when they were made, kept as the name of an empty chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// The [`FORMAT`] of the version that made them.
-    pub format: u32,
+    pub(crate) format: u32,
     /// The digest of all that was in them: 16 hexadecimal digits.
     pub digest: String,
 }
@@ -18,7 +20,7 @@ pub struct Record {
 impl Record {
     /// Reads the name of a chain; none when it is no record.
     #[must_use]
-    pub fn from_chain(name: &str) -> Option<Self> {
+    pub(crate) fn from_chain(name: &str) -> Option<Self> {
         let (format, digest) = name.strip_prefix("made-")?.split_once('-')?;
         let is_digest = digest.len() == 16 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
         let digest = is_digest.then(|| digest.to_string())?;
@@ -36,7 +38,7 @@ impl fmt::Display for Record {
 
 /// In what a fan's tables differ from those that were made, beside what their text tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deviation {
+pub(crate) enum Deviation {
     /// An earlier version made them: its format.
     Older(u32),
     /// Rules, chains or sets are others, though the comments may be the same.
@@ -48,7 +50,7 @@ pub enum Deviation {
 impl Deviation {
     /// A stable word for it.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Older(_) => "older",
             Self::Rules => "rules-changed",
@@ -64,7 +66,7 @@ impl fmt::Display for Deviation {
                 write!(f, "made by an earlier version (format {format}, and this one makes {FORMAT})")
             }
             Self::Rules => f.write_str("rules are not those that were made"),
-            Self::Policy(chain) => write!(f, "the policy of chain '{}' is drop", chain.escape_debug()),
+            Self::Policy(chain) => write!(f, "the policy of chain '{}' is drop", text::escape(chain.as_bytes())),
         }
     }
 }

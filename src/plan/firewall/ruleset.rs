@@ -46,37 +46,37 @@ impl Ruleset {
 
     /// The same with what else is known of them.
     #[must_use]
-    pub fn deviating(self, deviations: Vec<Deviation>) -> Self {
+    pub(crate) fn deviating(self, deviations: Vec<Deviation>) -> Self {
         Self { deviations, ..self }
     }
 
     /// In what they are not as they were made, beside what the text tells.
     #[must_use]
-    pub fn deviations(&self) -> &[Deviation] {
+    pub(crate) fn deviations(&self) -> &[Deviation] {
         &self.deviations
     }
 
     /// The same, whether or not their record is there.
     #[must_use]
-    pub fn recorded(self, is_recorded: bool) -> Self {
+    pub(crate) fn recorded(self, is_recorded: bool) -> Self {
         Self { is_recorded, ..self }
     }
 
     /// Whether the record of what is in them is to be made: a command was killed before it, or a person typed the tables.
     #[must_use]
-    pub fn lacks_record(&self) -> bool {
+    pub(crate) fn lacks_record(&self) -> bool {
         !self.is_recorded
     }
 
     /// Whether an earlier version made them.
     #[must_use]
-    pub fn is_older(&self) -> bool {
+    pub(crate) fn is_older(&self) -> bool {
         self.deviations.iter().any(|deviation| matches!(deviation, Deviation::Older(_)))
     }
 
     /// The same tables, with other text for rules that would touch other bridges where the kernel cannot tell them apart.
     #[must_use]
-    pub fn with_fallbacks(self, fallbacks: Vec<(String, String)>) -> Self {
+    pub(crate) fn with_fallbacks(self, fallbacks: Vec<(String, String)>) -> Self {
         Self { fallbacks, ..self }
     }
 
@@ -88,7 +88,7 @@ impl Ruleset {
 
     /// The links that stand in it as themselves and not as a name: the devices of the flowtable, if it has one, and those whose
     /// index a rule asks for.
-    pub fn links(&self) -> impl Iterator<Item = InterfaceName> {
+    pub(crate) fn links(&self) -> impl Iterator<Item = InterfaceName> {
         let devices = self.devices.iter().flatten().map(String::as_str);
         let by_index = self.by_index.iter().filter_map(|name| name.strip_prefix('"')?.strip_suffix('"'));
         devices.chain(by_index).filter_map(|name| name.parse().ok())
@@ -112,7 +112,7 @@ impl Ruleset {
     /// The text where there are these links and no others: nft reads no rule that asks for the index of one that is not there,
     /// so it asks for the name. The rules keep their digests.
     #[must_use]
-    pub fn with_links(&self, exists: impl Fn(&str) -> bool) -> Self {
+    pub(crate) fn with_links(&self, exists: impl Fn(&str) -> bool) -> Self {
         let by_name = |line: &str| {
             let asks = [(BY_INDEX, "iifname"), (BY_INDEX_OUT, "oifname")].into_iter();
             let mut asks = asks.filter_map(|(index, name)| Some((line.split_once(index)?, name)));
@@ -138,7 +138,7 @@ pub struct Abilities {
 
 impl Abilities {
     /// Everything.
-    pub const WHOLE: Self = Self { flowtables: true, bridge_names: true };
+    pub(crate) const WHOLE: Self = Self { flowtables: true, bridge_names: true };
 }
 
 fn for_every_bridge(script: &str) -> String {
@@ -210,6 +210,7 @@ mod tests {
     use super::*;
     use crate::fan::Fan;
     use crate::fan::encap::SourcePorts;
+    use crate::fan::options::Options;
     use crate::fan::tests::announced;
     use crate::plan::firewall::ruleset;
 
@@ -241,7 +242,10 @@ mod tests {
         let links = |fan: Fan| {
             ruleset(&fan, SourcePorts::Privileged).links().map(|link| link.to_string()).collect::<BTreeSet<_>>()
         };
-        let over_vxlan = Fan { encapsulation: crate::fan::encap::Encapsulation::Vxlan, ..announced() };
+        let over_vxlan = Fan {
+            options: Options { encapsulation: crate::fan::encap::Encapsulation::Vxlan, ..Options::default() },
+            ..announced()
+        };
         let names = |names: [&str; 3]| BTreeSet::from(names.map(String::from));
         assert_eq!(links(announced()), names(["eth0", "fan-250-0-28", "fan-ipip"]));
         assert_eq!(links(over_vxlan), names(["eth0", "fan-250-0-28", "fan-vx16384000"]));
@@ -261,7 +265,10 @@ mod tests {
         }
         let opened = ours.script().replacen("\t\tiifname", "\t\taccept\n\t\tiifname", 1);
         assert_ne!(Ruleset::new(opened), ours);
-        let others = [Fan { nat: false, ..announced() }, Fan { flowtable: false, ..announced() }];
+        let others = [
+            Fan { options: Options { nat: false, ..Options::default() }, ..announced() },
+            Fan { options: Options { flowtable: false, ..Options::default() }, ..announced() },
+        ];
         for other in others {
             assert_ne!(ruleset(&other, SourcePorts::Privileged), ours);
         }

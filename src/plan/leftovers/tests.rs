@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fan::Mac;
+use crate::fan::options::Options;
 use crate::fan::tests::announced;
 use crate::plan::host::HostAddress;
 use crate::plan::resolve::tests::link;
@@ -48,18 +49,22 @@ fn alias(state: &State, host: &Host) -> Option<String> {
 
 fn fans_of_all_kinds() -> [Fan; 4] {
     let plain = announced();
-    let vxlan = Fan { encapsulation: Encapsulation::Vxlan, ..plain.clone() };
+    let vxlan =
+        Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..plain.options.clone() }, ..plain.clone() };
     let full = Fan {
-        port: 4789,
-        dhcp: true,
-        host_reserve: 4,
-        mtu: Some(1400),
-        table: Some(77),
-        nat: false,
         bridge: "br7".parse().unwrap(),
+        options: Options {
+            port: Some(4789),
+            dhcp: true,
+            host_reserve: 4,
+            mtu: Some(1400),
+            table: Some(77),
+            nat: false,
+            ..vxlan.options.clone()
+        },
         ..vxlan.clone()
     };
-    let asked = Fan { flowtable: false, ..plain.clone() };
+    let asked = Fan { options: Options { flowtable: false, ..plain.options.clone() }, ..plain.clone() };
     [plain, vxlan, full, asked]
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fan::options::Options;
 use crate::fan::tests::announced;
 use crate::plan::host::Link;
 use crate::plan::host::LinkKind;
@@ -78,7 +79,7 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
     assert!(!taken(&plain, &routing("wg0", 77), &[rule(500, 77)]));
     assert!(taken(&plain, &routing("wg0", 77), &[rule(500, MAIN_TABLE), rule(600, 77)]));
     assert!(taken(&plain, &routing("eth0", 253), &[]), "the table 'default' comes last");
-    let own_table = Fan { table: Some(7), ..fan() };
+    let own_table = Fan { options: Options { table: Some(7), ..fan().options }, ..fan() };
     assert!(taken(&own_table, &routing("eth0", MAIN_TABLE), &[]));
     assert!(!taken(&own_table, &routing("wg0", 77), &[rule(500, 77)]));
     assert!(taken(&own_table, &routing("wg0", 77), &[rule(5000, 77)]));

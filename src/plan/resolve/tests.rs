@@ -38,7 +38,7 @@ fn resolved(underlay: &str, host: &Host) -> Result<Fan, String> {
 
 /// The same, where a fan is up.
 fn while_up(fan: Option<Fan>, underlay: &str, host: &Host) -> Result<Fan, String> {
-    let config = Config::new("250".parse().unwrap(), underlay.parse::<UnderlaySource>().unwrap());
+    let config = Request::new("250".parse().unwrap(), underlay.parse::<UnderlaySource>().unwrap());
     let owned = fan.map_or_else(State::new, |fan| desired::with(&State::new(), &fan, host));
     resolve(&config, host, &owned).map(|resolved| resolved.fan).map_err(|reason| reason.to_string())
 }
@@ -62,7 +62,7 @@ fn a_fan_is_on_the_interface_that_its_underlay_means() {
         ("10.97.0.0/16", ""),
         ("default/16", ""),
     ] {
-        let config = Config::new("250".parse().unwrap(), underlay.parse().unwrap());
+        let config = Request::new("250".parse().unwrap(), underlay.parse().unwrap());
         for interface in ["lo", "eth0", "eth1", "eth9"] {
             let found = is_on(&config, &interface.parse().unwrap(), &host);
             assert_eq!(found, on == interface, "{underlay} {interface}");

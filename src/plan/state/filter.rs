@@ -42,7 +42,7 @@ const REFUSE_PREFERENCE: u16 = 65535;
 
 impl Slot {
     /// The preference of the first filter that is ours.
-    pub const FIRST_PREFERENCE: u16 = FAN_PREFERENCE;
+    pub(crate) const FIRST_PREFERENCE: u16 = FAN_PREFERENCE;
 
     /// Preference and handle of the filter. A fan's handle is its overlay's network, which no other fan of the host
     /// shares, so that all fans stand in one chain and each is replaced by itself.

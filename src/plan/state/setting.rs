@@ -37,13 +37,13 @@ pub enum Setting {
 impl Setting {
     /// Whether the kernel makes it on.
     #[must_use]
-    pub fn is_on_at_first(self) -> bool {
+    pub(crate) fn is_on_at_first(self) -> bool {
         matches!(self, Self::Learning | Self::Flood | Self::MulticastFlood | Self::BroadcastFlood)
     }
 
     /// A stable word for its being changed.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Learning => "port-learning",
             Self::Flood => "port-flood",

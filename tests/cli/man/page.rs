@@ -61,7 +61,7 @@ impl Page {
         calls.map(Call::read).collect()
     }
 
-    /// What stands behind a macro, wherever it is in the page: after `Xr` two words.
+    /// The words behind a macro, at every place in the page: after `Xr` two words.
     pub fn marked(&self, called: &str, words: usize) -> BTreeSet<String> {
         let lines = self.text.lines().filter_map(|line| line.strip_prefix('.'));
         let all = lines.flat_map(|line| {

@@ -1,4 +1,4 @@
-//! The files themselves: where they are, when they are read, who may ask, and who listens.
+//! The files themselves: where they are, when they are read, which users may ask, and a reader that leaves.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -30,7 +30,7 @@ fn without_a_file_there_is_nothing_to_do() {
     host.write("/run/empty.toml", "# nothing yet\n");
     for verb in ["up -a", "reload", "status"] {
         let output = host.unchanged(|| host.fanctl(&format!("{verb} --config /run/empty.toml")).ok());
-        output.stdout_has(&["no fan is to be up by /run/empty.toml: nothing to do"]);
+        output.stdout_has(&["nothing is configured: /run/empty.toml holds no fan"]);
     }
     host.fanctl("up -a --config /run/missing.toml")
         .exits(2)
@@ -41,15 +41,20 @@ fn the_files_of_a_host_are_where_they_belong() {
     let configured = Configured::new(Encap::Vxlan);
     let host = &configured.host;
     host.exec("mkdir -p /etc/network").ok();
-    for verb in ["up -a", "reload", "status", "down -a"] {
+    for verb in ["up -a", "reload", "down -a"] {
         host.unchanged(|| host.fanctl(verb).ok()).stdout_has(&["nothing to do"]);
     }
+    let nothing = "nothing is configured: /etc/fan.toml and /etc/network/fan do not exist\n";
+    assert_eq!(host.fanctl("status").ok().stdout, nothing);
+    host.fanctl("up 250 eth0 --encap vxlan").ok();
+    assert_eq!(host.fanctl("status").ok().stdout, format!("{nothing}1 fan is up by hand: fanctl show\n"));
+    host.fanctl("down fan-250-0-28").ok();
     let check = |told: &str| {
         let output = host.fanctl("config check").ok();
         assert_eq!(output.stdout, format!("/etc/fan.toml and /etc/network/fan: {told}\n"));
     };
     check("no fan, nothing wrong");
-    // What cloud-init gives as its example, then the same as TOML beside it, then a fan more.
+    // The example of cloud-init, then the same as TOML beside it, then one more fan.
     let legacy =
         "# fan 240\n10.0.0.0/8 eth0/16 dhcp\n10.0.0.0/8 eth1/16 dhcp off\n# fan 241\n241.0.0.0/8 eth0/16 dhcp\n";
     host.write("/etc/network/fan", legacy);
@@ -63,7 +68,7 @@ fn the_files_of_a_host_are_where_they_belong() {
     host.fanctl("up -a").ok();
     assert_eq!(configured.bridges(), ["250.0.0.0/8 fan-250-0-28 auto", "251.0.0.0/8 fan-251 auto"]);
 
-    // A link that leads nowhere is not the wish to have no fan.
+    // A dangling symbolic link does not mean that there are no fans.
     host.exec("rm /etc/fan.toml /etc/network/fan").ok();
     host.exec("ln -s /srv/fan.toml /etc/fan.toml").ok();
     for verb in ["up -a", "reload", "status"] {
@@ -83,7 +88,7 @@ fn anybody_may_ask_for_the_status() {
     let ask = |words: &str| configured.host.fanctl_by(NOBODY, &format!("{words} --config {FILE}"));
     ask("status").ok().stdout_has(&[
         "fan 250.0.0.0/8 over eth0/16: as configured",
-        "unknown: firewall and dhcp server: only root may look at them",
+        "unknown: firewall, dhcp server and keys: only root may look at them",
     ]);
     ask("reload").failed().stderr_has(&["takes root"]);
     ask("config check").ok();
@@ -91,10 +96,10 @@ fn anybody_may_ask_for_the_status() {
     ask("up -a").exits(1).stderr_has(&["underlay 'eth1/33'", "takes root"]);
     configured.write(&[("250.0.0.0/8", "eth0/16", "")]);
     configured.host.ip("link set fan-250-0-28 down");
-    ask("status").exits(4).stdout_has(&["ip link set fan-250-0-28 up"]);
+    ask("status").exits(4).stdout_has(&["differs: link 'fan-250-0-28' up is missing", "fanctl reload"]);
 }
 
-/// As where `fanctl status | head -1` stands in a script that looks at the exit status.
+/// As with `fanctl status | head -1` in a script that checks the exit status.
 fn a_reader_who_leaves_does_not_make_it_well() {
     let configured = Configured::new(Encap::Vxlan);
     let overlays: Vec<String> = (11..110).map(|octet| format!("{octet}.0.0.0/8")).collect();
@@ -113,7 +118,7 @@ fn a_reader_who_leaves_does_not_make_it_well() {
     }
 }
 
-/// Else a hook that waited for `reload` would bring back what the file had before the edit.
+/// Otherwise a hook that waited for a `reload` would bring back the content from before the edit.
 fn a_file_is_read_when_its_readers_turn_has_come() {
     let configured = Configured::new(Encap::Vxlan);
     let host = &configured.host;
@@ -143,7 +148,7 @@ fn a_file_is_read_when_its_readers_turn_has_come() {
     }
 }
 
-/// What a stranger to root could do is told with the command that ends it.
+/// The message says what another user than root could do, and the command that prevents it.
 fn a_file_that_others_can_change_is_refused() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -179,7 +184,7 @@ fn a_file_that_others_can_change_is_refused() {
         host.sh(&format!("printf '{fan}' >{file}; chmod 644 {file}")).ok();
         host.fanctl(&format!("config check --config {file}")).ok();
         host.sh(&given_away.replace("FILE", file)).ok();
-        // Where the kernel has root follow no link of another user's in a directory for everybody, the file cannot be read.
+        // With fs.protected_symlinks, root follows no link of another user in a sticky directory: the file cannot be read.
         if given_away.contains("-m 1777") && links_are_protected {
             host.fanctl(&format!("up -a --config {file}")).exits(2).stderr_has(&[file, "a link of that user's"]);
             continue;
@@ -194,7 +199,7 @@ fn a_file_that_others_can_change_is_refused() {
         host.exec(advice).ok();
         host.fanctl(&format!("config check --config {file}")).ok();
     }
-    // In a directory for everybody a file is still its owner's; and what is one's own one may follow.
+    // In a sticky directory only the owner can replace a file; and a user may read a configuration of their own.
     host.sh("rm -rf /run/ours; mkdir -m 1777 /run/ours").ok();
     host.sh(&format!("printf '{fan}' >{file}; chmod 644 {file}")).ok();
     host.fanctl(&format!("config check --config {file}")).ok();
@@ -202,7 +207,7 @@ fn a_file_that_others_can_change_is_refused() {
     host.fanctl_by(NOBODY, &format!("config check --config {file}")).ok();
 }
 
-/// Nobody waits for the other end of a pipe, or reads a device to its end, least of all with the lock in hand.
+/// No command waits for the other end of a pipe, or reads a device to its end: it could hold the lock.
 fn what_is_no_regular_file_is_refused_at_once() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -222,7 +227,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
         let checked = host.fanctl(&format!("export docker fan-250-0-28 --check {file}")).exits(1);
         checked.stderr_has(&[file, told]);
     }
-    // What comes by a pipe that somebody asked for is read as far as it is sensible.
+    // Standard input may be a pipe, and is read up to a limit.
     let long = format!("head -c 104857600 /dev/zero | {} export docker fan-250-0-28 --check -", Host::program());
     host.sh(&long).exits(1).stderr_has(&["it is longer than 4194304 bytes"]);
 }

@@ -1,4 +1,4 @@
-//! The breakages, each with what is lost by it and the one check that must fail.
+//! The breakages, each with the packets that it stops and the one check that must fail.
 
 use crate::fixture::Pair;
 use crate::support::{Encap, INTERNET, Namespace};
@@ -8,7 +8,7 @@ use crate::support::{Encap, INTERNET, Namespace};
 pub enum Lost {
     /// A ping from container to container.
     Containers,
-    /// The same from one that knows nobody's Ethernet address.
+    /// The same from a container with an empty neighbour table.
     Strangers,
     /// A ping from a container to the internet.
     World,
@@ -62,7 +62,7 @@ impl Lost {
 pub struct Row {
     pub encaps: &'static [Encap],
     /// A script. TUNNEL and ROUTE are the devices of the fan and of its overlay's route, LEN the length of its address,
-    /// WRAPPED the packets between hosts in the words of iptables.
+    /// WRAPPED the encapsulated packets in the options of iptables.
     pub damage: &'static str,
     pub lost: Lost,
     /// What arrives when it is mended: the same, if nothing else is said.
@@ -182,7 +182,7 @@ pub fn routes() -> Vec<Row> {
 pub fn firewalls() -> Vec<Row> {
     use Lost::{Containers, Nothing, World};
     vec![
-        // Docker, before it starts: its chain is there, or somebody has emptied it, and nothing is dropped.
+        // Docker, before it starts: its chain is there, or was emptied, and nothing is dropped.
         row(
             "firewall",
             Nothing,
@@ -239,7 +239,7 @@ pub fn firewalls() -> Vec<Row> {
              }'; nft 'add rule netdev early in ip protocol { 4, 17 } drop'",
         )
         .then("nft delete table netdev early"),
-        // KUBE-FORWARD, after it has met a packet that it could make nothing of.
+        // KUBE-FORWARD, after it has dropped a packet with an invalid connection state.
         row(
             "firewall",
             Nothing,
@@ -249,7 +249,7 @@ pub fn firewalls() -> Vec<Row> {
         )
         .warned()
         .then("nft delete table ip kube"),
-        // By a rule that is not understood: perhaps.
+        // By a rule that the doctor does not understand: perhaps.
         row(
             "firewall",
             Nothing,
@@ -258,7 +258,7 @@ pub fn firewalls() -> Vec<Row> {
         )
         .warned()
         .then("nft delete table ip odd"),
-        // What is not ICMP has no type of it, not even another one.
+        // A packet that is not ICMP matches no type of ICMP, not even with `!=`.
         row(
             "firewall",
             Containers,
@@ -269,7 +269,7 @@ pub fn firewalls() -> Vec<Row> {
     ]
 }
 
-/// In the words that a firewall is not written in every day.
+/// Firewalls with unusual expressions.
 pub fn odd_firewalls() -> Vec<Row> {
     use Lost::{Containers, Nothing};
     let gone = "nft delete table ip odd";
@@ -313,7 +313,7 @@ pub fn odd_firewalls() -> Vec<Row> {
         )
         .warned()
         .then(gone),
-        // Of something that is not understood.
+        // By an expression that the doctor does not understand.
         row(
             "firewall",
             Nothing,
@@ -330,7 +330,7 @@ pub fn passed_over() -> Vec<Row> {
     use Lost::{Containers, Nothing, Strangers};
     let gone = "nft delete table ip odd";
     vec![
-        // What no connection is looked for is dropped for having none.
+        // Packets without connection tracking are dropped as untracked.
         row(
             "firewall",
             Containers,
@@ -339,7 +339,7 @@ pub fn passed_over() -> Vec<Row> {
              nft add rule ip odd input ct state untracked drop",
         )
         .then(gone),
-        // Before connections are looked for, there is none.
+        // Before connection tracking, no packet has a connection.
         row(
             "firewall",
             Containers,
@@ -361,7 +361,7 @@ pub fn passed_over() -> Vec<Row> {
              arp operation reply drop; ip neigh flush dev eth0",
         )
         .then("nft delete table arp odd"),
-        // A host of which nothing is known but this rule.
+        // A host that is known only from this rule.
         row(
             "firewall",
             Nothing,
@@ -370,7 +370,7 @@ pub fn passed_over() -> Vec<Row> {
         )
         .warned()
         .then(gone),
-        // Packets that would be sent elsewhere, to a port that nobody listens on.
+        // Packets that would be redirected to a port without a listener.
         row(
             "firewall",
             Nothing,
@@ -380,7 +380,7 @@ pub fn passed_over() -> Vec<Row> {
         .of(VXLAN)
         .warned()
         .then(gone),
-        // What has no TCP header has no port of it, not even another one.
+        // A packet that is not TCP matches no port of TCP, not even with `!=`.
         row(
             "firewall",
             Containers,

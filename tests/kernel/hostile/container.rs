@@ -1,4 +1,4 @@
-//! What a hostile container sends, root inside it.
+//! The packets of a hostile container, as root inside it.
 
 use super::{
     FAR, FOREIGN, FRAGMENTATION_NEEDED, GATEWAY, HOST, LOOSE, MALLORY, OTHER, OWN, STRICT, Seen, Stage, Table, VICTIM,
@@ -16,16 +16,16 @@ fn cases() -> Vec<Case> {
 /// Its address.
 const ME: &str = "250.0.28.3";
 
-/// The outer packet, written by itself.
+/// The encapsulated packet, with an outer header that the container has written.
 fn wrap(encap: Encap, inner: Crafted, outer: (&str, &str)) -> Crafted {
     match encap {
         Encap::Ipip => inner.in_ip(outer),
-        // Nobody has the MAC address; the bridge would flood it to everybody.
+        // No interface has the MAC address; the bridge would flood the frame to all ports.
         Encap::Vxlan => inner.in_vxlan(outer, [0x02, 0, 0, 0, 0, 0x77]),
     }
 }
 
-/// From a slice that is not its host's.
+/// A packet from a slice that is not its host's.
 fn forged(id: u16, to: &str) -> Crafted {
     Crafted::udp(id, (OWN, to))
 }

@@ -1,4 +1,4 @@
-//! A container that says it is another: of another slice, or its host; and one that takes a MAC address.
+//! A container that poses as another one, of another slice, or as its host; and one that takes a MAC address.
 
 use super::{FOREIGN, GATEWAY, Stage, VICTIM};
 use crate::case::{Case, Cases, Need};
@@ -22,7 +22,7 @@ fn cases() -> Vec<Case> {
 /// How often a packet is sent.
 const MANY: u64 = 20;
 
-/// The hostile container sends with another's source, and a rule counts all of it.
+/// The hostile container sends with a forged source, and a rule counts all of the packets.
 #[track_caller]
 fn is_counted(stage: &Stage, rule: &str, to: &str) {
     let before = stage.counted(rule);
@@ -36,7 +36,7 @@ fn a_container_cannot_pose_as_another_slice_to_its_host(encap: Encap) {
     let stage = Stage::new(encap);
     let bridge = Capture::on(&stage.host, "fan-250-0-28", Inner::FILTER);
     is_counted(&stage, "posing", GATEWAY);
-    // What the kernel drops before the bridge has it, the bridge does not show.
+    // Packets that are dropped before the bridge's own device are not captured on it.
     assert_eq!(bridge.packets(), Vec::<String>::new());
 }
 
@@ -56,7 +56,7 @@ fn a_container_cannot_claim_by_arp_what_no_container_here_has(encap: Encap) {
         let captures = devices.map(|(who, device)| Capture::on(who, device, &filter));
         for asked in deceived {
             let before = stage.counted("posing by arp");
-            // One question, past what the kernel knows of its neighbours and when it would ask them.
+            // One ARP request, which does not depend on the kernel's neighbour table.
             stage.hostile.exec(&format!("arping -q -c 1 -w 1 -I eth0 -s {claimed} {asked}")).exits(1);
             eventually("the rule counts the question", || (stage.counted("posing by arp") > before).then_some(()));
         }
@@ -65,7 +65,7 @@ fn a_container_cannot_claim_by_arp_what_no_container_here_has(encap: Encap) {
         }
         stage.hostile.ip(&format!("addr del {claimed}/32 dev eth0\n neigh flush dev eth0"));
     }
-    // Its own address it may use as before.
+    // The container may still use its own address.
     stage.works();
     stage.other.ping("250.0.28.3").arrives();
 }
@@ -77,7 +77,7 @@ fn tags_do_not_hide_another_slice(encap: Encap) {
          link add link once name twice type vlan id 0
          link set once up
          link set twice up");
-    // Not `vlan`: all that stands behind it in a filter is looked for behind a tag (pcap-filter(7)).
+    // Not `vlan`: the rest of a filter after it is matched behind a tag (pcap-filter(7)).
     let filter = "udp port 7777 or ether proto 0x8100 or ether proto 0x88a8";
     let victim = Capture::on(&stage.victim, "eth0", filter);
     for (device, rule) in [("once", "posing"), ("twice", "hidden by tags")] {
@@ -90,7 +90,7 @@ fn tags_do_not_hide_another_slice(encap: Encap) {
     assert_eq!(victim.packets(), Vec::<String>::new());
 }
 
-/// Somebody's machines have addresses of the overlay behind a bridge of their own.
+/// Virtual machines on a bridge that is not the fan's have addresses of the overlay.
 fn another_bridge_is_left_alone(encap: Encap) {
     let stage = Stage::new(encap);
     stage.host.ip("link add brvm type bridge\n link set brvm up");
@@ -103,7 +103,7 @@ fn another_bridge_is_left_alone(encap: Encap) {
     other.ping("250.0.77.1").arrives();
 }
 
-/// What is not promised is that nobody takes a MAC address; what is promised is that nothing is read that way.
+/// A container can take the MAC address of another. But it receives no packets by it.
 fn a_stolen_mac_address_brings_no_packets() {
     let stage = Stage::new(Encap::Vxlan);
     let (own, stolen) = (stage.far.mac("eth0"), stage.victim.mac("eth0"));
@@ -115,7 +115,7 @@ fn a_stolen_mac_address_brings_no_packets() {
     };
     let thief = |mac: &str| stage.far.ip(&format!("link set eth0 address {mac}"));
     thief(&stolen);
-    // It is the owner's again as soon as that one asks whether a neighbour is still there.
+    // The bridge learns the address at the owner's port again as soon as the owner probes a neighbour.
     eventually("the theft", || {
         stage.far.exec("ping -n -c 1 -W 0.5 250.0.28.1");
         (port(&stolen).as_deref() == Some(Encap::Vxlan.tunnel())).then_some(())
@@ -126,11 +126,11 @@ fn a_stolen_mac_address_brings_no_packets() {
     inject_plain(&stage.host, Inner::new(GATEWAY, VICTIM));
     assert_eq!(seen.packets(), Vec::<String>::new());
     assert_eq!(wire.packets_with(".7777 >"), Vec::<String>::new());
-    // Its next packet brings it back, even one to which there is no answer: the host may be asking the thief for it still.
+    // The owner's next packet brings it back. It needs no answer: the host may still send ARP requests to the thief.
     thief(&own);
     inject_plain(&stage.victim, Inner::new(VICTIM, GATEWAY));
     eventually("the owner has it", || (port(&stolen).as_deref() != Some(Encap::Vxlan.tunnel())).then_some(()));
-    // Who had known the thief for longer than a second (`locktime`, arp(7)) took its question for news of its address.
+    // A neighbour entry older than a second (`locktime`, arp(7)) was updated by the thief's ARP request.
     for neighbour in [&*stage.victim, &*stage.hostile, &*stage.host] {
         neighbour.ip("neigh flush all");
     }

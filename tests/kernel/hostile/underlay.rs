@@ -1,4 +1,4 @@
-//! What an attacker on the underlay sends to a host, from an address of its own unless the row says otherwise.
+//! The packets of an attacker on the underlay to a host, from an address of its own unless the row says otherwise.
 
 use super::{
     FAR, FOREIGN, FRAGMENTATION_NEEDED, GATEWAY, HOST, HOST_UNREACHABLE, LOOSE, MALLORY, OTHER, OWN, REDIRECT, STRICT,
@@ -13,16 +13,16 @@ fn cases() -> Vec<Case> {
     Cases::of("hostile").each(named![an_attacker_on_the_underlay_gets_nowhere]).list()
 }
 
-/// How Mallory wraps what is for the attacked host.
+/// How Mallory encapsulates packets for the attacked host.
 struct Wrapping {
     encap: Encap,
-    /// MAC addresses, which over VXLAN say who on the bridge gets it.
+    /// MAC addresses, which over VXLAN say which port of the bridge gets the packet.
     victim: [u8; 6],
     bridge: [u8; 6],
 }
 
 impl Wrapping {
-    /// In the name of a host, for the victim's port.
+    /// With this outer source, for the victim's port.
     fn named(&self, source: &str, inner: Crafted) -> Crafted {
         match self.encap {
             Encap::Ipip => inner.in_ip((source, HOST)),
@@ -30,7 +30,7 @@ impl Wrapping {
         }
     }
 
-    /// In Mallory's own name.
+    /// With Mallory's own outer source.
     fn own(&self, inner: Crafted) -> Crafted {
         self.named(MALLORY, inner)
     }
@@ -52,7 +52,7 @@ fn forged(id: u16) -> Crafted {
     Crafted::udp(id, (FOREIGN, VICTIM))
 }
 
-/// What the victim has sent to the other host's container.
+/// A packet that the victim has sent to the other host's container.
 fn conversation(id: u16) -> Crafted {
     Crafted::udp(id, (VICTIM, FAR))
 }
@@ -61,7 +61,7 @@ fn an_attacker_on_the_underlay_gets_nowhere(encap: Encap) {
     let stage = Stage::new(encap);
     let wrap =
         Wrapping { encap, victim: octets(&stage.victim.mac("eth0")), bridge: octets(&stage.host.mac("fan-250-0-28")) };
-    // Conntrack knows the conversation then.
+    // Connection tracking has an entry for the conversation then.
     inject_plain(&stage.victim, Inner::new(VICTIM, FAR));
     let mut table = Table::default();
     for part in [sources, lengths, nested, routed_on, fragments, errors] {
@@ -87,7 +87,7 @@ fn lengths(table: &mut Table, wrap: &Wrapping) {
     table.row("cut to nothing, and in the header", Seen::Nobody, |id| {
         [0, 8, 16, 19].map(|length| wrap.own(honest(id).cut(length)))
     });
-    // Neither a bridge nor a flowtable compares, and the victim's own kernel drops it.
+    // Neither a bridge nor a flowtable compares the lengths; the victim's own kernel drops the packet.
     table.row("longer than it is", Seen::Victim, |id| [wrap.own(honest(id).cut(40))]);
     table.row("a header longer than it is", Seen::VictimIfBridged, |id| {
         [wrap.own(honest(id).cut(40).patched(0, &[0x4f]))]

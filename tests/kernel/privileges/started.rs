@@ -1,4 +1,5 @@
-//! What `fanctl` starts has what it needs and no more; nothing else is started, whatever is in the environment.
+//! The programs that `fanctl` starts have the privileges that they need and no more; with every environment it starts no
+//! others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +48,7 @@ fn a_server_has_what_it_needs() {
     host.fanctl("down -e").ok();
 }
 
-/// In the place of `nft`, on this host, something that tells what it may do and then is `nft`.
+/// On this host a script stands in the place of `nft`: it writes down its privileges, then executes `nft`.
 fn a_tool_has_what_it_needs_and_no_environment() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -71,7 +72,7 @@ exec /run/real \"$@\"\\n' >/run/wrapper
         assert_eq!(["CapPrm", "CapEff"].map(|set| status.set(set)), [bit::NET_ADMIN; 2], "{call}");
         status.gains_nothing();
         let variables: Vec<&str> = call.lines().filter(|line| line.contains('=')).collect();
-        // A shell adds what it counts itself.
+        // A shell adds variables of its own.
         let ours = variables.iter().filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL="));
         assert!(ours.eq([&format!("PATH={}", fanctl::kernel::exec::PATH)]), "{variables:?}");
     }
@@ -100,7 +101,7 @@ fn programs_are_not_looked_for_where_the_environment_says() {
     }
     let caught = || host.run(|| fs::read_to_string("/run/caught").ok());
     assert_eq!(caught(), None);
-    // They do catch who looks there.
+    // A shell that searches this PATH does run them.
     run("/run/hostile", "/bin/sh", "-c nft").exits(1);
     assert!(caught().is_some_and(|line| line.contains("nft")));
 }
@@ -119,7 +120,7 @@ fn nothing_else_is_started_and_no_shell() {
         "map 250.0.0.0/8 172.30.0.0/16 250.0.27.3",
         "completions bash",
     ];
-    // In a shell, which takes down the server that was started on the way, whatever happens: strace waits for all of them.
+    // In a shell that ends the started server in every case: strace waits for all processes.
     let fanctl = Host::program();
     let lines = verbs.map(|words| format!("{fanctl} {words} >/dev/null\n")).concat();
     let script = format!("trap '{fanctl} down -e' EXIT\nset -eu\n{lines}");

@@ -48,7 +48,7 @@ impl<'a> Capture<'a> {
     }
 
     /// All packets so far, one line each. A marker packet sent now and seen in the capture proves that tcpdump has
-    /// reported whatever went before it.
+    /// reported all packets before it.
     #[track_caller]
     pub fn packets(mut self) -> Vec<String> {
         self.mark();

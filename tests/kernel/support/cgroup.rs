@@ -1,4 +1,4 @@
-//! A cgroup of a test's own, for programs that start containers: whatever they leave behind is in it, and goes with it.
+//! A cgroup of a test's own, for programs that start containers: all processes that they leave are in it, and end with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Mounts the machine's hierarchies in a namespace, whose `/sys` is its own and has none, and thinks of a name.
+    /// Mounts the machine's hierarchies in a namespace, whose `/sys` is its own and has none, and chooses a name.
     pub fn in_namespace(namespace: &Namespace) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl Cgroup {
     /// The lines of a shell that make it.
     pub fn make_script(&self) -> String {
         let make = |own: PathBuf| {
-            // A cpuset of version 1 takes nobody in before it has processors and memory.
+            // A cpuset of version 1 takes no process before it has processors and memory.
             format!(
                 "mkdir -p {own}
                  for key in cpuset.cpus cpuset.mems; do
@@ -135,7 +135,7 @@ fn remove_tree(directory: &Path) {
     for inside in subdirectories(directory) {
         remove_tree(&inside);
     }
-    // The kernel lets a cgroup go a moment after the last process in it.
+    // The kernel frees a cgroup a moment after its last process has ended.
     eventually("the cgroup goes", || match fs::remove_dir(directory) {
         Err(_) if directory.is_dir() => None,
         _ => Some(()),

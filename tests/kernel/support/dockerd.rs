@@ -64,7 +64,7 @@ impl<'a> Docker<'a> {
 }
 
 impl Drop for Docker<'_> {
-    /// Ends it as an administrator would, which ends its containers; then whatever is left.
+    /// Ends it as an administrator would, which ends its containers; then kills all that is left.
     fn drop(&mut self) {
         let _ = kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM);
         let _ = self.daemon.wait();

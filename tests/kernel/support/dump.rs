@@ -6,7 +6,7 @@ use std::iter;
 
 use serde_json::{Map, Value, json};
 
-use super::{Namespace, Output};
+use super::{Namespace, Output, eventually};
 
 /// What differs from one look to the next although nothing was done.
 const VOLATILE: [&str; 15] = [
@@ -34,6 +34,7 @@ impl Namespace {
     /// Links, addresses, routes, rules, qdiscs, filters, nftables, iptables, sysctls and dnsmasqs, one fact a line.
     #[track_caller]
     pub fn dump(&self) -> Vec<String> {
+        eventually("the kernel has no IPv6 address in the making", || self.run(ipv6_is_settled).then_some(()));
         let mut facts = Vec::new();
         let questions = ["link show", "addr show", "route show table all", "rule show"].map(String::from);
         self.record(&mut facts, "ip", &questions);
@@ -94,6 +95,24 @@ impl Namespace {
         assert_same(&before, &self.dump(), &output.to_string());
         output
     }
+}
+
+/// Whether every IPv6 address of this namespace is there for good, with its route: the kernel gives each device one by itself,
+/// and first looks for a duplicate for a second (`addrconf_dad_work`, net/ipv6/addrconf.c). Without a carrier it does not look.
+fn ipv6_is_settled() -> bool {
+    const TENTATIVE: u8 = 0x40; // linux/if_addr.h
+    const DUPLICATE: u8 = 0x08;
+    let read = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    let (addresses, routes) = (read("if_inet6"), read("ipv6_route"));
+    addresses.lines().all(|line| {
+        // The address, the device's index, the prefix's length, the scope, flags, all hexadecimal, and the device.
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let flags = u8::from_str_radix(fields[4], 16).expect("flags");
+        let carrier = fs::read_to_string(format!("/sys/class/net/{}/carrier", fields[5]));
+        let is_looked_for = carrier.is_ok_and(|carrier| carrier.trim() == "1") && flags & DUPLICATE == 0;
+        let has_route = || routes.lines().any(|route| route.starts_with(&format!("{} 80 ", fields[0])));
+        !is_looked_for || (flags & TENTATIVE == 0 && has_route())
+    })
 }
 
 /// Fails with the facts that differ.

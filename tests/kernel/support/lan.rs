@@ -11,15 +11,15 @@ use serde_json::Value;
 
 use super::{Encap, Namespace, Output, eventually};
 
-/// An address outside every overlay and underlay: whoever answers there is "the internet".
+/// An address outside every overlay and underlay: a host with this address is "the internet".
 pub const INTERNET: &str = "203.0.113.1";
 
-/// Runs what follows as nobody, without any capability.
+/// Runs a command as the user `nobody`, without any capability.
 pub const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
 
 /// An underlay: a namespace with a bridge that hosts plug into. The bridge has the last address of the network, so
-/// that it can be a default gateway; it knows no route to any overlay. It does not look for multicast groups: who does
-/// reports its own, at a time that nobody knows, into what a test listens to.
+/// that it can be a default gateway; it has no route to any overlay. It does no multicast snooping: a bridge that
+/// does sends reports at unknown times, which a test would capture.
 pub struct Lan {
     namespace: Namespace,
     network: Ipv4Network,
@@ -102,9 +102,9 @@ impl Deref for Lan {
 }
 
 impl Namespace {
-    /// Waits until a bridge forwards what comes by this port, and to it. It does when the kernel has found the time to tell
-    /// it that the other end is up, until when it drops packets (`linkwatch_event`, net/core/link_watch.c, and
-    /// `br_port_carrier_check`, net/bridge/br_if.c at v6.12).
+    /// Waits until a bridge forwards packets from this port and to it. It drops them until the kernel, some time later,
+    /// has told it that the other end is up (`linkwatch_event`, net/core/link_watch.c, and `br_port_carrier_check`,
+    /// net/bridge/br_if.c at v6.12).
     #[track_caller]
     pub fn forwards(&self, port: &str) {
         const FORWARDING: &str = "3\n"; // BR_STATE_FORWARDING, linux/if_bridge.h
@@ -199,7 +199,7 @@ impl Host {
         Container { namespace, port }
     }
 
-    /// Takes a container's port away, at once and not when the kernel gets to it.
+    /// Removes a container's port at once, and does not wait until the kernel removes it.
     #[track_caller]
     pub fn detach(&self, container: &Container) {
         self.ip(&format!("link del {}", container.port));

@@ -26,7 +26,7 @@ impl<'a> Lxc<'a> {
     pub fn on(host: &'a Host) -> Self {
         let cgroup = Cgroup::in_namespace(host);
         host.sh("mkdir -p /run/lxc/mount").ok();
-        // Whoever waits for the output of lxc-attach would wait for the command.
+        // A process that waits for the output of lxc-attach would wait for the command.
         host.write("/run/lxc/begin", BEGIN);
         Self { host, cgroup }
     }

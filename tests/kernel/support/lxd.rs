@@ -6,10 +6,10 @@ use super::image::{self, IMAGE};
 use super::instance::BEGIN;
 use super::{Host, Instance, Output, Root, eventually};
 
-/// What a container runs first: it gets itself an address.
+/// The first program of a container: it gets an address by DHCP.
 const INIT: &str = "#!/bin/sh\nexec /bin/udhcpc -f -i eth0 -O mtu -s /lease\n";
 
-/// What an image tells of itself.
+/// The metadata of an image.
 const METADATA: &str = "architecture: x86_64\ncreation_date: 1\nproperties:\n  os: busybox\n";
 
 /// A running daemon.
@@ -78,7 +78,7 @@ impl<'a> Lxd<'a> {
 }
 
 impl Drop for Lxd<'_> {
-    /// Ends its containers as an administrator would; then it, and whatever is left.
+    /// Ends its containers as an administrator would; then it, and kills all that is left.
     fn drop(&mut self) {
         let _ = self.root.sh("lxc list --format csv --columns n | xargs --no-run-if-empty lxc delete --force");
         let _ = self.daemon.kill();

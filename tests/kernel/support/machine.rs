@@ -76,6 +76,9 @@ impl Machine {
             if Path::new("/usr/sbin/iptables-legacy-save").exists() && can("iptables-legacy -w -S") {
                 needs_met.push(Need::LegacyIptables);
             }
+            if Path::new("/usr/sbin/ipset").exists() && can("ipset list -n") {
+                needs_met.push(Need::Ipset);
+            }
             if can("ip link add veth7 type veth") && can("ip link add link veth7 name veth7.7 type vlan id 7") {
                 needs_met.push(Need::Vlan);
             }
@@ -88,9 +91,8 @@ impl Machine {
             if scratch.sh(&format!("echo '{table}' | nft -f -")).code == Some(0) {
                 needs_met.push(Need::BridgeNames);
             }
-            if can("ip link add wg0 type wireguard") {
-                needs_met.push(Need::Wireguard);
-            }
+            let wireguard = can("ip link add wg0 type wireguard");
+            needs_met.push(if wireguard { Need::Wireguard } else { Need::NoWireguard });
             let state = "src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1000 mode transport";
             let key = "rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128";
             if can(&format!("ip xfrm state add {state} aead {key}")) {
@@ -148,6 +150,7 @@ impl Machine {
             Need::NoIpip => format!("kernel {} has ipip", self.release),
             Need::BridgeNetfilter => format!("no br_netfilter in kernel {}", self.release),
             Need::LegacyIptables => format!("no iptables-legacy, or no ip_tables in kernel {}", self.release),
+            Need::Ipset => format!("no ipset, or none in kernel {}", self.release),
             Need::BridgeNames => format!("no meta ibrname in kernel {}", self.release),
             Need::Vlan => format!("no VLAN devices in kernel {}", self.release),
             Need::Docker => "no Docker in this guest".into(),
@@ -157,6 +160,7 @@ impl Machine {
             Need::Tier3 => "left to tier 3: it needs a kernel to itself".into(),
             Need::Bonding => format!("no bonding in kernel {}, or not loaded", self.release),
             Need::Wireguard => format!("no WireGuard in kernel {}", self.release),
+            Need::NoWireguard => format!("kernel {} has WireGuard", self.release),
             Need::Ipsec => format!("no IPsec with AES in kernel {}", self.release),
         })
     }

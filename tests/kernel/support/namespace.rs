@@ -5,6 +5,7 @@
 //! and no configuration. Nothing has a name on the machine: when the thread ends, or the whole test run is killed, the
 //! kernel takes the namespace and all that is in it.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -21,6 +22,20 @@ use nix::unistd::{Pid, gettid};
 use serde_json::Value;
 
 use super::Output;
+
+thread_local! {
+    /// To the watchdog of the case that this thread runs.
+    pub static SIGNS: RefCell<Option<Sender<()>>> = const { RefCell::new(None) };
+}
+
+/// Tells the watchdog that the case of this thread goes on.
+fn sign_of_life() {
+    SIGNS.with_borrow(|signs| {
+        if let Some(watchdog) = signs {
+            let _ = watchdog.send(());
+        }
+    });
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -66,6 +81,7 @@ impl Namespace {
 
     /// Runs a function in the namespace and gives back what it returns; a panic in it is the caller's.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        sign_of_life();
         let (done, result) = mpsc::channel();
         let job = move || {
             let outcome = panic::catch_unwind(AssertUnwindSafe(job));
@@ -188,6 +204,14 @@ impl Namespace {
     pub fn write(&self, path: &str, text: &str) {
         let (path, text) = (path.to_string(), text.to_string());
         self.run(move || fs::write(&path, text).unwrap_or_else(|error| panic!("{path}: {error}")));
+    }
+
+    /// The rtnetlink socket of a process as /proc/net/netlink has it: sk, protocol, the process, groups (hexadecimal, bit 0 being
+    /// links), memory for reading and writing, whether a dump goes on, locks, how many messages were dropped, inode.
+    pub fn rtnetlink_socket(&self, owner: Pid) -> Option<Vec<String>> {
+        let sockets = self.run(|| fs::read_to_string("/proc/thread-self/net/netlink").expect("/proc"));
+        let mut sockets = sockets.lines().map(|line| line.split_whitespace().map(String::from).collect::<Vec<_>>());
+        sockets.find(|fields| fields[1] == "0" && fields[2] == owner.to_string())
     }
 
     /// The names of all devices.

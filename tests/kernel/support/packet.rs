@@ -184,8 +184,18 @@ impl Crafted {
     }
 
     /// Inside an ICMP error of this type and code.
-    pub fn quoted(self, (kind, code): (u8, u8), ends: (&str, &str)) -> Self {
-        let mut message = vec![kind, code, 0, 0, 0, 0, 0x02, 0x40];
+    pub fn quoted(self, kind: (u8, u8), ends: (&str, &str)) -> Self {
+        self.quoted_with(kind, 576, ends)
+    }
+
+    /// Inside an ICMP error that says that it was too large, for a way that takes so many bytes.
+    pub fn too_large(self, mtu: u16, ends: (&str, &str)) -> Self {
+        self.quoted_with((3, 4), mtu, ends)
+    }
+
+    fn quoted_with(self, (kind, code): (u8, u8), mtu: u16, ends: (&str, &str)) -> Self {
+        let [high, low] = mtu.to_be_bytes();
+        let mut message = vec![kind, code, 0, 0, 0, 0, high, low];
         message.extend(&self.bytes);
         let checksum = checksum(&message).to_be_bytes();
         message[2..4].copy_from_slice(&checksum);

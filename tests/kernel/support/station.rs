@@ -1,5 +1,5 @@
 //! A host whose interfaces belong to ifupdown, as Debian ships it: with an `/etc`, a `/dev/log` and a `/usr/local/bin` of
-//! its own, which are those of the machine for nobody else.
+//! its own, which no other process sees.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
@@ -54,7 +54,7 @@ impl Station {
     #[track_caller]
     pub fn new(suite: Suite, name: &str) -> Self {
         let (host, root) = (Host::new(name), suite.root());
-        host.set_sysctl("ipv4/ip_forward", "1"); // it is never taken back, and so no difference
+        host.set_sysctl("ipv4/ip_forward", "1"); // fanctl never sets it back: it must not count as a difference
         host.set_sysctl("unix/max_dgram_qlen", "512");
         host.ip("link set lo up");
         let executors = root.join("usr/libexec");
@@ -74,7 +74,7 @@ impl Station {
                 fs::copy(HOOK, hook).expect("the hook");
             }
             let log = UnixDatagram::bind(LOG).expect("a system log");
-            fs::set_permissions(LOG, Permissions::from_mode(0o666)).expect("open to everybody");
+            fs::set_permissions(LOG, Permissions::from_mode(0o666)).expect("open to all users");
             log
         });
         log.set_nonblocking(true).expect("a socket");
@@ -99,7 +99,7 @@ impl Station {
         self.exec(&format!("{}/sbin/ifup {words}", self.root.display()))
     }
 
-    /// As a person does it, who sees what is written on standard output and error.
+    /// As a user at a terminal does, who sees standard output and error.
     #[track_caller]
     pub fn ifup_at_a_terminal(&self, words: &str) -> Output {
         let mut command = Command::new("script");
@@ -145,7 +145,7 @@ impl Station {
         assert_ne!(elsewhere.code, Some(0), "this machine has one of its own\n{elsewhere}");
     }
 
-    /// Has this program in place of `fanctl`.
+    /// Puts this program in the place of `fanctl`.
     pub fn replace_fanctl(&self, program: &'static str) {
         self.run(move || {
             fs::remove_file(FANCTL).expect("fanctl");
@@ -176,7 +176,7 @@ const HOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ifupdown/fanctl");
 const FANCTL: &str = "/usr/local/bin/fanctl";
 const LOG: &str = "/dev/log";
 
-/// A `/dev` where a socket can be made that nobody else sees, with terminals of its own.
+/// A `/dev` where a socket can be made that no other process sees, with terminals of its own.
 fn own_dev() {
     fs::create_dir("/run/dev").expect("a directory");
     bind("/dev", "/run/dev");

@@ -1,4 +1,4 @@
-//! Traffic between namespaces: ping, TCP, and an echo that notices every loss.
+//! Traffic between namespaces: ping, TCP, and an echo that fails at every lost packet.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -26,22 +26,22 @@ impl Namespace {
         Ping { output: self.exec(&format!("ping -n -c 1 -W 60 {options} {address}")) }
     }
 
-    /// Sends one ping after something was put right. Whoever is still being asked for, in vain, is asked for anew: what is sent
-    /// meanwhile is lost when the third question has got no answer, though all is well by then (`neigh_timer_handler`,
-    /// net/core/neighbour.c at v6.12).
+    /// Sends one ping after a repair. Neighbours that have not answered ARP yet are asked for anew: the kernel drops the
+    /// packets that wait for one when its third request has no answer, even if the repair is done by then
+    /// (`neigh_timer_handler`, net/core/neighbour.c at v6.12).
     #[track_caller]
     pub fn ping_again(&self, address: &str) -> Ping {
         self.asks_anew();
         self.ping(address)
     }
 
-    /// Forgets whom it asks for and has not heard of yet.
+    /// Removes the neighbours that have not answered ARP yet.
     #[track_caller]
     pub fn asks_anew(&self) {
         self.ip("neigh flush nud incomplete");
     }
 
-    /// Sends one ping that nobody answers; does not wait long for an answer that must not come.
+    /// Sends one ping that must get no answer, and waits a short time for it.
     #[track_caller]
     pub fn ping_in_vain(&self, address: &str) -> Output {
         self.exec(&format!("ping -n -c 1 -W 0.5 {address}")).exits(1)
@@ -63,8 +63,8 @@ impl Ping {
     }
 }
 
-/// The time from an answer to the next question: often enough to meet every change, and not so often that nobody else
-/// gets the processor.
+/// The time from an answer to the next question: short enough to meet every change, and long enough to leave the
+/// processor to other processes.
 fn pace() -> Duration {
     Duration::from_millis(if is_emulated() { 20 } else { 2 })
 }
@@ -104,7 +104,7 @@ fn exchange(mut stream: TcpStream) -> usize {
     received.len()
 }
 
-/// Questions and answers that go on until told to stop: one lost packet is a failure, for there is no second try.
+/// Questions and answers until it is stopped: one lost packet is a failure, for none is sent again.
 pub struct Echo {
     stop: Sender<()>,
     asking: JoinHandle<u64>,
@@ -145,7 +145,7 @@ pub fn udp_exchange(client: &Namespace, server: &Namespace, address: &str, count
     }
 }
 
-/// The question after which nobody answers any more.
+/// The last question that is answered.
 const LAST: u64 = u64::MAX;
 
 /// A socket whose questions are answered at an address of another namespace, up to the last.

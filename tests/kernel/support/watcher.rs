@@ -18,14 +18,14 @@ use nix::unistd::Pid;
 use super::waiting::attempts;
 use super::{Host, eventually};
 
-/// Where it tells that it is ready, in the host's own /run.
+/// The socket where it says that it is ready, in the host's own /run.
 const NOTIFY_SOCKET: &str = "/run/notify";
 
 /// A `fanctl watch`; it ends with this.
 pub struct Watcher<'a> {
     host: &'a Host,
     child: Child,
-    /// What it has told the service manager.
+    /// Its messages to the service manager.
     notified: Arc<Mutex<String>>,
     /// How much of that was waited for, in bytes.
     known: RefCell<usize>,
@@ -136,7 +136,7 @@ impl<'a> Watcher<'a> {
         });
     }
 
-    /// Leaves no room for another line of its.
+    /// Fills the pipe of its output, so that another line does not fit.
     #[track_caller]
     pub fn fill_its_output(&self) {
         let output = format!("/proc/{}/fd/1", self.pid());
@@ -145,7 +145,7 @@ impl<'a> Watcher<'a> {
         while output.write(b"\n").is_ok() {}
     }
 
-    /// It waits for somebody to read what it has to say.
+    /// It waits until its output is read.
     #[track_caller]
     pub fn blocks(&self) {
         const WRITE: &str = "1 "; // __NR_write, asm/unistd_64.h
@@ -193,20 +193,12 @@ impl<'a> Watcher<'a> {
     /// How many messages of the kernel did not fit into its buffer, as the kernel counts them.
     #[track_caller]
     pub fn missed(&self) -> u64 {
-        let pid = self.pid().to_string();
-        // sk, protocol, its address, groups, and so on; the last but one is what was dropped.
-        let sockets = self.host.run(|| fs::read_to_string("/proc/thread-self/net/netlink").expect("/proc"));
-        let of_route = |line: &&str| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            fields[1..3] == ["0", &pid]
-        };
-        let socket = sockets.lines().skip(1).find(of_route);
-        let dropped = socket.and_then(|line| line.split_whitespace().nth(8));
-        dropped.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no socket of {pid}: {sockets}"))
+        let socket = self.host.rtnetlink_socket(self.pid()).expect("it listens");
+        socket[8].parse().unwrap_or_else(|error| panic!("{error}: {socket:?}"))
     }
 }
 
-/// Takes what comes, as the service manager does, as long as anybody is interested.
+/// Receives its messages, as the service manager does, as long as a test holds the result.
 fn collect(socket: UnixDatagram) -> Arc<Mutex<String>> {
     let notified = Arc::new(Mutex::new(String::new()));
     let (mut buffer, weak) = ([0; 4096], Arc::downgrade(&notified));

@@ -1,4 +1,4 @@
-//! Traffic of others on the same way, which a trace does not take for its own.
+//! Traffic of other programs on the same path, which a trace does not take for its own.
 
 use super::{blames, firewall, in_vain, no_firewall, trace};
 use crate::fixture::Pair;
@@ -6,7 +6,7 @@ use crate::support::{Echo, Encap};
 
 pub fn a_connection_there_is_no_answer_to_ping() {
     let Pair { a, b, .. } = &Pair::new(Encap::Vxlan);
-    // Neither asks the other by ARP meanwhile, the answer to which a trace would see.
+    // Permanent neighbours: a trace would see the answer to an ARP request between the hosts.
     for (host, (own, peer), address) in [
         (a, ("fan-250-0-28", b.mac("fan-250-0-27")), "250.0.27.1"),
         (b, ("fan-250-0-27", a.mac("fan-250-0-28")), "250.0.28.1"),
@@ -17,9 +17,9 @@ pub fn a_connection_there_is_no_answer_to_ping() {
     firewall(b, "input", "iifname fan-250-0-27 icmp type echo-request counter drop");
     in_vain(a, "250.0.27.1");
     let found = trace(a, "250.0.27.1");
-    blames(&found, "dropped", "172.30.0.27", "it is dropped on the way or there, or ping there alone");
+    blames(&found, "dropped", "172.30.0.27", "a firewall drops it, on the way or on 172.30.0.27, or only ping there");
     let proof = &found["proof"];
     assert!(proof["left"] == true && proof["came_from"] == serde_json::json!([]), "{found:#}");
     no_firewall(b);
-    assert!(echo.stop() > 0, "somebody spoke meanwhile");
+    assert!(echo.stop() > 0, "there was traffic meanwhile");
 }

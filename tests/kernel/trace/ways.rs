@@ -24,14 +24,14 @@ pub fn a_way_that_works_is_proven_step_by_step(encap: Encap) {
     let mut filters = filters.as_array().expect("filters").iter();
     let id = filters.find_map(|filter| filter["options"]["prog"]["id"].as_u64());
     assert_eq!(decides(&found, "program")["egress"].as_u64(), id, "{found:#}");
-    // As large as they are said to be, they arrived there, wrapped.
+    // Encapsulated packets of the reported size arrived there.
     let largest = format!("length {}", mtu - 20);
     let packets = capture.packets();
     assert!(
         packets.iter().any(|packet| packet.contains("172.30.0.28") && packet.contains(&largest)),
         "no packet of {largest}: {packets:#?}"
     );
-    // People see the same, numbered.
+    // The output for users has the same, numbered.
     let gateway = run(&pair.a, "172.30.0.27").ok();
     gateway.stdout_has(&[
         " 1  fan ",

@@ -1,10 +1,11 @@
-//! How it runs: it costs nothing, waits for others and is waited for by nobody, and tells systemd what it does.
+//! How it runs: it costs nothing, waits for other commands and blocks none, and reports to systemd.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{CONFIG, FAN, FILE, FOLLOWS, OTHER, two_fans, write};
 use crate::case::Case;
@@ -48,7 +49,7 @@ fn it_does_nothing_while_nothing_happens() {
         ids.extend(objects.flat_map(|object| object.values().map(|value| value["handle"].to_string())));
         ids
     };
-    // What it costs: its time and that of its children, and how often it had anything to do.
+    // Its cost: its time and that of its children, and how often it ran.
     let cost = |watcher: &Watcher| {
         let file = format!("/proc/{}/", watcher.pid());
         let stat = std::fs::read_to_string(file.clone() + "stat").expect("it runs");
@@ -61,7 +62,7 @@ fn it_does_nothing_while_nothing_happens() {
     let container = host.container("251.0.28.2");
     watcher.rests();
     assert_ne!(spent, cost(&watcher), "it looked, because a port came");
-    // Packets are none of its business, nor are those who only look. What the kernel says of a carrier comes late.
+    // It does not run for packets, or for commands that only read. The kernel's notification of a carrier comes late.
     eventually("it does nothing", || {
         watcher.says_no_more();
         let before = cost(&watcher);
@@ -88,13 +89,13 @@ fn it_waits_for_other_commands_and_ends_all_the_same() {
             let mut files = std::fs::read_dir("/run/fan").expect("the lock's directory");
             let file = files.next().expect("a lock").expect("an entry").path();
             let file = File::options().write(true).open(file).expect("the lock");
-            Flock::lock(file, FlockArg::LockExclusive).expect("nobody has it")
+            Flock::lock(file, FlockArg::LockExclusive).expect("no process holds it")
         })
     };
     let held = hold();
-    // As it is in the middle of some command.
+    // As in the middle of another command.
     host.ip("link set fan-250-0-28 down");
-    // It tries for the lock, and neither looks nor rests.
+    // It tries to get the lock, and neither looks nor rests.
     eventually("it waits for the lock", || {
         let files = std::fs::read_to_string(format!("/proc/{}/syscall", watcher.pid())).expect("it runs");
         (!files.contains("ffffffff ")).then_some(())
@@ -117,13 +118,13 @@ fn the_configuration_is_read_again() {
     host.exec("nft flush ruleset").ok();
     watcher.says(&[FAN, "gone: ", "fanctl reload puts it right"]);
     watcher.says(&[OTHER, "followed: fan-251-0-28 is up"]);
-    // A mistake is told once, and what was there before it goes on.
+    // A mistake is reported once, and the configuration from before stays in effect.
     host.write(FILE, "[[fun]]\n");
     host.exec("ip link del fan-251-0-28").ok();
     watcher.says(&["/run/fan.toml:1:", "'fun' is unknown", "the configuration from before is followed"]);
     watcher.says(&[OTHER, "followed: fan-251-0-28 is up"]);
     watcher.says_no_more();
-    // A fan that is new in the file is brought up by those who do that, and seen then.
+    // A fan that is new in the file is brought up by `reload`, and followed then.
     write(&host, Encap::Vxlan, &[("251.0.0.0/8", ""), ("252.0.0.0/8", FOLLOWS)]);
     watcher.signal(Signal::SIGHUP);
     watcher.notifies("RELOADING=1");
@@ -195,7 +196,7 @@ fn ends(mut child: Child) {
     child.wait().expect("it ends");
 }
 
-/// That a port is free again is nothing that the kernel tells.
+/// The kernel sends no notification when a port is free again.
 fn what_failed_is_tried_again_when_nothing_is_heard() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -218,7 +219,7 @@ fn what_failed_is_tried_again_when_nothing_is_heard() {
     watcher.says_no_more();
 }
 
-/// Neither the attempt nor what else happens on the host touches the tunnel that is there.
+/// Neither the attempt nor other changes on the host affect the tunnel that is there.
 fn a_port_that_is_held_takes_no_tunnel_down() {
     let (host, _lan) = two_fans(Encap::Vxlan);
     let before = host.ip_json("link show fan-vx16384000")[0]["ifindex"].clone();
@@ -230,10 +231,15 @@ fn a_port_that_is_held_takes_no_tunnel_down() {
     let mut monitor = Command::new("ip");
     monitor.args(["monitor", "link"]).stdout(Stdio::piped());
     let mut monitor = host.spawn(monitor);
+    let owner = Pid::from_raw(monitor.id().try_into().expect("a process"));
+    eventually("ip monitor hears of links", || {
+        let groups = u32::from_str_radix(&host.rtnetlink_socket(owner)?[3], 16).expect("a set");
+        (groups & 1 != 0).then_some(())
+    });
     host.ip("link add noise0 type veth peer name noise1");
     watcher.says(&[FAN, "the configuration has it otherwise"]);
     watcher.says(&[FAN, "cannot follow: UDP port 4789 is held by process"]);
-    // What is told of the other fan is seen by a look after the noise.
+    // A change of the other fan is noticed by a look after the other events.
     for (mtu, told) in [(1300, "changed: "), (1450, "it is as it should be"), (1300, "changed: ")] {
         host.ip("link add noise2 type veth peer name noise3");
         host.ip(&format!("link delete noise2\n link set fan-251-0-28 mtu {mtu}"));

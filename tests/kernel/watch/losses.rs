@@ -1,4 +1,4 @@
-//! What is ours goes, because somebody took it away, and comes back where that was asked for.
+//! Objects of a fan that another program removes: they are made again where that was asked for.
 
 use std::process::Command;
 
@@ -40,7 +40,7 @@ fn what_somebody_took_away_comes_back(encap: Encap) {
         host.exec(&loss).ok();
         watcher.says(&[FAN, "followed: fan-250-0-28 is up"]);
         watcher.rests();
-        // Of the tunnel that they share the other fan had to be told, too, which it is not by itself.
+        // The tunnel is shared: the other fan needs a reload, too, because it is not followed.
         host.fanctl(&format!("reload {CONFIG}")).ok();
         watcher.rests();
         assert_same(&whole, &dump(&host), &format!("{loss}\n{:#?}", watcher.lines()));
@@ -60,7 +60,7 @@ fn containers_that_lost_their_bridge_are_told_of(encap: Encap) {
         "followed: fan-250-0-28 is up",
         &format!("to be put back: {one}, {other}, like: ip link set dev {one} master fan-250-0-28"),
     ]);
-    // What was put back is no news, nor is it off again when something else comes back.
+    // A port that was put back is not reported, and stays when something else is made again.
     for port in [one, other] {
         host.ip(&format!("link set {port} master fan-250-0-28"));
     }
@@ -107,7 +107,7 @@ fn an_underlay_that_goes_down_is_told_and_comes_back(encap: Encap) {
     let mut watcher = Watcher::start(&host, CONFIG);
     host.ip("link set eth0 down");
     watcher.says(&[FAN, "interface 'eth0' is down; bring it up first"]);
-    // A part that goes meanwhile cannot come back yet.
+    // An object that is lost meanwhile cannot be made again yet.
     host.ip("link set fan-250-0-28 down");
     watcher.says(&[FAN, "gone: link 'fan-250-0-28' up"]);
     watcher.rests();
@@ -144,7 +144,7 @@ fn traffic_of_another_fan_goes_on(encap: Encap) {
     assert!(!lines.iter().any(|line| line.starts_with(OTHER)), "{lines:#?}");
 }
 
-/// The kernel drops what does not fit into a socket's buffer, and says so (`ENOBUFS`).
+/// The kernel drops notifications that do not fit into a socket's buffer, and says so (`ENOBUFS`).
 fn what_it_did_not_hear_of_it_sees(encap: Encap) {
     let (host, _lan) = two_fans(encap);
     let whole = dump(&host);
@@ -160,7 +160,7 @@ fn what_it_did_not_hear_of_it_sees(encap: Encap) {
     watcher.says(&[FAN, "followed: "]);
     watcher.says_no_more();
     assert_same(&whole, &dump(&host), &format!("{:#?}", watcher.lines()));
-    // It hears again.
+    // It receives notifications again.
     host.exec("ip link set fan-250-0-28 down").ok();
     watcher.says(&[FAN, "followed: "]);
 }
@@ -259,7 +259,7 @@ fn a_fan_made_by_hand_is_told_of_and_left_alone() {
     watcher.says_no_more();
 }
 
-/// The UDP port is taken by somebody whom no notification tells of, so that the tunnel cannot go up again.
+/// Another process takes the UDP port, without a notification, so that the tunnel cannot go up again.
 fn what_cannot_be_put_right_is_told_once() {
     let (host, _lan) = two_fans(Encap::Vxlan);
     host.fanctl("down 251.0.0.0/8 eth0/16").ok();
@@ -274,7 +274,7 @@ fn what_cannot_be_put_right_is_told_once() {
     watcher.says(&[FAN, "gone: link 'fan-vx16384000' up"]);
     watcher.says(&[FAN, "cannot follow: ", "UDP port 8472 is held by process "]);
     let damaged = dump(&host);
-    // What happens elsewhere brings no attempt, and the same is not said again.
+    // Changes elsewhere cause no attempt, and the same line is not printed again.
     host.ip("link add dummy7 type veth peer name dummy8");
     host.ip("link del dummy7");
     assert_same(&damaged, &dump(&host), "nothing is left of the attempts");
@@ -296,7 +296,7 @@ fn what_is_undone_again_and_again_is_left_alone() {
     host.exec(undo).ok();
     watcher.says(&[FAN, "it is not left as it was put right"]);
     host.exec(undo).exits(2);
-    // What is different is put right all the same.
+    // Another difference is repaired all the same.
     host.ip("link set fan-250-0-28 down");
     watcher.says(&[FAN, "followed: "]);
     watcher.says_no_more();

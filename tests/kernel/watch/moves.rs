@@ -28,7 +28,7 @@ fn bridge_of(host: &Host, container: &Container) -> Value {
     host.ip_json(&format!("link show {}", container.port()))[0]["master"].clone()
 }
 
-/// Sets what a bridge forgets of a port that leaves it.
+/// Changes settings of a port that are lost when the port leaves its bridge.
 #[track_caller]
 fn isolate(host: &Host, container: &Container) -> Vec<Value> {
     let port = container.port();
@@ -113,7 +113,7 @@ fn containers_keep_a_bridge_from_being_renumbered_unless_told(encap: Encap) {
          route add default via {gateway}"
     ));
     container.ping("250.0.27.2").arrives();
-    // And from a bridge that has a name of its own.
+    // And from a bridge with a name from the configuration.
     write(&host, encap, &[("250.0.0.0/8", "follow = \"renumber\"\nbridge = \"lan0\""), ("251.0.0.0/8", "")]);
     watcher.signal(Signal::SIGHUP);
     watcher.says(&[FAN, "followed: lan0 is up"]);
@@ -125,7 +125,7 @@ fn containers_keep_a_bridge_from_being_renumbered_unless_told(encap: Encap) {
     assert_eq!(mtu(&host, "lan0"), 1500 - encap.overhead());
 }
 
-/// Nothing that is made of the old tables on the way needs the device that is gone.
+/// The old tables are rebuilt on the way without the device that is gone.
 fn an_underlay_of_another_name_is_moved_to(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -141,8 +141,8 @@ fn an_underlay_of_another_name_is_moved_to(encap: Encap) {
     assert!(again.stdout.contains("nothing to do"), "{again}");
 }
 
-/// Whatever call fails, the host is as it was; wherever it is killed, the next one ends on the bridge that is wanted.
-/// Meanwhile the port is always on one of the two. The calls go by the stride.
+/// For each system call: when it fails, the host is as it was; when `fanctl` is killed at it, the next one puts the port
+/// on the right bridge. Meanwhile the port is always on one of the two. A stride chooses the calls.
 fn no_container_is_lost_by_who_is_killed_while_renumbering(encap: Encap) {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
@@ -170,7 +170,7 @@ fn no_container_is_lost_by_who_is_killed_while_renumbering(encap: Encap) {
         let before = dump(&host);
         let output = host.fails_at(&reload, act);
         if output.code == Some(0) {
-            // It was tried in another way (`clone` for `clone3`).
+            // The library tried another call (`clone` for `clone3`).
             assert_same(&wholes[place], &dump(&host), &format!("failed at {act}\n{output}"));
             go(to, from);
             host.fanctl(&reload).ok();

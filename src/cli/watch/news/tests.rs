@@ -71,7 +71,7 @@ fn an_mtu_is_told_as_one_change() {
         Some("interface 'eth0' has MTU 9000, no more 1500; fanctl reload puts it right")
     );
     let (mut fan, _, mut host) = whole();
-    fan.mtu = Some(1300);
+    fan.options.mtu = Some(1300);
     let owned = desired::with(&State::new(), &fan, &host);
     let before = sight(&fan, &owned, &host);
     host.links[0].mtu = 9000;
@@ -150,8 +150,8 @@ fn a_fan_that_was_taken_down_is_down() {
 #[test]
 fn what_cannot_be_followed_is_told_with_what_could_be() {
     let config = |underlay: &str, follow| {
-        let mut config = Config::new("250".parse().unwrap(), underlay.parse().unwrap());
-        config.follow = follow;
+        let mut config = Request::new("250".parse().unwrap(), underlay.parse().unwrap());
+        config.options.follow = follow;
         config
     };
     let renumber = advice(&config("eth0", Follow::Yes), true, true).unwrap();

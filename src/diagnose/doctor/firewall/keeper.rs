@@ -89,17 +89,35 @@ fn firewalld(kind: TrafficKind, fan: &Fan, facts: Facts) -> Option<Vec<Line>> {
     match kind {
         TrafficKind::FromHosts | TrafficKind::FromHost(_) => {
             let zone = zone(fan, facts).map_or_else(Line::default, |zone| shell!(" --zone={}", zone));
-            Some(vec![match fan.encapsulation {
-                Encapsulation::Vxlan => zone.then(&shell!(" --add-port={}/udp", fan.port)),
+            Some(vec![match fan.options.encapsulation {
+                Encapsulation::Vxlan => zone.then(&shell!(" --add-port={}/udp", fan.port())),
+                Encapsulation::Wireguard => {
+                    zone.then(&shell!(" --add-port={}/udp --add-port={}/udp", fan.port_of(0), fan.port_of(1)))
+                }
                 Encapsulation::Ipip => zone.then(&shell!(" --add-protocol=4")),
             }])
         }
-        TrafficKind::FromContainers | TrafficKind::ToContainers | TrafficKind::Dhcp | TrafficKind::Dns => {
+        TrafficKind::FromContainers
+        | TrafficKind::ToContainers
+        | TrafficKind::BetweenContainers
+        | TrafficKind::ToWorld
+        | TrafficKind::FromWorld
+        | TrafficKind::ToWorldElsewhere
+        | TrafficKind::FromWorldElsewhere
+        | TrafficKind::ErrorsFromWorld
+        | TrafficKind::Dhcp
+        | TrafficKind::Dns
+        | TrafficKind::DnsByTcp => {
             let mut devices = vec![fan.bridge.clone()];
-            devices.extend((fan.encapsulation == Encapsulation::Ipip).then(|| fan.tunnel()));
+            devices.extend(fan.tunnels().filter(|_| fan.options.encapsulation.is_routed()));
             Some(devices.iter().map(|device| shell!(" --zone=trusted --add-interface={}", device)).collect())
         }
-        TrafficKind::ToHosts | TrafficKind::ToHost(_) | TrafficKind::Arp | TrafficKind::ArpOfHosts => None,
+        TrafficKind::ToHosts
+        | TrafficKind::ToHost(_)
+        | TrafficKind::Arp
+        | TrafficKind::ArpOfHosts
+        | TrafficKind::ErrorsFromUnderlay
+        | TrafficKind::ErrorsFromGateway => None,
     }
 }
 
@@ -121,28 +139,40 @@ fn zone(fan: &Fan, facts: Facts) -> Option<String> {
 /// A command of ufw(8); none where it knows no such packets.
 fn ufw(kind: TrafficKind, fan: &Fan) -> Option<Line> {
     let (bridge, underlay) = (&fan.bridge, fan.mapping.underlay());
-    Some(match (kind, fan.encapsulation) {
-        (TrafficKind::FromHosts, Encapsulation::Vxlan) => {
-            shell!("ufw allow proto udp from {} to any port {}", underlay, fan.port)
+    Some(match (kind, fan.options.encapsulation) {
+        (TrafficKind::FromHosts, Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw allow proto udp from {} to any port {}", underlay, fan.carrier_port())
         }
-        (TrafficKind::FromHost(host), Encapsulation::Vxlan) => {
-            shell!("ufw insert 1 allow proto udp from {} to any port {}", host, fan.port)
+        (TrafficKind::FromHost(host), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw insert 1 allow proto udp from {} to any port {}", host, fan.carrier_port())
         }
-        (TrafficKind::ToHosts, Encapsulation::Vxlan) => {
-            shell!("ufw allow out proto udp to {} port {}", underlay, fan.port)
+        (TrafficKind::ToHosts, Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw allow out proto udp to {} port {}", underlay, fan.carrier_port())
         }
-        (TrafficKind::ToHost(host), Encapsulation::Vxlan) => {
-            shell!("ufw insert 1 allow out proto udp to {} port {}", host, fan.port)
+        (TrafficKind::ToHost(host), Encapsulation::Vxlan | Encapsulation::Wireguard) => {
+            shell!("ufw insert 1 allow out proto udp to {} port {}", host, fan.carrier_port())
         }
-        (TrafficKind::FromContainers, _) => shell!("ufw route allow in on {}", bridge),
-        (TrafficKind::ToContainers, _) => shell!("ufw route allow out on {}", bridge),
+        (TrafficKind::FromContainers | TrafficKind::ToWorld | TrafficKind::ToWorldElsewhere, _) => {
+            shell!("ufw route allow in on {}", bridge)
+        }
+        (TrafficKind::ToContainers | TrafficKind::FromWorld | TrafficKind::FromWorldElsewhere, _) => {
+            shell!("ufw route allow out on {}", bridge)
+        }
+        (TrafficKind::BetweenContainers, _) => shell!("ufw route allow in on {} out on {}", bridge, bridge),
         (TrafficKind::Dhcp, _) => shell!("ufw allow in on {} proto udp to any port {}", bridge, BOOTPS),
-        (TrafficKind::Dns, _) => shell!("ufw allow in on {} to any port {}", bridge, DNS),
-        // Its own rules know neither protocol 4 nor ARP (ufw(8)).
+        (TrafficKind::Dns | TrafficKind::DnsByTcp, _) => shell!("ufw allow in on {} to any port {}", bridge, DNS),
+        // Its own rules know neither protocol 4, nor ICMP, nor ARP (ufw(8)).
         (
             TrafficKind::FromHosts | TrafficKind::FromHost(_) | TrafficKind::ToHosts | TrafficKind::ToHost(_),
             Encapsulation::Ipip,
         )
-        | (TrafficKind::Arp | TrafficKind::ArpOfHosts, _) => return None,
+        | (
+            TrafficKind::ErrorsFromUnderlay
+            | TrafficKind::ErrorsFromGateway
+            | TrafficKind::ErrorsFromWorld
+            | TrafficKind::Arp
+            | TrafficKind::ArpOfHosts,
+            _,
+        ) => return None,
     })
 }

@@ -12,6 +12,7 @@ use crate::fan::name::InterfaceName;
 use crate::plan::host::LinkKind;
 
 /// The protocol numbers (IANA).
+const ICMP: u8 = 1;
 const IPIP: u8 = 4;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -43,8 +44,10 @@ pub(super) fn packets(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Vec<
     let ways = Ways { fan, facts };
     let mut all = ways.between_hosts(others);
     all.extend(ways.of_containers());
+    all.extend(ways.between_containers());
     all.extend(ways.to_the_world());
-    if fan.dhcp {
+    all.extend(ways.errors());
+    if fan.options.dhcp {
         all.extend(ways.served());
     }
     all
@@ -59,6 +62,7 @@ fn packet(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> Packet {
         incoming: None,
         outgoing: None,
         bridge: None,
+        ports: None,
         source,
         destination,
         is_local: false,
@@ -143,9 +147,9 @@ impl Ways<'_> {
         let fan = self.fan;
         let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
         let device = &way_out(fan, self.facts);
-        let (protocol, port) = match fan.encapsulation {
+        let (protocol, port) = match fan.options.encapsulation {
             Encapsulation::Ipip => (IPIP, None),
-            Encapsulation::Vxlan => (UDP, Some(fan.port)),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => (UDP, Some(fan.carrier_port())),
         };
         let from = |host| self.entering(device, &Packet { port, ..packet(host, fan.host, protocol) });
         let to = |host| self.leaving(device, &Packet { port, ..packet(fan.host, host, protocol) });
@@ -191,6 +195,7 @@ impl Ways<'_> {
             let rules = table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.matches);
             let of_rules = rules.flat_map(|condition| match condition {
                 Match::Field { field: Field::Source | Field::Destination, values, .. } => values.iter().collect(),
+                Match::Tuples { tuples, .. } => tuples.iter().flatten().collect(),
                 Match::Map(_, Entries::Own(entries)) => entries.iter().flat_map(|(values, _)| values).collect(),
                 _ => Vec::new(),
             });
@@ -205,7 +210,7 @@ impl Ways<'_> {
         let (fan, facts) = (self.fan, self.facts);
         let (bridge, tunnel) = (&fan.bridge, &fan.tunnel());
         let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
-        let others = Ipv4Addr::from(u32::from(fan.mapping.gateway(peer)) + u32::from(fan.host_reserve));
+        let others = Ipv4Addr::from(u32::from(fan.mapping.gateway(peer)) + u32::from(fan.options.host_reserve));
         let container = fan.container_range().0;
         let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
         let ways = [
@@ -218,8 +223,8 @@ impl Ways<'_> {
             // The inner and the outer side of the bridge.
             let [from, to] = if is_out { [port, Some(tunnel)] } else { [Some(tunnel), port] };
             let mut hooks: Vec<Packet> = from.map(|from| received(from, &packet)).into_iter().collect();
-            match fan.encapsulation {
-                Encapsulation::Ipip => {
+            match fan.options.encapsulation {
+                Encapsulation::Ipip | Encapsulation::Wireguard => {
                     let [incoming, outgoing] = if is_out { [bridge, tunnel] } else { [tunnel, bridge] };
                     let inside = |own: [&'static str; 2]| {
                         let port = port.map(ToString::to_string);
@@ -243,7 +248,8 @@ impl Ways<'_> {
                         hooks.map(|packet| Packet { families: BRIDGE, ..packet }).collect::<Vec<_>>()
                     };
                     if facts.health.bridged_packets_are_filtered {
-                        hooks.extend(routed(&packet, bridge, bridge));
+                        let ports = from.zip(to).map(|both| <[_; 2]>::from(both).map(ToString::to_string));
+                        hooks.extend(routed(&Packet { ports, ..packet.clone() }, bridge, bridge));
                     }
                     hooks.extend(of_bridge(&bridged));
                     let asking = Packet { is_arp: true, ..bridged };
@@ -257,16 +263,73 @@ impl Ways<'_> {
         all
     }
 
-    /// What containers send to the rest of the world, and what comes back.
+    /// What containers of this host send each other: it is bridged, and so no rule about routed packets is about it unless
+    /// bridged packets pass through those too.
+    fn between_containers(&self) -> Vec<Journey> {
+        let (fan, facts) = (self.fan, self.facts);
+        let (bridge, first) = (&fan.bridge, fan.container_range().0);
+        let between = packet(first, Ipv4Addr::from(u32::from(first) + 1), TCP);
+        let mut ports = facts.host.foreign_ports(bridge).map(|link| &link.name);
+        let Some(from) = ports.next() else { return Vec::new() };
+        let to = ports.next().unwrap_or(from);
+        let mut hooks = vec![received(from, &between)];
+        if facts.health.bridged_packets_are_filtered {
+            let ports = Some([from, to].map(ToString::to_string));
+            hooks.extend(routed(&Packet { ports, ..between.clone() }, bridge, bridge));
+        }
+        let bridged = Packet { bridge: Some(bridge.to_string()), ..between.clone() };
+        hooks.extend(routed(&bridged, from, to).map(|packet| Packet { families: BRIDGE, ..packet }));
+        hooks.push(sent(to, &between));
+        vec![(TrafficKind::BetweenContainers, hooks)]
+    }
+
+    /// The interfaces of all default routes, that of the best one first.
+    fn uplinks(&self) -> Vec<&InterfaceName> {
+        let host = self.facts.host;
+        let mut all: Vec<&InterfaceName> = host.default_device().into_iter().collect();
+        for route in host.routes.iter().filter(|route| route.destination.prefix() == 0) {
+            let device = route.device.as_ref().filter(|device| !all.contains(device));
+            all.extend(device.filter(|_| all.len() < NEIGHBOURS));
+        }
+        all
+    }
+
+    /// What containers send to the rest of the world, and what comes back, by each way out.
     fn to_the_world(&self) -> Vec<Journey> {
-        let (Some(way_out), true) = (self.facts.host.default_device(), self.fan.nat) else {
+        if !self.fan.options.nat {
             return Vec::new();
-        };
+        }
         let (container, bridge) = (self.fan.container_range().0, &self.fan.bridge);
-        let [before, forward, _] = routed(&packet(container, WORLD, TCP), bridge, way_out);
-        let back = Packet { state: ConntrackState::Established, ..packet(WORLD, container, TCP) };
-        let [_, back, _] = routed(&back, way_out, bridge);
-        vec![(TrafficKind::FromContainers, vec![before, forward]), (TrafficKind::ToContainers, vec![back])]
+        let best = self.facts.host.default_device();
+        let ways = self.uplinks().into_iter().flat_map(|way_out| {
+            let (to, from) = if Some(way_out) == best {
+                (TrafficKind::ToWorld, TrafficKind::FromWorld)
+            } else {
+                (TrafficKind::ToWorldElsewhere, TrafficKind::FromWorldElsewhere)
+            };
+            let [before, forward, after] = routed(&packet(container, WORLD, TCP), bridge, way_out);
+            let back = Packet { state: ConntrackState::Established, ..packet(WORLD, container, TCP) };
+            let [_, back, last] = routed(&back, way_out, bridge);
+            [(to, vec![before, forward, after]), (from, vec![back, last])]
+        });
+        ways.collect()
+    }
+
+    /// ICMP that tells of a packet that was too large: without it connections hang where a way takes less.
+    fn errors(&self) -> Vec<Journey> {
+        let (fan, container) = (self.fan, self.fan.container_range().0);
+        let device = &way_out(fan, self.facts);
+        let error = |from, to| Packet { state: ConntrackState::Related, ..packet(from, to, ICMP) };
+        let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
+        let mut all = vec![
+            (TrafficKind::ErrorsFromUnderlay, self.entering(device, &error(peer, fan.host))),
+            (TrafficKind::ErrorsFromGateway, self.leaving(&fan.bridge, &error(fan.gateway(), container))),
+        ];
+        if let (Some(way_out), true) = (self.facts.host.default_device(), fan.options.nat) {
+            let [_, forward, after] = routed(&error(WORLD, container), way_out, &fan.bridge);
+            all.push((TrafficKind::ErrorsFromWorld, vec![forward, after]));
+        }
+        all
     }
 
     /// What the fan itself serves: addresses and names.
@@ -280,12 +343,12 @@ impl Ways<'_> {
             (TrafficKind::Dhcp, self.entering(bridge, &discover)),
             (TrafficKind::Dhcp, self.leaving(bridge, &offer)),
         ];
-        for protocol in [UDP, TCP] {
+        for (kind, protocol) in [(TrafficKind::Dns, UDP), (TrafficKind::DnsByTcp, TCP)] {
             let question = Packet { port: Some(DNS), ..packet(container, gateway, protocol) };
             let answer = packet(gateway, container, protocol);
             let answer = Packet { source_port: Some(DNS), state: ConntrackState::Established, ..answer };
-            all.push((TrafficKind::Dns, self.entering(bridge, &question)));
-            all.push((TrafficKind::Dns, self.leaving(bridge, &answer)));
+            all.push((kind, self.entering(bridge, &question)));
+            all.push((kind, self.leaving(bridge, &answer)));
         }
         all
     }

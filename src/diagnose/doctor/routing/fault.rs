@@ -4,10 +4,11 @@ use ipnetwork::Ipv4Network;
 
 use super::{Asked, ExpectedRoute, Standing};
 use crate::diagnose::doctor::{CheckResult, Facts, Finding, Found, counters};
+use crate::fan::Fan;
 use crate::fan::name::InterfaceName;
+use crate::fan::options::MAIN_TABLE;
 use crate::fan::shell::Line;
 use crate::fan::text::errno_words;
-use crate::fan::{Fan, MAIN_TABLE};
 use crate::plan::firewall::GuardRule;
 use crate::plan::host::{ForeignRoute, Link, Routing};
 use crate::plan::lookup::Answer;
@@ -130,7 +131,7 @@ fn by_rules(fan: &Fan, finding: Finding, culprits: &[&RoutingRule], packets: &[&
         .filter(|(.., is_underlay)| is_meant(*is_underlay))
         .map(|(network, table, _)| shell!("ip rule add to {} lookup {} priority {}", network, name_of(table), before));
     let mut finding = finding.mended_by(Line::all_of(commands));
-    if fan.table.is_none() && first > RULE_PRIORITY && is_meant(false) {
+    if fan.options.table.is_none() && first > RULE_PRIORITY && is_meant(false) {
         let lasting = format!(
             "for good: with its option table ('table = N', '--table N') the fan brings such a rule for {} itself",
             fan.overlay()

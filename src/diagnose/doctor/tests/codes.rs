@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::diagnose::doctor::{Check, Code, Found};
+use crate::fan::words::Words;
 
 /// Stable: a word may be added, and none may be changed or taken away.
 const CHECKS: &str = "bridge checksums configuration containers dhcp filters firewall fix foreign forwarding ipv6 kernel macs \

@@ -31,14 +31,14 @@ fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the
     assert_eq!(told(&patient, CheckResult::Warned), None);
     let passed = told(&patient, CheckResult::Passed).unwrap();
     assert!(passed.contains('7') && passed.contains("all UDP"), "{passed}");
-    // Others answer, or nobody was asked: it is not the fan's packets that are spoilt.
+    // Other hosts answer, or none was asked: the packets with bad checksums are not the fan's.
     let mut with = |received, sent| {
         let of_tunnel = patient.host.links.iter_mut().find(|link| link.name == tunnel);
         of_tunnel.unwrap().counters = crate::plan::host::Counters { received, sent, refused: 0 };
         told(&patient, CheckResult::Warned).is_some()
     };
     assert!(!with(5, 5) && !with(5, 0) && !with(0, 0) && with(0, 5));
-    // Where this host's hardware is of a kind that spoils them, that of others may be too.
+    // Where this host's hardware is known to write bad checksums, that of the other hosts may do so too.
     let offload = Offload { driver: "vmxnet3".into(), checksums: Some(false) };
     patient.health.offloads = [(tunnel, offload)].into();
     assert!(told(&patient, CheckResult::Warned).unwrap().contains("all UDP"));
@@ -47,7 +47,7 @@ fn wrong_checksums_of_all_the_hosts_udp_are_a_warning_only_where_they_can_be_the
     assert_eq!(told(&over_ipip, CheckResult::Warned).or(told(&over_ipip, CheckResult::Passed)), None);
 }
 
-/// A table of the fan's own, in which a rule has met packets.
+/// A table of the fan, in which a rule has counted packets.
 pub(super) fn own(family: &str, chain: &str, text: &str) -> FirewallTable {
     let rule = crate::diagnose::netfilter::FirewallRule {
         text: text.into(),
@@ -87,7 +87,7 @@ fn whatever_rule_of_a_fan_drops_something_it_is_told() {
             assert!(line.starts_with("3 "), "{name}: {line}");
             told.push(line.clone());
         }
-        // The two ways of what is routed by its sender are one, and no others are.
+        // The two rules about source routes share one line; each other rule has its own.
         let rules = told.len();
         told.sort();
         told.dedup();

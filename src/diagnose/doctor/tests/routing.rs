@@ -1,4 +1,4 @@
-//! Other people's routes and rules, and the reverse path filter.
+//! Routes and rules of other programs, and the reverse path filter.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn a_strict_reverse_path_filter_is_blamed_only_where_it_is_one() {
     assert_eq!(patient.only(CheckResult::Failed).check, Check::Routing);
 }
 
-/// A way that somebody's rule has found, in a table with a default route.
+/// A route that a rule of another program leads to, in a table with a default route.
 fn by_vpn(device: &str, table: u32) -> Routing {
     Routing {
         local: false,
@@ -39,10 +39,10 @@ fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
     let overlay = "ip rule add to 250.0.0.0/8 lookup main priority";
     let underlay = "ip rule add to 172.30.0.0/16 lookup main priority";
     let both = |number: u32| format!("{overlay} {number} && {underlay} {number}");
-    // What it says, which packets it takes, and what mends it.
+    // The rules, the destinations that they divert, and the command that mends it.
     let pictures = [
         (vec![wg_quick.clone()], "", both(32764)),
-        // Of what has its mark it says nothing, and one that leads past ours would.
+        // The rule without `not` does not match packets without its mark; the `goto` past our rules does.
         (
             vec![
                 RoutingRule { negated: false, ..wg_quick.clone() },
@@ -66,14 +66,14 @@ fn a_rule_of_a_vpn_stays_and_another_comes_before_it() {
         let finding = patient.only(CheckResult::Failed);
         assert_eq!(finding.mend.as_deref(), Some(&command[..]), "{finding:#?}");
     }
-    // For the overlay the fan has an option that does it for good, where its rule comes first.
+    // For the overlay the fan has a lasting option, `table`, by which its rule comes first.
     let mut patient = Patient::new("vxlan");
     patient.health.rules = vec![wg_quick];
     patient.answer(|_| Some(Ok(by_vpn("wg0", 51820))));
     let evidence = patient.only(CheckResult::Failed).evidence;
     assert_eq!(evidence[0], "rule priority 32765 not fwmark 0xca6c lookup 51820");
     assert!(evidence[1].contains("'table = N'"), "{evidence:#?}");
-    // In front of the first of all there is no place.
+    // No rule can be put in front of priority 0.
     patient.health.rules = vec![rule(0, Action::Lookup(51820))];
     assert_eq!(patient.only(CheckResult::Failed).mend, None);
 }
@@ -128,14 +128,14 @@ fn what_lies_beyond_the_routers_is_no_failure() {
         let asked = patient.health.answers.keys().any(|question| beyond(question.to));
         assert!(asked, "{:#?}", patient.health.answers);
     };
-    // Nobody has said that hosts are there; and whatever this host does not know better goes out by another interface.
+    // It is not known that there are hosts; and the default route leads out by another interface.
     let other = |device: &str, table| Ok(by_vpn(device, table));
     for answer in [Err(nix::libc::ENETUNREACH), other("eth1", 254)] {
         with(&mut patient, answer.clone());
         assert_eq!(patient.findings(CheckResult::Warned), [], "{answer:?}");
         assert_eq!(patient.findings(CheckResult::Failed), [], "{answer:?}");
     }
-    // A VPN that takes them takes them if they are there.
+    // A VPN that diverts these addresses diverts the packets for hosts that may be there.
     patient.health.rules =
         vec![RoutingRule { priority: 32765, action: Action::Lookup(51820), ..RoutingRule::default() }];
     with(&mut patient, other("wg0", 51820));
@@ -144,7 +144,7 @@ fn what_lies_beyond_the_routers_is_no_failure() {
     patient.host.routes = vec![dead_end("172.30.77.0/24", 254)];
     with(&mut patient, Err(nix::libc::EINVAL));
     assert_eq!(patient.only(CheckResult::Warned).check, Check::Routing);
-    // And without the network of the interface itself there is nobody.
+    // And without a route to the network of the interface itself, no host can be reached.
     patient.host.routes.clear();
     patient.answer(|question| (question.to.octets()[..3] == [172, 30, 0]).then_some(Err(nix::libc::ENETUNREACH)));
     assert_eq!(patient.only(CheckResult::Failed).check, Check::Routing);
@@ -177,7 +177,7 @@ fn a_second_way_is_a_warning_until_something_came_by_it() {
     patient.answer(|question| (question.to == peer).then(|| Ok(other.clone())));
     let finding = patient.only(CheckResult::Warned);
     assert_eq!(finding.mend.as_deref(), Some("ip route delete 172.30.0.27/32 via 10.0.0.1 dev eth1"));
-    // Without another one it is the only way there.
+    // When it is the only route there, it must not be deleted.
     patient.host.routes = vec![second];
     assert_eq!(patient.only(CheckResult::Warned).mend, None);
 }
@@ -203,7 +203,7 @@ fn beside(patient: &mut Patient, address: &str) -> ForeignRoute {
 
 #[test]
 fn networks_of_this_host_in_a_wide_underlay_are_no_hosts_of_the_fan() {
-    // As libvirt has it, and with the address at the other end.
+    // The host's address is the first of the network, as with libvirt, or the last.
     for address in ["172.30.122.1/24", "172.30.122.254/24"] {
         let mut patient = Patient::new("ipip");
         let network = beside(&mut patient, address).destination;
@@ -223,7 +223,7 @@ fn networks_of_this_host_in_a_wide_underlay_are_no_hosts_of_the_fan() {
         });
         assert_eq!(patient.findings(CheckResult::Warned), [], "{address}");
         assert_eq!(patient.findings(CheckResult::Failed), [], "{address}");
-        // A router on the way is somebody's doing, and told; what the kernel did by itself is not to be deleted.
+        // A route by another device than the network's is reported; a route that the kernel made is not to be deleted.
         patient.host.routes[0].device = Some("tun0".parse().unwrap());
         patient.answer(|question| network.contains(question.to).then(|| Ok(routed("tun0", false))));
         let finding = patient.only(CheckResult::Warned);

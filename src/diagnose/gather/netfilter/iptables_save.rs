@@ -1,14 +1,16 @@
 //! What `iptables-save` prints, of either kind of iptables (iptables-save(8), iptables-extensions(8)).
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-use super::nft_json::{protocol, text};
+use super::ipset::{self, IpSets};
+use super::nft_json::{bits, protocol, text};
 use crate::diagnose::netfilter::{
     Backend, Base, Chain, Field, FirewallRule, FirewallTable, Marking, Match, PacketVerdict, Tracking, Value,
 };
 
-/// Reads the tables.
-pub fn read(saved: &str, backend: Backend) -> Vec<FirewallTable> {
+/// Reads the tables, whose rules may ask sets.
+pub fn read(saved: &str, backend: Backend, sets: &IpSets) -> Vec<FirewallTable> {
     let mut tables: Vec<FirewallTable> = Vec::new();
     for line in saved.lines() {
         if let Some(name) = line.strip_prefix('*') {
@@ -30,7 +32,7 @@ pub fn read(saved: &str, backend: Backend) -> Vec<FirewallTable> {
             table.chains.insert(name.into(), Chain { base, rules: vec![] });
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let (chain, rest) = rule.split_once(' ').unwrap_or((rule, ""));
-            let mut rule = self::rule(rest);
+            let mut rule = self::rule(rest, sets);
             rule.text = line.to_string();
             table.chains.entry(chain.into()).or_default().rules.push(rule);
         }
@@ -77,7 +79,7 @@ fn words(rule: &str) -> Vec<String> {
     words
 }
 
-fn rule(text: &str) -> FirewallRule {
+fn rule(text: &str, sets: &IpSets) -> FirewallRule {
     let words = words(text);
     let mut words = words.iter().map(String::as_str).peekable();
     let mut rule = FirewallRule::default();
@@ -122,6 +124,24 @@ fn rule(text: &str) -> FirewallRule {
                 let of = if module == "connmark" { Field::ConnectionMark } else { Field::Mark };
                 rule.matches.push(field(of(mask), negated, [value]));
             }
+            "--match-set" => {
+                let set = sets.get(take());
+                rule.matches.push(ipset::condition(set, take(), negated));
+            }
+            "--tcp-flags" => {
+                let [mask, flags] = [take(), take()].map(|names| match names {
+                    "NONE" => Some(0),
+                    "ALL" => Some(0x3f),
+                    _ => bits(&serde_json::json!(names.to_lowercase().split(',').collect::<Vec<_>>())),
+                });
+                rule.matches.push(match mask.zip(flags) {
+                    Some((mask, flags)) => {
+                        Match::Field { field: Field::TcpFlags(mask), negated, values: vec![Value::Range(flags, flags)] }
+                    }
+                    None => Match::Unknown,
+                });
+            }
+            "--physdev-is-bridged" => rule.matches.push(field(Field::PortIn, negated, ["+"])),
             "-g" => rule.verdict = Some(PacketVerdict::Goto(take().into())),
             // What is said of a target says nothing of the packet.
             "--comment" | "--reject-with" | "--log-prefix" | "--log-level" | "--limit-burst" | "--nflog-prefix"
@@ -154,13 +174,17 @@ fn rule(text: &str) -> FirewallRule {
 
 fn known(option: &str, transport: u8) -> Option<Field> {
     Some(match option {
-        "-s" => Field::Source,
-        "-d" => Field::Destination,
+        "-s" | "--src-range" => Field::Source,
+        "-d" | "--dst-range" => Field::Destination,
         "-i" => Field::In,
         "-o" => Field::Out,
         "--ctstate" | "--state" => Field::State,
         "--ctstatus" => Field::Status,
+        "--src-type" => Field::SourceType,
         "--dst-type" => Field::DestinationType,
+        "--pkt-type" => Field::PacketType,
+        "--physdev-in" => Field::PortIn,
+        "--physdev-out" => Field::PortOut,
         "--dport" | "--dports" => Field::DestinationPort(transport),
         "--sport" | "--sports" => Field::SourcePort(transport),
         "--icmp-type" => Field::IcmpType,
@@ -170,10 +194,16 @@ fn known(option: &str, transport: u8) -> Option<Field> {
 
 fn field<'a>(field: Field, negated: bool, values: impl IntoIterator<Item = &'a str>) -> Match {
     let value = |word: &str| match field {
-        Field::In | Field::Out => {
+        Field::In | Field::Out | Field::PortIn | Field::PortOut => {
             Value::Word(word.strip_suffix('+').map_or_else(|| word.to_string(), |start| format!("{start}*")))
         }
-        Field::State | Field::Status | Field::DestinationType => Value::Word(word.to_lowercase()),
+        Field::Source | Field::Destination if word.contains('-') => {
+            let ends = word.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+            ends.map_or(Value::Unknown, |(first, last): (Ipv4Addr, Ipv4Addr)| Value::Range(first.into(), last.into()))
+        }
+        Field::State | Field::Status | Field::SourceType | Field::DestinationType | Field::PacketType => {
+            Value::Word(word.to_lowercase())
+        }
         Field::Mark(_) | Field::ConnectionMark(_) => number(word),
         Field::SourcePort(_) | Field::DestinationPort(_) => match word.split_once(':') {
             Some((first, last)) => match (number(first), number(last)) {
@@ -244,6 +274,7 @@ mod tests {
             incoming: Some(incoming.into()),
             outgoing: Some("fan-ipip".into()),
             bridge: None,
+            ports: None,
             is_arp: false,
             source: [250, 0, 28, 2].into(),
             destination: [250, 0, 27, 2].into(),
@@ -257,7 +288,7 @@ mod tests {
 
     #[test]
     fn tables_are_read_as_iptables_saves_them() {
-        let tables = read(SAVED, Backend::Legacy);
+        let tables = read(SAVED, Backend::Legacy, &IpSets::new());
         assert_eq!(tables.len(), 2);
         let forward = &tables[0].chains["FORWARD"];
         assert!(forward.base.as_ref().is_some_and(|base| base.drops && base.hook == "forward"));
@@ -269,7 +300,7 @@ mod tests {
 
     #[test]
     fn what_was_read_can_be_walked() {
-        let tables = read(SAVED, Backend::Legacy);
+        let tables = read(SAVED, Backend::Legacy, &IpSets::new());
         assert_eq!(fate(&forwarded("docker0", 80), &tables), Fate::Passes);
         for (incoming, port) in [("docker0", 8080), ("eth1", 80)] {
             let Fate::Lost(blame) = fate(&forwarded(incoming, port), &tables) else { panic!("{incoming} {port}") };
@@ -282,7 +313,7 @@ mod tests {
 
     #[test]
     fn types_of_icmp_are_read_with_their_codes() {
-        let values = |text: &str| match &rule(text).matches[..] {
+        let values = |text: &str| match &rule(text, &IpSets::new()).matches[..] {
             [_, Match::Field { field: Field::IcmpType, values, .. }] => values.clone(),
             other => panic!("{other:?}"),
         };
@@ -308,7 +339,7 @@ mod tests {
             ("-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff", None),
             ("-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff", Some(Marking::OfConnection { keep: !0xff })),
         ] {
-            let rule = rule(text);
+            let rule = rule(text, &IpSets::new());
             assert_eq!((rule.marking, rule.verdict, &rule.matches[..]), (marking, None, &[][..]), "{text}");
         }
         for (text, expected) in [
@@ -317,14 +348,37 @@ mod tests {
             ("-m connmark --mark 0x8000 -j DROP", Field::ConnectionMark(u32::MAX)),
         ] {
             let condition = field(expected, false, ["0x8000"]);
-            assert_eq!(rule(text).matches, [condition], "{text}");
+            assert_eq!(rule(text, &IpSets::new()).matches, [condition], "{text}");
         }
     }
 
     #[test]
     fn a_word_that_is_not_known_is_no_match_and_not_none() {
-        let rule = rule("-p tcp -m length --length 0:100 -m limit --limit 3/min -j DROP");
+        let rule = rule("-p tcp -m length --length 0:100 -m limit --limit 3/min -j DROP", &IpSets::new());
         assert_eq!(rule.matches.iter().filter(|one| **one == Match::Unknown).count(), 2);
         assert_eq!(rule.verdict, Some(PacketVerdict::Drop));
+    }
+
+    #[test]
+    fn flags_types_ports_of_bridges_and_ranges_are_understood() {
+        let only = |text: &str| match rule(text, &IpSets::new()).matches.pop() {
+            Some(Match::Field { field, negated, values }) => (field, negated, values),
+            other => panic!("{other:?}"),
+        };
+        let word = |word: &str| vec![Value::Word(word.into())];
+        for (text, expected) in [
+            ("-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN", (Field::TcpFlags(0x17), false, vec![Value::Range(2, 2)])),
+            ("-p tcp -m tcp ! --tcp-flags ALL NONE", (Field::TcpFlags(0x3f), true, vec![Value::Range(0, 0)])),
+            ("-m addrtype --src-type BROADCAST", (Field::SourceType, false, word("broadcast"))),
+            ("-m pkttype ! --pkt-type multicast", (Field::PacketType, true, word("multicast"))),
+            ("-m physdev --physdev-in fwln+", (Field::PortIn, false, word("fwln*"))),
+            ("-m physdev ! --physdev-is-bridged", (Field::PortIn, true, word("*"))),
+            (
+                "-m iprange --src-range 10.0.0.1-10.0.0.9",
+                (Field::Source, false, vec![Value::Range(0x0a00_0001, 0x0a00_0009)]),
+            ),
+        ] {
+            assert_eq!(only(&format!("{text} -j DROP")), expected, "{text}");
+        }
     }
 }

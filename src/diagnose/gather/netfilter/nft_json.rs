@@ -7,6 +7,10 @@ use crate::diagnose::netfilter::{
     Arp, Entries, Field, FirewallRule, MapEntry, Marking, Match, PacketVerdict, Tracking, Value,
 };
 
+mod changes;
+#[cfg(test)]
+mod tests;
+
 /// Adds what an expression says to its rule.
 pub fn read(expression: &Json, rule: &mut FirewallRule) {
     let Some((kind, body)) = expression.as_object().and_then(|object| object.iter().next()) else {
@@ -15,7 +19,7 @@ pub fn read(expression: &Json, rule: &mut FirewallRule) {
     match kind.as_str() {
         "match" => rule.matches.push(condition(body)),
         "vmap" => rule.matches.push(map(body)),
-        "mangle" => mangle(&body["key"], &body["value"], rule),
+        "mangle" => changes::mangle(&body["key"], &body["value"], rule),
         "notrack" => rule.tracking = Some(Tracking::Off),
         "counter" => rule.packets = body["packets"].as_u64(),
         // A limit lets the first packets by, and refuses those beyond it: no less and no more than a match.
@@ -57,22 +61,6 @@ const HARMLESS: [&str; 15] = [
     "nftrace",
 ];
 
-/// A statement that changes something of a packet.
-fn mangle(key: &Json, value: &Json, rule: &mut FirewallRule) {
-    let of = |kind: &str| key[kind]["key"].as_str();
-    match (of("meta"), of("ct")) {
-        (Some("mark"), _) => rule.marking = Some(marking(value)),
-        (Some("priority" | "nftrace" | "secmark" | "pkttype"), _)
-        | (_, Some("label" | "event" | "secmark" | "helper")) => {}
-        (_, Some("mark")) => rule.tracking = Some(Tracking::Mark),
-        (_, Some("zone")) => rule.tracking = Some(Tracking::Zone),
-        _ if matches!(key["payload"]["field"].as_str(), Some("dscp" | "ecn" | "id")) => {}
-        _ if key.get("tcp option").is_some() => {}
-        // Another address or port, and whatever else is not known.
-        _ => rule.verdict = Some(PacketVerdict::Unknown),
-    }
-}
-
 const LIMITS: [&str; 4] = ["limit", "quota", "connlimit", "ct count"];
 
 /// Whether there is a limit among statements, or in a single one.
@@ -102,6 +90,9 @@ fn condition(body: &Json) -> Match {
         // Whatever is asked of a field that IPv4 has not: it is asked of no packet of IPv4.
         return Match::Field { field: Field::Family, negated: false, values: vec![Value::Word(family.into())] };
     }
+    if let Some(condition) = tcp_flags(body) {
+        return condition;
+    }
     let Some(field) = field(left) else {
         return not_understood(left);
     };
@@ -124,6 +115,42 @@ fn condition(body: &Json) -> Match {
         Some(">") => range(|number| Some((number.checked_add(1)?, u32::MAX))),
         Some(">=") => range(|number| Some((number, u32::MAX))),
         _ => not_understood(left),
+    }
+}
+
+/// A condition on the flags of TCP: behind a mask, or one of several.
+fn tcp_flags(body: &Json) -> Option<Match> {
+    let (left, right) = (&body["left"], bits(&body["right"])?);
+    let is_flags = |json: &Json| json["payload"]["protocol"] == "tcp" && json["payload"]["field"] == "flags";
+    let condition = |mask, negated, flags| {
+        let values = vec![Value::Range(flags, flags)];
+        Some(Match::Field { field: Field::TcpFlags(mask), negated, values })
+    };
+    let mask = match &left["&"] {
+        Json::Array(parts) if parts.len() == 2 && is_flags(&parts[0]) => Some(bits(&parts[1])?),
+        _ if is_flags(left) => None,
+        _ => return None,
+    };
+    match (body["op"].as_str()?, mask) {
+        ("==", mask) => condition(mask.unwrap_or(0xff), false, right),
+        ("!=", mask) => condition(mask.unwrap_or(0xff), true, right),
+        // One of them at least.
+        ("in", None) => condition(right, true, 0),
+        _ => None,
+    }
+}
+
+/// Flags of TCP by their names (RFC 9293, section 3.1), or a number.
+pub(crate) fn bits(json: &Json) -> Option<u32> {
+    match json {
+        Json::Number(number) => u32::try_from(number.as_u64()?).ok(),
+        Json::String(name) => {
+            let names = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
+            names.iter().position(|known| known == name).map(|bit| 1 << bit)
+        }
+        Json::Array(list) => list.iter().map(bits).try_fold(0, |all, some| Some(all | some?)),
+        Json::Object(_) => bits(json.get("|")?),
+        _ => None,
     }
 }
 
@@ -183,7 +210,7 @@ fn map(body: &Json) -> Match {
 }
 
 /// The elements of a verdict map, each a value, or several in a row, and a verdict.
-pub fn entries(list: &[Json]) -> Vec<MapEntry> {
+pub(crate) fn entries(list: &[Json]) -> Vec<MapEntry> {
     let entry = |entry: &Json| {
         let key = entry[0].get("elem").map_or(&entry[0], |element| &element["val"]);
         let values = match key["concat"].as_array() {
@@ -195,33 +222,6 @@ pub fn entries(list: &[Json]) -> Vec<MapEntry> {
         (values, verdict.unwrap_or(PacketVerdict::Unknown))
     };
     list.iter().map(entry).collect()
-}
-
-/// What becomes of a mark: a number, or its own bits with others.
-fn marking(value: &Json) -> Marking {
-    let number = |json: &Json| json.as_u64().and_then(|number| u32::try_from(number).ok());
-    if let Some(flip) = number(value) {
-        return Marking::Bits { keep: 0, flip };
-    }
-    let Some((kind, body)) = value.as_object().and_then(|object| object.iter().next()) else {
-        return Marking::Unknown;
-    };
-    match (kind.as_str(), body["key"].as_str()) {
-        ("meta", Some("mark")) => {
-            return Marking::Bits { keep: u32::MAX, flip: 0 };
-        }
-        ("ct", Some("mark")) => return Marking::OfConnection { keep: 0 },
-        _ => {}
-    }
-    let Some(bits) = number(&body[1]) else {
-        return Marking::Unknown;
-    };
-    match (marking(&body[0]), kind.as_str()) {
-        (Marking::Bits { keep, flip }, "&") => Marking::Bits { keep: keep & bits, flip: flip & bits },
-        (Marking::Bits { keep, flip }, "|") => Marking::Bits { keep: keep & !bits, flip: flip & !bits | bits },
-        (Marking::Bits { keep, flip }, "^") => Marking::Bits { keep, flip: flip ^ bits },
-        _ => Marking::Unknown,
-    }
 }
 
 /// The family whose header an expression reads, if that is not IPv4's: nft asks for the family too, without saying so.
@@ -272,8 +272,11 @@ fn field(left: &Json) -> Option<Field> {
         ("ct", "status") => Field::Status,
         ("ct", "mark") => Field::ConnectionMark(u32::MAX),
         ("&", _) if body[0]["meta"]["key"] == "mark" => Field::Mark(body[1].as_u64()?.try_into().ok()?),
+        ("meta", "pkttype") => Field::PacketType,
+        ("fib", _) if body["result"] == "type" && body["flags"] == "saddr" => Field::SourceType,
         ("fib", _) if body["result"] == "type" && body["flags"] == "daddr" => Field::DestinationType,
         ("payload", _) if body.get("tunnel").is_some() => return None,
+        ("payload", _) if body.get("base").is_some() => return raw(body),
         ("payload", _) => {
             let (protocol, field) = (body["protocol"].as_str()?, body["field"].as_str()?);
             match (protocol, field) {
@@ -292,10 +295,26 @@ fn field(left: &Json) -> Option<Field> {
                 ("arp", "operation") => Field::Arp(Arp::Operation),
                 ("arp", "saddr ip") => Field::Arp(Arp::Source),
                 ("arp", "daddr ip") => Field::Arp(Arp::Target),
+                ("arp", "htype") => Field::Arp(Arp::Constant(1)),
+                ("arp", "ptype") => Field::Arp(Arp::Constant(0x0800)),
+                ("arp", "hlen") => Field::Arp(Arp::Constant(6)),
+                ("arp", "plen") => Field::Arp(Arp::Constant(4)),
                 ("arp", _) => Field::Arp(Arp::Other),
                 _ => return None,
             }
         }
+        _ => return None,
+    })
+}
+
+/// A field by its place in a header (RFC 791, RFC 768).
+fn raw(body: &Json) -> Option<Field> {
+    Some(match (body["base"].as_str()?, body["offset"].as_u64()?, body["len"].as_u64()?) {
+        ("nh", 72, 8) => Field::Protocol,
+        ("nh", 96, 32) => Field::Source,
+        ("nh", 128, 32) => Field::Destination,
+        ("th", 0, 16) => Field::SourcePort(0),
+        ("th", 16, 16) => Field::DestinationPort(0),
         _ => return None,
     })
 }
@@ -312,7 +331,7 @@ fn values(right: &Json) -> Vec<Value> {
 }
 
 /// A number, an address, a network, a word, or a range of these.
-pub fn value(json: &Json) -> Value {
+pub(crate) fn value(json: &Json) -> Value {
     match json {
         Json::Number(number) => number
             .as_u64()
@@ -361,7 +380,7 @@ pub fn text(word: &str) -> Value {
 }
 
 /// The number of a protocol by its name in /etc/protocols, of those that firewalls speak of.
-pub fn protocol(word: &str) -> Option<u8> {
+pub(crate) fn protocol(word: &str) -> Option<u8> {
     Some(match word {
         "icmp" => 1,
         "igmp" => 2,
@@ -380,183 +399,4 @@ pub fn protocol(word: &str) -> Option<u8> {
         "udplite" => 136,
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_limit_may_be_kept_of_each_element_of_a_set() {
-        let element = json!({"payload": {"protocol": "ip", "field": "saddr"}});
-        let limit = json!({"limit": {"rate": 10, "burst": 5, "per": "second", "inv": true}});
-        let count = json!({"ct count": {"val": 20, "inv": true}});
-        let matches = |expression: Json| {
-            let mut rule = FirewallRule::default();
-            read(&expression, &mut rule);
-            rule.matches
-        };
-        for statement in [&limit, &count] {
-            let set = json!({"set": {"op": "add", "elem": element, "set": "@d", "stmt": [statement]}});
-            let meter = json!({"meter": {"key": element, "stmt": statement, "size": 65535, "name": "m"}});
-            assert_eq!(matches(set), [Match::Unknown], "{statement}");
-            assert_eq!(matches(meter), [Match::Unknown], "{statement}");
-        }
-        let only_kept = json!({"set": {"op": "add", "elem": element, "set": "@d", "stmt": [{"counter": null}]}});
-        assert_eq!(matches(only_kept), []);
-    }
-
-    #[test]
-    fn what_is_not_known_is_not_passed_over() {
-        let read = |expression: Json| {
-            let mut rule = FirewallRule::default();
-            read(&expression, &mut rule);
-            rule
-        };
-        for statement in ["queue", "tproxy", "synproxy", "fwd", "dnat", "redirect", "some new statement"] {
-            assert_eq!(read(json!({statement: null})).verdict, Some(PacketVerdict::Unknown), "{statement}");
-        }
-        let address = json!({"payload": {"protocol": "ip", "field": "daddr"}});
-        let changed = read(json!({"mangle": {"key": address, "value": "192.0.2.1"}}));
-        assert_eq!(changed.verdict, Some(PacketVerdict::Unknown));
-        for statement in ["log", "dup", "ct helper"] {
-            assert_eq!(read(json!({statement: null})), FirewallRule::default(), "{statement}");
-        }
-        assert_eq!(read(json!({"notrack": null})).tracking, Some(Tracking::Off));
-        let zone = json!({"mangle": {"key": {"ct": {"key": "zone"}}, "value": 1}});
-        assert_eq!(read(zone).tracking, Some(Tracking::Zone));
-    }
-
-    #[test]
-    fn a_condition_on_a_header_is_one_on_its_protocol() {
-        let matched = |op: &str, left: &Json, right: Json| {
-            let mut rule = FirewallRule::default();
-            read(&json!({"match": {"op": op, "left": left, "right": right}}), &mut rule);
-            rule.matches.remove(0)
-        };
-        let payload = |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
-        let part =
-            |protocol| Match::Field { field: Field::Header(protocol), negated: false, values: vec![Value::Unknown] };
-        for (left, protocol) in [
-            (payload("igmp", "type"), 2),
-            (payload("sctp", "dport"), 132),
-            (json!({"&": [payload("tcp", "flags"), ["fin", "syn"]]}), 6),
-            (json!({"tcp option": {"name": "maxseg", "field": "size"}}), 6),
-            (json!({"concat": [{"meta": {"key": "cpu"}}, payload("udp", "length")]}), 17),
-        ] {
-            for op in ["==", "!=", "<"] {
-                assert_eq!(matched(op, &left, json!("something")), part(protocol), "{left}");
-            }
-        }
-        // The header of a packet in a tunnel is none of the packet around it.
-        let inner = json!({"payload": {"tunnel": "vxlan", "protocol": "tcp", "field": "dport"}});
-        assert_eq!(matched("==", &inner, json!(22)), Match::Unknown);
-        let port = payload("udp", "dport");
-        let range = |first, last| Match::Field {
-            field: Field::DestinationPort(17),
-            negated: false,
-            values: vec![Value::Range(first, last)],
-        };
-        assert_eq!(matched(">", &port, json!(1023)), range(1024, u32::MAX));
-        assert_eq!(matched("<=", &port, json!(1023)), range(0, 1023));
-    }
-
-    #[test]
-    fn what_is_about_ipv6_or_arp_is_about_the_family() {
-        let family = |negated: bool, word: &str| Match::Field {
-            field: Field::Family,
-            negated,
-            values: vec![Value::Word(word.into())],
-        };
-        let payload = |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
-        let matched = |op: &str, left: Json, right: Json| {
-            let mut rule = FirewallRule::default();
-            read(&json!({"match": {"op": op, "left": left, "right": right}}), &mut rule);
-            let [condition] = <[Match; 1]>::try_from(rule.matches).unwrap();
-            condition
-        };
-        // As firewalld has it in filter_OUTPUT and filter_FORWARD.
-        let nets = json!({"set": [{"prefix": {"addr": "::", "len": 96}}, {"prefix": {"addr": "2002::", "len": 24}}]});
-        assert_eq!(matched("==", payload("ip6", "daddr"), nets.clone()), family(false, "ipv6"));
-        // A rule that asks for any other address asks for IPv6 too.
-        assert_eq!(matched("!=", payload("ip6", "daddr"), nets), family(false, "ipv6"));
-        let kind = payload("icmpv6", "type");
-        assert_eq!(matched("==", kind, json!("nd-redirect")), family(false, "ipv6"));
-        let prefix = json!({"&": [payload("ip6", "saddr"), "ffff::"]});
-        assert_eq!(matched("==", prefix, json!("fe80::")), family(false, "ipv6"));
-        let pair = json!({"concat": [payload("ip6", "saddr"), payload("tcp", "dport")]});
-        let right = json!({"set": [{"concat": ["fe80::1", 22]}]});
-        assert_eq!(matched("==", pair, right), family(false, "ipv6"));
-        let arp = Match::Field {
-            field: Field::Arp(Arp::Operation),
-            negated: false,
-            values: vec![Value::Word("request".into())],
-        };
-        assert_eq!(matched("==", payload("arp", "operation"), json!("request")), arp);
-        let nfproto = json!({"meta": {"key": "nfproto"}});
-        assert_eq!(matched("==", nfproto, json!("ipv6")), family(false, "ipv6"));
-        for left in [json!({"meta": {"key": "protocol"}}), payload("ether", "type")] {
-            for (right, word) in [("ip6", "ipv6"), ("ip", "ipv4"), ("arp", "arp"), ("8021q", "8021q")] {
-                assert_eq!(matched("==", left.clone(), json!(right)), family(false, word));
-                assert_eq!(matched("!=", left.clone(), json!(right)), family(true, word));
-            }
-            // nft shows the numbers of protocols that it has no names for.
-            assert_eq!(matched("==", left.clone(), json!(0x800)), family(false, "ipv4"));
-            assert_eq!(matched("==", left.clone(), json!(0x88cc)), family(false, "0x88cc"));
-            let some = json!({"set": ["ip", "ip6", "@others"]});
-            let condition = matched("==", left.clone(), some);
-            let Match::Field { values, .. } = condition else { panic!("{condition:?}") };
-            let words = ["ipv4", "ipv6"].map(|word| Value::Word(word.into()));
-            assert_eq!(values, [&words[..], &[Value::Unknown]].concat());
-            let data = json!({"set": [["ip", {"accept": null}], ["ip6", {"drop": null}]]});
-            let mut rule = FirewallRule::default();
-            read(&json!({"vmap": {"key": left, "data": data}}), &mut rule);
-            let [accepted, dropped] = words;
-            let entries = vec![(vec![accepted], PacketVerdict::Accept), (vec![dropped], PacketVerdict::Drop)];
-            let entries = Entries::Own(entries);
-            assert_eq!(rule.matches, [Match::Map(vec![Field::Family], entries)]);
-        }
-    }
-
-    #[test]
-    fn maps_are_read_with_their_names_and_all_their_fields() {
-        let map = |key: &Json, data: Json| {
-            let mut rule = FirewallRule::default();
-            read(&json!({"vmap": {"key": key, "data": data}}), &mut rule);
-            rule.matches.remove(0)
-        };
-        let port = json!({"payload": {"protocol": "udp", "field": "dport"}});
-        let fields = vec![Field::DestinationPort(17)];
-        assert_eq!(map(&port, json!("@m")), Match::Map(fields.clone(), Entries::Named("m".into())));
-        assert_eq!(map(&port, json!({"odd": 1})), Match::Map(fields, Entries::Unknown));
-        let both = json!({"concat": [{"meta": {"key": "iifname"}}, port, {"meta": {"key": "cgroup"}}]});
-        let data = json!([[{"concat": ["eth0", 8472, 7]}, {"drop": null}], ["*", {"jump": {"target": "x"}}]]);
-        let own = vec![
-            (vec![Value::Word("eth0".into()), Value::Range(8472, 8472), Value::Range(7, 7)], PacketVerdict::Drop),
-            (vec![Value::Any], PacketVerdict::Jump("x".into())),
-        ];
-        let fields = vec![Field::In, Field::DestinationPort(17), Field::Unknown];
-        assert_eq!(map(&both, json!({"set": data})), Match::Map(fields, Entries::Own(own)));
-        let counted = json!([[{"elem": {"val": "1.2.3.4", "counter": {"packets": 0}}}, {"drop": null}]]);
-        let address = Value::from(std::net::Ipv4Addr::new(1, 2, 3, 4));
-        assert_eq!(entries(counted.as_array().unwrap()), [(vec![address], PacketVerdict::Drop)]);
-    }
-
-    #[test]
-    fn marks_are_set_kept_and_changed() {
-        let mark = json!({"meta": {"key": "mark"}});
-        let bits = |keep, flip| Marking::Bits { keep, flip };
-        for (value, expected) in [
-            (json!(0x8000), bits(0, 0x8000)),
-            (json!({"|": [mark, 16]}), bits(!16, 16)),
-            (json!({"&": [mark, 255]}), bits(255, 0)),
-            (json!({"^": [{"&": [mark, 255]}, 1]}), bits(255, 1)),
-            (json!({"ct": {"key": "mark"}}), Marking::OfConnection { keep: 0 }),
-            (json!({"map": {"key": mark, "data": "@m"}}), Marking::Unknown),
-        ] {
-            assert_eq!(marking(&value), expected, "{value}");
-        }
-    }
 }

@@ -15,15 +15,15 @@ const HEADERS: u16 = 256;
 
 /// Classic BPF on the IPv4 header and what follows it (linux/filter.h, linux/bpf_common.h).
 mod classic {
-    pub const BYTE: u16 = 0x30;
-    pub const WORD: u16 = 0x20;
+    pub(crate) const BYTE: u16 = 0x30;
+    pub(crate) const WORD: u16 = 0x20;
     /// Loads the index register with the length of an IPv4 header.
-    pub const HEADER: u16 = 0xb1;
+    pub(crate) const HEADER: u16 = 0xb1;
     /// Loads two bytes that far behind the index.
-    pub const HALF_BEHIND: u16 = 0x48;
-    pub const AND: u16 = 0x54;
-    pub const IF_EQUAL: u16 = 0x15;
-    pub const RETURN: u16 = 0x06;
+    pub(crate) const HALF_BEHIND: u16 = 0x48;
+    pub(crate) const AND: u16 = 0x54;
+    pub(crate) const IF_EQUAL: u16 = 0x15;
+    pub(crate) const RETURN: u16 = 0x06;
 }
 
 /// Lets by what is wrapped in `outer` between two hosts, or comes to this one.
@@ -63,17 +63,17 @@ fn filter(outer: Outer, us: Ipv4Addr, them: Ipv4Addr) -> Vec<SockFilter> {
 
 /// A socket that sees every wrapped packet between the two hosts or to this one, coming before any firewall has and
 /// going when all have (packet(7)).
-pub fn watch(target: &Target) -> io::Result<Socket> {
+pub(crate) fn watch(target: &Target) -> io::Result<Socket> {
     let all_protocols = i32::from(u16::to_be(0x0003)); // ETH_P_ALL, linux/if_ether.h
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(all_protocols)))?;
     let fan = &target.fan;
-    let outer = Outer::of(fan.encapsulation, fan.port);
+    let outer = Outer::of(fan.options.encapsulation, fan.carrier_port());
     socket.attach_filter(&filter(outer, fan.host, target.host))?;
     Ok(socket)
 }
 
 /// Reads what waits at a socket; none when nothing does, or the time is up, however much waits.
-pub fn receive(mut socket: &Socket, until: Instant) -> Option<Vec<u8>> {
+pub(crate) fn receive(mut socket: &Socket, until: Instant) -> Option<Vec<u8>> {
     if Instant::now() >= until {
         return None;
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::PathStep;
-use super::{Steps, UP_AGAIN, narrow_advice, route_text, route_values, step, table_name};
+use super::{Steps, narrow_advice, route_text, route_values, step, table_name};
 use crate::bpf::program;
 use crate::diagnose::trace::cause::Cause;
 use crate::diagnose::trace::{Location, Target};
@@ -37,7 +37,7 @@ impl Steps<'_> {
             (Some((direction, _)), _) => {
                 let what = if id(*direction).is_some() { "is not that of this fan" } else { "is gone" };
                 let says = format!("the {} program of {} {what}", direction.as_str(), fan.tunnel());
-                Some((Cause::HereProgram, says, UP_AGAIN.into()))
+                Some((Cause::HereProgram, says, self.mend()))
             }
             (None, Some(Ok(verdict))) if *verdict != program::ACCEPTED => {
                 let says = format!("the egress program of {} refuses it", fan.tunnel());
@@ -61,16 +61,15 @@ impl Steps<'_> {
 
     pub(super) fn wrap(&self) -> PathStep {
         let fan = &self.target.fan;
-        let overhead = fan.encapsulation.overhead();
-        let says = format!(
-            "{}, {}, {overhead} bytes around it, DF as the packet has it",
-            fan.encapsulation,
-            self.target.carrier()
-        );
-        let vxlan = fan.encapsulation == Encapsulation::Vxlan;
+        let overhead = fan.options.encapsulation.overhead();
+        let df = if fan.key_file().is_some() { "no DF" } else { "DF as the packet has it" };
+        let says =
+            format!("{}, {}, {overhead} bytes around it, {df}", fan.options.encapsulation, self.target.carrier());
+        let vxlan = fan.options.encapsulation == Encapsulation::Vxlan;
+        let port = (!fan.ports().is_empty()).then(|| fan.carrier_port());
         let values = json!({
-            "encap": fan.encapsulation, "overhead": overhead,
-            "port": vxlan.then_some(fan.port), "vni": vxlan.then(|| fan.overlay().vni()),
+            "encap": fan.options.encapsulation, "overhead": overhead,
+            "port": port, "vni": vxlan.then(|| fan.overlay().vni()),
         });
         step("encapsulation", says, values)
     }
@@ -133,7 +132,7 @@ impl Steps<'_> {
         if self.target.place == Location::Here {
             return step("mtu", format!("{mtu} bytes"), json!({ "mtu": mtu }));
         }
-        let overhead = fan.encapsulation.overhead();
+        let overhead = fan.options.encapsulation.overhead();
         let outer = self.facts.outer.as_ref().and_then(|way| way.as_ref().ok());
         let device = outer.and_then(|way| self.host.link(&way.device)).map(|link| link.mtu);
         let underlay = outer.and_then(|way| way.mtu).or(device);

@@ -8,7 +8,7 @@ const US: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 28);
 const THEM: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 27);
 const MARK: Mark = Mark { id: 0x1234, sequence: 7 };
 
-/// An outer header around something.
+/// An IPv4 packet with this protocol and content.
 fn around(protocol: u8, content: &[u8]) -> Vec<u8> {
     let mut packet = ipv4(THEM, US, MARK)[..IPV4_LEN].to_vec();
     packet[9] = protocol;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::diagnose::trace::cause::{Cause, Conclusion, THIS_HOST};
 use crate::diagnose::trace::hops::narrow_advice;
 use crate::diagnose::trace::packet::Complaint;
-use crate::diagnose::trace::probe::{Aim, Evidence, Leg, ProbeOutcome};
+use crate::diagnose::trace::probe::{Aim, Evidence, Handshake, Leg, ProbeOutcome};
 use crate::diagnose::trace::{Location, Target};
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
@@ -172,12 +172,15 @@ impl Judge<'_> {
                 .advise("see nft list ruleset and iptables-save, chains with the hook output")
         } else {
             let says = format!("this host cannot send to {to}: {words}");
-            Conclusion::new(Cause::HereRoute, THIS_HOST, says).advise("run fanctl up again")
+            Conclusion::new(Cause::HereRoute, THIS_HOST, says).advise(self.target.fan.mend())
         })
     }
 
     /// An address behind another host does not answer.
     pub(super) fn there(&self) -> Conclusion {
+        if let Some(handshake @ Handshake::NoPeer) = self.evidence.handshake {
+            return self.no_handshake(handshake);
+        }
         self.not_sent()
             .or_else(|| self.gateway_answers().then(|| self.address_missing()))
             .or_else(|| self.lost_here())
@@ -204,7 +207,9 @@ impl Judge<'_> {
                 Conclusion::new(Cause::Rejected, from.to_string(), says).advise(format!("see the firewall of {host}"))
             }
             (_, Some(Reachability::Known(mac))) => self.silent(&format!("{mac} behind {host} has this address")),
-            _ if fan.encapsulation == Encapsulation::Vxlan => gone("nobody answers ARP for this address".into()),
+            _ if fan.options.encapsulation == Encapsulation::Vxlan => {
+                gone("nobody answers ARP for this address".into())
+            }
             _ => {
                 let says = format!(
                     "the fan on {host} answers, but {name} does not: a firewall of {host} (forward) or its own drops it"
@@ -259,13 +264,16 @@ impl Judge<'_> {
             errors.iter().find(|(_, complaint)| !matches!(complaint, Complaint::TooLarge(_) | Complaint::Expired))?;
         Some(match complaint {
             Complaint::Protocol | Complaint::Port if from == host => {
-                let says =
-                    format!("{host} has no fan for {} over {}: it says {complaint}", fan.overlay(), fan.encapsulation);
+                let says = format!(
+                    "{host} has no fan for {} over {}: it says {complaint}",
+                    fan.overlay(),
+                    fan.options.encapsulation
+                );
                 let underlay = format!("{host}/{}", fan.mapping.underlay().network().prefix());
                 Conclusion::new(Cause::NoFanThere, host.to_string(), says).advise(format!(
                     "bring it up there: fanctl up {} {underlay} --encap {}",
                     fan.overlay(),
-                    fan.encapsulation
+                    fan.options.encapsulation
                 ))
             }
             Complaint::Host | Complaint::Network => self.no_way(*from, *complaint),
@@ -312,16 +320,22 @@ impl Judge<'_> {
     fn dropped(&self) -> Conclusion {
         let Target { host, fan, .. } = self.target;
         let carrier = self.target.carrier();
-        let witness = match fan.encapsulation {
+        let witness = match fan.options.encapsulation {
             Encapsulation::Ipip => "ip proto 4".to_string(),
-            Encapsulation::Vxlan => format!("udp port {}", fan.port),
+            Encapsulation::Vxlan | Encapsulation::Wireguard => format!("udp port {}", fan.carrier_port()),
         };
         if self.evidence.knows {
             let says = format!(
                 "{host} answers ARP by {carrier} and no ping: its fan is not right, or a firewall there drops it"
             );
-            return Conclusion::new(Cause::Dropped, host.to_string(), says)
-                .advise(format!("run fanctl up again on {host}, and fanctl trace {} there", fan.gateway()));
+            return Conclusion::new(Cause::Dropped, host.to_string(), says).advise(format!(
+                "on {host}: fanctl doctor {} --fix, and fanctl trace {}",
+                fan.overlay(),
+                fan.gateway()
+            ));
+        }
+        if let Some(handshake) = self.evidence.handshake.filter(|handshake| !handshake.is_good()) {
+            return self.no_handshake(handshake);
         }
         let reached = self.evidence.hops.iter().rev().find_map(|hop| hop.wrapped);
         let where_ = match reached {
@@ -330,9 +344,11 @@ impl Judge<'_> {
                 "does not even get to the first router, or is dropped by it".to_string()
             }
             None if self.evidence.knew => {
-                "gets no answer and no error: it is dropped on the way or there, or ping there alone".to_string()
+                format!(
+                    "gets no answer and no ICMP error: a firewall drops it, on the way or on {host}, or only ping there"
+                )
             }
-            None => "gets no answer and no error: it is dropped on the way or there".to_string(),
+            None => format!("gets no answer and no ICMP error: a firewall drops it, on the way or on {host}"),
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
@@ -340,6 +356,32 @@ impl Judge<'_> {
              and fanctl trace {} there what becomes of it; or that host has another fan: compare fanctl show on both \
              (overlay, width of the underlay, encapsulation, port)",
             fan.gateway()
+        ))
+    }
+
+    /// The other host answers ping, and has not shaken hands. It says nothing to those whose key it does not know.
+    fn no_handshake(&self, handshake: Handshake) -> Conclusion {
+        let Target { host, fan, .. } = self.target;
+        let carrier = self.target.carrier();
+        let (what, advice) = match handshake {
+            Handshake::NoPeer => {
+                let says = format!("{host} is no peer: it is outside of hosts, or in exclude");
+                let advice = "list it in hosts, on all hosts: fan.toml(5)".to_string();
+                return Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(advice);
+            }
+            Handshake::Never => ("no handshake with it has succeeded".to_string(), ""),
+            Handshake::Ago(seconds) => (
+                format!("the last handshake with it was {seconds} s ago"),
+                ", and whether the clock of each host is right: a host does not heed a handshake that is dated before the last one",
+            ),
+        };
+        let says = format!(
+            "{host} answers ping, but {what}: it has another secret or does not list this host, or {carrier} is dropped"
+        );
+        Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(format!(
+            "compare fanctl key fingerprint and fanctl show on both hosts{advice}; tcpdump -n udp port {} on {host} tells whether it \
+             arrives",
+            fan.carrier_port()
         ))
     }
 

@@ -5,6 +5,7 @@ use crate::diagnose::trace::hops::HopFault;
 use crate::diagnose::trace::packet::Complaint;
 use crate::diagnose::trace::probe::{Hop, ProbeOutcome};
 use crate::fan::encap::Encapsulation;
+use crate::fan::options::Options;
 use crate::fan::tests::announced;
 use crate::fan::{Fan, Mac};
 use crate::plan::host::Reachability;
@@ -15,7 +16,7 @@ const THERE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(172, 30, 0, 27);
 const GATEWAY: std::net::Ipv4Addr = std::net::Ipv4Addr::new(250, 0, 27, 1);
 
 fn target(encapsulation: Encapsulation) -> Target {
-    let fan = Fan { encapsulation, ..announced() };
+    let fan = Fan { options: Options { encapsulation, ..Options::default() }, ..announced() };
     Target::new("250.0.27.2".parse().unwrap(), &fan, 1480)
 }
 
@@ -155,7 +156,7 @@ fn an_address_that_no_host_can_have_is_nobodys() {
         fault: Some(HopFault {
             cause: Cause::HereProgram,
             says: "the program refuses it".into(),
-            advice: "run fanctl up again".into(),
+            advice: "fanctl doctor fan-250-0-28 --fix".into(),
         }),
     }];
     let judged = |asked: &str, is_of_nobody| {

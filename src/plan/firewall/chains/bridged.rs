@@ -32,7 +32,7 @@ pub(super) fn table(fan: &Fan, script: &mut String) -> Vec<(String, String)> {
     chain(script, "ports", hook, &ports(fan));
     let hook = "type filter hook forward priority -200; policy accept;";
     chain(script, "neighbours", hook, &neighbours(fan));
-    if fan.encapsulation == Encapsulation::Vxlan {
+    if fan.options.encapsulation == Encapsulation::Vxlan {
         let hook = "type filter hook output priority -200; policy accept;";
         chain(script, "sent", hook, &sent(fan));
     }
@@ -59,7 +59,7 @@ fn foreign(fan: &Fan) -> String {
 
 fn not_of_here(fan: &Fan) -> String {
     let slice = fan.slice();
-    match fan.routed.set() {
+    match fan.options.routed.set() {
         Some(subnets) => format!("ip saddr != {slice} ip saddr != {subnets} counter drop"),
         None => format!("ip saddr != {slice} counter drop"),
     }
@@ -68,7 +68,7 @@ fn not_of_here(fan: &Fan) -> String {
 fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
     let (overlay, slice) = (fan.overlay(), fan.slice());
     let first = fan.gateway();
-    let last = Ipv4Addr::from(u32::from(first) + u32::from(fan.host_reserve) - 1);
+    let last = Ipv4Addr::from(u32::from(first) + u32::from(fan.options.host_reserve) - 1);
     let held = if first == last { first.to_string() } else { format!("{first}-{last}") };
     let here = here(fan);
     let own = |source| format!("{source} {slice} {source} != {held} accept");
@@ -88,7 +88,7 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
         ("arp probes", "meta protocol arp arp saddr ip 0.0.0.0 accept".into()),
         (GuardRule::ForeignAddressesByArp.as_str(), foreign_by_arp(fan)),
     ];
-    if fan.encapsulation == Encapsulation::Vxlan {
+    if fan.options.encapsulation == Encapsulation::Vxlan {
         let tunnel = fan.tunnel();
         let computed = computed(base(fan), mask(fan));
         rules.insert(0, ("from the tunnel", from(&tunnel)));
@@ -140,7 +140,7 @@ fn to_the_tunnel(fan: &Fan) -> [(&'static str, String); 2] {
 
 fn neighbours(fan: &Fan) -> Vec<(&'static str, String)> {
     let mut rules = Vec::new();
-    if fan.encapsulation == Encapsulation::Vxlan {
+    if fan.options.encapsulation == Encapsulation::Vxlan {
         let tunnel = fan.tunnel();
         let [by_index, by_name] = to_the_tunnel(fan);
         let slice = fan.slice();
@@ -171,10 +171,11 @@ fn sent(fan: &Fan) -> Vec<(&'static str, String)> {
 mod tests {
     use super::*;
     use crate::fan::Mac;
+    use crate::fan::options::Options;
     use crate::fan::tests::announced;
 
     fn over_vxlan() -> Fan {
-        Fan { encapsulation: Encapsulation::Vxlan, ..announced() }
+        Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..Options::default() }, ..announced() }
     }
 
     #[test]
@@ -199,7 +200,7 @@ mod tests {
         );
         assert_eq!(with_tunnel.remove(0), "iif \"fan-vx16384000\" accept");
         assert_eq!(with_tunnel, over_ipip);
-        let all_held = rules(Fan { host_reserve: 254, ..announced() });
+        let all_held = rules(Fan { options: Options { host_reserve: 254, ..Options::default() }, ..announced() });
         assert_eq!(all_held[0], "ip saddr 250.0.28.0/24 ip saddr != 250.0.28.1-250.0.28.254 accept");
     }
 

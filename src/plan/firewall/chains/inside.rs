@@ -1,7 +1,7 @@
 //! What comes by the fan's own devices, in family `ip`: from which addresses, and what of it is not for containers to say.
 //!
 //! `containers` sees what the bridge hands to the host, which over VXLAN includes what came from other hosts; `others` what comes
-//! by the tunnel of IPIP. A port of the bridge that is attached later needs no rule of its own here, and no other bridge of the
+//! by a tunnel of IPIP or WireGuard. A port of the bridge that is attached later needs no rule of its own here, and no other bridge of the
 //! host is concerned.
 //!
 //! `encap` is for what a container has encapsulated itself, for whatever fan or other network: no such packet reaches a host of
@@ -38,8 +38,7 @@ pub(super) fn entry(fan: &Fan) -> Vec<(&'static str, String)> {
     let bridge = &fan.bridge;
     let mut rules = vec![("from the fan", format!("{BY_INDEX}{bridge}\" goto containers"))];
     let mut names = format!("\"lo\" : accept, \"{bridge}\" : goto containers");
-    if fan.encapsulation == Encapsulation::Ipip {
-        let tunnel = fan.tunnel();
+    for tunnel in fan.tunnels().filter(|_| fan.options.encapsulation.is_routed()) {
         rules.push(("from the fan", format!("{BY_INDEX}{tunnel}\" goto others")));
         let _ = write!(names, ", \"{tunnel}\" : goto others");
     }
@@ -52,20 +51,20 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     let (overlay, underlay, slice) = (fan.overlay(), fan.mapping.underlay(), fan.slice());
     encap(fan, script);
     errors(fan, script);
-    let source = match fan.encapsulation {
-        Encapsulation::Ipip => slice.to_string(),
+    let source = match fan.options.encapsulation {
+        Encapsulation::Ipip | Encapsulation::Wireguard => slice.to_string(),
         Encapsulation::Vxlan => overlay.to_string(),
     };
     let about = format!("ip protocol icmp icmp type {{ {ERRORS} }} jump errors");
     let mut containers = vec![("errors", about.clone())];
     let mut others = vec![("errors", about)];
-    if fan.dhcp {
+    if fan.options.dhcp {
         let gateway = fan.gateway();
         let foreign = format!("ip saddr {overlay} ip saddr != {slice}");
         let rule =
             format!("ip daddr {gateway} {foreign} meta l4proto {{ tcp, udp }} th dport {{ 53, 67 }} counter drop");
-        let rules = match fan.encapsulation {
-            Encapsulation::Ipip => &mut others,
+        let rules = match fan.options.encapsulation {
+            Encapsulation::Ipip | Encapsulation::Wireguard => &mut others,
             Encapsulation::Vxlan => &mut containers,
         };
         rules.push((GuardRule::DnsOfAnotherSlice.as_str(), rule));
@@ -83,7 +82,7 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         ("encapsulated", format!("ip daddr {underlay} jump encap")),
         ("of the slice", format!("ip saddr {source} accept")),
     ]);
-    if let Some(subnets) = fan.routed.set() {
+    if let Some(subnets) = fan.options.routed.set() {
         containers.push(("routed subnets", format!("ip saddr {subnets} accept")));
     }
     containers.extend([
@@ -92,11 +91,11 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
         (GuardRule::ForeignAddresses.as_str(), "counter drop".into()),
     ]);
     chain(script, "containers", "", &containers);
-    match (fan.encapsulation, sources) {
-        (Encapsulation::Ipip, _) => chain(script, "others", "", &others),
+    match (fan.options.encapsulation, sources) {
+        (Encapsulation::Ipip | Encapsulation::Wireguard, _) => chain(script, "others", "", &others),
         (Encapsulation::Vxlan, SourcePorts::Any) => {}
         (Encapsulation::Vxlan, SourcePorts::Privileged) => {
-            let port = fan.port;
+            let port = fan.port();
             let rule = format!("{UDP} {UNPRIVILEGED} udp dport {port} ip daddr {underlay} counter drop");
             let hook = "type filter hook output priority -90; policy accept;";
             chain(script, "output", hook, &[(GuardRule::EncapsulatedByAProcess.as_str(), rule)]);
@@ -104,9 +103,10 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     }
 }
 
-/// The UDP ports that receive VXLAN, as a set of nft.
+/// The UDP ports that receive encapsulated packets, as a set of nft.
 fn encapsulating_ports(fan: &Fan) -> String {
-    let mut ports = vec![IANA_VXLAN_PORT, VXLAN_PORT, fan.port];
+    let mut ports = vec![IANA_VXLAN_PORT, VXLAN_PORT];
+    ports.extend(fan.ports());
     ports.sort_unstable();
     ports.dedup();
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
@@ -143,7 +143,7 @@ fn errors(fan: &Fan, script: &mut String) {
         rules.push((what, format!("{about} return")));
     };
     told("errors about the slice", slice);
-    for subnet in fan.routed.subnets() {
+    for subnet in fan.options.routed.subnets() {
         told("errors about a routed subnet", *subnet);
     }
     rules.push((GuardRule::ErrorsAboutOthers.as_str(), "counter drop".into()));
