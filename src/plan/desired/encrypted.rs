@@ -13,8 +13,7 @@ use crate::plan::state::{Peer, Peers};
 
 /// The keys that a fan's devices should have, as far as their secrets can be read.
 pub(super) fn peers(fan: &Fan, host: &Host) -> Vec<Peers> {
-    let hosts: Vec<Ipv4Addr> = hosts(fan, host).collect();
-    fan.epochs.iter().filter_map(|epoch| Some(of_secret(fan, secret(fan, host, *epoch)?, &hosts))).collect()
+    fan.epochs.iter().filter_map(|epoch| Some(of_secret(fan, host, secret(fan, host, *epoch)?))).collect()
 }
 
 /// The epochs of a fan whose secrets cannot be read.
@@ -27,17 +26,17 @@ fn secret<'a>(fan: &Fan, host: &'a Host, epoch: u32) -> Option<&'a Secret> {
     secrets.iter().find(|secret| secret.epoch == epoch)
 }
 
-fn of_secret(fan: &Fan, secret: &Secret, hosts: &[Ipv4Addr]) -> Peers {
+fn of_secret(fan: &Fan, host: &Host, secret: &Secret) -> Peers {
     let (mapping, port) = (fan.mapping, fan.port_of(secret.epoch));
     let preshared = secret.preshared(mapping);
-    let peer = |host: &Ipv4Addr| {
+    let peer = |host: Ipv4Addr| {
         let peer = Peer {
             preshared: preshared.clone(),
-            endpoint: Some(SocketAddr::new((*host).into(), port)),
+            endpoint: Some(SocketAddr::new(host.into(), port)),
             keepalive: 0,
-            allowed: [IpNetwork::V4(mapping.slice(*host))].into(),
+            allowed: [IpNetwork::V4(mapping.slice(host))].into(),
         };
-        (secret.private(mapping, *host).public(), peer)
+        (secret.private(mapping, host).public(), peer)
     };
     Peers {
         overlay: fan.overlay(),
@@ -45,7 +44,7 @@ fn of_secret(fan: &Fan, secret: &Secret, hosts: &[Ipv4Addr]) -> Peers {
         epoch: secret.epoch,
         private: secret.private(mapping, fan.host).clamped(),
         port,
-        hosts: hosts.iter().map(peer).collect(),
+        hosts: hosts(fan, host).map(peer).collect(),
     }
 }
 
