@@ -4,6 +4,7 @@
 
 pub mod args;
 mod change;
+mod completions;
 mod config;
 mod doctor;
 mod down;
@@ -31,7 +32,6 @@ use crate::fan::text::{self, Output};
 use crate::kernel::capabilities::{self, Needs};
 use crate::kernel::features;
 use crate::lab;
-use clap::CommandFactory;
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
@@ -65,10 +65,7 @@ pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
         Command::Map(args) => map::map(args, out),
         Command::Key(action) => key::key(action, out),
         Command::Lab(args) => lab::command(args, out),
-        Command::Completions(args) => {
-            clap_complete::generate(args.shell, &mut Cli::command(), "fanctl", out);
-            Ok(())
-        }
+        Command::Completions(args) => Ok(completions::write(args.shell, out)?),
     }
 }
 

@@ -207,6 +207,26 @@ fn what_is_wrong_there_is_named(encap: Encap) {
     blamed("rejected", &format!("172.30.0.27 rejects {carried}"));
     no_firewall(b);
 
+    // This is also what a host without the fan says.
+    firewall(b, "input", &format!("{} counter reject", carrier(encap)));
+    blamed("no_fan_there", &format!("or its firewall rejects {carried}: it says port unreachable"));
+    no_firewall(b);
+
+    // A filter that stands before all firewalls.
+    let protocol = if encap == Encap::Ipip { 4 } else { 17 };
+    b.sh(&format!(
+        "tc qdisc add dev eth0 clsact; tc filter add dev eth0 ingress protocol ip u32 match ip protocol {protocol} 0xff \
+         action drop"
+    ))
+    .ok();
+    blamed("dropped", &format!("172.30.0.27 answers ping, but {carried} to it gets no answer"));
+    b.exec("tc qdisc del dev eth0 clsact").ok();
+
+    // Its fan takes less than the one here.
+    b.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1300", encap.words())).ok();
+    blames(&trace(a, "250.0.27.2"), "there_mtu_small", "172.30.0.27", "1300");
+    b.up(encap);
+
     // Without its program the tunnel there drops all packets.
     b.exec(&format!("tc filter del dev {} egress pref 100", encap.tunnel())).ok();
     let words = match encap {

@@ -267,7 +267,7 @@ impl Judge<'_> {
         Some(match complaint {
             Complaint::Protocol | Complaint::Port if from == host => {
                 let says = format!(
-                    "{host} has no fan for {} over {}: it says {complaint}",
+                    "{host} has no fan for {} over {}, or its firewall rejects {carrier}: it says {complaint}",
                     fan.overlay(),
                     fan.options.encapsulation
                 );
@@ -355,7 +355,7 @@ impl Judge<'_> {
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
-            "let {carrier} pass in firewalls and security groups; tcpdump -n {witness} on {host} tells whether it arrives, \
+            "let {carrier} pass in firewalls, tc filters and security groups; tcpdump -n {witness} on {host} tells whether it arrives, \
              and fanctl trace {} there what becomes of it; or another fan is there: compare fanctl show -l on both hosts \
              (overlay, underlay, encapsulation, port)",
             fan.gateway()
