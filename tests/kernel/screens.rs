@@ -178,7 +178,7 @@ fn bash_offers_what_is_there() {
     host.ip("link add name $(id>x) type bridge");
     let offered = |words: &[&str]| {
         let [.., before, current] = words else { panic!("too few words") };
-        let line = words.iter().map(|word| format!("'{word}' ")).collect::<String>();
+        let line = format!("'{}'", words.join("' '"));
         let last = words.len() - 1;
         let script = format!(
             "cd /run; . /run/complete; COMP_WORDS=({line}); COMP_CWORD={last}; _fanctl_with_names fanctl '{current}' '{before}'; \
