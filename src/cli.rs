@@ -4,6 +4,7 @@
 
 pub mod args;
 mod change;
+mod completions;
 mod config;
 mod doctor;
 mod down;
@@ -68,10 +69,7 @@ pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
         Command::Map(args) => map::map(args, out),
         Command::Key(action) => key::key(action, out),
         Command::Lab(args) => lab::command(args, out),
-        Command::Completions(args) => {
-            clap_complete::generate(args.shell, &mut Cli::command(), "fanctl", out);
-            Ok(())
-        }
+        Command::Completions(args) => Ok(completions::write(args.shell, out)?),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::plan::lookup::{Answer, Question};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
@@ -91,6 +92,8 @@ pub(crate) struct Peer {
     pub(crate) mac: Option<Mac>,
     /// A process in that namespace; none where none was found.
     pub(crate) process: Option<u32>,
+    /// The file of that namespace, if somebody gave it a name (ip-netns(8)).
+    pub(crate) file: Option<PathBuf>,
     /// Its IPv4 addresses, each with the length of its network.
     pub(crate) addresses: Vec<Ipv4Network>,
     /// Destinations of the main table in that namespace; none where it could not be read, as without a process.

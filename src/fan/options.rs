@@ -226,8 +226,7 @@ options! {
         values: FLAG,
         argument: Some(option(
             "",
-            "Ask the host's own rules about every packet between slices, and not only about the first ones of a connection \
-             (ipip)",
+            "Run every packet between slices through the host's firewall, not only the first ones of a connection (ipip)",
         )),
         only: Some(Only {
             encapsulations: &[Encapsulation::Ipip],

@@ -25,6 +25,7 @@ pub(crate) fn observe(netlink: &Netlink, names: &BTreeMap<u32, InterfaceName>) -
             device: names.get(&message.header.ifindex)?.clone(),
             address: address(message)?,
             mac: mac(message)?,
+            confirmed: !matches!(message.header.state, NeighbourState::Stale | NeighbourState::Failed),
         })
     };
     let entries = entries(netlink, AddressFamily::Inet)?;

@@ -3,11 +3,14 @@
 //! A process may choose its name, and who may make cgroups theirs: both are only shown.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_route::link::LinkAttribute;
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde_json::Value;
 
 use super::file::{self, FILE_LIMIT, KERNEL_LIMIT};
@@ -57,7 +60,7 @@ pub(crate) fn inhabitants(netlink: &Netlink) -> BTreeMap<i32, u32> {
             continue;
         };
         if seen.insert(namespace)
-            && let Ok(Some(number)) = namespace_of(netlink, process)
+            && let Ok(Some(number)) = number_of(netlink, PID, process)
         {
             found.insert(number, process);
         }
@@ -65,16 +68,41 @@ pub(crate) fn inhabitants(netlink: &Netlink) -> BTreeMap<i32, u32> {
     found
 }
 
-/// The number that this network namespace has for that of a process.
-fn namespace_of(netlink: &Netlink, process: u32) -> Result<Option<i32>, Refusal> {
+/// Where ip-netns(8) keeps the namespaces that have a name.
+const NAMED: &str = "/run/netns";
+
+/// The files of named network namespaces that this one has a number for: of several, the first by name.
+pub(crate) fn named(netlink: &Netlink) -> BTreeMap<i32, PathBuf> {
+    /// More are not looked at.
+    const MOST: usize = 4096;
+    let files = fs::read_dir(NAMED).into_iter().flatten().flatten().take(MOST);
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
+    files.sort();
+    let mut found = BTreeMap::new();
+    for path in files {
+        // The kernel refuses what is no namespace.
+        let Ok(file) = File::options().read(true).custom_flags(O_NONBLOCK | O_NOFOLLOW).open(&path) else { continue };
+        let Ok(descriptor) = u32::try_from(file.as_raw_fd()) else { continue };
+        if let Ok(Some(number)) = number_of(netlink, DESCRIPTOR, descriptor) {
+            found.entry(number).or_insert(path);
+        }
+    }
+    found
+}
+
+/// What a network namespace is given by (linux/net_namespace.h).
+const PID: u16 = 2; // NETNSA_PID
+const DESCRIPTOR: u16 = 3; // NETNSA_FD
+
+/// The number that this network namespace has for another.
+fn number_of(netlink: &Netlink, by: u16, value: u32) -> Result<Option<i32>, Refusal> {
     const RTM_GETNSID: u16 = 90;
     const NSID: u16 = 1; // NETNSA_NSID, linux/net_namespace.h
-    const PID: u16 = 2; // NETNSA_PID
     // A struct rtgenmsg, padded, and one attribute.
     let mut request = vec![0; 4];
     request.extend(8_u16.to_ne_bytes());
-    request.extend(PID.to_ne_bytes());
-    request.extend(process.to_ne_bytes());
+    request.extend(by.to_ne_bytes());
+    request.extend(value.to_ne_bytes());
     let answers = netlink.raw(RTM_GETNSID, NLM_F_ACK, &request)?;
     let id = answers.first().and_then(|answer| match answer.get(4..)?.first_chunk::<8>()? {
         [_, _, a, b, id @ ..] if u16::from_ne_bytes([*a, *b]) == NSID => Some(i32::from_ne_bytes(*id)),

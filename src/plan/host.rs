@@ -328,6 +328,8 @@ pub(crate) struct NeighbourEntry {
     pub(crate) address: Ipv4Addr,
     /// Its Ethernet address.
     pub mac: Mac,
+    /// Whether it was confirmed lately: an old entry may be about an address that the neighbour had once.
+    pub(crate) confirmed: bool,
 }
 
 /// What the kernel knows of a neighbour.

@@ -17,7 +17,11 @@ fn cases() -> Vec<Case> {
         .only_ipip_in_tier_3()
         .only_on("6.12")
         .each(named![many_at_once_end_in_a_right_state])
-        .once(named![a_lock_that_was_removed_is_nobodys, a_container_attached_meanwhile_keeps_its_bridge,])
+        .once(named![
+            a_lock_that_was_removed_is_nobodys,
+            a_container_attached_meanwhile_keeps_its_bridge,
+            a_look_waits_for_a_change_and_holds_it_off,
+        ])
         .list()
 }
 
@@ -158,4 +162,34 @@ fn a_container_attached_meanwhile_keeps_its_bridge() {
     host.fanctl("down 250.0.0.0/8 eth0/16").refused().stderr_has(&["con9"]);
     host.ip("link del con9");
     host.down();
+}
+
+/// Its own shared lock is there before the first question to the kernel; where it cannot be had, it is asked for again, and not
+/// for ever.
+fn a_look_waits_for_a_change_and_holds_it_off() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(Encap::Vxlan).ok();
+    let lock = host.exec("find /run/fan -name *.lock").ok().stdout.trim().to_string();
+    let calls = |words: &str| {
+        let program = Host::program();
+        host.exec(&format!("strace -e trace=flock,sendto,sendmsg -o /run/calls {program} {words}")).ok();
+        let calls = host.exec("cat /run/calls").ok().stdout;
+        let asks: Vec<&str> = calls.lines().take_while(|call| !call.contains("RTM_GETLINK")).collect();
+        let locks = asks.iter().filter(|call| call.contains("LOCK_SH|LOCK_NB"));
+        let (had, missed): (Vec<&str>, Vec<&str>) = locks.partition(|call| call.ends_with("= 0"));
+        assert!(calls.contains("RTM_GETLINK"), "{calls}");
+        (had.len(), missed.len())
+    };
+    for words in ["show --json", "doctor", "export docker", "up 250.0.0.0/8 eth0/16 --encap vxlan --dry-run"] {
+        assert_eq!(calls(words), (1, 0), "{words}");
+        let mut other = Command::new("flock");
+        other.args(["--no-fork", &lock, "sleep", "1000"]);
+        let mut other = host.spawn(other);
+        eventually("the lock is held", || (host.exec(&format!("flock -n {lock} true")).code != Some(0)).then_some(()));
+        let (had, missed) = calls(words);
+        assert!(had == 0 && missed > 1, "{words}: {missed}");
+        other.kill().expect("it runs");
+        other.wait().expect("it ends");
+    }
 }

@@ -30,6 +30,7 @@ fn cases() -> Vec<Case> {
             an_underlay_that_changed_is_named_and_mended,
             containers_that_do_not_fit_are_named_and_mended,
             containers_that_take_less_are_named_and_mended,
+            containers_that_have_a_name_are_mended_at_both_ends,
             a_wire_that_is_out_is_named,
             a_new_underlay_address_is_named_and_mended,
             a_bridge_that_is_gone_is_named_and_mended,
@@ -253,6 +254,27 @@ fn containers_that_do_not_fit_are_named_and_mended(encap: Encap) {
         Encap::Ipip => "warned",
     };
     let finding = diagnose(&pair.a, "", verdict, "containers");
+    mend(&pair.a, "", &finding);
+    Lost::Large(1500 - encap.overhead()).assert_flows(&pair);
+    assert_well(&pair.a, "");
+}
+
+/// A namespace without a process, which has a name (ip-netns(8)).
+fn containers_that_have_a_name_are_mended_at_both_ends(encap: Encap) {
+    let pair = patients(encap);
+    let sleeper = Sleeper::in_(&pair.ca);
+    pair.a
+        .sh(&format!(
+            "mkdir -p /run/netns; touch '/run/netns/a web'; mount --bind /proc/{}/ns/net '/run/netns/a web'",
+            sleeper.0.id()
+        ))
+        .ok();
+    drop(sleeper);
+    pair.ca.ip("link set eth0 mtu 1300");
+    pair.a.ip("link set con0 mtu 1300");
+    let finding = diagnose(&pair.a, "", "warned", "containers");
+    let command = finding["mend"].as_str().expect("a command");
+    assert!(command.contains("nsenter --net='/run/netns/a web' ip link set dev eth0 mtu "), "{finding:#}");
     mend(&pair.a, "", &finding);
     Lost::Large(1500 - encap.overhead()).assert_flows(&pair);
     assert_well(&pair.a, "");

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::case::{Case, Cases};
+use crate::json::is_a;
 use crate::named;
 use crate::support::{Encap, Host, Lan, is_emulated};
 
@@ -38,6 +39,7 @@ fn a_lab_proves_itself_and_is_kept_until_it_is_taken_down(encap: Encap) {
     let host = lan.host("172.30.0.28");
     let words = format!("lab --json --keep --encap {encap}");
     let json = host.unchanged(|| host.fanctl(&words).ok()).json();
+    is_a("lab-1", &json);
     assert_eq!(json["encap"], encap.to_string(), "{json:#}");
     let pings = list(&json, "ping");
     assert_eq!(pings.len(), 4, "the first containers both ways, the second too: {json:#}");
@@ -62,6 +64,9 @@ fn a_lab_proves_itself_and_is_kept_until_it_is_taken_down(encap: Encap) {
     host.fanctl("lab down").ok().stdout_has(&["no lab"]);
     let down = host.fanctl("lab down --json").ok();
     assert_eq!(down.json(), serde_json::json!({ "removed_namespaces": 0 }));
+    is_a("lab-down-1", &down.json());
+    is_a("lab-2", &host.fanctl(&format!("lab --json=2 --encap {encap}")).ok().json());
+    is_a("lab-down-2", &host.fanctl("lab down --json=2").ok().json());
 }
 
 fn a_lab_that_is_interrupted_leaves_nothing(encap: Encap) {

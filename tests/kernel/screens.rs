@@ -22,6 +22,7 @@ fn cases() -> Vec<Case> {
             up_saves_the_fan,
             metrics_are_in_the_format_of_prometheus,
         ])
+        .once(named![bash_offers_what_is_there])
         .list()
 }
 
@@ -166,4 +167,33 @@ fn metrics_are_in_the_format_of_prometheus(encap: Encap) {
     assert!(a.run(|| std::fs::read_to_string("/run/fan.prom")).expect("a file").starts_with("# HELP fanctl_"));
     a.write("/run/other.prom", "node_load1 3\n");
     a.fanctl("metrics -o /run/other.prom").refused().stderr_has(&["holds no metrics of fanctl"]);
+}
+
+/// What bash would offer. A name that a shell could take for a command is not offered, and not run.
+fn bash_offers_what_is_there() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    host.up(Encap::Vxlan).ok();
+    host.write("/run/complete", &host.fanctl("completions bash").ok().stdout);
+    host.ip("link add name $(id>x) type bridge");
+    let offered = |words: &[&str]| {
+        let [.., before, current] = words else { panic!("too few words") };
+        let line = format!("'{}'", words.join("' '"));
+        let last = words.len() - 1;
+        let script = format!(
+            "cd /run; . /run/complete; COMP_WORDS=({line}); COMP_CWORD={last}; _fanctl_with_names fanctl '{current}' '{before}'; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        host.write("/run/asks", &script);
+        let output = host.exec("bash /run/asks").ok();
+        output.stdout.lines().map(String::from).collect::<Vec<_>>()
+    };
+    for verb in ["show", "doctor", "down"] {
+        assert_eq!(offered(&["fanctl", verb, "f"]), ["fan-250-0-28"], "{verb}");
+    }
+    assert_eq!(offered(&["fanctl", "up", "250.0.0.0/8", "et"]), ["eth0"]);
+    assert_eq!(offered(&["fanctl", "up", "-a", "--dev", "et"]), ["eth0"]);
+    assert_eq!(offered(&["fanctl", "up", "--encap", ""]), ["ipip", "vxlan", "wireguard"]);
+    assert!(offered(&["fanctl", "up", "250", ""]).iter().all(|word| !word.contains('$')));
+    assert_ne!(host.exec("test -e /run/x").code, Some(0), "a name was run");
 }

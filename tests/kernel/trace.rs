@@ -207,6 +207,21 @@ fn what_is_wrong_there_is_named(encap: Encap) {
     blamed("rejected", &format!("172.30.0.27 rejects {carried}"));
     no_firewall(b);
 
+    // This is also what a host without the fan says.
+    firewall(b, "input", &format!("{} counter reject", carrier(encap)));
+    blamed("no_fan_there", &format!("or its firewall rejects {carried}: it says port unreachable"));
+    no_firewall(b);
+
+    // A filter that stands before all firewalls: of packets of the protocol in byte 23 it says TC_ACT_SHOT, of others nothing.
+    let protocol = if encap == Encap::Ipip { 4 } else { 17 };
+    let filter = format!("4,48 0 0 23,21 0 1 {protocol},6 0 0 2,6 0 0 4294967295");
+    b.sh(&format!(
+        "tc qdisc add dev eth0 clsact; tc filter add dev eth0 ingress protocol ip bpf da bytecode '{filter}'"
+    ))
+    .ok();
+    blamed("dropped", &format!("172.30.0.27 answers ping, but {carried} to it gets no answer"));
+    b.exec("tc qdisc del dev eth0 clsact").ok();
+
     // Without its program the tunnel there drops all packets.
     b.exec(&format!("tc filter del dev {} egress pref 100", encap.tunnel())).ok();
     let words = match encap {
@@ -217,6 +232,15 @@ fn what_is_wrong_there_is_named(encap: Encap) {
     blamed("dropped", words);
     b.up(encap);
     works(&trace(a, "250.0.27.2"));
+
+    // Its fan takes less than the one here.
+    b.fanctl(&format!("up 250.0.0.0/8 eth0/16 {} --mtu 1300", encap.words())).ok();
+    let (cause, hop, words) = match encap {
+        Encap::Ipip => ("there_mtu_small", "172.30.0.27", "the fan on 172.30.0.27 takes packets of 1300 bytes"),
+        Encap::Vxlan => ("address_mtu_small", "container 250.0.27.2", "or the fan on 172.30.0.27 is to blame"),
+    };
+    blames(&trace(a, "250.0.27.2"), cause, hop, words);
+    b.up(encap);
 }
 
 fn who_is_not_there_is_named(encap: Encap) {

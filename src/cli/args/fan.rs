@@ -1,9 +1,13 @@
 //! `up` and `down`: one fan, by position, by option or in the words of 2015, or those of the configuration.
 
+use std::ffi::OsStr;
+
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{ConfigArgs, OutputArgs};
 use crate::error::Error;
+use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{Argument, KEYS, OptionKey, OptionKind};
@@ -78,6 +82,24 @@ fn checked(config: Request) -> Result<Request, Error> {
 #[derive(Debug)]
 pub(crate) struct FanArgs(Vec<(&'static OptionKey, String)>);
 
+/// Reads the value of a key, and tells completions which there are.
+#[derive(Clone)]
+struct Checked(&'static OptionKey);
+
+impl TypedValueParser for Checked {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        let Self(key) = *self;
+        (move |text: &str| key.check(text)).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let words = || Encapsulation::ALL.into_iter().map(|encapsulation| PossibleValue::new(encapsulation.as_str()));
+        (self.0.name == "encap").then(|| Box::new(words()) as Box<dyn Iterator<Item = PossibleValue>>)
+    }
+}
+
 /// The keys that are options of `up`, those that were words in 2015 first.
 fn of_one_fan() -> impl Iterator<Item = (&'static OptionKey, &'static Argument)> {
     let mut keys: Vec<_> = KEYS.iter().filter_map(|key| Some((key, key.argument.as_ref()?))).collect();
@@ -95,7 +117,8 @@ impl Args for FanArgs {
                 // What is wrong with an element of a list is told once it is known that the list may be there.
                 OptionKind::List => arg.long(key.name).value_name(argument.value_name),
                 OptionKind::Text | OptionKind::Number | OptionKind::FlagOrText => {
-                    arg.long(key.name).value_name(argument.value_name).value_parser(|text: &str| key.check(text))
+                    let arg = arg.long(key.name).value_name(argument.value_name);
+                    arg.value_parser(Checked(key)).hide_possible_values(true)
                 }
             }
         };

@@ -84,10 +84,10 @@ Exit status: 0 the machine is as configured, 1 failed, 2 usage or configuration,
 
 pub(crate) const WATCH_EXAMPLES: &str = "\
 It stays, and prints a line for each change: of the underlay's address, MTU or interface, and of
-anything that belongs to a fan. A fan of the configuration that has follow = true is made as
-configured again, unless the bridge of containers had to go for it; with follow = \"renumber\" also
-then. A fan that was taken down stays down. The configuration is read again at each change and on
-SIGHUP; SIGTERM and SIGINT end it.
+anything that belongs to a fan. A fan of the configuration that has follow = true is put back as
+configured; a bridge with containers attached is only replaced with follow = \"renumber\". A fan that
+was taken down stays down. The configuration is read again at each change and on SIGHUP; SIGTERM and
+SIGINT end it.
 
 Examples:
   fanctl watch

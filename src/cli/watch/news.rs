@@ -208,7 +208,7 @@ impl Sight {
 fn wish(fan: &Fan, wanted: &Fan) -> Option<String> {
     if (wanted.host, wanted.mapping) != (fan.host, fan.mapping) {
         return Some(format!(
-            "its place is {} on '{}', with slice {}",
+            "this host's address is now {} on '{}'; its slice would be {}",
             wanted.underlay_address(),
             wanted.device,
             wanted.slice()

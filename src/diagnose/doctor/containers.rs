@@ -44,14 +44,19 @@ struct Port<'a> {
 }
 
 impl Port<'_> {
-    /// The command that sets something on the other end; none where nobody was found there.
+    /// The command that sets something on the other end; none where the way there is not known.
     fn in_container(&self, setting: &Line) -> Option<Line> {
         self.within(&shell!("ip link set dev {} {}", self.peer?.name, setting))
     }
 
-    /// A command to run in the container; none where nobody was found there.
+    /// A command to run in the container; none where its namespace has no name and nobody was found there.
     fn within(&self, command: &Line) -> Option<Line> {
-        Some(shell!("nsenter --net=/proc/{}/ns/net {}", self.peer?.process?, command))
+        let Peer { process, file, .. } = self.peer?;
+        Some(match (file, process) {
+            (Some(file), _) => shell!("nsenter --net={} {}", file.as_path(), command),
+            (None, Some(process)) => shell!("nsenter --net=/proc/{}/ns/net {}", process, command),
+            (None, None) => return None,
+        })
     }
 
     fn describe_peer(&self) -> String {
@@ -122,7 +127,11 @@ impl Sizes {
     }
 
     fn finding(self, code: Found, verdict: CheckResult, reason: String) -> Finding {
-        let advice = if self.is_complete { "" } else { "; set it in the container too, in which no process was found" };
+        let advice = if self.is_complete {
+            ""
+        } else {
+            "; set it in the container too, whose namespace has no process that was found, and no name"
+        };
         let finding = Finding::new(code, verdict, reason + advice).because(self.evidence);
         if self.commands.is_empty() { finding } else { finding.mended_by(Line::all_of(self.commands)) }
     }

@@ -103,10 +103,7 @@ fn other_bridges(fan: &Fan, facts: Facts) -> String {
     if names.is_empty() {
         return String::new();
     }
-    format!(
-        "; that is refused on every bridge of the host, and one that is not the fan's may be meant: {}",
-        names.join(", ")
-    )
+    format!(" (on '{}', or on another bridge of this host: {})", fan.bridge, names.join(", "))
 }
 
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
@@ -138,11 +135,11 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         findings.push(Finding::passed(Found::NothingRefused, "nothing that would tell of a mistake"));
     } else if is_over {
         let what = count(evidence.len(), "kind of packet", "kinds of packets");
-        let reason = format!("nothing is refused now; since the fan is up, {what} were");
+        let reason = format!("nothing is dropped now; since the fan came up, {what} were");
         findings.push(Finding::passed(Found::PacketsRefused, reason).because(evidence));
     } else {
         let what = count(evidence.len(), "kind of packet was", "kinds of packets were");
-        let reason = format!("{what} refused since the fan is up, as it should be; whose were they?");
+        let reason = format!("{what} dropped since the fan came up; see whose they may be");
         findings.push(Finding::warned(Found::PacketsRefused, reason).because(evidence));
     }
     findings

@@ -50,7 +50,10 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
     if findings.is_empty() && !before.iter().any(|finding| finding.check == Check::Firewall) {
         let tables = match others.len() {
             0 => "there is no other firewall".to_string(),
-            number => format!("{} of others let the fan's packets pass", super::count(number, "table", "tables")),
+            number => {
+                let tables = super::count(number, "other table", "other tables");
+                format!("the firewall ({tables}) lets the fan's packets pass")
+            }
         };
         findings.push(Finding::passed(Found::FirewallPasses, tables));
     }

@@ -36,7 +36,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, before: &[Finding]) -> Vec<Finding>
         ];
     }
     let mut holders: BTreeMap<Mac, Vec<String>> = BTreeMap::new();
-    for neighbour in &neighbours {
+    for neighbour in neighbours.iter().filter(|neighbour| neighbour.confirmed) {
         holders.entry(neighbour.mac).or_default().push(neighbour.address.to_string());
     }
     if let Some((mac, addresses)) = holders.iter().find(|(_, addresses)| addresses.len() > 1) {

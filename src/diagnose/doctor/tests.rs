@@ -225,6 +225,7 @@ fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
             device: "eth0".parse().unwrap(),
             address: [172, 30, 0, last].into(),
             mac: crate::fan::Mac([2, 0, 0, 0, 0, last]),
+            confirmed: true,
         })
         .to_vec();
     patient.answer(|_| None);
@@ -303,10 +304,19 @@ fn neighbours_and_software_are_looked_at() {
     let mut patient = Patient::new("ipip");
     let mac = crate::fan::Mac([0, 1, 2, 3, 4, 5]);
     patient.health.neighbours = ["172.30.0.7", "172.30.0.8"]
-        .map(|address| NeighbourEntry { device: "eth0".parse().unwrap(), address: address.parse().unwrap(), mac })
+        .map(|address| NeighbourEntry {
+            device: "eth0".parse().unwrap(),
+            address: address.parse().unwrap(),
+            mac,
+            confirmed: true,
+        })
         .to_vec();
     patient.answer(|_| None);
     assert_eq!(patient.only(CheckResult::Warned).check, Check::Macs);
+    // A host that has another address since.
+    patient.health.neighbours[0].confirmed = false;
+    assert_eq!(patient.findings(CheckResult::Warned), []);
+    patient.health.neighbours[0].confirmed = true;
     patient.health.macs = [("eth0".parse().unwrap(), mac)].into();
     assert!(patient.only(CheckResult::Failed).mend.unwrap().contains("02:fb:ac:1e:00:1c"));
     patient.health.neighbours.clear();

@@ -56,7 +56,7 @@ fn address_is_gone(fan: &Fan, facts: Facts) -> Finding {
     let ports = facts.host.foreign_ports(&fan.bridge).count();
     let first = match ports {
         0 => "",
-        _ => "; first stop its containers, which need addresses of the new slice",
+        _ => "; step 1: stop its containers, which need addresses of the new slice; step 2: the command",
     };
     let slice = fan.mapping.slice(now);
     let renamed = Fan {

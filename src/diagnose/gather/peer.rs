@@ -9,7 +9,7 @@ use super::inside;
 use crate::diagnose::facts::Peer;
 use crate::fan::name::InterfaceName;
 use crate::kernel::netlink::{LINK_HEADER_LEN, LinkReply, Netlink, RTM_GETLINK, Refusal, read_link};
-use crate::kernel::occupants::inhabitants;
+use crate::kernel::occupants::{inhabitants, named};
 use crate::kernel::rules;
 use crate::plan::host::Host;
 
@@ -33,7 +33,7 @@ pub(crate) fn observe(
         Some((name, index?, namespace?))
     });
     let (mut peers, mut hidden) = (BTreeMap::new(), BTreeSet::new());
-    let mut processes = None;
+    let (mut processes, mut files) = (None, None);
     for (name, index, namespace) in ports {
         let peer = link_elsewhere(netlink, index, namespace).ok().and_then(peer);
         let Some(mut peer) = peer else {
@@ -42,6 +42,8 @@ pub(crate) fn observe(
         };
         let processes = processes.get_or_insert_with(|| inhabitants(netlink));
         peer.process = processes.get(&namespace).copied();
+        let files = files.get_or_insert_with(|| named(netlink));
+        peer.file = files.get(&namespace).cloned();
         peer.addresses = inside::addresses(netlink, index, namespace).unwrap_or_default();
         peer.routes = peer.process.and_then(inside::routes);
         peers.insert(name.clone(), peer);
@@ -72,6 +74,7 @@ fn peer(link: LinkReply) -> Option<Peer> {
         mtu: mtu?,
         mac: rules::mac(&link.message),
         process: None,
+        file: None,
         addresses: Vec::new(),
         routes: None,
     })

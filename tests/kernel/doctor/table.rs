@@ -358,7 +358,7 @@ pub fn passed_over() -> Vec<Row> {
             "firewall",
             Containers,
             "nft add table arp odd; nft 'add chain arp odd in { type filter hook input priority 0; }'; nft add rule arp odd in \
-             arp operation reply drop; ip neigh flush dev eth0",
+             drop; ip neigh flush dev eth0",
         )
         .then("nft delete table arp odd"),
         // A host that is known only from this rule.

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use super::{CONFIG, FAN, FILE, FOLLOWS, OTHER, two_fans, write};
 use crate::case::Case;
+use crate::json::is_a;
 use crate::named;
 use crate::support::{Encap, Host, Lan, NOBODY, Namespace, Watcher, eventually, is_emulated};
 
@@ -18,6 +19,7 @@ fn cases() -> Vec<Case> {
         .once(named![
             it_does_nothing_while_nothing_happens,
             routes_of_others_do_not_wake_it,
+            its_lines_are_as_the_schema_has_them,
             it_waits_for_other_commands_and_ends_all_the_same,
             the_configuration_is_read_again,
             whoever_does_not_read_its_lines_holds_nobody_up,
@@ -62,6 +64,20 @@ fn routes_of_others_do_not_wake_it() {
             host.ip(&format!("route {verb} {route} dev eth0 metric 77"));
             eventually("it looks", || (cost(&watcher) != before).then_some(()));
         }
+    }
+}
+
+fn its_lines_are_as_the_schema_has_them() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    for form in ["--json", "--json=2"] {
+        let mut watcher = Watcher::start(&host, &format!("{CONFIG} {form}"));
+        host.exec("tc filter del dev fan-vx16384000 egress").ok();
+        watcher.says(&["\"overlay\":\"250.0.0.0/8\"", "egress"]);
+        for line in watcher.lines() {
+            is_a("watch", &serde_json::from_str(&line).expect("a document a line"));
+        }
+        drop(watcher);
+        host.fanctl(&format!("reload {CONFIG}")).ok();
     }
 }
 

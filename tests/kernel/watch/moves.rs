@@ -72,7 +72,7 @@ fn a_new_address_renumbers_a_fan_without_containers(encap: Encap) {
     watcher.says(&[FAN, "address 172.30.0.28 is gone from 'eth0'"]);
     watcher.says(&[FAN, "followed: fan-250-0-99 is up: slice 250.0.99.0/24"]);
     watcher
-        .says(&[OTHER, "its place is 172.30.0.99/16 on 'eth0', with slice 251.0.99.0/24; fanctl reload puts it right"]);
+        .says(&[OTHER, "this host's address is now 172.30.0.99/16 on 'eth0'; its slice would be 251.0.99.0/24; fanctl reload puts it right"]);
     watcher.rests();
     let addresses = host.ip_json("-4 addr show dev fan-250-0-99");
     assert_eq!(addresses[0]["addr_info"][0]["local"], "250.0.99.1");
@@ -94,7 +94,8 @@ fn containers_keep_a_bridge_from_being_renumbered_unless_told(encap: Encap) {
     let settings = isolate(&host, &container);
     let mut watcher = Watcher::start(&host, CONFIG);
     host.ip("addr del 172.30.0.28/16 dev eth0\n addr add 172.30.0.99/16 dev eth0");
-    let told = watcher.says(&[FAN, "its place is 172.30.0.99/16 on 'eth0', with slice 250.0.99.0/24"]);
+    let told =
+        watcher.says(&[FAN, "this host's address is now 172.30.0.99/16 on 'eth0'; its slice would be 250.0.99.0/24"]);
     for part in ["bridge 'fan-250-0-28' still has a container: con0", "follow = \"renumber\""] {
         assert!(told.contains(part), "{told}");
     }

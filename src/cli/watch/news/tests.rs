@@ -99,8 +99,8 @@ fn another_address_is_told_with_the_slice_that_comes_of_it() {
         assert_eq!(
             news(Some(&before), &now, Care::Told).unwrap(),
             format!(
-                "address 172.30.0.28 is gone from 'eth0', which has 172.30.0.99 now; its place is 172.30.0.99/16 on \
-                 'eth0', with slice 250.0.99.0/24; {end}"
+                "address 172.30.0.28 is gone from 'eth0', which has 172.30.0.99 now; this host's address is now \
+                 172.30.0.99/16 on 'eth0'; its slice would be 250.0.99.0/24; {end}"
             )
         );
     }

@@ -89,10 +89,19 @@ impl Judge<'_> {
             return Conclusion::new(Cause::ThereMtuSmall, host.to_string(), says).advise(narrow_advice(fits));
         }
         if self.target.place != Location::There || evidence.answered(Leg::Gateway, Aim::Full) {
-            let says =
-                format!("{name} takes packets of {fits} bytes, and the fan has {mtu}: its interface is to blame");
+            // No router is between the fan there and the container that could tell which of them takes less.
+            let is_flat = !self.target.fan.options.encapsulation.is_routed();
+            let (or_fan, compared) = if is_behind && is_flat {
+                let compared = "; if it has that, compare fanctl show -l on both hosts";
+                (format!(" or the fan on {host}"), compared)
+            } else {
+                (String::new(), "")
+            };
+            let says = format!(
+                "{name} takes packets of {fits} bytes, and the fan has {mtu}: its interface{or_fan} is to blame"
+            );
             return Conclusion::new(Cause::AddressMtuSmall, name, says)
-                .advise(format!("give its interface the MTU {mtu}"));
+                .advise(format!("give its interface the MTU {mtu}{compared}"));
         }
         if evidence.answered(Leg::Underlay, Aim::Full) {
             let says = format!("the fan on {host} takes packets of {fits} bytes, and the one here {mtu}");
@@ -267,7 +276,7 @@ impl Judge<'_> {
         Some(match complaint {
             Complaint::Protocol | Complaint::Port if from == host => {
                 let says = format!(
-                    "{host} has no fan for {} over {}: it says {complaint}",
+                    "{host} has no fan for {} over {}, or its firewall rejects {carrier}: it says {complaint}",
                     fan.overlay(),
                     fan.options.encapsulation
                 );
@@ -355,7 +364,7 @@ impl Judge<'_> {
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
-            "let {carrier} pass in firewalls and security groups; tcpdump -n {witness} on {host} tells whether it arrives, \
+            "let {carrier} pass in firewalls, tc filters and security groups; tcpdump -n {witness} on {host} tells whether it arrives, \
              and fanctl trace {} there what becomes of it; or another fan is there: compare fanctl show -l on both hosts \
              (overlay, underlay, encapsulation, port)",
             fan.gateway()
