@@ -61,10 +61,9 @@ fn a_fan_of_lxd_is_taken_over_host_by_host() {
     b.write("/run/lxdfan0.yaml", shown);
     b.fanctl("config convert /run/lxdfan0.yaml -o /etc/fan.toml").ok();
     b.fanctl("up -a").ok();
-    let again = b.attach("lxdfan0", "by fanctl", 1450);
-    again.ip("addr add 240.0.27.2/8 dev eth0");
-    tcp_exchange(&new, &again, "240.0.27.2");
-    tcp_exchange(&again, &new, "240.0.28.2");
+    b.ip(&format!("link set {} master lxdfan0", old.port));
+    tcp_exchange(&new, &old, "240.0.27.2");
+    tcp_exchange(&old, &new, "240.0.28.2");
 }
 
 fn an_ipip_host_with_a_route_for_each_peer_is_a_peer() {
