@@ -3,16 +3,23 @@
 use serde_json::{Map, Value, json};
 
 use super::Network;
-use super::text::command;
+use super::text::{NDOTS, command, names};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
+use crate::fan::label::DOMAIN;
 use crate::fan::shell::quote;
 
 /// `docker network create`.
 pub fn network(network: &Network, name: &str) -> String {
     let mut options = options(network);
     options.push(name.into());
-    command("docker network create", &options)
+    let created = command("docker network create", &options);
+    match names(network) {
+        Some(options) => {
+            format!("{created}# Names are an option of each container: docker run --network {name} {options} ...\n")
+        }
+        None => created,
+    }
 }
 
 /// The commands of a node of a swarm. A swarm gives each node the same network, and each node has a slice of its own: so what
@@ -72,12 +79,18 @@ pub(crate) fn daemon(network: &Network) -> String {
 }
 
 fn daemon_keys(network: &Network) -> Value {
-    json!({
+    let mut keys = json!({
         "bridge": network.bridge().as_str(),
         "fixed-cidr": network.unreserved().to_string(),
         "ip-masq": false,
         "mtu": network.mtu,
-    })
+    });
+    if network.fan.options.names {
+        keys["dns"] = json!([network.gateway()]);
+        keys["dns-search"] = json!([DOMAIN]);
+        keys["dns-opts"] = json!([NDOTS]);
+    }
+    keys
 }
 
 /// daemon.json with the other keys of the one that is there.

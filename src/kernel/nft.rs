@@ -245,6 +245,12 @@ fn abilities() -> Abilities {
     }
 }
 
+/// Whether this kernel has flowtables, by trial.
+#[must_use]
+pub(crate) fn has_flowtables() -> bool {
+    abilities().flowtables
+}
+
 /// A table with a flowtable, and a rule that hands connections to it.
 const FLOWTABLE_TRIAL: &str = "table ip fanctl-trial {\n\tflowtable between {\n\t\thook ingress priority 0\n\t\tdevices = { lo }\n\t}\n\t\
                                chain trial {\n\t\ttype filter hook forward priority 300; policy accept;\n\t\t\

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use crate::bpf::fast::{self, FastSpec};
 use crate::bpf::program::{self, Program, Spec};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
+use crate::fan::label::DOMAIN;
 use crate::fan::mapping::{self, Overlay, overlap};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
@@ -13,8 +15,8 @@ use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
-    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner, ProgramRef,
-    Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, FastPath, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner,
+    ProgramRef, Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
 
 mod encrypted;
@@ -143,10 +145,25 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     for route in routes(fan, mtu) {
         add(Object::Route(route));
     }
+    if fan.options.fast {
+        add(Object::FastPath(fast_path(fan)));
+    }
     if fan.options.dhcp {
         add(Object::Dhcp(dhcp(fan, mtu)));
     }
     state
+}
+
+/// The fast path of a fan, as this version makes it.
+fn fast_path(fan: &Fan) -> FastPath {
+    let spec = FastSpec { mapping: fan.mapping, host: fan.host };
+    FastPath {
+        overlay: fan.overlay(),
+        bridge: fan.bridge.clone(),
+        device: fan.device.clone(),
+        spec: Some(spec),
+        digest: Some(fast::digest_of(&spec)),
+    }
 }
 
 /// With IPIP and WireGuard the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
@@ -173,6 +190,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
 pub(crate) const LEASE_DIRECTORY: &str = "/var/lib/fan";
 
 /// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
+#[must_use]
 pub(crate) fn lease_file(fan: &Fan) -> String {
     let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
     format!("{LEASE_DIRECTORY}/{}_{}.leases", name(fan.overlay().network()), name(fan.slice()))
@@ -194,7 +212,7 @@ pub(crate) fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
     let mask = fan.on_link().mask();
     // dnsmasq reserves memory for this many leases only as they are given.
     let leases = slice.size().min(1 << 16);
-    let arguments = vec![
+    let mut arguments = vec![
         "--conf-file=/dev/null".into(),
         "--pid-file".into(),
         "--strict-order".into(),
@@ -212,7 +230,26 @@ pub(crate) fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
         "--dhcp-no-override".into(),
         "--dhcp-authoritative".into(),
     ];
+    if fan.options.names {
+        arguments.extend(names(fan));
+    }
     Dhcp { overlay: fan.overlay(), bridge: fan.bridge.clone(), arguments: Some(arguments) }
+}
+
+/// The port of the daemon of names, behind the fan's dnsmasq. Users without privileges cannot have it.
+pub const NAMES_PORT: u16 = 925;
+
+/// What dnsmasq does for names: it asks the daemon for the fan's zones, and tells clients which domain to search.
+fn names(fan: &Fan) -> [String; 5] {
+    let daemon = format!("{}#{NAMES_PORT}", fan.gateway());
+    [
+        format!("--server=/{DOMAIN}/{daemon}"),
+        format!("--rev-server={},{daemon}", fan.overlay()),
+        format!("--dhcp-option=option:domain-name,{DOMAIN}"),
+        format!("--dhcp-option=option:domain-search,{DOMAIN}"),
+        // What is not there may be there in a second.
+        "--no-negcache".into(),
+    ]
 }
 
 /// The object that a server is which runs with these arguments: the one computed for its fan, if that has just them, so that it
@@ -293,9 +330,16 @@ fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Opti
 /// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
 /// that of a fan whose bridge is gone has none.
 pub(crate) fn recognise(state: &mut State, host: &Host) {
-    let specs = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
+    let specs: BTreeMap<Overlay, Spec> = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {
-        let Object::Filter(filter) = object else { continue };
+        let filter = match object {
+            Object::Filter(filter) => filter,
+            Object::FastPath(path) => {
+                path.spec = specs.get(&path.overlay).map(|spec| FastSpec { mapping: spec.mapping, host: spec.host });
+                continue;
+            }
+            _ => continue,
+        };
         let made = program_at((filter.slot, filter.direction), &specs).map(ProgramRef::from);
         match made {
             Some(made) if made == filter.program => filter.program = made,
