@@ -6,6 +6,7 @@
 
 mod clash;
 pub mod convert;
+mod foreign;
 pub mod legacy;
 pub(crate) mod save;
 mod source;

@@ -90,6 +90,12 @@ impl Network {
         })
     }
 
+    /// The commands that make a network of a swarm on a node of it.
+    #[must_use]
+    pub(crate) fn docker_swarm(&self, name: &str) -> String {
+        docker::swarm(self, name)
+    }
+
     /// Docker's daemon.json, with the fan's bridge in place of docker0.
     #[must_use]
     pub(crate) fn docker_daemon(&self) -> String {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::sample::{Summary, paired};
-use super::scale::{Series, panel, svg};
+use super::scale::{Across, Series, Upward, panel, svg};
 use super::table::{digits, markdown};
 
 /// Processes that `up`, `show` and `down` of Ubuntu's fanctl 0.3.0 (July 2015, the last whose source is about) were, with one
@@ -142,9 +142,10 @@ impl Commands {
             ("CPU, ms", self.series(|row| middle(&row.of(|run| run.cpu_milliseconds)))),
             ("processes", self.series(|row| row.processes as f64)),
         ];
-        let panels =
-            panels.iter().zip([0.0, 310.0, 620.0]).map(|((heading, series), left)| panel(left, heading, 2, series));
-        svg(&title, &panels.collect::<String>())
+        let across = Across { title: "fans on the host", powers: 2 };
+        let drawn = panels.iter().zip([0.0, 310.0, 620.0]);
+        let drawn = drawn.map(|((heading, series), left)| panel(left, heading, across, Upward::Logarithmic, series));
+        svg(&title, &drawn.collect::<String>(), &panels[0].1)
     }
 
     fn series(&self, pick: fn(&Row) -> f64) -> Vec<Series> {
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn each_command_has_a_line_in_each_panel() {
         let svg = example().plot();
-        assert_eq!(svg.matches("fill=\"none\"").count(), 6, "{svg}");
+        assert_eq!(svg.matches("fill=\"none\"").count(), 3 * 2 + 2, "of the legend, too\n{svg}");
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::campaign::{Campaign, REFERENCE};
 use super::metric::{Better, Metric};
+use super::svg::{document, note, text};
 use super::table::title;
 
 /// The figures that have a panel.
@@ -18,7 +19,7 @@ const PANELS: [Metric; 6] = [
 const COLUMNS: usize = 3;
 /// Pixels: of a panel with its margin, of the names beside the first, of a bar with its margin.
 const PANEL: f64 = 240.0;
-const NAMES: f64 = 210.0;
+const NAMES: f64 = 280.0;
 const BAR: f64 = 20.0;
 const HEAD: f64 = 44.0;
 
@@ -27,11 +28,9 @@ pub fn ratios(campaign: &Campaign) -> String {
     let rows = PANELS.len().div_ceil(COLUMNS);
     let height = HEAD + count(campaign.cases.len()) * BAR + 12.0;
     let (width, total) = (NAMES + count(COLUMNS) * PANEL, count(rows) * height + 60.0);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {total}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
-    text(&mut svg, (12.0, 22.0), "start", &format!("{}: multiples of plain routing", title(campaign)));
+    let heading = format!("{}: multiples of plain routing", title(campaign));
+    let mut svg = String::new();
+    text(&mut svg, (12.0, 22.0), "start", &heading);
     for (index, metric) in PANELS.into_iter().enumerate() {
         let (column, row) = (index % COLUMNS, index / COLUMNS);
         let corner = (NAMES + count(column) * PANEL, 34.0 + count(row) * height);
@@ -41,8 +40,8 @@ pub fn ratios(campaign: &Campaign) -> String {
         panel(&mut svg, campaign, metric, corner);
     }
     let foot = format!("taken {}, {} repetitions, {}", campaign.taken, campaign.repetitions(), campaign.command);
-    text(&mut svg, (12.0, total - 8.0), "start", &foot);
-    svg + "</svg>\n"
+    note(&mut svg, (12.0, total - 8.0), "start", &foot);
+    document((width, total), 12, &heading, &svg)
 }
 
 fn names(svg: &mut String, campaign: &Campaign, corner: (f64, f64)) {
@@ -62,12 +61,7 @@ fn panel(svg: &mut String, campaign: &Campaign, metric: Metric, corner: (f64, f6
         Better::Lower => "shorter is better",
     };
     text(svg, (corner.0, corner.1 + 18.0), "start", metric.heading());
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#777\" font-size=\"10\">{better}</text>",
-        corner.0,
-        corner.1 + 32.0
-    );
+    note(svg, (corner.0, corner.1 + 32.0), "start", better);
     for (index, (bar, case)) in bars.iter().zip(&campaign.cases).enumerate() {
         let y = corner.1 + HEAD + count(index) * BAR;
         let Some(bar) = bar else {
@@ -84,19 +78,22 @@ fn panel(svg: &mut String, campaign: &Campaign, metric: Metric, corner: (f64, f6
             BAR - 5.0,
             color(&case.name)
         );
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{:.1} {y2:.1}H{:.1}\" stroke=\"black\"/>",
-            corner.0 + long(bar.least),
-            corner.0 + long(bar.most),
-            y2 = y + BAR / 2.0 - 0.5
-        );
-        let end = corner.0 + long(bar.median.max(bar.most)) + 4.0;
+        let middle = y + BAR / 2.0 - 0.5;
+        let (least, most) = (corner.0 + long(bar.least), corner.0 + long(bar.most));
+        let _ = writeln!(svg, "<path d=\"M{least:.1} {middle:.1}H{most:.1}\" class=\"axis\"/>");
+        let is_cut = bar.median.max(bar.most) > longest;
+        if is_cut {
+            break_mark(svg, (corner.0 + long(longest), y));
+        }
+        let end = corner.0 + long(bar.median.max(bar.most)) + if is_cut { 8.0 } else { 4.0 };
         text(svg, (end, y + 13.0), "start", &format!("{:.2}", bar.median));
     }
     let one = corner.0 + scale;
     let (top, bottom) = (corner.1 + HEAD - 2.0, corner.1 + HEAD + count(bars.len()) * BAR);
-    let _ = writeln!(svg, "<path d=\"M{one:.1} {top:.1}V{bottom:.1}\" stroke=\"#999\" stroke-dasharray=\"3 3\"/>");
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{one:.1} {top:.1}V{bottom:.1}\" class=\"axis\" opacity=\"0.5\" stroke-dasharray=\"3 3\"/>"
+    );
 }
 
 fn color(case: &str) -> &'static str {
@@ -107,9 +104,12 @@ fn color(case: &str) -> &'static str {
     }
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
+/// Two slanted strokes at the end of what is longer than its panel.
+fn break_mark(svg: &mut String, (x, y): (f64, f64)) {
+    for x in [x - 4.0, x] {
+        let (top, bottom) = (y + 1.0, y + BAR - 2.0);
+        let _ = writeln!(svg, "<path d=\"M{:.1} {bottom:.1}L{:.1} {top:.1}\" class=\"axis\"/>", x - 2.0, x + 2.0);
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few dozen bars")]
@@ -138,9 +138,15 @@ mod tests {
     }
 
     #[test]
-    fn words_do_not_become_elements() {
-        let mut svg = String::new();
-        text(&mut svg, (0.0, 0.0), "start", "a < b & c");
-        assert!(svg.contains("a &lt; b &amp; c"));
+    fn what_leaves_its_panel_has_a_break_mark() {
+        let mut campaign = example();
+        let marks = |campaign: &Campaign| ratios(campaign).matches("class=\"axis\"/>").count();
+        let before = marks(&campaign);
+        for case in &mut campaign.cases {
+            for samples in case.samples.values_mut() {
+                samples.iter_mut().for_each(|sample| *sample *= if case.name == REFERENCE { 1.0 } else { 9.0 });
+            }
+        }
+        assert!(marks(&campaign) > before);
     }
 }

@@ -99,7 +99,7 @@ pub fn config_toml(data: &[u8]) {
     }
 }
 
-/// /etc/network/fan, and the way from it to /etc/fan.toml.
+/// /etc/network/fan, and the way from it, from LXD's and from Juju's text to /etc/fan.toml.
 pub fn config_legacy(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let source = Source::new("/etc/network/fan", &text);
@@ -109,6 +109,10 @@ pub fn config_legacy(data: &[u8]) {
         let again = toml::read(&Source::new("fan.toml", &table));
         assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
         assert_eq!(configs(&again), configs(&read), "{table}");
+    }
+    if let Ok(table) = convert::file(&source) {
+        let again = toml::read(&Source::new("fan.toml", &table));
+        assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
     }
 }
 

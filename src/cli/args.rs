@@ -149,7 +149,7 @@ pub enum ConfigAction {
     Check(ListArgs),
     /// List the fans that are written down
     List(ListArgs),
-    /// Print a file in one of the grammars of /etc/network/fan as TOML
+    /// Print an /etc/network/fan, a fan of LXD's or Juju's fan-config as TOML
     Convert(ConvertArgs),
 }
 
@@ -241,12 +241,15 @@ pub struct ExportArgs {
     /// With docker: daemon.json, for containers that name no network
     #[arg(long, conflicts_with = "name")]
     pub(crate) default_bridge: bool,
+    /// With docker: what makes a network of a swarm, on each node of it
+    #[arg(long, conflicts_with = "default_bridge")]
+    pub(crate) swarm: bool,
     /// What the runtime is to call the network [default: fan]
     #[arg(long, value_name = "NAME", value_parser = export::network_name)]
     pub(crate) name: Option<String>,
     /// With docker, podman and cni: print nothing for the runtime, but tell whether what it has (what `docker network
     /// inspect` or `podman network inspect` prints, daemon.json, a list of plugins) is for this fan; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "output"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "output", "swarm"])]
     pub(crate) check: Option<String>,
     /// Whether --check prints JSON.
     #[command(flatten)]
@@ -273,6 +276,7 @@ impl ExportArgs {
         let idle = [
             ("--name", self.name.is_some() && !takes_name),
             ("--default-bridge", self.default_bridge && !takes_default),
+            ("--swarm", self.swarm && !takes_default),
             ("--check", self.check.is_some() && !takes_check),
             ("--json", self.json.is_wanted() && self.check.is_none()),
         ];

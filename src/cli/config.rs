@@ -415,10 +415,10 @@ fn list(args: &ConfigArgs, form: JsonArgs, out: &mut dyn Write) -> Result<(), Er
     faultless(&configuration)
 }
 
-/// Prints the legacy file as TOML, or writes it.
+/// Prints a file of another program as TOML, or writes it.
 fn convert(file: &Path, target: &TargetArgs, out: &mut dyn Write) -> Result<(), Error> {
     let source = source(file).map_err(|error| vec![unreadable(file, &error)]);
-    match source.and_then(|source| convert::legacy_file(&source)) {
+    match source.and_then(|source| convert::file(&source)) {
         Ok(text) => target.write(&text, |there| convert::may_replace(there, &text).map(|()| text.clone()), out),
         Err(faults) => Err(faulty(&faults)),
     }

@@ -36,6 +36,8 @@ pub(crate) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), Error
     let name = args.name.as_deref().unwrap_or("fan");
     let text = if args.default_bridge {
         network.docker_daemon()
+    } else if args.swarm {
+        network.docker_swarm(name)
     } else {
         network
             .render(args.runtime, name)

@@ -1,7 +1,8 @@
-//! The way to /etc/fan.toml: one fan as its table, and a whole /etc/network/fan.
+//! The way to /etc/fan.toml: one fan as its table, and a whole file of another program.
 
 use std::fmt::Write as _;
 
+use super::foreign::Foreign;
 use super::{Fault, Source, legacy, toml as own};
 use crate::fan::options::OptionKind;
 use crate::fan::request::Request;
@@ -37,6 +38,18 @@ pub(crate) fn may_replace(there: &str, text: &str) -> Result<(), String> {
     match before.entries.iter().find(|entry| !has(&entry.config)) {
         Some(entry) => Err(format!("has a fan that would be lost, {}", entry.config.overlay)),
         None => Ok(()),
+    }
+}
+
+/// A file as TOML: an /etc/network/fan, the output of `lxc network show`, or the value of Juju's `fan-config`. Which one it is,
+/// the text tells.
+///
+/// # Errors
+/// Every fault of the file.
+pub fn file(source: &Source) -> Result<String, Vec<Fault>> {
+    match Foreign::of(source.text()) {
+        Some(foreign) => foreign.convert(source),
+        None => legacy_file(source),
     }
 }
 

@@ -11,6 +11,33 @@ use crate::fan::shell::quote;
 
 /// `docker network create`.
 pub fn network(network: &Network, name: &str) -> String {
+    let mut options = options(network);
+    options.push(name.into());
+    let created = command("docker network create", &options);
+    match names(network) {
+        Some(options) => {
+            format!("{created}# Names are an option of each container: docker run --network {name} {options} ...\n")
+        }
+        None => created,
+    }
+}
+
+/// The commands of a node of a swarm. A swarm gives each node the same network, and each node has a slice of its own: so what
+/// differs is in a network of the node that is only a configuration, and the one of the swarm refers to it.
+pub(crate) fn swarm(network: &Network, name: &str) -> String {
+    let node = format!("{name}-node");
+    let mut options = options(network);
+    options.push(node.clone());
+    let manager = "docker info --format '{{.Swarm.ControlAvailable}}'";
+    command("docker network create --config-only", &options)
+        + &format!(
+            "if [ \"$({manager})\" = true ] && ! docker network inspect {name} >/dev/null 2>&1; then\n  \
+             docker network create --driver bridge --scope swarm --attachable --config-from {node} {name}\nfi\n"
+        )
+}
+
+/// What tells Docker of the fan.
+fn options(network: &Network) -> Vec<String> {
     let mut options = vec![format!("--subnet {}", network.subnet()), format!("--gateway {}", network.gateway())];
     if network.is_flat() {
         // Docker keeps out the first and last address of the subnet, of which it takes no aux-address, and not those of the
@@ -35,14 +62,7 @@ pub fn network(network: &Network, name: &str) -> String {
         option("bridge.trusted_host_interfaces", &tunnels(&network.fan));
     }
     option("driver.mtu", &network.mtu.to_string());
-    options.push(name.into());
-    let created = command("docker network create", &options);
-    match names(network) {
-        Some(options) => {
-            format!("{created}# Names are an option of each container: docker run --network {name} {options} ...\n")
-        }
-        None => created,
-    }
+    options
 }
 
 /// Every device by which packets of other hosts may come, with colons between them: those of both kinds of epochs over WireGuard.

@@ -9,9 +9,11 @@ use super::{Runtime, networks};
 /// A sentence: it is something else.
 pub(crate) fn may_replace(runtime: Runtime, name: &str, there: &str) -> Result<(), String> {
     let is_command = |words: &str| there.starts_with(words) && there.split_ascii_whitespace().last() == Some(name);
+    let is_swarm =
+        || there.starts_with("docker network create --config-only ") && there.ends_with(&format!("-node {name}\nfi\n"));
     let has_line = |line: String| there.lines().any(|there| there.trim() == line);
     let is_one = match runtime {
-        Runtime::Docker => is_command("docker network create "),
+        Runtime::Docker => is_command("docker network create ") || is_swarm(),
         Runtime::Podman => is_command("unshare --net podman network create "),
         Runtime::Cni => networks(runtime, there, false).is_ok_and(|given| given.iter().any(|given| given.name == name)),
         Runtime::Lxd => has_line(format!("name: {}", quoted(name))) && has_line("nictype: bridged".into()),

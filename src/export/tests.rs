@@ -53,6 +53,26 @@ docker network create \\
 }
 
 #[test]
+fn a_swarm_has_one_network_and_each_node_its_own_part() {
+    let text = ipip().docker_swarm("fan");
+    assert!(include_str!("../../docs/docker.md").contains(&text), "the example of docs/docker.md");
+    let node = ipip().render(Runtime::Docker, "fan-node").unwrap();
+    let (node, manager) =
+        (node.replace("create ", "create --config-only "), &text[node.len() + "--config-only ".len()..]);
+    assert!(text.starts_with(&node), "{text}");
+    assert_eq!(
+        manager,
+        "\
+if [ \"$(docker info --format '{{.Swarm.ControlAvailable}}')\" = true ] && ! docker network inspect fan >/dev/null 2>&1; then
+  docker network create --driver bridge --scope swarm --attachable --config-from fan-node fan
+fi
+"
+    );
+    assert_eq!(may_replace(Runtime::Docker, "fan", &text), Ok(()));
+    assert!(may_replace(Runtime::Docker, "node", &text).is_err());
+}
+
+#[test]
 fn docker_over_vxlan_has_the_overlay_and_gives_out_the_slice() {
     assert_eq!(
         reserving(vxlan(), 3).render(Runtime::Docker, "blue").unwrap(),

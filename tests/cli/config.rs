@@ -427,6 +427,73 @@ fn what_cannot_be_read_cannot_be_converted() {
     with(["config", "convert", file.name()]).misused().prints("").saying(&[":2:10: word 'dchp'"]);
 }
 
+/// `lxc network show` of LXD 5.0, of a network that `lxd init` made in a cluster.
+const LXD_FAN: &str = r#"config:
+  bridge.mode: fan
+  fan.overlay_subnet: 240.0.0.0/8
+  fan.type: vxlan
+  fan.underlay_subnet: 172.30.0.0/16
+  ipv4.nat: "true"
+  raw.dnsmasq: |-
+    ipv4.nat: "false"
+    name: nobody
+  ipv4.dhcp.expiry: 2h
+  volatile.network.mac: 00:16:3e:00:00:01
+description: ""
+name: lxdfan0
+type: bridge
+used_by:
+- /1.0/profiles/default
+managed: true
+status: Created
+locations:
+- one
+- two
+"#;
+
+#[test]
+fn fans_of_lxd_and_juju_are_converted_and_keep_their_bridges() {
+    let lxd = File::new("lxd", "", LXD_FAN);
+    with(["config", "convert", lxd.name()]).succeeds().prints(
+        "# LXD's network 'lxdfan0'\n# not taken over: raw.dnsmasq, ipv4.dhcp.expiry\n[[fan]]\noverlay = \"240.0.0.0/8\"\n\
+         underlay = \"172.30.0.0/16\"\nencap = \"vxlan\"\nbridge = \"lxdfan0\"\ndhcp = true\n",
+    );
+    let bare = File::new("lxd", "", LXD_FAN.replace("vxlan", "ipip").replace("  ipv4.nat: \"true\"\n", ""));
+    with(["config", "convert", bare.name()]).succeeds().prints(
+        "# LXD's network 'lxdfan0'\n# not taken over: raw.dnsmasq, ipv4.dhcp.expiry\n[[fan]]\noverlay = \"240.0.0.0/8\"\n\
+         underlay = \"172.30.0.0/16\"\nbridge = \"lxdfan0\"\ndhcp = true\nnat = false\n",
+    );
+    let juju = "[[fan]]\noverlay = \"252.0.0.0/8\"\nunderlay = \"172.31.0.0/16\"\nencap = \"vxlan\"\nbridge = \"fan-252\"\n\
+                dhcp = true\n";
+    for text in ["172.31.0.0/16=252.0.0.0/8\n", "172.31.0.0/16:252.0.0.0/8;"] {
+        let told = format!("# Juju's fan-config {}\n{juju}", text.trim_end_matches(['\n', ';']));
+        with(["config", "convert", File::new("juju", "", text).name()]).succeeds().prints(&told);
+    }
+    let two = File::new("juju", "", "172.31.0.0/16=252.0.0.0/8 192.168.8.0/24=10.0.0.0/8");
+    let toml = with(["config", "convert", two.name()]).succeeds().stdout;
+    assert_eq!(toml.matches("[[fan]]").count(), 2, "{toml}");
+    File::new("after", ".toml", toml).given_to(&["config", "check"]).succeeds();
+}
+
+#[test]
+fn a_fan_of_another_program_that_is_none_is_told() {
+    let faulty = |text: &str, place: &str| {
+        with(["config", "convert", File::new("foreign", "", text).name()]).misused().prints("").saying(&[place]);
+    };
+    faulty(
+        &LXD_FAN.replace("mode: fan", "mode: standard"),
+        ":1:1: network 'lxdfan0' has no fan: its bridge.mode is 'standard'",
+    );
+    faulty(&LXD_FAN.replace("172.30.0.0/16", "auto"), ":5:3: fan.underlay_subnet names no network");
+    faulty(&LXD_FAN.replace("172.30.0.0/16", "172.30.0.0/40"), ":5:3: ");
+    faulty(&LXD_FAN.replace("vxlan", "geneve"), ":4:3: fan.type 'geneve' is unknown");
+    faulty(&LXD_FAN.replace("name: lxdfan0", "name: lxd/fan"), ":13:1: interface name");
+    faulty(&LXD_FAN.replace("name: lxdfan0\n", ""), ":1:1: the network lacks its name");
+    faulty(&(LXD_FAN.to_owned() + LXD_FAN), ":22:1: a second network begins here");
+    faulty("172.31.0.0/16=252.0.0.0/8 elsewhere", ":1:27: 'elsewhere' is no fan of Juju's");
+    faulty("172.31.0.0/16=252.0.0.0/24", ":1:1: ");
+}
+
 #[test]
 fn the_verbs_that_follow_a_file_tell_its_faults() {
     let file = File::new("followed", ".toml", "[[fan]]\noverlay = \"250.0.0.0/8\"\n");

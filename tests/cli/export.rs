@@ -30,6 +30,7 @@ fn options_that_say_nothing_are_refused() {
         fanctl(&format!("export {runtime} --default-bridge"))
             .misused()
             .saying(&["option '--default-bridge' says nothing to", runtime]);
+        fanctl(&format!("export {runtime} --swarm")).misused().saying(&["option '--swarm' says nothing to", runtime]);
     }
     for runtime in ["lxd", "libvirt", "flannel-env"] {
         fanctl(&format!("export {runtime} --check /dev/null"))
@@ -41,6 +42,9 @@ fn options_that_say_nothing_are_refused() {
         "'--name",
         "exclude each other",
     ]);
+    for other in ["--default-bridge", "--check /dev/null"] {
+        fanctl(&format!("export docker --swarm {other}")).misused().saying(&["'--swarm'", "exclude each other"]);
+    }
     fanctl("export flannel-env --name blue").misused().saying(&["option '--name' says nothing to flannel-env"]);
     fanctl("export docker --default-bridge --name blue").misused().saying(&[
         "'--default-bridge'",

@@ -82,7 +82,7 @@ fn the_verbs_of_the_configuration_tell_theirs() {
     fanctl("names hosts --help").succeeds().prints_all_of(&["--wait <SECONDS>", "--json"]);
     help_of("config", &["check", "list", "convert", "/etc/fan.toml", "Exit status"]);
     fanctl("config list --help").succeeds().prints_all_of(&["--config <FILE>", "--json"]);
-    fanctl("config convert --help").succeeds().prints_all_of(&["[FILE]", "/etc/network/fan"]);
+    fanctl("config convert --help").succeeds().prints_all_of(&["[FILE]", "/etc/network/fan", "LXD", "Juju"]);
     help_of("completions", &["bash", "zsh", "fish"]);
 }
 
@@ -136,6 +136,7 @@ fn export_tells_its_runtimes_and_options() {
             "flannel-env",
             "BRIDGE|OVERLAY",
             "--default-bridge",
+            "--swarm",
             "--name <NAME>",
             "--config <FILE>",
             "-v, --verbose",

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Docker, Encap, Host, Instance, Lan, Output};
+use crate::support::{Docker, Encap, Host, Instance, Lan, Output, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -18,6 +18,7 @@ fn cases() -> Vec<Case> {
                 reserved_addresses_are_not_given_out,
                 a_network_outlives_its_fan,
                 a_network_that_is_none_for_the_fan_is_refused,
+                a_stack_of_a_swarm_has_replicas_on_both_hosts_that_talk,
             ],
         )
         .once_with(&[Need::Tier2], named![the_first_and_the_last_slice_of_the_overlay_are_given_out])
@@ -196,6 +197,44 @@ fn a_network_that_is_none_for_the_fan_is_refused(encap: Encap) {
     host.write("/run/daemon.json", &daemon_json.replace("250.0.28.", "250.0.27."));
     let refusal = host.fanctl("export docker --default-bridge --check /run/daemon.json").refused();
     refusal.stderr_has(&["it may give out 250.0.27.0"]);
+}
+
+/// docs/docker.md has these commands.
+fn a_stack_of_a_swarm_has_replicas_on_both_hosts_that_talk(encap: Encap) {
+    const STACK: &str = "version: '3.8'\nservices:\n  web:\n    image: fan-test\n    command: sleep 3600\n    \
+                         networks: [fan]\n    deploy: { replicas: 4, endpoint_mode: dnsrr }\n\
+                         networks:\n  fan: { external: true }\n";
+    let lan = Lan::new();
+    let [a, b] = hosts(&lan);
+    let dockers = [&a, &b].map(|host| {
+        host.up(encap);
+        Docker::start(host, NO_BRIDGE)
+    });
+    dockers[0].docker("swarm init --advertise-addr 172.30.0.28 --listen-addr 172.30.0.28").ok();
+    let token = dockers[0].docker("swarm join-token --quiet worker").ok().stdout;
+    dockers[1].docker(&format!("swarm join --token {} 172.30.0.28:2377", token.trim())).ok();
+    for (host, docker) in [&a, &b].into_iter().zip(&dockers) {
+        let commands = host.fanctl("export docker --swarm").ok().stdout;
+        host.sh(&commands).ok();
+        compare(docker, host, "fan-node").ok();
+    }
+    a.write("/run/stack.yaml", STACK);
+    dockers[0].docker("stack deploy --resolve-image never -c /run/stack.yaml site").ok();
+
+    let [on_a, on_b] = [(&a, 28), (&b, 27)].map(|(host, third)| {
+        let names = eventually("two replicas on each host", || {
+            let names = host.exec("docker ps --quiet --filter status=running").ok().stdout;
+            (names.lines().count() == 2).then_some(names)
+        });
+        let replicas: Vec<_> = names.lines().map(|name| Instance::running(host, "docker", name)).collect();
+        assert!(replicas.iter().all(|replica| in_slice(replica, third) > 1));
+        replicas
+    });
+    for (one, other) in on_a.iter().zip(&on_b) {
+        one.reaches(other);
+        other.reaches(one);
+    }
+    dockers[0].docker("stack rm site").ok();
 }
 
 fn docker_after_the_fan_lets_it_pass(encap: Encap) {

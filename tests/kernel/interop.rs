@@ -9,7 +9,7 @@ inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
     Cases::of("interop")
         .each(named![a_secondary_address_is_a_host_like_any_other])
-        .once(named![a_plain_vxlan_device_with_static_entries_is_a_peer])
+        .once(named![a_plain_vxlan_device_with_static_entries_is_a_peer, a_fan_of_lxd_is_taken_over_host_by_host])
         .once_with(&[Need::Ipip], named![an_ipip_host_with_a_route_for_each_peer_is_a_peer])
         .list()
 }
@@ -31,6 +31,39 @@ fn a_plain_vxlan_device_with_static_entries_is_a_peer() {
     cb.ping("250.0.28.1").arrives();
     a.ping("250.0.27.1").arrives();
     tcp_exchange(&cb, &ca, "250.0.28.2");
+}
+
+/// The host that comes later has a device like the one that LXD made on a kernel with Ubuntu's patch.
+fn a_fan_of_lxd_is_taken_over_host_by_host() {
+    let lan = Lan::new();
+    let (a, b) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
+    b.set_sysctl("ipv4/ip_forward", "1");
+    b.ip("link add lxdfan0 type bridge
+         link set lxdfan0 mtu 1450 up
+         link add lxdfan0-fan type vxlan id 15728640 dstport 8472 local 172.30.0.27 dev eth0
+         link set lxdfan0-fan master lxdfan0 up
+         addr add 240.0.27.1/8 dev lxdfan0");
+    b.exec("bridge fdb append 00:00:00:00:00:00 dev lxdfan0-fan dst 172.30.0.28").ok();
+    let shown =
+        "config:\n  bridge.mode: fan\n  fan.underlay_subnet: 172.30.0.0/16\n  ipv4.nat: \"true\"\nname: lxdfan0\n";
+    let old = b.attach("lxdfan0", "by LXD", 1450);
+    old.ip("addr add 240.0.27.2/8 dev eth0");
+
+    a.write("/run/lxdfan0.yaml", shown);
+    a.fanctl("config convert /run/lxdfan0.yaml -o /etc/fan.toml").ok();
+    a.fanctl("up -a").ok();
+    let new = a.attach("lxdfan0", "by fanctl", 1450);
+    new.ip("addr add 240.0.28.2/8 dev eth0");
+    new.ping("240.0.27.2").arrives();
+    tcp_exchange(&old, &new, "240.0.28.2");
+
+    b.ip("link del lxdfan0-fan\nlink del lxdfan0");
+    b.write("/run/lxdfan0.yaml", shown);
+    b.fanctl("config convert /run/lxdfan0.yaml -o /etc/fan.toml").ok();
+    b.fanctl("up -a").ok();
+    b.ip(&format!("link set {} master lxdfan0", old.port));
+    tcp_exchange(&new, &old, "240.0.27.2");
+    tcp_exchange(&old, &new, "240.0.28.2");
 }
 
 fn an_ipip_host_with_a_route_for_each_peer_is_a_peer() {

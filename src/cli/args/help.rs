@@ -103,6 +103,8 @@ Examples:
   fanctl config check
   fanctl config check --config new.toml
   fanctl config convert -o /etc/fan.toml
+  lxc network show lxdfan0 | fanctl config convert /dev/stdin
+  juju model-config fan-config | fanctl config convert /dev/stdin
 
 Exit status: 0 nothing is wrong, 1 failed, 2 usage, or something is wrong with a file.";
 
@@ -173,6 +175,7 @@ keeps its mode and owner, and daemon.json its other keys. A file that holds some
 Examples:
   fanctl export docker | sudo sh
   fanctl export docker --default-bridge -o /etc/docker/daemon.json
+  fanctl export docker --swarm | sudo sh
   fanctl export podman | sudo sh
   fanctl export cni -o /etc/cni/net.d/10-fan.conflist
   fanctl export lxd | lxc profile edit fan

@@ -30,6 +30,12 @@ impl<'a> Instance<'a> {
     pub fn start(host: &'a Host, engine: &str, name: &str, options: &str) -> Self {
         let run = format!("run --detach --stop-signal KILL --name {name} {options} {IMAGE} sleep 3600");
         host.exec(&format!("{engine} {run}")).ok();
+        Self::running(host, engine, name)
+    }
+
+    /// One that such an engine has started.
+    #[track_caller]
+    pub fn running(host: &'a Host, engine: &str, name: &str) -> Self {
         let told = host.exec(&format!("{engine} inspect {name}")).ok().json();
         let networks = &told[0]["NetworkSettings"]["Networks"];
         let network = networks.as_object().and_then(|networks| networks.values().next());

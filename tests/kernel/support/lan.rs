@@ -263,7 +263,7 @@ impl Bridge {
 pub struct Container {
     namespace: Namespace,
     /// The other end of eth0, on the host.
-    port: String,
+    pub port: String,
 }
 
 impl Container {
