@@ -1,5 +1,7 @@
 //! Names of containers: hosts with a daemon each, dnsmasq in front or not, and busybox's resolver as a witness.
 
+mod engine;
+
 use std::cell::RefCell;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -29,6 +31,7 @@ fn cases() -> Vec<Case> {
             the_daemon_may_bind_ports_and_no_more,
             hosts_that_are_written_down_are_waited_for,
             several_of_one_name_are_all_found,
+            a_host_that_is_cut_off_keeps_its_own_names,
         ])
         .list()
 }
@@ -274,4 +277,30 @@ fn several_of_one_name_are_all_found() {
             (found == [expected]).then_some(())
         });
     }
+}
+
+fn a_host_that_is_cut_off_keeps_its_own_names() {
+    let lan = Lan::new();
+    let hosts = ["172.30.0.28", "172.30.0.27", "172.30.0.26"].map(|address| up(&lan, address, Encap::Vxlan, ""));
+    let _daemons = hosts.each_ref().map(|host| Server::start(host, "names serve"));
+    let clients = [28, 27, 26].map(|third| (format!("250.0.{third}.1"), format!("250.0.{third}.9")));
+    let containers: Vec<Container> = hosts.iter().zip(&clients).map(|(host, (_, own))| host.container(own)).collect();
+    for (host, (_, own)) in hosts.iter().zip(&clients) {
+        host.fanctl(&format!("names add web{} {own}", own.split('.').nth(2).expect("a third octet"))).ok();
+    }
+    // Who finds whom: by their numbers.
+    let all_find = |found: &[(usize, [bool; 3])]| {
+        for (asker, answers) in found {
+            for (number, is_found) in answers.iter().enumerate() {
+                let (gateway, name) = (&clients[*asker].0, format!("web{}.fan.internal", 28 - number));
+                let expected: Vec<&str> = is_found.then_some(clients[number].1.as_str()).into_iter().collect();
+                finds(&containers[*asker], gateway, &name, &expected);
+            }
+        }
+    };
+    all_find(&[(0, [true; 3]), (1, [true; 3]), (2, [true; 3])]);
+    hosts[0].ip("link set eth0 down");
+    all_find(&[(0, [true, false, false]), (1, [false, true, true]), (2, [false, true, true])]);
+    hosts[0].ip("link set eth0 up");
+    all_find(&[(0, [true; 3]), (1, [true; 3]), (2, [true; 3])]);
 }
