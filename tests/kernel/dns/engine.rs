@@ -102,7 +102,10 @@ fn containers_of_docker_have_names(encap: Encap) {
     let web = dockers[0].container("web", "--network fan");
     let started = began.elapsed();
     all_find(&clients[1], "web.fan.internal", &[web.address.clone()]);
-    println!("docker run took {started:?}; both libraries of the other host had the answer after {:?}", began.elapsed());
+    println!(
+        "docker run took {started:?}; both libraries of the other host had the answer after {:?}",
+        began.elapsed()
+    );
     // By the domain to search, from both hosts, and by its slice.
     for client in &clients {
         all_find(client, "web", &[web.address.clone()]);
