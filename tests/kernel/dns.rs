@@ -240,6 +240,7 @@ fn the_daemon_may_bind_ports_and_no_more() {
     here.fanctl("names serve").failed().stderr_has(&["another 'fanctl names serve' runs"]);
     here.fanctl_by("setpriv --reuid 65534 --clear-groups", "names list").failed();
     drop(daemon);
+    here.fanctl("metrics").ok().stdout_has(&["fanctl_names_served{overlay=\"250.0.0.0/8\"} 0"]);
     here.fanctl("names list").failed().stderr_has(&["systemctl enable --now fan-names"]);
 }
 
@@ -258,6 +259,12 @@ fn hosts_that_are_written_down_are_waited_for() {
     let _other = Server::start(&there, "names serve");
     eventually("it is there", || (here.fanctl("names hosts --wait 1").code == Some(0)).then_some(()));
     here.fanctl("names hosts --wait 0").ok().stdout_has(&["172.30.0.27", "here"]);
+    here.fanctl("metrics").ok().stdout_has(&[
+        "fanctl_names_served{overlay=\"250.0.0.0/8\"} 1",
+        "fanctl_names_hosts{overlay=\"250.0.0.0/8\",state=\"here\"} 1",
+        "fanctl_names_hosts{overlay=\"250.0.0.0/8\",state=\"self\"} 1",
+        "fanctl_names{overlay=\"250.0.0.0/8\"} 1",
+    ]);
     // Each host takes the names of its own slice.
     let client = there.container("250.0.27.2");
     finds(&client, "250.0.27.1", "db.fan.internal", &["250.0.28.9"]);
