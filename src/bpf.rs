@@ -2,11 +2,12 @@
 //!
 //! Knows encodings (RFC 9669) and nothing of fans: an [`Insn`] is one instruction of eight bytes and prints as the
 //! kernel's verifier prints it; an [`Assembler`] strings instructions together and turns labels into distances.
-//! Only what a packet filter of ours needs is here: 32-bit comparisons, loads and stores, helper calls. The programs of a
+//! Only what a packet filter of ours needs is here: 32-bit comparisons, loads and stores, helper calls, maps. The programs of a
 //! fan, which choose the outer addresses, are in [`program`].
 
 mod assembler;
 mod disasm;
+pub mod fast;
 pub mod program;
 #[cfg(test)]
 mod tests;
@@ -81,6 +82,10 @@ pub enum Operation {
     Or,
     /// `>>=`, filling with zeros
     ShiftRight,
+    /// `-=`
+    Subtract,
+    /// `^=`
+    Xor,
 }
 
 impl Operation {
@@ -90,6 +95,8 @@ impl Operation {
             Self::Or => 0x40,
             Self::And => 0x50,
             Self::ShiftRight => 0x70,
+            Self::Subtract => 0x10,
+            Self::Xor => 0xa0,
             Self::Move => 0xb0,
         }
     }
@@ -100,6 +107,8 @@ impl Operation {
             Self::Or => "|=",
             Self::And => "&=",
             Self::ShiftRight => ">>=",
+            Self::Subtract => "-=",
+            Self::Xor => "^=",
             Self::Move => "=",
         }
     }
@@ -112,6 +121,8 @@ pub enum Comparison {
     Equal,
     /// `!=`
     NotEqual,
+    /// `>`, of numbers without a sign
+    Greater,
 }
 
 impl Comparison {
@@ -119,6 +130,7 @@ impl Comparison {
         match self {
             Self::Equal => 0x10,
             Self::NotEqual => 0x50,
+            Self::Greater => 0x20,
         }
     }
 
@@ -126,6 +138,7 @@ impl Comparison {
         match self {
             Self::Equal => "==",
             Self::NotEqual => "!=",
+            Self::Greater => ">",
         }
     }
 }
@@ -165,6 +178,10 @@ pub struct Helper {
     pub name: &'static str,
 }
 
+/// A map that a program refers to, by its place in the list that is [given](program::Program::encode_with) with the program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MapNumber(pub u8);
+
 /// One instruction. Offsets of memory are in bytes, offsets of jumps in instructions after the jump itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "the fields are named after what they hold")]
@@ -173,14 +190,22 @@ pub enum Insn {
     Alu { width: Width, operation: Operation, target: Register, source: Operand },
     /// `r1 = be32 r1`: the lower half from network byte order to the machine's, or back; the upper half is cleared.
     Be32(Register),
+    /// `r1 = be16 r1`: the same with the lowest two bytes, and all else is cleared.
+    Be16(Register),
     /// `r1 = *(u32 *)(r10 -4)`
     Load { size: Size, target: Register, base: Register, offset: i16 },
     /// `*(u32 *)(r10 -4) = r1`
     Store { size: Size, base: Register, offset: i16, value: Operand },
     /// `if w1 == 0x8 goto pc+5`
     Branch { left: Register, comparison: Comparison, right: Operand, offset: i16 },
+    /// `if r0 == 0x0 goto pc+5`: all 64 bits, as the verifier wants it of a pointer.
+    IfNull { pointer: Register, offset: i16 },
     /// `goto pc+5`
     Goto { offset: i16 },
+    /// `r1 = map 0`: the first half of an instruction of sixteen bytes, followed by [`Insn::SecondHalf`].
+    LoadMap { target: Register, map: MapNumber },
+    /// The second half of an instruction of sixteen bytes.
+    SecondHalf,
     /// `call bpf_skb_load_bytes#26`: arguments in R1 to R5, the result in R0.
     Call(Helper),
     /// `exit`: R0 is the program's answer.
@@ -189,6 +214,7 @@ pub enum Insn {
 
 /// Instruction classes (RFC 9669, section 3).
 mod class {
+    pub(crate) const LD: u8 = 0x00;
     pub(crate) const LDX: u8 = 0x01;
     pub(crate) const ST: u8 = 0x02;
     pub(crate) const STX: u8 = 0x03;
@@ -204,6 +230,9 @@ const MEM: u8 = 0x60;
 const X: u8 = 0x08;
 /// Byte swaps: to or from big endian.
 const TO_BE: u8 = 0xd8;
+/// An immediate of eight bytes, and what it is: the descriptor of a map.
+const IMM64: u8 = 0x18;
+const PSEUDO_MAP_FD: u8 = 1;
 const CALL: u8 = 0x80;
 const EXIT: u8 = 0x90;
 
@@ -243,6 +272,9 @@ impl Insn {
             Self::Be32(register) => {
                 Fields { target: register.number(), immediate: 32, ..Fields::new(class::ALU | TO_BE) }
             }
+            Self::Be16(register) => {
+                Fields { target: register.number(), immediate: 16, ..Fields::new(class::ALU | TO_BE) }
+            }
             Self::Load { size, target, base, offset } => Fields {
                 target: target.number(),
                 source: base.number(),
@@ -260,16 +292,45 @@ impl Insn {
             Self::Branch { left, comparison, right, offset } => {
                 Fields { target: left.number(), offset, ..Fields::new(class::JMP32 | comparison.bits()) }.with(right)
             }
+            Self::IfNull { pointer, offset } => {
+                Fields { target: pointer.number(), offset, ..Fields::new(class::JMP | Comparison::Equal.bits()) }
+            }
             Self::Goto { offset } => Fields { offset, ..Fields::new(class::JMP) },
+            Self::LoadMap { target, map } => Fields {
+                target: target.number(),
+                source: PSEUDO_MAP_FD,
+                immediate: map.0.into(),
+                ..Fields::new(class::LD | IMM64)
+            },
+            Self::SecondHalf => Fields::default(),
             Self::Call(helper) => Fields { immediate: helper.number, ..Fields::new(class::JMP | CALL) },
             Self::Exit => Fields::new(class::JMP | EXIT),
         }
     }
 
-    /// The eight bytes the kernel wants, in this machine's byte order (`struct bpf_insn`, linux/bpf.h).
+    /// The eight bytes the kernel wants, in this machine's byte order (`struct bpf_insn`, linux/bpf.h). A map is its number.
     #[must_use]
     pub fn encode(self) -> [u8; 8] {
-        let Fields { code, target, source, offset, immediate } = self.fields();
+        self.fields().encode()
+    }
+
+    /// The same, with a map as its descriptor, of these.
+    ///
+    /// # Panics
+    /// If there are fewer maps than the instruction asks for: a mistake of the program that loads.
+    #[must_use]
+    pub(crate) fn encode_with(self, maps: &[i32]) -> [u8; 8] {
+        let mut fields = self.fields();
+        if let Self::LoadMap { map, .. } = self {
+            fields.immediate = maps[usize::from(map.0)];
+        }
+        fields.encode()
+    }
+}
+
+impl Fields {
+    fn encode(self) -> [u8; 8] {
+        let Self { code, target, source, offset, immediate } = self;
         // Two bit fields in one byte: the order of the halves is the machine's too.
         let registers = if cfg!(target_endian = "little") { source << 4 | target } else { target << 4 | source };
         let [offset_0, offset_1] = offset.to_ne_bytes();

@@ -84,6 +84,7 @@ fn needs(command: &Command) -> Needs {
         Command::Metrics(args) if args.target.output.is_some() => Needs::Writing,
         Command::Names(NamesAction::Serve(_)) => Needs::Serving,
         Command::Names(_) | Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
+        Command::Show(args) if args.json.is_wanted() => Needs::Counting,
         Command::Show(_) | Command::Export(_) | Command::Status(_) | Command::Metrics(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
         Command::Doctor(args) if !args.fix => Needs::Examining,

@@ -9,6 +9,7 @@ pub(crate) mod capabilities;
 mod claims;
 pub mod dnsmasq;
 pub mod exec;
+pub(crate) mod fast;
 pub(crate) mod features;
 pub(crate) mod file;
 pub mod filter;

@@ -1,6 +1,6 @@
 //! Instructions strung together, with labels that become distances.
 
-use super::{Comparison, Helper, Insn, Operand, Operation, Register, Size, Width};
+use super::{Comparison, Helper, Insn, MapNumber, Operand, Operation, Register, Size, Width};
 
 /// A place in the code that jumps can name before it is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +38,12 @@ impl Assembler {
         self.places[label.0] = Some(self.code.len());
     }
 
+    /// Whether anything jumps to a label yet.
+    #[must_use]
+    pub(crate) fn is_jumped_to(&self, label: Label) -> bool {
+        self.jumps.iter().any(|(_, to)| *to == label)
+    }
+
     /// Attaches a note to the next instruction.
     pub(crate) fn note(&mut self, text: impl Into<String>) -> &mut Self {
         self.notes.push((self.code.len(), text.into()));
@@ -64,6 +70,11 @@ impl Assembler {
         self.push(Insn::Be32(register))
     }
 
+    /// Turns the lowest two bytes of a register from network byte order to the machine's, or back.
+    pub(crate) fn be16(&mut self, register: Register) -> &mut Self {
+        self.push(Insn::Be16(register))
+    }
+
     /// Reads memory at `base + offset`.
     pub fn load(&mut self, size: Size, target: Register, (base, offset): (Register, i16)) -> &mut Self {
         self.push(Insn::Load { size, target, base, offset })
@@ -82,6 +93,22 @@ impl Assembler {
     /// Jumps if two 32-bit numbers differ.
     pub fn if_not_equal(&mut self, left: Register, right: impl Into<Operand>, to: Label) -> &mut Self {
         self.branch(left, Comparison::NotEqual, right.into(), to)
+    }
+
+    /// Jumps if a 32-bit number without a sign is greater than another.
+    pub(crate) fn if_greater(&mut self, left: Register, right: impl Into<Operand>, to: Label) -> &mut Self {
+        self.branch(left, Comparison::Greater, right.into(), to)
+    }
+
+    /// Jumps if a pointer is null.
+    pub(crate) fn if_null(&mut self, pointer: Register, to: Label) -> &mut Self {
+        self.jumps.push((self.code.len(), to));
+        self.push(Insn::IfNull { pointer, offset: 0 })
+    }
+
+    /// Lets a register point to a map, for a helper.
+    pub(crate) fn map(&mut self, target: Register, map: MapNumber) -> &mut Self {
+        self.push(Insn::LoadMap { target, map }).push(Insn::SecondHalf)
     }
 
     fn branch(&mut self, left: Register, comparison: Comparison, right: Operand, to: Label) -> &mut Self {
@@ -116,7 +143,9 @@ impl Assembler {
             let to = self.places[label.0].expect("a label that is jumped to is placed");
             let distance = to.cast_signed() - from.cast_signed() - 1;
             let distance = i16::try_from(distance).expect("a program is shorter than 32768 instructions");
-            if let Insn::Branch { offset, .. } | Insn::Goto { offset } = &mut self.code[from] {
+            if let Insn::Branch { offset, .. } | Insn::IfNull { offset, .. } | Insn::Goto { offset } =
+                &mut self.code[from]
+            {
                 *offset = distance;
             }
         }

@@ -36,6 +36,7 @@ impl fmt::Display for Insn {
                 }
             }
             Self::Be32(register) => write!(f, "{register} = be32 {register}"),
+            Self::Be16(register) => write!(f, "{register} = be16 {register}"),
             Self::Load { size, target, base, offset } => write!(f, "{target} = *({size} *)({base} {offset:+})"),
             Self::Store { size, base, offset, value } => {
                 write!(f, "*({size} *)({base} {offset:+}) = ")?;
@@ -52,6 +53,9 @@ impl fmt::Display for Insn {
                 }
                 write!(f, " goto pc{offset:+}")
             }
+            Self::IfNull { pointer, offset } => write!(f, "if {pointer} == 0x0 goto pc{offset:+}"),
+            Self::LoadMap { target, map } => write!(f, "{target} = map {}", map.0),
+            Self::SecondHalf => Ok(()),
             Self::Goto { offset } => write!(f, "goto pc{offset:+}"),
             Self::Call(helper) => write!(f, "call bpf_{}#{}", helper.name, helper.number),
             Self::Exit => f.write_str("exit"),

@@ -105,13 +105,13 @@ pub fn ingress(spec: &Spec) -> Program {
 }
 
 /// The next filter decides (`linux/pkt_cls.h`).
-const TC_ACT_UNSPEC: i32 = -1;
+pub(super) const TC_ACT_UNSPEC: i32 = -1;
 /// The packet goes on its way; no further filter is asked.
 const TC_ACT_OK: i32 = 0;
 /// What a program says of a packet that it lets pass: `TC_ACT_OK`.
 pub const ACCEPTED: i32 = TC_ACT_OK;
 /// The packet is dropped, and counted by the clsact qdisc.
-const TC_ACT_SHOT: i32 = 2;
+pub(super) const TC_ACT_SHOT: i32 = 2;
 
 /// Reads packet bytes relative to a header, whatever `skb->data` points to: `(skb, offset, to, length, header)`.
 const LOAD_BYTES: Helper = Helper { number: 68, name: "skb_load_bytes_relative" };
@@ -121,13 +121,13 @@ const GET_TUNNEL_KEY: Helper = Helper { number: 20, name: "skb_get_tunnel_key" }
 const SET_TUNNEL_KEY: Helper = Helper { number: 21, name: "skb_set_tunnel_key" };
 
 /// Offsets in `struct __sk_buff` (linux/bpf.h); the protocol is in network byte order.
-const SKB_PROTOCOL: i16 = 16;
-const SKB_VLAN_PRESENT: i16 = 20;
+pub(super) const SKB_PROTOCOL: i16 = 16;
+pub(super) const SKB_VLAN_PRESENT: i16 = 20;
 
 /// Relative to the network header, for `skb_load_bytes_relative`.
 const BPF_HDR_START_NET: i32 = 1;
 
-const ETH_P_IP: u16 = 0x0800;
+pub(super) const ETH_P_IP: u16 = 0x0800;
 const ETH_P_ARP: u16 = 0x0806;
 
 /// Bytes of an IPv4 header without options, and of an ARP packet for IPv4 over Ethernet (RFC 826).
@@ -160,7 +160,7 @@ mod stack {
 }
 
 /// Outer packets live as long as the underlay's own, whatever is left to the inner packet.
-const TTL: u8 = 64;
+pub(super) const TTL: u8 = 64;
 /// The IPIP device takes TOS 1 for "as the inner packet" (`ip_md_tunnel_xmit`, `net/ipv4/ip_tunnel.c`). The VXLAN device
 /// does not (`vxlan_xmit_one` does so only for the TOS of its own configuration), so there the program copies it.
 const TOS_INHERIT: u8 = 1;
@@ -428,7 +428,7 @@ impl Generator {
 }
 
 /// An ethertype as `skb->protocol` holds it.
-fn ethertype(number: u16) -> u32 {
+pub(super) fn ethertype(number: u16) -> u32 {
     number.to_be().into()
 }
 
@@ -437,7 +437,7 @@ fn role(address: Register) -> &'static str {
 }
 
 impl Program {
-    fn new(name: &str, Code { instructions, notes }: Code) -> Self {
+    pub(super) fn new(name: &str, Code { instructions, notes }: Code) -> Self {
         Self { name: name.into(), instructions, notes }
     }
 
@@ -445,6 +445,12 @@ impl Program {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         self.instructions.iter().flat_map(|insn| insn.encode()).collect()
+    }
+
+    /// The same, with the descriptors of the maps that the program refers to.
+    #[must_use]
+    pub(crate) fn encode_with(&self, maps: &[i32]) -> Vec<u8> {
+        self.instructions.iter().flat_map(|insn| insn.encode_with(maps)).collect()
     }
 
     /// Sixteen hexadecimal digits that tell programs apart: FNV-1a with 64 bits over the encoded instructions. The

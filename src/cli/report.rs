@@ -14,7 +14,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
 use crate::fan::request::Request;
 use crate::plan::desired;
-use crate::plan::host::{AttachedProgram, Counters, Host, Link, Occupant};
+use crate::plan::host::{AttachedProgram, Counters, FastPackets, Host, Link, Occupant};
 use crate::plan::leftovers::Remains;
 use crate::plan::state::{Bridge, Direction, Object, Slot, State};
 use crate::shell;
@@ -205,6 +205,8 @@ struct ProgramReport {
 struct TrafficReport {
     bridge: Counters,
     tunnel: Counters,
+    /// Past the tunnel; null where there is no fast path, and where its counters may not be read.
+    fast_path: Option<FastPackets>,
 }
 
 impl Report {
@@ -239,9 +241,16 @@ impl Report {
             programs: attached(fan, host)
                 .map(|program| ProgramReport { direction: program.direction.as_str(), id: program.id })
                 .collect(),
-            counters: TrafficReport { bridge: counters(&fan.bridge), tunnel: counters(&fan.tunnel()) },
+            counters: TrafficReport { bridge: counters(&fan.bridge), tunnel: counters(&fan.tunnel()), fast_path: None },
             verdict: verdict(fan, owned, host),
         }
+    }
+
+    /// The same with the counters of the fast path.
+    #[must_use]
+    pub(crate) fn with_fast_path(mut self, packets: Option<FastPackets>) -> Self {
+        self.counters.fast_path = packets;
+        self
     }
 }
 

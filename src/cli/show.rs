@@ -8,7 +8,7 @@ use crate::cli::report::{self, Report};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::json::Document;
-use crate::kernel::{Machine, Scope};
+use crate::kernel::{Machine, Scope, fast};
 use crate::plan::leftovers::remains;
 use crate::plan::state::{Bridge, bridges};
 use crate::plan::verdict::{Completeness, verdict};
@@ -26,7 +26,10 @@ pub(crate) fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     warn(&left.iter().map(report::remains).collect::<Vec<_>>());
     if args.json.is_wanted() {
         machine.occupy(&mut host)?;
-        let reports: Vec<Report> = chosen.iter().map(|bridge| Report::new(bridge, &owned, &host)).collect();
+        let report = |bridge: &&Bridge| {
+            Report::new(bridge, &owned, &host).with_fast_path(fast::packets(bridge.fan.overlay(), &host))
+        };
+        let reports: Vec<Report> = chosen.iter().map(report).collect();
         return Ok(args.json.write(Document::Fans, &reports, out)?);
     }
     if args.program {

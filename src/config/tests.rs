@@ -265,7 +265,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "underlay" => "eth1/16",
             "encap" => "vxlan",
             "bridge" => "fan0",
-            "dhcp" | "names" | "force" => "true",
+            "dhcp" | "fast" | "names" | "force" => "true",
             "enabled" => "false",
             _ if key.kind == OptionKind::Switch => "false",
             "follow" => "renumber",

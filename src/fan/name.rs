@@ -101,6 +101,12 @@ impl InterfaceName {
     pub(crate) fn vxlan_tunnel(vni: u32) -> Self {
         Self(format!("fan-vx{vni}"))
     }
+
+    /// The port of a fan's bridge by which packets of the fast path enter it, named like the VXLAN device.
+    #[must_use]
+    pub(crate) fn fast_port(vni: u32) -> Self {
+        Self(format!("fan-in{vni}"))
+    }
 }
 
 impl FromStr for InterfaceName {

@@ -62,7 +62,7 @@ pub(crate) struct Only {
     /// Those.
     pub(crate) encapsulations: &'static [Encapsulation],
     /// The end of the sentence that refuses it with another: why, and what to do.
-    pub(crate) advice: &'static str,
+    pub(crate) advice: fn(Encapsulation) -> &'static str,
 }
 
 /// How an option is read back from a fan that is up.
@@ -184,7 +184,7 @@ options! {
         )),
         only: Some(Only {
             encapsulations: &[Encapsulation::Vxlan, Encapsulation::Wireguard],
-            advice: "; choose encap vxlan on all hosts, or leave the port out",
+            advice: |_| "; choose encap vxlan on all hosts, or leave the port out",
         }),
         usual: Some(|config| config.options.encapsulation.usual_port().map(|port| port.to_string())),
     }
@@ -231,9 +231,30 @@ options! {
         )),
         only: Some(Only {
             encapsulations: &[Encapsulation::Ipip],
-            advice: ", which has none; leave it out",
+            advice: |_| ", which has none; leave it out",
         }),
         read_back: ReadBack::Effect,
+    }
+
+    /// Whether connections between slices go past the tunnel device, routing and netfilter, once those have let them pass.
+    fast: bool = false, read |text| flag("fast", text), {
+        name: "fast",
+        kind: OptionKind::Flag,
+        values: FLAG,
+        argument: Some(option(
+            "",
+            "Encapsulate packets of established connections by programs on bridge and underlay alone (ipip, Ethernet)",
+        )),
+        only: Some(Only {
+            encapsulations: &[Encapsulation::Ipip],
+            advice: |other| match other {
+                // A record of what is encrypted would have the fast path send it in clear.
+                Encapsulation::Wireguard => {
+                    ", whose packets leave encrypted, and fast sends what it has seen leave in clear; leave it out"
+                }
+                _ => ", for which it has no programs yet; leave it out",
+            },
+        }),
     }
 
     /// Whether its containers have names, which `fanctl names serve` answers for.
@@ -315,7 +336,7 @@ const FLAG: &str = "true or false";
 /// For options of encryption.
 const ENCRYPTED: Option<Only> = Some(Only {
     encapsulations: &[Encapsulation::Wireguard],
-    advice: ", which encrypts nothing; choose encap wireguard on all hosts, or leave it out",
+    advice: |_| ", which encrypts nothing; choose encap wireguard on all hosts, or leave it out",
 });
 
 /// What is left out of an entry.

@@ -175,6 +175,10 @@ impl Request {
                 found.push(("port", "port 65535 is the last, and wireguard takes two; choose one up to 65534".into()));
             }
         }
+        if self.options.fast && !self.options.flowtable {
+            let reason = "fast needs the flowtable, by which a connection goes meanwhile; leave out fast, or flowtable";
+            found.push(("fast", reason.to_string()));
+        }
         let plain = Self::new(self.overlay, self.underlay.clone());
         found.extend(KEYS.iter().filter(|key| key.get(self) != key.get(&plain)).filter_map(|key| self.unfit(key)));
         found
@@ -205,7 +209,7 @@ impl Request {
         let value = key.get(self).filter(|_| key.kind != OptionKind::Switch);
         let value = value.map_or(String::new(), |value| format!(" {value}"));
         let its: Vec<&str> = only.encapsulations.iter().map(|its| its.as_str()).collect();
-        let (name, its, advice) = (key.name, its.join(" and "), only.advice);
+        let (name, its, advice) = (key.name, its.join(" and "), (only.advice)(encapsulation));
         Some((name, format!("{name}{value} is for {its}, and this fan is over {encapsulation}{advice}")))
     }
 

@@ -4,6 +4,8 @@
 
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper among our libraries; this is the one place")]
 
+mod map;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -13,13 +15,18 @@ use nix::libc;
 
 use crate::bpf::program::Program;
 use crate::plan::state::Direction;
+pub use map::{Map, MapKind};
 
 /// Commands of bpf(2) (`enum bpf_cmd`, linux/bpf.h).
 #[derive(Clone, Copy)]
 enum BpfCommand {
+    MapCreate = 0,
+    MapLookupElem = 1,
+    MapUpdateElem = 2,
     ProgLoad = 5,
     ProgTestRun = 10,
     ProgGetFdById = 13,
+    MapGetFdById = 14,
     ObjGetInfoByFd = 15,
     ProgQuery = 16,
 }
@@ -54,7 +61,7 @@ struct ProgLoad {
     prog_name: [u8; 16],
 }
 
-// SAFETY: laid out as in linux/bpf.h; `attempt` fills the pointers from slices it holds across the call.
+// SAFETY: laid out as in linux/bpf.h; `load_encoded` fills the pointers from slices it holds across the call.
 unsafe impl Attributes for ProgLoad {
     const COMMAND: BpfCommand = BpfCommand::ProgLoad;
 }
@@ -98,7 +105,7 @@ struct GetInfoByFd {
     info: u64,
 }
 
-// SAFETY: laid out as in linux/bpf.h; `id` points it at a structure it holds across the call.
+// SAFETY: laid out as in linux/bpf.h; `info` points it at a structure that it is given across the call.
 unsafe impl Attributes for GetInfoByFd {
     const COMMAND: BpfCommand = BpfCommand::ObjGetInfoByFd;
 }
@@ -126,6 +133,15 @@ unsafe impl Attributes for ProgQuery {
 struct ProgInfo {
     prog_type: u32,
     id: u32,
+    tag: [u8; 8],
+    jited_prog_len: u32,
+    xlated_prog_len: u32,
+    jited_prog_insns: u64,
+    xlated_prog_insns: u64,
+    load_time: u64,
+    created_by_uid: u32,
+    nr_map_ids: u32,
+    map_ids: u64,
 }
 
 fn bpf<A: Attributes>(attributes: &mut A) -> Result<libc::c_int, Errno> {
@@ -189,7 +205,18 @@ impl std::error::Error for LoadError {}
 /// The kernel's error with the verifier's log, for which the program is offered again: a log costs time and is of no
 /// use otherwise.
 pub fn load(program: &Program) -> Result<OwnedFd, LoadError> {
-    let mut result = attempt(program, &mut []);
+    load_with(program, &[])
+}
+
+/// The same for a program that refers to these maps.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(program: &Program, maps: &[Map]) -> Result<OwnedFd, LoadError> {
+    let maps: Vec<RawFd> = maps.iter().map(|map| map.as_fd().as_raw_fd()).collect();
+    let code = program.encode_with(&maps);
+    let attempt = |log: &mut [u8]| load_encoded(&program.name, &code, log);
+    let mut result = attempt(&mut []);
     let mut log = Vec::new();
     for size in LOG_SIZES {
         match result {
@@ -199,7 +226,7 @@ pub fn load(program: &Program) -> Result<OwnedFd, LoadError> {
             Err(errno) if errno != Errno::ENOSPC && !log.is_empty() => break,
             Err(_) => {
                 log = vec![0; size];
-                result = attempt(program, &mut log);
+                result = attempt(&mut log);
             }
         }
     }
@@ -210,21 +237,11 @@ pub fn load(program: &Program) -> Result<OwnedFd, LoadError> {
     })
 }
 
-/// One call of `BPF_PROG_LOAD`, with a log if there is room for one.
-fn attempt(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
-    load_encoded(&program.name, &program.encode(), log)
-}
-
 /// Loads a program of instructions as the kernel takes them, eight bytes each.
 ///
 /// # Errors
 /// What bpf(2) returned.
 pub fn load_encoded(name: &str, code: &[u8], log: &mut [u8]) -> Result<OwnedFd, Errno> {
-    let mut prog_name = [0; 16];
-    // The kernel wants a terminating zero: one byte stays. A longer name would only be cut.
-    for (to, from) in prog_name[..15].iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
     let (log_level, log_buf) = if log.is_empty() { (0, 0) } else { (1, log.as_mut_ptr() as u64) };
     bpf_fd(&mut ProgLoad {
         prog_type: BPF_PROG_TYPE_SCHED_CLS,
@@ -237,8 +254,17 @@ pub fn load_encoded(name: &str, code: &[u8], log: &mut [u8]) -> Result<OwnedFd, 
         log_buf,
         kern_version: 0,
         prog_flags: 0,
-        prog_name,
+        prog_name: object_name(name),
     })
+}
+
+/// A name for the kernel, which wants a terminating zero: one byte stays. A longer name would only be cut.
+fn object_name(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes[..15].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
 }
 
 /// Opens a loaded program by its number.
@@ -255,12 +281,18 @@ pub fn fd_by_id(id: u32) -> io::Result<OwnedFd> {
 /// If the descriptor is none of a program.
 pub fn id(program: impl AsFd) -> io::Result<u32> {
     let mut info = ProgInfo::default();
-    bpf(&mut GetInfoByFd {
-        bpf_fd: program.as_fd().as_raw_fd(),
-        info_len: u32::try_from(size_of::<ProgInfo>()).map_err(io::Error::other)?,
-        info: std::ptr::from_mut(&mut info) as u64,
-    })?;
+    read_info(program, &mut info)?;
     Ok(info.id)
+}
+
+/// Reads what the kernel tells of a program or a map.
+fn read_info<T>(object: impl AsFd, info: &mut T) -> io::Result<()> {
+    bpf(&mut GetInfoByFd {
+        bpf_fd: object.as_fd().as_raw_fd(),
+        info_len: u32::try_from(size_of::<T>()).map_err(io::Error::other)?,
+        info: std::ptr::from_mut(info) as u64,
+    })?;
+    Ok(())
 }
 
 /// The numbers of the programs in front of the filters of a device, by its index; of more than 64 the first.

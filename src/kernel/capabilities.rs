@@ -19,6 +19,8 @@ pub(crate) enum Needs {
     Nothing,
     /// To read what there is.
     Looking,
+    /// To read what there is, the counters of programs included.
+    Counting,
     /// To read what there is, and to write a file with the owner that it had.
     Writing,
     /// To read what there is, to ask a program that runs, and to send probes.
@@ -41,8 +43,8 @@ const LOOKING: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS
 /// ours. A server of another user is ended with `CAP_KILL`. `CAP_SYS_ADMIN` is given up before the first step.
 const CHANGING: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_KILL, Capability::CAP_SYS_ADMIN];
 
-/// A program that runs is opened with `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id`, kernel/bpf/syscall.c at v6.12), which is
-/// given up before the first probe.
+/// A program that runs is opened with `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id`, kernel/bpf/syscall.c at v6.12), and so are its
+/// maps. Before the first probe it is given up.
 const PROBING: [Capability; 2] = [Capability::CAP_NET_RAW, Capability::CAP_SYS_ADMIN];
 
 /// A file that is there may belong to somebody else than root: it is read, and its successor given to them.
@@ -71,6 +73,7 @@ impl Needs {
             Self::Nothing => HashSet::new(),
             Self::Serving => [Capability::CAP_NET_BIND_SERVICE].into(),
             Self::Looking => looking.collect(),
+            Self::Counting => looking.chain([Capability::CAP_SYS_ADMIN]).collect(),
             Self::Writing => looking.chain(WRITING).collect(),
             Self::Examining => looking.chain([Capability::CAP_NET_RAW, Capability::CAP_BPF]).collect(),
             Self::Probing => looking.chain(PROBING).collect(),
@@ -88,7 +91,7 @@ pub(crate) fn drop_to(needs: Needs) -> io::Result<()> {
     let keep = needs.capabilities();
     drop_bounding(&keep).map_err(io::Error::other)?;
     limit(&keep).map_err(io::Error::other)?;
-    if needs == Needs::Changing {
+    if matches!(needs, Needs::Changing | Needs::Counting) {
         let effective = read(CapSet::Effective).map_err(io::Error::other)?;
         let looking = effective.intersection(&LOOKING.into()).copied().collect();
         caps::set(None, CapSet::Effective, &looking).map_err(io::Error::other)?;

@@ -1,6 +1,6 @@
 //! clsact and the BPF filters on it, to and from traffic control messages.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use netlink_packet_route::tc::{
     TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption, TcStats2,
@@ -56,15 +56,26 @@ pub(crate) fn encode_clsact(index: u32) -> TcMessage {
 /// The filter of an object, running a loaded program. Without a program the message names the filter, for deletion.
 #[must_use]
 pub fn encode(filter: &Filter, index: u32, program: Option<BorrowedFd>) -> TcMessage {
-    let mut message = header(index, parent(filter.direction));
-    let (preference, handle) = filter.slot.place();
+    let program = program.map(|program| (program, label(filter.slot, &filter.program.digest)));
+    encode_at(index, filter.direction, filter.slot.place(), program)
+}
+
+/// A filter at a preference and under a handle, running a loaded program under a name; without, the message names the place.
+#[must_use]
+pub(crate) fn encode_at(
+    index: u32,
+    direction: Direction,
+    (preference, handle): (u16, u32),
+    program: Option<(impl AsFd, String)>,
+) -> TcMessage {
+    let mut message = header(index, parent(direction));
     message.header.handle = handle.into();
     message.header.info = u32::from(preference) << 16 | u32::from(ALL_PROTOCOLS);
     message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.into()));
-    if let Some(program) = program {
+    if let Some((program, name)) = program {
         let options = [
-            TcFilterBpfOption::ProgFd(program.as_raw_fd().unsigned_abs()),
-            TcFilterBpfOption::ProgName(label(filter.slot, &filter.program.digest)),
+            TcFilterBpfOption::ProgFd(program.as_fd().as_raw_fd().unsigned_abs()),
+            TcFilterBpfOption::ProgName(name),
             TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
         ];
         message.attributes.push(TcAttribute::Options(options.into_iter().map(TcOption::Bpf).collect()));

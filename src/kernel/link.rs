@@ -7,12 +7,12 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::{LinkBridge, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan, LinkWireguard};
 
 use super::netlink::{self, LINK_HEADER_LEN, NLA_F_NESTED};
-use super::{bridge, ipv6};
+use super::{bridge, fast, ipv6};
 use crate::fan::name::InterfaceName;
 use crate::fan::text::escape;
 use crate::fan::{Fan, Mac};
@@ -229,15 +229,19 @@ fn device_configuration(family: &AfSpecUnspec) -> Option<InetDevConf> {
 /// `vnis` tells the network identifiers that a VXLAN device filters for, by the device's index.
 #[must_use]
 pub fn decode(
-    netlink::LinkReply { message, name, alias, other_names }: &netlink::LinkReply,
+    reply: &netlink::LinkReply,
     names: &BTreeMap<u32, InterfaceName>,
     vnis: &BTreeMap<u32, Vnis>,
 ) -> (Link, Vec<Object>) {
+    let netlink::LinkReply { message, name, alias, other_names } = reply;
     let facts = LinkFacts::read(message);
     // What is no text is no label of ours.
     let alias = std::str::from_utf8(alias).unwrap_or_default();
     let [up, carrier] = [LinkFlags::Up, LinkFlags::LowerUp].map(|flag| message.header.flags.contains(flag));
-    let kind = facts.kind(message.header.flags.contains(LinkFlags::Loopback));
+    let kind = match fast::port_of(reply) {
+        Some((overlay, device)) => LinkKind::FastPort { overlay, device },
+        None => facts.kind(message.header.flags.contains(LinkFlags::Loopback)),
+    };
     let master = facts.master.and_then(|index| names.get(&index).cloned());
     let conf = facts.conf.unwrap_or_default();
     let device = if facts.kind == Some(InfoKind::Bridge) {
@@ -259,7 +263,8 @@ pub fn decode(
         let tunnel = match (owner, &kind, facts.mac) {
             (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
             (Some(owner @ Owner::Fan(_)), LinkKind::Wireguard, _) => {
-                Tunnel::epoch_of_label(alias).map(|epoch| (owner, TunnelKind::Wireguard { epoch }))
+                let rp_filter = conf.rp_filter.try_into().unwrap_or_default();
+                Tunnel::epoch_of_label(alias).map(|epoch| (owner, TunnelKind::Wireguard { epoch, rp_filter }))
             }
             (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, sources, shares_port: true }, Some(mac)) => {
                 let kind = TunnelKind::Vxlan {
@@ -296,7 +301,8 @@ pub fn decode(
         up,
         carrier,
         mtu: facts.mtu,
-        ours: ours.is_some(),
+        ours: ours.is_some() || matches!(kind, LinkKind::FastPort { .. }),
+        is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         master,
         lower: facts.lower.filter(|_| !facts.is_elsewhere).and_then(|index| names.get(&index).cloned()),
         kind,
@@ -313,11 +319,11 @@ pub(crate) const RTM_SETLINK: u16 = 19;
 
 /// The payload that sets one of a link's own IPv4 settings, by its number (`IPV4_DEVCONF_*`, linux/ip.h).
 #[must_use]
-pub(crate) fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
+pub(crate) fn ipv4_setting(index: u32, setting: u16, value: u8) -> Vec<u8> {
     const AF_SPEC: u16 = 26; // IFLA_AF_SPEC, linux/if_link.h
     const AF_INET: u16 = 2;
     const CONF: u16 = 1; // IFLA_INET_CONF
-    let mut attribute = u32::from(on).to_ne_bytes().to_vec();
+    let mut attribute = u32::from(value).to_ne_bytes().to_vec();
     for kind in [setting, CONF | NLA_F_NESTED, AF_INET | NLA_F_NESTED, AF_SPEC | NLA_F_NESTED] {
         let len = u16::try_from(attribute.len() + 4).expect("a few bytes");
         attribute = [len.to_ne_bytes().to_vec(), kind.to_ne_bytes().to_vec(), attribute].concat();

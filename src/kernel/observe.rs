@@ -1,6 +1,6 @@
 //! What is: our objects, and the facts that planning needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use netlink_packet_route::AddressFamily;
@@ -12,7 +12,7 @@ use nix::net::if_::if_nametoindex;
 use super::nexthop::Hops;
 use super::wireguard::{Device, Wireguard};
 use super::{
-    KernelError, Machine, Scope, capabilities, dnsmasq, exec, features, filter, foreign, ipv6, link, neighbour,
+    KernelError, Machine, Scope, capabilities, dnsmasq, exec, fast, features, filter, foreign, ipv6, link, neighbour,
     netlink, nexthop, nft, route, rules, secret, sysctl, vni,
 };
 use crate::fan::Fan;
@@ -153,7 +153,7 @@ impl Machine {
                 Object::Tunnel(Tunnel {
                     owner: Owner::Fan(overlay),
                     name,
-                    kind: TunnelKind::Wireguard { epoch },
+                    kind: TunnelKind::Wireguard { epoch, .. },
                     ..
                 }) => Some((name.clone(), *overlay, *epoch)),
                 _ => None,
@@ -216,9 +216,18 @@ impl Machine {
                 _ => None,
             })
             .collect();
+        // Programs of fast paths are on interfaces of the underlay too.
+        let underlays = host.links.iter().filter_map(|link| match &link.kind {
+            LinkKind::FastPort { device, .. } => Some(device.clone()),
+            _ => None,
+        });
+        let underlays: BTreeSet<_> =
+            fans(objects).into_iter().map(|fan| fan.device.clone()).chain(underlays).map(|name| (name, None)).collect();
+        let devices: Vec<_> = devices.into_iter().chain(underlays).collect();
         if devices.is_empty() {
             return Ok(());
         }
+        let mut attached = Vec::new();
         let qdiscs = self.netlink.dump(&Message::GetQueueDiscipline(TcMessage::default()))?;
         let hooks: Vec<_> = qdiscs
             .iter()
@@ -237,7 +246,9 @@ impl Machine {
             let Some(link) = host.links.iter_mut().find(|link| link.name == name) else {
                 continue;
             };
-            link.counters.refused = hook.refused;
+            if link.ours {
+                link.counters.refused = hook.refused;
+            }
             for direction in [Direction::Ingress, Direction::Egress] {
                 if direction == Direction::Egress && !hook.is_clsact {
                     continue;
@@ -251,13 +262,17 @@ impl Machine {
                     if let Some((object, program)) = own {
                         objects.push(object);
                         link.programs.push(program);
-                    } else if u32::from(message.header.handle) != 0 {
+                    } else if let Some(found) = fast::decode(&message, &name, direction) {
+                        attached.push(found);
+                    } else if link.ours && u32::from(message.header.handle) != 0 {
                         // The kernel tells of each preference too, without a handle.
                         host.foreign.push(foreign::filter(&message, &name, direction));
                     }
                 }
             }
         }
+        objects.extend(fast::observed(&attached, names, host, &fans(objects)));
+        host.fast_programs = attached.iter().filter(|found| found.counts_all()).map(|a| (a.overlay, a.id)).collect();
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::netlink::Refusal;
 use super::wireguard::Wireguard;
-use super::{KernelError, Machine, bpf, capabilities, dnsmasq, filter, link, nft, route, socket};
+use super::{KernelError, Machine, bpf, capabilities, dnsmasq, fast, filter, link, nft, route, socket};
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::plan::diff::{Step, still_has};
@@ -37,7 +37,7 @@ impl Machine {
             Step::Create(object) => self.create(object),
             Step::Change { from, to } => self.change(from, to).inspect_err(|_| {
                 // The error that left it half changed is the one to tell.
-                if matches!(to, Object::Tunnel(_) | Object::Peers(_)) {
+                if matches!(to, Object::Tunnel(_) | Object::Peers(_) | Object::FastPath(_)) {
                     let _ = self.change(to, from);
                 }
             }),
@@ -79,6 +79,7 @@ impl Machine {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink.send(&Message::NewRoute(message), NEW)?;
             }
+            Object::FastPath(path) => fast::create(&self.netlink, path)?,
             Object::Dhcp(dhcp) => dnsmasq::start(dhcp)?,
         }
         Ok(())
@@ -109,6 +110,12 @@ impl Machine {
             Object::Route(route) => {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink.send(&Message::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)?;
+            }
+            Object::FastPath(path) => {
+                if let Object::FastPath(from) = from {
+                    fast::delete(&self.netlink, from)?;
+                }
+                fast::create(&self.netlink, path)?;
             }
             other => return Err(format!("{:?} cannot be changed in place", other.key().identity).into()),
         }
@@ -148,6 +155,7 @@ impl Machine {
                 let message = route::encode_route(route, index(&route.device)?);
                 self.netlink.send(&Message::DelRoute(message), 0)?;
             }
+            Object::FastPath(path) => fast::delete(&self.netlink, path)?,
             Object::Dhcp(dhcp) => {
                 for server in dnsmasq::observe()?.iter().filter(|server| server.bridge == dhcp.bridge) {
                     capabilities::raised(&[Capability::CAP_KILL], || dnsmasq::stop(server))?;
@@ -334,6 +342,12 @@ impl From<String> for DeleteError {
 impl From<std::io::Error> for DeleteError {
     fn from(error: std::io::Error) -> Self {
         Self::Other(error.into())
+    }
+}
+
+impl From<KernelError> for DeleteError {
+    fn from(error: KernelError) -> Self {
+        Self::Other(error)
     }
 }
 

@@ -9,8 +9,8 @@ use crate::plan::diff::Step;
 use crate::plan::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::plan::host::Host;
 use crate::plan::state::{
-    Bridge, Filter, Ipv6, Object, PROTOCOL, Peers, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State, Tunnel,
-    TunnelKind, UNREACHABLE_METRIC, vnis_but,
+    Bridge, FastPath, Filter, Ipv6, Object, PROTOCOL, Peers, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State,
+    Tunnel, TunnelKind, UNREACHABLE_METRIC, vnis_but,
 };
 use crate::shell;
 
@@ -32,6 +32,7 @@ pub(crate) fn describe(object: &Object) -> String {
         Object::Accept(accept) => format!("rule for '{}' in chain '{}'", accept.bridge, accept.chain),
         Object::Peers(peers) => format!("key and {} of '{}'", peers.count(), peers.link),
         Object::Up(_, link) => format!("link '{link}' up"),
+        Object::FastPath(path) => format!("fast path of fan {}", path.overlay),
         Object::Route(route) => format!("route '{}' to '{}'", route.destination, route.device),
         Object::Dhcp(dhcp) => format!("dhcp server on '{}'", dhcp.bridge),
     }
@@ -55,6 +56,7 @@ pub fn lines(step: &Step) -> Vec<String> {
     let lines = match step {
         Step::Create(object) => create(object),
         Step::Change { from, to } => change(Some(from), to),
+        Step::Delete(Object::FastPath(path)) => delete_fast_path(path),
         Step::Delete(object) => vec![delete(object)],
         Step::Hold(_) => Vec::new(),
         Step::Remake(object) => change(None, object),
@@ -90,6 +92,7 @@ fn create(object: &Object) -> Vec<Line> {
         Object::Peers(peers) => vec![set_peers(peers)],
         Object::Up(_, link) => vec![shell!("ip link set {} up", link)],
         Object::Route(route) => vec![shell!("ip route add {}", self::route(route))],
+        Object::FastPath(path) => create_fast_path(path),
         Object::Dhcp(dhcp) => {
             let line = |arguments: &Vec<String>| Line::command("dnsmasq", arguments);
             dhcp.arguments.iter().map(line).collect()
@@ -113,6 +116,14 @@ fn change(from: Option<&Object>, to: &Object) -> Vec<Line> {
             lines
         }
         Object::Route(route) => vec![shell!("ip route replace {}", self::route(route))],
+        Object::FastPath(path) => {
+            let mut lines = match from {
+                Some(Object::FastPath(from)) => delete_fast_path(from),
+                _ => Vec::new(),
+            };
+            lines.extend(create_fast_path(path));
+            lines
+        }
         other => create(other),
     }
 }
@@ -165,6 +176,7 @@ fn delete(object: &Object) -> Line {
         Object::Peers(peers) => shell!("wg syncconf {} /dev/null", peers.link),
         Object::Up(_, link) => shell!("ip link set {} down", link),
         Object::Route(route) => shell!("ip route delete {}", self::route(route)),
+        Object::FastPath(path) => shell!("ip link delete {}", path.port()),
         // Only in these namespaces, only the one of this bridge, and not a shell that has this line.
         Object::Dhcp(dhcp) => {
             let pattern = format!("[d]nsmasq .*--interface={} ", dhcp.bridge);
@@ -183,6 +195,42 @@ fn set_peers(peers: &Peers) -> Line {
         epoch,
         peers.port
     )
+}
+
+/// The programs are generated, and share maps that are made with them.
+fn create_fast_path(path: &FastPath) -> Vec<Line> {
+    let port = path.port();
+    let mut lines = vec![
+        shell!("ip link add {} mtu 65535 type dummy", port),
+        shell!("ip link set {} alias {} addrgenmode none master {} up", port, path.label(), path.bridge),
+        shell!("bridge link set dev {} learning off flood off mcast_flood off bcast_flood off", port),
+    ];
+    lines.extend([&path.bridge, &path.device].map(|device| shell!("tc qdisc add dev {} clsact", device)));
+    lines.extend(path.hooks().map(|(device, direction)| {
+        let (preference, handle) = Slot::Fan(path.overlay).place();
+        shell!(
+            "tc filter add dev {} {} protocol all pref {} handle {} bpf direct-action object-pinned PROGRAM",
+            device,
+            direction.as_str(),
+            preference,
+            format!("{handle:#x}")
+        )
+    }));
+    lines
+}
+
+fn delete_fast_path(path: &FastPath) -> Vec<Line> {
+    let filters = path.hooks().into_iter().rev().map(|(device, direction)| {
+        let (preference, handle) = Slot::Fan(path.overlay).place();
+        shell!(
+            "tc filter delete dev {} {} protocol all pref {} handle {} bpf",
+            device,
+            direction.as_str(),
+            preference,
+            format!("{handle:#x}")
+        )
+    });
+    filters.chain([shell!("ip link delete {}", path.port())]).collect()
 }
 
 fn unreachable(overlay: Overlay, table: RoutingTable) -> Line {
@@ -233,6 +281,10 @@ fn tunnel_settings(from: Option<&Tunnel>, to: &Tunnel) -> Vec<Line> {
     let name = &to.name;
     let mut lines = ipv6(name, from.and_then(|from| from.ipv6), to.ipv6);
     lines.extend(setting(name, "forwarding", from.map(|from| from.forwarding), to.forwarding));
+    if let TunnelKind::Wireguard { rp_filter, .. } = to.kind {
+        let is = from.and_then(|from| from.kind.rp_filter());
+        lines.extend((is != Some(rp_filter)).then(|| shell!("sysctl -w {}={}", name.setting("rp_filter"), rp_filter)));
+    }
     if let TunnelKind::Vxlan { vnis, bridge, .. } = &to.kind {
         let (old_bridge, new_vnis) = match from.map(|from| &from.kind) {
             Some(TunnelKind::Vxlan { vnis: old, bridge, .. }) => (bridge.as_ref(), vnis_but(vnis, old)),

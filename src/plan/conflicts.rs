@@ -36,6 +36,7 @@ pub(crate) fn conflicts(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     reasons.extend(elsewhere(fan, host));
     reasons.extend(sizes(fan, host));
     reasons.extend(encryption::reasons(fan, host));
+    reasons.extend(fast(fan, host));
     if fan.options.dhcp && !host.dnsmasq {
         reasons.push(reason!(
             DnsmasqMissing,
@@ -150,6 +151,16 @@ fn names(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
         ));
     }
     reasons
+}
+
+/// Why packets of this fan cannot take a fast path.
+fn fast(fan: &Fan, host: &Host) -> Option<Reason> {
+    let link = host.link(&fan.device).filter(|link| fan.options.fast && !link.is_ethernet)?;
+    let name = &link.name;
+    Some(reason!(
+        FastNeedsEthernet,
+        "interface '{name}' is not an Ethernet, and fast writes Ethernet headers; leave fast out"
+    ))
 }
 
 /// Tables of nftables that have the name of the fan's.

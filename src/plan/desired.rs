@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use crate::bpf::fast::{self, FastSpec};
 use crate::bpf::program::{self, Program, Spec};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
@@ -14,8 +15,8 @@ use crate::fan::options::{MAX_MTU, MIN_MTU};
 use crate::plan::firewall::{self, Accept, ForwardDirection};
 use crate::plan::host::{Host, Link};
 use crate::plan::state::{
-    Address, Bridge, Dhcp, Direction, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner, ProgramRef,
-    Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
+    Address, Bridge, Dhcp, Direction, FastPath, Filter, IPV6_MIN_MTU, Identity, Ipv6, Object, ObjectKey, Owner,
+    ProgramRef, Route, RoutingTable, Slot, State, Tunnel, TunnelKind, fans,
 };
 
 mod encrypted;
@@ -111,7 +112,7 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     }
     for epoch in &fan.epochs {
         let name = fan.tunnel_of(*epoch);
-        let kind = TunnelKind::Wireguard { epoch: *epoch };
+        let kind = TunnelKind::Wireguard { epoch: *epoch, rp_filter: 2 };
         let ipv6 = ipv6(&name, mtu, host);
         add(Object::Tunnel(Tunnel { owner, name: name.clone(), mtu, forwarding: true, ipv6, kind }));
         add(Object::Clsact(owner, name.clone()));
@@ -144,10 +145,25 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     for route in routes(fan, mtu) {
         add(Object::Route(route));
     }
+    if fan.options.fast {
+        add(Object::FastPath(fast_path(fan)));
+    }
     if fan.options.dhcp {
         add(Object::Dhcp(dhcp(fan, mtu)));
     }
     state
+}
+
+/// The fast path of a fan, as this version makes it.
+fn fast_path(fan: &Fan) -> FastPath {
+    let spec = FastSpec { mapping: fan.mapping, host: fan.host };
+    FastPath {
+        overlay: fan.overlay(),
+        bridge: fan.bridge.clone(),
+        device: fan.device.clone(),
+        spec: Some(spec),
+        digest: Some(fast::digest_of(&spec)),
+    }
 }
 
 /// With IPIP and WireGuard the slice is on the bridge and the rest of the overlay behind the tunnel; with VXLAN all of it is on the
@@ -314,9 +330,16 @@ fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Opti
 /// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
 /// that of a fan whose bridge is gone has none.
 pub(crate) fn recognise(state: &mut State, host: &Host) {
-    let specs = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
+    let specs: BTreeMap<Overlay, Spec> = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {
-        let Object::Filter(filter) = object else { continue };
+        let filter = match object {
+            Object::Filter(filter) => filter,
+            Object::FastPath(path) => {
+                path.spec = specs.get(&path.overlay).map(|spec| FastSpec { mapping: spec.mapping, host: spec.host });
+                continue;
+            }
+            _ => continue,
+        };
         let made = program_at((filter.slot, filter.direction), &specs).map(ProgramRef::from);
         match made {
             Some(made) if made == filter.program => filter.program = made,

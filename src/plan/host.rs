@@ -76,6 +76,8 @@ pub(crate) struct Host {
     pub(crate) foreign: Vec<Foreign>,
     /// Who is behind ports of bridges, where that was asked for.
     pub(crate) occupants: BTreeMap<InterfaceName, Occupant>,
+    /// Of each fast path a program, by the kernel's number for it, that refers to its counters.
+    pub(crate) fast_programs: Vec<(Overlay, u32)>,
     /// Whether the firewall, programs and rules could be read, which takes root.
     pub(crate) privileged: bool,
 }
@@ -124,6 +126,7 @@ pub(crate) struct HostIpv6 {
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the kernel tells each by itself")]
 pub struct Link {
     /// Its name.
     pub name: InterfaceName,
@@ -141,6 +144,8 @@ pub struct Link {
     pub(crate) master: Option<InterfaceName>,
     /// The interface of this host that it stands on, as a VLAN does (`IFLA_LINK`, linux/if_link.h).
     pub(crate) lower: Option<InterfaceName>,
+    /// Whether it carries Ethernet frames (`ARPHRD_ETHER`, linux/if_arp.h).
+    pub(crate) is_ethernet: bool,
     /// What it is, where that matters here.
     pub(crate) kind: LinkKind,
     /// Its IPv4 addresses in the kernel's order.
@@ -178,6 +183,13 @@ pub(crate) enum LinkKind {
         /// Ethernet address.
         mac: Mac,
     },
+    /// A port of a fan's bridge by which packets of its fast path enter.
+    FastPort {
+        /// The fan.
+        overlay: Overlay,
+        /// The interface that the programs on the underlay are on.
+        device: InterfaceName,
+    },
     /// A routing domain of its own, whose ports are routed by another table.
     Vrf,
     /// IP in IP in collect-metadata mode.
@@ -211,6 +223,15 @@ pub(crate) struct Counters {
     pub(crate) sent: u64,
     /// Packets that a program refused, both ways.
     pub(crate) refused: u64,
+}
+
+/// Packets that have taken a fan's fast path since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct FastPackets {
+    /// Encapsulated and sent.
+    pub(crate) sent: u64,
+    /// Decapsulated and given to the bridge.
+    pub(crate) received: u64,
 }
 
 /// A program on an interface.

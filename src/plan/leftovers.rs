@@ -148,6 +148,7 @@ fn fan(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> 
     for object in own(overlay, state) {
         match object {
             Object::Dhcp(_) => plain.options.dhcp = true,
+            Object::FastPath(_) => plain.options.fast = true,
             Object::Rule(_, RoutingTable(table)) => plain.options.table = Some(*table),
             Object::Firewall(_, found) => ruleset = Some(found),
             _ => {}

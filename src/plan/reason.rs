@@ -37,6 +37,8 @@ words! {
         FileKept = "file-kept",
         /// The configuration has no fan, perhaps by accident.
         ConfigurationEmpty = "configuration-empty",
+        /// The underlay's interface carries no Ethernet frames, which the fast path writes.
+        FastNeedsEthernet = "fast-needs-ethernet",
         /// Another configuration would let the fan follow.
         FollowAdvice = "follow-advice",
         /// The host's own address is not among those of hosts.
@@ -188,7 +190,7 @@ mod tests {
     /// Stable: a word may be added, and none may be changed or taken away.
     const CODES: &str = "address-ambiguous address-is-broadcast address-of-no-host alias-changed bridge-in-use \
         bridge-name-of-fan bridge-name-taken configuration-empty container-has-address contradiction dnsmasq-missing failed \
-        file-kept follow-advice host-not-listed interface-down interface-in-vrf interface-missing interface-name-unfit ipip-external-taken \
+        fast-needs-ethernet file-kept follow-advice host-not-listed interface-down interface-in-vrf interface-missing interface-name-unfit ipip-external-taken \
         kernel-unfit lab-refused label-too-long loopback mtu-too-large mtu-too-small no-address no-address-inside no-default-route \
         no-key no-such-address other-underlay overlay-has-address overlay-overlaps overlay-overlaps-remains overlay-routed \
         port-taken program-irretrievable runtime-refused table-name-taken takes-from-host tunnel-name-taken \

@@ -3,6 +3,7 @@
 //! [`State`] is used on both sides: observed and desired objects are the same complete values, so equality is the whole
 //! meaning of "it is right".
 
+mod fast;
 mod filter;
 mod ipv6;
 mod peers;
@@ -18,6 +19,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Accept, ForwardChain, ForwardDirection, Ruleset};
 
+pub use fast::FastPath;
 pub use filter::{Direction, Filter, ProgramRef, Slot};
 pub use ipv6::{IPV6_MIN_MTU, Ipv6};
 pub(crate) use peers::{Heard, Peer, Peers};
@@ -81,6 +83,8 @@ pub(crate) enum Identity {
         table: u32,
         destination: Ipv4Network,
     },
+    /// Behind all that packets pass on the slow path.
+    FastPath(Overlay),
     Dhcp(InterfaceName),
 }
 
@@ -123,6 +127,8 @@ pub enum Object {
     Up(Owner, InterfaceName),
     /// A route of the fan.
     Route(Route),
+    /// The programs past tunnel, routing and netfilter.
+    FastPath(FastPath),
     /// The DHCP server of a bridge.
     Dhcp(Dhcp),
 }
@@ -174,7 +180,7 @@ impl Tunnel {
         match self.owner {
             Owner::Shared => SHARED_TUNNEL_LABEL.to_string(),
             Owner::Fan(overlay) => match self.kind {
-                TunnelKind::Wireguard { epoch } => format!("{TUNNEL_LABEL}{overlay}{EPOCH_LABEL}{epoch}"),
+                TunnelKind::Wireguard { epoch, .. } => format!("{TUNNEL_LABEL}{overlay}{EPOCH_LABEL}{epoch}"),
                 TunnelKind::Ipip | TunnelKind::Vxlan { .. } => format!("{TUNNEL_LABEL}{overlay}"),
             },
         }
@@ -244,7 +250,17 @@ pub enum TunnelKind {
     Wireguard {
         /// Which secret its keys are computed from, from 1.
         epoch: u32,
+        /// `net.ipv4.conf.TUNNEL.rp_filter`: 0 none, 1 strict, 2 loose. While secrets change, packets come by one device and
+        /// answers go by another, which a strict filter takes for spoofing (RFC 3704). The larger of this and `all` counts.
+        rp_filter: u8,
     },
+}
+
+impl TunnelKind {
+    /// The reverse path filter of a device of WireGuard.
+    pub(crate) fn rp_filter(&self) -> Option<u8> {
+        if let Self::Wireguard { rp_filter, .. } = self { Some(*rp_filter) } else { None }
+    }
 }
 
 /// An address of a bridge inside the overlay, without a route of the kernel's own making (`noprefixroute`).
@@ -306,6 +322,7 @@ impl Object {
             Self::Peers(peers) => Identity::Peers(peers.link.clone()),
             Self::Up(_, link) => Identity::Up(link.clone()),
             Self::Route(r) => Identity::Route { table: r.table.0, destination: r.destination },
+            Self::FastPath(path) => Identity::FastPath(path.overlay),
             Self::Dhcp(dhcp) => Identity::Dhcp(dhcp.bridge.clone()),
         };
         ObjectKey { identity, owner: self.owner() }
@@ -326,6 +343,7 @@ impl Object {
             | Self::Accept(Accept { overlay, .. })
             | Self::Peers(Peers { overlay, .. })
             | Self::Route(Route { overlay, .. })
+            | Self::FastPath(FastPath { overlay, .. })
             | Self::Dhcp(Dhcp { overlay, .. }) => Owner::Fan(*overlay),
         }
     }
@@ -348,6 +366,7 @@ impl Object {
             | Self::Peers(Peers { link, .. })
             | Self::Up(_, link) => on_link(link),
             Self::Filter(Filter { link, .. }) => *other == Identity::Clsact(link.clone()),
+            Self::FastPath(FastPath { bridge, .. }) => on_link(bridge),
             Self::Dhcp(Dhcp { bridge, .. }) => *other == Identity::Up(bridge.clone()),
             // The kernel takes a route away with the address that it names as its source, whatever device that is on.
             Self::Route(Route { device, source, .. }) => match other {
@@ -376,6 +395,7 @@ impl Object {
             (Self::Filter(_), Self::Filter(_))
             | (Self::Firewall(..), Self::Firewall(..))
             | (Self::Peers(_), Self::Peers(_))
+            | (Self::FastPath(_), Self::FastPath(_))
             | (Self::Route(_), Self::Route(_)) => true,
             _ => false,
         }

@@ -76,7 +76,7 @@ pub(crate) fn is_only_older(steps: &[Step]) -> bool {
             from.fan == to.fan && from.mtu == to.mtu && from.changed.is_empty()
         }
         Step::Change { from: Object::Tunnel(from), to: Object::Tunnel(to) } => from.mtu == to.mtu,
-        Step::Change { to, .. } => matches!(to, Object::Filter(_) | Object::Firewall(..)),
+        Step::Change { to, .. } => matches!(to, Object::Filter(_) | Object::Firewall(..) | Object::FastPath(_)),
         // What cannot become what it should be goes, and comes again.
         Step::Delete(object) => {
             steps.iter().any(|step| matches!(step, Step::Create(made) if made.key() == object.key()))

@@ -33,7 +33,7 @@ impl File {
 }
 
 /// A broken /etc/fan.toml and all that is said of it.
-const BROKEN_TOML: [(&str, &str, &str); 25] = [
+const BROKEN_TOML: [(&str, &str, &str); 28] = [
     (
         "names with slips",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n[[name]]\nname = \"a.b\"\naddress = \"10.0.0.1\"\nport = 1\n\
@@ -47,7 +47,7 @@ const BROKEN_TOML: [(&str, &str, &str); 25] = [
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
         "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
-         nat, routed, flowtable, names, peers, key, hosts, exclude, follow, force, enabled",
+         nat, routed, flowtable, fast, names, peers, key, hosts, exclude, follow, force, enabled",
     ),
     (
         "values of the wrong kind",
@@ -129,6 +129,22 @@ const BROKEN_TOML: [(&str, &str, &str); 25] = [
         "FILE:4:8: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
     ),
     (
+        "the fast path over vxlan",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nencap = \"vxlan\"\nfast = true\n",
+        "FILE:5:8: fast true is for ipip, and this fan is over vxlan, for which it has no programs yet; leave it out",
+    ),
+    (
+        "the fast path over wireguard",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/20\"\nencap = \"wireguard\"\nfast = true\n",
+        "FILE:5:8: fast true is for ipip, and this fan is over wireguard, whose packets leave encrypted, and fast sends what it \
+         has seen leave in clear; leave it out",
+    ),
+    (
+        "the fast path without a flowtable",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nflowtable = false\nfast = true\n",
+        "FILE:5:8: fast needs the flowtable, by which a connection goes meanwhile; leave out fast, or flowtable",
+    ),
+    (
         "one bracket too few",
         "[fan]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n",
         "FILE:1:1: 'fan' is one of several, so it takes two brackets: write [[fan]]",
@@ -160,7 +176,7 @@ const BROKEN_TOML: [(&str, &str, &str); 25] = [
          FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
          FILE:5:8: port is a number from 1 to 65535, not '01'\n\
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
-         table, nat, routed, flowtable, names, peers, key, hosts, exclude, follow, force, enabled",
+         table, nat, routed, flowtable, fast, names, peers, key, hosts, exclude, follow, force, enabled",
     ),
     ("a colon", "[[fan]]\noverlay: \"250.0.0.0/8\"\n", "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': "),
     ("a key twice", "[[fan]]\nmtu = 1400\nmtu = 1500\n", "FILE:3:1: this is no TOML: 'mtu = 1500': "),
@@ -358,7 +374,7 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "names": false, "peers": [], "key": null, "hosts": [], "exclude": [], "follow": false, "force": false, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "names": false, "peers": [], "key": null, "hosts": [], "exclude": [], "follow": false, "force": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );
@@ -377,7 +393,9 @@ fn what_is_known_without_the_host_is_filled_in() {
     assert_eq!(told("port"), [8472, 4789]);
     assert_eq!(told("table"), [254, 99]);
     assert_eq!(told("mtu"), [serde_json::Value::Null, 1400.into()]);
-    assert_eq!(told("flowtable"), [serde_json::Value::Null, serde_json::Value::Null]);
+    for of_ipip in ["flowtable", "fast"] {
+        assert_eq!(told(of_ipip), [serde_json::Value::Null, serde_json::Value::Null]);
+    }
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn each_word_and_option_is_heard() {
     let plain = asked("250 eth0/16");
     assert!(!plain.options.dhcp && plain.options.nat && plain.options.flowtable && plain.options.enabled);
     assert!(!asked("250 eth0/16 --no-flowtable").options.flowtable);
+    assert!(asked("250 eth0/16 --fast").options.fast);
     assert_eq!(plain.options.routed.given(), None);
     for way in ["--routed 10.9.0.0/16,10.8.0.0/24", "-- --routed=10.8.0.0/24,10.9.0.0/16"] {
         let routed = asked(&format!("250 eth0/16 {way}")).options.routed;

@@ -59,6 +59,7 @@ fn up_tells_its_words_options_and_forms() {
             "--no-nat",
             "--routed <NETWORKS>",
             "--no-flowtable",
+            "--fast",
             "--names",
             "--dry-run",
             "--json",

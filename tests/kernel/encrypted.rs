@@ -15,6 +15,7 @@ fn cases() -> Vec<Case> {
             &[Need::Ipsec],
             named![ipsec_carries_a_fan_that_nobody_reads, ipsec_refuses_what_comes_in_the_clear,],
         )
+        .once_with(&[Need::Ipsec, Need::Ipip], named![ipsec_keeps_all_packets_on_the_slow_path])
         .list()
 }
 
@@ -105,6 +106,11 @@ fn wireguard_carries_a_fan_that_nobody_reads(encap: Encap) {
 /// Two hosts on 172.30.0.0/16 that send each other a fan's packets in ESP only, and take no others; the fan is up.
 #[track_caller]
 fn a_fan_over_ipsec(encap: Encap) -> Pair {
+    a_fan_over_ipsec_with(encap, "")
+}
+
+#[track_caller]
+fn a_fan_over_ipsec_with(encap: Encap, words: &str) -> Pair {
     let (mut commands, fanctl) = commands("IPsec");
     if encap == Encap::Vxlan {
         assert!(PAGE.contains("Over VXLAN the policies say `proto udp dport 8472` instead of `proto 4`"));
@@ -115,7 +121,19 @@ fn a_fan_over_ipsec(encap: Encap) -> Pair {
     a.sh(&commands).ok();
     let other = commands.replace("dir out", "dir OTHER").replace("dir in", "dir out");
     b.sh(&other.replace("dir OTHER", "dir in")).ok();
-    Pair::up((a, b, lan), &format!("{fanctl} {}", encap.words()))
+    Pair::up((a, b, lan), &format!("{fanctl} {}{words}", encap.words()))
+}
+
+/// A packet of the fast path would leave in clear: none is one, since none of the slow path does.
+fn ipsec_keeps_all_packets_on_the_slow_path() {
+    let pair = a_fan_over_ipsec_with(Encap::Ipip, " --fast");
+    let clear = Capture::on(&pair.lan, "lan0", "ip and not esp");
+    for _ in 0..3 {
+        tcp_exchange(&pair.ca, &pair.cb, "250.0.27.2");
+    }
+    assert_eq!(clear.packets(), Vec::<String>::new(), "in the clear");
+    let counters = &pair.a.fanctl("show --json").ok().json()[0]["counters"]["fast_path"];
+    assert_eq!(*counters, serde_json::json!({ "sent": 0, "received": 0 }));
 }
 
 fn ipsec_carries_a_fan_that_nobody_reads(encap: Encap) {

@@ -31,7 +31,7 @@ fn cases() -> Vec<Case> {
 const QUESTIONS: u64 = 50;
 
 /// The administrator's own chain where packets are forwarded.
-fn own_chain(host: &Host, rule: &str) {
+pub fn own_chain(host: &Host, rule: &str) {
     host.exec("nft add table ip mine").ok();
     host.exec("nft add chain ip mine forward { type filter hook forward priority 0 ; }").ok();
     host.exec(&format!("nft add rule ip mine forward {rule}")).ok();
@@ -43,18 +43,18 @@ fn asked(host: &Host) -> u64 {
 }
 
 /// How many packets the tunnel has sent and received.
-fn carried(host: &Host) -> u64 {
+pub fn carried(host: &Host) -> u64 {
     let counters = &host.ip_json("-s link show dev fan-ipip")[0]["stats64"];
     let of = |way: &str| counters[way]["packets"].as_u64().expect("a number");
     of("tx") + of("rx")
 }
 
 /// A connection that stands: each call asks one question over it, and returns when the answer is there.
-type Conversation = Box<dyn FnMut()>;
+pub type Conversation = Box<dyn FnMut()>;
 
 /// Over TCP. It is not closed while it is looked at: the first FIN takes a connection out of the flowtable
 /// (`nf_flow_state_check`, net/netfilter/nf_flow_table_ip.c at v6.1).
-fn tcp_conversation(pair: &Pair) -> Conversation {
+pub fn tcp_conversation(pair: &Pair) -> Conversation {
     let listener = pair.cb.run(|| TcpListener::bind("250.0.27.2:0")).expect("to listen");
     let to = listener.local_addr().expect("its address");
     let mut near = pair.ca.run(move || TcpStream::connect(to)).expect("a connection");
@@ -69,7 +69,7 @@ fn tcp_conversation(pair: &Pair) -> Conversation {
 }
 
 /// Over UDP.
-fn udp_conversation(pair: &Pair) -> Conversation {
+pub fn udp_conversation(pair: &Pair) -> Conversation {
     let far = pair.cb.run(|| UdpSocket::bind("250.0.27.2:0")).expect("a socket");
     let near = pair.ca.run(|| UdpSocket::bind("250.0.28.2:0")).expect("a socket");
     near.connect(far.local_addr().expect("its address")).expect("the peer");

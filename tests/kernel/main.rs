@@ -27,6 +27,7 @@ mod doctor;
 mod encap;
 mod encrypted;
 mod export;
+mod fast;
 mod faults;
 mod firewall;
 mod flowtable;

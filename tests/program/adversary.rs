@@ -22,7 +22,7 @@ impl Random {
         Self(Cell::new(seed))
     }
 
-    fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
         let mut mixed = self.0.get();
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,23 +35,23 @@ impl Random {
         u32::try_from(self.next() >> 32).expect("32 bits")
     }
 
-    fn byte(&self) -> u8 {
+    pub fn byte(&self) -> u8 {
         self.bits().to_be_bytes()[0]
     }
 
-    fn below(&self, limit: usize) -> usize {
+    pub fn below(&self, limit: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(limit).expect("small")).expect("small")
     }
 
-    fn one_in(&self, number: usize) -> bool {
+    pub fn one_in(&self, number: usize) -> bool {
         self.below(number) == 0
     }
 
-    fn one_of<T: Copy>(&self, choices: &[T]) -> T {
+    pub fn one_of<T: Copy>(&self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
-    fn fill(&self, bytes: &mut Vec<u8>, count: usize) {
+    pub fn fill(&self, bytes: &mut Vec<u8>, count: usize) {
         for _ in 0..count {
             bytes.push(self.byte());
         }

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod campaign;
+mod fast;
 mod interpreter;
 mod mutants;
 mod oracle;

@@ -135,6 +135,7 @@ fn slips(insn: Insn, mapping: Mapping) -> Vec<(String, Insn)> {
             let inverted = match comparison {
                 Comparison::Equal => Comparison::NotEqual,
                 Comparison::NotEqual => Comparison::Equal,
+                Comparison::Greater => return Vec::new(),
             };
             let mut slips = vec![
                 ("inverted".into(), branch(inverted, right)),

@@ -169,7 +169,7 @@ fn area(step: &Step, fan: &Fan) -> Check {
         Object::Bridge(_) | Object::Address(_) => Check::Bridge,
         Object::Up(_, link) if *link == fan.bridge => Check::Bridge,
         Object::Up(..) | Object::Tunnel(_) | Object::Peers(_) => Check::Tunnel,
-        Object::Clsact(..) | Object::Filter(_) => Check::Filters,
+        Object::Clsact(..) | Object::Filter(_) | Object::FastPath(_) => Check::Filters,
         Object::Unreachable(..) | Object::Route(_) => Check::Routes,
         Object::Rule(..) => Check::Rule,
         Object::Firewall(..) => Check::Table,
@@ -187,10 +187,13 @@ fn area_of_change(from: &Object, to: &Object) -> Check {
         (Object::Bridge(is), _) if !is.forwarding => Check::Forwarding,
         (Object::Tunnel(is), _) if !is.forwarding => Check::Forwarding,
         (Object::Bridge(is), _) if is.send_redirects => Check::Redirects,
+        (Object::Tunnel(is), Object::Tunnel(should)) if is.kind.rp_filter() != should.kind.rp_filter() => {
+            Check::RpFilter
+        }
         (Object::Route(is), Object::Route(should)) if differ_in_mtu(is, should) => Check::Mtu,
         (Object::Bridge(_), _) => Check::Bridge,
         (Object::Tunnel(_) | Object::Peers(_), _) => Check::Tunnel,
-        (Object::Filter(_), _) => Check::Filters,
+        (Object::Filter(_) | Object::FastPath(_), _) => Check::Filters,
         (Object::Firewall(..), _) => Check::Table,
         (Object::Dhcp(_), _) => Check::Dhcp,
         _ => Check::Routes,

@@ -13,7 +13,7 @@ use crate::fan::text::excerpt;
 /// `-`, with which ip(8) and others take it for an option.
 ///
 /// # Errors
-/// A sentence when it is no such name, or one that the fan's tunnels have.
+/// A sentence when it is no such name, or one that the fan's other devices have.
 pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
     let name: InterfaceName = text.parse()?;
     if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
@@ -26,7 +26,8 @@ pub fn bridge_name(text: &str) -> Result<InterfaceName, String> {
     }
     let is_number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     let of_tunnel = |prefix: &&str| text.strip_prefix(*prefix).is_some_and(is_number);
-    let tunnel = name == InterfaceName::shared_tunnel() || ["fan-vx", "fan-wa", "fan-wb"].iter().any(of_tunnel);
+    let tunnel =
+        name == InterfaceName::shared_tunnel() || ["fan-vx", "fan-wa", "fan-wb", "fan-in"].iter().any(of_tunnel);
     if tunnel || matches!(text, "all" | "default" | "lo") {
         return Err(format!("bridge '{text}': that name has another meaning; choose one like fan0"));
     }

@@ -29,6 +29,7 @@ fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
         ours: false,
         master: None,
         lower: None,
+        is_ethernet: true,
         kind: LinkKind::Other,
         addresses: Vec::new(),
         ipv6: None,

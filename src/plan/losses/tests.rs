@@ -64,6 +64,7 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
         ours: true,
         master: None,
         lower: None,
+        is_ethernet: true,
         kind: LinkKind::Other,
         addresses: Vec::new(),
         ipv6: None,

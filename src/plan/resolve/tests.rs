@@ -16,6 +16,7 @@ pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
         ours: false,
         master: None,
         lower: None,
+        is_ethernet: true,
         kind: LinkKind::Other,
         addresses: addresses
             .iter()

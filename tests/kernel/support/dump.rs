@@ -166,6 +166,13 @@ fn canonical(value: Value) -> Value {
             if let Some(Value::Object(program)) = fields.get_mut("prog") {
                 program.retain(|key, _| key == "name" || key == "tag");
             }
+            // Where the fast path leads is an index, in its name as in its program.
+            if let Some(Value::String(name)) = fields.get_mut("bpf_name")
+                && name.starts_with("fan-fast ")
+            {
+                *name = name.split(' ').take(3).collect::<Vec<_>>().join(" ");
+                fields.remove("prog");
+            }
             let lasting = fields.into_iter().filter(|(key, _)| !VOLATILE.contains(&key.as_str()));
             Value::Object(lasting.map(|(key, value)| (key, canonical(value))).collect::<Map<_, _>>())
         }

@@ -24,6 +24,7 @@ use super::super::{BY_INDEX_OUT, GuardRule, HERE, table_name};
 use super::{chain, from, from_namesake};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
+use crate::fan::name::InterfaceName;
 
 /// Writes the table; gives what stands in it for kernels that cannot tell bridges apart.
 pub(super) fn table(fan: &Fan, script: &mut String) -> Vec<(String, String)> {
@@ -101,7 +102,17 @@ fn ports(fan: &Fan) -> Vec<(&'static str, String)> {
         );
         rules.insert(3, ("from the tunnel", from_namesake(&format!("\"{tunnel}\""))));
     }
+    if fan.options.fast {
+        // Behind what most packets are.
+        rules.insert(2, by_the_fast_path(fan));
+    }
     rules
+}
+
+/// What the fast path received: it has asked what the tunnel's program asks.
+fn by_the_fast_path(fan: &Fan) -> (&'static str, String) {
+    let port = InterfaceName::fast_port(fan.overlay().vni());
+    ("by the fast path", from_namesake(&format!("\"{port}\"")))
 }
 
 /// A source address with these bits. Four bytes are compared in half the instructions of six, and are enough for most overlays.
@@ -151,6 +162,9 @@ fn neighbours(fan: &Fan) -> Vec<(&'static str, String)> {
             by_name,
             (GuardRule::ForAnotherHost.as_str(), format!("ip saddr {slice} {}", astray(fan))),
         ]);
+    }
+    if fan.options.fast {
+        rules.push(by_the_fast_path(fan));
     }
     rules.extend([
         ("dhcp", "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept".into()),

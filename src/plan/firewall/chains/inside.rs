@@ -77,6 +77,12 @@ pub(super) fn chains(fan: &Fan, sources: SourcePorts, script: &mut String) {
     others.extend(for_the_host.clone());
     others.push(("of other hosts", "accept".into()));
     containers.extend(for_the_host);
+    if fan.options.fast {
+        // Bridged, where bridges ask these chains too (`net.bridge.bridge-nf-call-iptables`): at other ports the table of family
+        // bridge has refused it.
+        let rule = format!("ip saddr {overlay} ip saddr != {slice} ip daddr {slice} fib daddr type != local accept");
+        containers.push(("by the fast path", rule));
+    }
     containers.extend([
         ("inside the overlay", format!("ip saddr {source} ip daddr {overlay} accept")),
         ("encapsulated", format!("ip daddr {underlay} jump encap")),
