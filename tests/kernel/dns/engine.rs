@@ -101,15 +101,15 @@ fn containers_of_docker_have_names(encap: Encap) {
     let began = Instant::now();
     let web = dockers[0].container("web", "--network fan");
     let started = began.elapsed();
-    all_find(&clients[1], "web.fan.internal", &[web.address.clone()]);
+    all_find(&clients[1], "web.fan.internal", std::slice::from_ref(&web.address));
     println!(
         "docker run took {started:?}; both libraries of the other host had the answer after {:?}",
         began.elapsed()
     );
     // By the domain to search, from both hosts, and by its slice.
     for client in &clients {
-        all_find(client, "web", &[web.address.clone()]);
-        all_find(client, "web.250-0-28.fan.internal", &[web.address.clone()]);
+        all_find(client, "web", std::slice::from_ref(&web.address));
+        all_find(client, "web.250-0-28.fan.internal", std::slice::from_ref(&web.address));
     }
 
     // What Compose does for a service that it scales from one to five and back: names of their own, and an alias.
@@ -117,7 +117,7 @@ fn containers_of_docker_have_names(encap: Encap) {
         dockers[number % 2].container(&format!("shop-app-{number}"), "--network fan --network-alias app").address
     };
     let first = start(1);
-    all_find(&clients[0], "app", &[first.clone()]);
+    all_find(&clients[0], "app", std::slice::from_ref(&first));
     let mut addresses = vec![first.clone()];
     addresses.extend((2..=5).map(start));
     for client in &clients {
@@ -130,8 +130,8 @@ fn containers_of_docker_have_names(encap: Encap) {
         none_finds(client, &format!("shop-app-{number}"));
     }
     for client in &clients {
-        all_find(client, "app", &[first.clone()]);
-        assert_eq!(asked(client, "musl", "app"), [first.clone()]);
+        all_find(client, "app", std::slice::from_ref(&first));
+        assert_eq!(asked(client, "musl", "app"), std::slice::from_ref(&first));
     }
 
     // Killed, the daemon takes its host's names with it, and no packet.
