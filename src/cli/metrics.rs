@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
 use crate::cli::args::MetricsArgs;
 use crate::diagnose::gather;
@@ -15,6 +15,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::text::line;
 use crate::kernel::file::{self, FILE_LIMIT};
 use crate::kernel::{Machine, Scope};
+use crate::names::daemon::control::{self, HostEntry, Request, Response};
 use crate::plan::desired::lease_file;
 use crate::plan::firewall::{GuardRule, table_name};
 use crate::plan::host::{Counters, Host, Link};
@@ -40,6 +41,7 @@ pub(crate) fn metrics(args: &MetricsArgs, out: &mut dyn Write) -> Result<(), Err
         refused(&mut page, &owned);
     }
     traffic(&mut page, &owned, &host);
+    names(&mut page, &owned);
     let replace = |there: &str| {
         let is_ours = there.starts_with(PREFIX);
         is_ours.then(|| page.text.clone()).ok_or_else(|| "holds no metrics of fanctl".to_string())
@@ -157,6 +159,42 @@ fn traffic(page: &mut Page, owned: &State, host: &Host) {
     add("received", "Packets that came in by a bridge or tunnel.", |counters| counters.received);
     add("sent", "Packets that went out by a bridge or tunnel.", |counters| counters.sent);
     add("filtered", "Packets that the programs on a tunnel have refused.", |counters| counters.refused);
+}
+
+/// Who is there and has names, of the fans that have them; root alone is told that.
+fn names(page: &mut Page, owned: &State) {
+    let fans = bridges(owned).filter(|bridge| bridge.fan.options.names);
+    let overlays: Vec<Overlay> = fans.map(|bridge| bridge.fan.overlay()).collect();
+    if overlays.is_empty() {
+        return;
+    }
+    let entries = match control::ask(&Request::Hosts) {
+        Ok(Response::Hosts(entries)) => entries,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return,
+        _ => Vec::new(),
+    };
+    let of = |overlay: &Overlay| -> Vec<&HostEntry> {
+        entries.iter().filter(|entry| entry.overlay == overlay.network()).collect()
+    };
+    let served = overlays.iter().map(|overlay| (overlay_label(*overlay), u64::from(!of(overlay).is_empty())));
+    page.add("names_served", "gauge", "Whether the daemon of names answers for the fan.", served);
+    let mut hosts: BTreeMap<(Overlay, &str), u64> = BTreeMap::new();
+    for (overlay, entry) in
+        overlays.iter().flat_map(|overlay| of(overlay).into_iter().map(move |entry| (*overlay, entry)))
+    {
+        *hosts.entry((overlay, entry.state.as_str())).or_default() += 1;
+    }
+    let hosts = hosts.into_iter().map(|((overlay, state), count)| {
+        let mut labels = overlay_label(overlay);
+        labels.push(("state", state.to_string()));
+        (labels, count)
+    });
+    page.add("names_hosts", "gauge", "Hosts, by what fanctl names hosts says of them.", hosts);
+    let known = overlays.iter().filter(|overlay| !of(overlay).is_empty()).map(|overlay| {
+        let here = of(overlay).into_iter().filter(|entry| control::is_here(entry));
+        (overlay_label(*overlay), here.map(|entry| entry.names as u64).sum())
+    });
+    page.add("names", "gauge", "Names of the hosts that are there, each with each address.", known);
 }
 
 #[cfg(test)]

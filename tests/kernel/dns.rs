@@ -1,5 +1,7 @@
 //! Names of containers: hosts with a daemon each, dnsmasq in front or not, and busybox's resolver as a witness.
 
+mod engine;
+
 use std::cell::RefCell;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -29,6 +31,7 @@ fn cases() -> Vec<Case> {
             the_daemon_may_bind_ports_and_no_more,
             hosts_that_are_written_down_are_waited_for,
             several_of_one_name_are_all_found,
+            a_host_that_is_cut_off_keeps_its_own_names,
         ])
         .list()
 }
@@ -237,6 +240,7 @@ fn the_daemon_may_bind_ports_and_no_more() {
     here.fanctl("names serve").failed().stderr_has(&["another 'fanctl names serve' runs"]);
     here.fanctl_by("setpriv --reuid 65534 --clear-groups", "names list").failed();
     drop(daemon);
+    here.fanctl("metrics").ok().stdout_has(&["fanctl_names_served{overlay=\"250.0.0.0/8\"} 0"]);
     here.fanctl("names list").failed().stderr_has(&["systemctl enable --now fan-names"]);
 }
 
@@ -255,6 +259,12 @@ fn hosts_that_are_written_down_are_waited_for() {
     let _other = Server::start(&there, "names serve");
     eventually("it is there", || (here.fanctl("names hosts --wait 1").code == Some(0)).then_some(()));
     here.fanctl("names hosts --wait 0").ok().stdout_has(&["172.30.0.27", "here"]);
+    here.fanctl("metrics").ok().stdout_has(&[
+        "fanctl_names_served{overlay=\"250.0.0.0/8\"} 1",
+        "fanctl_names_hosts{overlay=\"250.0.0.0/8\",state=\"here\"} 1",
+        "fanctl_names_hosts{overlay=\"250.0.0.0/8\",state=\"self\"} 1",
+        "fanctl_names{overlay=\"250.0.0.0/8\"} 1",
+    ]);
     // Each host takes the names of its own slice.
     let client = there.container("250.0.27.2");
     finds(&client, "250.0.27.1", "db.fan.internal", &["250.0.28.9"]);
@@ -274,4 +284,30 @@ fn several_of_one_name_are_all_found() {
             (found == [expected]).then_some(())
         });
     }
+}
+
+fn a_host_that_is_cut_off_keeps_its_own_names() {
+    let lan = Lan::new();
+    let hosts = ["172.30.0.28", "172.30.0.27", "172.30.0.26"].map(|address| up(&lan, address, Encap::Vxlan, ""));
+    let _daemons = hosts.each_ref().map(|host| Server::start(host, "names serve"));
+    let clients = [28, 27, 26].map(|third| (format!("250.0.{third}.1"), format!("250.0.{third}.9")));
+    let containers: Vec<Container> = hosts.iter().zip(&clients).map(|(host, (_, own))| host.container(own)).collect();
+    for (host, (_, own)) in hosts.iter().zip(&clients) {
+        host.fanctl(&format!("names add web{} {own}", own.split('.').nth(2).expect("a third octet"))).ok();
+    }
+    // Who finds whom: by their numbers.
+    let all_find = |found: &[(usize, [bool; 3])]| {
+        for (asker, answers) in found {
+            for (number, is_found) in answers.iter().enumerate() {
+                let (gateway, name) = (&clients[*asker].0, format!("web{}.fan.internal", 28 - number));
+                let expected: Vec<&str> = is_found.then_some(clients[number].1.as_str()).into_iter().collect();
+                finds(&containers[*asker], gateway, &name, &expected);
+            }
+        }
+    };
+    all_find(&[(0, [true; 3]), (1, [true; 3]), (2, [true; 3])]);
+    hosts[0].ip("link set eth0 down");
+    all_find(&[(0, [true, false, false]), (1, [false, true, true]), (2, [false, true, true])]);
+    hosts[0].ip("link set eth0 up");
+    all_find(&[(0, [true; 3]), (1, [true; 3]), (2, [true; 3])]);
 }
