@@ -17,7 +17,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::request::{Follow, Request};
 use crate::kernel::lock::Lock;
 use crate::kernel::wireguard::Wireguard;
-use crate::kernel::{self, Machine, Scope, capabilities};
+use crate::kernel::{self, Machine, Scope, capabilities, nft};
 use crate::plan::changes::Changes;
 use crate::plan::commands;
 use crate::plan::conflicts::{self, Unfit};
@@ -117,10 +117,10 @@ impl Done {
     }
 
     /// The way, as lines to type.
-    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn lines(&self) -> Vec<String> {
         let requirement = self.ip_forward.then(|| commands::IP_FORWARD.to_string());
-        let steps = self.steps.iter().flat_map(commands::lines);
-        steps.chain(self.emptied.clone()).chain(requirement)
+        let steps = nft::as_taken(&self.steps);
+        steps.iter().flat_map(commands::lines).chain(self.emptied.clone()).chain(requirement).collect()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cli::args::{DoctorArgs, OutputArgs};
 use crate::config::Configuration;
 use crate::diagnose::doctor::{self, CheckResult, Facts, Finding};
 use crate::diagnose::facts::Health;
+use crate::diagnose::gather::listener::Listener;
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::json::Document;
@@ -92,12 +93,21 @@ impl<'a> Patient<'a> {
         // Until all is seen: one part of it is compared with another.
         let turn = Lock::to_look();
         let (owned, mut host) = machine.observe(Scope::All)?;
+        // It only adds to what is found, so it is done without where the kernel refuses.
+        let mut listener = Listener::open(fans(&owned).cloned().collect()).ok();
         let mut health = machine.examine(&owned, &host)?;
         health.answers = machine.answer(doctor::questions(&owned, &host, &health));
         drop(turn);
         if host.privileged && doctor::has_refused(&owned, &host, &health) {
-            std::thread::sleep(APART);
+            match &mut listener {
+                Some(listener) => listener.listen(APART),
+                None => std::thread::sleep(APART),
+            }
             machine.count_again(&mut host, &mut health)?;
+        }
+        if let Some(listener) = &mut listener {
+            listener.read();
+            health.disagreements = listener.disagreements(doctor::refuses(&host, &health));
         }
         let chosen = self.chosen(&owned)?;
         let mut findings = self.findings(&owned, &host, &health, &chosen);

@@ -116,7 +116,7 @@ impl FanStatus {
                 older = !done.ip_forward && verdict::is_only_older(&done.steps);
                 differences.extend(done.steps.iter().flat_map(difference::of));
                 words = what_differs(&done, fan);
-                (done.lines().collect(), vec![])
+                (done.lines(), vec![])
             }
             Err(error) => (vec![], error.reasons()),
         };

@@ -14,6 +14,7 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use ipnetwork::Ipv4Network;
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 
@@ -102,6 +103,8 @@ struct Watcher<'a> {
     configuration: Configuration,
     journal: Journal<'a>,
     known: BTreeMap<Overlay, KnownFan>,
+    /// Those of the fans that were looked at: a route elsewhere concerns none.
+    networks: BTreeSet<Ipv4Network>,
     begun: Instant,
     /// When to look next; none while nothing happens.
     due: Option<Instant>,
@@ -123,6 +126,7 @@ impl<'a> Watcher<'a> {
             configuration,
             journal,
             known: BTreeMap::new(),
+            networks: BTreeSet::new(),
             begun: Instant::now(),
             due: None,
             unrest_since: None,
@@ -203,8 +207,13 @@ impl<'a> Watcher<'a> {
                 self.complain(&format_args!("{fault}; until it is mended, the configuration from before is followed"));
             }
         }
+        self.networks.clear();
         for overlay in self.overlays(&change) {
             self.attend(overlay, &mut change);
+        }
+        let networks = std::mem::take(&mut self.networks);
+        if monitor.narrow(networks).map_err(|error| Error::Failed(error.to_string()))? {
+            self.due = Some(Instant::now());
         }
         Ok(())
     }
@@ -242,6 +251,9 @@ impl<'a> Watcher<'a> {
         }
         let care = care(config.as_ref(), known.fan.as_ref());
         let (sight, plan) = see(overlay, entry.as_ref(), &known, change);
+        let planned = plan.as_ref().map(|plan| &plan.fan);
+        let underlays = known.fan.iter().chain(planned).map(|fan| fan.mapping.underlay().network());
+        self.networks.extend(underlays.chain([overlay.network()]));
         let Some(sight) = sight else { return };
         let level = if sight.is_right() { Level::Info } else { Level::Notice };
         if let Some(line) = news(known.sight.as_ref(), &sight, care) {

@@ -42,7 +42,7 @@ use crate::plan::state::State;
 use crate::shell;
 
 pub(crate) use code::{Check, Code, Found};
-pub(crate) use counters::has_refused;
+pub(crate) use counters::{has_refused, refuses};
 pub(crate) use firewall::TrafficKind;
 pub(crate) use routing::questions;
 

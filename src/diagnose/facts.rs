@@ -4,6 +4,9 @@
 use crate::plan::lookup::{Answer, Question};
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnetwork::Ipv4Network;
+
+use crate::diagnose::disagreement::Disagreements;
 use crate::diagnose::netfilter::FirewallTable;
 use crate::fan::Mac;
 use crate::fan::name::InterfaceName;
@@ -35,6 +38,8 @@ pub(crate) struct Health {
     pub(crate) programs: Vec<Foreign>,
     /// The counters of an earlier look, where something had been refused.
     pub(crate) earlier: Option<EarlierLook>,
+    /// Packets of hosts that came meanwhile and that no fan here takes.
+    pub(crate) disagreements: Disagreements,
     /// Routing rules that are neither the kernel's nor ours.
     pub(crate) rules: Vec<RoutingRule>,
     /// Where packets go.
@@ -86,6 +91,10 @@ pub(crate) struct Peer {
     pub(crate) mac: Option<Mac>,
     /// A process in that namespace; none where none was found.
     pub(crate) process: Option<u32>,
+    /// Its IPv4 addresses, each with the length of its network.
+    pub(crate) addresses: Vec<Ipv4Network>,
+    /// Destinations of the main table in that namespace; none where it could not be read, as without a process.
+    pub(crate) routes: Option<Vec<Ipv4Network>>,
 }
 
 /// What was counted at a look before this one.

@@ -1,5 +1,7 @@
 //! What is, beyond what a plan needs: the facts of a diagnosis.
 
+mod inside;
+pub(crate) mod listener;
 pub(crate) mod netfilter;
 pub(crate) mod offload;
 pub(crate) mod peer;

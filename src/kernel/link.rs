@@ -263,7 +263,8 @@ pub fn decode(
         let tunnel = match (owner, &kind, facts.mac) {
             (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
             (Some(owner @ Owner::Fan(_)), LinkKind::Wireguard, _) => {
-                Tunnel::epoch_of_label(alias).map(|epoch| (owner, TunnelKind::Wireguard { epoch }))
+                let rp_filter = conf.rp_filter.try_into().unwrap_or_default();
+                Tunnel::epoch_of_label(alias).map(|epoch| (owner, TunnelKind::Wireguard { epoch, rp_filter }))
             }
             (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, sources, shares_port: true }, Some(mac)) => {
                 let kind = TunnelKind::Vxlan {
@@ -318,11 +319,11 @@ pub(crate) const RTM_SETLINK: u16 = 19;
 
 /// The payload that sets one of a link's own IPv4 settings, by its number (`IPV4_DEVCONF_*`, linux/ip.h).
 #[must_use]
-pub(crate) fn ipv4_setting(index: u32, setting: u16, on: bool) -> Vec<u8> {
+pub(crate) fn ipv4_setting(index: u32, setting: u16, value: u8) -> Vec<u8> {
     const AF_SPEC: u16 = 26; // IFLA_AF_SPEC, linux/if_link.h
     const AF_INET: u16 = 2;
     const CONF: u16 = 1; // IFLA_INET_CONF
-    let mut attribute = u32::from(on).to_ne_bytes().to_vec();
+    let mut attribute = u32::from(value).to_ne_bytes().to_vec();
     for kind in [setting, CONF | NLA_F_NESTED, AF_INET | NLA_F_NESTED, AF_SPEC | NLA_F_NESTED] {
         let len = u16::try_from(attribute.len() + 4).expect("a few bytes");
         attribute = [len.to_ne_bytes().to_vec(), kind.to_ne_bytes().to_vec(), attribute].concat();

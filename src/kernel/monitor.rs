@@ -3,10 +3,14 @@
 //! The content of a notification is not read, because the next look sees the whole state; so nothing is lost either
 //! when a notification did not fit into the socket's buffer (`ENOBUFS`).
 
+mod concern;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use ipnetwork::Ipv4Network;
 use netlink_sys::Socket;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
@@ -14,6 +18,7 @@ use nix::libc::{ENOBUFS, MSG_DONTWAIT};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use socket2::SockRef;
 
 use super::dnsmasq;
 
@@ -41,6 +46,8 @@ pub(crate) struct Monitor {
     signals: SignalFd,
     /// The DHCP servers of fans.
     servers: Vec<OwnedFd>,
+    /// The networks whose routes are heard of; none for all.
+    networks: Option<BTreeSet<Ipv4Network>>,
 }
 
 impl Monitor {
@@ -55,7 +62,23 @@ impl Monitor {
             sockets: [listen(NETLINK_ROUTE, &ROUTE_GROUPS)?, listen(NETLINK_NETFILTER, &NFTABLES_GROUPS)?],
             signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
             servers: Vec::new(),
+            networks: None,
         })
+    }
+
+    /// From now on hears of routes only if they share an address with these networks, and of default routes. Returns
+    /// whether one of the networks is new: then what happened to its routes since the last look may not have been heard.
+    ///
+    /// # Errors
+    /// When the kernel does not take the filter.
+    pub(crate) fn narrow(&mut self, networks: BTreeSet<Ipv4Network>) -> io::Result<bool> {
+        if self.networks.as_ref() == Some(&networks) {
+            return Ok(false);
+        }
+        let [routes, _] = &self.sockets;
+        SockRef::from(routes).attach_filter(&concern::filter(&networks))?;
+        let Some(before) = self.networks.replace(networks) else { return Ok(false) };
+        Ok(self.networks.iter().flatten().any(|network| !before.contains(network)))
     }
 
     /// Waits until something is heard, at most this long.

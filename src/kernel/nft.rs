@@ -178,6 +178,24 @@ pub(crate) fn carry_out(steps: &[Step]) -> Result<(), String> {
     Ok(())
 }
 
+/// The same steps with the text of tables that this kernel takes, for to be shown.
+pub(crate) fn as_taken(steps: &[Step]) -> Vec<Step> {
+    let mut known = None;
+    let mut fitted = |object: &Object| match object {
+        Object::Firewall(overlay, ruleset) if ruleset.asks_for_abilities() => {
+            Object::Firewall(*overlay, ruleset.fitted(*known.get_or_insert_with(abilities)))
+        }
+        other => other.clone(),
+    };
+    let mut taken = |step: &Step| match step {
+        Step::Create(to) => Step::Create(fitted(to)),
+        Step::Remake(to) => Step::Remake(fitted(to)),
+        Step::Change { from, to } => Step::Change { from: from.clone(), to: fitted(to) },
+        other => other.clone(),
+    };
+    steps.iter().map(&mut taken).collect()
+}
+
 /// Keeps in the tables of these fans what is in them now, where they have no record.
 ///
 /// # Errors

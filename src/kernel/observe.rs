@@ -153,7 +153,7 @@ impl Machine {
                 Object::Tunnel(Tunnel {
                     owner: Owner::Fan(overlay),
                     name,
-                    kind: TunnelKind::Wireguard { epoch },
+                    kind: TunnelKind::Wireguard { epoch, .. },
                     ..
                 }) => Some((name.clone(), *overlay, *epoch)),
                 _ => None,

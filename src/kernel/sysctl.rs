@@ -42,11 +42,18 @@ pub fn number<T: FromStr>(name: &str) -> io::Result<T> {
 /// # Errors
 /// When there is none of that name, or it may not be written: then what to set.
 pub(crate) fn ensure(name: &str, on: bool) -> io::Result<()> {
-    if read(name).is_ok_and(|found| found == on) {
+    if read(name).is_ok_and(|found| found == on) { Ok(()) } else { ensure_number(name, on.into()) }
+}
+
+/// Sets a number, where it is not so already.
+///
+/// # Errors
+/// When there is none of that name, or it may not be written: then what to set.
+pub(crate) fn ensure_number(name: &str, value: u8) -> io::Result<()> {
+    if number::<u8>(name).is_ok_and(|found| found == value) {
         return Ok(());
     }
-    let value = if on { "1" } else { "0" };
-    write_text(name, value).map_err(|error| {
+    write_text(name, &value.to_string()).map_err(|error| {
         let advice = match name.split('/').collect::<Vec<_>>()[..] {
             // What a new interface starts with.
             ["net", family, "conf", _, setting] => format!("net.{family}.conf.default.{setting}"),

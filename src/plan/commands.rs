@@ -281,6 +281,10 @@ fn tunnel_settings(from: Option<&Tunnel>, to: &Tunnel) -> Vec<Line> {
     let name = &to.name;
     let mut lines = ipv6(name, from.and_then(|from| from.ipv6), to.ipv6);
     lines.extend(setting(name, "forwarding", from.map(|from| from.forwarding), to.forwarding));
+    if let TunnelKind::Wireguard { rp_filter, .. } = to.kind {
+        let is = from.and_then(|from| from.kind.rp_filter());
+        lines.extend((is != Some(rp_filter)).then(|| shell!("sysctl -w {}={}", name.setting("rp_filter"), rp_filter)));
+    }
     if let TunnelKind::Vxlan { vnis, bridge, .. } = &to.kind {
         let (old_bridge, new_vnis) = match from.map(|from| &from.kind) {
             Some(TunnelKind::Vxlan { vnis: old, bridge, .. }) => (bridge.as_ref(), vnis_but(vnis, old)),

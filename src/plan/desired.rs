@@ -111,7 +111,7 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     }
     for epoch in &fan.epochs {
         let name = fan.tunnel_of(*epoch);
-        let kind = TunnelKind::Wireguard { epoch: *epoch };
+        let kind = TunnelKind::Wireguard { epoch: *epoch, rp_filter: 2 };
         let ipv6 = ipv6(&name, mtu, host);
         add(Object::Tunnel(Tunnel { owner, name: name.clone(), mtu, forwarding: true, ipv6, kind }));
         add(Object::Clsact(owner, name.clone()));

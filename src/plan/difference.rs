@@ -26,6 +26,8 @@ pub(crate) enum Difference {
     },
     /// A device forwards no packets.
     Forwarding(InterfaceName),
+    /// A device of WireGuard has another reverse path filter than the loose one.
+    ReversePath(InterfaceName, u8),
     /// A bridge sends redirects.
     Redirects(InterfaceName),
     /// A device takes part in IPv6.
@@ -36,6 +38,15 @@ pub(crate) enum Difference {
     NoPort(InterfaceName),
     /// Another program runs: the digest of that one.
     Program(InterfaceName, Direction, String),
+    /// A device of WireGuard has other keys or peers than are computed from the key file.
+    Peers {
+        /// The device.
+        device: InterfaceName,
+        /// How many peers it has.
+        is: String,
+        /// How many it should have.
+        should: String,
+    },
     /// A fan's tables are not as they were made.
     Table(Deviation),
     /// Something else.
@@ -49,11 +60,13 @@ impl Difference {
         match self {
             Self::Mtu { .. } => "mtu",
             Self::Forwarding(_) => "forwarding",
+            Self::ReversePath(..) => "rp-filter",
             Self::Redirects(_) => "redirects",
             Self::Ipv6(..) => "ipv6",
             Self::Setting(_, setting) => setting.code(),
             Self::NoPort(_) => "no-port",
             Self::Program(..) => "program",
+            Self::Peers { .. } => "peers",
             Self::Table(deviation) => deviation.code(),
             Self::Other(_) => "other",
         }
@@ -65,6 +78,7 @@ impl fmt::Display for Difference {
         match self {
             Self::Mtu { device, is, should } => write!(f, "'{device}' has mtu {is} and should have {should}"),
             Self::Forwarding(device) => write!(f, "'{device}' forwards no packets"),
+            Self::ReversePath(device, is) => write!(f, "'{device}' has rp_filter {is} and should have 2"),
             Self::Redirects(device) => write!(f, "'{device}' sends redirects"),
             Self::Ipv6(device, ipv6) => write!(f, "'{device}' takes IPv6 {}", taken(*ipv6)),
             Self::Setting(device, setting) => write!(f, "'{device}' has been changed: {setting}"),
@@ -72,6 +86,10 @@ impl fmt::Display for Difference {
             Self::Program(device, direction, digest) => {
                 write!(f, "'{device}' runs another {} program ({digest})", direction.as_str())
             }
+            Self::Peers { device, is, should } if is == should => {
+                write!(f, "'{device}' has another key, port or peer than the key file gives it")
+            }
+            Self::Peers { device, is, should } => write!(f, "'{device}' has {is} and should have {should}"),
             Self::Table(deviation) => write!(f, "nftables: {deviation}"),
             Self::Other(what) => write!(f, "{what} is not as it should be"),
         }
@@ -117,6 +135,9 @@ pub(crate) fn between(is: &Object, should: &Object) -> Vec<Difference> {
         (Object::Filter(is), Object::Filter(should)) if is != should => {
             vec![Difference::Program(is.link.clone(), is.direction, is.program.digest.clone())]
         }
+        (Object::Peers(is), Object::Peers(should)) if is != should => {
+            vec![Difference::Peers { device: should.link.clone(), is: is.count(), should: should.count() }]
+        }
         (Object::Firewall(_, is), Object::Firewall(..)) => {
             is.deviations().iter().cloned().map(Difference::Table).collect()
         }
@@ -141,6 +162,8 @@ fn of_tunnel(is: &Tunnel, should: &Tunnel) -> Vec<Difference> {
     let device = &should.name;
     let mut found = of_device(device, (is.mtu, is.ipv6), (should.mtu, should.ipv6));
     found.extend((!is.forwarding).then(|| Difference::Forwarding(device.clone())));
+    let filter = is.kind.rp_filter().filter(|_| is.kind.rp_filter() != should.kind.rp_filter());
+    found.extend(filter.map(|filter| Difference::ReversePath(device.clone(), filter)));
     if let TunnelKind::Vxlan { bridge, changed, .. } = &is.kind {
         found.extend(bridge.is_none().then(|| Difference::NoPort(device.clone())));
         found.extend(settings(device, changed));

@@ -180,7 +180,7 @@ impl Tunnel {
         match self.owner {
             Owner::Shared => SHARED_TUNNEL_LABEL.to_string(),
             Owner::Fan(overlay) => match self.kind {
-                TunnelKind::Wireguard { epoch } => format!("{TUNNEL_LABEL}{overlay}{EPOCH_LABEL}{epoch}"),
+                TunnelKind::Wireguard { epoch, .. } => format!("{TUNNEL_LABEL}{overlay}{EPOCH_LABEL}{epoch}"),
                 TunnelKind::Ipip | TunnelKind::Vxlan { .. } => format!("{TUNNEL_LABEL}{overlay}"),
             },
         }
@@ -250,7 +250,17 @@ pub enum TunnelKind {
     Wireguard {
         /// Which secret its keys are computed from, from 1.
         epoch: u32,
+        /// `net.ipv4.conf.TUNNEL.rp_filter`: 0 none, 1 strict, 2 loose. While secrets change, packets come by one device and
+        /// answers go by another, which a strict filter takes for spoofing (RFC 3704). The larger of this and `all` counts.
+        rp_filter: u8,
     },
+}
+
+impl TunnelKind {
+    /// The reverse path filter of a device of WireGuard.
+    pub(crate) fn rp_filter(&self) -> Option<u8> {
+        if let Self::Wireguard { rp_filter, .. } = self { Some(*rp_filter) } else { None }
+    }
 }
 
 /// An address of a bridge inside the overlay, without a route of the kernel's own making (`noprefixroute`).

@@ -41,6 +41,9 @@ fn cases() -> Vec<Case> {
             a_second_way_to_another_host_is_named_and_mended,
             a_copied_machine_is_named_and_mended,
             two_containers_with_one_address_are_named_and_mended,
+            containers_with_wrong_addresses_are_named,
+            hosts_with_another_fan_are_named,
+            a_wrong_prefix_or_no_route_is_named_and_mended,
             software_that_takes_ours_for_its_own_is_named_and_mended,
         ])
         .each_with(&[Need::LegacyIptables], named![the_older_iptables_is_seen_and_mended])
@@ -302,6 +305,93 @@ fn two_containers_with_one_address_are_named_and_mended(encap: Encap) {
         pair.a.ping(address).arrives();
     }
     assert_well(&pair.a, "");
+}
+
+/// Addresses are the administrator's to choose, so that no command is printed.
+fn containers_with_wrong_addresses_are_named(encap: Encap) {
+    let pair = patients(encap);
+    let third = pair.a.attach("fan-250-0-28", "third", 1500 - encap.overhead());
+    let len = if encap == Encap::Vxlan { 8 } else { 24 };
+    let code = |finding: &Value| finding["code"].as_str().expect("a code").to_string();
+    for (address, expected) in [
+        ("250.0.28.2", "container-address-twice"),
+        ("250.0.28.1", "container-address-twice"),
+        ("250.0.27.9", "container-address-foreign"),
+        ("250.0.28.255", "container-address-reserved"),
+    ] {
+        third.ip(&format!("addr add {address}/{len} dev eth0"));
+        let finding = diagnose(&pair.a, "", "failed", "containers");
+        assert_eq!(code(&finding), expected, "{finding:#}");
+        assert!(finding["reason"].to_string().contains(address), "{finding:#}");
+        assert!(finding["reason"].to_string().contains(third.port()), "{finding:#}");
+        third.ip("addr flush dev eth0");
+    }
+    assert_well(&pair.a, "");
+}
+
+/// Another width; and, where both can be told by the packets, another port.
+fn hosts_with_another_fan_are_named(encap: Encap) {
+    let lan = Lan::new();
+    let (host, other) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
+    host.up(encap);
+    let words = encap.words();
+    let mut fans = vec![("172.30.0.27/20".to_string(), "250.1.192.1", "250.1.176.1 belongs to host 172.30.1.176")];
+    if encap == Encap::Vxlan {
+        fans.push(("172.30.0.27/16 --port 4789".into(), "250.0.28.1", "they come to UDP port 4789"));
+    }
+    for (fan, to, says) in fans {
+        other.fanctl(&format!("up 250.0.0.0/8 {fan} {words}")).ok();
+        let mut ping = std::process::Command::new("ping");
+        ping.args(["-q", "-n", "-i", "0.01", to]);
+        let _ping = Sleeper(other.spawn(ping));
+        eventually("the doctor names the host", || {
+            let (_, findings) = examine(&host, "");
+            let finding = findings.iter().find(|finding| finding["code"] == "host-disagrees")?;
+            let text = finding.to_string();
+            assert!(text.contains("packets of host 172.30.0.27: ") && text.contains(says), "{finding:#}");
+            Some(())
+        });
+        other.fanctl("down -e").ok();
+    }
+    // The same fan on both is no disagreement.
+    other.up(encap);
+    let mut ping = std::process::Command::new("ping");
+    ping.args(["-q", "-n", "-i", "0.01", "250.0.28.1"]);
+    let _ping = Sleeper(other.spawn(ping));
+    other.ping("250.0.28.1").arrives();
+    let (output, findings) = examine(&host, "");
+    assert!(!findings.iter().any(|finding| finding["code"] == "host-disagrees"), "{output}");
+}
+
+fn a_wrong_prefix_or_no_route_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let _sleeper = Sleeper::in_(&pair.ca);
+    let right = if encap == Encap::Vxlan { 8 } else { 24 };
+    let breaks = |script: &str, lost: Lost, verdict: &str, code: &str| {
+        pair.ca.ip(script);
+        lost.assert_lost(&pair);
+        let finding = diagnose(&pair.a, "", verdict, "containers");
+        assert_eq!(finding["code"], code, "{finding:#}");
+        mend(&pair.a, "", &finding);
+        lost.assert_flows(&pair);
+        let addresses = pair.ca.ip_json("-4 addr show dev eth0")[0]["addr_info"].clone();
+        assert_eq!(addresses[0]["prefixlen"], right, "{addresses:#}");
+        assert_eq!(addresses[1], Value::Null, "{addresses:#}");
+        assert_well(&pair.a, "");
+    };
+    // The longer one goes by the gateway, and arrives.
+    let (wrong, lost, verdict) = match encap {
+        Encap::Ipip => (8, Lost::Containers, "failed"),
+        Encap::Vxlan => (24, Lost::Nothing, "warned"),
+    };
+    let to = format!("addr add 250.0.28.2/{wrong} dev eth0\n addr del 250.0.28.2/{right} dev eth0");
+    breaks(&to, lost, verdict, "container-prefix-wrong");
+    // Over VXLAN other hosts are on the link, and only the world is not reached.
+    let (lost, verdict) = match encap {
+        Encap::Ipip => (Lost::Containers, "failed"),
+        Encap::Vxlan => (Lost::World, "warned"),
+    };
+    breaks("route del default", lost, verdict, "container-route-missing");
 }
 
 fn a_copied_machine_is_named_and_mended(encap: Encap) {

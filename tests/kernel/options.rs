@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, Cases, Need};
+use crate::case::{Case, Cases};
 use crate::firewall::{forward_drops, install_docker};
 use crate::fixture::Pair;
 use crate::named;
@@ -15,6 +15,7 @@ fn cases() -> Vec<Case> {
         .each(named![
             dry_run_prints_lines_to_type_and_changes_nothing,
             the_lines_of_a_dry_run_take_away_what_down_does,
+            the_lines_of_a_dry_run_change_what_up_does,
             options_change_in_place,
             a_table_of_its_own_leaves_the_main_table_alone,
             a_bridge_can_have_another_name,
@@ -28,8 +29,7 @@ fn cases() -> Vec<Case> {
         ])
         .once(named![vxlan_can_use_another_port, the_encapsulation_can_be_changed])
         .in_both_tiers()
-        // On a kernel that lacks a feature `up` asks for less, which shows only when the kernel refuses it.
-        .each_with(&[Need::BridgeNames], named![the_lines_of_a_dry_run_make_all_but_the_programs])
+        .each(named![the_lines_of_a_dry_run_make_all_but_the_programs])
         .list()
 }
 
@@ -115,6 +115,31 @@ fn the_lines_of_a_dry_run_make_all_but_the_programs(encap: Encap) {
         host.down();
         host.fanctl(&words).ok();
         assert_same(&made, &host.dump(), &typed);
+    }
+}
+
+/// Each option on top of those before it, and all of them back.
+fn the_lines_of_a_dry_run_change_what_up_does(encap: Encap) {
+    let changes = ["--mtu 1400", "--mtu 1400 --no-nat", "--table 100 host-reserve 2", "--routed 198.51.100.0/24", ""];
+    for prepare in FIREWALLS {
+        let (host, _lan) = a_host();
+        host.set_sysctl("ipv4/ip_forward", "1");
+        prepare(&host);
+        up(&host, encap, "");
+        let mut before = "";
+        for change in changes {
+            let words = format!("up 250.0.0.0/8 eth0/16 {} {change}", encap.words());
+            let typed = type_the_lines(&host, &words, "tc filter replace");
+            let left = host.fanctl(&format!("{words} --dry-run")).ok().stdout;
+            assert!(left.lines().all(|line| line.starts_with("tc filter replace")), "{typed}\nand then\n{left}");
+            // It keeps a record of tables that a person typed.
+            host.fanctl(&words).ok();
+            let made = host.dump();
+            up(&host, encap, before);
+            up(&host, encap, change);
+            assert_same(&made, &host.dump(), &format!("{change}\n{typed}"));
+            before = change;
+        }
     }
 }
 

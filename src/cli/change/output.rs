@@ -22,7 +22,7 @@ impl Change {
     pub(crate) fn tell(&self, done: &Done, out: &mut dyn Write) -> Result<(), Error> {
         self.warn_of(done);
         if self.output.dry_run {
-            return self.tell_way(done.lines(), out);
+            return self.tell_way(done.lines().into_iter(), out);
         }
         if self.output.json.is_wanted() {
             return Ok(self.output.json.write(Document::Fans, &self.outcome(done), out)?);

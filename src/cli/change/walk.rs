@@ -5,7 +5,7 @@ use std::slice::from_ref;
 
 use super::{Change, Done};
 use crate::error::Error;
-use crate::kernel::{self, Machine, Scope, signals};
+use crate::kernel::{self, Machine, Scope, nft, signals};
 use crate::plan::apply::{FailedStep, apply, take_back};
 use crate::plan::commands::{self, describe};
 use crate::plan::diff::{Step, diff};
@@ -42,8 +42,10 @@ impl Change {
         // A plan takes milliseconds. A signal that comes meanwhile is heard when it is done.
         let _held = signals::Held::hold();
         apply(&done.steps, |steps| {
-            for line in steps.iter().flat_map(commands::lines) {
-                self.output.note(&format!("# {line}"));
+            if self.output.verbose {
+                for line in nft::as_taken(steps).iter().flat_map(commands::lines) {
+                    self.output.note(&format!("# {line}"));
+                }
             }
             self.machine.perform(steps)
         })

@@ -136,6 +136,16 @@ findings! {
         PortMtuLarge = "port-mtu-large",
         /// Something attached takes less than the bridge carries.
         PortMtuSmall = "port-mtu-small",
+        /// Two containers have one address, or one has an address of the bridge.
+        ContainerAddressTwice = "container-address-twice",
+        /// A container has an address of another host's slice.
+        ContainerAddressForeign = "container-address-foreign",
+        /// A container has an address of the slice that is for no container.
+        ContainerAddressReserved = "container-address-reserved",
+        /// A container's address has another prefix length than the bridge's.
+        ContainerPrefixWrong = "container-prefix-wrong",
+        /// A container has no default route, or none to other hosts.
+        ContainerRouteMissing = "container-route-missing",
         /// Nothing is wrong.
         ContainersRight = "containers-right",
     }
@@ -206,6 +216,8 @@ findings! {
         NotSeen = "not-seen",
     }
     Refused {
+        /// Packets of another host come that show another fan there.
+        HostDisagrees = "host-disagrees",
         /// The fan refused packets.
         PacketsRefused = "packets-refused",
         /// The fan refused nothing that would tell of a mistake.

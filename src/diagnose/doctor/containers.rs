@@ -1,4 +1,6 @@
-//! What is attached to a fan's bridge: whether packets fit, and whether two claim to be the same.
+//! What is attached to a fan's bridge: whether packets fit, whether two claim to be the same, and how they are addressed.
+
+mod addressing;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +23,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     findings.extend(too_large(fan, facts, &ports));
     findings.extend(too_small(fan, facts, &ports));
     findings.extend(twice(fan, facts, &ports));
+    findings.extend(addressing::check(fan, &ports));
     if findings.is_empty() {
         let hidden = ports.iter().filter(|port| facts.health.hidden_peers.contains(&port.link.name)).count();
         let seen = match hidden {
@@ -43,8 +46,12 @@ struct Port<'a> {
 impl Port<'_> {
     /// The command that sets something on the other end; none where nobody was found there.
     fn in_container(&self, setting: &Line) -> Option<Line> {
-        let peer = self.peer?;
-        Some(shell!("nsenter --net=/proc/{}/ns/net ip link set dev {} {}", peer.process?, peer.name, setting))
+        self.within(&shell!("ip link set dev {} {}", self.peer?.name, setting))
+    }
+
+    /// A command to run in the container; none where nobody was found there.
+    fn within(&self, command: &Line) -> Option<Line> {
+        Some(shell!("nsenter --net=/proc/{}/ns/net {}", self.peer?.process?, command))
     }
 
     fn describe_peer(&self) -> String {

@@ -110,7 +110,7 @@ fn other_bridges(fan: &Fan, facts: Facts) -> String {
 }
 
 pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().collect();
+    let mut findings: Vec<Finding> = checksums(fan, facts).into_iter().chain(disagreement(fan, facts)).collect();
     let mut is_over = facts.health.earlier.is_some();
     let before = facts.health.earlier.as_ref().map_or(&[][..], |look| &look.tables);
     let mut evidence: Vec<String> = MEANINGS
@@ -146,6 +146,26 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         findings.push(Finding::warned(Found::PacketsRefused, reason).because(evidence));
     }
     findings
+}
+
+/// Hosts whose packets no fan here takes, because theirs is another.
+fn disagreement(fan: &Fan, facts: Facts) -> Option<Finding> {
+    let all = facts.health.disagreements.iter().filter(|((overlay, _), _)| *overlay == fan.overlay());
+    let evidence: Vec<String> = all.map(|((_, host), what)| format!("packets of host {host}: {what}")).collect();
+    let hosts = count(evidence.len(), "host has", "hosts have");
+    let reason = format!(
+        "{hosts} another fan, and packets of it are refused here; compare on both sides overlay, underlay, encapsulation and \
+         port: fanctl show -l"
+    );
+    (!evidence.is_empty()).then(|| Finding::warned(Found::HostDisagrees, reason).because(evidence))
+}
+
+/// Whether the programs of a tunnel have refused packets between the two looks.
+#[must_use]
+pub(crate) fn refuses(host: &Host, health: &Health) -> bool {
+    let earlier = health.earlier.iter().flat_map(|look| &look.tunnels);
+    let mut rises = earlier.filter_map(|(name, before)| Some(host.link(name)?.counters.refused > *before));
+    rises.any(|rises| rises)
 }
 
 /// Packets that a rule of the fan has met.

@@ -187,6 +187,9 @@ fn area_of_change(from: &Object, to: &Object) -> Check {
         (Object::Bridge(is), _) if !is.forwarding => Check::Forwarding,
         (Object::Tunnel(is), _) if !is.forwarding => Check::Forwarding,
         (Object::Bridge(is), _) if is.send_redirects => Check::Redirects,
+        (Object::Tunnel(is), Object::Tunnel(should)) if is.kind.rp_filter() != should.kind.rp_filter() => {
+            Check::RpFilter
+        }
         (Object::Route(is), Object::Route(should)) if differ_in_mtu(is, should) => Check::Mtu,
         (Object::Bridge(_), _) => Check::Bridge,
         (Object::Tunnel(_) | Object::Peers(_), _) => Check::Tunnel,

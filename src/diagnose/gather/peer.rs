@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_route::link::LinkAttribute;
 
+use super::inside;
 use crate::diagnose::facts::Peer;
 use crate::fan::name::InterfaceName;
 use crate::kernel::netlink::{LINK_HEADER_LEN, LinkReply, Netlink, RTM_GETLINK, Refusal, read_link};
@@ -41,6 +42,8 @@ pub(crate) fn observe(
         };
         let processes = processes.get_or_insert_with(|| inhabitants(netlink));
         peer.process = processes.get(&namespace).copied();
+        peer.addresses = inside::addresses(netlink, index, namespace).unwrap_or_default();
+        peer.routes = peer.process.and_then(inside::routes);
         peers.insert(name.clone(), peer);
     }
     (peers, hidden)
@@ -64,5 +67,12 @@ fn peer(link: LinkReply) -> Option<Peer> {
         LinkAttribute::Mtu(bytes) => Some(*bytes),
         _ => None,
     });
-    Some(Peer { name: link.name, mtu: mtu?, mac: rules::mac(&link.message), process: None })
+    Some(Peer {
+        name: link.name,
+        mtu: mtu?,
+        mac: rules::mac(&link.message),
+        process: None,
+        addresses: Vec::new(),
+        routes: None,
+    })
 }

@@ -13,10 +13,10 @@ use crate::plan::state::{Bridge, Object, Setting, Tunnel, TunnelKind, vnis_but};
 impl Machine {
     /// Sets an interface's own IPv4 setting. Where /proc/sys is read-only, as in a container, netlink sets it. Netlink
     /// comes second, because it sends no notification (`inet_set_link_af`, net/ipv4/devinet.c at v6.12).
-    fn set(&self, name: &InterfaceName, setting: Ipv4Setting, on: bool) -> Result<(), KernelError> {
-        match sysctl::ensure(&sysctl::of_interface(name, setting.name()), on) {
+    fn set(&self, name: &InterfaceName, setting: Ipv4Setting, value: u8) -> Result<(), KernelError> {
+        match sysctl::ensure_number(&sysctl::of_interface(name, setting.name()), value) {
             Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
-                let request = link::ipv4_setting(index(name)?, setting as u16, on);
+                let request = link::ipv4_setting(index(name)?, setting as u16, value);
                 self.netlink.raw(link::RTM_SETLINK, NLM_F_ACK, &request)?;
                 Ok(())
             }
@@ -26,7 +26,10 @@ impl Machine {
 
     pub(super) fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), KernelError> {
         ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
-        self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding)?;
+        self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding.into())?;
+        if let TunnelKind::Wireguard { rp_filter, .. } = tunnel.kind {
+            self.set(&tunnel.name, Ipv4Setting::RpFilter, rp_filter)?;
+        }
         if let TunnelKind::Vxlan { vnis, bridge, .. } = &tunnel.kind {
             if let Some(bridge) = bridge {
                 self.netlink.send(&link::enslave(device, index(bridge)?), 0)?;
@@ -71,8 +74,8 @@ impl Machine {
     ) -> Result<(), KernelError> {
         let name = &bridge.fan.bridge;
         ipv6::change(&self.netlink, name, device, bridge.ipv6)?;
-        self.set(name, Ipv4Setting::Forwarding, bridge.forwarding)?;
-        self.set(name, Ipv4Setting::SendRedirects, bridge.send_redirects)?;
+        self.set(name, Ipv4Setting::Forwarding, bridge.forwarding.into())?;
+        self.set(name, Ipv4Setting::SendRedirects, bridge.send_redirects.into())?;
         let request = bridge::encode_bridge(device, before, &bridge.changed);
         request.map_or(Ok(()), |request| Ok(self.netlink.send(&request, 0)?))
     }
@@ -102,6 +105,7 @@ impl Machine {
 enum Ipv4Setting {
     Forwarding = 1,
     SendRedirects = 6,
+    RpFilter = 8,
 }
 
 impl Ipv4Setting {
@@ -110,6 +114,7 @@ impl Ipv4Setting {
         match self {
             Self::Forwarding => "forwarding",
             Self::SendRedirects => "send_redirects",
+            Self::RpFilter => "rp_filter",
         }
     }
 }

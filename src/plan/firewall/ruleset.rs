@@ -109,6 +109,18 @@ impl Ruleset {
         script
     }
 
+    /// The same tables with the text for a kernel that can do no more than this.
+    #[must_use]
+    pub(crate) fn fitted(&self, abilities: Abilities) -> Self {
+        Self { script: self.script_for(abilities), ..self.clone() }
+    }
+
+    /// Whether some kernel is given another text.
+    #[must_use]
+    pub(crate) fn asks_for_abilities(&self) -> bool {
+        self.script_for(Abilities { flowtables: false, bridge_names: false }) != self.script
+    }
+
     /// The text where there are these links and no others: nft reads no rule that asks for the index of one that is not there,
     /// so it asks for the name. The rules keep their digests.
     #[must_use]

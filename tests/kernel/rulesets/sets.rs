@@ -12,20 +12,23 @@ pub struct Set {
     pub is_not_mended: bool,
 }
 
-const FILES: [&str; 8] = [
-    include_str!("sets/docker.sh"),
-    include_str!("sets/firewalld.sh"),
-    include_str!("sets/ufw.sh"),
-    include_str!("sets/kubernetes.sh"),
-    include_str!("sets/hosts.sh"),
-    include_str!("sets/virtual.sh"),
-    include_str!("sets/expressions.sh"),
-    include_str!("sets/layers.sh"),
-];
+/// Those of one kind of software.
+pub type File = &'static str;
 
-/// All of them.
-pub fn all() -> Vec<Set> {
-    FILES.iter().flat_map(|file| file.split("\n### ").skip(1)).map(set).collect()
+pub const DOCKER: File = include_str!("sets/docker.sh");
+pub const FIREWALLD: File = include_str!("sets/firewalld.sh");
+pub const UFW: File = include_str!("sets/ufw.sh");
+pub const KUBERNETES: File = include_str!("sets/kubernetes.sh");
+pub const HOSTS: File = include_str!("sets/hosts.sh");
+pub const VIRTUAL: File = include_str!("sets/virtual.sh");
+pub const EXPRESSIONS: File = include_str!("sets/expressions.sh");
+pub const LAYERS: File = include_str!("sets/layers.sh");
+
+pub const FILES: [File; 8] = [DOCKER, FIREWALLD, UFW, KUBERNETES, HOSTS, VIRTUAL, EXPRESSIONS, LAYERS];
+
+/// The sets of one file.
+pub fn of(file: File) -> Vec<Set> {
+    file.split("\n### ").skip(1).map(set).collect()
 }
 
 fn set(text: &str) -> Set {

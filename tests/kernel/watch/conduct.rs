@@ -10,13 +10,14 @@ use nix::unistd::Pid;
 use super::{CONFIG, FAN, FILE, FOLLOWS, OTHER, two_fans, write};
 use crate::case::Case;
 use crate::named;
-use crate::support::{Encap, Host, Lan, NOBODY, Namespace, Watcher, eventually};
+use crate::support::{Encap, Host, Lan, NOBODY, Namespace, Watcher, eventually, is_emulated};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
     super::none_yet()
         .once(named![
             it_does_nothing_while_nothing_happens,
+            routes_of_others_do_not_wake_it,
             it_waits_for_other_commands_and_ends_all_the_same,
             the_configuration_is_read_again,
             whoever_does_not_read_its_lines_holds_nobody_up,
@@ -26,6 +27,42 @@ fn cases() -> Vec<Case> {
             a_port_that_is_held_takes_no_tunnel_down,
         ])
         .list()
+}
+
+/// Its time and that of its children, and how often it ran.
+fn cost(watcher: &Watcher) -> Vec<String> {
+    let file = format!("/proc/{}/", watcher.pid());
+    let stat = std::fs::read_to_string(file.clone() + "stat").expect("it runs");
+    let status = std::fs::read_to_string(file + "status").expect("it runs");
+    let switches = status.lines().filter(|line| line.contains("ctxt_switches"));
+    let times = stat.split(' ').skip(13).take(4).map(String::from);
+    times.chain(switches.map(String::from)).collect()
+}
+
+/// A routing daemon's table comes and goes: it does not even run, and so dumps nothing. Routes that concern a fan wake it.
+fn routes_of_others_do_not_wake_it() {
+    let (host, _lan) = two_fans(Encap::Vxlan);
+    let watcher = Watcher::start(&host, CONFIG);
+    watcher.rests();
+    let number = if is_emulated() { 5_000 } else { 50_000 };
+    let table = |verb: &str| {
+        let routes = (0..number).map(|n| format!("route {verb} 10.{}.{}.0/24 dev eth0 proto 250\n", n / 250, n % 250));
+        routes.collect::<String>()
+    };
+    let before = cost(&watcher);
+    host.ip(&table("add"));
+    host.ip(&table("del"));
+    host.ip("route add unreachable 198.51.100.0/24 proto bgp\n route del unreachable 198.51.100.0/24");
+    assert_eq!(cost(&watcher), before, "it ran for routes of others");
+    assert_eq!(watcher.missed(), 0, "they did not even take room");
+    for route in ["172.30.0.27/32", "172.30.9.0/24", "250.0.27.0/24", "251.9.9.9/32", "240.0.0.0/4", "default"] {
+        for verb in ["add", "del"] {
+            watcher.rests();
+            let before = cost(&watcher);
+            host.ip(&format!("route {verb} {route} dev eth0 metric 77"));
+            eventually("it looks", || (cost(&watcher) != before).then_some(()));
+        }
+    }
 }
 
 fn it_does_nothing_while_nothing_happens() {
@@ -48,15 +85,6 @@ fn it_does_nothing_while_nothing_happens() {
         let objects = objects.as_array().expect("objects").iter().filter_map(|object| object.as_object());
         ids.extend(objects.flat_map(|object| object.values().map(|value| value["handle"].to_string())));
         ids
-    };
-    // Its cost: its time and that of its children, and how often it ran.
-    let cost = |watcher: &Watcher| {
-        let file = format!("/proc/{}/", watcher.pid());
-        let stat = std::fs::read_to_string(file.clone() + "stat").expect("it runs");
-        let status = std::fs::read_to_string(file + "status").expect("it runs");
-        let switches = status.lines().filter(|line| line.contains("ctxt_switches"));
-        let times = stat.split(' ').skip(13).take(4).map(String::from);
-        times.chain(switches.map(String::from)).collect::<Vec<_>>()
     };
     let (before, spent) = (ids(&host), cost(&watcher));
     let container = host.container("251.0.28.2");

@@ -12,10 +12,11 @@ const CHECKS: &str = "bridge checksums configuration containers dhcp filters fir
 
 /// Likewise.
 const FOUND: &str = "address-foreign address-gone address-moved address-on-port address-replaced alias-changed bridge-lost \
-    checksum-offload-on checksum-offload-unknown checksums-right checksums-wrong configuration-faulty containers-right \
-    default-device-not-forwarding encap-missing encap-unknown fan-differs fan-not-up fan-older fan-refused \
+    checksum-offload-on checksum-offload-unknown checksums-right checksums-wrong configuration-faulty \
+    container-address-foreign container-address-reserved container-address-twice container-prefix-wrong \
+    container-route-missing containers-right default-device-not-forwarding encap-missing encap-unknown fan-differs fan-not-up fan-older fan-refused \
     fan-refused-again fans-as-configured firewall-drops firewall-drops-invalid firewall-may-drop firewall-passes \
-    fix-failed interface-down interface-gone ip-forward-off kernel-fit kernel-unfit kernel-untried mac-of-neighbour \
+    fix-failed host-disagrees interface-down interface-gone ip-forward-off kernel-fit kernel-unfit kernel-untried mac-of-neighbour \
     mac-shared mac-twice macs-distinct mtu-too-large nft-missing no-carrier not-root not-seen nothing-refused \
     objects-right packets-refused port-mtu-large port-mtu-small port-taken programs-interpreted programs-refused \
     route-astray route-elsewhere route-refused routing-right rp-filter-strict software-not-told tunnel-takes-packets \

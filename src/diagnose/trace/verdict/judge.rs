@@ -243,8 +243,10 @@ impl Judge<'_> {
                 .advise("let the hosts reach each other's addresses without translation")
         } else if may_be_refused {
             let says = format!("answers of {host} come, and the program on {} refuses them", fan.tunnel());
-            Conclusion::new(Cause::HereRefused, THIS_HOST, says)
-                .advise(format!("run fanctl trace {} on {host}", fan.gateway()))
+            Conclusion::new(Cause::HereRefused, THIS_HOST, says).advise(format!(
+                "run fanctl trace {} on {host}; or another fan is there: compare fanctl show -l on both hosts",
+                fan.gateway()
+            ))
         } else {
             let says = format!("answers of {host} come by {}, and something on this host drops them", fan.device);
             Conclusion::new(Cause::HereFirewallIn, THIS_HOST, says).advise(format!(
@@ -271,7 +273,8 @@ impl Judge<'_> {
                 );
                 let underlay = format!("{host}/{}", fan.mapping.underlay().network().prefix());
                 Conclusion::new(Cause::NoFanThere, host.to_string(), says).advise(format!(
-                    "bring it up there: fanctl up {} {underlay} --encap {}",
+                    "bring it up there: fanctl up {} {underlay} --encap {}; or another fan is there: compare fanctl show -l on \
+                     both hosts",
                     fan.overlay(),
                     fan.options.encapsulation
                 ))
@@ -353,8 +356,8 @@ impl Judge<'_> {
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(
             "let {carrier} pass in firewalls and security groups; tcpdump -n {witness} on {host} tells whether it arrives, \
-             and fanctl trace {} there what becomes of it; or that host has another fan: compare fanctl show on both \
-             (overlay, width of the underlay, encapsulation, port)",
+             and fanctl trace {} there what becomes of it; or another fan is there: compare fanctl show -l on both hosts \
+             (overlay, underlay, encapsulation, port)",
             fan.gateway()
         ))
     }
