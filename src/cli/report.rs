@@ -34,9 +34,13 @@ fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
 }
 
 /// The table that `show -l` prints, with its header: where containers are, and whether the fan is whole. Each port stands
-/// below its fan, with who is behind it.
+/// below its fan, with who is behind it, and what its fast path has carried.
 #[must_use]
-pub(crate) fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, host: &Host) -> String {
+pub(crate) fn long<'a>(
+    fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>,
+    host: &Host,
+    fast: impl Fn(Overlay) -> Option<FastPackets>,
+) -> String {
     let row = |[bridge, slice, gateway, mtu, encap, ports, health]: [&str; 7]| {
         format!("{bridge:16} {slice:20} {gateway:16} {mtu:6} {encap:6} {ports:11} {health}\n")
     };
@@ -58,6 +62,9 @@ pub(crate) fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completen
             health,
         ]);
         text.extend(ports.iter().map(|port| format!("  {}\n", host.port(&port.name))));
+        if let Some(FastPackets { sent, received }) = fast(fan.overlay()) {
+            text += &format!("  fast path: {sent} packets sent, {received} received\n");
+        }
     }
     text
 }
