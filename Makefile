@@ -23,6 +23,7 @@ FILES = \
 	755:$(TARGET)/$(BUILD)/fanctl:bin/fanctl \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
 	644:man/fanctl-doctor.8:share/man/man8/fanctl-doctor.8 \
+	644:man/fanctl-names.8:share/man/man8/fanctl-names.8 \
 	644:man/fanctl-trace.8:share/man/man8/fanctl-trace.8 \
 	644:man/fanctl-json.5:share/man/man5/fanctl-json.5 \
 	644:man/fan.toml.5:share/man/man5/fan.toml.5 \
@@ -34,6 +35,8 @@ FILES = \
 	644:systemd/fan.service:lib/systemd/system/fan.service \
 	644:systemd/fan@.service:lib/systemd/system/fan@.service \
 	644:systemd/fan-watch.service:lib/systemd/system/fan-watch.service \
+	644:systemd/fan-names.service:lib/systemd/system/fan-names.service \
+	644:systemd/fan-names-engine@.service:lib/systemd/system/fan-names-engine@.service \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan.service.d/10-sandbox.conf \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan@.service.d/10-sandbox.conf \
 	644:systemd/fan-sandbox.conf:lib/systemd/system/fan-watch.service.d/10-sandbox.conf \
@@ -61,6 +64,7 @@ FILES = \
 	644:docs/mapping.md:share/doc/fanctl/docs/mapping.md \
 	644:docs/messages.md:share/doc/fanctl/docs/messages.md \
 	644:docs/migration.md:share/doc/fanctl/docs/migration.md \
+	644:docs/names.md:share/doc/fanctl/docs/names.md \
 	644:docs/packet.svg:share/doc/fanctl/docs/packet.svg \
 	644:docs/performance.md:share/doc/fanctl/docs/performance.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
@@ -82,7 +86,7 @@ SCRIPTS = .ci/run benches/run benches/openvswitch benches/instructions/run fuzz/
 	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
-.PHONY: help build completions demo test test-all soak fuzz check bench campaign install uninstall deb rpm static clean
+.PHONY: help build completions demo test test-all soak fuzz check bench campaign names install uninstall deb rpm static clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -128,6 +132,10 @@ bench: ## what the fan costs beside what else there is, here and on Debian's ker
 
 campaign: ## a hundred million packets of an adversary against the programs, in the interpreter; takes minutes
 	CAMPAIGN_PACKETS=$(PACKETS) CAMPAIGN_SEED=$(SEED) $(CARGO) test --release --locked --test program campaign -- --nocapture
+
+names: ## what is promised of names, in simulated time, with $(HOSTS) hosts (1000) and 200,000 messages of a hostile one
+	FANCTL_NAMES_HOSTS=$(or $(HOSTS),1000) FANCTL_NAMES_MESSAGES=200000 FANCTL_NAMES_HOUR=$(HOUR) \
+		$(CARGO) test --release --locked --test names -- --nocapture --test-threads 1
 
 install: ## everything, under $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR)
 	@test -x $(TARGET)/$(BUILD)/fanctl || { echo "nothing to install yet; first run: make build" >&2; exit 1; }

@@ -11,6 +11,7 @@ mod export;
 mod key;
 mod map;
 mod metrics;
+mod names;
 mod reload;
 pub(crate) mod report;
 mod show;
@@ -23,7 +24,9 @@ mod watch;
 
 use std::io::Write;
 
-use crate::cli::args::{Cli, Command, ConfigAction};
+use clap::CommandFactory;
+
+use crate::cli::args::{Cli, Command, ConfigAction, NamesAction};
 use crate::error::Error;
 use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
@@ -31,7 +34,6 @@ use crate::fan::text::{self, Output};
 use crate::kernel::capabilities::{self, Needs};
 use crate::kernel::features;
 use crate::lab;
-use clap::CommandFactory;
 
 /// Does what the command line says, and writes what was asked for to `out`.
 ///
@@ -39,7 +41,7 @@ use clap::CommandFactory;
 /// How it ended otherwise.
 pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
     let needs = needs(&cli.command);
-    if needs != Needs::Nothing {
+    if !matches!(needs, Needs::Nothing | Needs::Serving) {
         features::try_source();
     }
     capabilities::drop_to(needs)
@@ -62,6 +64,7 @@ pub fn run(cli: &Cli, out: &mut dyn Output) -> Result<(), Error> {
         Command::Trace(args) => trace::trace(args, out),
         Command::Export(args) => export::export(args, out),
         Command::Config(action) => config::config(action, out),
+        Command::Names(action) => names::names(action, out),
         Command::Map(args) => map::map(args, out),
         Command::Key(action) => key::key(action, out),
         Command::Lab(args) => lab::command(args, out),
@@ -79,9 +82,10 @@ fn needs(command: &Command) -> Needs {
         Command::Config(ConfigAction::Convert(args)) if args.target.output.is_some() => Needs::Writing,
         Command::Export(args) if args.target.output.is_some() => Needs::Writing,
         Command::Metrics(args) if args.target.output.is_some() => Needs::Recording,
-        Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
         Command::Show(args) if args.json.is_wanted() || args.long => Needs::Counting,
         Command::Metrics(_) => Needs::Counting,
+        Command::Names(NamesAction::Serve(_)) => Needs::Serving,
+        Command::Names(_) | Command::Config(_) | Command::Map(_) | Command::Completions(_) => Needs::Nothing,
         Command::Show(_) | Command::Export(_) | Command::Status(_) => Needs::Looking,
         Command::Trace(_) => Needs::Probing,
         Command::Doctor(args) if !args.fix => Needs::Examining,

@@ -15,7 +15,9 @@ pub mod toml;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 
+use crate::fan::label::Label;
 use crate::fan::mapping::Overlay;
 use crate::fan::request::Request;
 
@@ -27,6 +29,8 @@ pub use source::{Position, Source};
 pub struct Configuration {
     /// The fans, in the order in which they were written; of those that exclude each other, the first.
     pub entries: Vec<Entry>,
+    /// The names of containers.
+    pub names: Vec<NameEntry>,
     /// Everything that is wrong.
     pub faults: Vec<Fault>,
 }
@@ -66,6 +70,17 @@ fn is_toml(file: &str) -> bool {
     file.ends_with(".toml")
 }
 
+/// A name of a container that was written down.
+#[derive(Clone, Debug)]
+pub struct NameEntry {
+    /// The name.
+    pub label: Label,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Where it stands.
+    pub position: Position,
+}
+
 /// Something wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -98,6 +113,7 @@ impl Configuration {
         for source in sources {
             let part = if is_toml(source.file()) { toml::read(source) } else { legacy::read(source) };
             whole.faults.extend(part.faults);
+            whole.names.extend(part.names);
             for entry in part.entries {
                 match known.add(&whole.entries, &entry) {
                     Ok(true) => whole.entries.push(entry),
@@ -106,7 +122,21 @@ impl Configuration {
                 }
             }
         }
+        whole.check_names();
         whole
+    }
+
+    /// A name is for an address of a fan that is written down.
+    fn check_names(&mut self) {
+        let is_astray =
+            |name: &&NameEntry| !self.entries.iter().any(|entry| entry.config.overlay.contains(name.address));
+        let message = |name: &NameEntry| {
+            let address = name.address;
+            format!("address '{address}' of name '{}' is in the overlay of no fan here; write one that is", name.label)
+        };
+        let astray = self.names.iter().filter(is_astray);
+        let faults: Vec<Fault> = astray.map(|name| Fault::new(&name.position, message(name))).collect();
+        self.faults.extend(faults);
     }
 
     /// The fans to be brought up.

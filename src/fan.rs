@@ -7,6 +7,7 @@ pub(crate) mod digest;
 pub mod encap;
 pub(crate) mod json;
 pub mod keys;
+pub mod label;
 pub mod mapping;
 pub mod name;
 pub mod options;

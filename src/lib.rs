@@ -17,10 +17,11 @@
 //! | [`kernel`] | netlink, bpf(2), nftables, processes: observe, and perform one step |
 //! | [`diagnose`] | what is wrong, and what mends it; the way to one address; firewalls of other programs |
 //! | [`lab`] | hosts, and a network between them, on one machine |
+//! | [`names`] | names of containers: who is there, what each host says of itself, DNS; the daemon that answers |
 //! | [`cli`] | the command line: words, verbs, tables and JSON |
 //!
-//! `fan`, `bpf`, `config`, `export` and `plan` are pure: no I/O, no clock, no environment. `kernel`, `diagnose::gather`, `lab`
-//! and `cli` touch the machine. Only `cli` uses `export`, `diagnose` and `lab`. `tests/cli/rooms.rs` checks this.
+//! `fan`, `bpf`, `config`, `export` and `plan` are pure: no I/O, no clock, no environment. `kernel`, `diagnose::gather`, `lab`,
+//! `names::daemon` and `cli` touch the machine. Only `cli` uses `export`, `diagnose`, `lab` and `names`. `tests/cli/rooms.rs` checks this.
 //!
 //! How `fanctl up` runs: [`cli::args`] parses the words into a [`fan::request::Request`], and [`cli`] takes the lock.
 //! [`kernel::Machine::observe`] reads the [`plan::state::State`] that is ours and the [`plan::host::Host`] around it.
@@ -36,4 +37,5 @@ pub mod export;
 pub mod fan;
 pub mod kernel;
 pub mod lab;
+pub mod names;
 pub mod plan;

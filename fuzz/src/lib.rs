@@ -5,6 +5,7 @@
 //! toolchain.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use clap::Parser;
@@ -18,6 +19,10 @@ use fanctl::fan::request::Request;
 use fanctl::kernel::netlink::Raw;
 use fanctl::kernel::wireguard::Device;
 use fanctl::kernel::{dnsmasq, filter, link, netlink, nft, nftables, route, vni};
+use fanctl::names::answer::{Query, Reply, Transport};
+use fanctl::names::daemon::{engine as container_engine, leases as lease_file};
+use fanctl::names::mesh::{Event, Mesh, Settings};
+use fanctl::names::zone::{DOMAIN, Zone};
 use fanctl::plan::firewall::{Accept, ForwardChain, Ruleset};
 use fanctl::plan::state::{Bridge, Direction, Ipv6, Object, Owner, Tunnel, TunnelKind};
 use netlink_packet_core::{Emitable, NetlinkMessage, NetlinkPayload};
@@ -29,7 +34,7 @@ use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its seeds' directory too.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("config_toml", config_toml),
     ("config_legacy", config_legacy),
     ("arguments", arguments),
@@ -46,6 +51,10 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("tables", tables),
     ("firewall", firewall),
     ("servers", servers),
+    ("gateways", gateways),
+    ("questions", questions),
+    ("leases", leases),
+    ("engine", engine),
 ];
 
 /// A file of secrets.
@@ -393,5 +402,61 @@ pub fn servers(data: &[u8]) {
     if let Some(server) = dnsmasq::decode(data) {
         let line = format!("dnsmasq\0{}", server.2.join("\0"));
         assert_eq!(dnsmasq::decode(line.as_bytes()), Some(server));
+    }
+}
+
+/// A mesh of 172.30.0.28, and the gateway of its neighbour 172.30.0.27.
+fn mesh() -> (Mesh, Ipv4Addr) {
+    let label = "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1";
+    let fan = Fan::from_label(&"fan-250-0-28".parse().expect("a name"), label).expect("a fan");
+    let zone = Zone::new(fan.mapping, DOMAIN);
+    (Mesh::new(Settings { zone, host: fan.host, epoch: 1_800_000_000, seed: 28 }), [250, 0, 27, 1].into())
+}
+
+/// Datagrams of another host's gateway, each behind its length in a byte and half a second after the one before: whatever they say, what
+/// is published is of its slice.
+pub fn gateways(data: &[u8]) {
+    let (mut mesh, from) = mesh();
+    let mut rest = data;
+    for round in 1.. {
+        let Some((len, behind)) = rest.split_first() else { break };
+        let (datagram, behind) = behind.split_at(behind.len().min(usize::from(*len)));
+        // A header of ours, so that what is behind it is read.
+        let whole: Vec<u8> = [b"fan1\x08\x10", datagram].concat();
+        mesh.step(round * 500_000, Event::Time);
+        mesh.step(round * 500_000, Event::Datagram(from, &whole));
+        for (_, addresses) in mesh.book().names() {
+            assert!(addresses.iter().all(|address| address.octets()[..3] == [250, 0, 27]), "{addresses:?}");
+        }
+        rest = behind;
+    }
+}
+
+/// A question of DNS: what is answered can be read, and is no longer than it may be.
+pub fn questions(data: &[u8]) {
+    let (mesh, _) = mesh();
+    let Ok(query) = Query::read(data, Transport::Udp) else { return };
+    let _ = query.meaning(mesh.zone());
+    let addresses = (1..=200).map(|last| [250, 0, 28, last].into()).collect();
+    for reply in
+        [Reply::Addresses(addresses), Reply::Names(vec!["web.fan.internal".into()]), Reply::Nothing, Reply::Missing]
+    {
+        let answer = query.answer(mesh.zone(), &reply);
+        assert!(answer.len() <= 1_232 && answer.len() >= 12 && answer[..2] == data[..2]);
+    }
+}
+
+/// dnsmasq's file of leases.
+pub fn leases(data: &[u8]) {
+    for lease in lease_file::read(&String::from_utf8_lossy(data), 1_800_000_000) {
+        assert!(!lease.label.as_str().is_empty());
+    }
+}
+
+/// What a container engine says of a container.
+pub fn engine(data: &[u8]) {
+    let Ok(container) = serde_json::from_slice(data) else { return };
+    for (label, _) in container_engine::names(&container) {
+        assert!(label.as_str().len() <= 63);
     }
 }

@@ -4,6 +4,7 @@ mod doctor;
 mod fan;
 mod help;
 mod key;
+mod names;
 mod trace;
 mod watch;
 
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
 pub(crate) use key::{EpochArgs, KeyAction};
+pub(crate) use names::{NamesAction, NamesHostsArgs, NamesListArgs, NamesServeArgs};
 pub(crate) use trace::TraceArgs;
 pub(crate) use watch::WatchArgs;
 
@@ -70,6 +72,9 @@ pub enum Command {
     /// Print what a container runtime has to be told to put its containers on a fan
     #[command(after_help = help::EXPORT_EXAMPLES)]
     Export(ExportArgs),
+    /// Answer for the names of containers, and tell who is there
+    #[command(subcommand, after_help = help::NAMES_EXAMPLES)]
+    Names(NamesAction),
     /// Check, list or convert the configuration files
     #[command(subcommand, after_help = help::CONFIG_EXAMPLES)]
     Config(ConfigAction),

@@ -10,6 +10,7 @@ use crate::bpf::program;
 use crate::config::Entry;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
+use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
 use crate::fan::request::Request;

@@ -4,7 +4,7 @@
 //! It looks when no other `fanctl` is at work, so what it sees is no half-made fan. Its own changes are heard like all
 //! others, and the next look finds nothing to do.
 
-mod journal;
+pub(super) mod journal;
 pub(crate) mod news;
 mod pace;
 mod status;

@@ -265,11 +265,12 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "underlay" => "eth1/16",
             "encap" => "vxlan",
             "bridge" => "fan0",
-            "dhcp" | "fast" | "force" => "true",
+            "dhcp" | "fast" | "names" | "force" => "true",
             "enabled" => "false",
             _ if key.kind == OptionKind::Switch => "false",
             "follow" => "renumber",
             "routed" | "hosts" | "exclude" => "10.8.0.0/24,10.9.0.0/16",
+            "peers" => "172.30.0.27,fan-peers.example.net",
             "key" => "$CREDENTIALS_DIRECTORY/key",
             _ => "200",
         };

@@ -1,4 +1,4 @@
-//! /etc/fan.toml: an array of `[[fan]]` tables with the keys of [`KEYS`]. Everything wrong with it is found in one reading.
+//! /etc/fan.toml: an array of `[[fan]]` tables with the keys of [`KEYS`], and one of `[[name]]` tables. Everything wrong with it is found in one reading.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::source::too_long;
-use super::{Configuration, Entry, Fault, Source};
+use super::{Configuration, Entry, Fault, NameEntry, Source};
+use crate::fan::label::Label;
 use crate::fan::options::{KEYS, OptionKey, OptionKind};
 use crate::fan::request::Request;
 use crate::fan::text::excerpt;
@@ -19,8 +20,14 @@ const LEGACY: &str = "this is a line of /etc/network/fan; to have such a file as
 #[must_use]
 pub fn read(source: &Source) -> Configuration {
     let (document, errors) = DeTable::parse_recoverable(source.text());
-    let mut reader =
-        Reader { source, entries: Vec::new(), faults: Vec::new(), broken_lines: BTreeSet::new(), is_legacy: false };
+    let mut reader = Reader {
+        source,
+        entries: Vec::new(),
+        names: Vec::new(),
+        faults: Vec::new(),
+        broken_lines: BTreeSet::new(),
+        is_legacy: false,
+    };
     for error in &errors {
         reader.slip(error.span().unwrap_or_default().start, error.message());
     }
@@ -32,6 +39,7 @@ pub fn read(source: &Source) -> Configuration {
     let faults = reader.faults.into_iter();
     Configuration {
         entries: reader.entries,
+        names: reader.names,
         faults: faults.map(|(offset, message)| Fault::new(&source.position(offset), message)).collect(),
     }
 }
@@ -39,6 +47,7 @@ pub fn read(source: &Source) -> Configuration {
 struct Reader<'a> {
     source: &'a Source,
     entries: Vec<Entry>,
+    names: Vec<NameEntry>,
     /// With their offset.
     faults: Vec<(usize, String)>,
     /// Where the lines begin whose syntax has a slip.
@@ -73,11 +82,14 @@ impl Reader<'_> {
 
     fn document(&mut self, document: &DeTable) {
         for (name, value) in document {
-            if name.get_ref() == "fan" {
-                self.fans(value);
-            } else {
-                let message = format!("'{}' is unknown; the file consists of [[fan]] tables", excerpt(name.get_ref()));
-                self.fault(&name.span(), message);
+            match name.get_ref().as_ref() {
+                "fan" => self.fans(value),
+                "name" => self.names(value),
+                other => {
+                    let message =
+                        format!("'{}' is unknown; the file consists of [[fan]] and [[name]] tables", excerpt(other));
+                    self.fault(&name.span(), message);
+                }
             }
         }
     }
@@ -92,6 +104,56 @@ impl Reader<'_> {
                 None => self
                     .fault(&fan.span(), "a fan is a table, like { overlay = \"250.0.0.0/8\", underlay = \"eth0/16\" }"),
             }
+        }
+    }
+
+    fn names(&mut self, names: &Spanned<DeValue>) {
+        let Some(list) = names.get_ref().as_array() else {
+            return self.fault(&names.span(), "'name' is one of several, so it takes two brackets: write [[name]]");
+        };
+        for name in list {
+            match name.get_ref().as_table() {
+                Some(table) => self.name(&name.span(), table),
+                None => self.fault(&name.span(), "a name is a table, like { name = \"db\", address = \"250.0.28.9\" }"),
+            }
+        }
+    }
+
+    /// A name of a container, and its address.
+    fn name(&mut self, header: &Range<usize>, table: &DeTable) {
+        let (mut label, mut address) = (None, None);
+        let before = self.faults.len();
+        for (key, value) in table {
+            let text = value.get_ref().as_str();
+            match (key.get_ref().as_ref(), text) {
+                ("name", Some(text)) => match Label::new(text) {
+                    Ok(read) => label = Some(read),
+                    Err(fault) => self.fault(&value.span(), format!("name '{}': {fault}", excerpt(text))),
+                },
+                ("address", Some(text)) => {
+                    address = text.parse().ok();
+                    if address.is_none() {
+                        let message =
+                            format!("address '{}' is no IPv4 address; write it like 250.0.28.9", excerpt(text));
+                        self.fault(&value.span(), message);
+                    }
+                }
+                (key @ ("name" | "address"), None) => {
+                    self.fault(&value.span(), format!("{key} is a string, not {}", kind(value.get_ref())));
+                }
+                (other, _) => {
+                    let message = format!("key '{}' is unknown; a name has name, address", excerpt(other));
+                    self.fault(&key.span(), message);
+                }
+            }
+        }
+        match (label, address) {
+            (Some(label), Some(address)) => {
+                self.names.push(NameEntry { label, address, position: self.source.position(header.start) });
+            }
+            _ if self.faults.len() > before => {}
+            (None, _) => self.fault(header, "the name lacks its 'name', a string like \"db\""),
+            (_, None) => self.fault(header, "the name lacks its 'address', a string like \"250.0.28.9\""),
         }
     }
 

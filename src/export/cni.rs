@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::Network;
+use super::text::NDOTS;
+use crate::fan::label::DOMAIN;
 
 /// A list of plugins, for /etc/cni/net.d.
 pub(crate) fn list(network: &Network, name: &str) -> String {
@@ -12,7 +14,7 @@ pub(crate) fn list(network: &Network, name: &str) -> String {
         "rangeEnd": network.last(),
         "gateway": network.gateway(),
     });
-    let list = json!({
+    let mut list = json!({
         "cniVersion": "0.4.0",
         "name": name,
         "plugins": [
@@ -29,5 +31,10 @@ pub(crate) fn list(network: &Network, name: &str) -> String {
             { "type": "portmap", "capabilities": { "portMappings": true } },
         ],
     });
+    if network.fan.options.names {
+        list["plugins"][0]["dns"] = json!({
+            "nameservers": [network.gateway()], "search": [DOMAIN], "options": [NDOTS],
+        });
+    }
     format!("{list:#}\n")
 }

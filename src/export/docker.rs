@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::Network;
-use super::text::command;
+use super::text::{NDOTS, command, names};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
+use crate::fan::label::DOMAIN;
 use crate::fan::shell::quote;
 
 /// `docker network create`.
@@ -35,7 +36,13 @@ pub fn network(network: &Network, name: &str) -> String {
     }
     option("driver.mtu", &network.mtu.to_string());
     options.push(name.into());
-    command("docker network create", &options)
+    let created = command("docker network create", &options);
+    match names(network) {
+        Some(options) => {
+            format!("{created}# Names are an option of each container: docker run --network {name} {options} ...\n")
+        }
+        None => created,
+    }
 }
 
 /// Every device by which packets of other hosts may come, with colons between them: those of both kinds of epochs over WireGuard.
@@ -52,12 +59,18 @@ pub(crate) fn daemon(network: &Network) -> String {
 }
 
 fn daemon_keys(network: &Network) -> Value {
-    json!({
+    let mut keys = json!({
         "bridge": network.bridge().as_str(),
         "fixed-cidr": network.unreserved().to_string(),
         "ip-masq": false,
         "mtu": network.mtu,
-    })
+    });
+    if network.fan.options.names {
+        keys["dns"] = json!([network.gateway()]);
+        keys["dns-search"] = json!([DOMAIN]);
+        keys["dns-opts"] = json!([NDOTS]);
+    }
+    keys
 }
 
 /// daemon.json with the other keys of the one that is there.

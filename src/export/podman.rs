@@ -4,7 +4,7 @@
 //! managing the bridge (containers/common issue 2322).
 
 use super::Network;
-use super::text::command;
+use super::text::{command, names};
 use crate::fan::shell::quote;
 
 /// `podman network create`.
@@ -17,10 +17,16 @@ pub fn network(network: &Network, name: &str) -> String {
         "--opt mode=unmanaged".into(),
         format!("--opt mtu={}", network.mtu),
     ];
-    if network.fan.options.dhcp {
-        // The fan's dnsmasq has the port at the gateway where Podman's name server would be.
+    if network.fan.options.dhcp || network.fan.options.names {
+        // The fan has the port at the gateway where Podman's name server would be.
         options.push("--disable-dns".into());
     }
     options.push(name.into());
-    command("unshare --net podman network create", &options)
+    let created = command("unshare --net podman network create", &options);
+    match names(network) {
+        Some(options) => {
+            format!("{created}# Names are an option of each container: podman run --network {name} {options} ...\n")
+        }
+        None => created,
+    }
 }

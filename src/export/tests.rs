@@ -139,6 +139,22 @@ fn podman_leaves_names_to_the_server_that_is_there() {
 }
 
 #[test]
+fn who_can_be_told_of_names_is() {
+    let network = ipip();
+    let options = Options { names: true, ..network.fan.options.clone() };
+    let network = Network { fan: Fan { options, ..network.fan }, ..network };
+    let told = |runtime| network.render(runtime, "fan").unwrap();
+    let words = "--network fan --dns 250.0.28.1 --dns-search fan.internal --dns-option ndots:1 ...\n";
+    assert!(told(Runtime::Docker).ends_with(&format!("# Names are an option of each container: docker run {words}")));
+    let podman = told(Runtime::Podman);
+    assert!(podman.contains("--disable-dns") && podman.ends_with(&format!("podman run {words}")), "{podman}");
+    let dns = json!({ "nameservers": ["250.0.28.1"], "search": ["fan.internal"], "options": ["ndots:1"] });
+    assert_eq!(parsed(&told(Runtime::Cni))["plugins"][0]["dns"], dns);
+    let daemon = parsed(&network.docker_daemon());
+    assert_eq!((&daemon["dns"], &daemon["dns-search"]), (&json!(["250.0.28.1"]), &json!(["fan.internal"])));
+}
+
+#[test]
 fn cni_is_given_the_range() {
     let list = parsed(&ipip().render(Runtime::Cni, "fan").unwrap());
     assert_eq!((&list["name"], &list["cniVersion"]), (&json!("fan"), &json!("0.4.0")));

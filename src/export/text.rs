@@ -1,5 +1,17 @@
 //! Words in other languages: XML's and JSON's, and names that mean the same in all of them.
 
+use super::Network;
+use crate::fan::label::DOMAIN;
+
+/// An option of resolvers, for Docker sets 0: with that, a single word is not looked for in the domain to search (resolv.conf(5)).
+pub const NDOTS: &str = "ndots:1";
+
+/// The options by which a container of Docker or Podman finds names; none where the fan has none.
+pub fn names(network: &Network) -> Option<String> {
+    let gateway = network.gateway();
+    network.fan.options.names.then(|| format!("--dns {gateway} --dns-search {DOMAIN} --dns-option {NDOTS}"))
+}
+
 /// Reads the name of a network: one that every runtime takes.
 ///
 /// # Errors

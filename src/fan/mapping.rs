@@ -260,7 +260,7 @@ impl Mapping {
 
     /// The first address of the host's slice, which its bridge holds and containers use as their gateway.
     #[must_use]
-    pub(crate) fn gateway(self, host: Ipv4Addr) -> Ipv4Addr {
+    pub fn gateway(self, host: Ipv4Addr) -> Ipv4Addr {
         (u32::from(self.slice(host).network()) + 1).into()
     }
 

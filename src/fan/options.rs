@@ -11,7 +11,7 @@ use std::fmt;
 use super::encap::Encapsulation;
 use super::keys::file::DEFAULT_KEY_FILE;
 use super::name::InterfaceName;
-use super::request::{Follow, Request, Subnets};
+use super::request::{Follow, Peers, Request, Subnets};
 
 pub use read::{bridge_name, number};
 use read::{flag, key_file, table};
@@ -257,6 +257,22 @@ options! {
         }),
     }
 
+    /// Whether its containers have names, which `fanctl names serve` answers for.
+    names: bool = false, read |text| flag("names", text), {
+        name: "names",
+        kind: OptionKind::Flag,
+        values: FLAG,
+        argument: Some(option("", "Give containers names (fan-names.service answers for them)")),
+    }
+
+    /// Hosts that may be there, for names.
+    peers: Peers = Peers::default(), read str::parse::<Peers>, {
+        name: "peers",
+        kind: OptionKind::List,
+        values: "a list of hosts like [\"172.30.0.27\", \"fan-peers.example.net\"]",
+        read_back: ReadBack::FileOnly,
+    }
+
     /// The file of the secrets that WireGuard's keys are computed from, where it is not the usual one.
     key: Option<String> = None, read key_file, {
         name: "key",
@@ -439,6 +455,12 @@ always_written!(bool, u8, Encapsulation, Follow);
 impl<T: fmt::Display> Written for Option<T> {
     fn written(&self) -> Option<String> {
         self.as_ref().map(ToString::to_string)
+    }
+}
+
+impl Written for Peers {
+    fn written(&self) -> Option<String> {
+        self.given()
     }
 }
 

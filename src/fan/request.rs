@@ -4,6 +4,7 @@
 //! the same [`Request`], each value read by the same function.
 
 mod follow;
+mod peers;
 mod subnets;
 mod underlay;
 
@@ -14,6 +15,7 @@ use crate::fan::mapping::{self, Mapping, Overlay};
 use crate::fan::options::{KEYS, OptionKey, OptionKind, Options, ReadBack};
 
 pub(crate) use follow::Follow;
+pub(crate) use peers::{Peer, Peers};
 pub(crate) use subnets::Subnets;
 pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
 

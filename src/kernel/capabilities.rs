@@ -29,6 +29,8 @@ pub(crate) enum Needs {
     Probing,
     /// To read what only a diagnosis asks for, and to try whether a program can be loaded.
     Examining,
+    /// To serve ports below 1024.
+    Serving,
     /// To change this network namespace.
     Changing,
     /// To make network namespaces, and to do in each what the others do.
@@ -71,6 +73,7 @@ impl Needs {
         let looking = LOOKING.into_iter();
         match self {
             Self::Nothing => HashSet::new(),
+            Self::Serving => [Capability::CAP_NET_BIND_SERVICE].into(),
             Self::Looking => looking.collect(),
             Self::Counting => looking.chain([Capability::CAP_SYS_ADMIN]).collect(),
             Self::Recording => looking.chain(WRITING).chain([Capability::CAP_SYS_ADMIN]).collect(),

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::netlink::{Netlink, Refusal};
-use super::{KernelError, Machine};
+use super::{KernelError, Machine, route};
 use crate::fan::Mac;
+use crate::fan::mapping;
 use crate::fan::name::InterfaceName;
 use crate::plan::host::{NeighbourEntry, Reachability};
 
@@ -45,6 +47,56 @@ impl Machine {
             .iter()
             .filter(|message| names.get(&message.header.ifindex) == Some(device) && address(message) == Some(meant));
         Ok(there.find_map(state))
+    }
+
+    /// The addresses that this host has spoken to on an interface.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn neighbours(&self, device: &InterfaceName) -> Result<Vec<Ipv4Addr>, KernelError> {
+        let entries = observe(&self.netlink, &self.names()?)?.into_iter();
+        Ok(entries.filter(|entry| entry.device == *device).map(|entry| entry.address).collect())
+    }
+
+    /// The Ethernet addresses that a bridge has heard, each with the index of its port.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn heard(&self, bridge: &InterfaceName) -> Result<Vec<(Mac, u32)>, KernelError> {
+        let names = self.names()?;
+        let entries = entries(&self.netlink, AddressFamily::Bridge)?;
+        let heard = entries
+            .iter()
+            .filter(|message| controller(message).and_then(|index| names.get(&index)) == Some(bridge))
+            .filter_map(|message| Some((mac(message)?, message.header.ifindex)));
+        Ok(heard.collect())
+    }
+
+    /// The indices of a bridge's ports.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn ports(&self, bridge: &InterfaceName) -> Result<Vec<u32>, KernelError> {
+        let links = self.netlink.dump_links()?;
+        let own = links.iter().find(|link| link.name == *bridge).map(|link| link.message.header.index);
+        let is_port =
+            |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::Controller(index) if Some(*index) == own);
+        let ports = links.iter().filter(|link| link.message.attributes.iter().any(is_port));
+        Ok(ports.map(|link| link.message.header.index).collect())
+    }
+
+    /// The broadcast address of the network that an address of an interface is in; none where it has none.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn broadcast(&self, device: &InterfaceName, own: Ipv4Addr) -> Result<Option<Ipv4Addr>, KernelError> {
+        let names = self.names()?;
+        let addresses = self.netlink.dump_addresses()?;
+        let found = addresses
+            .iter()
+            .filter_map(route::decode_address)
+            .find(|(index, found)| names.get(index) == Some(device) && found.address.ip() == own);
+        Ok(found.and_then(|(_, found)| mapping::broadcast(found.address)))
     }
 
     /// Asks by which port a bridge reaches an Ethernet address; none when it has heard nothing from there lately.

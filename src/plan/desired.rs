@@ -7,6 +7,7 @@ use crate::bpf::fast::{self, FastSpec};
 use crate::bpf::program::{self, Program, Spec};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
+use crate::fan::label::DOMAIN;
 use crate::fan::mapping::{self, Overlay, overlap};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
@@ -189,6 +190,7 @@ fn routes(fan: &Fan, mtu: u32) -> Vec<Route> {
 pub(crate) const LEASE_DIRECTORY: &str = "/var/lib/fan";
 
 /// The lease file of a slice. It names the overlay too, by which a server is known even when its bridge is gone.
+#[must_use]
 pub(crate) fn lease_file(fan: &Fan) -> String {
     let name = |network: ipnetwork::Ipv4Network| format!("{}-{}", network.network(), network.prefix());
     format!("{LEASE_DIRECTORY}/{}_{}.leases", name(fan.overlay().network()), name(fan.slice()))
@@ -210,7 +212,7 @@ pub(crate) fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
     let mask = fan.on_link().mask();
     // dnsmasq reserves memory for this many leases only as they are given.
     let leases = slice.size().min(1 << 16);
-    let arguments = vec![
+    let mut arguments = vec![
         "--conf-file=/dev/null".into(),
         "--pid-file".into(),
         "--strict-order".into(),
@@ -228,7 +230,26 @@ pub(crate) fn dhcp(fan: &Fan, mtu: u32) -> Dhcp {
         "--dhcp-no-override".into(),
         "--dhcp-authoritative".into(),
     ];
+    if fan.options.names {
+        arguments.extend(names(fan));
+    }
     Dhcp { overlay: fan.overlay(), bridge: fan.bridge.clone(), arguments: Some(arguments) }
+}
+
+/// The port of the daemon of names, behind the fan's dnsmasq. Users without privileges cannot have it.
+pub const NAMES_PORT: u16 = 925;
+
+/// What dnsmasq does for names: it asks the daemon for the fan's zones, and tells clients which domain to search.
+fn names(fan: &Fan) -> [String; 5] {
+    let daemon = format!("{}#{NAMES_PORT}", fan.gateway());
+    [
+        format!("--server=/{DOMAIN}/{daemon}"),
+        format!("--rev-server={},{daemon}", fan.overlay()),
+        format!("--dhcp-option=option:domain-name,{DOMAIN}"),
+        format!("--dhcp-option=option:domain-search,{DOMAIN}"),
+        // What is not there may be there in a second.
+        "--no-negcache".into(),
+    ]
 }
 
 /// The object that a server is which runs with these arguments: the one computed for its fan, if that has just them, so that it

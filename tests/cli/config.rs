@@ -33,12 +33,21 @@ impl File {
 }
 
 /// A broken /etc/fan.toml and all that is said of it.
-const BROKEN_TOML: [(&str, &str, &str); 27] = [
+const BROKEN_TOML: [(&str, &str, &str); 28] = [
+    (
+        "names with slips",
+        "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\n[[name]]\nname = \"a.b\"\naddress = \"10.0.0.1\"\nport = 1\n\
+         [[name]]\naddress = \"250.0.28.9\"\n[[name]]\nname = \"db\"\naddress = \"10.0.0.1\"\n",
+        "FILE:5:8: name 'a.b': a name has letters, digits, '-' and '_', and begins and ends with a letter or digit\n\
+         FILE:7:1: key 'port' is unknown; a name has name, address\n\
+         FILE:8:1: the name lacks its 'name', a string like \"db\"\n\
+         FILE:10:1: address '10.0.0.1' of name 'db' is in the overlay of no fan here; write one that is",
+    ),
     (
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
         "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
-         nat, routed, flowtable, fast, key, hosts, exclude, follow, force, enabled",
+         nat, routed, flowtable, fast, names, peers, key, hosts, exclude, follow, force, enabled",
     ),
     (
         "values of the wrong kind",
@@ -143,7 +152,7 @@ const BROKEN_TOML: [(&str, &str, &str); 27] = [
     (
         "a table of another name",
         "[[fans]]\noverlay = \"250.0.0.0/8\"\n",
-        "FILE:1:3: 'fans' is unknown; the file consists of [[fan]] tables",
+        "FILE:1:3: 'fans' is unknown; the file consists of [[fan]] and [[name]] tables",
     ),
     (
         "quotes forgotten",
@@ -167,7 +176,7 @@ const BROKEN_TOML: [(&str, &str, &str); 27] = [
          FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
          FILE:5:8: port is a number from 1 to 65535, not '01'\n\
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
-         table, nat, routed, flowtable, fast, key, hosts, exclude, follow, force, enabled",
+         table, nat, routed, flowtable, fast, names, peers, key, hosts, exclude, follow, force, enabled",
     ),
     ("a colon", "[[fan]]\noverlay: \"250.0.0.0/8\"\n", "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': "),
     ("a key twice", "[[fan]]\nmtu = 1400\nmtu = 1500\n", "FILE:3:1: this is no TOML: 'mtu = 1500': "),
@@ -365,7 +374,7 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "key": null, "hosts": [], "exclude": [], "follow": false, "force": false, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "names": false, "peers": [], "key": null, "hosts": [], "exclude": [], "follow": false, "force": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );

@@ -60,6 +60,7 @@ fn up_tells_its_words_options_and_forms() {
             "--routed <NETWORKS>",
             "--no-flowtable",
             "--fast",
+            "--names",
             "--dry-run",
             "--json",
             "-v, --verbose",
@@ -77,6 +78,8 @@ fn the_verbs_of_the_configuration_tell_theirs() {
     help_of("reload", &["--config <FILE>", "--dry-run", "--json", "/etc/network/fan", "Exit status"]);
     help_of("status", &["--config <FILE>", "--json", "4 it is not"]);
     help_of("watch", &["--config <FILE>", "-v, --verbose", "follow", "SIGHUP", "Exit status"]);
+    help_of("names", &["serve", "list", "hosts", "add", "remove", "Exit status"]);
+    fanctl("names hosts --help").succeeds().prints_all_of(&["--wait <SECONDS>", "--json"]);
     help_of("config", &["check", "list", "convert", "/etc/fan.toml", "Exit status"]);
     fanctl("config list --help").succeeds().prints_all_of(&["--config <FILE>", "--json"]);
     fanctl("config convert --help").succeeds().prints_all_of(&["[FILE]", "/etc/network/fan"]);

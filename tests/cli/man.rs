@@ -21,11 +21,22 @@ use fanctl::fan::request::Request;
 
 use page::{Call, Item, Page, directory};
 
-const PAGES: [&str; 7] =
-    ["fan.5", "fan.7", "fan.toml.5", "fanctl-doctor.8", "fanctl-json.5", "fanctl-trace.8", "fanctl.8"];
+const PAGES: [&str; 8] = [
+    "fan.5",
+    "fan.7",
+    "fan.toml.5",
+    "fanctl-doctor.8",
+    "fanctl-json.5",
+    "fanctl-names.8",
+    "fanctl-trace.8",
+    "fanctl.8",
+];
 
 /// Verbs with a page of their own.
 const OWN_PAGES: [(&str, &str); 2] = [("doctor", "fanctl-doctor.8"), ("trace", "fanctl-trace.8")];
+
+/// Verbs that consist of others, with a page of their own.
+const OWN_FAMILIES: [(&str, &str); 1] = [("names", "fanctl-names.8")];
 
 /// Other people's pages that ours refer to.
 const SYSTEM_PAGES: &[&str] = &[
@@ -80,7 +91,14 @@ impl Verb {
     /// The page and the section with its options.
     fn place(&self) -> (&str, &str) {
         let own = OWN_PAGES.into_iter().find(|(verb, _)| *verb == self.name);
-        own.map_or(("fanctl.8", &self.name), |(_, page)| (page, "OPTIONS"))
+        own.map_or((self.page(), &self.name), |(_, page)| (page, "OPTIONS"))
+    }
+
+    /// The page with its call in the synopsis.
+    fn page(&self) -> &'static str {
+        let first = self.name.split(' ').next();
+        let own = OWN_FAMILIES.into_iter().find(|(family, _)| Some(*family) == first);
+        own.map_or("fanctl.8", |(_, page)| page)
     }
 
     fn options(&self) -> impl Iterator<Item = &Arg> {
@@ -110,8 +128,12 @@ fn numbers(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_verb_has_its_section() {
     let verbs = verbs();
-    let known = verbs.iter().map(|verb| verb.name.as_str()).collect();
+    let of = |page: &'static str| verbs.iter().filter(move |verb| verb.page() == page).map(|verb| verb.name.as_str());
+    let known = of("fanctl.8").chain(OWN_FAMILIES.map(|(family, _)| family)).collect();
     assert_eq!(Page::read("fanctl.8").subsections("COMMANDS"), known, "in fanctl.8, and in the program");
+    for (_, page) in OWN_FAMILIES {
+        assert_eq!(Page::read(page).subsections("COMMANDS"), of(page).collect(), "in {page}, and in the program");
+    }
 }
 
 #[test]
@@ -159,9 +181,17 @@ fn ranges_and_defaults_are_those_of_the_help() {
 
 #[test]
 fn the_synopsis_has_every_verb_and_what_it_takes() {
-    let page = Page::read("fanctl.8");
+    for name in ["fanctl.8"].into_iter().chain(OWN_FAMILIES.map(|(_, page)| page)) {
+        assert_synopsis(name);
+    }
+}
+
+fn assert_synopsis(name: &str) {
+    let page = Page::read(name);
+    let is_family = |call: &Call| OWN_FAMILIES.iter().any(|(family, _)| call.verb == *family);
     let mut calls = page.calls();
-    for Verb { name, command } in verbs() {
+    calls.retain(|call| name != "fanctl.8" || !is_family(call));
+    for Verb { name, command } in verbs().into_iter().filter(|verb| verb.page() == name) {
         let verb: Vec<&str> = name.split(' ').collect();
         let is_its = |call: &Call| call.verb == verb[0] && verb.iter().all(|word| call.words.contains(word));
         let (its, others): (Vec<Call>, Vec<Call>) = calls.into_iter().partition(is_its);
@@ -193,7 +223,7 @@ fn a_page_of_one_verb_has_its_call_and_its_exit_statuses() {
     let statuses: BTreeSet<String> = texts(&Page::read("fanctl.8").items("EXIT STATUS"));
     for verb in verbs() {
         let (name, _) = verb.place();
-        if name == "fanctl.8" {
+        if !OWN_PAGES.iter().any(|(_, page)| *page == name) {
             continue;
         }
         let page = Page::read(name);

@@ -9,9 +9,9 @@ use crate::program::{fanctl, with};
 /// What is typed, and all of the answer.
 const TRANSCRIPT: &str = "\
 $ fanctl
-fanctl: the verb is missing; it is one of up, down, reload, status, watch, show, metrics, doctor, trace, export, config, map, key, lab, completions; see: fanctl --help
+fanctl: the verb is missing; it is one of up, down, reload, status, watch, show, metrics, doctor, trace, export, names, config, map, key, lab, completions; see: fanctl --help
 $ fanctl ip
-fanctl: verb 'ip' is unknown; it is one of up, down, reload, status, watch, show, metrics, doctor, trace, export, config, map, key, lab, completions; see: fanctl --help
+fanctl: verb 'ip' is unknown; it is one of up, down, reload, status, watch, show, metrics, doctor, trace, export, names, config, map, key, lab, completions; see: fanctl --help
 $ fanctl -v up
 fanctl: option '-v' is in the verb's place; options follow the verb; see: fanctl --help
 $ fanctl up
@@ -158,7 +158,7 @@ fn no_option_of_one_fan_goes_with_all_of_the_configuration() {
             told += 1;
         }
     }
-    assert_eq!(told, KEYS.len() - ["follow", "force", "enabled"].len());
+    assert_eq!(told, KEYS.len() - ["peers", "follow", "force", "enabled"].len());
 }
 
 #[test]

@@ -20,7 +20,7 @@ const SCHEMA: &str = include_str!("../../docs/fanctl-json.schema.json");
 
 /// The document is one of this definition.
 #[track_caller]
-fn is_a(definition: &str, document: &Value) {
+pub fn is_a(definition: &str, document: &Value) {
     let mut schema: Value = serde_json::from_str(SCHEMA).expect("the schema");
     assert!(schema["$defs"].get(definition).is_some(), "no {definition}");
     schema["$ref"] = json!(format!("#/$defs/{definition}"));

@@ -21,6 +21,7 @@ mod configured;
 mod converge;
 mod cuts;
 mod dhcp;
+mod dns;
 mod docker;
 mod doctor;
 mod encap;

@@ -52,7 +52,7 @@ pub use podman::Podman;
 pub use root::Root;
 pub use station::{Station, Suite};
 pub use traffic::{Echo, tcp_exchange, udp_exchange};
-pub use waiting::eventually;
+pub use waiting::{attempts, eventually};
 pub use watcher::Watcher;
 
 use crate::case::Need;

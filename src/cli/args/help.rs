@@ -10,6 +10,17 @@ pub(crate) const DOWN_USAGE: &str = "fanctl down BRIDGE|OVERLAY [OPTIONS]
        fanctl down -a [--dev INTERFACE] [OPTIONS]
        fanctl down -e [OPTIONS]";
 
+pub(crate) const NAMES_EXAMPLES: &str = "\
+Examples:
+  fanctl names serve
+  fanctl names hosts --wait 5
+  fanctl names list web
+  fanctl names add db 250.0.28.9
+  fanctl names remove db
+
+Exit status: 0 done, 1 failed, as when no daemon answers, 2 usage or configuration, 4 a host that is
+configured as a peer does not answer (hosts --wait).";
+
 pub(crate) const UP_EXAMPLES: &str = "\
 OVERLAY is the network that containers live in: 250.0.0.0/8, or 250 for short.
 

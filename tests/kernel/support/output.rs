@@ -106,6 +106,11 @@ impl Output {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON: {error}\n{self}"))
     }
 
+    /// Its output as JSON, if it succeeded.
+    pub fn json_if_ok(&self) -> Option<Value> {
+        (self.code == Some(0)).then(|| self.json())
+    }
+
     /// Its output as JSON; iproute2 prints nothing at all for some empty lists.
     #[track_caller]
     pub fn json_or_empty(&self) -> Value {
