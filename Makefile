@@ -68,6 +68,7 @@ FILES = \
 	644:docs/packet.svg:share/doc/fanctl/docs/packet.svg \
 	644:docs/performance.md:share/doc/fanctl/docs/performance.md \
 	644:docs/podman.md:share/doc/fanctl/docs/podman.md \
+	644:docs/release.md:share/doc/fanctl/docs/release.md \
 	644:docs/security.md:share/doc/fanctl/docs/security.md \
 	$(foreach file,$(wildcard docs/bench/*.md docs/bench/*.svg),644:$(file):share/doc/fanctl/$(file)) \
 	644:README.md:share/doc/fanctl/README.md \
@@ -80,13 +81,13 @@ DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples sha
 	share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
-SCRIPTS = .ci/run benches/run benches/openvswitch benches/instructions/run fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+SCRIPTS = .ci/run release/run release/image release/materials release/repository tests/release/run benches/run benches/openvswitch benches/instructions/run fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
 	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
-.PHONY: help build completions demo test test-all soak fuzz check bench campaign names install uninstall deb rpm static clean
+.PHONY: help build completions demo test test-all soak fuzz check bench campaign names install uninstall deb rpm static release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -167,6 +168,9 @@ rpm: build ## an RPM package, in target/generate-rpm
 static: ## the program for any distribution, in target/static
 	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
 	install -D $(TARGET)/$(HOST)/release/fanctl $(TARGET)/static/fanctl
+
+release: ## the files of a release, in target/dist: programs, packages, image, apt repository (as root; KEY=FINGERPRINT signs)
+	CARGO="$(CARGO)" KEY="$(KEY)" release/run
 
 clean: ## everything built, and the kernels of tests/qemu
 	$(CARGO) clean

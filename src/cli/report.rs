@@ -64,7 +64,8 @@ pub(crate) fn long<'a>(
         ]);
         text.extend(ports.iter().map(|port| format!("  {}\n", host.port(&port.name))));
         if let Some(FastPackets { sent, received }) = fast(fan.overlay()) {
-            text += &format!("  fast path: {sent} packets sent, {received} received\n");
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  fast path: {sent} packets sent, {received} received");
         }
     }
     text

@@ -258,9 +258,27 @@ impl Tap {
             if frame[18..20] == last.to_be_bytes() {
                 return packets;
             }
-            packets.push(frame.to_vec());
+            packets.push(comparable(frame));
         }
     }
+}
+
+/// A frame, without a port that address translation chose at random, and what follows from that.
+fn comparable(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let ports = 14 + usize::from(frame[14] & 15) * 4;
+    let checksum = ports + if frame[23] == 6 { 16 } else { 6 };
+    for port in [ports, ports + 2] {
+        let is_ours = |port: &[u8]| (7000..8000).contains(&u16::from_be_bytes([port[0], port[1]]));
+        if frame.get(port..port + 2).is_some_and(|port| !is_ours(port)) {
+            for at in [port, checksum] {
+                if let Some(bytes) = frame.get_mut(at..at + 2) {
+                    bytes.fill(0);
+                }
+            }
+        }
+    }
+    frame
 }
 
 /// A generator of numbers that a seed decides (splitmix64).
