@@ -81,7 +81,7 @@ fn load_rules(pair: &Pair, random: &mut Random) -> String {
     let mut told = Vec::new();
     for _ in 0..4 {
         let port = random.one_of(&[7000, 7100]) + u16::try_from(random.below(FLOWS.into())).expect("a few");
-        let protocol = if port % 2 == 0 { "udp" } else { "tcp" };
+        let protocol = if port.is_multiple_of(2) { "udp" } else { "tcp" };
         let side = random.one_of(&["sport", "dport"]);
         let command = match random.below(8) {
             0 => format!("nft add rule ip mine forward {protocol} {side} {port} drop"),
