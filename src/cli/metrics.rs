@@ -14,11 +14,11 @@ use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::text::line;
 use crate::kernel::file::{self, FILE_LIMIT};
-use crate::kernel::{Machine, Scope};
+use crate::kernel::{Machine, Scope, fast};
 use crate::names::daemon::control::{self, HostEntry, Request, Response};
 use crate::plan::desired::lease_file;
 use crate::plan::firewall::{GuardRule, table_name};
-use crate::plan::host::{Counters, Host, Link};
+use crate::plan::host::{Counters, FastPackets, Host, Link};
 use crate::plan::state::{State, bridges};
 use crate::plan::verdict::verdict;
 
@@ -41,6 +41,7 @@ pub(crate) fn metrics(args: &MetricsArgs, out: &mut dyn Write) -> Result<(), Err
         refused(&mut page, &owned);
     }
     traffic(&mut page, &owned, &host);
+    fast_path(&mut page, &owned, &host);
     names(&mut page, &owned);
     let replace = |there: &str| {
         let is_ours = there.starts_with(PREFIX);
@@ -159,6 +160,18 @@ fn traffic(page: &mut Page, owned: &State, host: &Host) {
     add("received", "Packets that came in by a bridge or tunnel.", |counters| counters.received);
     add("sent", "Packets that went out by a bridge or tunnel.", |counters| counters.sent);
     add("filtered", "Packets that the programs on a tunnel have refused.", |counters| counters.refused);
+}
+
+/// Packets of the fast paths, which bridges and tunnels do not count.
+fn fast_path(page: &mut Page, owned: &State, host: &Host) {
+    let overlays = bridges(owned).map(|bridge| bridge.fan.overlay());
+    let all: Vec<_> = overlays.filter_map(|overlay| Some((overlay, fast::packets(overlay, host)?))).collect();
+    let mut add = |name: &str, help: &str, value: fn(&FastPackets) -> u64| {
+        let values = all.iter().map(|(overlay, packets)| (overlay_label(*overlay), value(packets)));
+        page.add(&format!("fast_{name}_packets_total"), "counter", help, values);
+    };
+    add("received", "Packets that came in by the fast path.", |packets| packets.received);
+    add("sent", "Packets that went out by the fast path.", |packets| packets.sent);
 }
 
 /// Who is there and has names, of the fans that have them; root alone is told that.

@@ -10,6 +10,7 @@ use crate::bpf::program;
 use crate::config::Entry;
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
+use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey, OptionKind, ReadBack};
 use crate::fan::request::Request;
@@ -34,9 +35,13 @@ fn row(bridge: &str, overlay: &str, underlay: &str, flags: &str) -> String {
 }
 
 /// The table that `show -l` prints, with its header: where containers are, and whether the fan is whole. Each port stands
-/// below its fan, with who is behind it.
+/// below its fan, with who is behind it, and what its fast path has carried.
 #[must_use]
-pub(crate) fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>, host: &Host) -> String {
+pub(crate) fn long<'a>(
+    fans: impl IntoIterator<Item = (&'a Bridge, &'a Completeness)>,
+    host: &Host,
+    fast: impl Fn(Overlay) -> Option<FastPackets>,
+) -> String {
     let row = |[bridge, slice, gateway, mtu, encap, ports, health]: [&str; 7]| {
         format!("{bridge:16} {slice:20} {gateway:16} {mtu:6} {encap:6} {ports:11} {health}\n")
     };
@@ -58,6 +63,10 @@ pub(crate) fn long<'a>(fans: impl IntoIterator<Item = (&'a Bridge, &'a Completen
             health,
         ]);
         text.extend(ports.iter().map(|port| format!("  {}\n", host.port(&port.name))));
+        if let Some(FastPackets { sent, received }) = fast(fan.overlay()) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  fast path: {sent} packets sent, {received} received");
+        }
     }
     text
 }

@@ -40,7 +40,8 @@ pub(crate) fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     let verdicts: Vec<Completeness> = chosen.iter().map(|bridge| verdict(&bridge.fan, &owned, &host)).collect();
     if args.long {
         machine.occupy(&mut host)?;
-        write!(out, "{}", report::long(chosen.iter().copied().zip(&verdicts), &host))?;
+        let fast = |overlay| fast::packets(overlay, &host);
+        write!(out, "{}", report::long(chosen.iter().copied().zip(&verdicts), &host, fast))?;
     } else {
         write!(out, "{}", report::table(chosen.iter().map(|bridge| &bridge.fan)))?;
     }

@@ -21,6 +21,8 @@ pub(crate) enum Needs {
     Looking,
     /// To read what there is, the counters of programs included.
     Counting,
+    /// The same, and to write a file with the owner that it had.
+    Recording,
     /// To read what there is, and to write a file with the owner that it had.
     Writing,
     /// To read what there is, to ask a program that runs, and to send probes.
@@ -74,6 +76,7 @@ impl Needs {
             Self::Serving => [Capability::CAP_NET_BIND_SERVICE].into(),
             Self::Looking => looking.collect(),
             Self::Counting => looking.chain([Capability::CAP_SYS_ADMIN]).collect(),
+            Self::Recording => looking.chain(WRITING).chain([Capability::CAP_SYS_ADMIN]).collect(),
             Self::Writing => looking.chain(WRITING).collect(),
             Self::Examining => looking.chain([Capability::CAP_NET_RAW, Capability::CAP_BPF]).collect(),
             Self::Probing => looking.chain(PROBING).collect(),
@@ -91,7 +94,7 @@ pub(crate) fn drop_to(needs: Needs) -> io::Result<()> {
     let keep = needs.capabilities();
     drop_bounding(&keep).map_err(io::Error::other)?;
     limit(&keep).map_err(io::Error::other)?;
-    if matches!(needs, Needs::Changing | Needs::Counting) {
+    if matches!(needs, Needs::Changing | Needs::Counting | Needs::Recording) {
         let effective = read(CapSet::Effective).map_err(io::Error::other)?;
         let looking = effective.intersection(&LOOKING.into()).copied().collect();
         caps::set(None, CapSet::Effective, &looking).map_err(io::Error::other)?;

@@ -16,9 +16,11 @@ use crate::flowtable::{carried, own_chain, tcp_conversation, udp_conversation};
 use crate::named;
 use crate::support::{Capture, Encap, Host, assert_same, eventually, tcp_exchange};
 
+mod law;
 #[path = "../program/fast/oracle.rs"]
 mod oracle;
 
+use law::what_is_fast_is_what_the_slow_path_delivers;
 use oracle::{Flow, Half, Hook, Shown, checksum, value};
 
 inventory::submit!(crate::case::Module(cases));
@@ -35,6 +37,7 @@ fn cases() -> Vec<Case> {
                 a_fast_path_is_mended_and_leaves_nothing,
             ],
         )
+        .once_with(&[Need::Ipip, Need::Ipsec], named![what_is_fast_is_what_the_slow_path_delivers])
         .under_their_names(all())
         .list()
 }
@@ -313,6 +316,12 @@ fn two_fans_share_an_underlay() {
     let report = pair.a.fanctl("show --json").ok().json();
     for fan in report.as_array().expect("two fans") {
         assert!(fan["counters"]["fast_path"]["sent"].as_u64() > Some(0), "{fan}");
+    }
+    let sent = [0, 1].map(|at| report[at]["counters"]["fast_path"]["sent"].to_string());
+    for (overlay, sent) in ["250.0.0.0/8", "251.0.0.0/8"].iter().zip(&sent) {
+        pair.a.fanctl("show -l").ok().stdout_has(&[&format!("  fast path: {sent} packets sent, ")]);
+        let metric = format!("fanctl_fast_sent_packets_total{{overlay=\"{overlay}\"}} {sent}\n");
+        pair.a.fanctl("metrics").ok().stdout_has(&[&metric]);
     }
     drop((ca, cb));
     pair.a.fanctl("down 251.0.0.0/8 eth0/16").ok();

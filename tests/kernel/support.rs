@@ -3,6 +3,7 @@
 mod capture;
 mod cgroup;
 pub mod cni;
+mod connections;
 mod dockerd;
 mod dump;
 mod fault;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use capture::Capture;
 pub use cni::Cni;
+pub use connections::flush_connections;
 pub use dockerd::Docker;
 pub use dump::{assert_same, becomes};
 pub use instance::Instance;
@@ -39,11 +41,11 @@ pub use lan::{Container, Host, INTERNET, Lan, NOBODY};
 pub use libvirt::Libvirt;
 pub use lxc::Lxc;
 pub use lxd::Lxd;
-pub use machine::{Machine, by_stride, is_emulated};
+pub use machine::{Machine, by_stride, is_emulated, seed};
 pub use namespace::{Namespace, SIGNS};
 pub use output::Output;
 pub use packet::{
-    Crafted, FORGER, Inner, inject_ethernet, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp,
+    Crafted, FORGER, Inner, inject_ethernet, inject_frames, inject_ipip, inject_plain, inject_vxlan, inject_vxlan_arp,
     inject_vxlan_from, octets,
 };
 pub use podman::Podman;

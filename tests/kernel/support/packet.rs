@@ -231,7 +231,12 @@ impl Crafted {
 /// Sends an Ethernet frame by eth0 as it is: destination, source, type and what follows.
 #[track_caller]
 pub fn inject_ethernet(from: &Namespace, frame: &[u8]) {
-    let frame = frame.to_vec();
+    inject_frames(from, vec![frame.to_vec()]);
+}
+
+/// The same with several, one after the other.
+#[track_caller]
+pub fn inject_frames(from: &Namespace, frames: Vec<Vec<u8>>) {
     from.run(move || {
         let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).expect("a raw socket");
         let mut interfaces = getifaddrs().expect("interfaces");
@@ -239,8 +244,11 @@ pub fn inject_ethernet(from: &Namespace, frame: &[u8]) {
             let address = one.address.filter(|_| one.interface_name == "eth0")?;
             address.as_link_addr().copied()
         });
-        let sent = sendto(raw.as_raw_fd(), &frame, &found.expect("eth0"), MsgFlags::empty()).expect("sent");
-        assert_eq!(sent, frame.len());
+        let to = found.expect("eth0");
+        for frame in frames {
+            let sent = sendto(raw.as_raw_fd(), &frame, &to, MsgFlags::empty()).expect("sent");
+            assert_eq!(sent, frame.len());
+        }
     });
 }
 
