@@ -144,7 +144,9 @@ mod tests {
         let before = marks(&campaign);
         for case in &mut campaign.cases {
             for samples in case.samples.values_mut() {
-                samples.iter_mut().for_each(|sample| *sample *= if case.name == REFERENCE { 1.0 } else { 9.0 });
+                for sample in &mut *samples {
+                    *sample *= if case.name == REFERENCE { 1.0 } else { 9.0 };
+                }
             }
         }
         assert!(marks(&campaign) > before);
