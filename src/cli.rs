@@ -25,7 +25,6 @@ mod watch;
 
 use std::io::Write;
 
-
 use crate::cli::args::{Cli, Command, ConfigAction, NamesAction};
 use crate::error::Error;
 use crate::fan::Fan;
