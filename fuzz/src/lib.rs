@@ -283,7 +283,8 @@ pub fn addresses(data: &[u8]) {
         "fan 250.0.0.0/8 172.30.0.28/16 dev eth0 ipip host-reserve 1",
     );
     if let Some(Object::Address(object)) = route::own_address(&fan.expect("a fan"), address.address) {
-        let Message::NewAddress(again) = sent_back(Message::NewAddress(route::encode_address(&object, index))) else {
+        let Message::NewAddress(again) = sent_back(Message::NewAddress(route::encode_address(object.address, index)))
+        else {
             panic!("no address")
         };
         let (index_again, again) = route::decode_address(&again).expect("an address");

@@ -264,7 +264,8 @@ pub fn decode(
             (Some(Owner::Shared), LinkKind::IpipExternal, _) => Some((Owner::Shared, TunnelKind::Ipip)),
             (Some(owner @ Owner::Fan(_)), LinkKind::Wireguard, _) => {
                 let rp_filter = conf.rp_filter.try_into().unwrap_or_default();
-                Tunnel::epoch_of_label(alias).map(|epoch| (owner, TunnelKind::Wireguard { epoch, rp_filter }))
+                Tunnel::epoch_of_label(alias)
+                    .map(|epoch| (owner, TunnelKind::Wireguard { epoch, rp_filter, address: None }))
             }
             (Some(owner @ Owner::Fan(_)), LinkKind::Vxlan { port, sources, shares_port: true }, Some(mac)) => {
                 let kind = TunnelKind::Vxlan {

@@ -98,6 +98,11 @@ impl Machine {
                 continue;
             };
             link.addresses.push(address);
+            for object in objects.iter_mut() {
+                if let Object::Tunnel(tunnel) = object {
+                    route::note_address(tunnel, &link.name, address.address);
+                }
+            }
             let fan = objects.iter().find_map(|object| match object {
                 Object::Bridge(bridge) if bridge.fan.bridge == link.name => Some(&bridge.fan),
                 _ => None,

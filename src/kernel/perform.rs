@@ -62,7 +62,7 @@ impl Machine {
             Object::Bridge(bridge) => self.create_bridge(bridge)?,
             Object::Tunnel(tunnel) => self.create_tunnel(tunnel)?,
             Object::Address(address) => {
-                let message = route::encode_address(address, index(&address.link)?);
+                let message = route::encode_address(address.address, index(&address.link)?);
                 self.netlink.send(&Message::NewAddress(message), NEW)?;
             }
             Object::Clsact(_, link) => {
@@ -141,7 +141,7 @@ impl Machine {
             }
             Object::Tunnel(tunnel) => self.netlink.send(&link::delete(index(&tunnel.name)?), 0)?,
             Object::Address(address) => {
-                let message = route::encode_address(address, index(&address.link)?);
+                let message = route::encode_address(address.address, index(&address.link)?);
                 self.netlink.send(&Message::DelAddress(message), 0)?;
             }
             Object::Clsact(_, link) => {

@@ -18,7 +18,9 @@ use crate::fan::Fan;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::plan::host::{ForeignRoute, HostAddress};
-use crate::plan::state::{Address, Object, PROTOCOL, RULE_PRIORITY, Route, RoutingTable, UNREACHABLE_METRIC};
+use crate::plan::state::{
+    Address, Object, Owner, PROTOCOL, RULE_PRIORITY, Route, RoutingTable, Tunnel, TunnelKind, UNREACHABLE_METRIC,
+};
 
 /// The table of the kernel's own routes to local addresses (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
@@ -26,19 +28,21 @@ const LOCAL_TABLE: u32 = 255;
 /// An attribute of rules that only aligns the next one (linux/fib_rules.h).
 const FRA_PAD: u16 = 18;
 
-/// An address on the device of an index.
+/// An address on the device of an index. One alone on its link has no broadcast address: the kernel would make a route of it.
 #[must_use]
-pub fn encode_address(address: &Address, index: u32) -> AddressMessage {
+pub fn encode_address(address: Ipv4Network, index: u32) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet;
-    message.header.prefix_len = address.address.prefix();
+    message.header.prefix_len = address.prefix();
     message.header.index = index;
     message.attributes = vec![
-        AddressAttribute::Local(IpAddr::V4(address.address.ip())),
-        AddressAttribute::Address(IpAddr::V4(address.address.ip())),
-        AddressAttribute::Broadcast(address.address.broadcast()),
+        AddressAttribute::Local(IpAddr::V4(address.ip())),
+        AddressAttribute::Address(IpAddr::V4(address.ip())),
         AddressAttribute::Flags(AddressFlags::Noprefixroute),
     ];
+    if address.prefix() < 32 {
+        message.attributes.push(AddressAttribute::Broadcast(address.broadcast()));
+    }
     message
 }
 
@@ -61,6 +65,16 @@ pub fn own_address(fan: &Fan, address: Ipv4Network) -> Option<Object> {
     let overlay = fan.overlay();
     let link = fan.bridge.clone();
     overlay.contains(address.ip()).then_some(Object::Address(Address { overlay, link, address }))
+}
+
+/// Notes an address on a device of WireGuard, if it is one of the overlay and on this device.
+pub(super) fn note_address(tunnel: &mut Tunnel, link: &InterfaceName, found: Ipv4Network) {
+    let Owner::Fan(overlay) = tunnel.owner else { return };
+    if let TunnelKind::Wireguard { address, .. } = &mut tunnel.kind {
+        if tunnel.name == *link && overlay.contains(found.ip()) {
+            *address = Some(found.ip());
+        }
+    }
 }
 
 fn route(destination: Ipv4Network, table: RoutingTable) -> RouteMessageBuilder<Ipv4Addr> {

@@ -284,6 +284,11 @@ fn tunnel_settings(from: Option<&Tunnel>, to: &Tunnel) -> Vec<Line> {
     if let TunnelKind::Wireguard { rp_filter, .. } = to.kind {
         let is = from.and_then(|from| from.kind.rp_filter());
         lines.extend((is != Some(rp_filter)).then(|| shell!("sysctl -w {}={}", name.setting("rp_filter"), rp_filter)));
+        let (is, should) = (from.and_then(|from| from.kind.address()), to.kind.address());
+        lines.extend(is.filter(|_| is != should).map(|is| shell!("ip address delete {}/32 dev {}", is, name)));
+        lines.extend(
+            should.filter(|_| is != should).map(|address| shell!("ip address add {}/32 dev {}", address, name)),
+        );
     }
     if let TunnelKind::Vxlan { vnis, bridge, .. } = &to.kind {
         let (old_bridge, new_vnis) = match from.map(|from| &from.kind) {

@@ -112,7 +112,7 @@ pub(crate) fn objects(fan: &Fan, host: &Host) -> State {
     }
     for epoch in &fan.epochs {
         let name = fan.tunnel_of(*epoch);
-        let kind = TunnelKind::Wireguard { epoch: *epoch, rp_filter: 2 };
+        let kind = TunnelKind::Wireguard { epoch: *epoch, rp_filter: 2, address: Some(fan.gateway()) };
         let ipv6 = ipv6(&name, mtu, host);
         add(Object::Tunnel(Tunnel { owner, name: name.clone(), mtu, forwarding: true, ipv6, kind }));
         add(Object::Clsact(owner, name.clone()));

@@ -253,6 +253,9 @@ pub enum TunnelKind {
         /// `net.ipv4.conf.TUNNEL.rp_filter`: 0 none, 1 strict, 2 loose. While secrets change, packets come by one device and
         /// answers go by another, which a strict filter takes for spoofing (RFC 3704). The larger of this and `all` counts.
         rp_filter: u8,
+        /// The gateway's address, on this device too: of one without an address the kernel takes a loose filter for a strict one
+        /// (`__fib_validate_source`, net/ipv4/fib_frontend.c at v6.12).
+        address: Option<Ipv4Addr>,
     },
 }
 
@@ -260,6 +263,11 @@ impl TunnelKind {
     /// The reverse path filter of a device of WireGuard.
     pub(crate) fn rp_filter(&self) -> Option<u8> {
         if let Self::Wireguard { rp_filter, .. } = self { Some(*rp_filter) } else { None }
+    }
+
+    /// The address of a device of WireGuard, where it has one.
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
+        if let Self::Wireguard { address, .. } = self { *address } else { None }
     }
 }
 

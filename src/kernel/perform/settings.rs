@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
-use netlink_packet_core::NLM_F_ACK;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage as Message;
 
 use super::index;
 use crate::fan::name::InterfaceName;
-use crate::kernel::{KernelError, Machine, bridge, ipv6, link, sysctl, vni};
+use crate::kernel::{KernelError, Machine, bridge, ipv6, link, route, sysctl, vni};
 use crate::plan::state::{Bridge, Object, Setting, Tunnel, TunnelKind, vnis_but};
 
 impl Machine {
@@ -27,8 +28,15 @@ impl Machine {
     pub(super) fn tunnel_settings(&self, tunnel: &Tunnel, device: u32) -> Result<(), KernelError> {
         ipv6::change(&self.netlink, &tunnel.name, device, tunnel.ipv6)?;
         self.set(&tunnel.name, Ipv4Setting::Forwarding, tunnel.forwarding.into())?;
-        if let TunnelKind::Wireguard { rp_filter, .. } = tunnel.kind {
+        if let TunnelKind::Wireguard { rp_filter, address, .. } = tunnel.kind {
             self.set(&tunnel.name, Ipv4Setting::RpFilter, rp_filter)?;
+            if let Some(address) = address {
+                let message = route::encode_address(address.into(), device);
+                match self.netlink.send(&Message::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL) {
+                    Err(refusal) if refusal.errno != nix::libc::EEXIST => return Err(refusal.into()),
+                    _ => {}
+                }
+            }
         }
         if let TunnelKind::Vxlan { vnis, bridge, .. } = &tunnel.kind {
             if let Some(bridge) = bridge {
@@ -82,6 +90,9 @@ impl Machine {
 
     /// Takes a tunnel from the bridge that it is to leave, and closes it to the identifiers that it is to have no more.
     pub(super) fn undo_settings(&self, from: &Tunnel, to: &Tunnel, device: u32) -> Result<(), KernelError> {
+        if let Some(address) = from.kind.address().filter(|address| to.kind.address() != Some(*address)) {
+            self.netlink.send(&Message::DelAddress(route::encode_address(address.into(), device)), 0)?;
+        }
         let (TunnelKind::Vxlan { vnis, bridge, .. }, TunnelKind::Vxlan { vnis: then, bridge: to, .. }) =
             (&from.kind, &to.kind)
         else {
