@@ -180,6 +180,13 @@ fn switched(fan: &Fan) -> impl Iterator<Item = Fan> + use<> {
 
 /// The plain fan whose programs are those that run: one from an address of this host, over an underlay of any width.
 fn plain(overlay: Overlay, bridge: &InterfaceName, state: &State, host: &Host) -> Option<Fan> {
+    // Its key file and hosts are written in the alias alone.
+    let is_encrypted = |object: &Object| {
+        matches!(object, Object::Tunnel(Tunnel { kind: TunnelKind::Wireguard { .. }, .. }) | Object::Peers(_))
+    };
+    if own(overlay, state).any(is_encrypted) {
+        return None;
+    }
     let port = own(overlay, state).find_map(|object| match object {
         Object::Tunnel(Tunnel { kind: TunnelKind::Vxlan { port, .. }, .. }) => Some(*port),
         _ => None,

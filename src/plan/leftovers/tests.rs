@@ -111,3 +111,11 @@ fn a_bridge_is_known_by_its_ethernet_address() {
     }
     assert_eq!(remains(&State::new(), &Host::default()), []);
 }
+
+#[test]
+fn a_fan_over_wireguard_has_its_key_file_in_the_alias_alone() {
+    let plain = announced();
+    let options = Options { encapsulation: Encapsulation::Wireguard, ..plain.options.clone() };
+    let (state, host) = disguised(&Fan { options, epochs: vec![1], ..plain });
+    assert_eq!(alias(&state, &host), None);
+}
