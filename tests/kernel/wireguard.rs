@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Capture, Container, Echo, Host, Inner, Lan, inject_plain, tcp_exchange};
+use crate::support::{Capture, Container, Echo, Host, Inner, Lan, eventually, inject_plain, tcp_exchange};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -128,7 +128,7 @@ fn what_is_up_is_right_and_goes_whole() {
     pair.a.fanctl(UP).ok();
     pair.ca.ping("250.0.27.2").arrives();
     drop(pair.ca);
-    pair.a.sh("ip link delete con0").ok();
+    eventually("its port goes with the container", || (!devices(&pair.a).contains(&"con0".to_string())).then_some(()));
     pair.a.fanctl("down 250.0.0.0/8 eth0/16").ok();
     assert_eq!(devices(&pair.a), ["eth0", "lo"]);
     assert_eq!(pair.a.exec("nft list tables").ok().stdout, "");
