@@ -10,7 +10,7 @@ use super::is_called;
 use crate::cli::args::{DoctorArgs, OutputArgs};
 use crate::config::Configuration;
 use crate::diagnose::doctor::{self, CheckResult, Facts, Finding};
-use crate::diagnose::facts::Health;
+use crate::diagnose::facts::{Health, NamesService};
 use crate::diagnose::gather::listener::Listener;
 use crate::error::Error;
 use crate::fan::Fan;
@@ -21,6 +21,7 @@ use crate::fan::shell::Line;
 use crate::fan::text::{Output, Paint};
 use crate::kernel::lock::Lock;
 use crate::kernel::{Machine, Scope, capabilities};
+use crate::names::daemon::control::{self, Response};
 use crate::plan::host::Host;
 use crate::plan::state::{Owner, State, fans};
 use crate::shell;
@@ -98,6 +99,9 @@ impl<'a> Patient<'a> {
         let mut health = machine.examine(&owned, &host)?;
         health.answers = machine.answer(doctor::questions(&owned, &host, &health));
         drop(turn);
+        if host.privileged {
+            health.names = names_service(&owned);
+        }
         if host.privileged && doctor::has_refused(&owned, &host, &health) {
             match &mut listener {
                 Some(listener) => listener.listen(APART),
@@ -185,6 +189,27 @@ impl<'a> Patient<'a> {
             }
         }
         Ok((lines, failures))
+    }
+}
+
+/// Asks the daemon of names which fans it serves. One that was brought up just now is served soon.
+fn names_service(owned: &State) -> NamesService {
+    let mut meant = fans(owned).filter(|fan| fan.options.names).map(|fan| fan.overlay().network()).peekable();
+    if meant.peek().is_none() {
+        return NamesService::NotAsked;
+    }
+    let meant: Vec<_> = meant.collect();
+    let ask = || match control::ask(&control::Request::Hosts) {
+        Ok(Response::Hosts(hosts)) => NamesService::Serves(hosts.into_iter().map(|host| host.overlay).collect()),
+        Ok(_) => NamesService::Silent("the daemon answers something else".into()),
+        Err(error) => NamesService::Silent(format!("{}: {error}", control::SOCKET)),
+    };
+    match ask() {
+        NamesService::Serves(overlays) if !meant.iter().all(|overlay| overlays.contains(overlay)) => {
+            std::thread::sleep(APART);
+            ask()
+        }
+        answer => answer,
     }
 }
 

@@ -18,6 +18,7 @@ mod foreign;
 mod kernel;
 mod leftovers;
 mod managers;
+mod names;
 mod neighbours;
 mod objects;
 mod routing;
@@ -222,9 +223,15 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
     if is_rest_meaningless {
         return findings;
     }
-    for check in
-        [routing::check, firewall::check, containers::check, neighbours::check, managers::addresses, counters::check]
-    {
+    for check in [
+        routing::check,
+        firewall::check,
+        containers::check,
+        neighbours::check,
+        managers::addresses,
+        names::check,
+        counters::check,
+    ] {
         let more = check(fan, facts, &findings);
         findings.extend(more);
     }

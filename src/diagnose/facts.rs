@@ -47,6 +47,10 @@ pub(crate) struct Health {
     pub(crate) answers: BTreeMap<Question, Answer>,
     /// Programs in this network namespace that configure interfaces.
     pub(crate) managers: Vec<Manager>,
+    /// Who answers for names of containers.
+    pub(crate) names: NamesService,
+    /// Whether systemd starts services here.
+    pub(crate) has_systemd: bool,
     /// What VXLAN tunnels leave to hardware that is known to get it wrong, by tunnel.
     pub(crate) offloads: BTreeMap<InterfaceName, Offload>,
     /// UDP packets that came with a wrong checksum since the host began (`Udp: InCsumErrors`).
@@ -107,6 +111,18 @@ pub(crate) struct EarlierLook {
     pub(crate) tables: Vec<FirewallTable>,
     /// Packets that the programs on a tunnel had refused.
     pub(crate) tunnels: BTreeMap<InterfaceName, u64>,
+}
+
+/// Who answers for names of containers on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NamesService {
+    /// Nobody was asked: no fan has names, or this process may not ask.
+    #[default]
+    NotAsked,
+    /// No daemon answers, for this reason.
+    Silent(String),
+    /// A daemon answers, for fans of these overlays.
+    Serves(BTreeSet<Ipv4Network>),
 }
 
 /// A program that configures interfaces, and may take ours for its own.

@@ -44,6 +44,7 @@ impl Machine {
             rules: rules::rules(&self.netlink)?,
             programs: programs::observe(&self.netlink, &messages, &names, host)?,
             managers: managers()?,
+            has_systemd: Path::new("/run/systemd/system").is_dir(),
             offloads: offload::observe(fans(owned)),
             bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
                 .ok()

@@ -29,6 +29,7 @@ fn cases() -> Vec<Case> {
         ])
         .once(named![
             the_daemon_may_bind_ports_and_no_more,
+            the_doctor_misses_the_daemon,
             hosts_that_are_written_down_are_waited_for,
             several_of_one_name_are_all_found,
             a_host_that_is_cut_off_keeps_its_own_names,
@@ -219,7 +220,11 @@ fn containers_cannot_speak_for_a_gateway(encap: Encap) {
     hostile.ip("addr add 250.0.27.1/32 dev eth0");
     for source in ["250.0.27.66", "250.0.27.1"] {
         let names = "fan1\\010\\020\\006\\000\\001\\001\\000\\001\\001\\003web\\102";
-        hostile.sh(&format!("printf '{names}' | timeout 1 busybox nc -u -w 1 -p 924 -s {source} 250.0.28.1 924"));
+        let says =
+            format!("s = socket.socket(2, 2); s.bind(('{source}', 924)); s.sendto(b'{names}', ('250.0.28.1', 924))");
+        let mut python = Command::new("python3");
+        python.args(["-c", &format!("import socket; {says}")]);
+        hostile.execute(python).ok();
     }
     let list = here.fanctl("names list --json").ok().json();
     assert_eq!(list["names"], Value::Array(Vec::new()));
@@ -242,6 +247,59 @@ fn the_daemon_may_bind_ports_and_no_more() {
     drop(daemon);
     here.fanctl("metrics").ok().stdout_has(&["fanctl_names_served{overlay=\"250.0.0.0/8\"} 0"]);
     here.fanctl("names list").failed().stderr_has(&["systemctl enable --now fan-names"]);
+}
+
+/// What the doctor says of names: verdict, code and what mends it.
+#[track_caller]
+fn diagnosis(host: &Host, status: i32) -> Option<(String, String, Value)> {
+    let found = host.fanctl("doctor --json").exits(status).json();
+    let finding = found["findings"].as_array()?.iter().find(|finding| finding["check"] == "names")?;
+    let text = |key: &str| finding[key].as_str().map(String::from);
+    Some((text("verdict")?, text("code")?, finding["mend"].clone()))
+}
+
+fn the_doctor_misses_the_daemon() {
+    let lan = Lan::new();
+    let here = up(&lan, "172.30.0.28", Encap::Vxlan, "");
+    let missed = |mend: Value| Some(("failed".to_string(), "names-not-served".to_string(), mend));
+    // The command is printed where there is what runs it.
+    assert_eq!(diagnosis(&here, 1), missed(Value::Null));
+    here.fanctl("doctor").exits(1).stdout_has(&["no daemon answers", "fanctl names serve"]);
+    here.sh("mkdir -p /run/systemd/system").ok();
+    assert_eq!(diagnosis(&here, 1), missed("systemctl enable --now fan-names.service".into()));
+
+    let daemon = Server::start(&here, "names serve");
+    let served = Some(("passed".to_string(), "names-served".to_string(), Value::Null));
+    assert_eq!(diagnosis(&here, 0), served);
+    // Its file alone is no daemon.
+    daemon.end(Signal::SIGKILL);
+    here.exec("test -S /run/fan/names.socket").ok();
+    assert_eq!(diagnosis(&here, 1), missed("systemctl enable --now fan-names.service".into()));
+
+    // A daemon that cannot have the port serves no name.
+    let mut other = Command::new("python3");
+    let binds = "import signal, socket; s = socket.socket(2, 2); s.bind(('250.0.28.1', 924)); signal.pause()";
+    other.args(["-c", binds]).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut other = here.spawn(other);
+    eventually("the port is taken", || {
+        here.exec("ss -Hlun sport = 924").ok().stdout.contains("250.0.28.1").then_some(())
+    });
+    let _daemon = Server::start(&here, "names serve");
+    assert_eq!(diagnosis(&here, 1), missed("systemctl restart fan-names.service".into()));
+    other.kill().expect("it lives");
+    other.wait().expect("it ends");
+    eventually("the daemon has the port", || (diagnosis_code(&here).as_deref() == Some("names-served")).then_some(()));
+
+    // A fan without names asks for no daemon.
+    here.fanctl(&format!("up 250.0.0.0/8 eth0/16 {}", Encap::Vxlan.words())).ok();
+    assert_eq!(diagnosis(&here, 0), None);
+}
+
+/// The code of what the doctor says of names, whatever else it finds.
+fn diagnosis_code(host: &Host) -> Option<String> {
+    let found = host.fanctl("doctor --json").json();
+    let finding = found["findings"].as_array()?.iter().find(|finding| finding["check"] == "names")?.clone();
+    finding["code"].as_str().map(String::from)
 }
 
 fn hosts_that_are_written_down_are_waited_for() {

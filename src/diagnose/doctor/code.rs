@@ -37,6 +37,8 @@ words! {
         Macs = "macs",
         /// Sizes.
         Mtu = "mtu",
+        /// Names of containers.
+        Names = "names",
         /// All objects of a fan.
         Objects = "objects",
         /// Fans of an earlier version.
@@ -200,6 +202,12 @@ findings! {
     Mtu {
         /// Packets of the fan do not fit the interface of the underlay.
         MtuTooLarge = "mtu-too-large",
+    }
+    Names {
+        /// A fan has names, and no daemon answers for them.
+        NamesNotServed = "names-not-served",
+        /// The daemon answers for names of the fan.
+        NamesServed = "names-served",
     }
     Objects {
         /// All objects of a fan are there and right.

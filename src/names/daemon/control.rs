@@ -22,7 +22,8 @@ use crate::fan::mapping::Overlay;
 
 /// Where the socket is.
 const DIRECTORY: &str = "/run/fan";
-const SOCKET: &str = "/run/fan/names.socket";
+/// The socket.
+pub(crate) const SOCKET: &str = "/run/fan/names.socket";
 
 /// The longest question in bytes, with the names of ten thousand containers, and the longest answer, with those of all hosts.
 const LIMITS: (usize, usize) = (1 << 20, 64 << 20);
