@@ -70,10 +70,11 @@ pub fn own_address(fan: &Fan, address: Ipv4Network) -> Option<Object> {
 /// Notes an address on a device of WireGuard, if it is one of the overlay and on this device.
 pub(super) fn note_address(tunnel: &mut Tunnel, link: &InterfaceName, found: Ipv4Network) {
     let Owner::Fan(overlay) = tunnel.owner else { return };
-    if let TunnelKind::Wireguard { address, .. } = &mut tunnel.kind {
-        if tunnel.name == *link && overlay.contains(found.ip()) {
-            *address = Some(found.ip());
-        }
+    if let TunnelKind::Wireguard { address, .. } = &mut tunnel.kind
+        && tunnel.name == *link
+        && overlay.contains(found.ip())
+    {
+        *address = Some(found.ip());
     }
 }
 

@@ -101,7 +101,7 @@ fn spec((overlay, host, len): (&str, [u8; 4], u8)) -> FastSpec {
 const ANNOUNCED: (&str, [u8; 4], u8) = ("250.0.0.0/8", [172, 30, 0, 28], 16);
 
 fn shown(bytes: &[u8]) -> Shown<'_> {
-    Shown { bytes, ethertype: 0x0800, for_us: true, vlan: false, gso_size: 0 }
+    Shown { bytes, ethertype: 0x0800, for_us: true, vlan: false, gso_size: 0, priority: 0 }
 }
 
 fn programs_of_every_mapping_pass_the_verifier() {
