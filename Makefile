@@ -18,6 +18,8 @@ COMPLETIONS = $(TARGET)/$(BUILD)/completions
 PACKETS = 100000000
 SEED = 28
 
+EXAMPLES := $(sort $(shell find examples -mindepth 2 -type f))
+
 # What is installed, MODE:FILE:PLACE, the place being under PREFIX unless it begins with /. The packages are made of it too.
 FILES = \
 	755:$(TARGET)/$(BUILD)/fanctl:bin/fanctl \
@@ -50,8 +52,7 @@ FILES = \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-up.d/fanctl \
 	755:ifupdown/fanctl:$(SYSCONFDIR)/network/if-post-down.d/fanctl \
 	644:examples/fan.toml:share/doc/fanctl/examples/fan.toml \
-	644:examples/kubernetes/Containerfile:share/doc/fanctl/examples/kubernetes/Containerfile \
-	644:examples/kubernetes/fan.yaml:share/doc/fanctl/examples/kubernetes/fan.yaml \
+	$(foreach file,$(EXAMPLES),644:$(file):share/doc/fanctl/$(file)) \
 	644:docs/comparison.md:share/doc/fanctl/docs/comparison.md \
 	644:docs/docker.md:share/doc/fanctl/docs/docker.md \
 	644:docs/encryption.md:share/doc/fanctl/docs/encryption.md \
@@ -77,7 +78,7 @@ FILES = \
 	644:LICENSE-MIT:share/doc/fanctl/LICENSE-MIT
 
 # The directories among them that nobody else uses.
-DIRECTORIES = share/doc/fanctl/examples/kubernetes share/doc/fanctl/examples share/doc/fanctl/docs/bench share/doc/fanctl/docs \
+DIRECTORIES = $(patsubst %,share/doc/fanctl/%,$(shell find examples -depth -type d)) share/doc/fanctl/docs/bench share/doc/fanctl/docs \
 	share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 

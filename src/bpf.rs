@@ -86,6 +86,8 @@ pub enum Operation {
     Subtract,
     /// `^=`
     Xor,
+    /// `%=`, of numbers without a sign
+    Modulo,
 }
 
 impl Operation {
@@ -97,6 +99,7 @@ impl Operation {
             Self::ShiftRight => 0x70,
             Self::Subtract => 0x10,
             Self::Xor => 0xa0,
+            Self::Modulo => 0x90,
             Self::Move => 0xb0,
         }
     }
@@ -109,6 +112,7 @@ impl Operation {
             Self::ShiftRight => ">>=",
             Self::Subtract => "-=",
             Self::Xor => "^=",
+            Self::Modulo => "%=",
             Self::Move => "=",
         }
     }

@@ -43,9 +43,9 @@ pub(crate) enum Difference {
         /// The device.
         device: InterfaceName,
         /// How many peers it has.
-        is: String,
+        is: usize,
         /// How many it should have.
-        should: String,
+        should: usize,
     },
     /// A fan's tables are not as they were made.
     Table(Deviation),
@@ -89,7 +89,7 @@ impl fmt::Display for Difference {
             Self::Peers { device, is, should } if is == should => {
                 write!(f, "'{device}' has another key, port or peer than the key file gives it")
             }
-            Self::Peers { device, is, should } => write!(f, "'{device}' has {is} and should have {should}"),
+            Self::Peers { device, is, should } => write!(f, "'{device}' has {is} peers and should have {should}"),
             Self::Table(deviation) => write!(f, "nftables: {deviation}"),
             Self::Other(what) => write!(f, "{what} is not as it should be"),
         }
@@ -136,7 +136,7 @@ pub(crate) fn between(is: &Object, should: &Object) -> Vec<Difference> {
             vec![Difference::Program(is.link.clone(), is.direction, is.program.digest.clone())]
         }
         (Object::Peers(is), Object::Peers(should)) if is != should => {
-            vec![Difference::Peers { device: should.link.clone(), is: is.count(), should: should.count() }]
+            vec![Difference::Peers { device: should.link.clone(), is: is.hosts.len(), should: should.hosts.len() }]
         }
         (Object::Firewall(_, is), Object::Firewall(..)) => {
             is.deviations().iter().cloned().map(Difference::Table).collect()

@@ -5,7 +5,7 @@ use super::{
     ADJUST_ROOM, CLOCK, COUNTS_MAP, FLOWS_MAP, FRESH, FastSpec, HALF_LEN, LOAD_BYTES, MAP_LOOKUP, MAP_UPDATE,
     NOT_OFFLOADED, REDIRECT, RENEWED, STORE_BYTES, UNIT,
 };
-use crate::bpf::Operation::{Add, And, Move, Or, ShiftRight, Subtract, Xor};
+use crate::bpf::Operation::{Add, And, Modulo, Move, Or, ShiftRight, Subtract, Xor};
 use crate::bpf::Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use crate::bpf::program::{ETH_P_IP, SKB_PROTOCOL, SKB_VLAN_PRESENT, TC_ACT_SHOT, TC_ACT_UNSPEC, TTL, ethertype};
 use crate::bpf::{Assembler, Code, Label, MapNumber, Register, Size};
@@ -295,16 +295,14 @@ impl Generator {
         self.asm.note("the header's checksum").if_not_equal(R1, 0xffff, self.slow);
     }
 
-    /// Puts the sum of RFC 1071 over the header at a place into R1.
+    /// Puts the sum of RFC 1071 over the header at a place into R1. A sum in one's complement is a remainder by 65535, written as
+    /// 1 to 65535.
     fn sum(&mut self, at: i16) {
         self.asm.load(Size::U32, R1, (R10, at));
         for word in (4..IPV4_LEN).step_by(4) {
             self.asm.load(Size::U32, R2, (R10, at + word)).alu64(Add, R1, R2);
         }
-        self.asm.alu64(Move, R2, R1).alu64(ShiftRight, R2, 32).alu32(Move, R1, R1).alu64(Add, R1, R2);
-        for _ in 0..2 {
-            self.asm.alu64(Move, R2, R1).alu64(ShiftRight, R2, 16).alu32(And, R1, 0xffff).alu64(Add, R1, R2);
-        }
+        self.asm.alu64(Add, R1, -1).alu64(Modulo, R1, 0xffff).alu64(Add, R1, 1);
     }
 
     /// Lets [`FLOW`] point to what is known of the packet's flow.
@@ -353,10 +351,7 @@ impl Generator {
         self.asm
             .load(Size::U16, R1, (R10, INNER + ipv4::CHECKSUM))
             .alu32(Add, R1, short([1, 0]))
-            .alu32(Move, R2, R1)
-            .alu32(Add, R2, 1)
-            .alu32(ShiftRight, R2, 16)
-            .alu32(Add, R1, R2)
+            .alu32(Modulo, R1, 0xffff)
             .note("the checksum of a hop less")
             .store(Size::U16, (R10, INNER + ipv4::CHECKSUM), R1)
             .load(Size::U8, R1, (R10, INNER + ipv4::TTL))

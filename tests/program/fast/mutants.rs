@@ -43,7 +43,7 @@ fn slips(program: &Program, at: usize) -> Vec<(String, Insn)> {
         }
         Insn::Alu {
             width,
-            operation: operation @ (Operation::Add | Operation::Subtract | Operation::ShiftRight),
+            operation: operation @ (Operation::Add | Operation::Subtract | Operation::ShiftRight | Operation::Modulo),
             target,
             source: Operand::Immediate(number),
         } => {

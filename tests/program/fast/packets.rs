@@ -43,6 +43,15 @@ fn header(random: &Random, protocol: u8, [source, destination]: [Ipv4Addr; 2], p
     header.extend(source.octets());
     header.extend(destination.octets());
     mend(&mut header);
+    if random.one_in(8) {
+        // Of these checksums that of a hop less has a carry or just has none; the identification makes them.
+        let wanted = random.one_of(&[0xfcff_u32, 0xfdff, 0xfeff]);
+        let is = u32::from(u16::from_be_bytes([header[10], header[11]]));
+        let number = u32::from(u16::from_be_bytes(number)) + is + 0xffff - wanted;
+        let number = u16::try_from((number - 1) % 0xffff + 1).unwrap();
+        header[4..6].copy_from_slice(&number.to_be_bytes());
+        mend(&mut header);
+    }
     header
 }
 
