@@ -12,7 +12,12 @@
 //! | `fast_record_in` | bridge, egress | the same, delivered by the slow path |
 //!
 //! A packet takes the fast path only if, within the last [`FRESH`] seconds, the slow path has sent *and* delivered packets of
-//! its flow, one of them in its own direction and at least as long. It gets the Ethernet addresses that that packet had, so next
+//! its flow by the flowtable, one of them in its own direction and at least as long. What went by routing and netfilter has the
+//! bit [`NOT_OFFLOADED`] and is no record: only of connections in its flowtable does connection tracking not mind that it misses
+//! packets. The sequence numbers of others it would find out of their windows, and helpers for protocols would miss commands.
+//! So what is not tracked, and what has a helper, is never fast.
+//!
+//! The packet gets the Ethernet addresses that the recorded one had, so next
 //! hop and container are those of the slow path. Whatever is unusual takes the slow path: options, fragments, packets without DF,
 //! SYN, FIN and RST, congestion marks, a header whose checksum or length is wrong, other protocols. So does whatever breaks
 //! the rules of [the other programs](super::program), which are asked here too, before anything is written: the slow path refuses and
@@ -95,6 +100,10 @@ const RENEWED: i32 = 2;
 /// Ages are compared in units of this power of two of nanoseconds, about half a second.
 pub const UNIT: i32 = 29;
 
+/// A bit of a packet's priority: a chain of the fan sets it for what did not go by the flowtable. It is part of a queue's number
+/// that the kernel gives to none by itself (`qdisc_alloc_handle`, net/sched/sch_api.c at v6.12).
+pub const NOT_OFFLOADED: u32 = 1 << 31;
+
 /// What a program says of a packet that takes the fast path (`TC_ACT_REDIRECT`, linux/pkt_cls.h).
 pub const REDIRECTED: i32 = 7;
 
@@ -135,7 +144,8 @@ pub fn send(spec: &FastSpec, places: Places) -> Program {
     let mut generator = Generator::new(*spec);
     generator.is_ipv4_for_us();
     generator.load_inner(header::Frame::Plain);
-    generator.check_inner(Direction::Out);
+    generator.check_ends(Direction::Out);
+    generator.check_kind();
     generator.check_packet(Direction::Out);
     generator.find_flow(Direction::Out);
     generator.check_fresh(Direction::Out);
@@ -152,7 +162,8 @@ pub fn receive(spec: &FastSpec, places: Places) -> Program {
     generator.is_ipv4_for_us();
     generator.load_inner(header::Frame::Encapsulated);
     generator.check_outer(Direction::In);
-    generator.check_inner(Direction::In);
+    generator.check_ends(Direction::In);
+    generator.check_kind();
     generator.check_packet(Direction::In);
     generator.find_flow(Direction::In);
     generator.check_fresh(Direction::In);
@@ -168,7 +179,9 @@ pub fn record_out(spec: &FastSpec) -> Program {
     generator.is_ipv4();
     generator.load_inner(header::Frame::Encapsulated);
     generator.check_outer(Direction::Out);
-    generator.check_inner(Direction::Out);
+    generator.check_ends(Direction::Out);
+    generator.check_offloaded();
+    generator.check_kind();
     generator.find_flow(Direction::Out);
     generator.record(Direction::Out);
     Program::new("fast_record_out", generator.finish())
@@ -180,7 +193,9 @@ pub fn record_in(spec: &FastSpec) -> Program {
     let mut generator = Generator::new(*spec);
     generator.is_ipv4();
     generator.load_inner(header::Frame::Plain);
-    generator.check_inner(Direction::In);
+    generator.check_ends(Direction::In);
+    generator.check_offloaded();
+    generator.check_kind();
     generator.find_flow(Direction::In);
     generator.record(Direction::In);
     Program::new("fast_record_in", generator.finish())

@@ -154,7 +154,7 @@ pub(crate) fn create(netlink: &Netlink, path: &FastPath) -> Result<(), KernelErr
             format!("nothing tells any more what fan {} is that the fast path was made for", path.overlay).into()
         );
     };
-    // A connection takes the slow path now and then, and without a flowtable connection tracking finds it out of its window.
+    // Only what a flowtable carries is recorded.
     if !nft::has_flowtables() {
         return Err(KernelError::from("this kernel has no flowtables (CONFIG_NFT_FLOW_OFFLOAD)".to_string())
             .advise("leave 'fast' out"));

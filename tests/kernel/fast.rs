@@ -33,6 +33,7 @@ fn cases() -> Vec<Case> {
                 packets_are_the_same_on_both_ways,
                 a_direction_that_is_refused_is_never_fast,
                 what_is_translated_is_never_fast,
+                what_is_not_tracked_is_never_fast,
                 two_fans_share_an_underlay,
                 a_fast_path_is_mended_and_leaves_nothing,
             ],
@@ -101,7 +102,7 @@ fn spec((overlay, host, len): (&str, [u8; 4], u8)) -> FastSpec {
 const ANNOUNCED: (&str, [u8; 4], u8) = ("250.0.0.0/8", [172, 30, 0, 28], 16);
 
 fn shown(bytes: &[u8]) -> Shown<'_> {
-    Shown { bytes, ethertype: 0x0800, for_us: true, vlan: false, gso_size: 0 }
+    Shown { bytes, ethertype: 0x0800, for_us: true, vlan: false, gso_size: 0, priority: 0 }
 }
 
 fn programs_of_every_mapping_pass_the_verifier() {
@@ -303,6 +304,19 @@ fn what_is_translated_is_never_fast() {
     }
     assert_eq!(fast(&pair.b), [0, 0]);
     assert!(fast(&pair.a)[0] > 0, "nothing is translated there");
+}
+
+/// Nor is it in the flowtable.
+fn what_is_not_tracked_is_never_fast() {
+    let pair = pair();
+    pair.b.exec("nft add table ip mine").ok();
+    pair.b.exec("nft add chain ip mine raw { type filter hook prerouting priority -300 ; }").ok();
+    pair.b.exec("nft add rule ip mine raw ip protocol udp counter notrack").ok();
+    let mut ask = udp_conversation(&pair);
+    (0..QUESTIONS).for_each(|_| ask());
+    assert!(pair.b.counters("ip mine").iter().sum::<u64>() >= QUESTIONS);
+    assert_eq!(fast(&pair.b), [0, 0]);
+    assert!(fast(&pair.a)[0] > 0, "all is tracked there");
 }
 
 fn two_fans_share_an_underlay() {

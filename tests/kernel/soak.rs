@@ -25,8 +25,9 @@ const ROUNDS: usize = 5;
 /// Open files that may come and go with the threads and pipes of the harness, over all rounds together.
 const FILES_OF_THE_HARNESS: u64 = 10;
 
-fn rounds() -> usize {
-    env::var("FANCTL_SOAK").map_or(ROUNDS, |rounds| rounds.parse().expect("FANCTL_SOAK, a number of rounds"))
+/// As many as `FANCTL_SOAK` says, or these.
+pub fn rounds_or(rounds: usize) -> usize {
+    env::var("FANCTL_SOAK").map_or(rounds, |rounds| rounds.parse().expect("FANCTL_SOAK, a number of rounds"))
 }
 
 fn fans_come_and_go_beside_one_that_stays(encap: Encap) {
@@ -38,7 +39,7 @@ fn fans_come_and_go_beside_one_that_stays(encap: Encap) {
     let machine = Machine::look(&pair.a);
 
     let echo = Echo::between(&pair.ca, &pair.cb, "250.0.27.2");
-    let rounds = rounds();
+    let rounds = rounds_or(ROUNDS);
     for _ in 0..rounds {
         churned.round();
     }

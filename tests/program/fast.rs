@@ -16,7 +16,7 @@ use fanctl::fan::mapping::{Mapping, Underlay};
 use crate::TC_ACT_SHOT;
 use crate::adversary::Random;
 use crate::campaign::setting;
-use machine::{Failure, Machine, interpreter, run};
+use machine::{Failure, Machine, Packet, interpreter, run};
 use oracle::{Flow, Hook, value};
 use packets::{Arrival, arrival, shown, spec};
 
@@ -47,13 +47,21 @@ struct Done {
     way: Option<(u64, u64)>,
     known: Option<Flow>,
     counts: [u64; 2],
+    priority: u32,
 }
 
 /// A flow that no packet is of.
 const NO_FLOW: [u8; 16] = [0xee; 16];
 
 fn expected(spec: &FastSpec, Arrival { hook, packet, known, now }: &Arrival) -> Done {
-    let done = |verdict| Done { verdict, bytes: packet.bytes.clone(), way: None, known: *known, counts: [0; 2] };
+    let done = |verdict| Done {
+        verdict,
+        bytes: packet.bytes.clone(),
+        way: None,
+        known: *known,
+        counts: [0; 2],
+        priority: record::priority_after(spec, *hook, shown(packet)),
+    };
     let slow = done(TC_ACT_UNSPEC);
     let Some(parsed) = oracle::parse(spec, *hook, shown(packet)) else { return slow };
     if hook.is_recording() {
@@ -80,7 +88,8 @@ fn put(code: &rbpf::EbpfVmMbuff<'_>, arrival: &Arrival, fails: Option<Failure>) 
     let known = after.flows.remove(&key).map(|value| record::flow(&value));
     // What is known of other flows was not asked for.
     let verdict = if after.flows.is_empty() { verdict } else { i32::MIN };
-    Some(Done { verdict, bytes: packet.bytes, way: after.redirected, known, counts: after.counts })
+    let Packet { bytes, priority, .. } = packet;
+    Some(Done { verdict, bytes, way: after.redirected, known, counts: after.counts, priority })
 }
 
 /// The law, in arithmetic of its own: who takes the fast path was let pass both ways within five seconds, its addresses are what

@@ -2,8 +2,8 @@
 
 use super::header::{self, ETHERNET_LEN, Frame, INNER, IPV4_LEN, KEY, OUTER, PORTS, VALUE, ipv4};
 use super::{
-    ADJUST_ROOM, CLOCK, COUNTS_MAP, FLOWS_MAP, FRESH, FastSpec, HALF_LEN, LOAD_BYTES, MAP_LOOKUP, MAP_UPDATE, REDIRECT,
-    RENEWED, STORE_BYTES, UNIT,
+    ADJUST_ROOM, CLOCK, COUNTS_MAP, FLOWS_MAP, FRESH, FastSpec, HALF_LEN, LOAD_BYTES, MAP_LOOKUP, MAP_UPDATE,
+    NOT_OFFLOADED, REDIRECT, RENEWED, STORE_BYTES, UNIT,
 };
 use crate::bpf::Operation::{Add, And, Modulo, Move, Or, ShiftRight, Subtract, Xor};
 use crate::bpf::Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
@@ -39,6 +39,7 @@ const NOW: Register = R9;
 /// Offsets in `struct __sk_buff` (linux/bpf.h).
 const SKB_LEN: i16 = 0;
 const SKB_PKT_TYPE: i16 = 4;
+const SKB_PRIORITY: i16 = 32;
 const SKB_GSO_SIZE: i16 = 176;
 /// For this host (`PACKET_HOST`, linux/if_packet.h).
 const PACKET_HOST: i32 = 0;
@@ -173,8 +174,8 @@ impl Generator {
             .be32(R1);
     }
 
-    /// The inner header, its addresses and ports: what all four programs ask.
-    pub(super) fn check_inner(&mut self, direction: Direction) {
+    /// The inner addresses.
+    pub(super) fn check_ends(&mut self, direction: Direction) {
         let (overlay, slice) = (self.spec.mapping.overlay().network(), self.spec.mapping.slice(self.spec.host));
         let [own, other] = match direction {
             Direction::Out => [ipv4::SOURCE, ipv4::DESTINATION],
@@ -194,7 +195,28 @@ impl Generator {
             .if_not_equal(R2, overlay_base, self.slow)
             .alu32(And, R1, slice_mask)
             .note("and in another slice")
-            .if_equal(R1, slice_base, self.slow)
+            .if_equal(R1, slice_base, self.slow);
+    }
+
+    /// That the packet went by the flowtable. What did not has a mark, which goes no further.
+    pub(super) fn check_offloaded(&mut self) {
+        let offloaded = self.asm.label();
+        self.asm
+            .load(Size::U32, R1, (SKB, SKB_PRIORITY))
+            .alu32(Move, R2, R1)
+            .alu32(ShiftRight, R2, NOT_OFFLOADED.trailing_zeros().cast_signed())
+            .note("by the flowtable")
+            .if_equal(R2, 0, offloaded)
+            .alu32(And, R1, !NOT_OFFLOADED)
+            .note("no mark any more")
+            .store(Size::U32, (SKB, SKB_PRIORITY), R1)
+            .goto(self.slow);
+        self.asm.place(offloaded);
+    }
+
+    /// The inner header, and what is behind it: what all four programs ask.
+    pub(super) fn check_kind(&mut self) {
+        self.asm
             .load(Size::U8, R1, (R10, INNER))
             .note("a header without options")
             .if_not_equal(R1, PLAIN, self.slow)

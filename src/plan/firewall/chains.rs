@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::iter;
 
 use super::{BY_INDEX, ESTABLISHED, FLOWTABLE, GuardRule, OFFLOAD, Ruleset, table_name};
+use crate::bpf::fast::NOT_OFFLOADED;
 use crate::fan::Fan;
 use crate::fan::digest::digest;
 use crate::fan::encap::{Encapsulation, SourcePorts};
@@ -37,6 +38,7 @@ const UDP: &str = "ip protocol udp";
 /// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
 /// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
 /// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
+/// `unproved` marks for the fast path, in a bit of the priority that nobody uses, what did not go by the flowtable.
 ///
 /// The table of family `bridge` is for what containers say to their host and to each other: see `chains/bridged.rs`.
 ///
@@ -185,6 +187,13 @@ fn established(fan: &Fan, script: &mut String) {
     let between = format!("ct direction reply ip saddr {overlay} ip daddr {overlay} {OFFLOAD}");
     let hook = "type filter hook forward priority 300; policy accept;";
     chain(script, ESTABLISHED, hook, &[("between slices", between)]);
+    if fan.options.fast {
+        // Behind whatever else may set a priority; the record of the fast path takes the bit away again.
+        let rule =
+            format!("ip saddr {overlay} ip daddr {overlay} meta priority set meta priority | {NOT_OFFLOADED:#x}");
+        let hook = "type filter hook postrouting priority 400; policy accept;";
+        chain(script, "unproved", hook, &[("not by the flowtable", rule)]);
+    }
 }
 
 /// Writes a chain; without a hook it is one that others lead to. A rule's digest covers the hook, which nft prints in ways

@@ -21,6 +21,7 @@ pub struct Packet {
     pub vlan: bool,
     /// The payload of each of several packets in one; 0 for one.
     pub gso_size: u32,
+    pub priority: u32,
 }
 
 /// All that a program sees and changes beside the packet.
@@ -72,6 +73,7 @@ pub fn interpreter(code: &[u8]) -> EbpfVmMbuff<'_> {
 }
 
 /// Offsets in `struct __sk_buff`.
+const PRIORITY: usize = 32;
 const GSO_SIZE: usize = 176;
 
 /// Runs a program: its verdict, and what became of packet and machine. None where it left its memory, as the kernel's verifier
@@ -84,6 +86,7 @@ pub fn run(vm: &EbpfVmMbuff<'_>, packet: Packet, machine: Machine) -> Option<(i3
         (4, packet.pkt_type),
         (16, packet.ethertype.to_be().into()),
         (20, packet.vlan.into()),
+        (PRIORITY, packet.priority),
         (GSO_SIZE, packet.gso_size),
     ];
     for (at, number) in fields {
@@ -92,7 +95,10 @@ pub fn run(vm: &EbpfVmMbuff<'_>, packet: Packet, machine: Machine) -> Option<(i3
     MEMORY.with(|memory| memory.borrow_mut().counts = machine.counts);
     RUN.set((packet, machine));
     let verdict = vm.execute_program(&[], &context).ok()?;
-    let (packet, mut machine) = RUN.take();
+    let (mut packet, mut machine) = RUN.take();
+    // Programs write to it, behind the compiler's back.
+    let after = bytes(std::hint::black_box(context.as_ptr()) as u64, context.len());
+    packet.priority = u32::from_ne_bytes(after[PRIORITY..PRIORITY + 4].try_into().unwrap());
     machine.counts = MEMORY.with(|memory| memory.borrow().counts);
     Some((u32::try_from(verdict).ok()?.cast_signed(), packet, machine))
 }

@@ -57,7 +57,11 @@ pub struct Shown<'a> {
     pub for_us: bool,
     pub vlan: bool,
     pub gso_size: u32,
+    pub priority: u32,
 }
+
+/// The bit of a packet that did not go by the flowtable.
+pub const NOT_OFFLOADED: u32 = 0x8000_0000;
 
 /// What a packet is to the fast path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,8 +95,31 @@ fn is_whole_with_df(header: &[u8]) -> bool {
 
 /// What a program makes of a packet, as far as its flow; none where it takes the slow path whatever is known of that.
 pub fn parse(spec: &FastSpec, hook: Hook, packet: Shown<'_>) -> Option<Parsed> {
+    let inner = of_fan(spec, hook, packet)?;
+    let Shown { bytes, gso_size, priority, .. } = packet;
+    if hook.is_recording() && priority & NOT_OFFLOADED != 0 {
+        return None;
+    }
+    if inner[0] != 0x45 || !is_whole_with_df(inner) {
+        return None;
+    }
+    if !hook.is_recording() && (inner[8] < 2 || !is_sound(inner) || (hook == Hook::Send && inner[1] & 3 == 3)) {
+        return None;
+    }
+    let length = match inner[9] {
+        6 if inner.len() < 34 || inner[33] & 7 != 0 => return None,
+        6 if gso_size > 0 => 20 + u32::from(inner[32] >> 4) * 4 + gso_size,
+        17 if gso_size > 0 => return None,
+        6 | 17 => u32::try_from(inner.len()).unwrap(),
+        _ => return None,
+    };
+    Some(Parsed { key: key(hook, bytes)?, length })
+}
+
+/// From its inner header, if the packet is between a container here and another host.
+pub fn of_fan<'a>(spec: &FastSpec, hook: Hook, packet: Shown<'a>) -> Option<&'a [u8]> {
     let FastSpec { mapping, host } = *spec;
-    let Shown { bytes, ethertype, for_us, vlan, gso_size } = packet;
+    let Shown { bytes, ethertype, for_us, vlan, .. } = packet;
     let network = bytes.get(14..)?;
     if ethertype != 0x0800 || (!hook.is_recording() && (!for_us || vlan)) {
         return None;
@@ -119,20 +146,7 @@ pub fn parse(spec: &FastSpec, hook: Hook, packet: Shown<'_>) -> Option<Parsed> {
             return None;
         }
     }
-    if inner[0] != 0x45 || !is_whole_with_df(inner) {
-        return None;
-    }
-    if !hook.is_recording() && (inner[8] < 2 || !is_sound(inner) || (hook == Hook::Send && inner[1] & 3 == 3)) {
-        return None;
-    }
-    let length = match inner[9] {
-        6 if inner.len() < 34 || inner[33] & 7 != 0 => return None,
-        6 if gso_size > 0 => 20 + u32::from(inner[32] >> 4) * 4 + gso_size,
-        17 if gso_size > 0 => return None,
-        6 | 17 => u32::try_from(inner.len()).unwrap(),
-        _ => return None,
-    };
-    Some(Parsed { key: key(hook, bytes)?, length })
+    Some(inner)
 }
 
 /// The flow of a packet, be it sound or not; none where it is too short.

@@ -19,8 +19,9 @@ pub struct Arrival {
 }
 
 pub fn shown(packet: &Packet) -> Shown<'_> {
-    let Packet { bytes, ethertype, pkt_type, vlan, gso_size } = packet;
-    Shown { bytes, ethertype: *ethertype, for_us: *pkt_type == 0, vlan: *vlan, gso_size: *gso_size }
+    let Packet { bytes, ethertype, pkt_type, vlan, gso_size, priority } = packet;
+    let (ethertype, for_us) = (*ethertype, *pkt_type == 0);
+    Shown { bytes, ethertype, for_us, vlan: *vlan, gso_size: *gso_size, priority: *priority }
 }
 
 /// A host with a fan.
@@ -90,7 +91,8 @@ fn sound(spec: &FastSpec, hook: Hook, random: &Random) -> Packet {
     }
     bytes.extend(inner);
     let gso_size = if is_tcp && random.one_in(4) { u32::try_from(1 + random.below(1500)).unwrap() } else { 0 };
-    Packet { bytes, ethertype: 0x0800, pkt_type: 0, vlan: false, gso_size }
+    let priority = random.bits() & random.one_of(&[7, 0x7fff_ffff]);
+    Packet { bytes, ethertype: 0x0800, pkt_type: 0, vlan: false, gso_size, priority }
 }
 
 /// Makes one thing wrong, or leaves it as it is.
@@ -127,10 +129,11 @@ fn spoil(spec: &FastSpec, hook: Hook, packet: &mut Packet, random: &Random) {
                 *flags ^= 1 << random.below(8);
             }
         }
-        _ => match random.below(4) {
+        _ => match random.below(5) {
             0 => packet.ethertype = random.one_of(&[0x0806, 0x86dd, 0x8100, 0x0008]),
             1 => packet.pkt_type = random.one_of(&[1, 2, 3, 4]),
             2 => packet.vlan = true,
+            3 => packet.priority |= 1 << 31,
             _ => packet.gso_size = random.bits() % 2000,
         },
     }

@@ -1,8 +1,8 @@
 //! What is known of a flow, and what that means for its packets, said without programs.
 
-use fanctl::bpf::fast::Places;
+use fanctl::bpf::fast::{FastSpec, Places};
 
-use super::oracle::{Flow, Half, Hook, Shown};
+use super::oracle::{Flow, Half, Hook, NOT_OFFLOADED, Shown, of_fan};
 
 pub fn flow(value: &[u8; 48]) -> Flow {
     [0, 24].map(|at| Half {
@@ -46,4 +46,10 @@ pub fn is_fast(hook: Hook, length: u32, known: Flow, now: u64) -> bool {
 /// Where the packet goes on: interface and flags.
 pub fn way(hook: Hook, places: Places) -> (u64, u64) {
     if hook == Hook::Send { (places.underlay.into(), 0) } else { (places.port.into(), 1) }
+}
+
+/// The packet's priority behind a program.
+pub fn priority_after(spec: &FastSpec, hook: Hook, packet: Shown<'_>) -> u32 {
+    let is_recorder = hook.is_recording() && of_fan(spec, hook, packet).is_some();
+    packet.priority & if is_recorder { !NOT_OFFLOADED } else { u32::MAX }
 }
