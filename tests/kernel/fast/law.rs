@@ -279,7 +279,10 @@ fn comparable(frame: &[u8]) -> Vec<u8> {
     let ports = 14 + usize::from(frame[14] & 15) * 4;
     let checksum = ports + if frame[23] == 6 { 16 } else { 6 };
     for port in [ports, ports + 2] {
-        let is_ours = |port: &[u8]| (7000..8000).contains(&u16::from_be_bytes([port[0], port[1]]));
+        let is_ours = |port: &[u8]| {
+            let port = u16::from_be_bytes([port[0], port[1]]);
+            matches!(port, 7990 | 7991) || [7000, 7100].iter().any(|first| (*first..first + FLOWS).contains(&port))
+        };
         if frame.get(port..port + 2).is_some_and(|port| !is_ours(port)) {
             for at in [port, checksum] {
                 if let Some(bytes) = frame.get_mut(at..at + 2) {
