@@ -2,7 +2,7 @@
 //!
 //! The way by the tunnel is the slow path. A flow is a connection of TCP or UDP between a container here and an address of
 //! another slice. Two programs [record](record_out) what the slow path does with a flow's packets, each where a packet can be
-//! dropped no more; two others [send](send) and [receive](receive) by that record:
+//! dropped no more; two others [send] and [receive] by that record:
 //!
 //! | program | hook | packets |
 //! |---|---|---|
