@@ -1,6 +1,6 @@
 //! DNS on a gateway: questions by UDP and TCP, of containers of this host and of the dnsmasq in front.
 //!
-//! Where the fan's dnsmasq has port 53, it asks here for the fan's zones, at [`NAMES_PORT`](crate::plan::desired::NAMES_PORT). Where there is none, this is port 53 itself.
+//! Where the fan's dnsmasq has port 53, it asks here for the fan's zones, at [`NAMES_PORT`]. Where there is none, this is port 53 itself.
 
 use std::collections::BTreeMap;
 use std::io;
