@@ -47,6 +47,9 @@ impl Judge<'_> {
     pub(super) fn answered(&self) -> Conclusion {
         let (Target { mtu, host, .. }, evidence) = (self.target, self.evidence);
         let name = self.target.name();
+        if let Some(spoilt) = self.spoilt() {
+            return spoilt;
+        }
         if !evidence.answered(Leg::Address, Aim::Full) {
             return self.narrow();
         }
@@ -72,6 +75,25 @@ impl Judge<'_> {
             says: format!("{name} answers{way}, packets of {mtu} bytes included"),
             advice: None,
         }
+    }
+
+    /// UDP without a checksum is answered there, and UDP with one that the interface computes is not. What a firewall there drops
+    /// is neither, and proves nothing.
+    fn spoilt(&self) -> Option<Conclusion> {
+        let (Target { fan, host, .. }, evidence) = (self.target, self.evidence);
+        let leg = [Leg::Gateway, Leg::Address].into_iter().find(|leg| evidence.answered(*leg, Aim::Unsummed))?;
+        if evidence.outcome(leg, Aim::Datagram) != Some(&ProbeOutcome::Silence) {
+            return None;
+        }
+        let device = self.way_out();
+        let says = format!(
+            "ICMP arrives at {host}, UDP does not where {device} computes its checksum: checksum offload of the NIC"
+        );
+        let off = match fan.options.encapsulation {
+            Encapsulation::Vxlan => shell!("ethtool -K {} tx-checksum-ip-generic off", fan.tunnel()),
+            Encapsulation::Ipip | Encapsulation::Wireguard => shell!("ethtool -K {} tx off", device),
+        };
+        Some(Conclusion::new(Cause::ChecksumsSpoilt, THIS_HOST, says).advise(off))
     }
 
     /// Small packets are answered and full ones are not.
