@@ -13,15 +13,14 @@
 //!
 //! A packet takes the fast path only if, within the last [`FRESH`] seconds, the slow path has sent *and* delivered packets of
 //! its flow by the flowtable, one of them in its own direction and at least as long. What went by routing and netfilter has the
-//! bit [`NOT_OFFLOADED`] and is no record: only of connections in its flowtable does connection tracking not mind that it misses
-//! packets. The sequence numbers of others it would find out of their windows, and helpers for protocols would miss commands.
-//! So what is not tracked, and what has a helper, is never fast.
+//! bit [`NOT_OFFLOADED`] and is not recorded: connection tracking accepts gaps only in connections that are in the flowtable. In
+//! others it would find sequence numbers outside of their windows, and its helpers would miss commands. So packets that are not
+//! tracked, or have a helper, never take the fast path.
 //!
-//! The packet gets the Ethernet addresses that the recorded one had, so next
-//! hop and container are those of the slow path. Whatever is unusual takes the slow path: options, fragments, packets without DF,
-//! SYN, FIN and RST, congestion marks, a header whose checksum or length is wrong, other protocols. So does whatever breaks
-//! the rules of [the other programs](super::program), which are asked here too, before anything is written: the slow path refuses and
-//! counts it.
+//! The packet gets the Ethernet addresses that the recorded one had, so next hop and container are those of the slow path. The
+//! slow path also takes packets with IP options, fragments, packets without DF, SYN, FIN and RST, congestion marks, headers whose
+//! checksum or length is wrong, and other protocols. The programs check addresses as [the other programs](super::program) do,
+//! before they write anything, and leave a packet that fails to the slow path, which drops and counts it.
 //!
 //! Packets of the fast path prove nothing: on their way out they have the identification 0, which RFC 6864 allows with DF, and on
 //! their way in they do not leave by the bridge. So each flow takes the slow path once in a while, which keeps neighbours,
@@ -81,7 +80,7 @@ pub const KEY_LEN: u32 = 16;
 /// What is known of a flow: two halves, for packets sent and received, each of [`HALF_LEN`].
 pub const VALUE_LEN: u32 = 2 * HALF_LEN.unsigned_abs() as u32;
 
-/// A half: when the slow path last let such a packet pass, by `CLOCK_MONOTONIC` in nanoseconds, 0 for never (8 bytes); how long
+/// A half: when the slow path last let such a packet pass, by `CLOCK_MONOTONIC_COARSE` in nanoseconds, 0 for never (8 bytes); how long
 /// it was, from its IPv4 header, of many in one the longest (2); the Ethernet addresses it had then, destination first (12);
 /// zeros (2).
 const HALF_LEN: i16 = 24;
@@ -131,7 +130,7 @@ pub fn programs(spec: &FastSpec, places: Places) -> FastPrograms {
     }
 }
 
-/// A word of sixteen hexadecimal digits for what this version makes for a fan, whatever its places.
+/// The digest of the programs that this version makes for a fan, sixteen hexadecimal digits. It is the same for all interfaces.
 #[must_use]
 pub fn digest_of(spec: &FastSpec) -> String {
     let FastPrograms { send, record_out, receive, record_in } = programs(spec, Places::default());
