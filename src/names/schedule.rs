@@ -1,7 +1,6 @@
 //! What is to happen when, and what happens because of an event. Times are microseconds since the mesh began.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
 use foca::Timer;
 
@@ -36,48 +35,28 @@ pub(crate) enum Wake {
     Ask(u32),
 }
 
-/// A time, and what it brings. Earlier is less; of one time, what was put down first.
-struct Due(u64, u64, Wake);
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
-
-/// All that is to happen.
+/// All that is to happen, by time and, at one time, in the order in which it was put down.
 #[derive(Default)]
 pub(crate) struct Schedule {
-    due: BinaryHeap<Reverse<Due>>,
+    due: BTreeMap<(u64, u64), Wake>,
     order: u64,
 }
 
 impl Schedule {
     pub(crate) fn at(&mut self, when: u64, what: Wake) {
         self.order += 1;
-        self.due.push(Reverse(Due(when, self.order, what)));
+        self.due.insert((when, self.order), what);
     }
 
     /// When something is to happen next.
     pub(crate) fn next(&self) -> Option<u64> {
-        self.due.peek().map(|due| due.0.0)
+        self.due.first_key_value().map(|((when, _), _)| *when)
     }
 
     /// What is due.
     pub(crate) fn pop(&mut self, now: u64) -> Option<Wake> {
         self.next().filter(|next| *next <= now)?;
-        self.due.pop().map(|due| due.0.2)
+        self.due.pop_first().map(|(_, what)| what)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Hosts, the network between them, and time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use fanctl::fan::label::Label;
@@ -81,25 +80,6 @@ enum What {
     Starts(usize),
 }
 
-struct Due(Time, u64, What);
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
-
 struct Host {
     /// While it runs, with the time at which it began.
     mesh: Option<(Mesh, Time)>,
@@ -119,7 +99,8 @@ pub struct World {
     pub now: Time,
     hosts: Vec<Host>,
     network: Network,
-    queue: BinaryHeap<Reverse<Due>>,
+    /// By time and, at one time, in the order in which it was put down.
+    queue: BTreeMap<(Time, u64), What>,
     order: u64,
     random: Random,
     /// Those that were taken for gone: by whom, who, when.
@@ -136,7 +117,7 @@ impl World {
             now: 0,
             hosts: Vec::new(),
             network,
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             order: 0,
             random: Random::new(seed),
             left: Vec::new(),
@@ -155,7 +136,7 @@ impl World {
 
     fn put(&mut self, at: Time, what: What) {
         self.order += 1;
-        self.queue.push(Reverse(Due(at, self.order, what)));
+        self.queue.insert((at, self.order), what);
     }
 
     /// Sets what a host's clock is ahead, before it starts.
@@ -244,11 +225,11 @@ impl World {
 
     /// Lets time pass.
     pub fn run(&mut self, until: Time) {
-        while let Some(Reverse(Due(at, ..))) = self.queue.peek() {
+        while let Some(((at, _), _)) = self.queue.first_key_value() {
             if *at > until {
                 break;
             }
-            let Some(Reverse(Due(at, _, what))) = self.queue.pop() else { break };
+            let Some(((at, _), what)) = self.queue.pop_first() else { break };
             self.now = at;
             match what {
                 What::Arrives { to, from, bytes } => self.step(to, Event::Datagram(from, &bytes)),
