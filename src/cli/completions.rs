@@ -10,7 +10,7 @@ use crate::cli::args::Cli;
 /// Writes the completions of a shell.
 ///
 /// # Errors
-/// That nobody takes them.
+/// What `out` returned.
 pub(crate) fn write(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "fanctl", &mut script);

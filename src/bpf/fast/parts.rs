@@ -282,7 +282,7 @@ impl Generator {
             .if_equal(R1, CE, self.slow);
     }
 
-    /// The length and the checksum of the header at a place, in front of which are so many bytes of the packet.
+    /// Checks length and checksum of the IPv4 header at a place on the stack; `before` bytes of the packet precede it.
     fn check_header(&mut self, at: i16, before: i16) {
         self.asm
             .load(Size::U16, R1, (R10, at + ipv4::TOTAL_LENGTH))
