@@ -17,7 +17,7 @@ pub mod text;
 pub(crate) mod words;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnetwork::Ipv4Network;
 
@@ -198,6 +198,21 @@ impl Fan {
             Encapsulation::Vxlan => vec![self.port()],
             Encapsulation::Wireguard => vec![self.port_of(0), self.port_of(1)],
         }
+    }
+
+    /// Where a host of it is reached by a secret's packets, as far as that was said: without `endpoints` and `number` that is its number.
+    #[must_use]
+    pub(crate) fn place(&self, host: Ipv4Addr, epoch: u32) -> Option<SocketAddr> {
+        let Options { endpoints, number, .. } = &self.options;
+        let at_its_number = || (!number).then(|| SocketAddr::new(host.into(), self.port_of(epoch)));
+        endpoints.of(host, self.port(), port_of(epoch)).or_else(at_its_number)
+    }
+
+    /// Whether packets of its hosts may come from addresses that are not in the underlay.
+    #[must_use]
+    pub(crate) fn is_reached_from_elsewhere(&self) -> bool {
+        let Options { endpoints, number, keepalive, .. } = &self.options;
+        *number || keepalive.is_some() || !endpoints.is_empty()
     }
 
     /// The file of the secrets that it is encrypted by; none without encryption.

@@ -140,7 +140,7 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
         }
         evidence.way_out = Some(outer.device.clone());
         evidence.router = outer.gateway;
-        evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.host))?;
+        evidence.next_hop = machine.neighbour(&outer.device, outer.gateway.unwrap_or(target.at))?;
         let is_unexplained = evidence.is_lost() && !evidence.knows && seen.complaints().is_empty();
         if is_unexplained && outer.gateway.is_some() {
             evidence.hops = prober.hops(wait);

@@ -12,12 +12,14 @@ pub(crate) mod report;
 pub(crate) mod round;
 pub(crate) mod verdict;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::IpNetwork;
 
 use crate::fan::Fan;
 use crate::plan::desired;
 use crate::plan::host::Host;
-use crate::plan::state::{State, bridges};
+use crate::plan::state::{Object, Peers, State, bridges};
 
 /// Where an address lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,10 @@ pub(crate) struct Target {
     pub host: Ipv4Addr,
     /// That host's gateway.
     pub(crate) gateway: Ipv4Addr,
+    /// The address by which that host is reached: its own, but where the fan says or has learned otherwise.
+    pub(crate) at: Ipv4Addr,
+    /// The address of this host on the way there.
+    pub(crate) source: Ipv4Addr,
     /// Where it lives.
     pub(crate) place: Location,
     /// Whether no host can have the slice: it would have the address by which all neighbours are meant.
@@ -71,7 +77,9 @@ impl Target {
                     return Err(reason);
                 }
                 let heard_by_all = desired::spec(&bridge.fan, host).broadcasts;
-                Ok(Self { is_of_nobody: heard_by_all.contains(&target.host), ..target })
+                let at = target.endpoint(owned).unwrap_or(target.host);
+                let source = target.own_address(host).unwrap_or(target.source);
+                Ok(Self { is_of_nobody: heard_by_all.contains(&target.host), at, source, ..target })
             }
             [] if bridges.is_empty() => {
                 Err(format!("address '{asked}' cannot be traced, because no fan is up; bring one up: fanctl up"))
@@ -89,6 +97,29 @@ impl Target {
                 ))
             }
         }
+    }
+
+    /// Where WireGuard has the other host, or will have it.
+    fn endpoint(&self, owned: &State) -> Option<Ipv4Addr> {
+        let epoch = self.fan.epochs.first()?;
+        let has_it = |peers: &&Peers| peers.link == self.fan.tunnel();
+        let peers =
+            owned.values().filter_map(|object| if let Object::Peers(peers) = object { Some(peers) } else { None });
+        let is_its = |network: &IpNetwork| network.contains(self.gateway.into());
+        let known = peers.filter(has_it).flat_map(|peers| peers.hosts.values());
+        let known = known.filter(|peer| peer.allowed.iter().any(is_its)).find_map(|peer| peer.endpoint);
+        match known.or_else(|| self.fan.place(self.host, *epoch))?.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    /// The address by which a host that has a number sends.
+    fn own_address(&self, host: &Host) -> Option<Ipv4Addr> {
+        let fan = Some(&self.fan).filter(|fan| fan.options.number)?;
+        let addresses = &host.link(&fan.device)?.addresses;
+        let mut own = addresses.iter().map(|own| own.address.ip());
+        own.find(|own| *own == fan.host).or(addresses.first().map(|own| own.address.ip()))
     }
 
     /// Why no container can have the address: it stands for a slice, or for all in it (RFC 1122, section 3.2.1.3).
@@ -119,7 +150,8 @@ impl Target {
         } else {
             Location::There
         };
-        Self { fan: fan.clone(), mtu, asked, address, host, gateway, place, is_of_nobody: false }
+        let (at, source) = (host, fan.host);
+        Self { fan: fan.clone(), mtu, asked, address, host, gateway, at, source, place, is_of_nobody: false }
     }
 
     /// Bytes of the fan's largest packet when it is wrapped.

@@ -11,7 +11,7 @@ use std::fmt;
 use super::encap::Encapsulation;
 use super::keys::file::DEFAULT_KEY_FILE;
 use super::name::InterfaceName;
-use super::request::{Follow, Peers, Request, Subnets};
+use super::request::{Endpoints, Follow, Peers, Request, Subnets};
 
 pub use read::{bridge_name, number};
 use read::{flag, key_file, table};
@@ -305,6 +305,43 @@ options! {
         only: ENCRYPTED,
     }
 
+    /// Where hosts are reached whose number is not their address; meaningless without WireGuard.
+    endpoints: Endpoints = Endpoints::default(), read str::parse::<Endpoints>, {
+        name: "endpoints",
+        kind: OptionKind::List,
+        values: "a list like [\"172.30.0.0/24=10.1.0.0/24\", \"172.30.0.5=198.51.100.7:8473\"]",
+        argument: Some(option(
+            "LIST",
+            "Where hosts are reached that have another address than their number, NETWORK=NETWORK or NUMBER=ADDRESS[:PORT] (wireguard)",
+        )),
+        only: ENCRYPTED,
+    }
+
+    /// Whether the host's address in the underlay is a number that no interface need have; meaningless without WireGuard.
+    number: bool = false, read |text| flag("number", text), {
+        name: "number",
+        kind: OptionKind::Flag,
+        values: FLAG,
+        argument: Some(option(
+            "",
+            "Take the underlay's address for a number that need be no address of this host; others are reached by --endpoints alone \
+             (wireguard)",
+        )),
+        only: ENCRYPTED,
+    }
+
+    /// Seconds between packets that keep a way through NAT open, where it is to be kept; meaningless without WireGuard.
+    keepalive: Option<u16> = None, read |text| number("keepalive", text, 1..=65535_u16), {
+        name: "keepalive",
+        kind: OptionKind::Number,
+        values: "a number from 1 to 65535",
+        argument: Some(option(
+            "SECONDS",
+            "Send packets this often to the hosts in --endpoints, or to all, so that NAT keeps a way back open (wireguard)",
+        )),
+        only: ENCRYPTED,
+    }
+
     /// Whether it is kept as configured while the host changes.
     follow: Follow = Follow::No, read str::parse::<Follow>, {
         name: "follow",
@@ -458,6 +495,12 @@ impl<T: fmt::Display> Written for Option<T> {
 }
 
 impl Written for Peers {
+    fn written(&self) -> Option<String> {
+        self.given()
+    }
+}
+
+impl Written for Endpoints {
     fn written(&self) -> Option<String> {
         self.given()
     }

@@ -3,6 +3,7 @@
 //! The words of 2015 (`dhcp host-reserve 4 bridge NAME off`), the options of later and the keys of /etc/fan.toml fill
 //! the same [`Request`], each value read by the same function.
 
+mod endpoints;
 mod follow;
 mod peers;
 mod subnets;
@@ -14,6 +15,7 @@ use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{self, Mapping, Overlay};
 use crate::fan::options::{KEYS, OptionKey, OptionKind, Options, ReadBack};
 
+pub(crate) use endpoints::Endpoints;
 pub(crate) use follow::Follow;
 pub(crate) use peers::{Peer, Peers};
 pub(crate) use subnets::Subnets;
@@ -169,6 +171,16 @@ impl Request {
         let inside = |what, list: &Subnets| Some((what, list.outside(what, underlay?)?));
         found.extend(inside("hosts", &self.options.hosts));
         found.extend(inside("exclude", &self.options.exclude));
+        let endpoints = &self.options.endpoints;
+        found.extend(underlay.and_then(|underlay| Some(("endpoints", endpoints.outside(underlay)?))));
+        found.extend(endpoints.inside(self.overlay.network()).map(|reason| ("endpoints", reason)));
+        if self.options.number && !matches!(self.underlay.place, UnderlayPlace::Address(_)) {
+            let reason = format!(
+                "number needs an underlay that names this host's number, and '{}' does not; write it like 172.30.7.9/{}",
+                self.underlay, self.underlay.len
+            );
+            found.push(("number", reason));
+        }
         if self.options.encapsulation == Encapsulation::Wireguard {
             found.extend(self.too_many_hosts().map(|reason| ("hosts", reason)));
             if self.options.port == Some(u16::MAX) {

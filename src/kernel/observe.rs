@@ -175,7 +175,9 @@ impl Machine {
             let heard = peers.values().map(|(peer, heard)| (peer.clone(), *heard)).collect();
             host.heard.insert(link.clone(), heard);
             let peers = peers.into_iter().map(|(key, (peer, _))| (key, peer)).collect();
-            objects.push(Object::Peers(Peers { overlay, link, epoch, private, port, hosts: peers }));
+            let fan = fans(objects).into_iter().find(|fan| fan.overlay() == overlay);
+            let endpoints = fan.map(|fan| fan.options.endpoints.clone()).unwrap_or_default();
+            objects.push(Object::Peers(Peers { overlay, link, epoch, private, port, endpoints, hosts: peers }));
         }
     }
 

@@ -51,7 +51,8 @@ fn other_fans(fan: &Fan, host: &Host, owned: &State) -> Vec<Reason> {
     for other in fans(owned) {
         let down = shell!("fanctl down {} {}", other.overlay(), other.underlay_address());
         if other.overlay() == fan.overlay() {
-            let stands = host.links.iter().flat_map(|link| &link.addresses).any(|a| a.address.ip() == other.host);
+            let has_it = || host.links.iter().flat_map(|link| &link.addresses).any(|a| a.address.ip() == other.host);
+            let stands = other.options.number || has_it();
             if stands && (other.host, other.mapping) != (fan.host, fan.mapping) {
                 reasons.push(reason!(
                     OtherUnderlay,

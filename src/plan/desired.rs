@@ -23,11 +23,16 @@ mod encrypted;
 #[cfg(test)]
 mod tests;
 
+/// The largest packet of a fan whose hosts are in several networks, in bytes, where no other was asked for: what PPPoE or another tunnel
+/// between them leaves, with room to spare. The interface here says nothing of those.
+const MTU_ELSEWHERE: u32 = 1380;
+
 /// The largest packet that fits the fan, in bytes: as asked for, or the underlay's MTU less the encapsulation.
 #[must_use]
 pub(crate) fn mtu(fan: &Fan, host: &Host) -> u32 {
     let room = underlay_mtu(fan, host).saturating_sub(fan.options.encapsulation.overhead());
-    fan.options.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
+    let most = if fan.is_reached_from_elsewhere() { MTU_ELSEWHERE } else { MAX_MTU };
+    fan.options.mtu.unwrap_or(room.clamp(MIN_MTU, most))
 }
 
 /// The largest packet in bytes that every way into the underlay takes: what the interface of the underlay address does, and

@@ -29,7 +29,7 @@ pub(crate) struct Resolved {
 /// A sentence: the interface is unknown, down or leads nowhere, no address fits, or several do.
 pub(crate) fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Resolved, Reason> {
     let up = fans(owned).find(|fan| fan.overlay() == config.overlay);
-    let found = find(&config.underlay, host, up)?;
+    let found = if config.options.number { numbered(config, host)? } else { find(&config.underlay, host, up)? };
     leads_to_others(found.link, host)?;
     let mut fan = Fan::new(config, found.address, found.link.name.clone())
         .map_err(|reason| Reason::new(ReasonCode::Contradiction, reason))?;
@@ -79,6 +79,9 @@ pub(crate) fn is_on(config: &Request, interface: &InterfaceName, host: &Host) ->
     match &config.underlay.place {
         UnderlayPlace::Interface(name) => name == interface,
         UnderlayPlace::Default => host.default_device() == Some(interface),
+        UnderlayPlace::Address(_) if config.options.number => {
+            numbered(config, host).is_ok_and(|found| found.link.name == *interface)
+        }
         UnderlayPlace::Address(wanted) => {
             addresses(host).any(|(link, a)| link.name == *interface && a.address.ip() == *wanted)
         }
@@ -152,6 +155,31 @@ fn on_interface<'a>(
         count => format!("{how} of {count} addresses; name another like 172.30.0.28/{len}"),
     };
     Ok(FoundAddress { link, address, choice })
+}
+
+/// A number that stands for this host, on the interface that has it as an address, or else on that of the default route.
+fn numbered<'a>(config: &Request, host: &'a Host) -> Result<FoundAddress<'a>, Reason> {
+    let source = &config.underlay;
+    let UnderlayPlace::Address(number) = source.place else {
+        return Err(reason!(
+            NoSuchAddress,
+            "underlay '{source}' names no number of this host; write it like 172.30.7.9/16"
+        ));
+    };
+    let has_it = addresses(host).find(|(_, own)| own.address.ip() == number).map(|(link, _)| link);
+    let of_default = || host.link(host.default_device()?);
+    let found = has_it.map(|link| (link, "a number, and its address")).or_else(|| {
+        let link = of_default()?;
+        Some((link, "a number; this interface has the default route"))
+    });
+    let (link, choice) = found.ok_or_else(|| {
+        reason!(
+            NoDefaultRoute,
+            "underlay '{source}': {number} is a number and no address of this host, which then sends by its default route, and it has \
+             none; see: ip -4 route"
+        )
+    })?;
+    Ok(FoundAddress { link, address: number, choice: choice.into() })
 }
 
 /// Whether an address is the one that the fan has.

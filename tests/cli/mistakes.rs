@@ -146,6 +146,7 @@ fn no_option_of_one_fan_goes_with_all_of_the_configuration() {
             (_, "encap") => "=vxlan",
             (_, "key") => "=/etc/fan/key",
             (_, "hosts" | "exclude") => "=172.30.0.0/24",
+            (_, "endpoints") => "=172.30.0.0/24=10.1.0.0/24",
             _ => "=250",
         };
         let is_an_option = |argument: &Arg| argument.get_long() == Some(&option);

@@ -1,8 +1,14 @@
 //! A fan over WireGuard: keys that are computed on each host from one file, and nothing on the wire that others can read.
 
+mod sites;
+
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Container, Echo, Host, Inner, Lan, eventually, inject_plain, tcp_exchange};
+use sites::{
+    a_host_behind_nat_is_reached, two_sites_behind_nat_need_one_forwarded_port,
+    where_hosts_are_is_told_again_when_it_changes,
+};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -19,6 +25,9 @@ fn cases() -> Vec<Case> {
                 two_fans_need_four_ports,
                 no_secret_is_printed,
                 it_is_brought_up_by_a_file,
+                a_host_behind_nat_is_reached,
+                two_sites_behind_nat_need_one_forwarded_port,
+                where_hosts_are_is_told_again_when_it_changes,
             ],
         )
         .once_with(&[Need::NoWireguard], named![without_wireguard_nothing_is_touched])

@@ -78,7 +78,7 @@ impl Footing {
             up: link.map(|link| link.up),
             mtu: link.map_or(0, |link| link.mtu),
             address: fan.host,
-            has_address: !own.is_empty(),
+            has_address: fan.options.number || !own.is_empty(),
             others,
         }
     }
@@ -228,7 +228,7 @@ fn wish(fan: &Fan, wanted: &Fan) -> Option<String> {
 /// That the host has its address no more.
 pub(crate) fn by_hand<'a>(fan: &'a Fan, host: &Host) -> Wanted<'a> {
     let mut addresses = host.links.iter().flat_map(|link| &link.addresses);
-    if addresses.any(|a| a.address.ip() == fan.host) {
+    if fan.options.number || addresses.any(|a| a.address.ip() == fan.host) {
         return Ok((fan, &[]));
     }
     let down = shell!("fanctl down {} {}", fan.overlay(), fan.underlay_address());

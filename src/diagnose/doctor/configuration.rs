@@ -21,7 +21,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
         // Of an address that is gone the fan itself tells; of what is left of one, the remains.
         let is_told = is_up.is_some_and(|fan| {
             let mut addresses = facts.host.links.iter().flat_map(|link| &link.addresses);
-            !addresses.any(|a| a.address.ip() == fan.host)
+            !fan.options.number && !addresses.any(|a| a.address.ip() == fan.host)
         });
         let finding = match (is_up, resolve(config, facts.host, facts.owned)) {
             (None, _) if is_left => continue,

@@ -81,7 +81,8 @@ fn asked(fan: &Fan, host: &Host, health: &Health) -> Vec<Asked> {
             ask(container, Some(to), Some(&tunnel), what, ExpectedRoute::Out(bridge.clone()));
         }
     }
-    for (peer, standing) in peers(fan, host, health) {
+    // A number is no address, so that no route to it says anything.
+    for (peer, standing) in peers(fan, host, health).into_iter().filter(|_| !fan.options.number) {
         let what = format!("packets for host {peer}");
         ask(peer, Some(fan.host), None, what, ExpectedRoute::Underlay(standing));
     }

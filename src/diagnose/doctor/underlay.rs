@@ -11,6 +11,9 @@ use crate::shell;
 
 pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
     let host = facts.host;
+    if fan.options.number {
+        return number(fan, facts);
+    }
     let holder = host.links.iter().find(|link| !link.ours && link.addresses.iter().any(|a| a.address.ip() == fan.host));
     match holder {
         None => address_is_gone(fan, facts),
@@ -20,17 +23,35 @@ pub(super) fn check(fan: &Fan, facts: Facts) -> Finding {
         )
         .mended_by(up(fan, &fan.underlay_address())),
         Some(link) if faulty(link, fan, facts).is_some() => {
-            let fault = faulty(link, fan, facts).expect("it was asked for");
-            let code = match fault.kind {
-                LinkFaultKind::Port => Found::AddressOnPort,
-                LinkFaultKind::Down => Found::InterfaceDown,
-                LinkFaultKind::NoCarrier => Found::NoCarrier,
-            };
-            let finding = Finding::failed(code, format!("{}: {}", fault.says, fault.advice));
-            fault.mend.map_or(finding.clone(), |mend| finding.mended_by(mend))
+            fault_of(faulty(link, fan, facts).expect("it was asked for"))
         }
         Some(link) => size(fan, link, facts).unwrap_or_else(|| {
             Finding::passed(Found::UnderlayRight, format!("{} is on {}, mtu {}", fan.host, link.name, link.mtu))
+        }),
+    }
+}
+
+fn fault_of(fault: LinkFault) -> Finding {
+    let code = match fault.kind {
+        LinkFaultKind::Port => Found::AddressOnPort,
+        LinkFaultKind::Down => Found::InterfaceDown,
+        LinkFaultKind::NoCarrier => Found::NoCarrier,
+    };
+    let finding = Finding::failed(code, format!("{}: {}", fault.says, fault.advice));
+    fault.mend.map_or(finding.clone(), |mend| finding.mended_by(mend))
+}
+
+/// A host with a number sends by an interface, whatever address that has.
+fn number(fan: &Fan, facts: Facts) -> Finding {
+    let device = &fan.device;
+    let Some(link) = facts.host.link(device) else {
+        let reason = format!("interface '{device}', by which packets of number {} leave, is gone", fan.host);
+        return Finding::failed(Found::InterfaceGone, reason).mended_by(up(fan, &fan.underlay_address()));
+    };
+    match wire::fault(link, fan.host, facts.host) {
+        Some(fault) => fault_of(fault),
+        None => size(fan, link, facts).unwrap_or_else(|| {
+            Finding::passed(Found::UnderlayRight, format!("{} is a number, by {device}, mtu {}", fan.host, link.mtu))
         }),
     }
 }

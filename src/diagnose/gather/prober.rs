@@ -166,7 +166,7 @@ impl Prober {
         let mut reached = hops.len();
         while let Some((from, news)) = self.hear(until) {
             match news {
-                News::Answer(mark) if from == self.target.host => {
+                News::Answer(mark) if from == self.target.at => {
                     reached = plain.get(&mark.sequence).map_or(reached, |index| reached.min(*index));
                 }
                 News::Complaint(mark, Complaint::Expired) => {
@@ -205,9 +205,9 @@ impl Prober {
                 (raw(libc::IPPROTO_UDP)?, own, packet::no_vxlan(own, fan.port()))
             }
         };
-        socket.bind(&any_port(fan.host))?;
+        socket.bind(&any_port(self.target.source))?;
         socket.set_ttl_v4(ttl.into())?;
-        socket.send_to(&payload, &any_port(self.target.host))?;
+        socket.send_to(&payload, &any_port(self.target.at))?;
         Ok(own)
     }
 
@@ -266,9 +266,12 @@ impl Machine {
         let index = if_nametoindex(target.fan.tunnel().as_str()).ok()?;
         let device = Wireguard::connect().ok()?.device(index).ok()?;
         let is_its = |network: &IpNetwork| network.contains(target.gateway.into());
-        let Some((_, heard)) = device.peers.values().find(|(peer, _)| peer.allowed.iter().any(is_its)) else {
+        let Some((peer, heard)) = device.peers.values().find(|(peer, _)| peer.allowed.iter().any(is_its)) else {
             return Some(Handshake::NoPeer);
         };
+        if peer.endpoint.is_none() {
+            return Some(Handshake::Nowhere);
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
         Some(heard.handshake.map_or(Handshake::Never, |then| Handshake::Ago(now.saturating_sub(then))))
     }

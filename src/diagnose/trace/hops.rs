@@ -54,8 +54,8 @@ impl Target {
     #[must_use]
     pub(crate) fn outer_flow(&self) -> Option<Flow> {
         (self.place == Location::There).then_some(Flow {
-            source: self.fan.host,
-            destination: self.host,
+            source: self.source,
+            destination: self.at,
             forwarded_from: None,
         })
     }
@@ -174,7 +174,8 @@ impl Steps<'_> {
         let fan = &self.target.fan;
         let held = self.host.links.iter().find(|link| {
             let mut addresses = link.addresses.iter();
-            addresses.any(|own| own.address.ip() == fan.host)
+            let sends_by = fan.options.number && link.name == fan.device;
+            sends_by || addresses.any(|own| own.address.ip() == fan.host)
         });
         let fault = match held {
             None => Some((

@@ -39,14 +39,15 @@ impl Seen {
     pub(crate) fn see(&mut self, wrapped: &Wrapped) {
         let fan = &self.target.fan;
         let is_theirs = |inner: Ipv4Addr| inner == self.target.address || inner == self.target.gateway;
-        let goes = wrapped.from == fan.host && wrapped.source == fan.gateway() && is_theirs(wrapped.destination);
+        let goes =
+            wrapped.from == self.target.source && wrapped.source == fan.gateway() && is_theirs(wrapped.destination);
         let comes = wrapped.destination == fan.gateway() && is_theirs(wrapped.source);
         match wrapped.content {
             Content::Request(mark) if goes && mark.id == self.id => self.left = true,
             Content::Answer(mark) if comes && mark.id == self.id => {
                 self.came.insert(mark, wrapped.from);
             }
-            Content::Encrypted if wrapped.from == fan.host => self.left = true,
+            Content::Encrypted if wrapped.from == self.target.source => self.left = true,
             // Who asks is this host's kernel; without an answer no probe leaves.
             Content::Arp if goes => self.left = true,
             Content::Arp if comes => {
@@ -69,7 +70,7 @@ impl Seen {
             News::Complaint(mark, _) => mark.id == self.id,
             News::AboutWrapped { host, outer, complaint, .. } => {
                 let is_ours =
-                    host == self.target.host && outer == Outer::of(fan.options.encapsulation, fan.carrier_port());
+                    host == self.target.at && outer == Outer::of(fan.options.encapsulation, fan.carrier_port());
                 let is_new =
                     is_ours && complaint != Complaint::Expired && !self.complaints.contains(&(from, complaint));
                 if is_new {

@@ -123,7 +123,7 @@ impl Target {
     #[must_use]
     pub(crate) fn probe(&self, leg: Leg, aim: Aim, size: u32) -> Probe {
         let (source, destination) = match leg {
-            Leg::Underlay => (self.fan.host, self.host),
+            Leg::Underlay => (self.source, self.at),
             Leg::Gateway => (self.fan.gateway(), self.gateway),
             Leg::Address => (self.fan.gateway(), self.address),
         };
@@ -224,6 +224,8 @@ pub(crate) struct Evidence {
 pub(crate) enum Handshake {
     /// The other host is no peer.
     NoPeer,
+    /// Nobody has said where the other host is, and it was not heard of.
+    Nowhere,
     /// None has succeeded.
     Never,
     /// The last one that succeeded was so many seconds ago.

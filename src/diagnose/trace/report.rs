@@ -133,7 +133,7 @@ impl Trace {
     /// For scripts.
     #[must_use]
     pub(crate) fn json(&self) -> impl Serialize + use<> {
-        let Target { fan, mtu, asked, address, host, gateway, place, is_of_nobody: _ } = self.target.clone();
+        let Target { fan, mtu, asked, address, host, gateway, place, .. } = self.target.clone();
         let path: Map<String, Value> =
             self.path().into_iter().map(|(leg, size)| (leg.as_str().into(), json!(size))).collect();
         Json {

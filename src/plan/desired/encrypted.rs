@@ -1,7 +1,7 @@
 //! Keys and peers of a fan over WireGuard. Every other host has its place in the mapping, so that what a peer may send, where it
 //! is reached and which key it has are computed alike on all hosts.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
@@ -32,8 +32,8 @@ fn of_secret(fan: &Fan, host: &Host, secret: &Secret) -> Peers {
     let peer = |host: Ipv4Addr| {
         let peer = Peer {
             preshared: preshared.clone(),
-            endpoint: Some(SocketAddr::new(host.into(), port)),
-            keepalive: 0,
+            endpoint: fan.place(host, secret.epoch),
+            keepalive: keepalive(fan, host),
             allowed: [IpNetwork::V4(mapping.slice(host))].into(),
         };
         (secret.private(mapping, host).public(), peer)
@@ -44,8 +44,16 @@ fn of_secret(fan: &Fan, host: &Host, secret: &Secret) -> Peers {
         epoch: secret.epoch,
         private: secret.private(mapping, fan.host).clamped(),
         port,
+        endpoints: fan.options.endpoints.clone(),
         hosts: hosts(fan, host).map(peer).collect(),
     }
+}
+
+/// Seconds between packets that keep the way back from a host open; 0 for none. Those that are listed are who can be reached.
+fn keepalive(fan: &Fan, host: Ipv4Addr) -> u16 {
+    let endpoints = &fan.options.endpoints;
+    let is_meant = endpoints.is_empty() || endpoints.hold(host);
+    fan.options.keepalive.filter(|_| is_meant).unwrap_or_default()
 }
 
 /// The other hosts that there may be: not this one, none that is excluded, and no address that no host can have.

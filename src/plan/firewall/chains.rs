@@ -28,7 +28,7 @@ const UDP: &str = "ip protocol udp";
 ///
 /// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
 /// (the first rule of `guard` accepts that at once, as all that hosts say to each other) or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
-/// arrived.
+/// arrived. A fan over WireGuard whose hosts are behind NAT or have numbers has no such chain.
 ///
 /// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
 /// the host. `genuine` translates what goes to other slices into what it is: the kernel translates a connection once, so that no
@@ -54,7 +54,12 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     };
     let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
     let between_hosts = format!("{BY_INDEX}{}\" ip saddr {underlay} ip daddr {underlay} accept", fan.device);
-    let mut guard = vec![("between hosts", between_hosts), (GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
+    // Behind NAT a host has another address, and numbers of hosts are no addresses at all: WireGuard knows who speaks.
+    let wrapped = (!fan.is_reached_from_elsewhere()).then_some(wrapped);
+    let mut guard = Vec::new();
+    if let Some(wrapped) = &wrapped {
+        guard = vec![("between hosts", between_hosts), (GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
+    }
     guard.extend(inside::entry(fan));
     guard.push((GuardRule::ForeignSources.as_str(), format!("ip saddr {overlay} counter drop")));
     if fan.options.nat {
@@ -64,17 +69,15 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     let mut script = format!("table ip {} {{\n", table_name(overlay));
     let raw = "type filter hook prerouting priority -300; policy accept;";
     chain(&mut script, "guard", raw, &guard);
-    chain(
-        &mut script,
-        "wrapped",
-        "",
-        &[
+    if wrapped.is_some() {
+        let rules = [
             (GuardRule::WrappedByNoHost.as_str(), format!("ip saddr != {underlay} counter drop")),
             ("from the underlay", from(&fan.device)),
             ("from the underlay", from_namesake(&format!("\"{}\"", fan.device))),
             (GuardRule::WrappedByAnother.as_str(), "fib saddr . iif oif 0 counter drop".into()),
-        ],
-    );
+        ];
+        chain(&mut script, "wrapped", "", &rules);
+    }
     inside::chains(fan, sources, &mut script);
     if !fan.options.nat {
         let among_ourselves = format!("ct original ip saddr {overlay} ct original ip daddr {overlay} counter drop");
@@ -142,12 +145,11 @@ fn list(fan: &Fan) -> String {
 ///
 /// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
 /// connection passes `input`, and no other does if that one was dropped.
-fn routed(fan: &Fan, wrapped: String, script: &mut String) {
+fn routed(fan: &Fan, wrapped: Option<String>, script: &mut String) {
     let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
-    let mut leaving = vec![
-        ("wrapped by translation", wrapped),
-        ("encapsulated by translation", format!("iifname \"{bridge}\" ip daddr {underlay} jump encap")),
-    ];
+    let by_translation = format!("iifname \"{bridge}\" ip daddr {underlay} jump encap");
+    let mut leaving: Vec<_> = wrapped.map(|wrapped| ("wrapped by translation", wrapped)).into_iter().collect();
+    leaving.push(("encapsulated by translation", by_translation));
     if fan.options.nat {
         // Neither is translated: NAT sees only what connection tracking follows.
         let (slice, invalid) = (fan.slice(), "ct state invalid,untracked");

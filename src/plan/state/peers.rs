@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use crate::fan::keys::{PublicKey, SecretKey};
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
+use crate::fan::request::Endpoints;
 
 /// Key, port and peers of a WireGuard device: one object, since no part of it is of use without the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Peers {
     pub(crate) private: SecretKey,
     /// The UDP port that it listens on.
     pub(crate) port: u16,
+    /// Where hosts are reached that have another address than their number: what was said, and not what was learned since.
+    pub(crate) endpoints: Endpoints,
     /// The other hosts.
     pub(crate) hosts: BTreeMap<PublicKey, Peer>,
 }
@@ -74,9 +77,18 @@ impl Peers {
         self.hosts.keys().filter(|key| !others.hosts.contains_key(*key))
     }
 
-    /// The peers that are not as the others have them. With another port all are reached by another.
+    /// The peers that are not as the others have them. With another port all are reached by another; where other endpoints were
+    /// said, those are told again that are elsewhere.
     pub(crate) fn unlike<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = (&'a PublicKey, &'a Peer)> {
         let all = self.port != others.port;
-        self.hosts.iter().filter(move |(key, peer)| all || others.hosts.get(*key) != Some(*peer))
+        let are_moved = self.endpoints != others.endpoints;
+        let is_like = move |peer: &Peer, other: &Peer| {
+            let is_there = peer.endpoint.is_none() || peer.endpoint == other.endpoint;
+            peer == other && (is_there || !are_moved)
+        };
+        self.hosts.iter().filter(move |(key, peer)| {
+            let other = others.hosts.get(*key);
+            all || !other.is_some_and(|other| is_like(peer, other))
+        })
     }
 }

@@ -145,14 +145,15 @@ impl Ways<'_> {
     /// What travels between hosts, and what asks for their Ethernet addresses.
     fn between_hosts(&self, others: &[FirewallTable]) -> Vec<Journey> {
         let fan = self.fan;
-        let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
+        let own = self.own_address();
+        let peer = Ipv4Addr::from(u32::from(own) ^ 1);
         let device = &way_out(fan, self.facts);
         let (protocol, port) = match fan.options.encapsulation {
             Encapsulation::Ipip => (IPIP, None),
             Encapsulation::Vxlan | Encapsulation::Wireguard => (UDP, Some(fan.carrier_port())),
         };
-        let from = |host| self.entering(device, &Packet { port, ..packet(host, fan.host, protocol) });
-        let to = |host| self.leaving(device, &Packet { port, ..packet(fan.host, host, protocol) });
+        let from = |host| self.entering(device, &Packet { port, ..packet(host, own, protocol) });
+        let to = |host| self.leaving(device, &Packet { port, ..packet(own, host, protocol) });
         let mut all = vec![(TrafficKind::FromHosts, from(peer)), (TrafficKind::ToHosts, to(peer))];
         let known: BTreeSet<Ipv4Addr> = self.neighbours().chain(self.named(others)).collect();
         for host in known {
@@ -161,13 +162,21 @@ impl Ways<'_> {
         }
         for state in [ConntrackState::New, ConntrackState::Established] {
             let asking = |from, to| Packet { is_arp: true, state, ..packet(from, to, 0) };
-            all.push((TrafficKind::ArpOfHosts, self.entering(device, &asking(peer, fan.host))));
-            all.push((TrafficKind::ArpOfHosts, self.leaving(device, &asking(fan.host, peer))));
+            all.push((TrafficKind::ArpOfHosts, self.entering(device, &asking(peer, own))));
+            all.push((TrafficKind::ArpOfHosts, self.leaving(device, &asking(own, peer))));
             let (container, gateway) = (fan.container_range().0, fan.gateway());
             all.push((TrafficKind::Arp, self.entering(&fan.bridge, &asking(container, gateway))));
             all.push((TrafficKind::Arp, self.leaving(&fan.bridge, &asking(gateway, container))));
         }
         all
+    }
+
+    /// The address that packets of other hosts come to: not the number of a host that has one instead.
+    fn own_address(&self) -> Ipv4Addr {
+        let fan = self.fan;
+        let link = self.facts.host.link(&fan.device).filter(|_| fan.options.number);
+        let first = link.and_then(|link| link.addresses.first());
+        first.map_or(fan.host, |own| own.address.ip())
     }
 
     /// Other hosts that this one has talked to; at most so many.
@@ -320,9 +329,10 @@ impl Ways<'_> {
         let (fan, container) = (self.fan, self.fan.container_range().0);
         let device = &way_out(fan, self.facts);
         let error = |from, to| Packet { state: ConntrackState::Related, ..packet(from, to, ICMP) };
-        let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
+        let own = self.own_address();
+        let peer = Ipv4Addr::from(u32::from(own) ^ 1);
         let mut all = vec![
-            (TrafficKind::ErrorsFromUnderlay, self.entering(device, &error(peer, fan.host))),
+            (TrafficKind::ErrorsFromUnderlay, self.entering(device, &error(peer, own))),
             (TrafficKind::ErrorsFromGateway, self.leaving(&fan.bridge, &error(fan.gateway(), container))),
         ];
         if let (Some(way_out), true) = (self.facts.host.default_device(), fan.options.nat) {

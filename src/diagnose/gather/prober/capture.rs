@@ -68,7 +68,7 @@ pub(crate) fn watch(target: &Target) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(all_protocols)))?;
     let fan = &target.fan;
     let outer = Outer::of(fan.options.encapsulation, fan.carrier_port());
-    socket.attach_filter(&filter(outer, fan.host, target.host))?;
+    socket.attach_filter(&filter(outer, target.source, target.at))?;
     Ok(socket)
 }
 

@@ -75,7 +75,7 @@ impl Steps<'_> {
     }
 
     pub(super) fn outer(&self) -> PathStep {
-        let Target { fan, host, .. } = self.target;
+        let Target { fan, host, at, source, .. } = self.target;
         match self.facts.outer.as_ref() {
             None | Some(Err(_)) => {
                 let words = match self.facts.outer.as_ref() {
@@ -84,17 +84,17 @@ impl Steps<'_> {
                 };
                 let fault = (
                     Cause::HereUnderlay,
-                    format!("this host has no way to {host} from {}: {words}", fan.host),
-                    format!("see ip route get {host} from {}", fan.host),
+                    format!("this host has no way to {at} from {source}: {words}"),
+                    format!("see ip route get {at} from {source}"),
                 );
                 step("underlay", format!("none: {words}"), json!({ "error": words })).faulty(Some(fault))
             }
             Some(Ok(found)) => {
-                let see = format!("see ip route get {host} from {}", fan.host);
+                let see = format!("see ip route get {at} from {source}");
                 let fault = if found.device == fan.bridge || found.device == fan.tunnel() {
                     let says = format!("the way to {host} leads back into the fan, by {}", found.device);
                     Some((Cause::HereUnderlay, says, see))
-                } else if found.is_astray(fan, *host, self.host) {
+                } else if !fan.options.number && found.is_astray(fan, *at, self.host) {
                     let says = format!(
                         "the way to {host} leads by {} (table {}), and not by {}, which has the underlay address",
                         found.device,
@@ -107,7 +107,7 @@ impl Steps<'_> {
                 } else {
                     self.host.link(&found.device).and_then(|link| self.wire(link))
                 };
-                let says = format!("{host}: {} from {}", route_text(found), fan.host);
+                let says = format!("{at}: {} from {source}", route_text(found));
                 step("underlay", says, route_values(found)).faulty(fault)
             }
         }

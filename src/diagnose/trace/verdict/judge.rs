@@ -134,7 +134,7 @@ impl Judge<'_> {
         let tellers: Vec<_> =
             all.filter(|(_, complaint)| matches!(complaint, Complaint::TooLarge(_))).map(|(from, _)| from).collect();
         let fan = &self.target.fan;
-        let is_router = |from: &&Ipv4Addr| **from != fan.host && !fan.overlay().contains(**from);
+        let is_router = |from: &&Ipv4Addr| **from != self.target.source && !fan.overlay().contains(**from);
         tellers.iter().find(is_router).or(tellers.first()).copied()
     }
 
@@ -187,7 +187,7 @@ impl Judge<'_> {
 
     /// An address behind another host does not answer.
     pub(super) fn there(&self) -> Conclusion {
-        if let Some(handshake @ Handshake::NoPeer) = self.evidence.handshake {
+        if let Some(handshake @ (Handshake::NoPeer | Handshake::Nowhere)) = self.evidence.handshake {
             return self.no_handshake(handshake);
         }
         self.not_sent()
@@ -245,7 +245,7 @@ impl Judge<'_> {
         let from = lost.first()?;
         // Others' packets are counted as well, but where fewer were refused than lost it was not the program.
         let may_be_refused = usize::try_from(self.evidence.refused).unwrap_or(usize::MAX) >= lost.len();
-        let verdict = if from != host {
+        let verdict = if *from != self.target.at {
             let says =
                 format!("answers come from {from} and not from {host}, and are refused: NAT is between the hosts");
             Conclusion::new(Cause::HereRefused, from.to_string(), says)
@@ -274,7 +274,7 @@ impl Judge<'_> {
         let (from, complaint) =
             errors.iter().find(|(_, complaint)| !matches!(complaint, Complaint::TooLarge(_) | Complaint::Expired))?;
         Some(match complaint {
-            Complaint::Protocol | Complaint::Port if from == host => {
+            Complaint::Protocol | Complaint::Port if *from == self.target.at => {
                 let says = format!(
                     "{host} has no fan for {} over {}, or its firewall rejects {carrier}: it says {complaint}",
                     fan.overlay(),
@@ -305,22 +305,24 @@ impl Judge<'_> {
             let says =
                 format!("next hop {router} does not answer ARP on {device}: packets for {host} are handed to it");
             return Conclusion::new(Cause::NextHopGone, router.to_string(), says).advise(format!(
-                "see whether {router} runs and has this address, and the route: ip route get {host} from {}",
-                fan.host
+                "see whether {router} runs and has this address, and the route: ip route get {} from {}",
+                self.target.at, self.target.source
             ));
         }
         let says = format!("{host} is not there: nobody answers ARP for the way to it on {device}");
         let advice = format!("see whether {host} runs and has this address");
-        let elsewhere =
-            format!(", and why the way to it is not by {}: ip route get {host} from {}", fan.device, fan.host);
+        let elsewhere = format!(
+            ", and why the way to it is not by {}: ip route get {} from {}",
+            fan.device, self.target.at, self.target.source
+        );
         let advice = if *device == fan.device { advice } else { advice + &elsewhere };
         Conclusion::new(Cause::HostGone, host.to_string(), says).advise(advice)
     }
 
     /// A router cannot reach the other host; or this one, which then has asked in vain for whoever is next.
     fn no_way(&self, from: Ipv4Addr, complaint: Complaint) -> Conclusion {
-        let Target { host, fan, .. } = self.target;
-        if from == fan.host {
+        let Target { host, .. } = self.target;
+        if from == self.target.source {
             return self.gone();
         }
         let says = format!("{host} cannot be reached: {from} says {complaint}");
@@ -379,6 +381,13 @@ impl Judge<'_> {
             Handshake::NoPeer => {
                 let says = format!("{host} is no peer: it is outside of hosts, or in exclude");
                 let advice = "list it in hosts, on all hosts: fan.toml(5)".to_string();
+                return Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(advice);
+            }
+            Handshake::Nowhere => {
+                let says =
+                    format!("{host} is a number, endpoints does not say where it is, and it was not heard of yet");
+                let advice =
+                    "name its address in endpoints, or let it begin: endpoints and keepalive there, fan.toml(5)";
                 return Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(advice);
             }
             Handshake::Never => ("no handshake with it has succeeded".to_string(), ""),
