@@ -25,6 +25,7 @@ FILES = \
 	755:$(TARGET)/$(BUILD)/fanctl:bin/fanctl \
 	644:man/fanctl.8:share/man/man8/fanctl.8 \
 	644:man/fanctl-doctor.8:share/man/man8/fanctl-doctor.8 \
+	644:man/fanctl-key.8:share/man/man8/fanctl-key.8 \
 	644:man/fanctl-names.8:share/man/man8/fanctl-names.8 \
 	644:man/fanctl-trace.8:share/man/man8/fanctl-trace.8 \
 	644:man/fanctl-json.5:share/man/man5/fanctl-json.5 \

@@ -11,6 +11,7 @@ mod measure;
 mod namespaces;
 mod report;
 mod topology;
+mod wire;
 
 use std::io::Write;
 use std::process::Command;
@@ -18,7 +19,9 @@ use std::process::Command;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::fan::encap::{Encapsulation, WIREGUARD_PORT};
 use crate::fan::json::Document;
+use crate::fan::keys::file::port_of;
 use crate::kernel::exec;
 use crate::lab::args::{LabAction, LabArgs};
 use crate::plan::reason::{Reason, ReasonCode};
@@ -26,6 +29,7 @@ use interrupt::Interrupt;
 use namespaces::Stage;
 use report::{LabSetting, Results, Throughput};
 use topology::{FanHost, Node};
+use wire::Wire;
 
 /// How many times a stream is measured, each time next to one between the hosts.
 const TURNS: u8 = 12;
@@ -116,7 +120,7 @@ fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(),
     let setting = build::build(stage, args)?;
     let mut say = |lines: Vec<String>| if args.json.is_wanted() { Ok(()) } else { print(out, &lines) };
     say(report::opening(&setting))?;
-    let results = measure(stage, &setting.hosts, &mut say)?;
+    let results = measure(stage, &setting, &mut say)?;
     if args.keep {
         say(report::kept(&setting.hosts))?;
     }
@@ -138,23 +142,32 @@ fn perform(stage: &mut Stage, args: &LabArgs, out: &mut dyn Write) -> Result<(),
 /// The first two are compared with their hosts.
 fn measure(
     stage: &Stage,
-    hosts: &[FanHost],
+    setting: &LabSetting,
     say: &mut dyn FnMut(Vec<String>) -> Result<(), Error>,
 ) -> Result<Results, Error> {
     let mut results = Results::default();
+    let hosts = &setting.hosts[..];
     let [one, two, ..] = hosts else { return Ok(results) };
+    let is_encrypted = setting.encapsulation == Encapsulation::Wireguard;
+    let wire = is_encrypted.then(Wire::tap).transpose()?;
     for (from, to, count) in ping_pairs(hosts) {
         results.ping.push(measure::ping(stage, from, to, count)?);
     }
     say(report::pings(&results.ping))?;
-    for (from, to) in [(one, two), (two, one)] {
-        results.underlay_ping.push(measure::ping(stage, &from.host.place, &to.host.place, 10)?);
-    }
     for (from, to) in first_pairs(hosts) {
         stage.interrupt().check()?;
         results.tcp.push(measure::connection(from, to)?);
     }
     say(report::connections(&results.tcp))?;
+    if let Some(wire) = wire {
+        let port = WIREGUARD_PORT + port_of(1);
+        let overheard = wire.overheard(hosts, port)?.proven()?;
+        results.overheard = Some(overheard);
+        say(report::overheard(overheard))?;
+    }
+    for (from, to) in [(one, two), (two, one)] {
+        results.underlay_ping.push(measure::ping(stage, &from.host.place, &to.host.place, 10)?);
+    }
     for (from, to) in [(one, two), (two, one)] {
         results.throughput.push(throughput(stage, from, to)?);
     }

@@ -14,6 +14,7 @@ use fanctl::cli::usage;
 use fanctl::config::{Configuration, Source, convert, legacy, toml};
 use fanctl::fan::Fan;
 use fanctl::fan::keys::file::KeyFile;
+use fanctl::fan::keys::table::Table;
 use fanctl::fan::name::InterfaceName;
 use fanctl::fan::request::Request;
 use fanctl::kernel::netlink::Raw;
@@ -59,6 +60,8 @@ pub const TARGETS: [(&str, Target); 20] = [
 
 /// A file of secrets.
 pub fn key_file(data: &[u8]) {
+    // Its kin, which begins with another word.
+    let _ = Table::read(data);
     match KeyFile::read(data) {
         Ok(file) => assert_eq!(KeyFile::read(file.text().as_bytes()), Ok(file), "what is written is read"),
         Err(fault) => assert!(!fault.to_string().contains('\n')),

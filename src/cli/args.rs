@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use fan::{DownArgs, ForceArgs, Named, UpAllArgs, UpArgs};
-pub(crate) use key::{EpochArgs, KeyAction};
+pub(crate) use key::{EpochArgs, IssueArgs, KeyAction, NetworksArgs, TableArgs};
 pub(crate) use names::{NamesAction, NamesHostsArgs, NamesListArgs, NamesServeArgs};
 pub(crate) use trace::TraceArgs;
 pub(crate) use watch::WatchArgs;

@@ -11,7 +11,7 @@ use crate::cli::warn;
 use crate::config::Entry;
 use crate::error::Error;
 use crate::fan::Fan;
-use crate::fan::keys::Secret;
+use crate::fan::keys::Key;
 use crate::fan::mapping::Overlay;
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Follow, Request};
@@ -366,9 +366,9 @@ impl Change {
 
 /// By which secret a fan is encrypted, and for how many hosts: `, encrypted (epoch 1, 9f3a 61c2 07de 4b58), 253 peers`.
 fn encrypted(fan: &Fan, desired: &State, host: &Host) -> String {
-    let secrets = fan.key_file().and_then(|file| host.keys.get(file)?.as_ref().ok());
-    let (Some(secrets), Some(first)) = (secrets, fan.epochs.first()) else { return String::new() };
-    let fingerprint = secrets.iter().find(|secret| secret.epoch == *first).map(Secret::fingerprint);
+    let keys = fan.key_file().and_then(|file| host.keys.get(file)?.as_ref().ok());
+    let (Some(keys), Some(first)) = (keys, fan.epochs.first()) else { return String::new() };
+    let fingerprint = keys.iter().find(|key| key.epoch() == *first).map(Key::fingerprint);
     let peers = desired.values().find_map(|object| match object {
         Object::Peers(peers) if peers.link == fan.tunnel() => Some(peers.count()),
         _ => None,

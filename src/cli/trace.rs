@@ -147,6 +147,7 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
         }
     }
     evidence.complaints = prober.seen().complaints().to_vec();
+    evidence.heard_encrypted = prober.seen().heard_encrypted();
     evidence.handshake = Machine::handshake(target);
     Ok(evidence)
 }

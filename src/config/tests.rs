@@ -272,7 +272,7 @@ fn every_key_has_a_value_it_takes_and_one_it_does_not() {
             "routed" | "hosts" | "exclude" => "10.8.0.0/24,10.9.0.0/16",
             "endpoints" => "172.30.0.5=198.51.100.7:8473,172.30.0.0/24=10.1.0.0/24",
             "peers" => "172.30.0.27,fan-peers.example.net",
-            "key" => "$CREDENTIALS_DIRECTORY/key",
+            "key" | "public-keys" => "$CREDENTIALS_DIRECTORY/key",
             _ => "200",
         };
         let good = if key.name == "mtu" { "1400" } else { good };

@@ -13,6 +13,7 @@ mod code;
 mod configuration;
 mod containers;
 mod counters;
+mod encryption;
 mod firewall;
 mod foreign;
 mod kernel;
@@ -230,6 +231,7 @@ fn fan(fan: &Fan, facts: Facts) -> Vec<Finding> {
         neighbours::check,
         managers::addresses,
         names::check,
+        encryption::check,
         counters::check,
     ] {
         let more = check(fan, facts, &findings);

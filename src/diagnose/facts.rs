@@ -55,6 +55,10 @@ pub(crate) struct Health {
     pub(crate) offloads: BTreeMap<InterfaceName, Offload>,
     /// UDP packets that came with a wrong checksum since the host began (`Udp: InCsumErrors`).
     pub(crate) bad_checksums: u64,
+    /// The clock of this host, in seconds since 1970; none where nobody looked.
+    pub(crate) now: Option<u64>,
+    /// Files that were written in the past, and when: a clock that is before is behind.
+    pub(crate) written: Vec<(String, u64)>,
     /// What could not be looked at, and why.
     pub(crate) unseen: Vec<String>,
 }

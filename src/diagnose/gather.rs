@@ -13,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use caps::Capability;
 
@@ -44,6 +45,8 @@ impl Machine {
             rules: rules::rules(&self.netlink)?,
             programs: programs::observe(&self.netlink, &messages, &names, host)?,
             managers: managers()?,
+            now: seconds(SystemTime::now()),
+            written: written(owned),
             has_systemd: Path::new("/run/systemd/system").is_dir(),
             offloads: offload::observe(fans(owned)),
             bad_checksums: file::read_text("/proc/net/snmp", KERNEL_LIMIT)
@@ -96,6 +99,23 @@ impl Machine {
         answers
     }
 }
+
+fn seconds(time: SystemTime) -> Option<u64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// Files by which a clock that is behind is found out: the keys of fans, and what systemd-timesyncd notes of the time.
+fn written(owned: &State) -> Vec<(String, u64)> {
+    let keys = fans(owned).filter_map(|fan| fan.key_file()).map(str::to_string);
+    let when = |path: String| {
+        let then = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok()?;
+        Some((path, seconds(then)?))
+    };
+    keys.chain([TIMESYNC.to_string()]).filter_map(when).collect()
+}
+
+/// What systemd-timesyncd touches while the clock is right (systemd-timesyncd.service(8)).
+const TIMESYNC: &str = "/var/lib/systemd/timesync/clock";
 
 fn number(setting: impl AsRef<Path>) -> Option<i64> {
     let text = file::read_text(Path::new("/proc/sys").join(setting), KERNEL_LIMIT).ok()?;

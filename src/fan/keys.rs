@@ -8,11 +8,15 @@
 //! fingerprint = HKDF-Expand(prk, "fanctl/1 fingerprint" 00 epoch (4), 8)                    shown to people
 //! ```
 //!
+//! A host may have been *issued* its own private key and the preshared key instead, and be given the public keys of all hosts in a
+//! [table](table::Table): it can be no other host. Who issues has the secret, and no host needs it.
+//!
 //! Numbers are in network byte order, and 04 stands for IPv4. Any 32 uniform bytes are a private key of X25519 (RFC 7748,
 //! section 5), and what HKDF expands for one host tells nothing of the secret or of another's (RFC 5869, section 3.2). All
 //! else is WireGuard's own: nothing here is used as a key for packets.
 
 pub mod file;
+pub mod table;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -162,6 +166,73 @@ impl Secret {
         }
         context.extend(self.epoch.to_be_bytes());
         context
+    }
+}
+
+impl Secret {
+    /// What one host of a mapping gets that is not to have the secret.
+    #[must_use]
+    pub(crate) fn issue(&self, mapping: Mapping, host: Ipv4Addr) -> Issued {
+        Issued {
+            epoch: self.epoch,
+            host,
+            private: self.private(mapping, host),
+            preshared: self.preshared(mapping),
+            fingerprint: self.fingerprint(),
+        }
+    }
+}
+
+/// The keys of one host, which follow from a secret that it does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Issued {
+    /// That of the secret.
+    pub(crate) epoch: u32,
+    /// The host.
+    pub(crate) host: Ipv4Addr,
+    /// Its private key.
+    pub(crate) private: SecretKey,
+    /// The key that all pairs of hosts have.
+    pub(crate) preshared: SecretKey,
+    /// What people compare, of the secret.
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// What a host has of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The secret, from which the keys of all hosts follow.
+    Shared(Secret),
+    /// Its own keys.
+    Issued(Issued),
+}
+
+impl Key {
+    /// The number of its turn, from 1.
+    #[must_use]
+    pub(crate) fn epoch(&self) -> u32 {
+        match self {
+            Self::Shared(secret) => secret.epoch,
+            Self::Issued(issued) => issued.epoch,
+        }
+    }
+
+    /// What people compare.
+    #[must_use]
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Shared(secret) => secret.fingerprint(),
+            Self::Issued(issued) => issued.fingerprint,
+        }
+    }
+
+    /// The host whose keys these are; none of a secret, which is everybody's.
+    #[must_use]
+    pub(crate) fn holder(&self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Issued(issued) => Some(issued.host),
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use std::fmt;
 
 use super::encap::Encapsulation;
 use super::keys::file::DEFAULT_KEY_FILE;
+use super::keys::table::DEFAULT_TABLE;
 use super::name::InterfaceName;
 use super::request::{Endpoints, Follow, Peers, Request, Subnets};
 
 pub use read::{bridge_name, number};
-use read::{flag, key_file, table};
+use read::{file_name, flag, table};
 
 /// The smallest MTU a fan is given: what every IPv4 host must be able to take (RFC 791, section 3.1).
 pub(crate) const MIN_MTU: u32 = 576;
@@ -273,12 +274,24 @@ options! {
     }
 
     /// The file of the secrets that WireGuard's keys are computed from, where it is not the usual one.
-    key: Option<String> = None, read key_file, {
+    key: Option<String> = None, read |text| file_name("key", text), {
         name: "key",
         values: "a path like \"/etc/fan/key\"",
         argument: Some(option("FILE", "The file of the secret that all hosts have (wireguard) [default: /etc/fan/key]")),
         only: ENCRYPTED,
         usual: Some(|_| Some(DEFAULT_KEY_FILE.to_string())),
+    }
+
+    /// The table of all hosts' public keys, where it is not the usual one; meaningless where the key file has the secret.
+    public_keys: Option<String> = None, read |text| file_name("public-keys", text), {
+        name: "public-keys",
+        values: "a path like \"/etc/fan/hosts.pub\"",
+        argument: Some(option(
+            "FILE",
+            "The table of all hosts' public keys, where the key file is one that was issued (wireguard) [default: /etc/fan/hosts.pub]",
+        )),
+        only: ENCRYPTED,
+        usual: Some(|_| Some(DEFAULT_TABLE.to_string())),
     }
 
     /// Where hosts have their addresses, where that is not all of the underlay; meaningless without WireGuard.
@@ -418,6 +431,12 @@ impl Options {
     pub(crate) fn key_file(&self) -> Option<&str> {
         let is_encrypted = self.encapsulation == Encapsulation::Wireguard;
         is_encrypted.then(|| self.key.as_deref().unwrap_or(DEFAULT_KEY_FILE))
+    }
+
+    /// The table of public keys, where the key file is one that was issued.
+    #[must_use]
+    pub(crate) fn table_file(&self) -> &str {
+        self.public_keys.as_deref().unwrap_or(DEFAULT_TABLE)
     }
 
     /// What a fan that is up has of them: not what is about the files only, and no value that is the usual one.

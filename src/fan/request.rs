@@ -22,9 +22,9 @@ pub(crate) use subnets::Subnets;
 pub use underlay::{DEFAULT_UNDERLAY_LEN, UnderlayPlace, UnderlaySource};
 
 /// The most addresses that an underlay has whose hosts need not be listed over WireGuard.
-const MOST_UNLISTED: u64 = 4096;
+pub(crate) const MOST_UNLISTED: u64 = 4096;
 /// The most addresses that can be listed.
-const MOST_LISTED: u64 = 16384;
+pub(crate) const MOST_LISTED: u64 = 16384;
 
 /// One fan as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

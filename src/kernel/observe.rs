@@ -316,10 +316,17 @@ impl Machine {
 
 /// Reads the key file of a fan that is encrypted.
 pub(crate) fn read_key(options: &Options, host: &mut Host) {
-    let Some(file) = options.key_file().filter(|file| !host.keys.contains_key(*file)) else { return };
+    let is_read = |file: &&str| host.keys.contains_key(*file) && host.tables.contains_key(options.table_file());
+    let Some(file) = options.key_file().filter(|file| !is_read(file)) else { return };
     let read = secret::read(Path::new(file));
-    let keys = read.map(|found| found.secrets().to_vec()).map_err(|why| why.to_string());
+    let keys = read.map(|found| found.keys().to_vec()).map_err(|why| why.to_string());
+    let is_issued = keys.as_ref().is_ok_and(|keys| keys.iter().any(|key| key.holder().is_some()));
     host.keys.insert(file.to_string(), keys);
+    let table = options.table_file();
+    if is_issued && !host.tables.contains_key(table) {
+        let read = secret::read_table(Path::new(table)).map_err(|why| why.to_string());
+        host.tables.insert(table.to_string(), read);
+    }
 }
 
 /// A server that was found, as an object. One that does not serve is none that was started as it should be.

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::file::Found;
 use crate::fan::keys::SecretKey;
 use crate::fan::keys::file::{KEY_FILE_LIMIT, KeyFault, KeyFile};
+use crate::fan::keys::table::{TABLE_LIMIT, Table, TableFault};
 use crate::fan::text::error_words;
 
 /// The most symbolic links that are followed (`MAXSYMLINKS`, linux/namei.h).
@@ -42,6 +43,12 @@ pub(crate) enum NoKey {
     Faulty(PathBuf, KeyFault),
     /// A file is there already.
     There(PathBuf),
+    /// A file for another host is there already.
+    IssuedThere(PathBuf),
+    /// The table of public keys cannot be looked at.
+    NoTable(PathBuf, io::Error),
+    /// What is in the table is wrong.
+    TableFaulty(PathBuf, TableFault),
 }
 
 impl fmt::Display for NoKey {
@@ -77,6 +84,20 @@ impl fmt::Display for NoKey {
                 path.display()
             ),
             Self::Faulty(path, fault) => write!(f, "key file '{}' {fault}", path.display()),
+            Self::IssuedThere(path) => {
+                write!(
+                    f,
+                    "'{}' is there already, and is not written over; remove it, or name another file",
+                    path.display()
+                )
+            }
+            Self::NoTable(path, error) => write!(
+                f,
+                "table '{}' of public keys: {}; a host with issued keys needs it: fanctl key table, where the secret is",
+                path.display(),
+                error_words(error)
+            ),
+            Self::TableFaulty(path, fault) => write!(f, "table '{}' {fault}", path.display()),
             Self::There(path) => write!(
                 f,
                 "key file '{}' is there already, and what it encrypts would be lost; to change the secret: fanctl key add",
@@ -109,6 +130,27 @@ pub fn read(path: &Path) -> Result<KeyFile, NoKey> {
     KeyFile::read(&bytes).map_err(|fault| NoKey::Faulty(path.to_path_buf(), fault))
 }
 
+/// Reads a table of public keys, which anybody may read, and nobody but root replace.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn read_table(path: &Path) -> Result<Table, NoKey> {
+    let unreadable = |error| NoKey::NoTable(path.to_path_buf(), error);
+    let missing = |why| match why {
+        NoKey::Unreadable(_, error) => unreadable(error),
+        other => other,
+    };
+    let (real, _) = place(path).map_err(missing)?;
+    let found = Found::new(&real).map_err(unreadable)?;
+    owned(&real, &found.metadata)?;
+    let mode = found.metadata.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(NoKey::Writable(real, mode));
+    }
+    let bytes = found.read(TABLE_LIMIT).map_err(unreadable)?;
+    Table::read(&bytes).map_err(|fault| NoKey::TableFaulty(path.to_path_buf(), fault))
+}
+
 /// A new secret from the kernel.
 ///
 /// # Errors
@@ -139,6 +181,18 @@ pub(crate) fn create(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
     let _ = prctl::set_dumpable(false);
     // What was begun and not finished is no key, and goes.
     write(path, file).map_err(unwritable)
+}
+
+/// Writes the key file of another host, which was not there, for its owner alone.
+///
+/// # Errors
+/// Why not; what is there stays.
+pub(crate) fn issue(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
+    let _ = prctl::set_dumpable(false);
+    write(path, file).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => NoKey::IssuedThere(path.to_path_buf()),
+        _ => NoKey::Unreadable(path.to_path_buf(), error),
+    })
 }
 
 /// Replaces a key file, at once.

@@ -26,6 +26,9 @@ pub(crate) fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Err
     stage.add(UNDERLAY)?;
     stage.run_all(&topology::underlay_lines())?;
     let (encapsulation, note) = choose(stage, args.encap)?;
+    if encapsulation == Encapsulation::Wireguard {
+        stage.make_key()?;
+    }
     let command = topology.up(encapsulation);
     let mut hosts = Vec::new();
     for host in topology.hosts {
@@ -51,8 +54,19 @@ pub(crate) fn build(stage: &mut Stage, args: &LabArgs) -> Result<LabSetting, Err
 /// IPIP where the kernel has it, which is tried by making a device, otherwise VXLAN. With a note for the user, if there
 /// is one.
 fn choose(stage: &Stage, wanted: Option<Encapsulation>) -> Result<(Encapsulation, Option<String>), Error> {
-    if wanted == Some(Encapsulation::Vxlan) {
-        return Ok((Encapsulation::Vxlan, None));
+    match wanted {
+        Some(Encapsulation::Vxlan) => return Ok((Encapsulation::Vxlan, None)),
+        Some(Encapsulation::Wireguard) => {
+            let lines = ["add probe type wireguard", "delete probe"].map(|words| ip!("-n {UNDERLAY} link {words}"));
+            return match stage.run_all(&lines) {
+                Ok(()) => Ok((Encapsulation::Wireguard, None)),
+                Err(Error::Failed(sentence)) => Err(Error::Failed(format!(
+                    "{sentence}\nthis kernel has no wireguard devices; a lab that encrypts nothing: fanctl lab --encap vxlan"
+                ))),
+                Err(interrupted) => Err(interrupted),
+            };
+        }
+        Some(Encapsulation::Ipip) | None => {}
     }
     let loaded = || Path::new("/sys/module/ipip").exists();
     let before = loaded();

@@ -21,6 +21,9 @@ const STREAM: Duration = Duration::from_millis(100);
 /// What is written at once.
 const CHUNK: usize = 128 * 1024;
 
+/// How a greeting begins.
+pub(super) const GREETING: &str = "hello from ";
+
 /// Round trips from one place to another.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Ping {
@@ -101,7 +104,7 @@ pub(crate) fn connection(from: &Node, to: &Node) -> Result<Connection, Error> {
         let begin = Instant::now();
         let (client, server, seen_as) = connect(from, to)?;
         for (mut sender, mut receiver, name) in [(&client, &server, from), (&server, &client, to)] {
-            let message = format!("hello from {}", name.address);
+            let message = format!("{GREETING}{}", name.address);
             sender.write_all(message.as_bytes())?;
             let mut received = vec![0; message.len()];
             receiver.read_exact(&mut received)?;
@@ -183,7 +186,7 @@ fn connect(from: &Node, to: &Node) -> io::Result<(TcpStream, TcpStream, SocketAd
 
 /// Makes a socket in a namespace. A socket stays in the namespace it was made in, and a thread of its own is all that
 /// has to go there.
-fn within<T: Send>(place: &Node, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(super) fn within<T: Send>(place: &Node, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let enter = || {
         let namespace = File::open(format!("{NETNS}/{}", place.namespace))?;
         setns(namespace, CloneFlags::CLONE_NEWNET)?;

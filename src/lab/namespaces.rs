@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{self, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::interrupt::Interrupt;
-use super::topology::{CommandLine, PREFIX, ip};
+use super::topology::{CommandLine, KEY, PREFIX, ip};
 use crate::error::Error;
 use crate::kernel::exec;
 
@@ -24,17 +25,19 @@ pub(crate) struct Stage {
     interrupt: Interrupt,
     verbose: bool,
     namespaces: Vec<String>,
+    /// Whether there is the file of a secret, to be removed with them.
+    has_key: bool,
 }
 
 impl Stage {
     /// Nothing yet.
     pub fn new(interrupt: Interrupt, verbose: bool) -> Self {
-        Self { interrupt, verbose, namespaces: Vec::new() }
+        Self { interrupt, verbose, namespaces: Vec::new(), has_key: false }
     }
 
     /// What is there from an earlier lab, to be removed.
     pub(crate) fn standing(verbose: bool) -> Result<Self, Error> {
-        Ok(Self { interrupt: Interrupt::default(), verbose, namespaces: standing()? })
+        Ok(Self { interrupt: Interrupt::default(), verbose, namespaces: standing()?, has_key: Path::new(KEY).exists() })
     }
 
     /// Tells whether a signal asked the lab to end.
@@ -52,6 +55,13 @@ impl Stage {
         self.run(&ip!("netns add {namespace}"))?;
         self.namespaces.push(namespace.into());
         Ok(())
+    }
+
+    /// Makes the file of a secret, to be removed with the stage. One of a lab that was killed is nobody's.
+    pub(crate) fn make_key(&mut self) -> Result<(), Error> {
+        self.has_key = true;
+        remove_key()?;
+        self.run(&CommandLine::new("fanctl", format_args!("key generate {KEY}"))).map(drop)
     }
 
     /// Runs a line that ends by itself and at once, and gives what it printed.
@@ -78,6 +88,7 @@ impl Stage {
     /// Leaves everything standing.
     pub(crate) fn keep(mut self) {
         self.namespaces.clear();
+        self.has_key = false;
     }
 
     /// Removes everything, the last made first, and reports all that could not be. A signal does not stop it.
@@ -93,6 +104,11 @@ impl Stage {
             if let Err(error) = printed(&line, command(&line).output()) {
                 errors.push(error.to_string());
             }
+        }
+        if std::mem::take(&mut self.has_key)
+            && let Err(error) = remove_key()
+        {
+            errors.push(error.to_string());
         }
         if errors.is_empty() { Ok(()) } else { Err(Error::Failed(errors.join("\n"))) }
     }
@@ -110,6 +126,15 @@ impl Drop for Stage {
         if let Err(error) = self.clear() {
             let _ = writeln!(io::stderr(), "{error}");
         }
+    }
+}
+
+fn remove_key() -> Result<(), Error> {
+    match fs::remove_file(KEY) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Failed(format!("cannot remove {KEY}: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::measure::{Connection, Ping};
 use super::topology::{FanHost, Node};
+use super::wire::Overheard;
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{Overlay, Underlay};
 
@@ -38,6 +39,9 @@ pub(crate) struct Results {
     pub(crate) underlay_ping: Vec<Ping>,
     /// Between containers on different hosts.
     pub(crate) tcp: Vec<Connection>,
+    /// What was seen between the hosts of pings and connections, where the fan encrypts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) overheard: Option<Overheard>,
     /// Between the first containers of the first two hosts, and between those hosts.
     pub(crate) throughput: Vec<Throughput>,
 }
@@ -157,6 +161,14 @@ pub(crate) fn connections(connections: &[Connection]) -> Vec<String> {
         lines.push(format!("tcp     {}a greeting each way", more(rest.len())));
     }
     lines
+}
+
+/// What a listener between the hosts has of all that.
+pub(crate) fn overheard(seen: Overheard) -> Vec<String> {
+    let Overheard { packets, bytes, port, .. } = seen;
+    vec![format!(
+        "wire    {packets} packets, {bytes} bytes, all of UDP port {port}: no ping, greeting or address of a container in them"
+    )]
 }
 
 /// A line for each direction.

@@ -19,6 +19,10 @@ const OVERLAY: &str = "250.0.0.0/8";
 /// The first host of the announcement; the others count down from it.
 const FIRST_HOST: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 28);
 const UNDERLAY_LEN: u8 = 16;
+/// Where in the underlay the hosts of every lab are.
+const HOSTS: &str = "172.30.0.0/27";
+/// The file of the secret of an encrypted lab, which goes with it.
+pub(crate) const KEY: &str = "/run/fan/lab-key";
 
 /// One line that a person could type. Words are separated by blanks and none holds one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,7 +115,8 @@ impl Topology {
         let words = format!("fanctl up {} eth0/{UNDERLAY_LEN}", self.mapping.overlay());
         match encapsulation {
             Encapsulation::Ipip => words,
-            other => words + &format!(" --encap {other}"),
+            Encapsulation::Wireguard => words + &format!(" --encap wireguard --key {KEY} --hosts {HOSTS}"),
+            other @ Encapsulation::Vxlan => words + &format!(" --encap {other}"),
         }
     }
 }
@@ -182,12 +187,16 @@ mod tests {
         assert_eq!(two.containers[0].address.to_string(), "250.0.27.2");
         assert_eq!(topology.up(Encapsulation::Ipip), "fanctl up 250.0.0.0/8 eth0/16");
         assert_eq!(topology.up(Encapsulation::Vxlan), "fanctl up 250.0.0.0/8 eth0/16 --encap vxlan");
+        let encrypted = "fanctl up 250.0.0.0/8 eth0/16 --encap wireguard --key /run/fan/lab-key --hosts 172.30.0.0/27";
+        assert_eq!(topology.up(Encapsulation::Wireguard), encrypted);
     }
 
     #[test]
     fn the_largest_lab_has_names_and_addresses_that_fit() {
         let topology = Topology::new(16, 100);
         let last = topology.hosts.last().unwrap();
+        let listed: ipnetwork::Ipv4Network = HOSTS.parse().unwrap();
+        assert!(topology.hosts.iter().all(|host| listed.contains(host.place.address)));
         assert_eq!(last.place.address.to_string(), "172.30.0.13");
         assert_eq!(last.containers.last().unwrap().address.to_string(), "250.0.13.101");
         assert_eq!(last.containers.last().unwrap().namespace, "fanlab-13-101");

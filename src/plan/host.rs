@@ -7,7 +7,8 @@ use std::net::Ipv4Addr;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use crate::fan::encap::SourcePorts;
-use crate::fan::keys::Secret;
+use crate::fan::keys::Key;
+use crate::fan::keys::table::Table;
 use crate::fan::mapping::{Overlay, broadcast};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
@@ -41,8 +42,8 @@ impl Linux {
     }
 }
 
-/// The secrets of a key file, or why there are none: a sentence.
-pub(crate) type Keys = Result<Vec<Secret>, String>;
+/// What is in a key file, or why there is nothing: a sentence.
+pub(crate) type Keys = Result<Vec<Key>, String>;
 
 /// The machine, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +61,8 @@ pub(crate) struct Host {
     pub(crate) unprivileged_ports: Option<u16>,
     /// What is in the key files of fans that are encrypted, by the name of each.
     pub(crate) keys: BTreeMap<String, Keys>,
+    /// Tables of public keys, by the names of their files, or why there are none.
+    pub(crate) tables: BTreeMap<String, Result<Table, String>>,
     /// What was heard of the peers of our WireGuard devices.
     pub(crate) heard: BTreeMap<InterfaceName, Vec<(Peer, Heard)>>,
     /// How the kernel speaks IPv6; none where it does not.

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::fan::Fan;
+use crate::fan::keys::Key;
 use crate::fan::mapping::{self, Underlay, broadcast};
 use crate::fan::name::InterfaceName;
 use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
@@ -66,7 +67,7 @@ pub(crate) fn resolve(config: &Request, host: &Host, owned: &State) -> Result<Re
 fn epochs(fan: &Fan, host: &Host, up: Option<&Fan>) -> Vec<u32> {
     let Some(file) = fan.key_file() else { return Vec::new() };
     match (host.keys.get(file), up) {
-        (Some(Ok(secrets)), _) => secrets.iter().map(|secret| secret.epoch).collect(),
+        (Some(Ok(keys)), _) => keys.iter().map(Key::epoch).collect(),
         (_, Some(up)) if up.key_file() == Some(file) => up.epochs.clone(),
         _ => vec![1],
     }

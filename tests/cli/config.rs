@@ -47,7 +47,7 @@ const BROKEN_TOML: [(&str, &str, &str); 28] = [
         "a key with a slip",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\ndchp = true\n",
         "FILE:4:1: key 'dchp' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, table, \
-         nat, routed, flowtable, fast, names, peers, key, hosts, exclude, endpoints, number, keepalive, follow, force, enabled",
+         nat, routed, flowtable, fast, names, peers, key, public-keys, hosts, exclude, endpoints, number, keepalive, follow, force, enabled",
     ),
     (
         "values of the wrong kind",
@@ -176,7 +176,7 @@ const BROKEN_TOML: [(&str, &str, &str); 28] = [
          FILE:4:7: mtu is a number from 576 to 65515, not '1400b'\n\
          FILE:5:8: port is a number from 1 to 65535, not '01'\n\
          FILE:6:11: key 'reserve' is unknown; a fan has overlay, underlay, encap, bridge, dhcp, host-reserve, mtu, port, \
-         table, nat, routed, flowtable, fast, names, peers, key, hosts, exclude, endpoints, number, keepalive, follow, force, enabled",
+         table, nat, routed, flowtable, fast, names, peers, key, public-keys, hosts, exclude, endpoints, number, keepalive, follow, force, enabled",
     ),
     ("a colon", "[[fan]]\noverlay: \"250.0.0.0/8\"\n", "FILE:2:10: this is no TOML: 'overlay: \"250.0.0.0/8\"': "),
     ("a key twice", "[[fan]]\nmtu = 1400\nmtu = 1500\n", "FILE:3:1: this is no TOML: 'mtu = 1500': "),
@@ -374,7 +374,7 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "names": false, "peers": [], "key": null, "hosts": [], "exclude": [], "endpoints": [], "number": false, "keepalive": null, "follow": false, "force": false, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "names": false, "peers": [], "key": null, "public_keys": null, "hosts": [], "exclude": [], "endpoints": [], "number": false, "keepalive": null, "follow": false, "force": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );

@@ -21,12 +21,13 @@ use fanctl::fan::request::Request;
 
 use page::{Call, Item, Page, directory};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "fan.5",
     "fan.7",
     "fan.toml.5",
     "fanctl-doctor.8",
     "fanctl-json.5",
+    "fanctl-key.8",
     "fanctl-names.8",
     "fanctl-trace.8",
     "fanctl.8",
@@ -36,7 +37,7 @@ const PAGES: [&str; 8] = [
 const OWN_PAGES: [(&str, &str); 2] = [("doctor", "fanctl-doctor.8"), ("trace", "fanctl-trace.8")];
 
 /// Verbs that consist of others, with a page of their own.
-const OWN_FAMILIES: [(&str, &str); 1] = [("names", "fanctl-names.8")];
+const OWN_FAMILIES: [(&str, &str); 2] = [("key", "fanctl-key.8"), ("names", "fanctl-names.8")];
 
 /// Other people's pages that ours refer to.
 const SYSTEM_PAGES: &[&str] = &[
@@ -56,6 +57,7 @@ const SYSTEM_PAGES: &[&str] = &[
     "nft 8",
     "ping 8",
     "sysctl 8",
+    "wg 8",
     "systemd 1",
     "systemd-networkd 8",
     "tc 8",

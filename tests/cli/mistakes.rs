@@ -144,7 +144,7 @@ fn no_option_of_one_fan_goes_with_all_of_the_configuration() {
             (OptionKind::Switch | OptionKind::Flag, _) => "",
             (_, "mtu") => "=1400",
             (_, "encap") => "=vxlan",
-            (_, "key") => "=/etc/fan/key",
+            (_, "key" | "public-keys") => "=/etc/fan/key",
             (_, "hosts" | "exclude") => "=172.30.0.0/24",
             (_, "endpoints") => "=172.30.0.0/24=10.1.0.0/24",
             _ => "=250",

@@ -1,10 +1,15 @@
 //! A fan over WireGuard: keys that are computed on each host from one file, and nothing on the wire that others can read.
 
+mod issued;
 mod sites;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Container, Echo, Host, Inner, Lan, eventually, inject_plain, tcp_exchange};
+use issued::{
+    a_host_with_issued_keys_is_no_other_host, a_peer_made_by_hand_speaks_with_the_fan,
+    what_was_issued_to_another_is_refused,
+};
 use sites::{
     a_host_behind_nat_is_reached, two_sites_behind_nat_need_one_forwarded_port,
     where_hosts_are_is_told_again_when_it_changes,
@@ -25,6 +30,9 @@ fn cases() -> Vec<Case> {
                 two_fans_need_four_ports,
                 no_secret_is_printed,
                 it_is_brought_up_by_a_file,
+                a_host_with_issued_keys_is_no_other_host,
+                a_peer_made_by_hand_speaks_with_the_fan,
+                what_was_issued_to_another_is_refused,
                 a_host_behind_nat_is_reached,
                 two_sites_behind_nat_need_one_forwarded_port,
                 where_hosts_are_is_told_again_when_it_changes,

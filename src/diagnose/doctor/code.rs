@@ -19,6 +19,8 @@ words! {
         Containers = "containers",
         /// The DHCP server.
         Dhcp = "dhcp",
+        /// What WireGuard has heard of other hosts.
+        Encryption = "encryption",
         /// The programs on the tunnel.
         Filters = "filters",
         /// Firewalls of others.
@@ -150,6 +152,18 @@ findings! {
         ContainerRouteMissing = "container-route-missing",
         /// Nothing is wrong.
         ContainersRight = "containers-right",
+    }
+    Encryption {
+        /// Hosts that are there do not shake hands.
+        HandshakeMissing = "handshake-missing",
+        /// The clock is before what has happened already.
+        ClockBehind = "clock-behind",
+        /// A host is heard from another address than its own.
+        HostHeardElsewhere = "host-heard-elsewhere",
+        /// Hosts send by the secret that is to be removed.
+        EpochOld = "epoch-old",
+        /// Nothing is wrong.
+        HandshakesRight = "handshakes-right",
     }
     Firewall {
         /// A chain drops packets of the fan.

@@ -42,6 +42,12 @@ pub(crate) enum Cause {
     NextHopGone,
     /// The other host answers nothing, encapsulated or not.
     HostSilent,
+    /// The other host is no peer: it is outside of `hosts`, excluded, or not in the table of public keys.
+    HostUnlisted,
+    /// The other host has a number, and nobody knows where it is.
+    HostNowhere,
+    /// Packets of the other host come, and no handshake succeeds: it has other keys.
+    OtherSecret,
     /// The other host and this one have no keys for each other: no handshake of WireGuard succeeds.
     NoHandshake,
     /// The other host is there, and has no such fan.

@@ -12,6 +12,7 @@ pub(crate) struct Seen {
     target: Target,
     id: u16,
     left: bool,
+    heard_encrypted: bool,
     /// Each wrapped answer that was seen coming, and its outer source.
     came: BTreeMap<Mark, Ipv4Addr>,
     arp_came: BTreeSet<Ipv4Addr>,
@@ -28,6 +29,7 @@ impl Seen {
             target: target.clone(),
             id,
             left: false,
+            heard_encrypted: false,
             came: BTreeMap::new(),
             arp_came: BTreeSet::new(),
             heard: BTreeSet::new(),
@@ -48,6 +50,7 @@ impl Seen {
                 self.came.insert(mark, wrapped.from);
             }
             Content::Encrypted if wrapped.from == self.target.source => self.left = true,
+            Content::Encrypted if wrapped.from == self.target.at => self.heard_encrypted = true,
             // Who asks is this host's kernel; without an answer no probe leaves.
             Content::Arp if goes => self.left = true,
             Content::Arp if comes => {
@@ -92,6 +95,12 @@ impl Seen {
     #[must_use]
     pub(crate) fn left(&self) -> bool {
         self.left
+    }
+
+    /// Whether packets that only the two hosts can read came from the other host.
+    #[must_use]
+    pub(crate) fn heard_encrypted(&self) -> bool {
+        self.heard_encrypted
     }
 
     /// The outer sources of wrapped answers that were seen coming.

@@ -195,6 +195,8 @@ pub(crate) struct Evidence {
     pub(crate) knows: bool,
     /// How the handshake of WireGuard with the other host stands; none without encryption, or where it cannot be asked.
     pub(crate) handshake: Option<Handshake>,
+    /// Whether packets of WireGuard came from the other host.
+    pub(crate) heard_encrypted: bool,
     /// Whether the neighbour table has one of them from before, when the answer could not be captured this time.
     pub(crate) knew: bool,
     /// The outer sources of encapsulated answers that were seen coming.

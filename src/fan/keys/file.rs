@@ -7,21 +7,34 @@
 //!
 //! What is in base64 (RFC 4648) is the secret, and behind it a check word: the first four bytes of the SHA-256 of all that
 //! stands before it, from `fanctl-secret-1` on with one blank between two words, and of the secret. A host sends by the first
-//! line's secret and receives by those of both. Only the program makes such a file: a secret that a person thought of could be
+//! line's secret and receives by those of both. A host that is not to have the secret has lines of its own keys (`fanctl key issue`):
+//!
+//! ```text
+//! fanctl-host-1 1 172.30.0.28 BASE64
+//! ```
+//!
+//! In base64 there are its private key, the preshared key, the secret's fingerprint and a check word of all that stands before. Only the program makes such a file: a secret that a person thought of could be
 //! found by trying, from one recorded handshake.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::net::Ipv4Addr;
 
 use base64ct::{Base64, Encoding};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Secret, SecretKey};
-use crate::fan::mapping::digits;
+use super::{Fingerprint, Issued, Key, Secret, SecretKey};
+use crate::fan::mapping::{Mapping, digits};
 use crate::fan::text::excerpt;
 
 /// The word that begins the line of a secret; the number is that of the format.
 const SECRET: &str = "fanctl-secret-1";
+
+/// The word that begins the line of keys that a host was issued.
+const HOST: &str = "fanctl-host-1";
+
+/// Bytes of what such a line has in base64, without the check word: two keys and a fingerprint.
+const ISSUED_LEN: usize = 32 + 32 + 8;
 
 /// Bytes of a check word.
 const CHECK_LEN: usize = 4;
@@ -32,11 +45,11 @@ pub(crate) const DEFAULT_KEY_FILE: &str = "/etc/fan/key";
 /// The most that a key file is long, in bytes.
 pub(crate) const KEY_FILE_LIMIT: u64 = 64 << 10;
 
-/// A file of one or two secrets, the first of them that by which a host sends.
+/// A file of one or two secrets, or of the keys that a host has of them; the first is that by which a host sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
     comments: Vec<String>,
-    secrets: Vec<Secret>,
+    keys: Vec<Key>,
 }
 
 /// What is wrong with a key file, or with what is asked for of it. Nothing that may be secret is in it.
@@ -54,6 +67,10 @@ pub enum KeyFault {
     NoEpoch(usize),
     /// What a line has in base64 is cut, or not what was written.
     Damaged(usize),
+    /// Some lines are secrets, and some the keys of a host; or they are of two hosts.
+    Mixed,
+    /// It has the keys of one host, from which no others follow.
+    NotASecret,
     /// There are more than two secrets.
     TooMany,
     /// Two secrets have epochs that are both even or both odd, and so one port.
@@ -86,6 +103,12 @@ impl fmt::Display for KeyFault {
             Self::Damaged(line) => {
                 write!(f, "line {line} is damaged: its check word is another; copy the file again from another host")
             }
+            Self::Mixed => f.write_str(
+                "has lines of several kinds or hosts; it has secrets, or the keys of one host: fanctl key issue ADDRESS -o FILE",
+            ),
+            Self::NotASecret => f.write_str(
+                "has the keys of one host and not the secret; do this where the secret is, and issue the host's file again",
+            ),
             Self::TooMany => f.write_str("has more than two secrets; remove one: fanctl key remove EPOCH"),
             Self::SamePort(one, two) => {
                 write!(
@@ -111,7 +134,19 @@ impl KeyFile {
     /// A file with one secret.
     #[must_use]
     pub(crate) fn new(secret: Secret) -> Self {
-        Self { comments: Vec::new(), secrets: vec![secret] }
+        Self { comments: Vec::new(), keys: vec![Key::Shared(secret)] }
+    }
+
+    /// The file of a host that is not to have the secrets of this one.
+    ///
+    /// # Errors
+    /// When this one has none itself.
+    pub(crate) fn issue(&self, mapping: Mapping, host: Ipv4Addr) -> Result<Self, KeyFault> {
+        let issued = self.keys.iter().map(|key| match key {
+            Key::Shared(secret) => Ok(Key::Issued(secret.issue(mapping, host))),
+            Key::Issued(_) => Err(KeyFault::NotASecret),
+        });
+        Ok(Self { comments: Vec::new(), keys: issued.collect::<Result<_, _>>()? })
     }
 
     /// Reads a file.
@@ -120,18 +155,21 @@ impl KeyFile {
     /// The first thing that is wrong with it.
     pub fn read(bytes: &[u8]) -> Result<Self, KeyFault> {
         let text = std::str::from_utf8(bytes).map_err(|_| KeyFault::NoText)?;
-        let (mut comments, mut secrets) = (Vec::new(), Vec::new());
+        let (mut comments, mut keys) = (Vec::new(), Vec::new());
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.starts_with('#') {
                 comments.push(line.to_string());
             } else if !line.is_empty() {
-                secrets.push(secret(number, line)?);
+                keys.push(key(number, line)?);
             }
         }
-        match &secrets[..] {
+        match &keys[..] {
             [] => Err(KeyFault::Empty),
-            [one, two] if port_of(one.epoch) == port_of(two.epoch) => Err(KeyFault::SamePort(one.epoch, two.epoch)),
-            [_] | [_, _] => Ok(Self { comments, secrets }),
+            [one, two] if port_of(one.epoch()) == port_of(two.epoch()) => {
+                Err(KeyFault::SamePort(one.epoch(), two.epoch()))
+            }
+            [one, two] if one.holder() != two.holder() => Err(KeyFault::Mixed),
+            [_] | [_, _] => Ok(Self { comments, keys }),
             _ => Err(KeyFault::TooMany),
         }
     }
@@ -141,30 +179,21 @@ impl KeyFile {
     pub fn text(&self) -> Zeroizing<String> {
         let comments: usize = self.comments.iter().map(|comment| comment.len() + 1).sum();
         // Enough for all, so that no part is left behind where a growing text was.
-        let mut text = Zeroizing::new(String::with_capacity(comments + self.secrets.len() * 128));
+        let mut text = Zeroizing::new(String::with_capacity(comments + self.keys.len() * LINE_LEN));
         for comment in &self.comments {
             text.push_str(comment);
             text.push('\n');
         }
-        for Secret { epoch, secret } in &self.secrets {
-            let mut bytes = Zeroizing::new([0; 32 + CHECK_LEN]);
-            bytes[..32].copy_from_slice(secret.bytes());
-            bytes[32..].copy_from_slice(&check(*epoch, secret.bytes()));
-            let mut buffer = Zeroizing::new([0; 64]);
-            let base64 = Base64::encode(&bytes[..], &mut buffer[..]).expect("36 bytes are 48 characters");
-            text.push_str(SECRET);
-            // Writing to a string cannot fail.
-            let _ = write!(text, " {epoch} ");
-            text.push_str(base64);
-            text.push('\n');
+        for key in &self.keys {
+            write_key(key, &mut text);
         }
         text
     }
 
-    /// The secrets, the one to send by first.
+    /// The secrets, or what the host has of them, the one to send by first.
     #[must_use]
-    pub(crate) fn secrets(&self) -> &[Secret] {
-        &self.secrets
+    pub(crate) fn keys(&self) -> &[Key] {
+        &self.keys
     }
 
     /// Adds a secret, which hosts receive by and do not send by yet, and gives its epoch.
@@ -172,13 +201,14 @@ impl KeyFile {
     /// # Errors
     /// When there are two already.
     pub(crate) fn add(&mut self, secret: SecretKey) -> Result<u32, KeyFault> {
-        match &self.secrets[..] {
+        match &self.keys[..] {
+            [Key::Issued(_), ..] => Err(KeyFault::NotASecret),
             [one] => {
-                let epoch = one.epoch.checked_add(1).ok_or(KeyFault::Last(one.epoch))?;
-                self.secrets.push(Secret::new(epoch, secret));
+                let epoch = one.epoch().checked_add(1).ok_or(KeyFault::Last(one.epoch()))?;
+                self.keys.push(Key::Shared(Secret::new(epoch, secret)));
                 Ok(epoch)
             }
-            [one, two, ..] => Err(KeyFault::Turning(one.epoch, two.epoch)),
+            [one, two, ..] => Err(KeyFault::Turning(one.epoch(), two.epoch())),
             [] => Err(KeyFault::Empty),
         }
     }
@@ -189,7 +219,7 @@ impl KeyFile {
     /// When there is none of that epoch.
     pub(crate) fn prefer(&mut self, epoch: u32) -> Result<(), KeyFault> {
         let place = self.place(epoch)?;
-        self.secrets[..=place].rotate_right(1);
+        self.keys[..=place].rotate_right(1);
         Ok(())
     }
 
@@ -201,14 +231,14 @@ impl KeyFile {
         match self.place(epoch)? {
             0 => Err(KeyFault::Preferred(epoch)),
             place => {
-                self.secrets.remove(place);
+                self.keys.remove(place);
                 Ok(())
             }
         }
     }
 
     fn place(&self, epoch: u32) -> Result<usize, KeyFault> {
-        self.secrets.iter().position(|secret| secret.epoch == epoch).ok_or(KeyFault::NoneOf(epoch))
+        self.keys.iter().position(|key| key.epoch() == epoch).ok_or(KeyFault::NoneOf(epoch))
     }
 }
 
@@ -218,30 +248,86 @@ pub(crate) fn port_of(epoch: u32) -> u16 {
     u16::from(epoch % 2 == 1)
 }
 
-fn secret(number: usize, line: &str) -> Result<Secret, KeyFault> {
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [version, epoch, base64] = words[..] else {
-        return Err(KeyFault::NoSecret(number));
+/// The longest line of a key in bytes, and more.
+const LINE_LEN: usize = 160;
+
+/// Writes a line. Nothing of it is left behind elsewhere.
+fn write_key(key: &Key, text: &mut String) {
+    let mut bytes = Zeroizing::new([0; ISSUED_LEN + CHECK_LEN]);
+    let (head, len) = match key {
+        Key::Shared(Secret { epoch, secret }) => {
+            bytes[..32].copy_from_slice(secret.bytes());
+            (format!("{SECRET} {epoch} "), 32)
+        }
+        Key::Issued(Issued { epoch, host, private, preshared, fingerprint }) => {
+            bytes[..32].copy_from_slice(private.bytes());
+            bytes[32..64].copy_from_slice(preshared.bytes());
+            bytes[64..ISSUED_LEN].copy_from_slice(&fingerprint.0);
+            (format!("{HOST} {epoch} {host} "), ISSUED_LEN)
+        }
     };
-    if version != SECRET {
-        let is_ours = version.starts_with("fanctl-");
-        let other = KeyFault::OtherVersion(number, version.into());
-        return Err(if is_ours { other } else { KeyFault::NoSecret(number) });
-    }
-    let epoch = digits(epoch).filter(|epoch| *epoch > 0).ok_or(KeyFault::NoEpoch(number))?;
-    let mut buffer = Zeroizing::new([0; 64]);
-    let decoded = Base64::decode(base64, &mut buffer[..]).map_err(|_| KeyFault::Damaged(number))?;
-    let (bytes, word) = decoded.split_first_chunk::<32>().ok_or(KeyFault::Damaged(number))?;
-    if word != check(epoch, bytes) {
-        return Err(KeyFault::Damaged(number));
-    }
-    let mut secret = SecretKey::new([0; 32]);
-    secret.bytes_mut().copy_from_slice(bytes);
-    Ok(Secret::new(epoch, secret))
+    let word = check(&head, &bytes[..len]);
+    bytes[len..len + CHECK_LEN].copy_from_slice(&word);
+    let mut buffer = Zeroizing::new([0; LINE_LEN]);
+    let base64 = Base64::encode(&bytes[..len + CHECK_LEN], &mut buffer[..]).expect("76 bytes are 104 characters");
+    text.push_str(&head);
+    text.push_str(base64);
+    text.push('\n');
 }
 
-fn check(epoch: u32, secret: &[u8; 32]) -> [u8; CHECK_LEN] {
-    let hash = Sha256::new().chain_update(format!("{SECRET} {epoch} ")).chain_update(secret).finalize();
+/// Reads a line.
+fn key(number: usize, line: &str) -> Result<Key, KeyFault> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    match words[..] {
+        [SECRET, epoch, base64] => {
+            let epoch = read_epoch(number, epoch)?;
+            let bytes = decode::<32>(number, &format!("{SECRET} {epoch} "), base64)?;
+            Ok(Key::Shared(Secret::new(epoch, part(&bytes[..]))))
+        }
+        [HOST, epoch, host, base64] => {
+            let epoch = read_epoch(number, epoch)?;
+            let host: Ipv4Addr = host.parse().map_err(|_| KeyFault::NoSecret(number))?;
+            let bytes = decode::<ISSUED_LEN>(number, &format!("{HOST} {epoch} {host} "), base64)?;
+            let mut fingerprint = Fingerprint([0; 8]);
+            fingerprint.0.copy_from_slice(&bytes[64..]);
+            let (private, preshared) = (part(&bytes[..32]), part(&bytes[32..64]));
+            Ok(Key::Issued(Issued { epoch, host, private, preshared, fingerprint }))
+        }
+        [SECRET | HOST, ..] | [] => Err(KeyFault::NoSecret(number)),
+        [version, ..] => {
+            let is_ours = version.starts_with("fanctl-") && words.len() > 2;
+            let other = KeyFault::OtherVersion(number, version.into());
+            Err(if is_ours { other } else { KeyFault::NoSecret(number) })
+        }
+    }
+}
+
+fn read_epoch(number: usize, text: &str) -> Result<u32, KeyFault> {
+    digits(text).filter(|epoch| *epoch > 0).ok_or(KeyFault::NoEpoch(number))
+}
+
+/// What stands in base64 behind `head`, without its check word.
+fn decode<const LEN: usize>(number: usize, head: &str, base64: &str) -> Result<Zeroizing<[u8; LEN]>, KeyFault> {
+    let mut buffer = Zeroizing::new([0; LINE_LEN]);
+    let decoded = Base64::decode(base64, &mut buffer[..]).map_err(|_| KeyFault::Damaged(number))?;
+    let (bytes, word) = decoded.split_first_chunk::<LEN>().ok_or(KeyFault::Damaged(number))?;
+    if word != check(head, bytes) {
+        return Err(KeyFault::Damaged(number));
+    }
+    let mut found = Zeroizing::new([0; LEN]);
+    found.copy_from_slice(bytes);
+    Ok(found)
+}
+
+/// A key of these 32 bytes.
+fn part(bytes: &[u8]) -> SecretKey {
+    let mut key = SecretKey::new([0; 32]);
+    key.bytes_mut().copy_from_slice(bytes);
+    key
+}
+
+fn check(head: &str, bytes: &[u8]) -> [u8; CHECK_LEN] {
+    let hash = Sha256::new().chain_update(head).chain_update(bytes).finalize();
     *hash.first_chunk().expect("32 bytes")
 }
 
@@ -252,12 +338,15 @@ mod tests {
 
     const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9A6NKW";
 
+    /// What host 172.30.0.28 of the announced fan is issued of the counting secret.
+    const ISSUED: &str = "fanctl-host-1 1 172.30.0.28 +MrSMDJm/lLNBPRKkxVPS773h+RvuJNO9Mos4ms15FpxqlB+c1RCVimOXZmiyBPT+1pEut3eqWyQZbihVdotw00hQkGxYX7iaxw6Jg==\n";
+
     #[test]
     fn a_file_is_written_as_it_was_read() {
         // The check word is Python's: sha256(b"fanctl-secret-1 1 " + bytes(range(32)))[:4].
         let text = format!("# of the cluster\nfanctl-secret-1 1 {BASE64}\n");
         let file = KeyFile::read(text.as_bytes()).unwrap();
-        assert_eq!(file.secrets(), [counting(1)]);
+        assert_eq!(file.keys(), [Key::Shared(counting(1))]);
         assert_eq!(*file.text(), text);
         let blanks = format!("\n  fanctl-secret-1\t1   {BASE64}  \r\n# of the cluster");
         assert_eq!(KeyFile::read(blanks.as_bytes()), Ok(file));
@@ -273,10 +362,30 @@ mod tests {
         assert_eq!(file.prefer(3), Err(KeyFault::NoneOf(3)));
         file.prefer(2).unwrap();
         let again = KeyFile::read(file.text().as_bytes()).unwrap();
-        assert_eq!(again.secrets().iter().map(|secret| secret.epoch).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(again.keys().iter().map(Key::epoch).collect::<Vec<_>>(), [2, 1]);
         file.remove(1).unwrap();
         assert_eq!(file.add(secret()), Ok(3));
         assert_eq!(KeyFile::new(counting(u32::MAX)).add(secret()), Err(KeyFault::Last(u32::MAX)));
+    }
+
+    /// The line is Python's: hmac and hashlib for HKDF and the check word, base64 of 32 + 32 + 8 + 4 bytes.
+    #[test]
+    fn a_host_is_issued_what_is_its_own() {
+        let mapping = crate::fan::tests::announced().mapping;
+        let host = Ipv4Addr::from([172, 30, 0, 28]);
+        let file = KeyFile::new(counting(1)).issue(mapping, host).unwrap();
+        assert_eq!(*file.text(), ISSUED);
+        assert_eq!(KeyFile::read(ISSUED.as_bytes()), Ok(file.clone()));
+        assert_eq!(file.keys()[0].fingerprint(), counting(1).fingerprint());
+        assert_eq!(file.issue(mapping, host), Err(KeyFault::NotASecret));
+        assert_eq!(file.clone().add(SecretKey::new([7; 32])), Err(KeyFault::NotASecret));
+        let with_secret = format!("{ISSUED}fanctl-secret-1 2 {}", &KeyFile::new(counting(2)).text()[18..]);
+        assert_eq!(KeyFile::read(with_secret.as_bytes()), Err(KeyFault::Mixed));
+        for (from, to) in [("0.28", "0.27"), ("host-1 1", "host-1 3"), ("+MrSMD", "+MrSME")] {
+            let other = ISSUED.replace(from, to);
+            assert_ne!(other, ISSUED);
+            assert_eq!(KeyFile::read(other.as_bytes()), Err(KeyFault::Damaged(1)), "{from}");
+        }
     }
 
     #[test]

@@ -54,16 +54,16 @@ where
     number.ok_or_else(|| format!("{what} '{text}' is no number from {} to {}", range.start(), range.end()))
 }
 
-/// Reads the name of a key file: a whole path, or one of systemd's credentials. It stands in the bridge's alias, where a blank ends
+/// Reads the name of a file of keys: a whole path, or one of systemd's credentials. It stands in the bridge's alias, where a blank ends
 /// a word.
-pub(super) fn key_file(text: &str) -> Result<String, String> {
+pub(super) fn file_name(what: &str, text: &str) -> Result<String, String> {
     const MOST: usize = 100;
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && text.len() <= MOST;
     if is_plain && (text.starts_with('/') || text.starts_with("$CREDENTIALS_DIRECTORY/")) {
         return Ok(text.to_string());
     }
     Err(format!(
-        "key '{}' is no path of at most {MOST} printable characters without blanks; write it like /etc/fan/key",
+        "{what} '{}' is no path of at most {MOST} printable characters without blanks; write it like /etc/fan/key",
         excerpt(text)
     ))
 }

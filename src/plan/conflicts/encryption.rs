@@ -3,6 +3,7 @@
 use ipnetwork::Ipv4Network;
 
 use crate::fan::Fan;
+use crate::fan::keys::Key;
 use crate::plan::host::Host;
 use crate::plan::reason::{Reason, reason};
 
@@ -14,6 +15,9 @@ pub(super) fn reasons(fan: &Fan, host: &Host) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if let Some(Err(why)) = host.keys.get(file) {
         reasons.push(reason!(NoKey, "{why}"));
+    }
+    if let Some(Ok(keys)) = host.keys.get(file) {
+        reasons.extend(keys.iter().find_map(|key| issued(fan, host, file, key)));
     }
     let own = Ipv4Network::new(fan.host, 32).expect("a prefix length");
     let (hosts, exclude) = (&fan.options.hosts, &fan.options.exclude);
@@ -36,4 +40,28 @@ pub(super) fn reasons(fan: &Fan, host: &Host) -> Vec<Reason> {
         ));
     }
     reasons
+}
+
+/// Why keys that were issued are none for this host, or its table none for them.
+fn issued(fan: &Fan, host: &Host, file: &str, key: &Key) -> Option<Reason> {
+    let Key::Issued(issued) = key else { return None };
+    if issued.host != fan.host {
+        return Some(reason!(
+            NoKey,
+            "key file '{file}' was issued to host {}, and this host is {}; issue it one of its own: fanctl key issue {}",
+            issued.host,
+            fan.host,
+            fan.host
+        ));
+    }
+    let table = fan.options.table_file();
+    let why = match host.tables.get(table)? {
+        Err(why) => why.clone(),
+        Ok(found) => {
+            let own = (fan.host, issued.private.public());
+            let fault = found.check(fan.mapping, issued.epoch, own).err()?;
+            format!("table '{table}' {fault}")
+        }
+    };
+    Some(reason!(NoKey, "{why}"))
 }

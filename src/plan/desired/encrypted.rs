@@ -1,52 +1,76 @@
 //! Keys and peers of a fan over WireGuard. Every other host has its place in the mapping, so that what a peer may send, where it
 //! is reached and which key it has are computed alike on all hosts.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
 use crate::fan::Fan;
-use crate::fan::keys::Secret;
+use crate::fan::keys::{Key, PublicKey};
 use crate::plan::desired::spec;
 use crate::plan::host::Host;
 use crate::plan::state::{Peer, Peers};
 
 /// The keys that a fan's devices should have, as far as their secrets can be read.
 pub(super) fn peers(fan: &Fan, host: &Host) -> Vec<Peers> {
-    fan.epochs.iter().filter_map(|epoch| Some(of_secret(fan, host, secret(fan, host, *epoch)?))).collect()
+    fan.epochs.iter().filter_map(|epoch| of_key(fan, host, key(fan, host, *epoch)?)).collect()
 }
 
-/// The epochs of a fan whose secrets cannot be read.
+/// The epochs of a fan whose keys cannot be computed.
 pub(super) fn unknown(fan: &Fan, host: &Host) -> impl Iterator<Item = u32> {
-    fan.epochs.iter().copied().filter(|epoch| secret(fan, host, *epoch).is_none())
+    let is_known = |epoch| match key(fan, host, epoch) {
+        Some(Key::Shared(_)) => true,
+        Some(Key::Issued(_)) => public_keys(fan, host, epoch).is_some(),
+        None => false,
+    };
+    fan.epochs.iter().copied().filter(move |epoch| !is_known(*epoch))
 }
 
-fn secret<'a>(fan: &Fan, host: &'a Host, epoch: u32) -> Option<&'a Secret> {
-    let secrets = host.keys.get(fan.key_file()?)?.as_ref().ok()?;
-    secrets.iter().find(|secret| secret.epoch == epoch)
+fn key<'a>(fan: &Fan, host: &'a Host, epoch: u32) -> Option<&'a Key> {
+    let keys = host.keys.get(fan.key_file()?)?.as_ref().ok()?;
+    keys.iter().find(|key| key.epoch() == epoch)
 }
 
-fn of_secret(fan: &Fan, host: &Host, secret: &Secret) -> Peers {
-    let (mapping, port) = (fan.mapping, fan.port_of(secret.epoch));
-    let preshared = secret.preshared(mapping);
+/// The public keys of the hosts in the table.
+fn public_keys<'a>(fan: &Fan, host: &'a Host, epoch: u32) -> Option<&'a BTreeMap<Ipv4Addr, PublicKey>> {
+    host.tables.get(fan.options.table_file())?.as_ref().ok()?.hosts(epoch)
+}
+
+/// What a device has by a key; none where it was issued, and there is no table.
+fn of_key(fan: &Fan, host: &Host, key: &Key) -> Option<Peers> {
+    let (mapping, epoch) = (fan.mapping, key.epoch());
+    let (private, preshared) = match key {
+        Key::Shared(secret) => (secret.private(mapping, fan.host), secret.preshared(mapping)),
+        Key::Issued(issued) => (issued.private.clone(), issued.preshared.clone()),
+    };
+    let table = key.holder().map(|_| public_keys(fan, host, epoch));
+    let table = match table {
+        None => None,
+        Some(found) => Some(found?),
+    };
+    let public = |host: Ipv4Addr| match (key, table) {
+        (Key::Shared(secret), _) => Some(secret.private(mapping, host).public()),
+        (Key::Issued(_), table) => table?.get(&host).copied(),
+    };
     let peer = |host: Ipv4Addr| {
         let peer = Peer {
             preshared: preshared.clone(),
-            endpoint: fan.place(host, secret.epoch),
+            endpoint: fan.place(host, epoch),
             keepalive: keepalive(fan, host),
             allowed: [IpNetwork::V4(mapping.slice(host))].into(),
         };
-        (secret.private(mapping, host).public(), peer)
+        Some((public(host)?, peer))
     };
-    Peers {
+    Some(Peers {
         overlay: fan.overlay(),
-        link: fan.tunnel_of(secret.epoch),
-        epoch: secret.epoch,
-        private: secret.private(mapping, fan.host).clamped(),
-        port,
+        link: fan.tunnel_of(epoch),
+        epoch,
+        private: private.clamped(),
+        port: fan.port_of(epoch),
         endpoints: fan.options.endpoints.clone(),
-        hosts: hosts(fan, host).map(peer).collect(),
-    }
+        hosts: hosts(fan, host).filter_map(peer).collect(),
+    })
 }
 
 /// Seconds between packets that keep the way back from a host open; 0 for none. Those that are listed are who can be reached.

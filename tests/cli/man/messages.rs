@@ -50,7 +50,7 @@ fn files_are_those_that_the_program_uses() {
         let path = |item: &Item| item.head.strip_prefix("Pa ").expect("a path").to_string();
         page.items("FILES").iter().map(path).collect()
     };
-    let documented = &paths("fanctl.8") | &paths("fanctl-names.8");
+    let documented = &(&paths("fanctl.8") | &paths("fanctl-names.8")) | &paths("fanctl-key.8");
     for name in ["fan.5", "fan.7", "fan.toml.5"] {
         assert!(paths(name).is_subset(&documented), "files of {name}: {:?}", paths(name));
     }
@@ -60,7 +60,7 @@ fn files_are_those_that_the_program_uses() {
     let others = ["/run/netns", "/var/lib/misc/dnsmasq.leases"];
     let plain = texts.filter(|text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.".contains(&byte)));
     let used = plain.filter(|text| !others.contains(&text.as_str())).collect();
-    assert_eq!(documented, used, "in fanctl.8 and fanctl-names.8, and in the program");
+    assert_eq!(documented, used, "in fanctl.8, fanctl-names.8 and fanctl-key.8, and in the program");
 }
 
 #[test]

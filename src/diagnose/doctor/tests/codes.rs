@@ -6,17 +6,17 @@ use crate::diagnose::doctor::{Check, Code, Found};
 use crate::fan::words::Words;
 
 /// Stable: a word may be added, and none may be changed or taken away.
-const CHECKS: &str = "bridge checksums configuration containers dhcp filters firewall fix foreign forwarding ipv6 kernel macs \
+const CHECKS: &str = "bridge checksums configuration containers dhcp encryption filters firewall fix foreign forwarding ipv6 kernel macs \
     mtu names objects older privileges redirects refused routes routing rp_filter rule settings software table tunnel tunnels \
     underlay";
 
 /// Likewise.
 const FOUND: &str = "address-foreign address-gone address-moved address-on-port address-replaced alias-changed bridge-lost \
-    checksum-offload-on checksum-offload-unknown checksums-right checksums-wrong configuration-faulty \
+    checksum-offload-on checksum-offload-unknown checksums-right checksums-wrong clock-behind configuration-faulty \
     container-address-foreign container-address-reserved container-address-twice container-prefix-wrong \
-    container-route-missing containers-right default-device-not-forwarding encap-missing encap-unknown fan-differs fan-not-up fan-older fan-refused \
+    container-route-missing containers-right default-device-not-forwarding encap-missing encap-unknown epoch-old fan-differs fan-not-up fan-older fan-refused \
     fan-refused-again fans-as-configured firewall-drops firewall-drops-invalid firewall-may-drop firewall-passes \
-    fix-failed host-disagrees interface-down interface-gone ip-forward-off kernel-fit kernel-unfit kernel-untried mac-of-neighbour \
+    fix-failed handshake-missing handshakes-right host-disagrees host-heard-elsewhere interface-down interface-gone ip-forward-off kernel-fit kernel-unfit kernel-untried mac-of-neighbour \
     mac-shared mac-twice macs-distinct mtu-too-large names-not-served names-served nft-missing no-carrier not-root not-seen nothing-refused \
     objects-right packets-refused port-mtu-large port-mtu-small port-taken programs-interpreted programs-refused \
     route-astray route-elsewhere route-refused routing-right rp-filter-strict software-not-told tunnel-takes-packets \

@@ -379,16 +379,25 @@ impl Judge<'_> {
         let carrier = self.target.carrier();
         let (what, advice) = match handshake {
             Handshake::NoPeer => {
-                let says = format!("{host} is no peer: it is outside of hosts, or in exclude");
+                let says = format!(
+                    "{host} is no peer: it is outside of hosts, in exclude, or not in the table of public keys"
+                );
                 let advice = "list it in hosts, on all hosts: fan.toml(5)".to_string();
-                return Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(advice);
+                return Conclusion::new(Cause::HostUnlisted, host.to_string(), says).advise(advice);
             }
             Handshake::Nowhere => {
                 let says =
                     format!("{host} is a number, endpoints does not say where it is, and it was not heard of yet");
                 let advice =
                     "name its address in endpoints, or let it begin: endpoints and keepalive there, fan.toml(5)";
-                return Conclusion::new(Cause::NoHandshake, host.to_string(), says).advise(advice);
+                return Conclusion::new(Cause::HostNowhere, host.to_string(), says).advise(advice);
+            }
+            _ if self.evidence.heard_encrypted => {
+                let says = format!(
+                    "{carrier} comes from {host}, and no handshake succeeds: it has another secret, or a clock is behind"
+                );
+                let advice = "compare fanctl key fingerprint and date on both hosts";
+                return Conclusion::new(Cause::OtherSecret, host.to_string(), says).advise(advice);
             }
             Handshake::Never => ("no handshake with it has succeeded".to_string(), ""),
             Handshake::Ago(seconds) => (
