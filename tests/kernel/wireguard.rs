@@ -1,15 +1,19 @@
 //! A fan over WireGuard: keys that are computed on each host from one file, and nothing on the wire that others can read.
 
+mod findings;
 mod issued;
+mod secrecy;
 mod sites;
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Container, Echo, Host, Inner, Lan, eventually, inject_plain, tcp_exchange};
+use findings::{clock_port_place_and_epoch_have_a_code, handshakes_that_are_missing_have_a_code};
 use issued::{
     a_host_with_issued_keys_is_no_other_host, a_peer_made_by_hand_speaks_with_the_fan,
     what_was_issued_to_another_is_refused,
 };
+use secrecy::no_secret_is_left_behind;
 use sites::{
     a_host_behind_nat_is_reached, two_sites_behind_nat_need_one_forwarded_port,
     where_hosts_are_is_told_again_when_it_changes,
@@ -33,11 +37,15 @@ fn cases() -> Vec<Case> {
                 a_host_with_issued_keys_is_no_other_host,
                 a_peer_made_by_hand_speaks_with_the_fan,
                 what_was_issued_to_another_is_refused,
+                handshakes_that_are_missing_have_a_code,
+                clock_port_place_and_epoch_have_a_code,
+                a_lab_shows_that_nothing_can_be_read,
                 a_host_behind_nat_is_reached,
                 two_sites_behind_nat_need_one_forwarded_port,
                 where_hosts_are_is_told_again_when_it_changes,
             ],
         )
+        .once_with(&[Need::Wireguard, Need::Tier3], named![no_secret_is_left_behind])
         .once_with(&[Need::NoWireguard], named![without_wireguard_nothing_is_touched])
         .list()
 }
@@ -309,6 +317,22 @@ fn it_is_brought_up_by_a_file() {
     assert_eq!(wg(&host, DEVICE, "peers").lines().count(), 253);
     host.fanctl("down -a").ok();
     assert_eq!(devices(&host), ["eth0", "lo"]);
+}
+
+fn a_lab_shows_that_nothing_can_be_read() {
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    let lab = host.fanctl("lab --json --encap wireguard").ok();
+    crate::json::is_a("lab-1", &lab.json());
+    let seen = lab.json()["overheard"].clone();
+    assert_eq!((&seen["readable"], &seen["port"]), (&0.into(), &8474.into()), "{lab}");
+    assert!(seen["packets"].as_u64() > Some(50), "{lab}");
+    host.fanctl("lab --encap wireguard --keep")
+        .ok()
+        .stdout_has(&["all of UDP port 8474: no ping, greeting or address"]);
+    host.sh("test -f /run/fan/lab-key").ok();
+    host.fanctl("lab down").ok();
+    host.sh("test ! -e /run/fan/lab-key").ok();
 }
 
 fn without_wireguard_nothing_is_touched() {
