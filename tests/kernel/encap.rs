@@ -67,7 +67,8 @@ fn no_container_encapsulates_for_any_fan(encap: Encap) {
         let wire = Capture::on(&pair.a, "eth0", "ip proto 4 or udp port 4789 or udp port 8472");
         for packet in encapsulated(("250.0.28.2", "172.30.0.27")) {
             let refused = || {
-                let rules = ["encapsulated in", "wrapped by no host"].map(|rule| pair.a.counted_packets(&["ip"], rule));
+                let rules =
+                    ["encapsulated in", "encapsulated by no host"].map(|rule| pair.a.counted_packets(&["ip"], rule));
                 rules.iter().sum::<u64>()
             };
             let before = refused();

@@ -13,12 +13,12 @@ use crate::shell;
 /// The fan's rules that refuse something, and whose packets they meet.
 const MEANINGS: [(GuardRule, &str); 23] = [
     (
-        GuardRule::WrappedByNoHost,
-        "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
+        GuardRule::EncapsulatedByNoHost,
+        "encapsulated packets from outside the underlay: a container or somebody else tries to get past the checks",
     ),
     (
-        GuardRule::WrappedByAnother,
-        "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
+        GuardRule::EncapsulatedByAnotherWay,
+        "encapsulated packets by a way that does not lead back to their sender: a second interface, or a forged address",
     ),
     (GuardRule::RoutedByItsSender, "packets that name their own way: somebody tries to get past the checks"),
     (GuardRule::HiddenByTags, "frames with VLAN tags that hide what is in them, from a container"),

@@ -70,8 +70,8 @@ fn guess(overlay: Overlay, facts: Facts) -> Option<Line> {
     let name = table_name(overlay);
     let tables = facts.health.tables.iter().filter(|table| table.name == name);
     let mut rules = tables.flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules);
-    let wrapped = rules.find(|rule| GuardRule::of(&rule.text) == Some(GuardRule::WrappedForAHost))?;
-    let words: Vec<&str> = wrapped.text.split(' ').collect();
+    let rule = rules.find(|rule| GuardRule::of(&rule.text) == Some(GuardRule::EncapsulatedForAHost))?;
+    let words: Vec<&str> = rule.text.split(' ').collect();
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
     let underlay = after("daddr")?;
     let options = match after("dport") {

@@ -331,7 +331,7 @@ fn neighbours_and_software_are_looked_at() {
 #[test]
 fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     let mut patient = Patient::new("vxlan");
-    let rule = "ip daddr 172.30.0.0/16 udp dport 4789 goto wrapped comment \"wrapped for a host 24\"";
+    let rule = "ip daddr 172.30.0.0/16 udp dport 4789 goto underlay comment \"encapsulated for a host 24\"";
     patient.health.tables = vec![counters::own("bridge", "ports", "drop"), counters::own("ip", "guard", rule)];
     // With the bridge the kernel takes its routes.
     patient.owned.retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Route(_)));

@@ -26,19 +26,20 @@ const UDP: &str = "ip protocol udp";
 ///
 /// What comes by the fan's own devices goes to `containers` and `others`: see `chains/inside.rs`.
 ///
-/// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
-/// (the first rule of `guard` accepts that at once, as all that hosts say to each other) or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
-/// arrived. A fan over WireGuard whose hosts are behind NAT or have numbers has no such chain.
+/// `underlay` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
+/// (the first rule of `guard` accepts that at once, as all that hosts say to each other) or a way that leads back to it. A
+/// container could write such a packet itself, and it would be decapsulated only where it had arrived. A fan over WireGuard whose
+/// hosts are behind NAT or have numbers has no such chain.
 ///
 /// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
-/// the host. `genuine` translates what goes to other slices into what it is: the kernel translates a connection once, so that no
-/// later chain (priority 100) masquerades it. `nat` lets containers reach what the host reaches; what connection tracking calls
+/// the host. `no_snat` translates the source of what goes to other slices into itself: the kernel translates a connection once, so
+/// that no later chain (priority 100) masquerades it. `nat` lets containers reach what the host reaches; what connection tracking calls
 /// invalid passes no such chain, so `leaving` drops it.
 ///
 /// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
 /// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
 /// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
-/// `unproved` marks for the fast path, in a bit of the priority that nobody uses, what did not go by the flowtable.
+/// `not_offloaded` marks for the fast path, in a bit of the priority that nobody uses, what did not go by the flowtable.
 ///
 /// The table of family `bridge` is for what containers say to their host and to each other: see `chains/bridged.rs`.
 ///
@@ -52,13 +53,14 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port()),
         Encapsulation::Wireguard => format!("{UDP} udp dport {{ {}, {} }}", fan.port_of(0), fan.port_of(1)),
     };
-    let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
+    let encapsulated = format!("ip daddr {underlay} {carrier} goto underlay");
     let between_hosts = format!("{BY_INDEX}{}\" ip saddr {underlay} ip daddr {underlay} accept", fan.device);
     // Behind NAT a host has another address, and numbers of hosts are no addresses at all: WireGuard knows who speaks.
-    let wrapped = (!fan.is_reached_from_elsewhere()).then_some(wrapped);
+    let encapsulated = (!fan.is_reached_from_elsewhere()).then_some(encapsulated);
     let mut guard = Vec::new();
-    if let Some(wrapped) = &wrapped {
-        guard = vec![("between hosts", between_hosts), (GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
+    if let Some(encapsulated) = &encapsulated {
+        guard =
+            vec![("between hosts", between_hosts), (GuardRule::EncapsulatedForAHost.as_str(), encapsulated.clone())];
     }
     guard.extend(inside::entry(fan));
     guard.push((GuardRule::ForeignSources.as_str(), format!("ip saddr {overlay} counter drop")));
@@ -69,14 +71,14 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     let mut script = format!("table ip {} {{\n", table_name(overlay));
     let raw = "type filter hook prerouting priority -300; policy accept;";
     chain(&mut script, "guard", raw, &guard);
-    if wrapped.is_some() {
+    if encapsulated.is_some() {
         let rules = [
-            (GuardRule::WrappedByNoHost.as_str(), format!("ip saddr != {underlay} counter drop")),
+            (GuardRule::EncapsulatedByNoHost.as_str(), format!("ip saddr != {underlay} counter drop")),
             ("from the underlay", from(&fan.device)),
             ("from the underlay", from_namesake(&format!("\"{}\"", fan.device))),
-            (GuardRule::WrappedByAnother.as_str(), "fib saddr . iif oif 0 counter drop".into()),
+            (GuardRule::EncapsulatedByAnotherWay.as_str(), "fib saddr . iif oif 0 counter drop".into()),
         ];
-        chain(&mut script, "wrapped", "", &rules);
+        chain(&mut script, "underlay", "", &rules);
     }
     inside::chains(fan, sources, &mut script);
     if !fan.options.nat {
@@ -92,11 +94,11 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         let hook = "type filter hook prerouting priority -90; policy accept;";
         chain(&mut script, "answers", hook, &answers);
     }
-    routed(fan, wrapped, &mut script);
+    routed(fan, encapsulated, &mut script);
     established(fan, &mut script);
-    let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
+    let unchanged = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
-    chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
+    chain(&mut script, "no_snat", hook, &[("between slices", unchanged)]);
     if fan.options.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
         let hook = "type nat hook postrouting priority 100; policy accept;";
@@ -145,10 +147,11 @@ fn list(fan: &Fan) -> String {
 ///
 /// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
 /// connection passes `input`, and no other does if that one was dropped.
-fn routed(fan: &Fan, wrapped: Option<String>, script: &mut String) {
+fn routed(fan: &Fan, encapsulated: Option<String>, script: &mut String) {
     let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
     let by_translation = format!("iifname \"{bridge}\" ip daddr {underlay} jump encap");
-    let mut leaving: Vec<_> = wrapped.map(|wrapped| ("wrapped by translation", wrapped)).into_iter().collect();
+    let for_a_host = encapsulated.map(|encapsulated| ("for a host by translation", encapsulated));
+    let mut leaving: Vec<_> = for_a_host.into_iter().collect();
     leaving.push(("encapsulated by translation", by_translation));
     if fan.options.nat {
         // Neither is translated: NAT sees only what connection tracking follows.
@@ -194,7 +197,7 @@ fn established(fan: &Fan, script: &mut String) {
         let rule =
             format!("ip saddr {overlay} ip daddr {overlay} meta priority set meta priority | {NOT_OFFLOADED:#x}");
         let hook = "type filter hook postrouting priority 400; policy accept;";
-        chain(script, "unproved", hook, &[("not by the flowtable", rule)]);
+        chain(script, "not_offloaded", hook, &[("not by the flowtable", rule)]);
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
     let is_apart = facts.host.link(&fan.device).is_some_and(Link::stands_apart);
     let second = || {
         let finding = second.first().map(|(asked, found)| elsewhere(fan, asked, found, facts))?;
-        (!is_apart || counters::guarded(fan, facts, GuardRule::WrappedByAnother) > 0).then_some(finding)
+        (!is_apart || counters::guarded(fan, facts, GuardRule::EncapsulatedByAnotherWay) > 0).then_some(finding)
     };
     refusal.or_else(second).into_iter().collect()
 }
@@ -237,7 +237,7 @@ fn elsewhere(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> Finding
     let reason = format!("{} leave by '{device}', and '{own}' has the underlay address", asked.what);
     let filter = rp_filter(own, facts);
     let evidence = [evidence_of(found), format!("rp_filter of '{own}' is in effect {filter}")];
-    let refused = counters::guarded(fan, facts, GuardRule::WrappedByAnother);
+    let refused = counters::guarded(fan, facts, GuardRule::EncapsulatedByAnotherWay);
     let finding = if refused > 0 {
         let reason = format!("{reason}; {refused} packets came from there by another way, and were refused");
         Finding::failed(Found::RouteElsewhere, reason)
