@@ -17,7 +17,7 @@ impl Site {
         let router = Namespace::new(&format!("router {address}"));
         outside.plug(&router, "eth0", &format!("{address}/16"));
         lan.plug(&router, "eth1", "192.168.7.1/24");
-        router.set_sysctl("net.ipv4.ip_forward", "1");
+        router.set_sysctl("ipv4/ip_forward", "1");
         let masquerade = "add table ip site
              add chain ip site out { type nat hook postrouting priority 100; }
              add rule ip site out oifname eth0 masquerade random
