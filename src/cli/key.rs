@@ -59,7 +59,7 @@ fn issue(args: &IssueArgs, out: &mut dyn Write) -> Result<(), Error> {
 /// Prints the public keys of all hosts, epoch by epoch.
 fn table(args: &TableArgs, out: &mut dyn Write) -> Result<(), Error> {
     let hosts = args.hosts.clone().unwrap_or_default();
-    let first = hosts.subnets().next().map(|network| network.network());
+    let first = hosts.subnets().next().map(Ipv4Network::network);
     let (mapping, configured) = mapping(&args.networks, first)?;
     let hosts = if hosts.given().is_some() { hosts } else { configured };
     let underlay = mapping.underlay().network();
@@ -111,7 +111,7 @@ fn mapping(args: &NetworksArgs, address: Option<Ipv4Addr>) -> Result<(Mapping, S
         )));
     };
     let hosts = request.options.hosts.clone();
-    let inside = address.or_else(|| hosts.subnets().next().map(|network| network.network()));
+    let inside = address.or_else(|| hosts.subnets().next().map(Ipv4Network::network));
     let named = || Underlay::containing(inside?, request.underlay.len).ok();
     let underlay = request.underlay.underlay().or_else(named).ok_or_else(|| {
         usage(format!(

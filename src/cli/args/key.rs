@@ -32,7 +32,7 @@ pub enum KeyAction {
 #[derive(Debug, Args)]
 pub struct KeyFileArgs {
     /// The key file
-    #[arg(default_value = DEFAULT_KEY_FILE, value_name = "FILE")]
+    #[arg(id = "key-file", default_value = DEFAULT_KEY_FILE, value_name = "FILE")]
     pub(crate) file: PathBuf,
 }
 
