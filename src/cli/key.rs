@@ -131,10 +131,7 @@ fn edit(
     change: impl FnOnce(&mut KeyFile) -> Result<(), KeyFault>,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let mut file = secret::read(path).map_err(|why| refused(&why))?;
-    change(&mut file).map_err(|fault| refused(&NoKey::Faulty(path.to_path_buf(), fault)))?;
-    secret::replace(path, &file).map_err(|why| refused(&why))?;
-    tell(path, &file, out)
+    tell(path, &secret::edit(path, change).map_err(|why| refused(&why))?, out)
 }
 
 /// Prints what people compare, a line for each secret, the one that hosts send by first.

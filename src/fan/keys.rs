@@ -175,6 +175,7 @@ impl Secret {
     pub(crate) fn issue(&self, mapping: Mapping, host: Ipv4Addr) -> Issued {
         Issued {
             epoch: self.epoch,
+            mapping,
             host,
             private: self.private(mapping, host),
             preshared: self.preshared(mapping),
@@ -188,6 +189,8 @@ impl Secret {
 pub(crate) struct Issued {
     /// That of the secret.
     pub(crate) epoch: u32,
+    /// The networks that the keys are for.
+    pub(crate) mapping: Mapping,
     /// The host.
     pub(crate) host: Ipv4Addr,
     /// Its private key.
@@ -223,6 +226,15 @@ impl Key {
         match self {
             Self::Shared(secret) => secret.fingerprint(),
             Self::Issued(issued) => issued.fingerprint,
+        }
+    }
+
+    /// The networks that issued keys are for; none of a secret, which is for any.
+    #[must_use]
+    pub(crate) fn mapping(&self) -> Option<Mapping> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Issued(issued) => Some(issued.mapping),
         }
     }
 

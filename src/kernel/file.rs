@@ -85,7 +85,8 @@ impl Found {
             .read(true)
             .custom_flags(O_NONBLOCK)
             .open(format!("/proc/self/fd/{}", self.place.as_raw_fd()))?;
-        bounded(file, limit)
+        let expected = usize::try_from(self.metadata.len().min(limit)).unwrap_or_default();
+        bounded_into(Vec::with_capacity(expected + 1), file, limit)
     }
 }
 
@@ -110,7 +111,11 @@ pub(crate) fn read_text(path: impl AsRef<Path>, limit: u64) -> io::Result<String
 /// # Errors
 /// When that cannot be read, or is longer than `limit`, in bytes.
 pub(crate) fn bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    bounded_into(Vec::new(), from, limit)
+}
+
+/// The same, into this memory, which is not moved while the content has room in it: what is read may be secret.
+fn bounded_into(mut bytes: Vec<u8>, from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     from.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(too_long(limit));

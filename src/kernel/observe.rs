@@ -167,6 +167,7 @@ impl Machine {
         if devices.is_empty() {
             return;
         }
+        secret::keep_out_of_dumps();
         // A device that goes meanwhile has no keys.
         let Ok(wireguard) = Wireguard::connect() else { return };
         for (link, overlay, epoch) in devices {

@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::prctl;
 use nix::unistd::geteuid;
 use zeroize::Zeroizing;
@@ -112,6 +113,7 @@ impl fmt::Display for NoKey {
 /// # Errors
 /// Why there is no key.
 pub fn read(path: &Path) -> Result<KeyFile, NoKey> {
+    keep_out_of_dumps();
     let (real, _) = place(path)?;
     let unreadable = |error| NoKey::Unreadable(path.to_path_buf(), error);
     let found = Found::new(&real).map_err(unreadable)?;
@@ -124,10 +126,15 @@ pub fn read(path: &Path) -> Result<KeyFile, NoKey> {
     if mode & 0o044 != 0 {
         return Err(NoKey::Readable(real, mode));
     }
-    // Where that is not allowed, nobody could trace this process anyway.
-    let _ = prctl::set_dumpable(false);
     let bytes = Zeroizing::new(found.read(KEY_FILE_LIMIT).map_err(unreadable)?);
     KeyFile::read(&bytes).map_err(|fault| NoKey::Faulty(path.to_path_buf(), fault))
+}
+
+/// Writes no core dump of this process from now on, and lets no other user trace it. It comes before any secret is read, from a file
+/// or from a device.
+pub(crate) fn keep_out_of_dumps() {
+    // Where that is not allowed, nobody could trace this process anyway.
+    let _ = prctl::set_dumpable(false);
 }
 
 /// Reads a table of public keys, which anybody may read, and nobody but root replace.
@@ -169,18 +176,32 @@ pub(crate) fn generate() -> io::Result<SecretKey> {
 /// # Errors
 /// Why not; what is there stays.
 pub(crate) fn create(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
+    keep_out_of_dumps();
     let path = &named(path)?;
     let unwritable = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => NoKey::There(path.clone()),
         _ => NoKey::Unreadable(path.clone(), error),
     };
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::create_dir_all(directory).map_err(unwritable)?;
-        resolve(directory)?;
-    }
-    let _ = prctl::set_dumpable(false);
-    // What was begun and not finished is no key, and goes.
-    write(path, file).map_err(unwritable)
+    let directory = directory_of(path);
+    DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(unwritable)?;
+    resolve(directory)?;
+    let draft = draft_of(path);
+    let _ = fs::remove_file(&draft);
+    write(&draft, file).map_err(unwritable)?;
+    // A file that is there has all of its content, and one that was there stays.
+    let end = fs::hard_link(&draft, path).and_then(|()| File::open(directory)?.sync_all());
+    let _ = fs::remove_file(&draft);
+    end.map_err(unwritable)
+}
+
+/// Where a path's file is.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where a file is written before it has its name. One that was left there by a command that was killed is no key, and goes.
+fn draft_of(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().display()))
 }
 
 /// Writes the key file of another host, which was not there, for its owner alone.
@@ -188,22 +209,49 @@ pub(crate) fn create(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
 /// # Errors
 /// Why not; what is there stays.
 pub(crate) fn issue(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
-    let _ = prctl::set_dumpable(false);
+    keep_out_of_dumps();
+    resolve(directory_of(path))?;
     write(path, file).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => NoKey::IssuedThere(path.to_path_buf()),
         _ => NoKey::Unreadable(path.to_path_buf(), error),
     })
 }
 
-/// Replaces a key file, at once.
+/// Changes a key file and gives what it has then. Commands that change it take turns: each reads what the one before has written.
 ///
 /// # Errors
 /// Why not; the old one then stays.
-pub(crate) fn replace(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
+pub(crate) fn edit(path: &Path, change: impl FnOnce(&mut KeyFile) -> Result<(), KeyFault>) -> Result<KeyFile, NoKey> {
+    let _turn = turn(path)?;
+    let mut file = read(path)?;
+    change(&mut file).map_err(|fault| NoKey::Faulty(path.to_path_buf(), fault))?;
+    replace(path, &file)?;
+    Ok(file)
+}
+
+/// A lock on a key file, which only its owner can take. One that was replaced meanwhile is locked no more.
+fn turn(path: &Path) -> Result<Flock<File>, NoKey> {
+    let unreadable = |error| NoKey::Unreadable(path.to_path_buf(), error);
+    loop {
+        let (real, there) = place(path)?;
+        // A FIFO would wait for a writer; `read` says that it is none of ours.
+        if !there.is_file() {
+            return Err(unreadable(io::Error::other("it is no regular file")));
+        }
+        let file = File::open(&real).map_err(unreadable)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| unreadable(errno.into()))?;
+        let same = |other: &Metadata| (there.dev(), there.ino()) == (other.dev(), other.ino());
+        if fs::symlink_metadata(&real).is_ok_and(|now| same(&now)) && lock.metadata().is_ok_and(|own| same(&own)) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Replaces a key file, at once.
+fn replace(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
     let (real, there) = place(path)?;
     let unwritable = |error| NoKey::Unreadable(path.to_path_buf(), error);
-    let draft = real.with_file_name(format!(".{}.new", real.file_name().unwrap_or_default().display()));
-    // One that was left by a command that was killed.
+    let draft = draft_of(&real);
     let _ = fs::remove_file(&draft);
     write(&draft, file).map_err(unwritable)?;
     let end = (|| {

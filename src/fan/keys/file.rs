@@ -10,21 +10,25 @@
 //! line's secret and receives by those of both. A host that is not to have the secret has lines of its own keys (`fanctl key issue`):
 //!
 //! ```text
-//! fanctl-host-1 1 172.30.0.28 BASE64
+//! fanctl-host-1 1 250.0.0.0/8 172.30.0.0/16 172.30.0.28 BASE64
 //! ```
 //!
-//! In base64 there are its private key, the preshared key, the secret's fingerprint and a check word of all that stands before. Only the program makes such a file: a secret that a person thought of could be
-//! found by trying, from one recorded handshake.
+//! In base64 there are its private key, the preshared key, the secret's fingerprint and a check word of all that stands before. Only
+//! the program makes such a file: a secret that a person thought of could be found by trying, from one recorded handshake.
+//!
+//! The number in the first word is that of the line's format and of the derivation. docs/encryption.md has both, and they do not
+//! change: what is read is no more than what was written, but for blanks and tabs.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use base64ct::{Base64, Encoding};
+use ipnetwork::Ipv4Network;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Fingerprint, Issued, Key, Secret, SecretKey};
-use crate::fan::mapping::{Mapping, digits};
+use crate::fan::mapping::{Mapping, Underlay, digits};
 use crate::fan::text::excerpt;
 
 /// The word that begins the line of a secret; the number is that of the format.
@@ -156,7 +160,7 @@ impl KeyFile {
     pub fn read(bytes: &[u8]) -> Result<Self, KeyFault> {
         let text = std::str::from_utf8(bytes).map_err(|_| KeyFault::NoText)?;
         let (mut comments, mut keys) = (Vec::new(), Vec::new());
-        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        for (number, line) in (1..).zip(text.lines().map(|line| line.trim_matches(BLANKS))) {
             if line.starts_with('#') {
                 comments.push(line.to_string());
             } else if !line.is_empty() {
@@ -168,7 +172,7 @@ impl KeyFile {
             [one, two] if port_of(one.epoch()) == port_of(two.epoch()) => {
                 Err(KeyFault::SamePort(one.epoch(), two.epoch()))
             }
-            [one, two] if one.holder() != two.holder() => Err(KeyFault::Mixed),
+            [one, two] if one.holder() != two.holder() || one.mapping() != two.mapping() => Err(KeyFault::Mixed),
             [_] | [_, _] => Ok(Self { comments, keys }),
             _ => Err(KeyFault::TooMany),
         }
@@ -249,7 +253,10 @@ pub(crate) fn port_of(epoch: u32) -> u16 {
 }
 
 /// The longest line of a key in bytes, and more.
-const LINE_LEN: usize = 160;
+const LINE_LEN: usize = 200;
+
+/// What stands between words, and around a line.
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// Writes a line. Nothing of it is left behind elsewhere.
 fn write_key(key: &Key, text: &mut String) {
@@ -259,11 +266,11 @@ fn write_key(key: &Key, text: &mut String) {
             bytes[..32].copy_from_slice(secret.bytes());
             (format!("{SECRET} {epoch} "), 32)
         }
-        Key::Issued(Issued { epoch, host, private, preshared, fingerprint }) => {
+        Key::Issued(Issued { epoch, mapping, host, private, preshared, fingerprint }) => {
             bytes[..32].copy_from_slice(private.bytes());
             bytes[32..64].copy_from_slice(preshared.bytes());
             bytes[64..ISSUED_LEN].copy_from_slice(&fingerprint.0);
-            (format!("{HOST} {epoch} {host} "), ISSUED_LEN)
+            (issued_head(*epoch, *mapping, *host), ISSUED_LEN)
         }
     };
     let word = check(&head, &bytes[..len]);
@@ -275,35 +282,59 @@ fn write_key(key: &Key, text: &mut String) {
     text.push('\n');
 }
 
+/// What stands before the base64 of issued keys.
+fn issued_head(epoch: u32, mapping: Mapping, host: Ipv4Addr) -> String {
+    format!("{HOST} {epoch} {} {} {host} ", mapping.overlay(), mapping.underlay())
+}
+
+/// The mapping of these networks, if this is how they are written.
+fn networks(overlay: &str, underlay: &str) -> Option<Mapping> {
+    let network: Ipv4Network = underlay.parse().ok()?;
+    let network = Underlay::containing(network.network(), network.prefix()).ok()?;
+    let mapping = Mapping::new(overlay.parse().ok()?, network).ok()?;
+    let is_as_written = mapping.overlay().to_string() == overlay && mapping.underlay().to_string() == underlay;
+    is_as_written.then_some(mapping)
+}
+
+/// Whether a word is one that a version of the format begins a line with. No part of a secret looks like it: it has 22 letters and
+/// digits at most.
+fn is_version(word: &str) -> bool {
+    let named = word.strip_prefix("fanctl-").and_then(|rest| rest.split_once('-'));
+    named.is_some_and(|(kind, version)| {
+        (1..=16).contains(&kind.len())
+            && kind.bytes().all(|byte| byte.is_ascii_lowercase())
+            && (1..=4).contains(&version.len())
+            && version.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// Reads a line.
 fn key(number: usize, line: &str) -> Result<Key, KeyFault> {
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let words: Vec<&str> = line.split(BLANKS).filter(|word| !word.is_empty()).collect();
     match words[..] {
         [SECRET, epoch, base64] => {
             let epoch = read_epoch(number, epoch)?;
             let bytes = decode::<32>(number, &format!("{SECRET} {epoch} "), base64)?;
             Ok(Key::Shared(Secret::new(epoch, part(&bytes[..]))))
         }
-        [HOST, epoch, host, base64] => {
+        [HOST, epoch, overlay, underlay, host, base64] => {
             let epoch = read_epoch(number, epoch)?;
+            let mapping = networks(overlay, underlay).ok_or(KeyFault::NoSecret(number))?;
             let host: Ipv4Addr = host.parse().map_err(|_| KeyFault::NoSecret(number))?;
-            let bytes = decode::<ISSUED_LEN>(number, &format!("{HOST} {epoch} {host} "), base64)?;
+            let bytes = decode::<ISSUED_LEN>(number, &issued_head(epoch, mapping, host), base64)?;
             let mut fingerprint = Fingerprint([0; 8]);
             fingerprint.0.copy_from_slice(&bytes[64..]);
             let (private, preshared) = (part(&bytes[..32]), part(&bytes[32..64]));
-            Ok(Key::Issued(Issued { epoch, host, private, preshared, fingerprint }))
+            Ok(Key::Issued(Issued { epoch, mapping, host, private, preshared, fingerprint }))
         }
         [SECRET | HOST, ..] | [] => Err(KeyFault::NoSecret(number)),
-        [version, ..] => {
-            let is_ours = version.starts_with("fanctl-") && words.len() > 2;
-            let other = KeyFault::OtherVersion(number, version.into());
-            Err(if is_ours { other } else { KeyFault::NoSecret(number) })
-        }
+        [version, ..] if is_version(version) => Err(KeyFault::OtherVersion(number, version.into())),
+        [..] => Err(KeyFault::NoSecret(number)),
     }
 }
 
 fn read_epoch(number: usize, text: &str) -> Result<u32, KeyFault> {
-    digits(text).filter(|epoch| *epoch > 0).ok_or(KeyFault::NoEpoch(number))
+    digits(text).filter(|_| !text.starts_with('0')).ok_or(KeyFault::NoEpoch(number))
 }
 
 /// What stands in base64 behind `head`, without its check word.
@@ -339,7 +370,7 @@ mod tests {
     const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9A6NKW";
 
     /// What host 172.30.0.28 of the announced fan is issued of the counting secret.
-    const ISSUED: &str = "fanctl-host-1 1 172.30.0.28 +MrSMDJm/lLNBPRKkxVPS773h+RvuJNO9Mos4ms15FpxqlB+c1RCVimOXZmiyBPT+1pEut3eqWyQZbihVdotw00hQkGxYX7iaxw6Jg==\n";
+    const ISSUED: &str = "fanctl-host-1 1 250.0.0.0/8 172.30.0.0/16 172.30.0.28 +MrSMDJm/lLNBPRKkxVPS773h+RvuJNO9Mos4ms15FpxqlB+c1RCVimOXZmiyBPT+1pEut3eqWyQZbihVdotw00hQkGxYX7iMh/xZg==\n";
 
     #[test]
     fn a_file_is_written_as_it_was_read() {
@@ -381,11 +412,26 @@ mod tests {
         assert_eq!(file.clone().add(SecretKey::new([7; 32])), Err(KeyFault::NotASecret));
         let with_secret = format!("{ISSUED}fanctl-secret-1 2 {}", &KeyFile::new(counting(2)).text()[18..]);
         assert_eq!(KeyFile::read(with_secret.as_bytes()), Err(KeyFault::Mixed));
-        for (from, to) in [("0.28", "0.27"), ("host-1 1", "host-1 3"), ("+MrSMD", "+MrSME")] {
+        let changed = [
+            ("0.28", "0.27"),
+            ("host-1 1", "host-1 3"),
+            ("250.0.0.0/8", "251.0.0.0/8"),
+            ("172.30.0.0/16", "172.29.0.0/16"),
+            ("+MrSMD", "+MrSME"),
+        ];
+        for (from, to) in changed {
             let other = ISSUED.replace(from, to);
             assert_ne!(other, ISSUED);
             assert_eq!(KeyFile::read(other.as_bytes()), Err(KeyFault::Damaged(1)), "{from}");
         }
+        // One line has one way to be written.
+        for (from, to) in [("250.0.0.0/8", "250"), ("172.30.0.0/16", "172.30.0.28/16"), ("0.28 ", "0.28 x ")] {
+            assert_eq!(KeyFile::read(ISSUED.replace(from, to).as_bytes()), Err(KeyFault::NoSecret(1)), "{from}");
+        }
+        let elsewhere = Mapping::new("251".parse().unwrap(), mapping.underlay()).unwrap();
+        let other = KeyFile::new(counting(2)).issue(elsewhere, host).unwrap();
+        let both = format!("{ISSUED}{}", *other.text());
+        assert_eq!(KeyFile::read(both.as_bytes()), Err(KeyFault::Mixed));
     }
 
     #[test]
@@ -397,6 +443,19 @@ mod tests {
             ("correct horse battery staple", KeyFault::NoSecret(1)),
             ("#\nBASE64", KeyFault::NoSecret(2)),
             ("fanctl-secret-2 1 BASE64", KeyFault::OtherVersion(1, "fanctl-secret-2".into())),
+            ("fanctl-secret-2 a b c d BASE64", KeyFault::OtherVersion(1, "fanctl-secret-2".into())),
+            ("fanctl-group-12", KeyFault::OtherVersion(1, "fanctl-group-12".into())),
+            // Lines that lost a blank, or have another sign in its place.
+            ("fanctl-secret-1=BASE64 1 x", KeyFault::NoSecret(1)),
+            ("fanctl-secret-1-1-BASE64 1 x", KeyFault::NoSecret(1)),
+            ("fanctl-BASE64 1 x", KeyFault::NoSecret(1)),
+            ("fanctl-secret-1 1 BASE64 x", KeyFault::NoSecret(1)),
+            ("fanctl-secret-1\u{a0}1 BASE64", KeyFault::NoSecret(1)),
+            ("fanctl-secret-1\u{c}1 BASE64", KeyFault::NoSecret(1)),
+            ("\u{feff}fanctl-secret-1 1 BASE64", KeyFault::NoSecret(1)),
+            ("fanctl-secret-1 1 BASE64\u{b}", KeyFault::Damaged(1)),
+            ("fanctl-secret-1 1 BASE64\r", KeyFault::Damaged(1)),
+            ("fanctl-secret-1 01 BASE64", KeyFault::NoEpoch(1)),
             ("fanctl-secret-1 0 BASE64", KeyFault::NoEpoch(1)),
             ("fanctl-secret-1 +1 BASE64", KeyFault::NoEpoch(1)),
             ("fanctl-secret-1 4294967296 BASE64", KeyFault::NoEpoch(1)),

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! It has a part for each epoch: a first line with epoch, overlay, underlay, the number of hosts, and in hexadecimal the SHA-256 of
-//! the part's other lines; then a line for each host, by rising address. Nothing in it is secret, but who could change it could put
-//! himself between two hosts: it is read where only root could.
+//! all that stands before it on that line and of the part's other lines; then a line for each host, by rising address. No two hosts
+//! have one key. The hash finds damage, and is none against forgery: who could change the table could put himself between two hosts,
+//! so it is read where only root could. Between parts there may be empty lines and lines that begin with `#`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
 
@@ -95,7 +96,8 @@ pub(crate) fn write(secret: &Secret, mapping: Mapping, hosts: impl Iterator<Item
         let _ = writeln!(lines, "{host} {key}");
     }
     let (overlay, underlay) = (mapping.overlay(), mapping.underlay());
-    format!("{TABLE} {} {overlay} {underlay} {} {}\n{lines}", secret.epoch, keys.len(), hash(&lines))
+    let head = format!("{TABLE} {} {overlay} {underlay} {} ", secret.epoch, keys.len());
+    format!("{head}{}\n{lines}", hash(&head, &lines))
 }
 
 impl Table {
@@ -105,28 +107,30 @@ impl Table {
     /// The first thing that is wrong with it.
     pub fn read(bytes: &[u8]) -> Result<Self, TableFault> {
         let text = std::str::from_utf8(bytes).map_err(|_| TableFault::NoText)?;
-        let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let mut lines = (1..).zip(text.lines());
         let mut parts: Vec<Part> = Vec::new();
-        while let Some((number, line)) = lines.next() {
+        while let Some((number, line)) = lines.find(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
             let wrong = || TableFault::NoLine(number, line.into());
             let words: Vec<&str> = line.split(' ').collect();
             let [TABLE, epoch, overlay, underlay, count, sum] = words[..] else { return Err(wrong()) };
-            let epoch = digits(epoch).filter(|epoch| *epoch > 0).ok_or_else(wrong)?;
-            let count: usize = digits(count).ok_or_else(wrong)?;
+            let plain = |text: &str| digits(text).filter(|_| !text.starts_with('0')).ok_or_else(wrong);
+            let (epoch, hosts_listed) = (plain(epoch)?, plain(count)?);
+            let count = usize::try_from(hosts_listed).map_err(|_| wrong())?;
+            let head = &line[..line.len() - sum.len()];
             if parts.iter().any(|part| part.epoch == epoch) {
                 return Err(TableFault::Twice(epoch));
             }
-            let (mut hosts, mut written) = (BTreeMap::new(), String::new());
+            let (mut hosts, mut written, mut keys) = (BTreeMap::new(), String::new(), BTreeSet::new());
             for (number, line) in lines.by_ref().take(count) {
                 let (host, key) = host(line).ok_or_else(|| TableFault::NoLine(number, line.into()))?;
-                if hosts.last_key_value().is_some_and(|(last, _)| *last >= host) {
+                if hosts.last_key_value().is_some_and(|(last, _)| *last >= host) || !keys.insert(key) {
                     return Err(TableFault::NoLine(number, line.into()));
                 }
                 hosts.insert(host, key);
                 written.push_str(line);
                 written.push('\n');
             }
-            if hosts.len() != count || hash(&written) != sum {
+            if hosts.len() != count || hash(head, &written) != sum {
                 return Err(TableFault::Damaged(epoch));
             }
             parts.push(Part { epoch, networks: (overlay.into(), underlay.into()), hosts });
@@ -164,8 +168,8 @@ fn host(line: &str) -> Option<(Ipv4Addr, PublicKey)> {
     Some((host.parse().ok()?, PublicKey(key)))
 }
 
-fn hash(lines: &str) -> String {
-    Sha256::digest(lines).iter().fold(String::new(), |mut text, byte| {
+fn hash(head: &str, lines: &str) -> String {
+    Sha256::new().chain_update(head).chain_update(lines).finalize().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -203,7 +207,17 @@ mod tests {
     #[test]
     fn a_table_that_was_changed_is_refused() {
         let whole = text();
-        for (from, to) in [("wsF5", "wsF6"), ("0.28", "0.29"), (" 2 ", " 1 "), (" 2 ", " 3 ")] {
+        let changed = [
+            ("wsF5", "wsF6"),
+            ("0.28", "0.29"),
+            (" 2 ", " 1 "),
+            (" 2 ", " 3 "),
+            (" 2 ", " 02 "),
+            ("table-1 1 ", "table-1 2 "),
+            ("250.0.0.0/8", "251.0.0.0/8"),
+            ("\n172.30.0.28", "\n# \n172.30.0.28"),
+        ];
+        for (from, to) in changed {
             let other = whole.replace(from, to);
             assert_ne!(other, whole);
             assert!(Table::read(other.as_bytes()).is_err(), "{other}");
@@ -212,5 +226,11 @@ mod tests {
             assert!(Table::read(&whole.as_bytes()[..len]).is_err(), "{len}");
         }
         assert_eq!(Table::read(b"\xff"), Err(TableFault::NoText));
+        // Two hosts with one key would be one peer.
+        let (head, line) = whole.lines().next().zip(whole.lines().next_back()).unwrap();
+        let head = head.rsplit_once(' ').unwrap().0.to_string() + " ";
+        let lines = format!("{}\n{line}\n", line.replace("0.28", "0.27"));
+        let twice = format!("{head}{}\n{lines}", hash(&head, &lines));
+        assert!(matches!(Table::read(twice.as_bytes()), Err(TableFault::NoLine(3, _))));
     }
 }

@@ -54,6 +54,16 @@ fn issued(fan: &Fan, host: &Host, file: &str, key: &Key) -> Option<Reason> {
             fan.host
         ));
     }
+    if issued.mapping != fan.mapping {
+        return Some(reason!(
+            NoKey,
+            "key file '{file}' was issued for overlay {} and underlay {}, and this fan has {} and {}; issue one for them",
+            issued.mapping.overlay(),
+            issued.mapping.underlay(),
+            fan.overlay(),
+            fan.mapping.underlay()
+        ));
+    }
     let table = fan.options.table_file();
     let why = match host.tables.get(table)? {
         Err(why) => why.clone(),
