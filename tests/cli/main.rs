@@ -5,6 +5,7 @@
 
 mod config;
 mod docs;
+mod encryption;
 mod export;
 mod grammar;
 mod help;
