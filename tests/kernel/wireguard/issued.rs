@@ -76,7 +76,7 @@ pub(super) fn a_peer_made_by_hand_speaks_with_the_fan() {
     let hand = lan.host("172.30.0.28");
     issue(&hand, &admin, "172.30.0.28");
     hand.sh("cd /etc/fan; umask 077
-        awk '$1 == \"fanctl-host-1\" { print $4 }' key | base64 -d >bytes
+        awk '$1 == \"fanctl-host-1\" { print $6 }' key | base64 -d >bytes
         head -c 32 bytes | base64 >private
         tail -c +33 bytes | head -c 32 | base64 >preshared
         peer=$(awk '$1 == \"172.30.0.26\" { print $2 }' hosts.pub)
