@@ -66,7 +66,8 @@ impl Fan {
         let underlay = Underlay::containing(host, config.underlay.len)?;
         let mapping = Mapping::new(config.overlay, underlay)?;
         let mut options = Options::of_fan(config);
-        if let Some(reason) = options.routed.overlap(underlay.network()) {
+        let routed = options.routed.overlap(underlay.network());
+        if let Some(reason) = routed.or_else(|| options.endpoints.outside(underlay.network())) {
             return Err(reason);
         }
         let bridge = options.bridge.take().unwrap_or_else(|| InterfaceName::of_slice(mapping.slice(host)));

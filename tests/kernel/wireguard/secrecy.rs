@@ -31,18 +31,18 @@ fn read(host: &Host, path: &str) -> Vec<u8> {
     host.run(move || std::fs::read(path)).expect("a file")
 }
 
-/// Aborts `fanctl` at a call of netlink, and gives the core that it left, if any.
+/// Aborts `fanctl` at a call of netlink, and gives the core that it left, if any; none where it ended before that.
 #[track_caller]
-fn core(host: &Host, call: u32) -> Option<Vec<u8>> {
+fn core(host: &Host, call: u32) -> Option<Option<Vec<u8>>> {
     host.sh("rm -f /run/cores/*").ok();
     let launcher = format!(
         "sh -c 'cd /run/cores; ulimit -c unlimited; exec \"$@\"' sh strace -o /dev/null -e trace=sendto,sendmsg \
          -e inject=sendto,sendmsg:signal=ABRT:when={call} --"
     );
     let output = host.sh(&format!("{launcher} {} {UP}", Host::program()));
-    assert_ne!(output.code, Some(0), "it was to be aborted: {output}");
     let list = host.sh("ls /run/cores").ok().stdout;
-    list.lines().next().map(|name| read(host, &format!("/run/cores/{name}")))
+    let core = list.lines().next().map(|name| read(host, &format!("/run/cores/{name}")));
+    (output.code != Some(0)).then_some(core)
 }
 
 pub(super) fn no_secret_is_left_behind() {
@@ -73,7 +73,7 @@ pub(super) fn no_secret_is_left_behind() {
     host.fanctl("down -e").ok();
 
     host.sh("mkdir -p /run/cores; echo core >/proc/sys/kernel/core_pattern").ok();
-    let cores: Vec<Option<Vec<u8>>> = [1, 8, 16, 24, 32].into_iter().map(|call| core(&host, call)).collect();
+    let cores: Vec<Option<Vec<u8>>> = [1, 8, 16, 24, 32].into_iter().filter_map(|call| core(&host, call)).collect();
     assert!(cores[0].is_some(), "before it holds a secret, it leaves a core");
     assert!(cores.iter().any(Option::is_none), "while it holds one, it leaves none");
     assert!(!cores.iter().flatten().any(|core| has(core, &forms)), "in a core");

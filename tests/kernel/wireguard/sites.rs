@@ -130,7 +130,9 @@ pub(super) fn where_hosts_are_is_told_again_when_it_changes() {
         host.fanctl(&format!("{up}{endpoints}")).ok().stdout_has(&["nothing to do"]);
         places
     };
-    host.fanctl(&format!("{up} --endpoints 172.31.0.26=10.1.0.26")).exits(2).stderr_has(&["is not inside of underlay"]);
+    host.fanctl(&format!("{up} --endpoints 172.31.0.26=10.1.0.26"))
+        .refused()
+        .stderr_has(&["is not inside of underlay"]);
     assert_eq!(places(" --endpoints 172.30.0.26/31=10.1.0.26/31"), ["10.1.0.26:8474", "10.1.0.27:8474"]);
     assert_eq!(places(" --endpoints 172.30.0.27=10.2.0.7:9000"), ["10.2.0.7:9001", "172.30.0.26:8474"]);
     assert_eq!(places(""), ["172.30.0.26:8474", "172.30.0.27:8474"]);
