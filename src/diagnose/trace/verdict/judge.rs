@@ -47,6 +47,9 @@ impl Judge<'_> {
     pub(super) fn answered(&self) -> Conclusion {
         let (Target { mtu, host, .. }, evidence) = (self.target, self.evidence);
         let name = self.target.name();
+        if let Some(spoilt) = self.spoilt() {
+            return spoilt;
+        }
         if !evidence.answered(Leg::Address, Aim::Full) {
             return self.narrow();
         }
@@ -72,6 +75,21 @@ impl Judge<'_> {
             says: format!("{name} answers{way}, packets of {mtu} bytes included"),
             advice: None,
         }
+    }
+
+    /// UDP without a checksum arrives at the other host, and UDP with one does not.
+    fn spoilt(&self) -> Option<Conclusion> {
+        self.evidence.spoilt()?;
+        let (Target { fan, host, .. }, device) = (self.target, self.way_out());
+        let says = format!(
+            "UDP with a checksum does not arrive at {host}, UDP without one and ICMP do: checksum offload of a NIC, here or there, \
+             spoils it, and TCP"
+        );
+        let here = shell!("ethtool -K {} tx-checksum-ip-generic off", fan.tunnel());
+        let there = shell!("ethtool -K {} rx off", device);
+        Some(Conclusion::new(Cause::ChecksumsSpoilt, THIS_HOST, says).advise(format!(
+            "{here}, until fanctl makes the tunnel anew; if that does not help, on {host}: {there}"
+        )))
     }
 
     /// Small packets are answered and full ones are not.
