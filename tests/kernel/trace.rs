@@ -342,7 +342,7 @@ fn a_narrow_way_is_measured(encap: Encap) {
         &found,
         "narrow",
         "172.30.0.1",
-        &format!("the way takes {narrow} bytes (the underlay to 172.30.0.227 1400)"),
+        &format!("the path MTU is {narrow} (the underlay to 172.30.0.227 1400)"),
     );
     assert_eq!(found["verdict"]["works"], true);
     measured(&found);
