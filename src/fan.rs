@@ -43,7 +43,7 @@ pub struct Fan {
     pub device: InterfaceName,
     /// The bridge that containers attach to.
     pub(crate) bridge: InterfaceName,
-    /// What it is like where it is not a plain one, without the bridge's name, and without what is about the files only.
+    /// Its options, without the bridge's name and without those that matter in files only.
     pub options: Options,
     /// The epochs of the secrets that it is encrypted by, one or two, that which this host sends by first; none without encryption.
     pub(crate) epochs: Vec<u32>,

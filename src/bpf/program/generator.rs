@@ -89,7 +89,7 @@ pub(super) enum PacketDirection {
 pub(super) struct Generator {
     spec: Spec,
     asm: Assembler,
-    /// Where the packets of others go, and those that break the rules. The same on VXLAN.
+    /// Where packets of other fans go, and those that are dropped. The same over VXLAN and WireGuard.
     foreign: Label,
     refused: Label,
 }

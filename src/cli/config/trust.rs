@@ -19,7 +19,7 @@ pub(super) fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
     if let Some((who, first)) = stranger(metadata) {
         // Of /dev/stdin it is the file behind it.
         let file = if links_to.is_file() { &links_to } else { file }.display();
-        return Err(format!("{who} may write to it, and so to this host's network; first: {first} {file}"));
+        return Err(format!("{who} may write to it, and so change this host's network; first: {first} {file}"));
     }
     let links = links(file);
     for link in &links {
@@ -27,7 +27,7 @@ pub(super) fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
         if is_strange(owner) {
             let link = link.display();
             return Err(format!(
-                "user {owner} may exchange it, and so this host's network, by the link '{link}'; first: chown -h root {link}"
+                "user {owner} may replace it, and so change this host's network, by the link '{link}'; first: chown -h root {link}"
             ));
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
         if let Some((who, first)) = found.as_ref().and_then(stranger) {
             let directory = directory.display();
             return Err(format!(
-                "{who} may exchange it, and so this host's network, for its directory is open; first: {first} {directory}"
+                "{who} may replace it, and so change this host's network, by its directory; first: {first} {directory}"
             ));
         }
     }

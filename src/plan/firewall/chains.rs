@@ -18,11 +18,11 @@ const UDP: &str = "ip protocol udp";
 
 /// The tables of a fan.
 ///
-/// `guard` keeps everybody else out. It stands in front of connection tracking (priority -300), where packets are still as
-/// they came: what has an address of the overlay there is for the fan itself, and may come only from it. Replies to what was
-/// masqueraded, and what a destination NAT sends into the overlay, have the host's address yet. Where the host does not
-/// masquerade, replies have the container's, and only connection tracking knows them: `answers` stands behind it and behind
-/// destination NAT (-100). There an ICMP error belongs to the conversation that it quotes, from any sender.
+/// `guard` runs before connection tracking (priority -300), and drops packets from outside the fan with a source or destination
+/// in the overlay. Replies to masqueraded connections and packets for published ports still have the host's address there, so
+/// they pass. Without masquerading, replies have the container's address, and only connection tracking knows them: `answers`
+/// runs after it and after destination NAT (-100). There an ICMP error, from any sender, belongs to the connection that it
+/// quotes.
 ///
 /// What comes by the fan's own devices goes to `containers` and `others`: see `chains/inside.rs`.
 ///
@@ -36,9 +36,9 @@ const UDP: &str = "ip protocol udp";
 /// that no later chain (priority 100) masquerades it. `nat` lets containers reach what the host reaches; what connection tracking calls
 /// invalid passes no such chain, so `leaving` drops it.
 ///
-/// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
-/// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
-/// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
+/// `established` offloads, over IPIP, connections that all chains of the host accepted in both directions to a flowtable between
+/// bridge and tunnel, which skips routing and all chains: a TCP connection once it is established, one of UDP once it was
+/// answered. Each packet is still checked against the MTU, its TTL is decremented, and the programs see it.
 /// `not_offloaded` marks for the fast path, in a bit of the priority that nobody uses, what did not go by the flowtable.
 ///
 /// The table of family `bridge` is for what containers say to their host and to each other: see `chains/bridged.rs`.
@@ -116,7 +116,7 @@ fn devices(fan: &Fan) -> impl Iterator<Item = InterfaceName> {
     iter::once(fan.bridge.clone()).chain(tunnels)
 }
 
-/// What those devices and the host itself send.
+/// Accepts packets from those devices and from the host itself.
 fn from_the_fan(fan: &Fan) -> Vec<(&'static str, String)> {
     let by_name = from_namesake(&format!("{{ \"lo\", {} }}", list(fan)));
     let rules = devices(fan).map(|device| from(&device)).chain([by_name]);
@@ -141,9 +141,9 @@ fn list(fan: &Fan) -> String {
     quoted.collect::<Vec<_>>().join(", ")
 }
 
-/// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
-/// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
-/// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
+/// A forwarded packet whose destination is this host has a source route (`ip_options_rcv_srr`, net/ipv4/ip_options.c at v6.12,
+/// writes the next destination only when the packet leaves). It is matched by `fib`: `ip option lsrr` misses a source route of
+/// which a part has been travelled.
 ///
 /// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
 /// connection passes `input`, and no other does if that one was dropped.
@@ -176,9 +176,9 @@ fn routed(fan: &Fan, encapsulated: Option<String>, script: &mut String) {
     chain(script, "input", hook, &[("encapsulated for the host", to_the_host)]);
 }
 
-/// A packet in the direction of replies that comes as far as this has passed every chain, and so has one before it in the
-/// other: a flowtable opens both at once, and asks of UDP no more than a first packet. What destination NAT has translated
-/// the flowtable translates as well.
+/// All chains of the host accepted a reply that reaches this chain, and a packet in the original direction before it: a
+/// flowtable takes both directions at once, and of UDP after the first packet. It also translates what destination NAT
+/// translates.
 fn established(fan: &Fan, script: &mut String) {
     if fan.options.encapsulation != Encapsulation::Ipip || !fan.options.flowtable {
         return;

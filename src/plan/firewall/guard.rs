@@ -83,7 +83,7 @@ mod tests {
         for rule in GuardRule::ALL {
             assert_eq!(GuardRule::of(&format!("counter drop comment \"{} 1f\"", rule.as_str())), Some(*rule));
         }
-        let older = "goto wrapped comment \"wrapped for a host 0060e945bb7bfabf\"";
+        let older = "counter comment \"wrapped for a host 0060e945bb7bfabf\"";
         assert_eq!(GuardRule::of(older), Some(GuardRule::EncapsulatedForAHost));
         assert_eq!(GuardRule::of("counter drop comment \"posing\""), None, "ours have a digest");
         assert_eq!(GuardRule::of("counter drop"), None);

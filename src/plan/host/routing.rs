@@ -59,9 +59,9 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
-    /// Whether a wrapped packet to another host goes where that host is not: to this host itself, back into the fan, or, by
-    /// somebody's rule, wherever that one sends what it knows nothing better for. A route of another interface that is about
-    /// a part of the underlay may be a second way to it, and so may an interface that is in the other host's network.
+    /// Whether an encapsulated packet to another host is misrouted: to this host, into the fan, or by a foreign rule to the default
+    /// route of that rule's table. A route of another interface for a part of the underlay may be a second way to it, and so may
+    /// an interface in the other host's network.
     #[must_use]
     pub(crate) fn is_astray(&self, fan: &Fan, to: Ipv4Addr, host: &Host) -> bool {
         let is_by_rule = self.table != MAIN_TABLE && self.route.prefix() < fan.mapping.underlay().network().prefix();

@@ -39,7 +39,7 @@ fn judge<'a>(fan: &Fan, asked: &Asked, answer: &'a Answer, facts: Facts) -> Opti
     }
 }
 
-/// What is wrong. What is refused, or has a second way, is told where nothing is taken away.
+/// The findings. Refusals and second routes are reported only if no route captures packets.
 pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Vec<Finding> {
     let (mut captured, mut second): (Vec<Capture>, Vec<(&Asked, &Routing)>) = (Vec::new(), Vec::new());
     let mut refused: Vec<(&Asked, i32)> = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
     refusal.or_else(second).into_iter().collect()
 }
 
-/// What is lost if packets are: nothing that is known of, where it is not known that there is such a host.
+/// How bad it is if these packets are lost: a warning, if the other host may not exist.
 fn verdict(packets: &[&Asked]) -> CheckResult {
     let is_sure =
         |asked: &&&Asked| matches!(asked.way, ExpectedRoute::Out(_) | ExpectedRoute::Underlay(Standing::Near));
@@ -114,8 +114,7 @@ fn culprits<'a>(packets: &[&Asked], facts: Facts<'a>, does: impl Fn(&RoutingRule
     if rules.iter().any(|rule| does(rule)) { rules } else { Vec::new() }
 }
 
-/// Blames somebody's rules, and has another one in front of them: theirs may be all that keeps a VPN's packets from leaving
-/// outside it.
+/// Reports foreign rules. The repair is a rule in front of them, never their removal: a VPN may depend on them.
 fn by_rules(fan: &Fan, finding: Finding, culprits: &[&RoutingRule], packets: &[&Asked]) -> Finding {
     let finding = finding.because(culprits.iter().map(|rule| format!("rule {rule}")));
     let first = culprits.first().map_or(0, |rule| rule.priority);
