@@ -83,7 +83,7 @@ DIRECTORIES = $(patsubst %,share/doc/fanctl/%,$(shell find examples -depth -type
 	share/doc/fanctl \
 	lib/systemd/system/fan.service.d lib/systemd/system/fan@.service.d lib/systemd/system/fan-watch.service.d
 
-SCRIPTS = .ci/run release/run release/image release/materials release/repository tests/release/run benches/run benches/openvswitch benches/instructions/run fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
+SCRIPTS = .ci/run release/run release/image release/materials release/repository tests/release/run benches/run benches/openvswitch benches/instructions/run benches/wireguard/peers fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
 	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \

@@ -378,7 +378,7 @@ Overlay              Underlay             Options                          Place
         list[1],
         serde_json::json!({
             "overlay": "250.0.0.0/8", "underlay": "172.30.0.0/16", "encap": "ipip", "bridge": "fan-250", "dhcp": true,
-            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "names": false, "peers": [], "key": null, "public_keys": null, "hosts": [], "exclude": [], "endpoints": [], "number": false, "keepalive": null, "follow": false, "force": false, "enabled": true,
+            "host_reserve": 1, "mtu": null, "port": null, "table": 254, "nat": true, "routed": [], "flowtable": true, "fast": false, "names": false, "peers": [], "key": null, "public_keys": null, "hosts": [], "exclude": [], "endpoints": [], "number": null, "keepalive": null, "follow": false, "force": false, "enabled": true,
             "file": file.name(), "line": 3
         })
     );

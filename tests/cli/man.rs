@@ -251,7 +251,7 @@ fn texts(items: &[Item]) -> BTreeSet<String> {
 /// Whether a word or option can follow overlay and underlay, in a file or on a command line, with a value or without.
 fn is_read(word: &str, value: bool) -> bool {
     let mut config = Request::new("250".parse().unwrap(), "eth0".parse().unwrap());
-    let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24", "/etc/fan/key"];
+    let values = ["4", "600", "fan0", "vxlan", "10.8.0.0/24", "/etc/fan/key", "172.30.0.5=10.1.0.5"];
     if value {
         values.iter().any(|value| config.apply_words(&[word, value]).is_ok())
     } else {

@@ -52,7 +52,7 @@ pub(super) fn clock_port_place_and_epoch_have_a_code() {
     finding(a, "handshakes-right");
     // A port that is filtered here.
     let table = "table ip other { chain in { type filter hook input priority 0; udp dport 8474 drop; } }";
-    a.batch("nft -f -", table).ok();
+    a.sh(&format!("nft '{table}'")).ok();
     finding(a, "firewall-drops");
     a.exec("nft delete table ip other").ok();
     // After a start without a clock, the file was written later than now.

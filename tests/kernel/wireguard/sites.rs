@@ -24,7 +24,7 @@ impl Site {
              add chain ip site in { type nat hook prerouting priority -100; }
              add chain ip site pass { type filter hook forward priority 0; }
              add rule ip site pass iifname eth0 ct state new ct status != dnat drop";
-        router.batch("nft -f -", masquerade).ok();
+        router.sh(&format!("nft -f - <<'END'\n{masquerade}\nEND")).ok();
         Self { router, lan }
     }
 
