@@ -122,8 +122,8 @@ pub(crate) fn start(dhcp: &Dhcp) -> Result<(), String> {
         let named = holders.iter().map(|holder| format!("; {holder}"));
         let named = named.collect::<Vec<_>>().concat();
         format!(
-            "{said}{named}; another server listens on all addresses: see ss -lnp 'sport = :53 or sport = :67', have it keep to \
-             its own (bind-interfaces), or leave dhcp out"
+            "{said}{named}; another server listens at this address or at all: see ss -lnp 'sport = :53 or sport = :67', end it, \
+             have it keep to its own addresses (bind-interfaces), or leave dhcp out"
         )
     })
 }
