@@ -86,7 +86,7 @@ DIRECTORIES = $(patsubst %,share/doc/fanctl/%,$(shell find examples -depth -type
 SCRIPTS = .ci/run release/run release/image release/materials release/repository tests/release/run benches/run benches/openvswitch benches/instructions/run benches/wireguard/peers fuzz/run tests/setup tests/steps tests/quick tests/all tests/package/files tests/qemu/common tests/qemu/run tests/qemu/tier tests/qemu/init \
 	tests/qemu/etc/udhcpc/default.script tests/package/check tests/package/inside tests/package/run tests/package/tools \
 	tests/boot/run tests/boot/root/usr/local/lib/boot/checks tests/boot/root/usr/local/lib/boot/end \
-	tests/boot/root/usr/local/lib/boot/wire tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
+	tests/boot/root/usr/local/lib/boot/wire tests/confined/run tests/confined/inside tests/unfit/run tests/unfit/inside tests/machines/run tests/machines/agent tests/unpack tests/root debian/postinst debian/prerm debian/postrm ifupdown/fanctl \
 	systemd/networkd-dispatcher NetworkManager/dispatcher
 
 .PHONY: help build completions demo test test-all soak fuzz check bench campaign names install uninstall deb rpm static release clean

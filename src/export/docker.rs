@@ -29,11 +29,17 @@ pub(crate) fn swarm(network: &Network, name: &str) -> String {
     let mut options = options(network);
     options.push(node.clone());
     let manager = "docker info --format '{{.Swarm.ControlAvailable}}'";
-    command("docker network create --config-only", &options)
+    let mut commands = command("docker network create --config-only", &options)
         + &format!(
             "if [ \"$({manager})\" = true ] && ! docker network inspect {name} >/dev/null 2>&1; then\n  \
              docker network create --driver bridge --scope swarm --attachable --config-from {node} {name}\nfi\n"
-        )
+        );
+    // A stack has one text for all nodes, and each node a server of its own.
+    let keys = names_keys(network);
+    if !keys.is_empty() {
+        commands += &format!("# Names are a setting of each node's daemon.json: {}\n", Value::Object(keys));
+    }
+    commands
 }
 
 /// What tells Docker of the fan.
@@ -75,20 +81,26 @@ fn tunnels(fan: &Fan) -> String {
 
 /// daemon.json.
 pub(crate) fn daemon(network: &Network) -> String {
-    format!("{:#}\n", daemon_keys(network))
+    format!("{:#}\n", Value::Object(daemon_keys(network)))
 }
 
-fn daemon_keys(network: &Network) -> Value {
-    let mut keys = json!({
-        "bridge": network.bridge().as_str(),
-        "fixed-cidr": network.unreserved().to_string(),
-        "ip-masq": false,
-        "mtu": network.mtu,
-    });
+fn daemon_keys(network: &Network) -> Map<String, Value> {
+    let mut keys = Map::new();
+    keys.insert("bridge".into(), network.bridge().as_str().into());
+    keys.insert("fixed-cidr".into(), network.unreserved().to_string().into());
+    keys.insert("ip-masq".into(), false.into());
+    keys.insert("mtu".into(), network.mtu.into());
+    keys.extend(names_keys(network));
+    keys
+}
+
+/// The keys by which containers find names; none where the fan has none.
+fn names_keys(network: &Network) -> Map<String, Value> {
+    let mut keys = Map::new();
     if network.fan.options.names {
-        keys["dns"] = json!([network.gateway()]);
-        keys["dns-search"] = json!([DOMAIN]);
-        keys["dns-opts"] = json!([NDOTS]);
+        keys.insert("dns".into(), json!([network.gateway()]));
+        keys.insert("dns-search".into(), json!([DOMAIN]));
+        keys.insert("dns-opts".into(), json!([NDOTS]));
     }
     keys
 }
@@ -110,8 +122,6 @@ pub(crate) fn merged_daemon(network: &Network, there: &str, force: bool) -> Resu
         return Err(format!("has the key '{EXCLUDED}', which Docker does not take beside 'bridge'; remove it"));
     }
     daemon.remove(EXCLUDED);
-    if let Value::Object(keys) = daemon_keys(network) {
-        daemon.extend(keys);
-    }
+    daemon.extend(daemon_keys(network));
     Ok(format!("{:#}\n", Value::Object(daemon)))
 }

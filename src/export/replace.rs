@@ -8,9 +8,14 @@ use super::{Runtime, networks};
 /// # Errors
 /// A sentence: it is something else.
 pub(crate) fn may_replace(runtime: Runtime, name: &str, there: &str) -> Result<(), String> {
-    let is_command = |words: &str| there.starts_with(words) && there.split_ascii_whitespace().last() == Some(name);
-    let is_swarm =
-        || there.starts_with("docker network create --config-only ") && there.ends_with(&format!("-node {name}\nfi\n"));
+    // A comment tells of names.
+    let lines: Vec<&str> = there.lines().filter(|line| !line.starts_with('#')).collect();
+    let commands = lines.join("\n");
+    let is_command =
+        |words: &str| commands.starts_with(words) && commands.split_ascii_whitespace().last() == Some(name);
+    let is_swarm = || {
+        commands.starts_with("docker network create --config-only ") && commands.ends_with(&format!("-node {name}\nfi"))
+    };
     let has_line = |line: String| there.lines().any(|there| there.trim() == line);
     let is_one = match runtime {
         Runtime::Docker => is_command("docker network create ") || is_swarm(),

@@ -170,6 +170,15 @@ fn who_can_be_told_of_names_is() {
     assert!(podman.contains("--disable-dns") && podman.ends_with(&format!("podman run {words}")), "{podman}");
     let dns = json!({ "nameservers": ["250.0.28.1"], "search": ["fan.internal"], "options": ["ndots:1"] });
     assert_eq!(parsed(&told(Runtime::Cni))["plugins"][0]["dns"], dns);
+    let swarm = network.docker_swarm("fan");
+    let (_, setting) = swarm.rsplit_once("# Names are a setting of each node's daemon.json: ").unwrap();
+    let keys = json!({ "dns": ["250.0.28.1"], "dns-search": ["fan.internal"], "dns-opts": ["ndots:1"] });
+    assert_eq!(parsed(setting), keys);
+    for (runtime, text) in
+        [(Runtime::Docker, swarm), (Runtime::Docker, told(Runtime::Docker)), (Runtime::Podman, podman)]
+    {
+        assert_eq!(may_replace(runtime, "fan", &text), Ok(()));
+    }
     let daemon = parsed(&network.docker_daemon());
     assert_eq!((&daemon["dns"], &daemon["dns-search"]), (&json!(["250.0.28.1"]), &json!(["fan.internal"])));
 }

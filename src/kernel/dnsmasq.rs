@@ -117,15 +117,23 @@ pub(crate) fn start(dhcp: &Dhcp) -> Result<(), String> {
         let holders = gateway.map_or_else(Vec::new, holders);
         // Of another user's processes, or of another PID namespace, the sockets are seen and their holders are not.
         if holders.is_empty() && !gateway.is_some_and(are_taken) {
-            return said;
+            return with_advice(said);
         }
         let named = holders.iter().map(|holder| format!("; {holder}"));
         let named = named.collect::<Vec<_>>().concat();
         format!(
-            "{said}{named}; another server listens on all addresses: see ss -lnp 'sport = :53 or sport = :67', have it keep to \
-             its own (bind-interfaces), or leave dhcp out"
+            "{said}{named}; another server listens at this address or at all: see ss -lnp 'sport = :53 or sport = :67', end it, \
+             have it keep to its own addresses (bind-interfaces), or leave dhcp out"
         )
     })
+}
+
+/// What dnsmasq said, and what to do where a profile denies it the lease file: owner and mode are right, or it was not started.
+fn with_advice(said: String) -> String {
+    if said.contains("lease file") && said.contains("Permission denied") {
+        return format!("{said}; AppArmor or SELinux denies it: docs/security.md says how to allow it");
+    }
+    said
 }
 
 /// The ports that a server needs.
@@ -222,6 +230,17 @@ pub(crate) fn stop(server: &Server) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_file_that_a_profile_denies_is_told_with_its_cure() {
+        // As dnsmasq 2.90 says it under Debian's profile, enforced.
+        let denied =
+            "cannot open or create lease file /var/lib/fan/250.0.0.0-8_250.0.28.0-24.leases: Permission denied";
+        let told = with_advice(denied.into());
+        assert!(told.starts_with(denied) && told.contains("docs/security.md"), "{told}");
+        let other = "unknown interface fan-250-0-28";
+        assert_eq!(with_advice(other.into()), other);
+    }
 
     #[test]
     fn a_fans_server_is_known_by_its_lease_file_and_its_bridge() {

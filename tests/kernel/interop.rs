@@ -1,9 +1,11 @@
 //! Hosts that were set up with `ip` alone.
 
+use std::process::Command;
+
 use crate::case::{Case, Cases, Need};
 use crate::fixture::Pair;
 use crate::named;
-use crate::support::{Capture, Encap, Lan, tcp_exchange};
+use crate::support::{Capture, Encap, Lan, eventually, tcp_exchange};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -33,7 +35,7 @@ fn a_plain_vxlan_device_with_static_entries_is_a_peer() {
     tcp_exchange(&cb, &ca, "250.0.28.2");
 }
 
-/// The host that comes later has a device like the one that LXD made on a kernel with Ubuntu's patch.
+/// The host that comes later has devices like those that LXD made on a kernel with Ubuntu's patch, and LXD's dnsmasq.
 fn a_fan_of_lxd_is_taken_over_host_by_host() {
     let lan = Lan::new();
     let (a, b) = (lan.host("172.30.0.28"), lan.host("172.30.0.27"));
@@ -48,6 +50,14 @@ fn a_fan_of_lxd_is_taken_over_host_by_host() {
         "config:\n  bridge.mode: fan\n  fan.underlay_subnet: 172.30.0.0/16\n  ipv4.nat: \"true\"\nname: lxdfan0\n";
     let old = b.attach("lxdfan0", "by LXD", 1450);
     old.ip("addr add 240.0.27.2/8 dev eth0");
+    // The words of LXD 5.0.
+    let mut server = Command::new("dnsmasq");
+    let words = "--keep-in-foreground --strict-order --bind-interfaces --except-interface=lo --pid-file= --no-ping \
+                 --interface=lxdfan0 --listen-address=240.0.27.1 --dhcp-no-override --dhcp-authoritative \
+                 --dhcp-leasefile=/run/lxd.leases --dhcp-range=240.0.27.2,240.0.27.254,1h --conf-file=/dev/null";
+    server.args(words.split_ascii_whitespace());
+    let mut server = b.spawn(server);
+    eventually("LXD's dnsmasq serves", || b.exec("ss -lnuH sport = :67").ok().stdout.contains(":67").then_some(()));
 
     a.write("/run/lxdfan0.yaml", shown);
     a.fanctl("config convert /run/lxdfan0.yaml -o /etc/fan.toml").ok();
@@ -60,6 +70,10 @@ fn a_fan_of_lxd_is_taken_over_host_by_host() {
     b.ip("link del lxdfan0-fan\nlink del lxdfan0");
     b.write("/run/lxdfan0.yaml", shown);
     b.fanctl("config convert /run/lxdfan0.yaml -o /etc/fan.toml").ok();
+    // It has the addresses of a bridge that is gone, until somebody ends it.
+    b.fanctl("up -a").failed().stderr_has(&["UDP port 67 is held by process", "end it"]);
+    server.kill().expect("LXD's dnsmasq");
+    server.wait().expect("its end");
     b.fanctl("up -a").ok();
     b.ip(&format!("link set {} master lxdfan0", old.port));
     tcp_exchange(&new, &old, "240.0.27.2");
