@@ -136,7 +136,9 @@ impl Daemon {
             if let Some(station) = self.stations.get_mut(&overlay) {
                 let seeds = self.written.peers.get(&overlay).map_or(&[][..], Vec::as_slice);
                 let news = station.look(&self.machine, &self.written.names, seeds);
-                news.iter().for_each(|news| listener.news(overlay, news));
+                if let Some(news) = news {
+                    listener.news(overlay, &news);
+                }
             }
         }
         Ok(())

@@ -382,11 +382,13 @@ fn hosts_that_answered_last_are_called_again() {
     let daemons = hosts.each_ref().map(|host| Server::start(host, "names serve"));
     const FILE: &str = "/var/lib/fan-names/250.0.0.0-8";
     eventually("the list is kept", || {
-        let kept = hosts[0].exec(&format!("cat {FILE}")).stdout;
-        (kept == "172.30.0.27\n").then_some(())
+        let kept = hosts.each_ref().map(|host| host.exec(&format!("cat {FILE}")).stdout);
+        (kept == ["172.30.0.27\n", "172.30.0.28\n"]).then_some(())
     });
     hosts[0].exec(&format!("stat --format %a {FILE}")).ok().stdout_has(&["600"]);
-    daemons.map(|daemon| daemon.end(Signal::SIGTERM));
+    for daemon in daemons {
+        daemon.end(Signal::SIGTERM);
+    }
     // Neither is heard by all, nor known as a neighbour; and in the list stand others too.
     for host in &hosts {
         host.sh("nft 'add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; \

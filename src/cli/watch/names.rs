@@ -125,12 +125,12 @@ fn hosts<'a>(all: impl Iterator<Item = &'a Ipv4Addr>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn of(thirds: &[u8]) -> Seen {
-        Some(thirds.iter().map(|third| Ipv4Addr::new(172, 30, 0, *third)).collect())
+    fn of(thirds: &[u8]) -> BTreeSet<Ipv4Addr> {
+        thirds.iter().map(|third| Ipv4Addr::new(172, 30, 0, *third)).collect()
     }
 
-    fn lines(known: &mut Known, seen: Seen) -> Vec<String> {
-        known.look(seen).into_iter().map(|(_, line)| line).collect()
+    fn lines(known: &mut Known, seen: impl Into<Seen>) -> Vec<String> {
+        known.look(seen.into()).into_iter().map(|(_, line)| line).collect()
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn many_hosts_are_counted() {
         let mut known = Known::default();
-        known.look(of(&[]));
+        known.look(of(&[]).into());
         let all: Vec<u8> = (1..=200).collect();
         assert_eq!(
             lines(&mut known, of(&all)),

@@ -68,7 +68,7 @@ impl Alone {
 
 #[test]
 fn a_host_that_nobody_answers_asks_all_soon_and_not_at_once() {
-    for (others, seconds) in [(2, 5), (12, 5), (999, 5), (5_000, 10), (16_000, 30)] {
+    for (others, seconds) in [(2, 5), (12, 5), (999, 5), (5_000, 10)] {
         let mut alone = Alone::new(others);
         alone.run(10 * SECOND, |_| true);
         assert_eq!(alone.peers.here().count(), others as usize);

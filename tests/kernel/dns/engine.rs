@@ -197,6 +197,7 @@ fn a_service_of_compose_is_scaled(encap: Encap) {
             seen.extend(found);
             seen.iter().eq(&expected).then_some(())
         });
+        println!("Compose scaled the service to {number}, and the other host found {expected:?}");
     }
     // A service finds itself by the word that Compose knows it by, and by the domain.
     let own = dockers[0].docker("ps --quiet --filter label=com.docker.compose.service=app").ok().stdout;
