@@ -376,16 +376,18 @@ fn a_host_that_is_cut_off_keeps_its_own_names() {
     all_find(&[(0, [true; 3]), (1, [true; 3]), (2, [true; 3])]);
 }
 
+/// Where the hosts that answered last are kept.
+const KEPT: &str = "/var/lib/fan-names/250.0.0.0-8";
+
 fn hosts_that_answered_last_are_called_again() {
     let lan = Lan::new();
     let hosts = ["172.30.0.28", "172.30.0.27"].map(|address| up(&lan, address, Encap::Vxlan, ""));
     let daemons = hosts.each_ref().map(|host| Server::start(host, "names serve"));
-    const FILE: &str = "/var/lib/fan-names/250.0.0.0-8";
     eventually("the list is kept", || {
-        let kept = hosts.each_ref().map(|host| host.exec(&format!("cat {FILE}")).stdout);
+        let kept = hosts.each_ref().map(|host| host.exec(&format!("cat {KEPT}")).stdout);
         (kept == ["172.30.0.27\n", "172.30.0.28\n"]).then_some(())
     });
-    hosts[0].exec(&format!("stat --format %a {FILE}")).ok().stdout_has(&["600"]);
+    hosts[0].exec(&format!("stat --format %a {KEPT}")).ok().stdout_has(&["600"]);
     for daemon in daemons {
         daemon.end(Signal::SIGTERM);
     }
@@ -396,8 +398,8 @@ fn hosts_that_answered_last_are_called_again() {
             .ok();
         host.ip("neigh flush dev eth0");
     }
-    hosts[0].sh(&format!("printf '172.30.0.26\\n10.0.0.1\\n\\033[2J\\n172.30.0.27\\n' >{FILE}")).ok();
-    hosts[1].sh(&format!("rm {FILE}")).ok();
+    hosts[0].sh(&format!("printf '172.30.0.26\\n10.0.0.1\\n\\033[2J\\n172.30.0.27\\n' >{KEPT}")).ok();
+    hosts[1].sh(&format!("rm {KEPT}")).ok();
     let _daemons = hosts.each_ref().map(|host| Server::start(host, "names serve"));
     sees(&hosts[0], "172.30.0.27", "here");
     sees(&hosts[1], "172.30.0.28", "here");
