@@ -191,15 +191,15 @@ impl Listener for Teller<'_> {
 
     fn news(&mut self, overlay: Overlay, news: &News) {
         let level = match news {
-            News::Failed(_) => Level::Warning,
+            News::Failed(_) | News::Unresolved(_) => Level::Warning,
             News::Left(_) | News::Ended => Level::Notice,
-            News::Began(_) | News::Came(_) => Level::Info,
+            News::Began(_) | News::Came(_) | News::Resolved => Level::Info,
         };
         self.say(level, &format_args!("fan {overlay}: {news}"));
         match news {
             News::Began(_) => drop(self.served.insert(overlay)),
             News::Ended | News::Failed(_) => drop(self.served.remove(&overlay)),
-            News::Came(_) | News::Left(_) => return,
+            News::Came(_) | News::Left(_) | News::Resolved | News::Unresolved(_) => return,
         }
         if self.is_ready {
             self.tell_state();

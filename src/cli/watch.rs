@@ -5,6 +5,7 @@
 //! others, and the next look finds nothing to do.
 
 pub(super) mod journal;
+mod names;
 pub(crate) mod news;
 mod pace;
 mod status;
@@ -36,6 +37,7 @@ use crate::plan::state::fans;
 
 use super::config::faultless;
 use journal::{Journal, Level, tell_systemd};
+use names::Names;
 
 /// A change is seldom alone: how long nothing must have been heard before the look.
 const QUIET: Duration = Duration::from_millis(100);
@@ -67,7 +69,9 @@ pub(crate) fn watch(args: &WatchArgs, out: &mut dyn Write) -> Result<(), Error> 
             watcher.look(&mut monitor)?;
         }
         let rest = watcher.due.map(|due| due.saturating_duration_since(Instant::now()));
-        let heard = monitor.wait(rest.into_iter().chain(pulse).min());
+        watcher.look_at_names()?;
+        let names = watcher.names.rest();
+        let heard = monitor.wait(rest.into_iter().chain(pulse).chain(names).min());
         if pulse.is_some() {
             tell_systemd(&[NotifyState::Watchdog]);
         }
@@ -103,6 +107,7 @@ struct Watcher<'a> {
     configuration: Configuration,
     journal: Journal<'a>,
     known: BTreeMap<Overlay, KnownFan>,
+    names: Names,
     /// Those of the fans that were looked at: a route elsewhere concerns none.
     networks: BTreeSet<Ipv4Network>,
     begun: Instant,
@@ -126,6 +131,7 @@ impl<'a> Watcher<'a> {
             configuration,
             journal,
             known: BTreeMap::new(),
+            names: Names::default(),
             networks: BTreeSet::new(),
             begun: Instant::now(),
             due: None,
@@ -175,6 +181,14 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
+    /// Asks the daemon of names, if it is time to, and says what is new.
+    fn look_at_names(&mut self) -> Result<(), Error> {
+        for (overlay, level, line) in self.names.look() {
+            self.journal.note(level, Some(overlay), &line);
+        }
+        self.journal.say()
+    }
+
     /// The lock, if nobody has it.
     fn turn(&mut self) -> Option<Lock> {
         let now = Instant::now();
@@ -211,6 +225,8 @@ impl<'a> Watcher<'a> {
         for overlay in self.overlays(&change) {
             self.attend(overlay, &mut change);
         }
+        let with_names = fans(&change.owned).filter(|fan| fan.options.names).map(Fan::overlay);
+        self.names.are_of(&with_names.collect());
         let networks = std::mem::take(&mut self.networks);
         if monitor.narrow(networks).map_err(|error| Error::Failed(error.to_string()))? {
             self.due = Some(Instant::now());

@@ -1,13 +1,15 @@
 //! The daemon: a [`station`] for each fan of this host that has `names`, and who wants to know something by the [`control`] socket.
 //!
 //! One thread, which waits for sockets and for time. It may bind ports below 1024 and nothing else: it looks at links as any user
-//! may, reads lease files, and changes nothing. Without it, containers reach each other as before.
+//! may, reads lease files, and changes none of that. Without it, containers reach each other as before.
 
 mod connection;
 pub(crate) mod control;
 mod dns;
 pub mod engine;
+mod kept;
 pub mod leases;
+mod resolved;
 mod seeds;
 pub(crate) mod station;
 
@@ -133,7 +135,10 @@ impl Daemon {
             }
             if let Some(station) = self.stations.get_mut(&overlay) {
                 let seeds = self.written.peers.get(&overlay).map_or(&[][..], Vec::as_slice);
-                station.look(&self.machine, &self.written.names, seeds);
+                let news = station.look(&self.machine, &self.written.names, seeds);
+                if let Some(news) = news {
+                    listener.news(overlay, &news);
+                }
             }
         }
         Ok(())

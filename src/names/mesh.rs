@@ -229,7 +229,7 @@ impl Mesh {
             Message::Sync(digest) => self.roll.compare(now, from, digest, out),
             Message::Same => {}
             Message::List(list) => self.roll.apply(now, &list, out)?,
-            Message::Check { nonce, known } => self.peers.answer(from, nonce, known, out),
+            Message::Check { nonce, known } => self.peers.answer(now, from, nonce, known, out),
             Message::Here { nonce } => self.peers.is_here(now, from, nonce, out),
             Message::Tell { nonce, version, part, parts, names } => {
                 self.told(now, from, Tell { nonce, version, part, parts, names }, out)?;

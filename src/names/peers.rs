@@ -3,6 +3,13 @@
 //! A host that others report is asked at once. Afterwards all are asked in turn, and one that others report as gone at once. After
 //! several unanswered questions in a row its names are withdrawn, but kept for ten minutes: a host that is back and confirms them
 //! has them again after one round trip.
+//!
+//! Each unanswered question has another host asked. With some packets lost that is one more here and there; a host that nobody answers
+//! has asked all others within seconds.
+
+#[cfg(test)]
+mod tests;
+mod told;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,8 +20,10 @@ use rand::rngs::SmallRng;
 use super::facts::{Entry, Facts, Version};
 use super::roll::{Id, address};
 use super::schedule::{Change, MILLISECOND, Out, Rumour, SECOND, Wake};
-use super::wire::{MOST_WANTED, Message, Refusal};
+use super::wire::Message;
 use super::zone::Zone;
+use told::Partial;
+pub(crate) use told::Tell;
 
 /// How long an answer may take, where others say that the host is there: longer than any round trip of an underlay.
 const ANSWER: u64 = 200 * MILLISECOND;
@@ -28,6 +37,9 @@ const LAST_TRIES: u8 = 5;
 const KEPT: u64 = 600 * SECOND;
 /// At most this many are checked in a second, each at most once in two.
 const CHECKS: u64 = 8;
+/// At most this many more are checked in each of these, because others do not answer.
+const MORE: u32 = 80;
+const SPELL: u64 = 100 * MILLISECOND;
 /// The pause before a host is asked again that did not answer, at first and at most.
 const PAUSE: (u64, u64) = (SECOND, 60 * SECOND);
 
@@ -66,15 +78,6 @@ impl Standing {
             Self::Gone => "gone",
         }
     }
-}
-
-/// Names in parts, as far as they have come.
-#[derive(Debug)]
-struct Partial {
-    version: Version,
-    parts: Vec<Option<Vec<Entry>>>,
-    /// How often they were asked for in vain.
-    tries: u8,
 }
 
 #[derive(Debug, Default)]
@@ -124,6 +127,8 @@ pub(crate) struct Peers {
     here: usize,
     /// Whom the last turn was at.
     turn: u32,
+    /// The number of a spell, and how many were checked in it because others did not answer.
+    more: (u64, u32),
     version: Version,
     /// Our names in parts.
     parts: Vec<Vec<Entry>>,
@@ -132,7 +137,7 @@ pub(crate) struct Peers {
 impl Peers {
     pub(crate) fn new(now: u64, zone: Zone, version: Version, rng: SmallRng, out: &mut Out) -> Self {
         out.timers.push((now + 2 * SECOND, Wake::Round));
-        Self { zone, rng, all: BTreeMap::new(), here: 0, turn: 0, version, parts: vec![Vec::new()] }
+        Self { zone, rng, all: BTreeMap::new(), here: 0, turn: 0, more: (0, 0), version, parts: vec![Vec::new()] }
     }
 
     /// Has our names be these.
@@ -249,9 +254,20 @@ impl Peers {
             (_, true) => TRIES,
             (_, false) => LAST_TRIES,
         };
+        let was = peer.contact;
         if peer.tries < tries {
-            return self.ask(now, host, out);
+            self.ask(now, host, out);
+        } else {
+            self.silent(now, host, out);
         }
+        if was == Contact::Here {
+            self.one_more(now, out);
+        }
+    }
+
+    /// A host has left all questions unanswered.
+    fn silent(&mut self, now: u64, host: u32, out: &mut Out) {
+        let Some(peer) = self.all.get_mut(&host) else { return };
         peer.nonce = 0;
         let pause = match peer.contact {
             Contact::Silent(pause) => (pause * 2).min(PAUSE.1),
@@ -268,8 +284,19 @@ impl Peers {
         out.timers.push((now + pause, Wake::Begin(host)));
     }
 
+    /// A host has not answered, and it may be that no other does: the next is asked as well. Where one answer in ten is lost, that is
+    /// one more in nine; where none comes, it doubles with each, up to a limit.
+    fn one_more(&mut self, now: u64, out: &mut Out) {
+        let spell = now / SPELL;
+        let more = if self.more.0 == spell { self.more.1 } else { 0 };
+        if more < MORE {
+            self.more = (spell, more + 1);
+            self.check_next(now, out);
+        }
+    }
+
     /// The next of those who answer is asked whether it still does.
-    pub(crate) fn round(&mut self, now: u64, out: &mut Out) {
+    fn check_next(&mut self, now: u64, out: &mut Out) {
         // One that others take for gone is asked each second as it is.
         let due = |(_, peer): &(&u32, &Peer)| peer.contact == Contact::Here && peer.listed && peer.nonce == 0;
         let after = self.all.range(self.turn.saturating_add(1)..).find(due);
@@ -278,14 +305,23 @@ impl Peers {
             self.turn = host;
             self.check(now, host, out);
         }
+    }
+
+    /// It is time to ask another.
+    pub(crate) fn round(&mut self, now: u64, out: &mut Out) {
+        self.check_next(now, out);
         let gap = (2 * SECOND / self.here.max(1) as u64).max(SECOND / CHECKS);
         out.timers.push((now + gap + self.rng.random_range(0..gap / 5), Wake::Round));
     }
 
     /// Another host asks whether we are there.
-    pub(crate) fn answer(&self, from: u32, nonce: u32, known: Option<Version>, out: &mut Out) {
+    pub(crate) fn answer(&mut self, now: u64, from: u32, nonce: u32, known: Option<Version>, out: &mut Out) {
         let answer = if known == Some(self.version) { Message::Here { nonce } } else { self.part(nonce, 0) };
         out.send.push((from, answer));
+        if self.all.get(&from).is_some_and(|peer| matches!(peer.contact, Contact::Silent(_))) {
+            // The way to it may be there again.
+            self.begin(now, from, out);
+        }
     }
 
     /// A part of our names.
@@ -330,94 +366,4 @@ impl Peers {
         }
         false
     }
-
-    /// A host told its names, or a part of them.
-    pub(crate) fn told(&mut self, now: u64, from: u32, tell: Tell, out: &mut Out) -> Result<(), Refusal> {
-        let is_answer = tell.nonce != 0 && self.all.get(&from).is_some_and(|peer| peer.nonce == tell.nonce);
-        let came = self.proved(now, from, tell.nonce, out);
-        let Some(peer) = self.all.get_mut(&from) else { return Ok(()) };
-        if peer.contact != Contact::Here {
-            // It can reach us. Whether we can reach it is to be seen.
-            self.begin(now, from, out);
-            return Ok(());
-        }
-        let known = &mut peer.known;
-        let told = known.told.as_ref().map(|(version, _)| *version);
-        if told == Some(tell.version) {
-            out.send.push((from, Message::Got(tell.version)));
-            if came {
-                out.changes.push(Change::Names(from));
-            }
-            return Ok(());
-        }
-        // What was overtaken on the way is no news; the answer to our question always is.
-        if !is_answer && told.is_some_and(|told| told > tell.version) {
-            return Ok(());
-        }
-        // It has begun anew: nothing that it said before stands.
-        if told.is_some_and(|told| told.boot != tell.version.boot) {
-            known.told = None;
-            out.changes.push(Change::Names(from));
-        }
-        if known.partial.as_ref().is_none_or(|partial| partial.version != tell.version) {
-            let parts = vec![None; usize::from(tell.parts)];
-            known.partial = Some(Partial { version: tell.version, parts, tries: 0 });
-            if tell.parts > 1 {
-                out.timers.push((now + ANSWER, Wake::Parts(from)));
-            }
-        }
-        let Some(partial) = known.partial.as_mut() else { return Ok(()) };
-        let Some(place) = partial.parts.get_mut(usize::from(tell.part)) else { return Err(Refusal::OutOfBounds) };
-        *place = Some(tell.names);
-        partial.tries = 0;
-        if partial.parts.iter().all(Option::is_some) {
-            return self.complete(from, out);
-        }
-        if tell.part == 0 {
-            want(partial, from, out);
-        }
-        Ok(())
-    }
-
-    /// All parts have come.
-    fn complete(&mut self, from: u32, out: &mut Out) -> Result<(), Refusal> {
-        let host = address(&self.zone, from);
-        let Some(peer) = self.all.get_mut(&from) else { return Ok(()) };
-        let Some(Partial { version, parts, .. }) = peer.known.partial.take() else { return Ok(()) };
-        let entries = parts.into_iter().flatten().flatten();
-        let facts = Facts::told(self.zone.mapping(), host, entries).ok_or(Refusal::OutOfBounds)?;
-        peer.known.told = Some((version, facts));
-        out.changes.push(Change::Names(from));
-        out.send.push((from, Message::Got(version)));
-        Ok(())
-    }
-
-    /// Asks again for the parts of a host's names that have not come.
-    pub(crate) fn parts(&mut self, now: u64, from: u32, out: &mut Out) {
-        let Some(peer) = self.all.get_mut(&from) else { return };
-        let Some(partial) = peer.known.partial.as_mut() else { return };
-        partial.tries += 1;
-        if partial.tries > TRIES {
-            peer.known.partial = None;
-            return;
-        }
-        want(partial, from, out);
-        out.timers.push((now + ANSWER, Wake::Parts(from)));
-    }
-}
-
-/// Names as they come.
-pub(crate) struct Tell {
-    pub(crate) nonce: u32,
-    pub(crate) version: Version,
-    pub(crate) part: u8,
-    pub(crate) parts: u8,
-    pub(crate) names: Vec<Entry>,
-}
-
-/// Asks for parts that have not come.
-fn want(partial: &Partial, from: u32, out: &mut Out) {
-    let missing = partial.parts.iter().zip(0..).filter(|(part, _)| part.is_none()).map(|(_, number)| number);
-    let parts = missing.take(MOST_WANTED).collect();
-    out.send.push((from, Message::Want { version: partial.version, parts }));
 }

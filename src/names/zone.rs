@@ -161,6 +161,20 @@ impl Zone {
         name + "in-addr.arpa"
     }
 
+    /// The domain, and the zones that the overlay alone is in: sixteen for a /12.
+    #[must_use]
+    pub fn domains(&self) -> Vec<String> {
+        let overlay = self.mapping.overlay().network();
+        let octets = usize::from(overlay.prefix().div_ceil(8));
+        let first = u32::from(overlay.network());
+        let reverse = (0..1_u32 << (octets * 8 - usize::from(overlay.prefix()))).map(|number| {
+            let network = Ipv4Addr::from(first + (number << (32 - octets * 8)));
+            let spelled: Vec<String> = network.octets()[..octets].iter().rev().map(u8::to_string).collect();
+            format!("{}.in-addr.arpa", spelled.join("."))
+        });
+        std::iter::once(self.domain()).chain(reverse).collect()
+    }
+
     /// Names under in-addr.arpa (RFC 1035, section 3.5).
     fn reverse(&self, labels: &[String]) -> Meaning {
         let [octets @ .., in_addr, arpa] = labels else { return Meaning::Elsewhere };
@@ -233,6 +247,16 @@ mod tests {
             assert_eq!(meaning(&zone, name), expected, "{name}");
         }
         assert_eq!(zone.reverse_domain(), "250.in-addr.arpa");
+    }
+
+    #[test]
+    fn a_resolver_is_to_ask_for_the_overlay_and_no_more() {
+        let host = [172, 30, 0, 28];
+        assert_eq!(zone("250.0.0.0/8", host, 16).domains(), ["fan.internal", "250.in-addr.arpa"]);
+        assert_eq!(zone("10.64.0.0/16", host, 24).domains(), ["fan.internal", "64.10.in-addr.arpa"]);
+        let domains = zone("100.64.0.0/12", [10, 0, 3, 9], 24).domains();
+        assert_eq!(domains.len(), 17);
+        assert_eq!((&*domains[1], &*domains[16]), ("64.100.in-addr.arpa", "79.100.in-addr.arpa"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::case::{Case, Cases};
 use crate::json;
 use crate::named;
-use crate::support::{Container, Encap, Host, Lan, eventually};
+use crate::support::{Container, Encap, Host, Lan, Watcher, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -34,6 +34,8 @@ fn cases() -> Vec<Case> {
             hosts_that_are_written_down_are_waited_for,
             several_of_one_name_are_all_found,
             a_host_that_is_cut_off_keeps_its_own_names,
+            hosts_that_answered_last_are_called_again,
+            watch_tells_who_is_there,
         ])
         .list()
 }
@@ -86,8 +88,12 @@ fn up(lan: &Lan, address: &str, encap: Encap, words: &str) -> Host {
 
 /// What a container's resolver finds, asking its gateway: addresses, or names.
 fn found(from: &Container, gateway: &str, name: &str) -> Vec<String> {
-    let output = from.exec(&format!("timeout 10 busybox nslookup {name} {gateway}"));
-    let answer = output.stdout.split_once("\n\n").map_or("", |(_, answer)| answer);
+    addresses(&from.exec(&format!("timeout 10 busybox nslookup {name} {gateway}")).stdout)
+}
+
+/// What `nslookup` printed as an answer: addresses, or names.
+fn addresses(printed: &str) -> Vec<String> {
+    let answer = printed.split_once("\n\n").map_or("", |(_, answer)| answer);
     let mut found: Vec<String> = answer
         .lines()
         .filter_map(|line| {
@@ -361,4 +367,50 @@ fn a_host_that_is_cut_off_keeps_its_own_names() {
     all_find(&[(0, [true, false, false]), (1, [false, true, true]), (2, [false, true, true])]);
     hosts[0].ip("link set eth0 up");
     all_find(&[(0, [true; 3]), (1, [true; 3]), (2, [true; 3])]);
+}
+
+/// Where the hosts that answered last are kept.
+const KEPT: &str = "/var/lib/fan-names/250.0.0.0-8";
+
+fn hosts_that_answered_last_are_called_again() {
+    let lan = Lan::new();
+    let hosts = ["172.30.0.28", "172.30.0.27"].map(|address| up(&lan, address, Encap::Vxlan, ""));
+    let daemons = hosts.each_ref().map(|host| Server::start(host, "names serve"));
+    eventually("the list is kept", || {
+        let kept = hosts.each_ref().map(|host| host.exec(&format!("cat {KEPT}")).stdout);
+        (kept == ["172.30.0.27\n", "172.30.0.28\n"]).then_some(())
+    });
+    hosts[0].exec(&format!("stat --format %a {KEPT}")).ok().stdout_has(&["600"]);
+    for daemon in daemons {
+        daemon.end(Signal::SIGTERM);
+    }
+    // Neither is heard by all, nor known as a neighbour; and in the list stand others too.
+    for host in &hosts {
+        host.sh("nft 'add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; \
+                 add rule ip deaf in udp dport 924 meta pkttype broadcast drop'")
+            .ok();
+        host.ip("neigh flush dev eth0");
+    }
+    hosts[0].sh(&format!("printf '172.30.0.26\\n10.0.0.1\\n\\033[2J\\n172.30.0.27\\n' >{KEPT}")).ok();
+    hosts[1].sh(&format!("rm {KEPT}")).ok();
+    let _daemons = hosts.each_ref().map(|host| Server::start(host, "names serve"));
+    sees(&hosts[0], "172.30.0.27", "here");
+    sees(&hosts[1], "172.30.0.28", "here");
+    assert_eq!(state(&hosts[0], "10.0.0.1"), None);
+}
+
+fn watch_tells_who_is_there() {
+    let lan = Lan::new();
+    let (here, there) = (up(&lan, "172.30.0.28", Encap::Vxlan, ""), up(&lan, "172.30.0.27", Encap::Vxlan, ""));
+    let mut watcher = Watcher::start(&here, "");
+    watcher.says(&["fan 250.0.0.0/8: its names are not served"]);
+    let daemon = Server::start(&here, "names serve");
+    watcher.says(&["fan 250.0.0.0/8: its names are served; no other host answers"]);
+    let other = Server::start(&there, "names serve");
+    watcher.says(&["fan 250.0.0.0/8: names of host 172.30.0.27 are there"]);
+    other.end(Signal::SIGKILL);
+    watcher.says(&["fan 250.0.0.0/8: names of host 172.30.0.27 are gone"]);
+    daemon.end(Signal::SIGKILL);
+    watcher.says(&["fan 250.0.0.0/8: its names are not served"]);
+    watcher.ends_by(Signal::SIGTERM);
 }

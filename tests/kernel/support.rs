@@ -35,6 +35,7 @@ pub use cni::Cni;
 pub use connections::flush_connections;
 pub use dockerd::Docker;
 pub use dump::{assert_same, becomes};
+pub use image::IMAGE;
 pub use instance::Instance;
 pub use kubelet::Kubelet;
 pub use lan::{Container, Host, INTERNET, Lan, NOBODY};

@@ -70,7 +70,7 @@ fn the_figures_of_the_page() {
 fn halves_keep_what_they_reach_and_become_whole_again() {
     for loss in LOSSES {
         let mut world = settled(Network::lan(loss));
-        world.part(|host| u8::from(host % 2 == 0));
+        world.part(|host| u16::from(host % 2 == 0));
         world.run(world.now + 60 * SECOND);
         assert!(world.all_know_all(), "each half knows itself, and no more");
         world.part(|_| 0);
@@ -82,12 +82,41 @@ fn halves_keep_what_they_reach_and_become_whole_again() {
 #[test]
 fn a_cable_that_was_out_for_half_a_minute_brings_all_names_back() {
     let mut world = settled(Network::lan(5_000));
-    world.part(|host| u8::from(host == 3));
-    world.run(world.now + 30 * SECOND);
+    world.part(|host| u16::from(host == 3));
+    let out = world.now;
+    let took = world.until("a host that is cut off knows itself alone", limit(5 * SECOND), |world| {
+        world.pairs_of(3) == 0 && world.all_know_all()
+    });
+    println!("{} hosts: one that is cut off knows itself alone after {} ms", hosts(), took / MILLISECOND);
+    world.run(out + 30 * SECOND);
     assert!(world.all_know_all());
     world.part(|_| 0);
-    let took = world.until("all know all", limit(12 * SECOND), World::all_know_all);
-    println!("back {} ms after the cable", took / MILLISECOND);
+    let took = world.until("all know all", limit(5 * SECOND), World::all_know_all);
+    println!("  back {} ms after the cable", took / MILLISECOND);
+}
+
+#[test]
+fn a_few_that_are_cut_off_together_keep_each_other() {
+    let mut world = settled(Network::lan(5_000));
+    world.part(|host| u16::from((4..7).contains(&host)));
+    let took = world.until("each part knows itself", limit(8 * SECOND), World::all_know_all);
+    println!("{} hosts: three that are cut off know each other alone after {} ms", hosts(), took / MILLISECOND);
+    world.part(|_| 0);
+    world.until("all know all", limit(65 * SECOND), World::all_know_all);
+}
+
+/// A switch begins anew: for three seconds nobody reaches anybody.
+#[test]
+fn a_network_that_is_back_after_seconds_brings_all_names_back() {
+    let mut world = settled(Network::lan(5_000));
+    world.part(|host| u16::try_from(host).expect("few"));
+    world.sent(SECOND);
+    world.run(world.now + 3 * SECOND);
+    let (packets, bits) = world.sent(3 * SECOND);
+    println!("{} hosts, each alone: {packets} packets/s and {} kbit/s a host", hosts(), bits / 1_000);
+    world.part(|_| 0);
+    let took = world.until("all know all", limit(10 * SECOND), World::all_know_all);
+    println!("  back {} ms after that", took / MILLISECOND);
 }
 
 #[test]

@@ -89,7 +89,7 @@ struct Host {
     ahead: i64,
     names: Vec<(Label, Ipv4Addr)>,
     /// Those that are reached: of the same part.
-    part: u8,
+    part: u16,
     packets: u64,
     bytes: u64,
 }
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// Who reaches whom: hosts of the same part.
-    pub fn part(&mut self, of: impl Fn(usize) -> u8) {
+    pub fn part(&mut self, of: impl Fn(usize) -> u16) {
         for (number, host) in self.hosts.iter_mut().enumerate() {
             host.part = of(number);
         }
@@ -292,9 +292,13 @@ impl World {
         (packets / shares, bytes * 8 / shares)
     }
 
+    /// How many others a host takes for here.
+    pub fn pairs_of(&self, host: usize) -> usize {
+        self.mesh(host).hosts().filter(|sight| sight.standing == Standing::Here).count()
+    }
+
     /// How many pairs of hosts that run take each other for here.
     pub fn pairs_here(&self) -> usize {
-        let here = |host| self.mesh(host).hosts().filter(|sight| sight.standing == Standing::Here).count();
-        self.running().map(here).sum()
+        self.running().map(|host| self.pairs_of(host)).sum()
     }
 }

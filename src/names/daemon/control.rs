@@ -260,6 +260,12 @@ fn hosts(station: &Station) -> Vec<HostEntry> {
     entries
 }
 
+/// Whether this is another host, which answers.
+#[must_use]
+pub(crate) fn is_other_here(entry: &HostEntry) -> bool {
+    entry.state == Standing::Here.code()
+}
+
 /// Whether a host that is written down answers.
 #[must_use]
 pub(crate) fn is_here(entry: &HostEntry) -> bool {

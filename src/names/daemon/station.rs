@@ -19,7 +19,9 @@ use super::super::peers::Standing;
 use super::super::wire::{LARGEST, PORT};
 use super::super::zone::{DOMAIN, Zone};
 use super::dns::Dns;
+use super::kept::Kept;
 use super::leases::Leases;
+use super::resolved::Resolved;
 use super::seeds::{self, Caller, addresses};
 use crate::fan::Fan;
 use crate::fan::label::Label;
@@ -77,6 +79,10 @@ pub(crate) enum News {
     Came(Ipv4Addr),
     /// A host does not answer any more.
     Left(Ipv4Addr),
+    /// systemd-resolved was told of the fan's zones.
+    Resolved,
+    /// It could not be told.
+    Unresolved(String),
 }
 
 impl fmt::Display for News {
@@ -87,6 +93,8 @@ impl fmt::Display for News {
             Self::Failed(reason) => write!(f, "names cannot be served: {reason}"),
             Self::Came(host) => write!(f, "host {host} is there"),
             Self::Left(host) => write!(f, "host {host} does not answer; its names are gone"),
+            Self::Resolved => f.write_str("systemd-resolved asks here for the fan's zones"),
+            Self::Unresolved(reason) => write!(f, "systemd-resolved cannot be told of the fan's zones: {reason}"),
         }
     }
 }
@@ -102,10 +110,12 @@ pub(super) struct Station {
     socket: UdpSocket,
     dns: Dns,
     leases: Leases,
+    resolved: Resolved,
+    kept: Kept,
     caller: Option<Caller>,
     called: Option<Instant>,
     /// Addresses of names among the seeds, when they were asked for, and the answer if it has not come.
-    resolved: Vec<Ipv4Addr>,
+    named: Vec<Ipv4Addr>,
     asked: Option<(Instant, Receiver<Vec<Ipv4Addr>>)>,
     /// Whose turn it is among the seeds.
     turn: usize,
@@ -134,6 +144,8 @@ impl Station {
         };
         Ok(Self {
             leases: Leases::of(fan),
+            resolved: Resolved::default(),
+            kept: Kept::of(fan),
             fan: fan.clone(),
             mesh: Mesh::new(settings),
             began: Instant::now(),
@@ -141,7 +153,7 @@ impl Station {
             dns,
             caller: None,
             called: None,
-            resolved: Vec::new(),
+            named: Vec::new(),
             asked: None,
             turn: 0,
             peers: Vec::new(),
@@ -215,7 +227,7 @@ impl Station {
     }
 
     /// Looks at sources and seeds.
-    pub(super) fn look(&mut self, machine: &Machine, written: &[Name], peers: &[Peer]) {
+    pub(super) fn look(&mut self, machine: &Machine, written: &[Name], peers: &[Peer]) -> Option<News> {
         let is_own = |name: &&Name| offset(self.fan.mapping, self.fan.host, name.1).is_some();
         let config = written.iter().filter(is_own).map(|name| (name.clone(), Source::Config));
         let leases = if self.fan.options.dhcp { self.leases.names(machine, &self.fan) } else { Vec::new() };
@@ -229,6 +241,7 @@ impl Station {
         self.own = added.chain(engine).chain(leases).chain(config).collect();
         self.publish();
         self.seek(machine, peers);
+        self.resolved.look(&self.fan, self.mesh.zone())
     }
 
     fn publish(&mut self) {
@@ -242,7 +255,10 @@ impl Station {
         if self.caller.is_none() {
             self.caller = Caller::open(machine, &self.fan);
         }
-        let is_here = self.mesh.hosts().any(|sight| sight.standing == Standing::Here);
+        let here = self.mesh.hosts().filter(|sight| sight.standing == Standing::Here).map(|sight| sight.host);
+        let here: Vec<Ipv4Addr> = here.collect();
+        self.kept.keep(&here);
+        let is_here = !here.is_empty();
         let is_due = self.called.is_none_or(|called| called.elapsed() >= if is_here { MINUTE } else { CALLS });
         if let (Some(caller), true) = (&self.caller, is_due) {
             self.called = Some(Instant::now());
@@ -250,8 +266,9 @@ impl Station {
         }
         self.resolve(peers);
         self.peers = peers.iter().filter(|seed| matches!(seed, Peer::Host(_))).flat_map(addresses).collect();
-        self.peers.extend(&self.resolved);
+        self.peers.extend(&self.named);
         let many = peers.iter().filter(|seed| matches!(seed, Peer::Network(_))).flat_map(addresses);
+        let many = many.chain(self.kept.hosts().iter().copied());
         let many: Vec<Ipv4Addr> = many.chain(seeds::neighbours(machine, &self.fan).unwrap_or_default()).collect();
         let candidates = self.peers.iter().chain(&many).count();
         // A large network is swept, and those who are known are left alone.
@@ -272,13 +289,13 @@ impl Station {
     fn resolve(&mut self, peers: &[Peer]) {
         let names: Vec<Peer> = peers.iter().filter(|seed| matches!(seed, Peer::Name(_))).cloned().collect();
         if names.is_empty() {
-            self.resolved.clear();
+            self.named.clear();
             return;
         }
         if let Some((_, answer)) = &self.asked
             && let Ok(addresses) = answer.try_recv()
         {
-            self.resolved = addresses;
+            self.named = addresses;
         }
         if self.asked.as_ref().is_none_or(|(asked, _)| asked.elapsed() >= MINUTE) {
             let (sender, receiver) = channel();

@@ -3,14 +3,16 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::{Server, finds, sees, up};
+use super::{Server, addresses, finds, sees, up};
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Docker, Encap, Host, Instance, Lan, eventually};
+use crate::support::{Docker, Encap, Host, IMAGE, Instance, Lan, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
-    Cases::of("runtime::names").each_with(&[Need::Tier2], named![containers_of_docker_have_names]).list()
+    Cases::of("runtime::names")
+        .each_with(&[Need::Tier2], named![containers_of_docker_have_names, a_service_of_compose_is_scaled])
+        .list()
 }
 
 /// Prints the addresses of a name, sorted, as getaddrinfo(3) tells them.
@@ -143,4 +145,65 @@ fn containers_of_docker_have_names(encap: Encap) {
     finds(&plain, "250.0.27.1", "web.fan.internal", &[&web.address]);
     dockers[0].docker("rm --force web").ok();
     none_finds(&clients[1], "web");
+}
+
+/// What the resolver of busybox finds, asking a gateway.
+fn looked_up(from: &Instance, gateway: &str, name: &str) -> Vec<String> {
+    addresses(&from.exec(&format!("busybox nslookup {name} {gateway}")).stdout)
+}
+
+/// What is written for Compose in docs/names.md.
+fn compose(gateway: &str) -> String {
+    format!(
+        "services:\n  app:\n    image: {IMAGE}\n    command: [\"sleep\", \"3600\"]\n    stop_signal: KILL\n    networks: [fan]\n    \
+         dns: {gateway}\n    dns_search: fan.internal\n    dns_opt: [\"ndots:1\"]\n\
+         networks:\n  fan:\n    external: true\n"
+    )
+}
+
+fn a_service_of_compose_is_scaled(encap: Encap) {
+    let lan = Lan::new();
+    let (a, b) = (up(&lan, "172.30.0.28", encap, ""), up(&lan, "172.30.0.27", encap, "dhcp"));
+    let dockers = [&a, &b].map(|host| {
+        let docker = Docker::start(host, r#"{ "bridge": "none" }"#);
+        host.sh(&host.fanctl("export docker").ok().stdout).ok();
+        docker
+    });
+    let _daemons = [&a, &b].map(|host| Server::start(host, "names serve"));
+    let _engines = [&a, &b].map(Engine::start);
+    sees(&b, "172.30.0.28", "here");
+    let client = dockers[1].container("client", "--network fan");
+    a.write("/run/shop.yml", &compose("250.0.28.1"));
+    // What the engine itself says that the service has.
+    let scale = |number: usize| -> Vec<String> {
+        let compose = "docker-compose --file /run/shop.yml --project-name shop";
+        a.sh(&format!("{compose} up --detach --scale app={number}")).ok();
+        let all = a.exec("docker ps --quiet --filter label=com.docker.compose.service=app").ok().stdout;
+        let mut addresses: Vec<String> =
+            all.lines().map(|container| Instance::running(&a, "docker", container).address).collect();
+        addresses.sort();
+        assert_eq!(addresses.len(), number);
+        addresses
+    };
+    for number in [1, 5, 1] {
+        let expected = scale(number);
+        let mut seen = std::collections::BTreeSet::new();
+        // Until all were answered, and nothing else is.
+        eventually(&format!("app is {expected:?} on the other host"), || {
+            let found = looked_up(&client, "250.0.27.1", "app.fan.internal");
+            if found.iter().any(|address| !expected.contains(address)) {
+                seen.clear();
+            }
+            seen.extend(found);
+            seen.iter().eq(&expected).then_some(())
+        });
+        println!("Compose scaled the service to {number}, and the other host found {expected:?}");
+    }
+    // A service finds itself by the word that Compose knows it by, and by the domain.
+    let own = dockers[0].docker("ps --quiet --filter label=com.docker.compose.service=app").ok().stdout;
+    let own = Instance::running(&a, "docker", own.trim());
+    own.exec("cat /etc/resolv.conf").ok().stdout_has(&["fan.internal", "ndots:1"]);
+    eventually("a container of Compose finds itself", || {
+        (looked_up(&own, "250.0.28.1", "app.fan.internal") == [own.address.clone()]).then_some(())
+    });
 }
