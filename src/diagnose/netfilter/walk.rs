@@ -4,7 +4,8 @@ use super::mark::Marks;
 use super::tracked::Tracked;
 use super::truth::Truth;
 use super::{
-    Backend, ConntrackState, Entries, FirewallRule, FirewallTable, MapEntry, Match, Packet, PacketVerdict, Tracking,
+    Backend, ConntrackState, Entries, FirewallRule, FirewallTable, MapEntry, Match, NewSource, Packet, PacketVerdict,
+    Tracking,
 };
 
 /// What becomes of a packet at a hook.
@@ -173,6 +174,15 @@ impl Walk<'_> {
         match verdict {
             PacketVerdict::Unknown => true,
             PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => !self.table.chains.contains_key(target),
+            // Whoever receives it drops it then.
+            PacketVerdict::Source(new) => self.packet.masqueraded.is_some_and(|address| {
+                let new = match new {
+                    NewSource::Address(new) => Some(*new),
+                    NewSource::OfInterface => Some(address),
+                    NewSource::Unknown => None,
+                };
+                new != Some(self.packet.source)
+            }),
             PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Return => false,
         }
     }
@@ -186,6 +196,10 @@ impl Walk<'_> {
                 self.carried.marks.change(marking, has_mark, fits.and(self.is_here));
             }
             if let Some(tracking) = rule.tracking.filter(|_| fits != Truth::No) {
+                let is_lost = matches!(tracking, Tracking::Off | Tracking::Zone) && self.is_early;
+                if is_lost && self.packet.needs_connection {
+                    ends.unknown.get_or_insert_with(|| self.blame(name, Some(rule)));
+                }
                 self.carried.tracked.change(tracking, self.is_early, fits.and(self.is_here));
             }
             for (truth, verdict) in verdicts {
@@ -215,7 +229,7 @@ impl Walk<'_> {
         }
         match verdict {
             PacketVerdict::Drop => Ends { lost: Some(self.blame(name, Some(rule))), ..Ends::default() },
-            PacketVerdict::Accept => Ends { passes: true, ..Ends::default() },
+            PacketVerdict::Accept | PacketVerdict::Source(_) => Ends { passes: true, ..Ends::default() },
             PacketVerdict::Return | PacketVerdict::Unknown => Ends { goes_on: true, ..Ends::default() },
             PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => self.chain(target),
         }

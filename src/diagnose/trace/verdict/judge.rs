@@ -87,9 +87,11 @@ impl Judge<'_> {
         );
         let here = shell!("ethtool -K {} tx-checksum-ip-generic off", fan.tunnel());
         let there = shell!("ethtool -K {} rx off", device);
-        Some(Conclusion::new(Cause::ChecksumsSpoilt, THIS_HOST, says).advise(format!(
-            "{here}, until fanctl makes the tunnel anew; if that does not help, on {host}: {there}"
-        )))
+        Some(
+            Conclusion::new(Cause::ChecksumsSpoilt, THIS_HOST, says).advise(format!(
+                "{here}, until fanctl makes the tunnel anew; if that does not help, on {host}: {there}"
+            )),
+        )
     }
 
     /// Small packets are answered and full ones are not.
