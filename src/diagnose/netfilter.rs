@@ -343,6 +343,8 @@ pub(crate) struct Packet {
     /// Of one that is refused where it arrives when its source is another: the address of the interface that it leaves by, which
     /// masquerading gives it.
     pub(crate) masqueraded: Option<Ipv4Addr>,
+    /// Of one that this host routes: marks, each behind a mask, by which rules of others route packets elsewhere.
+    pub(crate) diverting: Vec<(u32, u32)>,
     /// Whether it is lost where its connection is not looked for, or looked for in another zone: it is one that is translated.
     pub(crate) needs_connection: bool,
     /// Its destination.

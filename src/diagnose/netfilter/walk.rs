@@ -5,7 +5,7 @@ use super::tracked::Tracked;
 use super::truth::Truth;
 use super::{
     Backend, ConntrackState, Entries, FirewallRule, FirewallTable, MapEntry, Match, NewSource, Packet, PacketVerdict,
-    Tracking,
+    Tracking, Value,
 };
 
 /// What becomes of a packet at a hook.
@@ -38,6 +38,17 @@ pub(crate) struct Blame {
     pub(crate) rule: Option<Box<FirewallRule>>,
     /// Whether only the process that made the table can change it.
     pub(crate) is_owned: bool,
+}
+
+impl Blame {
+    /// The file from which Debian loads such rules at boot: those of iptables keep its names, on top of nftables too.
+    #[must_use]
+    pub(crate) fn file(&self) -> &'static str {
+        let is_of_iptables = ["filter", "nat", "mangle", "raw", "security"].contains(&self.table.as_str())
+            && self.family == "ip"
+            && self.base.chars().all(|letter| letter.is_ascii_uppercase());
+        if self.backend == Backend::Legacy || is_of_iptables { "/etc/iptables/rules.v4" } else { "/etc/nftables.conf" }
+    }
 }
 
 /// Walks a packet through the chains at its hook.
@@ -194,6 +205,9 @@ impl Walk<'_> {
             if let Some(marking) = rule.marking.filter(|_| fits != Truth::No) {
                 let has_mark = self.carried.tracked.has_mark(self.packet.state);
                 self.carried.marks.change(marking, has_mark, fits.and(self.is_here));
+                if self.is_diverted() {
+                    ends.unknown.get_or_insert_with(|| self.blame(name, Some(rule)));
+                }
             }
             if let Some(tracking) = rule.tracking.filter(|_| fits != Truth::No) {
                 let is_lost = matches!(tracking, Tracking::Off | Tracking::Zone) && self.is_early;
@@ -219,6 +233,15 @@ impl Walk<'_> {
         }
         ends.goes_on = true;
         ends
+    }
+
+    /// Whether the packet is routed by its mark when it has passed this hook, and not as one without a mark.
+    fn is_diverted(&self) -> bool {
+        let has = |(mark, mask): &(u32, u32)| {
+            let mark = mark & mask;
+            self.carried.marks.fits(*mask, &Value::Range(mark, mark)) != Truth::No
+        };
+        matches!(self.packet.hook, "prerouting" | "output") && self.packet.diverting.iter().any(has)
     }
 
     /// What becomes of a packet that fits a rule.

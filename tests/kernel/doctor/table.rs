@@ -424,6 +424,15 @@ pub fn passed_over() -> Vec<Row> {
         )
         .warned()
         .then(gone),
+        // A mark that sends packets to another table.
+        row(
+            "firewall",
+            World,
+            "iptables -t mangle -A PREROUTING -i fan-250-0-28 -j MARK --set-mark 9; ip route add unreachable default table 99; ip \
+             rule add fwmark 9 lookup 99 priority 40",
+        )
+        .warned()
+        .then("iptables -t mangle -F PREROUTING; ip rule del priority 40; ip route flush table 99"),
         // Another outer source is refused by the other host.
         row(
             "firewall",

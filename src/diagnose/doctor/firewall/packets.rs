@@ -13,7 +13,9 @@ use crate::diagnose::netfilter::{ConntrackState, FirewallTable, Packet};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::LinkKind;
+use crate::plan::rule::Action;
 
 /// The protocol numbers (IANA).
 const ICMP: u8 = 1;
@@ -68,6 +70,7 @@ fn packet(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> Packet {
         ports: None,
         source,
         masqueraded: None,
+        diverting: Vec::new(),
         needs_connection: false,
         destination,
         is_local: false,
@@ -183,7 +186,8 @@ impl Ways<'_> {
         };
         let from = |host| self.entering(device, &Packet { port, ..packet(host, fan.host, protocol) });
         let masqueraded = Some(self.address_of(device, fan.host));
-        let to = |host| self.leaving(device, &Packet { port, masqueraded, ..packet(fan.host, host, protocol) });
+        let goes = |host| Packet { port, masqueraded, ..self.routed_here(packet(fan.host, host, protocol)) };
+        let to = |host| self.leaving(device, &goes(host));
         let mut all = vec![(TrafficKind::FromHosts, from(peer)), (TrafficKind::ToHosts, to(peer))];
         let known: BTreeSet<Ipv4Addr> = self.neighbours().chain(self.named(others)).collect();
         for host in known {
@@ -207,6 +211,14 @@ impl Ways<'_> {
         let known = self.facts.health.neighbours.iter();
         let known = known.filter(move |known| known.device == self.fan.device && underlay.contains(known.address));
         known.map(|neighbour| neighbour.address).take(NEIGHBOURS)
+    }
+
+    /// A packet that this host routes, with the marks by which it would go elsewhere.
+    fn routed_here(&self, packet: Packet) -> Packet {
+        let rules = self.facts.health.rules.iter();
+        let rules = rules.filter(|rule| !rule.negated && rule.action != Action::Lookup(MAIN_TABLE));
+        let diverting = rules.filter_map(|rule| rule.mark).filter(|(mark, mask)| mark & mask != 0).collect();
+        Packet { diverting, ..packet }
     }
 
     /// The address that masquerading on an interface gives what goes to such an address (`inet_select_addr`, net/ipv4/devinet.c).
@@ -254,7 +266,7 @@ impl Ways<'_> {
                     if is_out && port.is_some() {
                         hooks.extend(inside(["prerouting", "input"]));
                     }
-                    hooks.extend(routed(&packet, incoming, outgoing));
+                    hooks.extend(routed(&self.routed_here(packet.clone()), incoming, outgoing));
                     if !is_out && port.is_some() {
                         hooks.extend(inside(["output", "postrouting"]));
                     }
@@ -330,13 +342,13 @@ impl Ways<'_> {
                 (TrafficKind::ToWorldElsewhere, TrafficKind::FromWorldElsewhere)
             };
             let address = self.address_of(way_out, WORLD);
-            let goes = Packet { needs_connection: true, ..packet(container, WORLD, TCP) };
+            let goes = Packet { needs_connection: true, ..self.routed_here(packet(container, WORLD, TCP)) };
             let mut hooks = self.from_port(&goes);
             hooks.extend(routed(&goes, bridge, way_out));
             hooks.extend(self.onto_wire(way_out, &packet(address, WORLD, TCP)));
             // Until its connection is found it is for this host.
             let comes = Packet { state: ConntrackState::Established, ..packet(WORLD, address, TCP) };
-            let comes = Packet { needs_connection: true, is_local: true, ..comes };
+            let comes = Packet { needs_connection: true, is_local: true, ..self.routed_here(comes) };
             let mut answer = self.off_wire(way_out, &comes);
             let back = Packet { state: ConntrackState::Established, ..packet(WORLD, container, TCP) };
             let [_, forward, last] = routed(&back, way_out, bridge);

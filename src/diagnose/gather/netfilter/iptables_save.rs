@@ -284,6 +284,7 @@ mod tests {
             source: [250, 0, 28, 2].into(),
             destination: [250, 0, 27, 2].into(),
             masqueraded: None,
+            diverting: Vec::new(),
             needs_connection: false,
             is_local: false,
             protocol: 6,
