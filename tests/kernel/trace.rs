@@ -353,12 +353,7 @@ fn a_narrow_way_is_measured(encap: Encap) {
         assert_eq!(found["path_mtu"]["address"], narrow, "{found:#}");
     };
     let found = trace(a, "250.0.227.2");
-    blames(
-        &found,
-        "narrow",
-        "172.30.0.1",
-        &format!("the way takes {narrow} bytes (the underlay to 172.30.0.227 1400)"),
-    );
+    blames(&found, "narrow", "172.30.0.1", &format!("the path MTU is {narrow} (the underlay to 172.30.0.227 1400)"));
     assert_eq!(found["verdict"]["works"], true);
     measured(&found);
 

@@ -13,14 +13,14 @@ use crate::shell;
 /// The fan's rules that refuse something, and whose packets they meet.
 const MEANINGS: [(GuardRule, &str); 23] = [
     (
-        GuardRule::WrappedByNoHost,
-        "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
+        GuardRule::EncapsulatedByNoHost,
+        "encapsulated packets from outside the underlay: an attempt to bypass the checks, by a container or another host",
     ),
     (
-        GuardRule::WrappedByAnother,
-        "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
+        GuardRule::EncapsulatedByAnotherWay,
+        "encapsulated packets by a way that does not lead back to their sender: a second interface, or a forged address",
     ),
-    (GuardRule::RoutedByItsSender, "packets that name their own way: somebody tries to get past the checks"),
+    (GuardRule::RoutedByItsSender, "source-routed packets: an attempt to bypass the checks"),
     (GuardRule::HiddenByTags, "frames with VLAN tags that hide what is in them, from a container"),
     (
         GuardRule::Posing,
@@ -94,7 +94,7 @@ const MEANINGS: [(GuardRule, &str); 23] = [
     ),
 ];
 
-/// That another bridge may be meant, to follow a sentence; nothing where there is none. What the fan refuses of bridged
+/// A suffix that names other bridges to which the packets may belong; empty if there are none. What the fan refuses of bridged
 /// packets it refuses on all bridges.
 fn other_bridges(fan: &Fan, facts: Facts) -> String {
     let bridges = facts.host.links.iter().filter(|link| matches!(link.kind, LinkKind::Bridge { .. }));

@@ -135,12 +135,11 @@ impl Judge<'_> {
         };
         if let Some(teller) = teller {
             let says = format!(
-                "{name} answers, but the way takes {fits} bytes{underlay} and not {mtu}; {teller} tells whoever sends more"
+                "{name} answers, but the path MTU is {fits}{underlay}, not {mtu}; {teller} sends ICMP 'fragmentation needed'"
             );
             return Conclusion::new(Cause::Narrow, hop, says).advise(narrow_advice(fits)).but_works();
         }
-        let says =
-            format!("packets of more than {fits} bytes{underlay} are lost on the way to {host}, and nobody says so");
+        let says = format!("packets of more than {fits} bytes{underlay} to {host} are dropped without an ICMP error");
         Conclusion::new(Cause::BlackHole, hop, says).advise(narrow_advice(fits))
     }
 
