@@ -356,7 +356,7 @@ pub fn passed_over() -> Vec<Row> {
             "firewall",
             Containers,
             "nft add table ip odd; nft 'add chain ip odd early { type filter hook prerouting priority raw; }'; nft add rule ip odd \
-             early iifname eth0 ct state invalid drop",
+             early iifname eth0 ip protocol '{ 4, 17 }' ct state invalid drop",
         )
         .then(gone),
         row(
