@@ -111,7 +111,8 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
     let probes = target.probes();
     let outcomes = prober.run(&probes, wait);
     evidence.probes = probes.into_iter().zip(outcomes).collect();
-    if target.place != Location::There || evidence.answered(Leg::Gateway, Aim::Small) {
+    let is_there = evidence.answered(Leg::Gateway, Aim::Small) || evidence.answers_udp(Leg::Gateway);
+    if target.place != Location::There || is_there {
         wait_for_an_error(&mut prober, &mut evidence, UNANSWERED);
     }
     if target.place == Location::There && !prober.seen().left() && !evidence.arrives() {

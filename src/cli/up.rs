@@ -36,6 +36,7 @@ pub(crate) fn one(
     let done = change.bring_up(config, By::Person)?;
     if let Some(place) = place {
         change.tell(&done, out)?;
+        let config = &as_named(config, &change);
         // Of JSON there is one document.
         if output.json.is_wanted() { place.write(config, &mut io::sink()) } else { place.write(config, out) }?;
         // The flag of a fan that configuration brought up, by which `reload` knows it.
@@ -44,6 +45,18 @@ pub(crate) fn one(
     change.tell(&done, out)?;
     warn(differs_from_file(config.overlay, &change).as_slice());
     Ok(())
+}
+
+/// The fan as it is to be written down: where its bridge kept another name than its grammar gives, with that one.
+fn as_named(config: &Request, change: &Change) -> Request {
+    let mut written = config.clone();
+    let up = bridges(&change.owned).find(|bridge| bridge.fan.overlay() == config.overlay);
+    if let (true, Some(up)) = (config.bridge_gives_way, up) {
+        let name = &up.fan.bridge;
+        written.options.bridge = (*name != up.fan.default_bridge()).then(|| name.clone());
+        written.bridge_gives_way = false;
+    }
+    written
 }
 
 /// That a fan is not as the files have it, which the next `reload` or boot makes of it.

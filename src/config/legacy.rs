@@ -9,7 +9,6 @@ use std::fmt;
 use super::source::too_long;
 use super::{Configuration, Entry, Fault, Source};
 use crate::fan::mapping::{Mapping, Overlay};
-use crate::fan::name::InterfaceName;
 use crate::fan::request::{Request, UnderlaySource};
 
 /// What is wrong with a line.
@@ -121,29 +120,39 @@ fn fan(words: &[LegacyWord]) -> Option<Result<Request, (usize, LineFault)>> {
 
 /// Overlay and underlay, and the options behind them.
 fn pair_with_options(first: &str, second: &str, options: &[LegacyWord]) -> Result<Request, (usize, String)> {
-    let mut config = pair(first, second)?;
+    let (mut config, grammar) = pair(first, second)?;
     config.apply_words(options).map_err(|(index, reason)| (index + 2, reason))?;
     if let Some((_, reason)) = config.contradictions().into_iter().next() {
         return Err((0, reason));
     }
-    config.bridge_gives_way &= config.options.bridge.is_none();
-    if config.bridge_gives_way {
-        config.options.bridge = Some(InterfaceName::of_slice(config.overlay.network()));
-    }
-    Ok(config)
+    Ok(match grammar {
+        Grammar::Of2015 => config,
+        Grammar::Later => config.of_later_grammar(),
+    })
 }
 
-/// Overlay and underlay, in whichever order; in that of the later grammar the name that it gives a bridge is to be filled in.
-fn pair(first: &str, second: &str) -> Result<Request, (usize, String)> {
+/// In which grammar a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grammar {
+    /// The overlay comes first.
+    Of2015,
+    /// The underlay comes first.
+    Later,
+}
+
+/// Overlay and underlay, in whichever order.
+fn pair(first: &str, second: &str) -> Result<(Request, Grammar), (usize, String)> {
     let in_order = |overlay: &str, underlay: &str| -> Option<Request> {
         let overlay: Overlay = overlay.parse().ok()?;
         let underlay: UnderlaySource = underlay.parse().ok()?;
         let legal = underlay.underlay().is_none_or(|network| Mapping::new(overlay, network).is_ok());
         legal.then(|| Request::new(overlay, underlay))
     };
-    let later = || in_order(second, first).map(|config| Request { bridge_gives_way: true, ..config });
-    if let Some(config) = in_order(first, second).or_else(later) {
-        return Ok(config);
+    if let Some(config) = in_order(first, second) {
+        return Ok((config, Grammar::Of2015));
+    }
+    if let Some(config) = in_order(second, first) {
+        return Ok((config, Grammar::Later));
     }
     // Neither: say what is wrong with the order that is nearer to being one.
     let later = first.parse::<Overlay>().is_err() && second.parse::<Overlay>().is_ok();

@@ -261,7 +261,20 @@ pub(crate) enum PacketVerdict {
     Goto(String),
     /// The chain has nothing to say.
     Return,
+    /// It may pass, and gets another source.
+    Source(NewSource),
     /// Something that is not understood.
+    Unknown,
+}
+
+/// The source that a rule gives a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewSource {
+    /// This one.
+    Address(Ipv4Addr),
+    /// The address of the interface that it leaves by.
+    OfInterface,
+    /// One of several, or something that is not understood.
     Unknown,
 }
 
@@ -327,6 +340,13 @@ pub(crate) struct Packet {
     pub(crate) ports: Option<[String; 2]>,
     /// Its source.
     pub(crate) source: Ipv4Addr,
+    /// Of one that is refused where it arrives when its source is another: the address of the interface that it leaves by, which
+    /// masquerading gives it.
+    pub(crate) masqueraded: Option<Ipv4Addr>,
+    /// Of one that this host routes: marks, each behind a mask, by which rules of others route packets elsewhere.
+    pub(crate) diverting: Vec<(u32, u32)>,
+    /// Whether it is lost where its connection is not looked for, or looked for in another zone: it is one that is translated.
+    pub(crate) needs_connection: bool,
     /// Its destination.
     pub(crate) destination: Ipv4Addr,
     /// Whether the destination is this host's own.

@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use crate::fan::encap::Encapsulation;
 use crate::fan::mapping::{self, Mapping, Overlay};
+use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey, OptionKind, Options, ReadBack};
 
 pub(crate) use endpoints::Endpoints;
@@ -45,6 +46,16 @@ impl Request {
     #[must_use]
     pub fn new(overlay: Overlay, underlay: UnderlaySource) -> Self {
         Self { overlay, underlay, bridge_gives_way: false, options: Options::default() }
+    }
+
+    /// The same fan in the later grammar of Ubuntu's fan, which names a bridge after the overlay where nobody names it.
+    #[must_use]
+    pub(crate) fn of_later_grammar(mut self) -> Self {
+        if self.options.bridge.is_none() {
+            self.options.bridge = Some(InterfaceName::of_slice(self.overlay.network()));
+            self.bridge_gives_way = true;
+        }
+        self
     }
 
     /// A fan whose options are to be set, or looked at, for themselves.

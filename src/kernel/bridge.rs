@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkInfo,
+    BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
+    LinkAttribute, LinkInfo,
 };
 use rtnetlink::LinkUnspec;
 
@@ -21,6 +22,25 @@ pub(crate) fn changed(infos: &[LinkInfo]) -> BTreeSet<Setting> {
         }
     }
     settings
+}
+
+/// The state of a port in which it forwards no frames, as bridge(8) calls it; none where it does.
+pub(crate) fn stopped(infos: &[LinkInfo]) -> Option<&'static str> {
+    let of_port = |info: &LinkInfo| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(list)) => list.iter().find_map(stops),
+        _ => None,
+    };
+    infos.iter().find_map(of_port)
+}
+
+fn stops(info: &InfoBridgePort) -> Option<&'static str> {
+    match info {
+        InfoBridgePort::State(BridgePortState::Disabled) => Some("disabled"),
+        InfoBridgePort::State(BridgePortState::Listening) => Some("listening"),
+        InfoBridgePort::State(BridgePortState::Learning) => Some("learning"),
+        InfoBridgePort::State(BridgePortState::Blocking) => Some("blocking"),
+        _ => None,
+    }
 }
 
 fn of_bridge(info: &InfoBridge) -> Option<Setting> {

@@ -16,7 +16,7 @@ use super::{bridge, fast, ipv6};
 use crate::fan::name::InterfaceName;
 use crate::fan::text::escape;
 use crate::fan::{Fan, Mac};
-use crate::plan::host::{Counters, Link, LinkKind};
+use crate::plan::host::{Counters, Link, LinkKind, PortFacts};
 use crate::plan::state::{Bridge, Ipv6, Object, Owner, Setting, Tunnel, TunnelKind, Vnis};
 
 /// The MTU that a device is born with, the smallest that IPv4 allows (RFC 791).
@@ -136,6 +136,7 @@ struct LinkFacts {
     conf: Option<InetDevConf>,
     ipv6: Option<Ipv6>,
     changed: BTreeSet<Setting>,
+    stopped: Option<&'static str>,
     counters: Counters,
 }
 
@@ -151,6 +152,7 @@ impl LinkFacts {
                 LinkAttribute::LinkNetNsId(_) => facts.is_elsewhere = true,
                 LinkAttribute::LinkInfo(infos) => {
                     facts.changed = bridge::changed(infos);
+                    facts.stopped = bridge::stopped(infos);
                     for info in infos {
                         match info {
                             LinkInfo::Kind(kind) => facts.kind = Some(kind.clone()),
@@ -305,6 +307,7 @@ pub fn decode(
         ours: ours.is_some() || matches!(kind, LinkKind::FastPort { .. }),
         is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         master,
+        port: PortFacts { changed: facts.changed, stopped: facts.stopped },
         lower: facts.lower.filter(|_| !facts.is_elsewhere).and_then(|index| names.get(&index).cloned()),
         kind,
         addresses: Vec::new(),

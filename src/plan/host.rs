@@ -2,7 +2,7 @@
 
 mod routing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -17,7 +17,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
 use crate::plan::firewall::{Beside, ForwardChain};
 use crate::plan::foreign::Foreign;
-use crate::plan::state::{Direction, Heard, Ipv6, Peer, Slot};
+use crate::plan::state::{Direction, Heard, Ipv6, Peer, Setting, Slot};
 
 pub use routing::ForeignRoute;
 pub(crate) use routing::{Flow, NeighbourEntry, NoRoute, Reachability, Routing};
@@ -150,6 +150,8 @@ pub struct Link {
     pub ours: bool,
     /// The bridge or bond it is a port of.
     pub(crate) master: Option<InterfaceName>,
+    /// How the bridge treats it, if it is a port of one.
+    pub(crate) port: PortFacts,
     /// The interface of this host that it stands on, as a VLAN does (`IFLA_LINK`, linux/if_link.h).
     pub(crate) lower: Option<InterfaceName>,
     /// Whether it carries Ethernet frames (`ARPHRD_ETHER`, linux/if_arp.h).
@@ -166,6 +168,15 @@ pub struct Link {
     pub(crate) counters: Counters,
     /// Programs attached to it, by direction and filter handle.
     pub(crate) programs: Vec<AttachedProgram>,
+}
+
+/// How a bridge treats one of its ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortFacts {
+    /// Settings that are not as the kernel makes them.
+    pub(crate) changed: BTreeSet<Setting>,
+    /// The state in which it forwards no frames, as bridge(8) calls it; none where it does.
+    pub(crate) stopped: Option<&'static str>,
 }
 
 /// An IPv4 address of the host.

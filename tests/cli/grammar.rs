@@ -1,7 +1,9 @@
-//! The grammar of 2015, the later one with dashes, and every mixture of the two ask for the same fan.
+//! The grammar of 2015, the later one with dashes, and every mixture of the two ask for the same fan. Only the bridge that nobody
+//! names has another name in the later one.
 
 use clap::Parser;
 use fanctl::cli::args::{Cli, Command};
+use fanctl::config::{Configuration, Source};
 use fanctl::fan::request::Request;
 
 use crate::program::fanctl;
@@ -19,17 +21,16 @@ fn asked(words: &str) -> Request {
 #[test]
 fn all_ways_to_write_a_fan_mean_the_same() {
     for ways in [
+        &["250.0.0.0/8 eth0/16", "250 eth0", "250 eth0 host-reserve 1", "250 eth0 --encap ipip"][..],
         &[
-            "250.0.0.0/8 eth0/16",
-            "250 eth0",
             "-o 250.0.0.0/8 -u eth0/16",
             "-u eth0/16 -o 250.0.0.0/8",
             "--overlay=250.0.0.0/8 --underlay=eth0/16",
             "-o 250 eth0",
             "250 -u eth0",
-            "250 eth0 host-reserve 1",
-            "250 eth0 --encap ipip",
-        ][..],
+            "-o 250 -u eth0 host-reserve 1",
+            "-o 250 -u eth0 --encap ipip",
+        ],
         &[
             "250.0.0.0/8 172.30.0.28/16 dhcp host-reserve 4 bridge fan0",
             "250.0.0.0/8 172.30.0.28/16 bridge fan0 host-reserve 4 dhcp",
@@ -45,11 +46,29 @@ fn all_ways_to_write_a_fan_mean_the_same() {
             "250 eth0 --encap=vxlan --no-nat -- --mtu=1400 --port 4789 --table=99",
             "-- 250 eth0 --encap vxlan --mtu 1400 --port 4789 --table 99 --no-nat",
         ],
-        &["250 default/16 off", "off -o 250 -u default/16", "-o 250 -u default off"],
+        &["250 default/16 off", "250 default off"],
+        &["-o 250 -u default/16 off", "off -o 250 -u default/16", "-o 250 -u default off"],
     ] {
         for way in ways {
             assert_eq!(asked(way), asked(ways[0]), "{way}");
         }
+    }
+}
+
+/// A line of a file and a command line of one grammar are the same fan, its name included.
+#[test]
+fn a_bridge_that_nobody_names_is_named_as_its_grammar_names_it() {
+    for (words, line, bridge) in [
+        ("-o 250.0.0.0/8 -u 172.30.0.0/16 --encap vxlan", "172.30.0.0/16 250.0.0.0/8 --encap vxlan", Some("fan-250")),
+        ("--underlay eth0/16 10.64.0.0/10", "eth0/16 10.64.0.0/10", Some("fan-10-64")),
+        ("-o 250 -u eth0/16 --bridge fan0", "eth0/16 250 --bridge fan0", Some("fan0")),
+        ("250.0.0.0/8 172.30.0.0/16 --encap vxlan", "250.0.0.0/8 172.30.0.0/16 --encap vxlan", None),
+    ] {
+        let found = asked(words);
+        assert_eq!(found.options.bridge.as_ref().map(|name| name.to_string()).as_deref(), bridge, "{words}");
+        let configuration = Configuration::read(&[Source::new("fan", line)]);
+        let [entry] = &configuration.entries[..] else { panic!("one fan: {line}") };
+        assert_eq!(entry.config, found, "{line}");
     }
 }
 

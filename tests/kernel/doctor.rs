@@ -26,6 +26,8 @@ fn cases() -> Vec<Case> {
         .each(named![
             damaged_devices_are_named_and_mended,
             damaged_settings_are_named_and_mended,
+            ports_that_let_nothing_pass_are_named_and_mended,
+            a_container_whose_interface_is_down_is_named_and_mended,
             routes_and_rules_of_others_are_named_and_mended,
             a_vpn_that_takes_packets_keeps_its_rule,
             firewalls_of_others_are_named_and_mended,
@@ -167,6 +169,47 @@ fn damaged_devices_are_named_and_mended(encap: Encap) {
 
 fn damaged_settings_are_named_and_mended(encap: Encap) {
     treat(&patients(encap), encap, table::settings());
+}
+
+fn ports_that_let_nothing_pass_are_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    treat(&pair, encap, table::ports());
+    // Isolated ports reach all but each other.
+    let third = pair.a.container("250.0.28.3");
+    third.ping("250.0.28.2").arrives();
+    let ports = [pair.ca.port(), third.port()];
+    let isolate = |port: &str| pair.a.exec(&format!("bridge link set dev {port} isolated on")).ok();
+    isolate(ports[0]);
+    third.ping_again("250.0.28.2").arrives();
+    assert_well(&pair.a, "");
+    isolate(ports[1]);
+    third.ip("neigh flush all");
+    assert_ne!(third.exec("ping -n -c 1 -W 0.5 250.0.28.2").code, Some(0));
+    third.ping("250.0.27.2").arrives();
+    let finding = diagnose(&pair.a, "", "warned", "containers");
+    assert_eq!(finding["code"], "port-isolated", "{finding:#}");
+    assert!(ports.iter().all(|port| finding["reason"].to_string().contains(port)), "{finding:#}");
+    mend(&pair.a, "", &finding);
+    third.ip("neigh flush all");
+    third.ping("250.0.28.2").arrives();
+    assert_well(&pair.a, "");
+}
+
+/// Its routes went with the interface: what is printed is typed from top to bottom.
+fn a_container_whose_interface_is_down_is_named_and_mended(encap: Encap) {
+    let pair = patients(encap);
+    let _sleeper = Sleeper::in_(&pair.ca);
+    pair.ca.ip("link set eth0 down");
+    let (output, findings) = examine(&pair.a, "");
+    let of_containers: Vec<&Value> =
+        findings.iter().filter(|finding| finding["check"] == "containers" && finding["verdict"] != "passed").collect();
+    assert_eq!(of_containers[0]["code"], "port-down", "{output}");
+    for finding in of_containers {
+        mend(&pair.a, "", finding);
+    }
+    Lost::Containers.assert_flows(&pair);
+    Lost::World.assert_flows(&pair);
+    assert_well(&pair.a, "");
 }
 
 fn routes_and_rules_of_others_are_named_and_mended(encap: Encap) {

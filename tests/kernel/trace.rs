@@ -33,6 +33,7 @@ fn cases() -> Vec<Case> {
             a_router_that_drops_is_named,
             the_nearest_is_blamed_first,
             a_checksum_that_a_nic_spoils_is_named,
+            a_host_that_ignores_ping_is_there,
             the_way_to_ones_own_containers,
             a_table_of_its_own_is_looked_into,
         ])
@@ -281,6 +282,20 @@ fn a_checksum_that_a_nic_spoils_is_named(encap: Encap) {
     firewall(b, "input", "iifname fan-* meta l4proto udp counter drop");
     works(&trace(a, "250.0.27.2"));
     no_firewall(b);
+}
+
+/// UDP proves that the fan is there, and its own containers do.
+fn a_host_that_ignores_ping_is_there(encap: Encap) {
+    let Pair { a, b, .. } = &Pair::new(encap);
+    b.set_sysctl("ipv4/icmp_echo_ignore_all", "1");
+    in_vain(a, "172.30.0.27");
+    in_vain(a, "250.0.27.1");
+    let found = trace(a, "250.0.27.1");
+    blames(&found, "address_silent", "gateway 250.0.27.1", "answers UDP by way of 172.30.0.27, and no ping");
+    assert_eq!(found["verdict"]["works"], true, "{found:#}");
+    works(&trace(a, "250.0.27.2"));
+    let found = trace(a, "250.0.27.77");
+    blames(&found, "address_gone", "container 250.0.27.77", "the fan on 172.30.0.27 answers");
 }
 
 fn who_is_not_there_is_named(encap: Encap) {

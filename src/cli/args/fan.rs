@@ -29,6 +29,11 @@ pub(crate) struct PairArgs {
 }
 
 impl PairArgs {
+    /// Whether it is written as later releases of Ubuntu's fan have it, with `-o` and `-u`.
+    fn is_of_later_grammar(&self) -> bool {
+        self.overlay.is_some() || self.underlay.is_some()
+    }
+
     /// The overlay where it is all that is given, or a name in its place.
     fn only_word(&self) -> Option<&String> {
         match (&self.overlay, self.positional.as_slice()) {
@@ -240,7 +245,7 @@ impl UpArgs {
         config.apply_words(words).map_err(|(_, reason)| Error::Usage(reason))?;
         self.fan.merge_into(&mut config)?;
         config.options.force = self.force.force;
-        checked(config)
+        checked(if self.pair.is_of_later_grammar() { config.of_later_grammar() } else { config })
     }
 }
 

@@ -140,6 +140,10 @@ findings! {
         PortMtuLarge = "port-mtu-large",
         /// Something attached takes less than the bridge carries.
         PortMtuSmall = "port-mtu-small",
+        /// A port is down, or the interface behind it.
+        PortDown = "port-down",
+        /// A bridge forwards no frames of a port.
+        PortStopped = "port-stopped",
         /// Two containers have one address, or one has an address of the bridge.
         ContainerAddressTwice = "container-address-twice",
         /// A container has an address of another host's slice.

@@ -1,6 +1,7 @@
 //! What is attached to a fan's bridge: whether packets fit, whether two claim to be the same, and how they are addressed.
 
 mod addressing;
+mod ports;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
         .foreign_ports(&fan.bridge)
         .map(|link| Port { link, peer: facts.health.peers.get(&link.name) })
         .collect();
-    let mut findings = Vec::new();
+    let mut findings = ports::check(fan, &ports);
     findings.extend(too_large(fan, facts, &ports));
     findings.extend(too_small(fan, facts, &ports));
     findings.extend(twice(fan, facts, &ports));

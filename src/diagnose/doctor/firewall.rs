@@ -128,19 +128,6 @@ impl Culprit {
         let what = what.join(" and ");
         let keeper = Keeper::of(blame);
         let who = format!("chain '{}' of {} table '{} {}'", blame.base, blame.backend, blame.family, blame.table);
-        let lasting = keeper.map_or(String::new(), |keeper| keeper.advice(&self.kinds, fan, facts));
-        let finding = if !self.is_certain {
-            let reason = format!("cannot tell whether {who} drops {what}: look at this rule{lasting}");
-            Finding::warned(Found::FirewallMayDrop, reason)
-        } else if self.kinds.iter().any(|kind| kind.is_vital()) {
-            Finding::failed(Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
-        } else {
-            Finding::warned(Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
-        };
-        let evidence = self.blames.iter().map(|blame| match &blame.rule {
-            Some(rule) => format!("{}: {}", blame.chain, rule.text),
-            None => format!("{}: policy drop, and no rule accepts them", blame.chain),
-        });
         let owned = (blame.is_owned && keeper.is_none())
             .then(|| format!("table '{}' is for its maker alone to change (flags owner)", blame.table));
         let own = keeper.filter(|_| blame.is_owned);
@@ -157,6 +144,28 @@ impl Culprit {
                 }
             }
             Line::all_of(once)
+        });
+        let lasting = match keeper {
+            Some(keeper) => keeper.advice(&self.kinds, fan, facts),
+            None if mend.is_some() => {
+                let file = blame.file();
+                format!(
+                    "; the command lasts until these rules are loaded again: write it into their file too, such as {file}"
+                )
+            }
+            None => String::new(),
+        };
+        let finding = if !self.is_certain {
+            let reason = format!("cannot tell whether {who} drops {what}: look at this rule{lasting}");
+            Finding::warned(Found::FirewallMayDrop, reason)
+        } else if self.kinds.iter().any(|kind| kind.is_vital()) {
+            Finding::failed(Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
+        } else {
+            Finding::warned(Found::FirewallDrops, format!("{who} drops {what}{lasting}"))
+        };
+        let evidence = self.blames.iter().map(|blame| match &blame.rule {
+            Some(rule) => format!("{}: {}", blame.chain, rule.text),
+            None => format!("{}: policy drop, and no rule accepts them", blame.chain),
         });
         Finding { mend, packets: self.kinds.clone(), ..finding.because(evidence).because(owned) }
     }

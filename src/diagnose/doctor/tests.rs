@@ -242,7 +242,11 @@ fn a_host_that_is_dropped_alone_is_a_warning_and_no_failure() {
     };
     patient.health.tables = dropped(vec![std::net::Ipv4Addr::new(172, 30, 0, 27).into()]);
     let finding = patient.only(CheckResult::Warned);
-    assert!(finding.reason.ends_with("drops what host 172.30.0.27 sends (UDP port 8472)"), "{finding}");
+    assert!(
+        finding.reason.contains("drops what host 172.30.0.27 sends (UDP port 8472); the command lasts"),
+        "{finding}"
+    );
+    assert!(finding.reason.ends_with("/etc/iptables/rules.v4"), "{finding}");
     let command = "nft 'insert rule ip filter INPUT ip saddr 172.30.0.27 udp dport 8472 counter accept'";
     assert_eq!(finding.mend.as_deref(), Some(command));
     // Where all are dropped, one is not told of by itself.

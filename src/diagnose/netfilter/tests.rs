@@ -11,6 +11,9 @@ fn packet() -> Packet {
         ports: None,
         source: Ipv4Addr::new(172, 30, 0, 27),
         destination: Ipv4Addr::new(172, 30, 0, 28),
+        masqueraded: None,
+        diverting: Vec::new(),
+        needs_connection: false,
         is_local: true,
         protocol: 4,
         source_port: None,
@@ -111,6 +114,40 @@ fn what_is_not_understood_is_a_risk_and_no_loss() {
     assert_eq!(fate_in(&Drop, jump(), vec![rule([], Accept)]), Short::AtRisk);
     let jump_then_drop = jump().into_iter().chain([drop()]).collect();
     assert_eq!(fate_in(&Accept, jump_then_drop, vec![]), Short::Lost);
+}
+
+#[test]
+fn a_mark_is_a_risk_where_a_rule_routes_by_it() {
+    let walk = |hook: &'static str, marking, diverting: &[(u32, u32)]| {
+        let packet = Packet { hook, diverting: diverting.to_vec(), ..packet() };
+        let marks = FirewallRule { marking: Some(marking), ..FirewallRule::default() };
+        let mut table = table(&PacketVerdict::Accept, vec![marks], vec![]);
+        if let Some(base) = table.chains.get_mut("in").and_then(|chain| chain.base.as_mut()) {
+            base.hook = hook.into();
+        }
+        matches!(fate(&packet, &[table]), Fate::AtRisk(_))
+    };
+    let nine = Marking::Bits { keep: 0, flip: 9 };
+    assert!(walk("prerouting", nine, &[(9, u32::MAX)]));
+    assert!(walk("output", Marking::Unknown, &[(0x4000, 0x4000)]));
+    assert!(!walk("prerouting", nine, &[(0x4000, 0x4000)]));
+    assert!(!walk("prerouting", nine, &[]));
+    assert!(!walk("postrouting", nine, &[(9, u32::MAX)]), "it is routed already");
+}
+
+#[test]
+fn another_source_is_a_risk_only_for_what_is_refused_then() {
+    let own = packet().source;
+    let other = Ipv4Addr::new(172, 30, 0, 99);
+    let walk = |masqueraded, new| {
+        let packet = Packet { masqueraded, ..packet() };
+        let rules = vec![rule([], PacketVerdict::Source(new))];
+        matches!(fate(&packet, &[table(&PacketVerdict::Accept, rules, vec![])]), Fate::AtRisk(_))
+    };
+    let news = [NewSource::Address(own), NewSource::Address(other), NewSource::OfInterface, NewSource::Unknown];
+    assert_eq!(news.map(|new| walk(None, new)), [false; 4]);
+    assert_eq!(news.map(|new| walk(Some(own), new)), [false, true, false, true]);
+    assert_eq!(news.map(|new| walk(Some(other), new)), [false, true, true, true], "a secondary address");
 }
 
 #[test]

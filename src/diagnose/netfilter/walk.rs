@@ -4,7 +4,8 @@ use super::mark::Marks;
 use super::tracked::Tracked;
 use super::truth::Truth;
 use super::{
-    Backend, ConntrackState, Entries, FirewallRule, FirewallTable, MapEntry, Match, Packet, PacketVerdict, Tracking,
+    Backend, ConntrackState, Entries, FirewallRule, FirewallTable, MapEntry, Match, NewSource, Packet, PacketVerdict,
+    Tracking, Value,
 };
 
 /// What becomes of a packet at a hook.
@@ -37,6 +38,17 @@ pub(crate) struct Blame {
     pub(crate) rule: Option<Box<FirewallRule>>,
     /// Whether only the process that made the table can change it.
     pub(crate) is_owned: bool,
+}
+
+impl Blame {
+    /// The file from which Debian loads such rules at boot: those of iptables keep its names, on top of nftables too.
+    #[must_use]
+    pub(crate) fn file(&self) -> &'static str {
+        let is_of_iptables = ["filter", "nat", "mangle", "raw", "security"].contains(&self.table.as_str())
+            && self.family == "ip"
+            && self.base.chars().all(|letter| letter.is_ascii_uppercase());
+        if self.backend == Backend::Legacy || is_of_iptables { "/etc/iptables/rules.v4" } else { "/etc/nftables.conf" }
+    }
 }
 
 /// Walks a packet through the chains at its hook.
@@ -173,6 +185,15 @@ impl Walk<'_> {
         match verdict {
             PacketVerdict::Unknown => true,
             PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => !self.table.chains.contains_key(target),
+            // Whoever receives it drops it then.
+            PacketVerdict::Source(new) => self.packet.masqueraded.is_some_and(|address| {
+                let new = match new {
+                    NewSource::Address(new) => Some(*new),
+                    NewSource::OfInterface => Some(address),
+                    NewSource::Unknown => None,
+                };
+                new != Some(self.packet.source)
+            }),
             PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Return => false,
         }
     }
@@ -184,8 +205,15 @@ impl Walk<'_> {
             if let Some(marking) = rule.marking.filter(|_| fits != Truth::No) {
                 let has_mark = self.carried.tracked.has_mark(self.packet.state);
                 self.carried.marks.change(marking, has_mark, fits.and(self.is_here));
+                if self.is_diverted() {
+                    ends.unknown.get_or_insert_with(|| self.blame(name, Some(rule)));
+                }
             }
             if let Some(tracking) = rule.tracking.filter(|_| fits != Truth::No) {
+                let is_lost = matches!(tracking, Tracking::Off | Tracking::Zone) && self.is_early;
+                if is_lost && self.packet.needs_connection {
+                    ends.unknown.get_or_insert_with(|| self.blame(name, Some(rule)));
+                }
                 self.carried.tracked.change(tracking, self.is_early, fits.and(self.is_here));
             }
             for (truth, verdict) in verdicts {
@@ -207,6 +235,15 @@ impl Walk<'_> {
         ends
     }
 
+    /// Whether the packet is routed by its mark when it has passed this hook, and not as one without a mark.
+    fn is_diverted(&self) -> bool {
+        let has = |(mark, mask): &(u32, u32)| {
+            let mark = mark & mask;
+            self.carried.marks.fits(*mask, &Value::Range(mark, mark)) != Truth::No
+        };
+        matches!(self.packet.hook, "prerouting" | "output") && self.packet.diverting.iter().any(has)
+    }
+
     /// What becomes of a packet that fits a rule.
     fn ends_of(&mut self, name: &str, rule: &FirewallRule, verdict: &PacketVerdict) -> Ends {
         // Whatever it does, it may be to drop the packet.
@@ -215,7 +252,7 @@ impl Walk<'_> {
         }
         match verdict {
             PacketVerdict::Drop => Ends { lost: Some(self.blame(name, Some(rule))), ..Ends::default() },
-            PacketVerdict::Accept => Ends { passes: true, ..Ends::default() },
+            PacketVerdict::Accept | PacketVerdict::Source(_) => Ends { passes: true, ..Ends::default() },
             PacketVerdict::Return | PacketVerdict::Unknown => Ends { goes_on: true, ..Ends::default() },
             PacketVerdict::Jump(target) | PacketVerdict::Goto(target) => self.chain(target),
         }

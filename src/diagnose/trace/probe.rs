@@ -287,7 +287,13 @@ impl Evidence {
     /// Whether anything is answered on the fan.
     #[must_use]
     pub(crate) fn arrives(&self) -> bool {
-        self.answered(Leg::Gateway, Aim::Small) || self.answered(Leg::Address, Aim::Small)
+        [Leg::Gateway, Leg::Address].into_iter().any(|leg| self.answered(leg, Aim::Small) || self.answers_udp(leg))
+    }
+
+    /// Whether the other host answers UDP on a leg: its fan is there, whatever becomes of ping.
+    #[must_use]
+    pub(crate) fn answers_udp(&self, leg: Leg) -> bool {
+        self.answered(leg, Aim::Datagram) || self.answered(leg, Aim::Unsummed)
     }
 
     /// The leg on which UDP without a checksum is answered, and UDP with one is not. A firewall there drops both.

@@ -16,7 +16,7 @@ use crate::fan::tests::announced;
 use crate::plan::apply::apply;
 use crate::plan::desired;
 use crate::plan::firewall::ForwardChain;
-use crate::plan::host::{Counters, Link, LinkKind};
+use crate::plan::host::{Counters, Link, LinkKind, PortFacts};
 use crate::plan::state::{Identity, Owner, Tunnel, TunnelKind, Vnis};
 
 fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
@@ -28,6 +28,7 @@ fn host(mtu: u32, forward_chains: Vec<ForwardChain>) -> Host {
         mtu,
         ours: false,
         master: None,
+        port: PortFacts::default(),
         lower: None,
         is_ethernet: true,
         kind: LinkKind::Other,

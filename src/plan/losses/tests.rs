@@ -63,6 +63,7 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
         mtu: 1480,
         ours: true,
         master: None,
+        port: crate::plan::host::PortFacts::default(),
         lower: None,
         is_ethernet: true,
         kind: LinkKind::Other,

@@ -4,7 +4,7 @@ use super::*;
 use crate::fan::request::UnderlaySource;
 use crate::fan::tests::announced;
 use crate::plan::desired;
-use crate::plan::host::{Counters, ForeignRoute};
+use crate::plan::host::{Counters, ForeignRoute, PortFacts};
 
 pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
     Link {
@@ -15,6 +15,7 @@ pub(crate) fn link(name: &str, addresses: &[&str]) -> Link {
         mtu: 1500,
         ours: false,
         master: None,
+        port: PortFacts::default(),
         lower: None,
         is_ethernet: true,
         kind: LinkKind::Other,

@@ -127,6 +127,18 @@ pub fn devices() -> Vec<Row> {
     ]
 }
 
+/// `con0` is the port of the container.
+pub fn ports() -> Vec<Row> {
+    use Lost::{Containers, Nothing};
+    vec![
+        row("containers", Containers, "ip link set con0 down"),
+        row("containers", Containers, "bridge link set dev con0 state disabled"),
+        row("containers", Containers, "bridge link set dev con0 state blocking"),
+        row("containers", Nothing, "bridge link set dev con0 bcast_flood off"),
+        row("containers", Nothing, "bridge link set dev con0 learning off flood off").flowing(Containers),
+    ]
+}
+
 pub fn settings() -> Vec<Row> {
     use Lost::{Containers, Host, Nothing, World};
     vec![
@@ -327,7 +339,7 @@ pub fn odd_firewalls() -> Vec<Row> {
 
 /// Of kinds that are easily passed over: hooks, connections, other families.
 pub fn passed_over() -> Vec<Row> {
-    use Lost::{Containers, Nothing, Strangers};
+    use Lost::{Containers, Nothing, Strangers, World};
     let gone = "nft delete table ip odd";
     vec![
         // Packets without connection tracking are dropped as untracked.
@@ -344,7 +356,7 @@ pub fn passed_over() -> Vec<Row> {
             "firewall",
             Containers,
             "nft add table ip odd; nft 'add chain ip odd early { type filter hook prerouting priority raw; }'; nft add rule ip odd \
-             early iifname eth0 ct state invalid drop",
+             early iifname eth0 ip protocol '{ 4, 17 }' ct state invalid drop",
         )
         .then(gone),
         row(
@@ -361,6 +373,75 @@ pub fn passed_over() -> Vec<Row> {
              drop; ip neigh flush dev eth0",
         )
         .then("nft delete table arp odd"),
+        // All of one other slice.
+        row(
+            "firewall",
+            Containers,
+            "nft add table bridge odd; nft 'add chain bridge odd forward { type filter hook forward priority 0; }'; nft add rule \
+             bridge odd forward ip daddr 250.0.27.0/24 drop",
+        )
+        .of(VXLAN)
+        .warned()
+        .then("nft delete table bridge odd"),
+        row(
+            "firewall",
+            Containers,
+            "nft add table ip odd; nft 'add chain ip odd forward { type filter hook forward priority 0; }'; nft add rule ip odd \
+             forward ip saddr 250.0.27.0/24 drop",
+        )
+        .of(IPIP)
+        .warned()
+        .then(gone),
+        // Frames that this host sends on the fan's bridge: what it answers for the world.
+        row(
+            "firewall",
+            World,
+            "nft add table bridge odd; nft 'add chain bridge odd out { type filter hook output priority 0; }'; nft add rule \
+             bridge odd out ip saddr != 250.0.0.0/8 drop",
+        )
+        .then("nft delete table bridge odd"),
+        row(
+            "firewall",
+            World,
+            "nft add table bridge odd; nft 'add chain bridge odd in { type filter hook input priority 0; }'; nft add rule \
+             bridge odd in ip daddr != 250.0.0.0/8 drop",
+        )
+        .then("nft delete table bridge odd"),
+        // What is not tracked is not translated, and in another zone its answer is of no connection.
+        row(
+            "firewall",
+            World,
+            "nft add table ip odd; nft 'add chain ip odd early { type filter hook prerouting priority raw; }'; nft add rule ip odd \
+             early iifname fan-250-0-28 notrack",
+        )
+        .warned()
+        .then(gone),
+        row(
+            "firewall",
+            World,
+            "nft add table ip odd; nft 'add chain ip odd early { type filter hook prerouting priority raw; }'; nft add rule ip odd \
+             early iifname fan-250-0-28 ct zone set 5",
+        )
+        .warned()
+        .then(gone),
+        // A mark that sends packets to another table.
+        row(
+            "firewall",
+            World,
+            "iptables -t mangle -A PREROUTING -i fan-250-0-28 -j MARK --set-mark 9; ip route add unreachable default table 99; ip \
+             rule add fwmark 9 lookup 99 priority 40",
+        )
+        .warned()
+        .then("iptables -t mangle -F PREROUTING; ip rule del priority 40; ip route flush table 99"),
+        // Another outer source is refused by the other host.
+        row(
+            "firewall",
+            Nothing,
+            "nft add table ip odd; nft 'add chain ip odd out { type nat hook postrouting priority 100; }'; nft add rule ip odd \
+             out oifname eth0 ip protocol '{ 4, 17 }' snat to 172.30.0.99",
+        )
+        .warned()
+        .then(gone),
         // A host that is known only from this rule.
         row(
             "firewall",

@@ -58,6 +58,8 @@ impl Probe {
                 "to-hosts",
                 "from-host",
                 "to-host",
+                "from-slice",
+                "to-slice",
                 "arp",
                 "arp-of-hosts",
             ],

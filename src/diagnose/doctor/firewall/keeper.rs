@@ -99,6 +99,8 @@ fn firewalld(kind: TrafficKind, fan: &Fan, facts: Facts) -> Option<Vec<Line>> {
         }
         TrafficKind::FromContainers
         | TrafficKind::ToContainers
+        | TrafficKind::ToSlice(_)
+        | TrafficKind::FromSlice(_)
         | TrafficKind::BetweenContainers
         | TrafficKind::ToWorld
         | TrafficKind::FromWorld
@@ -157,6 +159,12 @@ fn ufw(kind: TrafficKind, fan: &Fan) -> Option<Line> {
         }
         (TrafficKind::ToContainers | TrafficKind::FromWorld | TrafficKind::FromWorldElsewhere, _) => {
             shell!("ufw route allow out on {}", bridge)
+        }
+        (TrafficKind::ToSlice(host), _) => {
+            shell!("ufw route insert 1 allow in on {} to {}", bridge, fan.mapping.slice(host).to_string())
+        }
+        (TrafficKind::FromSlice(host), _) => {
+            shell!("ufw route insert 1 allow out on {} from {}", bridge, fan.mapping.slice(host).to_string())
         }
         (TrafficKind::BetweenContainers, _) => shell!("ufw route allow in on {} out on {}", bridge, bridge),
         (TrafficKind::Dhcp, _) => shell!("ufw allow in on {} proto udp to any port {}", bridge, BOOTPS),

@@ -1,15 +1,21 @@
 //! The kinds of packets that a fan needs, as they are at each hook (linux/netfilter.h) that they pass.
 
+mod named;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use ipnetwork::Ipv4Network;
+
 use super::TrafficKind;
 use crate::diagnose::doctor::{Facts, way_out};
-use crate::diagnose::netfilter::{ConntrackState, Entries, Field, FirewallTable, Match, Packet, Value};
+use crate::diagnose::netfilter::{ConntrackState, FirewallTable, Packet};
 use crate::fan::Fan;
 use crate::fan::encap::Encapsulation;
 use crate::fan::name::InterfaceName;
+use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::LinkKind;
+use crate::plan::rule::Action;
 
 /// The protocol numbers (IANA).
 const ICMP: u8 = 1;
@@ -29,9 +35,8 @@ const WORLD: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 /// A kind of packet, at each of the hooks that it passes, in their order.
 pub(super) type Journey = (TrafficKind, Vec<Packet>);
 
-/// At most so many neighbours are asked about, and so many hosts that rules of others are about.
+/// At most so many neighbours are asked about.
 const NEIGHBOURS: usize = 16;
-const NAMED: usize = 64;
 
 const IP: &[&str] = &["ip", "inet"];
 const BRIDGE: &[&str] = &["bridge"];
@@ -43,7 +48,7 @@ const SENT: &[&str] = &["netdev"];
 pub(super) fn packets(fan: &Fan, facts: Facts, others: &[FirewallTable]) -> Vec<Journey> {
     let ways = Ways { fan, facts };
     let mut all = ways.between_hosts(others);
-    all.extend(ways.of_containers());
+    all.extend(ways.of_containers(others));
     all.extend(ways.between_containers());
     all.extend(ways.to_the_world());
     all.extend(ways.errors());
@@ -64,6 +69,9 @@ fn packet(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> Packet {
         bridge: None,
         ports: None,
         source,
+        masqueraded: None,
+        diverting: Vec::new(),
+        needs_connection: false,
         destination,
         is_local: false,
         protocol,
@@ -118,6 +126,31 @@ impl Ways<'_> {
         hooks
     }
 
+    /// A packet that comes in by a port of the fan's bridge, before it is routed.
+    fn from_port(&self, packet: &Packet) -> Vec<Packet> {
+        let bridge = &self.fan.bridge;
+        let packet = Packet { incoming: Some(bridge.to_string()), needs_connection: false, ..packet.clone() };
+        let mut hooks = self.below(bridge, &packet, received, ["prerouting", "input"]);
+        hooks.push(received(bridge, &packet));
+        hooks
+    }
+
+    /// A packet that an interface receives, before it is routed.
+    fn off_wire(&self, device: &InterfaceName, packet: &Packet) -> Vec<Packet> {
+        let packet = Packet { incoming: Some(device.to_string()), ..packet.clone() };
+        let mut hooks = self.below(device, &packet, received, ["prerouting", "input"]);
+        hooks.extend([received(device, &packet), at("prerouting", IP, &packet)]);
+        hooks
+    }
+
+    /// A packet that an interface sends, when it is routed.
+    fn onto_wire(&self, device: &InterfaceName, packet: &Packet) -> Vec<Packet> {
+        let packet = Packet { outgoing: Some(device.to_string()), ..packet.clone() };
+        let mut hooks = vec![sent(device, &packet)];
+        hooks.extend(self.below(device, &packet, sent, ["output", "postrouting"]));
+        hooks
+    }
+
     /// The same packet at the ports of a bridge or bond: of a bridge, through its own hooks too.
     fn below(
         &self,
@@ -153,7 +186,9 @@ impl Ways<'_> {
             Encapsulation::Vxlan | Encapsulation::Wireguard => (UDP, Some(fan.carrier_port())),
         };
         let from = |host| self.entering(device, &Packet { port, ..packet(host, own, protocol) });
-        let to = |host| self.leaving(device, &Packet { port, ..packet(own, host, protocol) });
+        let masqueraded = Some(self.address_of(device, own));
+        let goes = |host| Packet { port, masqueraded, ..self.routed_here(packet(own, host, protocol)) };
+        let to = |host| self.leaving(device, &goes(host));
         let mut all = vec![(TrafficKind::FromHosts, from(peer)), (TrafficKind::ToHosts, to(peer))];
         let known: BTreeSet<Ipv4Addr> = self.neighbours().chain(self.named(others)).collect();
         for host in known {
@@ -187,48 +222,44 @@ impl Ways<'_> {
         known.map(|neighbour| neighbour.address).take(NEIGHBOURS)
     }
 
-    /// Hosts of the underlay that rules of others are about, whether or not they have been talked to: the first of each
-    /// range of addresses, at most so many.
-    fn named(&self, others: &[FirewallTable]) -> BTreeSet<Ipv4Addr> {
-        let underlay = self.fan.mapping.underlay().network();
-        let (first, last) = (u32::from(underlay.network()), u32::from(underlay.broadcast()));
-        let own: BTreeSet<Ipv4Addr> =
-            self.facts.host.links.iter().flat_map(|link| &link.addresses).map(|own| own.address.ip()).collect();
-        let part = |value: &Value| match *value {
-            Value::Range(from, to) if (from > first || to < last) && from <= last && to >= first => {
-                Some(Ipv4Addr::from(from.max(first + 1)))
-            }
-            _ => None,
-        };
-        let named = others.iter().flat_map(|table| {
-            let rules = table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.matches);
-            let of_rules = rules.flat_map(|condition| match condition {
-                Match::Field { field: Field::Source | Field::Destination, values, .. } => values.iter().collect(),
-                Match::Tuples { tuples, .. } => tuples.iter().flatten().collect(),
-                Match::Map(_, Entries::Own(entries)) => entries.iter().flat_map(|(values, _)| values).collect(),
-                _ => Vec::new(),
-            });
-            let of_maps = table.maps.values().flatten().flat_map(|(values, _)| values);
-            of_rules.chain(table.sets.values().flatten()).chain(of_maps).filter_map(part).collect::<Vec<_>>()
-        });
-        named.filter(|host| !own.contains(host)).take(NAMED).collect()
+    /// A packet that this host routes, with the marks by which it would go elsewhere.
+    fn routed_here(&self, packet: Packet) -> Packet {
+        let rules = self.facts.health.rules.iter();
+        let rules = rules.filter(|rule| !rule.negated && rule.action != Action::Lookup(MAIN_TABLE));
+        let diverting = rules.filter_map(|rule| rule.mark).filter(|(mark, mask)| mark & mask != 0).collect();
+        Packet { diverting, ..packet }
+    }
+
+    /// The address that masquerading on an interface gives what goes to such an address (`inet_select_addr`, net/ipv4/devinet.c).
+    fn address_of(&self, device: &InterfaceName, to: Ipv4Addr) -> Ipv4Addr {
+        let addresses = self.facts.host.link(device).into_iter().flat_map(|link| &link.addresses);
+        let primary: Vec<Ipv4Network> =
+            addresses.filter(|own| own.global && !own.secondary).map(|own| own.address).collect();
+        let near = primary.iter().find(|address| address.contains(to)).or(primary.first());
+        near.map_or(self.fan.host, |address| address.ip())
     }
 
     /// What containers of this host and of others send each other.
-    fn of_containers(&self) -> Vec<Journey> {
+    fn of_containers(&self, tables: &[FirewallTable]) -> Vec<Journey> {
         let (fan, facts) = (self.fan, self.facts);
         let (bridge, tunnel) = (&fan.bridge, &fan.tunnel());
         let peer = Ipv4Addr::from(u32::from(fan.host) ^ 1);
-        let others = Ipv4Addr::from(u32::from(fan.mapping.gateway(peer)) + u32::from(fan.options.host_reserve));
+        let first_of =
+            |host| Ipv4Addr::from(u32::from(fan.mapping.gateway(host)) + u32::from(fan.options.host_reserve));
+        let others = first_of(peer);
         let container = fan.container_range().0;
         let port = facts.host.foreign_ports(bridge).next().map(|link| &link.name);
-        let ways = [
+        let mut ways = vec![
             (TrafficKind::FromContainers, packet(container, others, TCP)),
             (TrafficKind::ToContainers, packet(others, container, TCP)),
         ];
+        for host in self.sliced(tables) {
+            ways.push((TrafficKind::ToSlice(host), packet(container, first_of(host), TCP)));
+            ways.push((TrafficKind::FromSlice(host), packet(first_of(host), container, TCP)));
+        }
         let mut all = Vec::new();
         for (kind, packet) in ways {
-            let is_out = kind == TrafficKind::FromContainers;
+            let is_out = matches!(kind, TrafficKind::FromContainers | TrafficKind::ToSlice(_));
             // The inner and the outer side of the bridge.
             let [from, to] = if is_out { [port, Some(tunnel)] } else { [Some(tunnel), port] };
             let mut hooks: Vec<Packet> = from.map(|from| received(from, &packet)).into_iter().collect();
@@ -244,7 +275,7 @@ impl Ways<'_> {
                     if is_out && port.is_some() {
                         hooks.extend(inside(["prerouting", "input"]));
                     }
-                    hooks.extend(routed(&packet, incoming, outgoing));
+                    hooks.extend(routed(&self.routed_here(packet.clone()), incoming, outgoing));
                     if !is_out && port.is_some() {
                         hooks.extend(inside(["output", "postrouting"]));
                     }
@@ -261,9 +292,12 @@ impl Ways<'_> {
                         hooks.extend(routed(&Packet { ports, ..packet.clone() }, bridge, bridge));
                     }
                     hooks.extend(of_bridge(&bridged));
-                    let asking = Packet { is_arp: true, ..bridged };
-                    all.push((TrafficKind::Arp, of_bridge(&asking)));
-                    all.push((TrafficKind::Arp, of_bridge(&Packet { state: ConntrackState::Established, ..asking })));
+                    if kind.general().is_none() {
+                        let asking = Packet { is_arp: true, ..bridged };
+                        all.push((TrafficKind::Arp, of_bridge(&asking)));
+                        let answering = Packet { state: ConntrackState::Established, ..asking };
+                        all.push((TrafficKind::Arp, of_bridge(&answering)));
+                    }
                 }
             }
             hooks.extend(to.map(|to| sent(to, &packet)));
@@ -316,10 +350,20 @@ impl Ways<'_> {
             } else {
                 (TrafficKind::ToWorldElsewhere, TrafficKind::FromWorldElsewhere)
             };
-            let [before, forward, after] = routed(&packet(container, WORLD, TCP), bridge, way_out);
+            let address = self.address_of(way_out, WORLD);
+            let goes = Packet { needs_connection: true, ..self.routed_here(packet(container, WORLD, TCP)) };
+            let mut hooks = self.from_port(&goes);
+            hooks.extend(routed(&goes, bridge, way_out));
+            hooks.extend(self.onto_wire(way_out, &packet(address, WORLD, TCP)));
+            // Until its connection is found it is for this host.
+            let comes = Packet { state: ConntrackState::Established, ..packet(WORLD, address, TCP) };
+            let comes = Packet { needs_connection: true, is_local: true, ..self.routed_here(comes) };
+            let mut answer = self.off_wire(way_out, &comes);
             let back = Packet { state: ConntrackState::Established, ..packet(WORLD, container, TCP) };
-            let [_, back, last] = routed(&back, way_out, bridge);
-            [(to, vec![before, forward, after]), (from, vec![back, last])]
+            let [_, forward, last] = routed(&back, way_out, bridge);
+            answer.extend([forward, last]);
+            answer.extend(self.onto_wire(bridge, &back));
+            [(to, hooks), (from, answer)]
         });
         ways.collect()
     }

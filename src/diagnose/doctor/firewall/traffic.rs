@@ -18,6 +18,10 @@ pub(crate) enum TrafficKind {
     FromContainers,
     /// From other slices to containers.
     ToContainers,
+    /// From containers to those of this host.
+    ToSlice(Ipv4Addr),
+    /// From containers of this host to those here.
+    FromSlice(Ipv4Addr),
     /// From a container to another one of the same bridge.
     BetweenContainers,
     /// From containers to the rest of the world.
@@ -61,6 +65,8 @@ impl TrafficKind {
         match self {
             Self::FromContainers => "from-containers",
             Self::ToContainers => "to-containers",
+            Self::ToSlice(_) => "to-slice",
+            Self::FromSlice(_) => "from-slice",
             Self::BetweenContainers => "between-containers",
             Self::ToWorld => "to-world",
             Self::FromWorld => "from-world",
@@ -86,6 +92,8 @@ impl TrafficKind {
         match self {
             Self::FromHost(_) => Some(Self::FromHosts),
             Self::ToHost(_) => Some(Self::ToHosts),
+            Self::ToSlice(_) => Some(Self::FromContainers),
+            Self::FromSlice(_) => Some(Self::ToContainers),
             Self::ToWorldElsewhere => Some(Self::ToWorld),
             Self::FromWorldElsewhere => Some(Self::FromWorld),
             _ => None,
@@ -98,6 +106,11 @@ impl TrafficKind {
         self.general().is_none() && !is_error
     }
 
+    fn is_of_world(self) -> bool {
+        let way = self.general().unwrap_or(self);
+        matches!(way, Self::ToWorld | Self::FromWorld)
+    }
+
     pub(super) fn describe(self, fan: &Fan) -> String {
         let outer = match fan.options.encapsulation {
             Encapsulation::Ipip => "protocol 4".to_string(),
@@ -106,6 +119,8 @@ impl TrafficKind {
         match self {
             Self::FromContainers => "what containers send".to_string(),
             Self::ToContainers => "what is sent to containers".to_string(),
+            Self::ToSlice(host) => format!("what containers send to those of host {host}"),
+            Self::FromSlice(host) => format!("what containers of host {host} send to those here"),
             Self::BetweenContainers => "what containers of this host send each other".to_string(),
             Self::ToWorld => "what containers send to the world".to_string(),
             Self::FromWorld => "what the world answers containers".to_string(),
@@ -154,8 +169,17 @@ impl TrafficKind {
             return None;
         }
         let (bridge, tunnel, hosts) = (&fan.bridge, fan.tunnel(), self.hosts(fan));
+        let is_answer = matches!(self, Self::FromWorld | Self::FromWorldElsewhere);
+        match blame.hook.as_str() {
+            // Which container it is for is not known there yet, and on its way out not any more from which.
+            "prerouting" | "ingress" if is_answer => return None,
+            "egress" if matches!(self, Self::ToWorld | Self::ToWorldElsewhere) => return None,
+            _ => {}
+        }
         // Not every kernel knows the bridge of a bridged packet, and the tunnel is a port of none but this one.
+        let is_routed = self.is_of_world() || fan.options.encapsulation.is_routed();
         let [from, to] = match family.as_str() {
+            "bridge" | "netdev" if is_routed => ["saddr", "daddr"].map(|side| format!("ip {side} {}", fan.slice())),
             "bridge" => [format!("oifname \"{tunnel}\""), format!("iifname \"{tunnel}\"")],
             _ => [format!("iifname \"{bridge}\""), format!("oifname \"{bridge}\"")],
         };
@@ -164,6 +188,8 @@ impl TrafficKind {
             shell!("nft {}", text)
         };
         let rule = match (self, fan.options.encapsulation) {
+            (Self::ToSlice(host), _) => format!("{from} ip daddr {}", fan.mapping.slice(host)),
+            (Self::FromSlice(host), _) => format!("{to} ip saddr {}", fan.mapping.slice(host)),
             (Self::FromContainers | Self::ToWorld | Self::ToWorldElsewhere, _) => from,
             (Self::ToContainers | Self::FromWorld | Self::FromWorldElsewhere, _) => to,
             (Self::BetweenContainers, _) if family == "bridge" => {
@@ -210,6 +236,8 @@ impl TrafficKind {
     fn legacy(self, fan: &Fan, blame: &Blame) -> Option<Line> {
         let (bridge, hosts) = (&fan.bridge, self.hosts(fan));
         let rule = match (self, fan.options.encapsulation) {
+            (Self::ToSlice(host), _) => shell!("-d {} -i {}", fan.mapping.slice(host).to_string(), bridge),
+            (Self::FromSlice(host), _) => shell!("-s {} -o {}", fan.mapping.slice(host).to_string(), bridge),
             (Self::FromContainers | Self::ToWorld | Self::ToWorldElsewhere, _) => shell!("-i {}", bridge),
             (Self::ToContainers | Self::FromWorld | Self::FromWorldElsewhere, _) => shell!("-o {}", bridge),
             (Self::BetweenContainers, _) => shell!("-i {} -o {}", bridge, bridge),
@@ -250,7 +278,7 @@ impl Serialize for TrafficKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let host = match self {
-            Self::FromHost(host) | Self::ToHost(host) => Some(host),
+            Self::FromHost(host) | Self::ToHost(host) | Self::FromSlice(host) | Self::ToSlice(host) => Some(host),
             _ => None,
         };
         let mut fields = serializer.serialize_struct("TrafficKind", 1 + usize::from(host.is_some()))?;

@@ -18,7 +18,7 @@ const FOUND: &str = "address-foreign address-gone address-moved address-on-port 
     fan-refused-again fans-as-configured firewall-drops firewall-drops-invalid firewall-may-drop firewall-passes \
     fix-failed handshake-missing handshakes-right host-disagrees host-heard-elsewhere interface-down interface-gone ip-forward-off kernel-fit kernel-unfit kernel-untried mac-of-neighbour \
     mac-shared mac-twice macs-distinct mtu-too-large names-not-served names-served nft-missing no-carrier not-root not-seen nothing-refused \
-    objects-right packets-refused port-mtu-large port-mtu-small port-taken programs-interpreted programs-refused \
+    objects-right packets-refused port-down port-mtu-large port-mtu-small port-stopped port-taken programs-interpreted programs-refused \
     route-astray route-elsewhere route-refused routing-right rp-filter-strict software-not-told tunnel-takes-packets \
     underlay-right";
 

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::ipset::{self, IpSets};
 use super::nft_json::{bits, protocol, text};
 use crate::diagnose::netfilter::{
-    Backend, Base, Chain, Field, FirewallRule, FirewallTable, Marking, Match, PacketVerdict, Tracking, Value,
+    Backend, Base, Chain, Field, FirewallRule, FirewallTable, Marking, Match, NewSource, PacketVerdict, Tracking, Value,
 };
 
 /// Reads the tables, whose rules may ask sets.
@@ -143,10 +143,13 @@ fn rule(text: &str, sets: &IpSets) -> FirewallRule {
             }
             "--physdev-is-bridged" => rule.matches.push(field(Field::PortIn, negated, ["+"])),
             "-g" => rule.verdict = Some(PacketVerdict::Goto(take().into())),
+            "--to-source" => {
+                let address = take().parse().map_or(NewSource::Unknown, NewSource::Address);
+                rule.verdict = Some(PacketVerdict::Source(address));
+            }
             // What is said of a target says nothing of the packet.
             "--comment" | "--reject-with" | "--log-prefix" | "--log-level" | "--limit-burst" | "--nflog-prefix"
-            | "--nflog-group" | "--set-xmark" | "--set-mark" | "--nfmask" | "--ctmask" | "--to-destination"
-            | "--to-source" => {
+            | "--nflog-group" | "--set-xmark" | "--set-mark" | "--nfmask" | "--ctmask" | "--to-destination" => {
                 take();
             }
             "--save-mark" => {}
@@ -242,8 +245,10 @@ fn number(word: &str) -> Value {
 
 fn target(name: &str) -> Option<PacketVerdict> {
     Some(match name {
-        // After translation only the source is another one, on its way out.
-        "ACCEPT" | "SNAT" | "MASQUERADE" => PacketVerdict::Accept,
+        "ACCEPT" => PacketVerdict::Accept,
+        "MASQUERADE" => PacketVerdict::Source(NewSource::OfInterface),
+        // Its address is an option, which follows.
+        "SNAT" => PacketVerdict::Source(NewSource::Unknown),
         "DROP" | "REJECT" => PacketVerdict::Drop,
         "RETURN" => PacketVerdict::Return,
         // They change or note something, and the next rule decides.
@@ -278,6 +283,9 @@ mod tests {
             is_arp: false,
             source: [250, 0, 28, 2].into(),
             destination: [250, 0, 27, 2].into(),
+            masqueraded: None,
+            diverting: Vec::new(),
+            needs_connection: false,
             is_local: false,
             protocol: 6,
             source_port: None,

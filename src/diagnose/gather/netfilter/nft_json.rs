@@ -4,7 +4,7 @@ use ipnetwork::Ipv4Network;
 use serde_json::Value as Json;
 
 use crate::diagnose::netfilter::{
-    Arp, Entries, Field, FirewallRule, MapEntry, Marking, Match, PacketVerdict, Tracking, Value,
+    Arp, Entries, Field, FirewallRule, MapEntry, Marking, Match, NewSource, PacketVerdict, Tracking, Value,
 };
 
 mod changes;
@@ -37,7 +37,8 @@ pub fn read(expression: &Json, rule: &mut FirewallRule) {
             _ => rule.matches.push(Match::Unknown),
         },
         kind if HARMLESS.contains(&kind) => {}
-        // What is not known may drop the packet, or send it elsewhere.
+        // What is not known may drop the packet, or send it elsewhere, before a verdict behind it is reached.
+        _ if rule.verdict == Some(PacketVerdict::Unknown) => {}
         _ => rule.verdict = Some(verdict_of(kind, body).unwrap_or(PacketVerdict::Unknown)),
     }
 }
@@ -74,14 +75,21 @@ fn has_limit(statements: &Json) -> bool {
 fn verdict_of(kind: &str, body: &Json) -> Option<PacketVerdict> {
     let target = || body["target"].as_str().unwrap_or_default().to_string();
     Some(match kind {
-        // After translation only the source is another one, on its way out.
-        "accept" | "snat" | "masquerade" => PacketVerdict::Accept,
+        "accept" => PacketVerdict::Accept,
+        "masquerade" => PacketVerdict::Source(NewSource::OfInterface),
+        "snat" => PacketVerdict::Source(new_source(&body["addr"])),
         "drop" | "reject" => PacketVerdict::Drop,
         "jump" => PacketVerdict::Jump(target()),
         "goto" => PacketVerdict::Goto(target()),
         "return" => PacketVerdict::Return,
         _ => return None,
     })
+}
+
+/// The source that `snat` gives a packet.
+fn new_source(address: &Json) -> NewSource {
+    let address = address.as_str().and_then(|text| text.parse().ok());
+    address.map_or(NewSource::Unknown, NewSource::Address)
 }
 
 fn condition(body: &Json) -> Match {

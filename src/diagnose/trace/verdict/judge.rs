@@ -24,7 +24,7 @@ impl Judge<'_> {
 
     /// Whether the other host's fan answers, where that is another address than the one asked for.
     fn gateway_answers(&self) -> bool {
-        self.evidence.answered(Leg::Gateway, Aim::Small)
+        self.evidence.answered(Leg::Gateway, Aim::Small) || self.evidence.answers_udp(Leg::Gateway)
     }
 
     /// Nobody can have the address, and the programs refuse it.
@@ -210,11 +210,26 @@ impl Judge<'_> {
             return self.no_handshake(handshake);
         }
         self.not_sent()
+            .or_else(|| self.evidence.answers_udp(Leg::Address).then(|| self.ignores_ping()))
             .or_else(|| self.gateway_answers().then(|| self.address_missing()))
             .or_else(|| self.lost_here())
             .or_else(|| self.complained())
-            .or_else(|| self.evidence.answered(Leg::Underlay, Aim::Small).then(|| self.dropped()))
+            .or_else(|| {
+                let is_there = self.evidence.answered(Leg::Underlay, Aim::Small) || self.evidence.knows;
+                is_there.then(|| self.dropped())
+            })
             .unwrap_or_else(|| self.host_missing())
+    }
+
+    /// The other host's gateway answers UDP, and no ping (`icmp_echo_ignore_all`, icmp(7)).
+    fn ignores_ping(&self) -> Conclusion {
+        let (Target { host, .. }, name) = (self.target, self.target.name());
+        let says = format!(
+            "{name} answers UDP by way of {host}, and no ping: {host} ignores it, or a firewall there drops it"
+        );
+        Conclusion::new(Cause::AddressSilent, name, says)
+            .advise(format!("trace a container of {host}: how large packets may be shows by ping alone"))
+            .but_works()
     }
 
     /// The other host's gateway answers, and the address does not.
@@ -381,7 +396,9 @@ impl Judge<'_> {
                     "gets no answer and no ICMP error: a firewall drops it, on the way or on {host}, or only ping there"
                 )
             }
-            None => format!("gets no answer and no ICMP error: a firewall drops it, on the way or on {host}"),
+            None => format!(
+                "gets no answer and no ICMP error: a firewall drops it, on the way or on {host}, or {host} has another fan"
+            ),
         };
         let hop = reached.map_or(host.to_string(), |router| router.to_string());
         Conclusion::new(Cause::Dropped, hop, format!("{host} answers ping, but {carrier} to it {where_}")).advise(format!(

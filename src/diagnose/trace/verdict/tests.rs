@@ -64,6 +64,11 @@ fn each_picture_has_its_cause() {
         (but(all.clone(), &ALL, &[Aim::Datagram], silence), Cause::ChecksumsSpoilt, Some("this host")),
         (but(all.clone(), &ALL, &[Aim::Datagram, Aim::Unsummed], silence), Cause::Works, None),
         (
+            but(nothing.clone(), &[Leg::Gateway], &[Aim::Datagram], &ANSWERED),
+            Cause::AddressSilent,
+            Some("container 250.0.27.2"),
+        ),
+        (
             complains(&but(all.clone(), &ALL, &full, silence), ROUTER, Complaint::TooLarge(1400)),
             Cause::Narrow,
             Some("172.30.0.1"),

@@ -33,6 +33,16 @@ fn what_is_not_known_is_not_passed_over() {
     for statement in ["queue", "tproxy", "synproxy", "fwd", "dnat", "redirect", "some new statement"] {
         assert_eq!(read(json!({statement: null})).verdict, Some(PacketVerdict::Unknown), "{statement}");
     }
+    // The verdict behind it is reached only where the packet is still there.
+    let mut behind = FirewallRule::default();
+    for expression in [json!({"tproxy": {"port": 9999}}), json!({"accept": null})] {
+        super::read(&expression, &mut behind);
+    }
+    assert_eq!(behind.verdict, Some(PacketVerdict::Unknown));
+    let source = |address: &str| read(json!({"snat": {"addr": address}})).verdict;
+    let new = NewSource::Address("172.30.0.99".parse().unwrap());
+    assert_eq!(source("172.30.0.99"), Some(PacketVerdict::Source(new)));
+    assert_eq!(source("172.30.0.0/24"), Some(PacketVerdict::Source(NewSource::Unknown)));
     let address = json!({"payload": {"protocol": "ip", "field": "daddr"}});
     let changed = read(json!({"mangle": {"key": address, "value": "192.0.2.1"}}));
     assert_eq!(changed.verdict, Some(PacketVerdict::Unknown));
