@@ -11,7 +11,7 @@ use crate::plan::state::{State, fans};
 use crate::shell;
 
 /// The fan's rules that refuse something, and whose packets they meet.
-const MEANINGS: [(GuardRule, &str); 23] = [
+const MEANINGS: [(GuardRule, &str); 25] = [
     (
         GuardRule::WrappedByNoHost,
         "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
@@ -20,7 +20,12 @@ const MEANINGS: [(GuardRule, &str); 23] = [
         GuardRule::WrappedByAnother,
         "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
     ),
+    (
+        GuardRule::Masqueraded,
+        "encapsulated packets of another network here that are translated into this host's: it tries to speak for containers",
+    ),
     (GuardRule::RoutedByItsSender, "packets that name their own way: somebody tries to get past the checks"),
+    (GuardRule::ReservedGroups, "packets in frames for a reserved group: a container tries to get past the bridge"),
     (GuardRule::HiddenByTags, "frames with VLAN tags that hide what is in them, from a container"),
     (
         GuardRule::Posing,

@@ -32,7 +32,8 @@ const UDP: &str = "ip protocol udp";
 ///
 /// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
 /// the host. `genuine` translates what goes to other slices into what it is: the kernel translates a connection once, so that no
-/// later chain (priority 100) masquerades it. `nat` lets containers reach what the host reaches; what connection tracking calls
+/// later chain (priority 100) masquerades it; and so is what is encapsulated for a host, which another's masquerading would
+/// give this host's address, and the right to speak for its containers. `nat` lets containers reach what the host reaches; what connection tracking calls
 /// invalid passes no such chain, so `leaving` drops it.
 ///
 /// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
@@ -89,11 +90,13 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         let hook = "type filter hook prerouting priority -90; policy accept;";
         chain(&mut script, "answers", hook, &answers);
     }
-    routed(fan, wrapped, &mut script);
+    let masqueraded = format!("ip daddr {underlay} {carrier} ct status snat counter drop");
+    routed(fan, wrapped, masqueraded, &mut script);
     established(fan, &mut script);
     let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
-    chain(&mut script, "genuine", hook, &[("between slices", genuine)]);
+    let encapsulated = format!("ip daddr {underlay} {carrier} counter snat to ip saddr");
+    chain(&mut script, "genuine", hook, &[("between slices", genuine), ("encapsulated", encapsulated)]);
     if fan.options.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
         let hook = "type nat hook postrouting priority 100; policy accept;";
@@ -142,9 +145,12 @@ fn list(fan: &Fan) -> String {
 ///
 /// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
 /// connection passes `input`, and no other does if that one was dropped.
-fn routed(fan: &Fan, wrapped: String, script: &mut String) {
+///
+/// A connection that another's chain masqueraded before this fan was up goes on being masqueraded.
+fn routed(fan: &Fan, wrapped: String, masqueraded: String, script: &mut String) {
     let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
     let mut leaving = vec![
+        (GuardRule::Masqueraded.as_str(), masqueraded),
         ("wrapped by translation", wrapped),
         ("encapsulated by translation", format!("iifname \"{bridge}\" ip daddr {underlay} jump encap")),
     ];

@@ -11,8 +11,12 @@ words! {
         WrappedByNoHost = "wrapped by no host",
         /// Encapsulated packets that came in by an interface without a route back to their sender.
         WrappedByAnother = "wrapped by another",
+        /// Encapsulated packets of another network that somebody translates into this host's.
+        Masqueraded = "masqueraded",
         /// Packets with a source route.
         RoutedByItsSender = "routed by its sender",
+        /// Packets in frames for a group that a bridge does not forward.
+        ReservedGroups = "reserved groups",
         /// Frames with VLAN tags that hide what is in them.
         HiddenByTags = "hidden by tags",
         /// Packets with an address that no container here can have.
