@@ -24,7 +24,7 @@ pub enum Error {
     Later(Box<Error>),
     /// Some of several steps failed, with these errors; the others were done.
     Several(Vec<Error>),
-    /// The machine is not as configured, which was all that was asked.
+    /// The kernel differs from the configuration (`fanctl status`).
     Differs,
     /// Something is wrong with what was looked at, and the output says what.
     Found,

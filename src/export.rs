@@ -4,7 +4,7 @@
 //! gateway. Over VXLAN the whole overlay is on link, and what is given out must be kept to the slice, or two hosts
 //! would give out the same address. Both are a [`Network`]; every runtime renders it in a file of its own.
 //!
-//! Nobody else has to masquerade: the fan does that, and knows what must not be.
+//! Masquerading by the runtime is off: the fan masquerades.
 //!
 //! What a runtime has already is read the other way round, as a [`Given`], and compared with what it should have.
 

@@ -8,6 +8,7 @@ pub mod encap;
 pub(crate) mod json;
 pub mod keys;
 pub mod label;
+mod mac;
 pub mod mapping;
 pub mod name;
 pub mod options;
@@ -16,7 +17,6 @@ pub mod shell;
 pub mod text;
 pub(crate) mod words;
 
-use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -30,6 +30,8 @@ use crate::fan::request::{Request, UnderlayPlace, UnderlaySource};
 use crate::fan::shell::Line;
 use crate::shell;
 
+pub use mac::Mac;
+
 /// A fan on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fan {
@@ -41,7 +43,7 @@ pub struct Fan {
     pub device: InterfaceName,
     /// The bridge that containers attach to.
     pub(crate) bridge: InterfaceName,
-    /// What it is like where it is not a plain one, without the bridge's name, and without what is about the files only.
+    /// Its options, without the bridge's name and without those that matter in files only.
     pub options: Options,
     /// The epochs of the secrets that it is encrypted by, one or two, that which this host sends by first; none without encryption.
     pub(crate) epochs: Vec<u32>,
@@ -285,34 +287,6 @@ impl Fan {
         let is_encrypted = fan.options.encapsulation == Encapsulation::Wireguard;
         let is_sound = is_encrypted == (1..=2).contains(&epochs.len()) && !epochs.contains(&0);
         (are_plain && is_sound).then_some(Self { epochs, auto, ..fan })
-    }
-}
-
-/// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// The network of the slice that a [bridge's address](Fan::bridge_mac) was made from; none when it is no such address.
-    #[must_use]
-    pub(crate) fn slice_of_bridge(self) -> Option<Ipv4Addr> {
-        match self.0 {
-            [0x02, 0xfa, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kernel, as it is: [`observe`](Machine::observe) what is there, [`perform`](Machine::perform) one step.
 //!
-//! Nothing in the rooms above knows netlink, bpf(2), files or processes; nothing here decides. Each file turns one kind of
+//! Nothing in the pure rooms knows netlink, bpf(2), files or processes; nothing here decides. Each file turns one kind of
 //! object into the kernel's messages and back, and only `observe` and `perform` send them.
 
 pub mod bpf;

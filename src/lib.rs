@@ -4,12 +4,12 @@
 //! alone. From an overlay address one can compute the host behind which it lives. The kernel is given this arithmetic
 //! as a generated program on a tunnel device, so nothing has to be discovered, stored or agreed on.
 //!
-//! The rooms. Each may use those above it in this table, and nothing below.
+//! The rooms. Each may use those earlier in this table, and none that is later.
 //!
 //! | room | what it knows |
 //! |---|---|
 //! | [`fan`] | what a fan is: the mapping both ways, names, encapsulations, options, its label in the kernel |
-//! | [`bpf`] | instructions, an assembler, and the two programs that choose outer addresses and drop spoofed packets |
+//! | [`bpf`] | instructions, an assembler, and the programs that choose outer addresses and drop spoofed packets |
 //! | [`config`] | /etc/fan.toml and /etc/network/fan: the fans that the administrator wrote down |
 //! | [`export`] | a fan in the languages of container runtimes |
 //! | [`plan`] | objects and facts as values; which objects a fan needs, what is in the way, the steps, their order |

@@ -4,12 +4,9 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use fanctl::bpf::program::{self, Spec};
 use fanctl::fan::Fan;
-use fanctl::fan::encap::SourcePorts;
-use fanctl::plan::firewall::{Abilities, ruleset};
 
 use crate::object;
 
@@ -17,31 +14,13 @@ use crate::object;
 pub struct Kit<'a> {
     /// Where the object files of the programs are.
     pub directory: &'a Path,
-    /// What the kernel's nftables can do; a script has no second try.
-    pub abilities: Abilities,
 }
 
-impl<'a> Kit<'a> {
-    /// Tries what this kernel can.
-    pub fn new(directory: &'a Path) -> Result<Self, Box<dyn Error>> {
-        let takes = |table: &str| -> Result<bool, Box<dyn Error>> {
-            let mut attempt = Command::new("nft");
-            Ok(attempt.args(["--check", table]).stderr(Stdio::null()).status()?.success())
-        };
-        let bridge_names = takes("table bridge probe { chain probe { meta ibrname \"probe\" accept; }; }")?;
-        let flowtables = takes("table ip probe { flowtable probe { hook ingress priority 0; devices = { lo }; }; }")?;
-        Ok(Self { directory, abilities: Abilities { flowtables, bridge_names } })
-    }
-
+impl Kit<'_> {
     /// Turns what `--dry-run` printed into a script that runs.
     pub fn script(&self, dry_run: &str) -> Result<String, Box<dyn Error>> {
         let Some(fan) = made(dry_run) else { return Ok(format!("set -e\n{dry_run}")) };
         self.write_objects(&fan)?;
-        let tables = ruleset(&fan, SourcePorts::Privileged);
-        if !dry_run.contains(tables.script()) {
-            return Err(format!("the tables of the fan are not in what --dry-run printed:\n{dry_run}").into());
-        }
-        let dry_run = dry_run.replace(tables.script(), &tables.script_for(self.abilities));
         let lines = dry_run.lines().map(|line| self.runnable(line) + "\n");
         Ok(std::iter::once("set -e\n".to_string()).chain(lines).collect())
     }

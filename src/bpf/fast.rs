@@ -1,4 +1,4 @@
-//! The fast path over IPIP: four programs past tunnel device, routing and netfilter, for what they have let pass already.
+//! The fast path over IPIP: four programs that let established connections skip tunnel device, routing and netfilter.
 //!
 //! The way by the tunnel is the slow path. A flow is a connection of TCP or UDP between a container here and an address of
 //! another slice. Two programs [record](record_out) what the slow path does with a flow's packets, each where a packet can be

@@ -28,8 +28,8 @@ use crate::fan::request::UnderlaySource;
 
 /// The fan: every host of an underlay gets a slice of an overlay, computed from its own address
 ///
-/// Containers on all hosts reach each other directly, over plain IP-in-IP or VXLAN, with no database, no agent and no
-/// kernel patch. Example: on a host with the address 172.30.0.28, `fanctl up 250.0.0.0/8 eth0/16` makes the
+/// Containers on all hosts reach each other directly, over IP-in-IP, VXLAN or WireGuard, with no database, no agent
+/// and no kernel patch. Example: on a host with the address 172.30.0.28, `fanctl up 250.0.0.0/8 eth0/16` makes the
 /// bridge fan-250-0-28 with the slice 250.0.28.0/24.
 #[derive(Debug, Parser)]
 #[command(name = "fanctl", version, max_term_width = 100, arg_required_else_help = true)]
@@ -54,7 +54,7 @@ pub enum Command {
     /// Tell whether the machine matches its configuration
     #[command(after_help = help::STATUS_EXAMPLES)]
     Status(StatusArgs),
-    /// Tell of every change that a fan suffers, and keep those as configured that are to follow
+    /// Log changes that concern fans, and repair fans that have follow
     #[command(after_help = help::WATCH_EXAMPLES)]
     Watch(WatchArgs),
     /// Show the fans that are up, from the kernel alone
@@ -283,7 +283,7 @@ impl ExportArgs {
         match idle.iter().find(|(_, is_idle)| *is_idle) {
             None => Ok(()),
             Some((option, _)) => {
-                Err(Error::Usage(format!("option '{option}' says nothing to {}; leave it out", self.runtime)))
+                Err(Error::Usage(format!("option '{option}' does not apply to {}; leave it out", self.runtime)))
             }
         }
     }

@@ -282,8 +282,8 @@ impl Change {
         Ok(plan.done)
     }
 
-    /// Brings up several fans. What one gives up, a bridge's name or a part of the overlay, another may be waiting for: those
-    /// that were refused are asked again as long as that helps.
+    /// Brings up several fans. One may free a bridge's name or a part of the overlay that another needs: those that were refused
+    /// are tried again until nothing changes.
     pub(crate) fn bring_up_all<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<End> {
         let mut waiting: Vec<&Entry> = entries.into_iter().collect();
         let mut ends = Vec::new();

@@ -134,7 +134,7 @@ fn refused(page: &mut Page, owned: &State) {
         let own = tables.iter().filter(|table| table.name == table_name(overlay));
         for rule in own.flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules) {
             // The first one drops nothing.
-            let named = GuardRule::of(&rule.text).filter(|named| *named != GuardRule::WrappedForAHost);
+            let named = GuardRule::of(&rule.text).filter(|named| *named != GuardRule::EncapsulatedForAHost);
             if let (Some(named), Some(packets)) = (named, rule.packets) {
                 *values.entry((overlay, named.as_str())).or_default() += packets;
             }

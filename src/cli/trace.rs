@@ -119,6 +119,7 @@ fn prove(machine: &Machine, target: &Target, facts: &HopFacts, wait: Duration) -
         let again: Vec<_> = target.probes().into_iter().filter(|probe| probe.aim == Aim::Small).collect();
         prober.run(&again, wait);
     }
+    confirm(&mut prober, &mut evidence, wait);
     measure(&mut prober, target, &mut evidence, wait / 2);
     evidence.on_bridge = machine.neighbour(&target.fan.bridge, target.address)?;
     let gateway = machine.neighbour(&target.fan.bridge, target.gateway)?;
@@ -164,6 +165,23 @@ fn wait_for_an_error(prober: &mut Prober, evidence: &mut Evidence, wait: Duratio
     });
     if let Some((probe, outcome)) = asked {
         *outcome = prober.run(&[*probe], wait).remove(0);
+    }
+}
+
+/// How often checksums have to be found spoilt.
+const CONFIRMATIONS: u32 = 2;
+
+/// Sends UDP again where only that without a checksum was answered: a packet that was lost, or the limit of ICMP errors
+/// (`icmp_ratelimit`, icmp(7)), looks the same, but not each time.
+fn confirm(prober: &mut Prober, evidence: &mut Evidence, wait: Duration) {
+    for _ in 0..CONFIRMATIONS {
+        let Some(leg) = evidence.spoilt() else { return };
+        let mut again: Vec<_> =
+            evidence.probes.iter_mut().filter(|(probe, _)| probe.leg == leg && probe.aim.is_udp()).collect();
+        let probes: Vec<_> = again.iter().map(|(probe, _)| *probe).collect();
+        for ((_, outcome), found) in again.iter_mut().zip(prober.run(&probes, wait)) {
+            *outcome = found;
+        }
     }
 }
 

@@ -57,10 +57,7 @@ fn differs_from_file(overlay: Overlay, change: &Change) -> Option<String> {
     let differing = differences((&up.fan, up.mtu), (&there, mtu(&there, &change.host)));
     let Position { file, line, .. } = &entry.position;
     (!differing.is_empty()).then(|| {
-        format!(
-            "fan {overlay} stands otherwise in {file}:{line}: {}; to have it as it stands there: fanctl reload",
-            list(&differing)
-        )
+        format!("fan {overlay} differs from {file}:{line}: {}; to apply the file: fanctl reload", list(&differing))
     })
 }
 

@@ -35,9 +35,9 @@ pub fn sentence(error: &Error, words: &[&str]) -> String {
             texts(error, ContextKind::ValidValue).join(", ")
         ),
         ErrorKind::TooManyValues => format!("{} takes no value, and '{value}' is one; {help}", option(&argument)),
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => format!("word '{argument}' is too much; {help}"),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => format!("unexpected argument '{argument}'; {help}"),
         ErrorKind::UnknownArgument if verb.is_none() => {
-            format!("option '{argument}' is in the verb's place; options follow the verb; {help}")
+            format!("option '{argument}' stands before the command; options follow it; {help}")
         }
         ErrorKind::UnknownArgument => match text(error, ContextKind::SuggestedArg) {
             meant if meant.is_empty() => format!("option '{argument}' is unknown; {help}"),

@@ -284,7 +284,7 @@ impl<'a> Watcher<'a> {
         }
         if let Some(next) = known.brake.rest(now, &steps) {
             self.look_again(next);
-            let line = "it is not left as it was put right: something else changes it; the next attempt is in a minute";
+            let line = "another program keeps undoing the repair; the next attempt is in a minute";
             return self.lament(config.overlay, known, line.into());
         }
         let moved = moved(&plan);

@@ -13,7 +13,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::options::{KEYS, OptionKey};
 use crate::fan::request::Request;
 
-/// Where what each fan has stands first, by its index among the entries.
+/// The index of the first entry that has each overlay, network, identifier or bridge.
 #[derive(Default)]
 pub(super) struct Known {
     /// The files that have just this fan.

@@ -11,7 +11,7 @@ use crate::fan::mapping::Overlay;
 /// What does not agree, as a packet shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Disagreement {
-    /// It came over this encapsulation, and the fan here has the other one.
+    /// It came over this encapsulation, and the fan here has another one.
     Encapsulation(Encapsulation),
     /// It came to this UDP port, and the fan here has another one.
     Port(u16),

@@ -22,8 +22,8 @@ pub fn network(network: &Network, name: &str) -> String {
     }
 }
 
-/// The commands of a node of a swarm. A swarm gives each node the same network, and each node has a slice of its own: so what
-/// differs is in a network of the node that is only a configuration, and the one of the swarm refers to it.
+/// The commands of a node of a swarm. A swarm gives each node the same network, and each node has a slice of its own: settings
+/// of the node go into a config-only network, which the network of the swarm refers to.
 pub(crate) fn swarm(network: &Network, name: &str) -> String {
     let node = format!("{name}-node");
     let mut options = options(network);

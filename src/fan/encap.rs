@@ -1,4 +1,4 @@
-//! How a packet for another host is wrapped.
+//! The encapsulations: names, overheads and UDP ports. The programs that write outer headers are in `bpf::program`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +29,7 @@ pub(crate) const VXLAN_PORT: u16 = 8472;
 /// none below `net.ipv4.ip_unprivileged_port_start`, 1024 unless the administrator says otherwise (ip-sysctl).
 pub(crate) const SOURCE_PORTS: (u16, u16) = (512, 1023);
 
-/// Which UDP source ports the VXLAN devices of fans on one port have. The kernel changes them of no device that is there
+/// Which UDP source ports the VXLAN devices of fans on one port have. The kernel cannot change those of an existing device
 /// (`vxlan_nl2conf`, drivers/net/vxlan/vxlan_core.c at v6.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourcePorts {

@@ -32,13 +32,13 @@ pub struct OptionKey {
     pub kind: OptionKind,
     /// The values it takes, for a message: `a number from 1 to 254`.
     pub values: &'static str,
-    /// As an option of `up`; none where it is no option there, or one of all fans.
+    /// As an option of `up`; none if `up` has no such option, or has it for all fans at once.
     pub(crate) argument: Option<Argument>,
-    /// The place among the words of 2015, which stand without dashes and are told first; none where it is none of them.
+    /// The position among the words of 2015, which have no dashes and are printed first; none for all others.
     pub(crate) word: Option<u8>,
-    /// The encapsulations it is for, where it is not for all.
+    /// The encapsulations that have it; none if all do.
     pub(crate) only: Option<Only>,
-    /// The value where none was given, if it does not depend on the host and the option has no default of its own.
+    /// The value that is used when none is given, if it does not depend on the host.
     pub(crate) usual: Option<fn(&Request) -> Option<String>>,
     /// How it is read back from a fan that is up.
     pub(crate) read_back: ReadBack,
@@ -99,7 +99,7 @@ pub enum OptionKind {
 /// reads its value, and what [`OptionKey`] has of it.
 macro_rules! options {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr, read $read:expr, { $($column:ident: $value:expr,)* })*) => {
-        /// What a fan is like where it is not a plain one.
+        /// The options of a fan.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub struct Options {
             $($(#[$doc])* pub $field: $type,)*
@@ -184,7 +184,7 @@ options! {
         )),
         only: Some(Only {
             encapsulations: &[Encapsulation::Vxlan, Encapsulation::Wireguard],
-            advice: |_| "; choose encap vxlan on all hosts, or leave the port out",
+            advice: |_| "; choose encap vxlan or wireguard on all hosts, or leave the port out",
         }),
         usual: Some(|config| config.options.encapsulation.usual_port().map(|port| port.to_string())),
     }
@@ -249,7 +249,7 @@ options! {
             advice: |other| match other {
                 // A record of what is encrypted would have the fast path send it in clear.
                 Encapsulation::Wireguard => {
-                    ", whose packets leave encrypted, and fast sends what it has seen leave in clear; leave it out"
+                    ": fast would send packets unencrypted; leave it out"
                 }
                 _ => ", for which it has no programs yet; leave it out",
             },
@@ -300,7 +300,7 @@ options! {
         values: "a list of networks like [\"172.30.0.66/32\"]",
         argument: Some(option(
             "NETWORKS",
-            "Where in the underlay hosts are not spoken with any more (wireguard), with commas between them",
+            "Networks or addresses of removed hosts (wireguard), with commas between them",
         )),
         only: ENCRYPTED,
     }

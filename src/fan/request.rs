@@ -176,7 +176,7 @@ impl Request {
             }
         }
         if self.options.fast && !self.options.flowtable {
-            let reason = "fast needs the flowtable, by which a connection goes meanwhile; leave out fast, or flowtable";
+            let reason = "fast needs the flowtable; leave out fast, or have the flowtable";
             found.push(("fast", reason.to_string()));
         }
         let plain = Self::new(self.overlay, self.underlay.clone());
@@ -202,7 +202,7 @@ impl Request {
         })
     }
 
-    /// That an option is for the other encapsulation.
+    /// Why an option does not fit the encapsulation.
     fn unfit(&self, key: &OptionKey) -> Option<(&'static str, String)> {
         let encapsulation = self.options.encapsulation;
         let only = key.only.as_ref().filter(|only| !only.encapsulations.contains(&encapsulation))?;

@@ -150,9 +150,7 @@ pub(crate) fn decode(message: &TcMessage, link: &InterfaceName, direction: Direc
 /// What the kernel said.
 pub(crate) fn create(netlink: &Netlink, path: &FastPath) -> Result<(), KernelError> {
     let Some(spec) = &path.spec else {
-        return Err(
-            format!("nothing tells any more what fan {} is that the fast path was made for", path.overlay).into()
-        );
+        return Err(format!("fan {}, which the fast path was made for, is not known any more", path.overlay).into());
     };
     // Only what a flowtable carries is recorded.
     if !nft::has_flowtables() {

@@ -1,8 +1,8 @@
 //! Other hosts, first-hand: each is asked whether it is there, and tells itself which names it has.
 //!
-//! A host that others say is there is asked at once. Afterwards all are asked in turn, and at once one that others say is gone. Its
-//! names stand until it has left some questions in a row unanswered. Then they are kept for ten minutes, unpublished: a host that is back and
-//! says that they are still right has them again in one round trip.
+//! A host that others report is asked at once. Afterwards all are asked in turn, and one that others report as gone at once. After
+//! several unanswered questions in a row its names are withdrawn, but kept for ten minutes: a host that is back and confirms them
+//! has them again after one round trip.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

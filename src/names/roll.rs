@@ -279,7 +279,7 @@ impl Roll {
         is_possible.then_some(()).ok_or(Refusal::ImpossibleMember)
     }
 
-    /// Takes a start behind one that is told of this host: its clock may have gone back since then.
+    /// Takes a start time after the one that others know of this host: its clock may have gone back since then.
     fn outbid(&mut self, now: u64, later: Id, out: &mut Out) {
         if self.renamed.is_some_and(|last| now < last + SECOND) {
             return;

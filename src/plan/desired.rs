@@ -30,8 +30,8 @@ pub(crate) fn mtu(fan: &Fan, host: &Host) -> u32 {
     fan.options.mtu.unwrap_or(room.clamp(MIN_MTU, MAX_MTU))
 }
 
-/// The largest packet in bytes that every way into the underlay takes: what the interface of the underlay address does, and
-/// what is written on its routes. An interface that stands apart carries nothing: the routes of others lead to the hosts.
+/// The smallest MTU, in bytes, of the underlay's interface and of the routes into the underlay. A dummy interface does not count:
+/// other interfaces have the routes to the hosts.
 #[must_use]
 pub(crate) fn underlay_mtu(fan: &Fan, host: &Host) -> u32 {
     let underlay = fan.mapping.underlay().network();
@@ -325,10 +325,9 @@ fn program_at(place: (Slot, Direction), specs: &BTreeMap<Overlay, Spec>) -> Opti
     }
 }
 
-/// Completes what was observed: the kernel does not give a program's instructions back, but where it has the digest of what
-/// this version makes for the fan that is up, those are its instructions, and it can be put back when a step is taken
-/// back. What another version made stays unknown, and is given the one that this version makes for the fan as a successor;
-/// that of a fan whose bridge is gone has none.
+/// Completes what was observed. The kernel does not return a program's instructions. If the digest is that of the program which
+/// this version generates for the fan, these are its instructions, for a roll-back. A program of another version stays unknown,
+/// and the one of this version is its successor; that of a fan without bridge has none.
 pub(crate) fn recognise(state: &mut State, host: &Host) {
     let specs: BTreeMap<Overlay, Spec> = fans(state).map(|fan| (fan.overlay(), spec(fan, host))).collect();
     for object in state.values_mut() {

@@ -35,9 +35,9 @@ pub(crate) enum Step {
     },
     /// Remove an object.
     Delete(Object),
-    /// Leave an object where it is while what it holds on to goes, and has come again when the plan is walked.
+    /// Keep an object while the objects that it references are deleted and made again.
     Hold(Object),
-    /// Make an object anew that looks as it should, since what it holds on to has come anew.
+    /// Make an unchanged object again, because one that it references was made again.
     Remake(Object),
 }
 
@@ -137,10 +137,10 @@ fn replaced(observed: &State, desired: &State) -> BTreeSet<ObjectKey> {
     going
 }
 
-/// The same way, but a bridge that would go and one of the same fan that would come are one that is renamed and
-/// renumbered in place: its ports never leave it, and keep what was set of them.
+/// The same steps, with the deletion and creation of one fan's bridge replaced by a new name and address, so that its ports stay
+/// attached and keep their settings.
 ///
-/// By then everything else that stood on it is deleted, so that it is down, as the kernel wants it for a new name
+/// All other objects on the bridge are deleted before, so that it is down, as the kernel requires for a new name
 /// (`dev_change_name`, net/core/dev.c at v6.1).
 #[must_use]
 pub(crate) fn renumbering(steps: &[Step]) -> Vec<Step> {

@@ -81,8 +81,8 @@ impl Stray {
     pub(crate) fn advice(&self) -> String {
         let look = shell!("ip -details link show dev {}", self.name);
         format!(
-            "what that was is not known any more: see whose bridge it is ({look}); if it is the fan's, take out what is attached \
-             and remove it"
+            "the old alias is not known any more: see whose bridge it is ({look}); if it is the fan's, detach its ports and \
+             delete it"
         )
     }
 }

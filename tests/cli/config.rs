@@ -126,7 +126,8 @@ const BROKEN_TOML: [(&str, &str, &str); 28] = [
     (
         "a port without vxlan",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nport = 4789\n",
-        "FILE:4:8: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out",
+        "FILE:4:8: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan or \
+         wireguard on all hosts, or leave the port out",
     ),
     (
         "the fast path over vxlan",
@@ -136,13 +137,13 @@ const BROKEN_TOML: [(&str, &str, &str); 28] = [
     (
         "the fast path over wireguard",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/20\"\nencap = \"wireguard\"\nfast = true\n",
-        "FILE:5:8: fast true is for ipip, and this fan is over wireguard, whose packets leave encrypted, and fast sends what it \
-         has seen leave in clear; leave it out",
+        "FILE:5:8: fast true is for ipip, and this fan is over wireguard: fast would send packets unencrypted; \
+         leave it out",
     ),
     (
         "the fast path without a flowtable",
         "[[fan]]\noverlay = \"250.0.0.0/8\"\nunderlay = \"eth0/16\"\nflowtable = false\nfast = true\n",
-        "FILE:5:8: fast needs the flowtable, by which a connection goes meanwhile; leave out fast, or flowtable",
+        "FILE:5:8: fast needs the flowtable; leave out fast, or have the flowtable",
     ),
     (
         "one bracket too few",
@@ -280,7 +281,10 @@ fn a_file_that_everybody_may_write_is_refused() {
     let file = File::new("open", ".toml", "");
     fs::set_permissions(&file.0, fs::Permissions::from_mode(0o666)).expect("its owner");
     let told = file.complaints(&file.given_to(&["config", "check"]).finds_faults());
-    assert_eq!(told, "fanctl: FILE: everybody may write to it, and so to this host's network; first: chmod o-w FILE\n");
+    assert_eq!(
+        told,
+        "fanctl: FILE: everybody may write to it, and so change this host's network; first: chmod o-w FILE\n"
+    );
 }
 
 #[test]

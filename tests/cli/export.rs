@@ -29,13 +29,13 @@ fn options_that_say_nothing_are_refused() {
     for runtime in ["podman", "cni", "lxd", "libvirt", "flannel-env"] {
         fanctl(&format!("export {runtime} --default-bridge"))
             .misused()
-            .saying(&["option '--default-bridge' says nothing to", runtime]);
-        fanctl(&format!("export {runtime} --swarm")).misused().saying(&["option '--swarm' says nothing to", runtime]);
+            .saying(&["option '--default-bridge' does not apply to", runtime]);
+        fanctl(&format!("export {runtime} --swarm")).misused().saying(&["option '--swarm' does not apply to", runtime]);
     }
     for runtime in ["lxd", "libvirt", "flannel-env"] {
         fanctl(&format!("export {runtime} --check /dev/null"))
             .misused()
-            .saying(&["option '--check' says nothing to", runtime]);
+            .saying(&["option '--check' does not apply to", runtime]);
     }
     fanctl("export docker --check /dev/null --name blue").misused().saying(&[
         "'--check",
@@ -45,7 +45,7 @@ fn options_that_say_nothing_are_refused() {
     for other in ["--default-bridge", "--check /dev/null"] {
         fanctl(&format!("export docker --swarm {other}")).misused().saying(&["'--swarm'", "exclude each other"]);
     }
-    fanctl("export flannel-env --name blue").misused().saying(&["option '--name' says nothing to flannel-env"]);
+    fanctl("export flannel-env --name blue").misused().saying(&["option '--name' does not apply to flannel-env"]);
     fanctl("export docker --default-bridge --name blue").misused().saying(&[
         "'--default-bridge'",
         "'--name'",

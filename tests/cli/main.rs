@@ -3,6 +3,7 @@
 //!
 //! Expected values are written out, or computed by other means than the library's.
 
+mod chart;
 mod config;
 mod docs;
 mod export;

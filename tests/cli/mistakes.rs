@@ -13,7 +13,7 @@ fanctl: the verb is missing; it is one of up, down, reload, status, watch, show,
 $ fanctl ip
 fanctl: verb 'ip' is unknown; it is one of up, down, reload, status, watch, show, metrics, doctor, trace, export, names, config, map, key, lab, completions; see: fanctl --help
 $ fanctl -v up
-fanctl: option '-v' is in the verb's place; options follow the verb; see: fanctl --help
+fanctl: option '-v' stands before the command; options follow it; see: fanctl --help
 $ fanctl up
 fanctl: OVERLAY is missing; for example: fanctl up 250.0.0.0/8 eth0/16
 $ fanctl up 250
@@ -51,7 +51,7 @@ fanctl: mtu '500' is no number from 576 to 65515
 $ fanctl up 250 nowhere0/16 --encap vxlan --port 0
 fanctl: port '0' is no number from 1 to 65535
 $ fanctl up 250 nowhere0/16 --port 4789
-fanctl: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan on all hosts, or leave the port out
+fanctl: port 4789 is for vxlan and wireguard, and this fan is over ipip; choose encap vxlan or wireguard on all hosts, or leave the port out
 $ fanctl up 250 nowhere0/16 --table main
 fanctl: table 'main' is no number from 1 to 4294967295
 $ fanctl up 250 nowhere0/16 --table 254
@@ -73,7 +73,7 @@ fanctl: underlay 'fd00::1/64' is IPv6; a fan is IPv4 only, like 172.30.0.0/16
 $ fanctl down
 fanctl: OVERLAY is missing; for example: fanctl down 250.0.0.0/8 eth0/16
 $ fanctl down 250 nowhere0/16 dhcp
-fanctl: word 'dhcp' is too much; down takes OVERLAY UNDERLAY, or a bridge
+fanctl: unexpected argument 'dhcp'; down takes OVERLAY UNDERLAY, or a bridge
 $ fanctl down 250 nowhere0/16 --dhcp
 fanctl: option '--dhcp' is unknown; see: fanctl down --help
 $ fanctl down --dry-run -e 250 nowhere0/16
@@ -91,13 +91,13 @@ fanctl: option '--dev' goes with -a, which is about every fan of the configurati
 $ fanctl down -a -e
 fanctl: option '--all' and option '--everything' exclude each other; see: fanctl down --help
 $ fanctl reload nowhere.toml
-fanctl: word 'nowhere.toml' is too much; see: fanctl reload --help
+fanctl: unexpected argument 'nowhere.toml'; see: fanctl reload --help
 $ fanctl config
 fanctl: the verb is missing; it is one of check, list, convert; see: fanctl config --help
 $ fanctl config chekc
 fanctl: verb 'chekc' is unknown; it is one of check, list, convert; see: fanctl config --help
 $ fanctl config check nowhere.toml
-fanctl: word 'nowhere.toml' is too much; see: fanctl config check --help
+fanctl: unexpected argument 'nowhere.toml'; see: fanctl config check --help
 $ fanctl config check --config nowhere.toml
 fanctl: nowhere.toml: No such file or directory
 $ fanctl config check --config /
@@ -105,7 +105,7 @@ fanctl: /: Is a directory
 $ fanctl completions csh
 fanctl: SHELL cannot be 'csh'; it is one of bash, elvish, fish, powershell, zsh; see: fanctl completions --help
 $ fanctl show fan-250 fan-251
-fanctl: word 'fan-251' is too much; see: fanctl show --help
+fanctl: unexpected argument 'fan-251'; see: fanctl show --help
 $ fanctl show --json --program
 fanctl: option '--json' and option '--program' exclude each other; see: fanctl show --help
 $ fanctl map 250 172.30.0.0/16

@@ -4,6 +4,7 @@ mod engine;
 
 use std::cell::RefCell;
 use std::fs;
+use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -219,12 +220,11 @@ fn containers_cannot_speak_for_a_gateway(encap: Encap) {
     // As root in its container, which is nothing on the host: from the port, with its own address and with the gateway's.
     hostile.ip("addr add 250.0.27.1/32 dev eth0");
     for source in ["250.0.27.66", "250.0.27.1"] {
-        let names = "fan1\\010\\020\\006\\000\\001\\001\\000\\001\\001\\003web\\102";
-        let says =
-            format!("s = socket.socket(2, 2); s.bind(('{source}', 924)); s.sendto(b'{names}', ('250.0.28.1', 924))");
-        let mut python = Command::new("python3");
-        python.args(["-c", &format!("import socket; {says}")]);
-        hostile.execute(python).ok();
+        let says = move || {
+            let names = b"fan1\x08\x10\x06\x00\x01\x01\x00\x01\x01\x03web\x42";
+            UdpSocket::bind((source, 924))?.send_to(names, ("250.0.28.1", 924))
+        };
+        hostile.run(says).expect("it may send what it likes");
     }
     let list = here.fanctl("names list --json").ok().json();
     assert_eq!(list["names"], Value::Array(Vec::new()));
@@ -277,17 +277,10 @@ fn the_doctor_misses_the_daemon() {
     assert_eq!(diagnosis(&here, 1), missed("systemctl enable --now fan-names.service".into()));
 
     // A daemon that cannot have the port serves no name.
-    let mut other = Command::new("python3");
-    let binds = "import signal, socket; s = socket.socket(2, 2); s.bind(('250.0.28.1', 924)); signal.pause()";
-    other.args(["-c", binds]).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut other = here.spawn(other);
-    eventually("the port is taken", || {
-        here.exec("ss -Hlun sport = 924").ok().stdout.contains("250.0.28.1").then_some(())
-    });
+    let other = here.run(|| UdpSocket::bind(("250.0.28.1", 924))).expect("the port is free");
     let _daemon = Server::start(&here, "names serve");
     assert_eq!(diagnosis(&here, 1), missed("systemctl restart fan-names.service".into()));
-    other.kill().expect("it lives");
-    other.wait().expect("it ends");
+    drop(other);
     eventually("the daemon has the port", || (diagnosis_code(&here).as_deref() == Some("names-served")).then_some(()));
 
     // A fan without names asks for no daemon.

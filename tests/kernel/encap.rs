@@ -1,6 +1,9 @@
 //! Only the kernel may encapsulate to the underlay, for the fan: neither containers nor processes of the host may.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+use caps::{CapSet, Capability};
 
 use crate::case::{Case, Cases};
 use crate::fixture::Pair;
@@ -67,7 +70,8 @@ fn no_container_encapsulates_for_any_fan(encap: Encap) {
         let wire = Capture::on(&pair.a, "eth0", "ip proto 4 or udp port 4789 or udp port 8472");
         for packet in encapsulated(("250.0.28.2", "172.30.0.27")) {
             let refused = || {
-                let rules = ["encapsulated in", "wrapped by no host"].map(|rule| pair.a.counted_packets(&["ip"], rule));
+                let rules =
+                    ["encapsulated in", "encapsulated by no host"].map(|rule| pair.a.counted_packets(&["ip"], rule));
                 rules.iter().sum::<u64>()
             };
             let before = refused();
@@ -170,7 +174,7 @@ fn errors_of_containers_go_on(encap: Encap) {
             socket.recv(&mut [0; 16])
         });
         let refused = refused.expect_err("no process answers");
-        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{to}: {refused}");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{to}: {refused}");
     }
     // A container gets the errors of routers on the way.
     let told = pair.ca.exec(&format!("ping -n -c 1 -W 5 -t 1 {INTERNET}")).stdout;
@@ -231,8 +235,13 @@ fn no_process_encapsulates() {
     let ports: Vec<u16> = ports.collect();
     assert!(!ports.is_empty() && ports.iter().all(|port| (512..1024).contains(port)), "{packets:#?}");
     // A user may not bind such a port, unless the administrator allows it, which is reported.
-    let bound = pair.a.sh(&format!("{USER} python3 -c 'import socket; socket.socket(2, 2).bind((\"\", 700))'"));
-    assert_ne!(bound.code, Some(0), "{bound:?}");
+    let bound = pair.a.run(|| {
+        caps::drop(None, CapSet::Effective, Capability::CAP_NET_BIND_SERVICE).expect("less can be had");
+        let bound = UdpSocket::bind(("0.0.0.0", 700)).map(drop);
+        caps::raise(None, CapSet::Effective, Capability::CAP_NET_BIND_SERVICE).expect("it is permitted");
+        bound
+    });
+    assert_eq!(bound.expect_err("a port of the kernel's").kind(), ErrorKind::PermissionDenied);
     pair.a.set_sysctl("ipv4/ip_unprivileged_port_start", "0");
     let told = pair.a.up(Encap::Vxlan).stderr;
     assert!(told.contains("ip_unprivileged_port_start is 0"), "{told}");

@@ -4,12 +4,14 @@
 mod others;
 mod ways;
 
+use std::net::UdpSocket;
+
 use serde_json::Value;
 
 use crate::case::{Case, Cases, Need};
 use crate::fixture::{NarrowPath, Pair};
 use crate::named;
-use crate::support::{Capture, Encap, Host, Lan, Namespace, Output};
+use crate::support::{Capture, Encap, Host, Lan, Namespace, Output, eventually, udp_exchange};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -30,6 +32,7 @@ fn cases() -> Vec<Case> {
             a_narrow_way_is_measured,
             a_router_that_drops_is_named,
             the_nearest_is_blamed_first,
+            a_checksum_that_a_nic_spoils_is_named,
             the_way_to_ones_own_containers,
             a_table_of_its_own_is_looked_into,
         ])
@@ -243,6 +246,43 @@ fn what_is_wrong_there_is_named(encap: Encap) {
     b.up(encap);
 }
 
+/// UDP datagrams that a namespace refused for their checksum (`InCsumErrors`, the seventh figure of UDP).
+fn wrong_sums(at: &Namespace) -> u64 {
+    let counters = at.exec("cat /proc/net/snmp").ok().stdout;
+    let udp = counters.lines().filter_map(|line| line.strip_prefix("Udp: ")).nth(1).expect("figures of UDP");
+    udp.split(' ').nth(6).expect("InCsumErrors").parse().expect("a number")
+}
+
+/// Ping passes, and so do packets without a checksum. The rule changes the bytes of others, as a NIC does that spoils sums.
+fn a_checksum_that_a_nic_spoils_is_named(encap: Encap) {
+    let Pair { a, b, ca, cb, .. } = &Pair::new(encap);
+    // The sender computes the sum: between namespaces nobody else would.
+    a.exec("ethtool -K eth0 tx off").ok();
+    udp_exchange(ca, cb, "250.0.27.2", 1);
+    let (protocol, payload) = match encap {
+        Encap::Ipip => (72, 224),
+        Encap::Vxlan => (312, 464),
+    };
+    let spoil = format!("{} @th,{protocol},8 17 counter @th,{payload},16 set 0xdead", carrier(encap));
+    firewall(b, "prerouting", &spoil);
+    let asking = ca.run(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
+    asking.send_to(b"lost", "250.0.27.2:9").expect("to send");
+    eventually("a wrong checksum", || (wrong_sums(cb) > 0).then_some(()));
+    for address in ["250.0.27.1", "250.0.27.2"] {
+        a.ping(address).arrives();
+        let found = trace(a, address);
+        blames(&found, "checksums_spoilt", "this host", "UDP with a checksum does not arrive at 172.30.0.27");
+        let advice = found["verdict"]["advice"].as_str().expect("advice");
+        a.sh(advice.split(',').next().expect("a command")).ok();
+    }
+    no_firewall(b);
+    works(&trace(a, "250.0.27.2"));
+    // A firewall that drops UDP spoils nothing.
+    firewall(b, "input", "iifname fan-* meta l4proto udp counter drop");
+    works(&trace(a, "250.0.27.2"));
+    no_firewall(b);
+}
+
 fn who_is_not_there_is_named(encap: Encap) {
     let lan = Lan::new();
     let (a, fanless) = (lan.host("172.30.0.28"), lan.host("172.30.0.26"));
@@ -298,12 +338,7 @@ fn a_narrow_way_is_measured(encap: Encap) {
         assert_eq!(found["path_mtu"]["address"], narrow, "{found:#}");
     };
     let found = trace(a, "250.0.227.2");
-    blames(
-        &found,
-        "narrow",
-        "172.30.0.1",
-        &format!("the way takes {narrow} bytes (the underlay to 172.30.0.227 1400)"),
-    );
+    blames(&found, "narrow", "172.30.0.1", &format!("the path MTU is {narrow} (the underlay to 172.30.0.227 1400)"));
     assert_eq!(found["verdict"]["works"], true);
     measured(&found);
 

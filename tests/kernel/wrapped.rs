@@ -30,7 +30,7 @@ fn nor_for_an_address_that_is_translated_into_a_hosts(encap: Encap) {
         world.a.exec(rule).ok();
     });
     let inner = Inner::new("250.0.28.9", "250.0.27.2");
-    is_stopped_at_home(encap, ("250.0.28.2", "203.0.113.5"), inner, "wrapped by no host");
+    is_stopped_at_home(encap, ("250.0.28.2", "203.0.113.5"), inner, "encapsulated by no host");
     with_world(encap, |world| drop(world.a.exec("nft delete table ip translated").ok()));
 }
 
@@ -64,15 +64,15 @@ fn wrap(encap: Encap, from: &Namespace, outer: (&str, &str), inner: Inner) {
 
 fn a_container_cannot_pose_as_a_host_to_its_own(encap: Encap) {
     let inner = Inner::new("250.0.27.9", "250.0.28.2");
-    is_stopped_at_home(encap, ("172.30.0.27", "172.30.0.28"), inner, "wrapped by another");
+    is_stopped_at_home(encap, ("172.30.0.27", "172.30.0.28"), inner, "encapsulated by another way");
 }
 
 fn a_container_cannot_pose_as_a_host_to_another(encap: Encap) {
     let inner = Inner::new("250.0.26.9", "250.0.27.2");
-    is_stopped_at_home(encap, ("172.30.0.26", "172.30.0.27"), inner, "wrapped by another");
+    is_stopped_at_home(encap, ("172.30.0.26", "172.30.0.27"), inner, "encapsulated by another way");
 }
 
 fn a_container_cannot_wrap_in_the_name_of_its_host(encap: Encap) {
     let inner = Inner::new("250.0.28.9", "250.0.27.2");
-    is_stopped_at_home(encap, ("250.0.28.2", "172.30.0.27"), inner, "wrapped by no host");
+    is_stopped_at_home(encap, ("250.0.28.2", "172.30.0.27"), inner, "encapsulated by no host");
 }

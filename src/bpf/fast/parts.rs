@@ -1,13 +1,16 @@
 //! The parts that the programs of the fast path are made of.
 
+mod kind;
+mod rewrite;
+
 use super::header::{self, ETHERNET_LEN, Frame, INNER, IPV4_LEN, KEY, OUTER, PORTS, VALUE, ipv4};
 use super::{
-    ADJUST_ROOM, CLOCK, COUNTS_MAP, FLOWS_MAP, FRESH, FastSpec, HALF_LEN, LOAD_BYTES, MAP_LOOKUP, MAP_UPDATE,
-    NOT_OFFLOADED, REDIRECT, RENEWED, STORE_BYTES, UNIT,
+    CLOCK, COUNTS_MAP, FLOWS_MAP, FRESH, FastSpec, HALF_LEN, LOAD_BYTES, MAP_LOOKUP, MAP_UPDATE, NOT_OFFLOADED,
+    REDIRECT, RENEWED, UNIT,
 };
-use crate::bpf::Operation::{Add, And, Modulo, Move, Or, ShiftRight, Subtract, Xor};
-use crate::bpf::Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
-use crate::bpf::program::{ETH_P_IP, SKB_PROTOCOL, SKB_VLAN_PRESENT, TC_ACT_SHOT, TC_ACT_UNSPEC, TTL, ethertype};
+use crate::bpf::Operation::{Add, And, Modulo, Move, Or, ShiftRight, Subtract};
+use crate::bpf::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
+use crate::bpf::program::{ETH_P_IP, SKB_PROTOCOL, SKB_VLAN_PRESENT, TC_ACT_SHOT, TC_ACT_UNSPEC, ethertype};
 use crate::bpf::{Assembler, Code, Label, MapNumber, Register, Size};
 
 /// A packet's way, seen from the host.
@@ -214,87 +217,6 @@ impl Generator {
         self.asm.place(offloaded);
     }
 
-    /// The inner header, and what is behind it: what all four programs ask.
-    pub(super) fn check_kind(&mut self) {
-        self.asm
-            .load(Size::U8, R1, (R10, INNER))
-            .note("a header without options")
-            .if_not_equal(R1, PLAIN, self.slow)
-            .load(Size::U16, R1, (R10, INNER + ipv4::FRAGMENT))
-            .note("DF, no fragment")
-            .if_not_equal(R1, short(DF), self.slow);
-        self.measure();
-    }
-
-    /// Puts the packet's length into [`LENGTH`], and refuses what is neither TCP between its beginning and end nor UDP.
-    fn measure(&mut self) {
-        let (tcp, whole) = (self.asm.label(), self.asm.label());
-        let before = self.frame.before_inner();
-        self.asm
-            .load(Size::U32, LENGTH, (SKB, SKB_LEN))
-            .alu32(Subtract, LENGTH, before)
-            .load(Size::U8, R1, (R10, INNER + ipv4::PROTOCOL))
-            .note("TCP")
-            .if_equal(R1, IPPROTO_TCP, tcp)
-            .note("or UDP")
-            .if_not_equal(R1, IPPROTO_UDP, self.slow)
-            .load(Size::U32, R1, (SKB, SKB_GSO_SIZE))
-            .note("one packet of UDP")
-            .if_not_equal(R1, 0, self.slow)
-            .goto(whole);
-        self.asm.place(tcp);
-        self.load_bytes(self.frame.tcp_length(), header::TCP_LENGTH, 2);
-        self.asm
-            .load(Size::U8, R1, (R10, header::TCP_FLAGS))
-            .alu32(And, R1, BEGIN_OR_END)
-            .note("neither SYN nor FIN nor RST")
-            .if_not_equal(R1, 0, self.slow)
-            .load(Size::U32, R1, (SKB, SKB_GSO_SIZE))
-            .note("several in one: the length of each")
-            .if_equal(R1, 0, whole)
-            .load(Size::U8, LENGTH, (R10, header::TCP_LENGTH))
-            .alu32(And, LENGTH, 0xf0)
-            .alu32(ShiftRight, LENGTH, 2)
-            .alu32(Add, LENGTH, R1)
-            .alu32(Add, LENGTH, i32::from(IPV4_LEN));
-        self.asm.place(whole);
-    }
-
-    /// What the slow path would refuse or change: TTL, congestion marks, length and checksum of the inner header.
-    pub(super) fn check_packet(&mut self, direction: Direction) {
-        self.asm
-            .load(Size::U8, R1, (R10, INNER + ipv4::TTL))
-            .alu32(ShiftRight, R1, 1)
-            .note("TTL 2 or more")
-            .if_equal(R1, 0, self.slow);
-        if direction == Direction::Out {
-            self.check_congestion(INNER);
-        }
-        let before = i16::try_from(self.frame.before_inner()).expect("two headers");
-        self.check_header(INNER, before);
-    }
-
-    fn check_congestion(&mut self, at: i16) {
-        self.asm
-            .load(Size::U8, R1, (R10, at + ipv4::TOS))
-            .alu32(And, R1, CE)
-            .note("no congestion experienced")
-            .if_equal(R1, CE, self.slow);
-    }
-
-    /// Checks length and checksum of the IPv4 header at a place on the stack; `before` bytes of the packet precede it.
-    fn check_header(&mut self, at: i16, before: i16) {
-        self.asm
-            .load(Size::U16, R1, (R10, at + ipv4::TOTAL_LENGTH))
-            .be16(R1)
-            .alu32(Add, R1, i32::from(before))
-            .load(Size::U32, R2, (SKB, SKB_LEN))
-            .note("nothing behind the packet")
-            .if_not_equal(R1, R2, self.slow);
-        self.sum(at);
-        self.asm.note("the header's checksum").if_not_equal(R1, 0xffff, self.slow);
-    }
-
     /// Puts the sum of RFC 1071 over the header at a place into R1. A sum in one's complement is a remainder by 65535, written as
     /// 1 to 65535.
     fn sum(&mut self, at: i16) {
@@ -344,96 +266,6 @@ impl Generator {
             .load(Size::U16, R1, (FLOW, direction.half() + LONGEST))
             .note("as long a packet")
             .if_greater(LENGTH, R1, self.slow);
-    }
-
-    /// Takes a hop off the inner header on the stack, as routers do (`ip_decrease_ttl`, net/ip.h).
-    fn lower_ttl(&mut self) {
-        self.asm
-            .load(Size::U16, R1, (R10, INNER + ipv4::CHECKSUM))
-            .alu32(Add, R1, short([1, 0]))
-            .alu32(Modulo, R1, 0xffff)
-            .note("the checksum of a hop less")
-            .store(Size::U16, (R10, INNER + ipv4::CHECKSUM), R1)
-            .load(Size::U8, R1, (R10, INNER + ipv4::TTL))
-            .alu32(Add, R1, -1)
-            .note("a hop less")
-            .store(Size::U8, (R10, INNER + ipv4::TTL), R1);
-    }
-
-    /// Writes the Ethernet header that the slow path's packets had, at a place on the stack that is 2 modulo 4.
-    fn write_ethernet(&mut self, direction: Direction, at: i16) {
-        self.asm.note("IPv4").store(Size::U16, (R10, at + 12), short(ETH_P_IP.to_be_bytes()));
-        for (size, offset) in [(Size::U16, 10), (Size::U32, 6), (Size::U32, 2), (Size::U16, 0)] {
-            let from = (FLOW, direction.half() + ADDRESSES + offset);
-            self.asm.load(size, R1, from).store(size, (R10, at + offset), R1);
-        }
-    }
-
-    /// Adds or takes bytes behind the Ethernet header.
-    fn adjust_room(&mut self, difference: i16, flags: i32) {
-        const BPF_ADJ_ROOM_MAC: i32 = 1;
-        self.asm
-            .alu64(Move, R1, SKB)
-            .alu32(Move, R2, i32::from(difference))
-            .alu32(Move, R3, BPF_ADJ_ROOM_MAC)
-            .alu32(Move, R4, flags)
-            .call(ADJUST_ROOM)
-            .note("there was room")
-            .if_not_equal(R0, 0, self.slow);
-    }
-
-    /// Writes the stack from a place to the inner checksum to the packet's beginning.
-    fn write_headers(&mut self, from: i16) {
-        self.asm.alu64(Move, R1, SKB).alu32(Move, R2, 0);
-        self.stack(R3, from);
-        let len = INNER + ipv4::SOURCE - from;
-        self.asm.alu32(Move, R4, i32::from(len)).alu32(Move, R5, 0).call(STORE_BYTES).note("written").if_not_equal(
-            R0,
-            0,
-            self.broken,
-        );
-    }
-
-    /// The outer header is that of the tunnel: TTL 64, TOS and DF of the inner packet.
-    pub(super) fn encapsulate(&mut self) {
-        /// `BPF_F_ADJ_ROOM_FIXED_GSO` and `BPF_F_ADJ_ROOM_ENCAP_L3_IPV4`: each of several packets in one gets an outer header.
-        const FLAGS: i32 = 1 | 2;
-        let host = raw(self.spec.host.octets());
-        self.adjust_room(IPV4_LEN, FLAGS);
-        self.lower_ttl();
-        self.host_of(INNER + ipv4::DESTINATION);
-        self.asm
-            .note("outer destination")
-            .store(Size::U32, (R10, OUTER + ipv4::DESTINATION), R1)
-            .note("outer source")
-            .store(Size::U32, (R10, OUTER + ipv4::SOURCE), host)
-            .note(format!("TTL {TTL}, IP in IP, checksum 0"))
-            .store(Size::U32, (R10, OUTER + ipv4::TTL), raw([TTL, IPPROTO_IPIP, 0, 0]))
-            .note("DF")
-            .store(Size::U16, (R10, OUTER + ipv4::FRAGMENT), short(DF))
-            .note("identification 0")
-            .store(Size::U16, (R10, OUTER + ipv4::IDENTIFICATION), 0)
-            .load(Size::U32, R1, (SKB, SKB_LEN))
-            .alu32(Add, R1, -i32::from(ETHERNET_LEN))
-            .be16(R1)
-            .store(Size::U16, (R10, OUTER + ipv4::TOTAL_LENGTH), R1)
-            .load(Size::U8, R1, (R10, INNER + ipv4::TOS))
-            .store(Size::U8, (R10, OUTER + ipv4::TOS), R1)
-            .store(Size::U8, (R10, OUTER), PLAIN);
-        self.sum(OUTER);
-        self.asm.alu32(Xor, R1, 0xffff).store(Size::U16, (R10, OUTER + ipv4::CHECKSUM), R1);
-        self.write_ethernet(Direction::Out, header::ETHERNET_OF_OUTER);
-        self.write_headers(header::ETHERNET_OF_OUTER);
-    }
-
-    pub(super) fn decapsulate(&mut self) {
-        /// `BPF_F_ADJ_ROOM_FIXED_GSO` and `BPF_F_ADJ_ROOM_NO_CSUM_RESET`: each of several packets in one loses its outer header,
-        /// and what the interface has said of the inner checksum stays true.
-        const FLAGS: i32 = 1 | 32;
-        self.adjust_room(-IPV4_LEN, FLAGS);
-        self.lower_ttl();
-        self.write_ethernet(Direction::In, header::ETHERNET_OF_INNER);
-        self.write_headers(header::ETHERNET_OF_INNER);
     }
 
     /// Counts the packet, and gives it to an interface.

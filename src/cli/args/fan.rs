@@ -315,7 +315,7 @@ impl DownArgs {
         match words.first() {
             None => Ok(Named::Pair(overlay, underlay)),
             Some(word) => {
-                Err(Error::Usage(format!("word '{word}' is too much; down takes OVERLAY UNDERLAY, or a bridge")))
+                Err(Error::Usage(format!("unexpected argument '{word}'; down takes OVERLAY UNDERLAY, or a bridge")))
             }
         }
     }

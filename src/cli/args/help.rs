@@ -63,10 +63,9 @@ Exit status: 0 done or nothing to do, 1 failed (all steps were taken back), 2 us
 (nothing was touched), as when a container is still attached.";
 
 pub(crate) const RELOAD_EXAMPLES: &str = "\
-Fans that are configured come up or become as configured; fans that configuration brought up and
-that it has no more, or has off, go; fans that somebody brought up by hand stay, and become the
-configuration's where it names them. With anything wrong in a file nothing is touched, and by a file
-without a fan nothing goes: that is down -a.
+Configured fans are brought up or changed. Fans that were removed from the configuration or are off
+there are taken down. A fan brought up by hand stays, and belongs to the configuration if that has
+its overlay. A fault in a file, or a file without any fan, changes nothing: see down -a.
 
 Examples:
   fanctl reload
@@ -155,7 +154,7 @@ stands for its gateway. Each step tells what is decided there, from the kernel's
 pings prove it, on the underlay and on the fan, small ones and as large as the fan takes. The first
 line names the fault, the second what to do:
   this host        a device, rule, route, program or firewall here
-  the way          wrapped packets are dropped, or only smaller ones get through
+  the way          encapsulated packets are dropped, or only smaller ones get through
   the other host   it is not there, or has no such fan
   the address      nobody has it, or it answers no ping, or its interface has the wrong MTU
 Only root may send such pings; others see the steps.
@@ -184,7 +183,7 @@ Examples:
   docker network inspect fan | fanctl export docker --check -
 
 Exit status: 0 done, 1 failed, as when the fan that was named is not up, 2 usage or configuration,
-3 refused, as when the runtime has no words for the fan, or a network that is none for it.";
+3 refused, for example if the runtime cannot express this fan, or its network does not match.";
 
 pub(crate) const MAP_EXAMPLES: &str = "\
 Examples:

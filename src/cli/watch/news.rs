@@ -149,7 +149,7 @@ impl fmt::Display for FootingChange {
             Self::Back(device) => write!(f, "interface '{device}' is there again"),
             Self::Up(device) => write!(f, "interface '{device}' is up again"),
             Self::Down(device) => write!(f, "interface '{device}' is down"),
-            Self::Mtu { device, is, was } => write!(f, "interface '{device}' has MTU {is}, no more {was}"),
+            Self::Mtu { device, is, was } => write!(f, "the MTU of interface '{device}' changed from {was} to {is}"),
             Self::AddressGone { device, address, others } => {
                 write!(f, "address {address} is gone from '{device}'")?;
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();

@@ -155,8 +155,10 @@ fn twice(fan: &Fan, facts: Facts, ports: &[Port]) -> Option<Finding> {
     // Locally administered (IEEE 802, the second bit of the first octet), and named after the port's number.
     let index = u8::try_from(ports.len()).unwrap_or(u8::MAX);
     let other = Mac([0x02, 0xfb, index, d, e, f]);
-    let reason =
-        format!("{} have the Ethernet address {mac}, so that one takes what is another's", names.join(" and "));
+    let reason = format!(
+        "Ethernet address {mac} is there twice: {} have it, and frames reach the wrong one",
+        names.join(" and ")
+    );
     let finding = Finding::failed(Found::MacTwice, reason);
     Some(match last.in_container(&shell!("address {}", other)) {
         Some(command) => finding.mended_by(command),

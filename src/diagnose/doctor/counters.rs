@@ -13,19 +13,22 @@ use crate::shell;
 /// The fan's rules that refuse something, and whose packets they meet.
 const MEANINGS: [(GuardRule, &str); 25] = [
     (
-        GuardRule::WrappedByNoHost,
-        "wrapped packets from outside the underlay: a container or somebody else tries to get past the checks",
+        GuardRule::EncapsulatedByNoHost,
+        "encapsulated packets from outside the underlay: an attempt to bypass the checks, by a container or another host",
     ),
     (
-        GuardRule::WrappedByAnother,
-        "wrapped packets by a way that does not lead back to their sender: a second interface, or a forged address",
+        GuardRule::EncapsulatedByAnotherWay,
+        "encapsulated packets by a way that does not lead back to their sender: a second interface, or a forged address",
     ),
     (
         GuardRule::Masqueraded,
-        "encapsulated packets of another network here that are translated into this host's: it tries to speak for containers",
+        "encapsulated packets of another network of this host that are masqueraded: an attempt to pose as its containers",
     ),
-    (GuardRule::RoutedByItsSender, "packets that name their own way: somebody tries to get past the checks"),
-    (GuardRule::ReservedGroups, "packets in frames for a reserved group: a container tries to get past the bridge"),
+    (GuardRule::RoutedByItsSender, "source-routed packets: an attempt to bypass the checks"),
+    (
+        GuardRule::ReservedGroups,
+        "packets in frames to a reserved group: an attempt of a container to bypass the bridge's rules",
+    ),
     (GuardRule::HiddenByTags, "frames with VLAN tags that hide what is in them, from a container"),
     (
         GuardRule::Posing,
@@ -99,7 +102,7 @@ const MEANINGS: [(GuardRule, &str); 25] = [
     ),
 ];
 
-/// That another bridge may be meant, to follow a sentence; nothing where there is none. What the fan refuses of bridged
+/// A suffix that names other bridges to which the packets may belong; empty if there are none. What the fan refuses of bridged
 /// packets it refuses on all bridges.
 fn other_bridges(fan: &Fan, facts: Facts) -> String {
     let bridges = facts.host.links.iter().filter(|link| matches!(link.kind, LinkKind::Bridge { .. }));

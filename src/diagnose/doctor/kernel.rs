@@ -25,7 +25,7 @@ pub(super) fn check(facts: Facts) -> Vec<Finding> {
     }
     if let Some(Err(words)) = &kernel.loads_programs {
         findings.push(
-            Finding::failed(Found::ProgramsRefused, "the kernel takes no program, and a fan is two of them")
+            Finding::failed(Found::ProgramsRefused, "the kernel refuses BPF programs, which a fan needs")
                 .because([words.clone()]),
         );
     }

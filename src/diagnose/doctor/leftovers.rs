@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use ipnetwork::Ipv4Network;
+
 use super::{Facts, Finding, Found};
 use crate::fan::Fan;
+use crate::fan::encap::VXLAN_PORT;
 use crate::fan::mapping::Overlay;
 use crate::fan::shell::Line;
 use crate::plan::commands::describe;
@@ -29,7 +32,7 @@ pub(super) fn check(facts: Facts, is_meant: impl Fn(Overlay) -> bool) -> Vec<Fin
 fn unknown(overlay: Overlay, stray: &Stray, facts: Facts) -> Finding {
     let mend = stray.mend();
     let then = match mend {
-        Some(_) => "nothing looks after the fan until it has it back".to_string(),
+        Some(_) => "fanctl does not manage this fan until it has its alias again".to_string(),
         None => stray.advice(),
     };
     let reason = format!("the alias of bridge '{}', by which it was known, was changed; {then}", stray.name);
@@ -65,18 +68,20 @@ fn finding(overlay: Overlay, up: &BTreeSet<Overlay>, facts: Facts) -> Finding {
     finding.because(rest)
 }
 
-/// The command that brings it up again, as far as its table tells: the underlay, and for VXLAN the port.
+/// The command that brings it up again, as far as its table tells: the underlay, and for VXLAN the port. None over WireGuard, whose
+/// rule has a set of two ports: the key file and the hosts stood in the bridge's alias alone.
 fn guess(overlay: Overlay, facts: Facts) -> Option<Line> {
     let name = table_name(overlay);
     let tables = facts.health.tables.iter().filter(|table| table.name == name);
     let mut rules = tables.flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules);
-    let wrapped = rules.find(|rule| GuardRule::of(&rule.text) == Some(GuardRule::WrappedForAHost))?;
-    let words: Vec<&str> = wrapped.text.split(' ').collect();
+    let rule = rules.find(|rule| GuardRule::of(&rule.text) == Some(GuardRule::EncapsulatedForAHost))?;
+    let words: Vec<&str> = rule.text.split(' ').collect();
     let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
-    let underlay = after("daddr")?;
-    let options = match after("dport") {
-        Some("8472") => shell!(" --encap vxlan"),
-        Some(port) => shell!(" --encap vxlan --port {}", port),
+    let underlay: Ipv4Network = after("daddr")?.parse().ok()?;
+    let options = match after("dport").map(str::parse::<u16>) {
+        Some(Ok(VXLAN_PORT)) => shell!(" --encap vxlan"),
+        Some(Ok(port)) => shell!(" --encap vxlan --port {}", port),
+        Some(Err(_)) => return None,
         None => Line::default(),
     };
     Some(shell!("fanctl up {} {}{}", overlay, underlay, options))

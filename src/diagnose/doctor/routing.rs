@@ -1,8 +1,7 @@
 //! Where the kernel sends packets of the fan, and where it should: other people's routes and rules, and the reverse path
 //! filter.
 //!
-//! The kernel is asked, for some addresses that stand for all: those of other hosts that it has talked to, those that other
-//! people's routes and rules are about, and two that are computed.
+//! Routes are looked up for sample addresses: known neighbours, networks of foreign routes and rules, and two computed hosts.
 
 mod fault;
 

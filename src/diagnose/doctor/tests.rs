@@ -331,11 +331,15 @@ fn neighbours_and_software_are_looked_at() {
 #[test]
 fn what_is_left_of_a_fan_tells_how_to_bring_it_up() {
     let mut patient = Patient::new("vxlan");
-    let rule = "ip daddr 172.30.0.0/16 udp dport 4789 goto wrapped comment \"wrapped for a host 24\"";
+    let rule = "ip daddr 172.30.0.0/16 udp dport 4789 goto underlay comment \"encapsulated for a host 24\"";
     patient.health.tables = vec![counters::own("bridge", "ports", "drop"), counters::own("ip", "guard", rule)];
     // With the bridge the kernel takes its routes.
     patient.owned.retain(|_, object| !matches!(object, Object::Bridge(_) | Object::Route(_)));
     let finding = patient.only(CheckResult::Failed);
     let command = "fanctl up 250.0.0.0/8 172.30.0.0/16 --encap vxlan --port 4789";
     assert_eq!((finding.check, finding.mend.as_deref()), (Check::Bridge, Some(command)));
+    // Over WireGuard the table does not tell which key and which hosts it had.
+    let rule = rule.replace("4789", "{ 8473, 8474 }");
+    patient.health.tables = vec![counters::own("bridge", "ports", "drop"), counters::own("ip", "guard", &rule)];
+    assert_eq!(patient.only(CheckResult::Failed).mend.as_deref(), Some("fanctl down -e"));
 }

@@ -4,7 +4,7 @@ mod capture;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::diagnose::trace::Target;
 use crate::diagnose::trace::observed::Seen;
-use crate::diagnose::trace::packet::{self, Complaint, Mark, News};
+use crate::diagnose::trace::packet::{self, Complaint, Mark, News, Outer};
 use crate::diagnose::trace::probe::{Aim, Handshake, Hop, Leg, Probe, ProbeOutcome};
 use crate::diagnose::trace::round::Round;
 use crate::fan::encap::{Encapsulation, SOURCE_PORTS};
@@ -30,6 +30,9 @@ use crate::kernel::{KernelError, Machine, bpf, capabilities};
 const ATTEMPTS: u32 = 3;
 /// The first of the UDP ports that are nobody's (RFC 6335).
 const FIRST_DYNAMIC_PORT: u16 = 49152;
+/// Where traceroute(8) sends to, which nobody listens at, and how many ports from there.
+const FIRST_TRACED_PORT: u16 = 33434;
+const TRACED_PORTS: u16 = 256;
 /// How many routers are looked for.
 const ROUTERS: u8 = 16;
 /// How long what goes by is looked at before ICMP is heard again.
@@ -47,6 +50,8 @@ pub(crate) struct Prober {
     sequence: u16,
     /// Whom each probe was for, by its sequence.
     earlier: BTreeMap<u16, Ipv4Addr>,
+    /// The probes of UDP, by their ports.
+    datagrams: BTreeMap<(u16, u16), Mark>,
     seen: Seen,
 }
 
@@ -70,6 +75,21 @@ fn send(probe: &Probe, mark: Mark, ttl: Option<u8>) -> io::Result<()> {
     socket.bind(&any_port(probe.source))?;
     let message = packet::echo(mark, probe.size);
     socket.send_to(&message, &any_port(probe.destination)).map(drop)
+}
+
+/// Sends UDP to a port where nobody listens, and returns its ports. The kernel leaves the checksum of what a socket of UDP sends
+/// to the interface where that can compute it; a raw socket sends what it is given.
+fn send_datagram(probe: &Probe, mark: Mark) -> io::Result<(u16, u16)> {
+    let to = FIRST_TRACED_PORT + mark.sequence % TRACED_PORTS;
+    if probe.aim == Aim::Unsummed {
+        let (socket, from) = (raw(libc::IPPROTO_UDP)?, FIRST_DYNAMIC_PORT | mark.sequence);
+        socket.bind(&any_port(probe.source))?;
+        socket.send_to(&packet::unsummed(from, to, probe.size), &any_port(probe.destination))?;
+        return Ok((from, to));
+    }
+    let socket = UdpSocket::bind(SocketAddrV4::new(probe.source, 0))?;
+    socket.send_to(&packet::payload(probe.size), SocketAddrV4::new(probe.destination, to))?;
+    Ok((socket.local_addr()?.port(), to))
 }
 
 /// What it means that a probe could not be sent.
@@ -107,6 +127,7 @@ impl Prober {
             id,
             sequence: 0,
             earlier: BTreeMap::new(),
+            datagrams: BTreeMap::new(),
             seen: Seen::new(target, id),
         })
     }
@@ -122,7 +143,14 @@ impl Prober {
                 let mark = self.mark();
                 round.send(mark.sequence, index, Instant::now());
                 self.earlier.insert(mark.sequence, probe.destination);
-                if let Err(error) = send(&probe, mark, None) {
+                let sent = if probe.aim.is_udp() {
+                    send_datagram(&probe, mark).map(|ports| {
+                        self.datagrams.insert(ports, mark);
+                    })
+                } else {
+                    send(&probe, mark, None)
+                };
+                if let Err(error) = sent {
                     round.fail(index, not_sent(&probe, &error));
                 }
                 // What is answered at once is to be known at once.
@@ -220,6 +248,14 @@ impl Prober {
     fn next(&mut self, until: Instant) -> Option<(Ipv4Addr, News)> {
         let mut told =
             std::iter::from_fn(|| capture::receive(&self.icmp, until)).filter_map(|packet| packet::news(&packet));
+        let (datagrams, gateway) = (&self.datagrams, self.target.gateway);
+        let mut told = told.by_ref().map(|(from, news)| match news {
+            News::AboutWrapped { host, outer: Outer::Udp(to), mark, complaint } if host == gateway => {
+                let own = datagrams.get(&(mark, to)).map(|mark| News::Complaint(*mark, complaint));
+                (from, own.unwrap_or(news))
+            }
+            news => (from, news),
+        });
         told.find(|(from, news)| self.seen.hear(*from, *news))
     }
 

@@ -60,6 +60,8 @@ pub(crate) enum Cause {
     AddressMtuLarge,
     /// Large packets are dropped on the underlay, without an ICMP error.
     BlackHole,
+    /// UDP arrives without a checksum, and not with one that the interface computes.
+    ChecksumsSpoilt,
     /// The MTU of the other host's fan is smaller than that of this one.
     ThereMtuSmall,
 }

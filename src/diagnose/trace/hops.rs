@@ -20,9 +20,9 @@ pub(crate) type LookupResult = Result<Routing, NoRoute>;
 pub(crate) struct HopFacts {
     /// The way of this host's own packets to the address.
     pub(crate) own: LookupResult,
-    /// That of packets from a container, where it is not the bridge's business alone.
+    /// That of packets from a container; none if they are only bridged.
     pub(crate) containers: Option<LookupResult>,
-    /// The way of wrapped packets to the other host.
+    /// The route of encapsulated packets to the other host.
     pub(crate) outer: Option<LookupResult>,
     /// What the program on the tunnel says to a packet for the address (`TC_ACT_*`), or why it was not asked.
     pub(crate) program: Option<Result<i32, String>>,

@@ -339,6 +339,23 @@ pub(crate) fn no_vxlan(from: u16, to: u16) -> Vec<u8> {
     datagram
 }
 
+/// The payload of a UDP datagram that makes an IPv4 packet of `size` bytes.
+#[must_use]
+pub(crate) fn payload(size: u32) -> Vec<u8> {
+    let len = usize::try_from(size).unwrap_or(usize::MAX).max(IPV4_LEN + UDP_LEN) - IPV4_LEN - UDP_LEN;
+    vec![b'f'; len]
+}
+
+/// A UDP datagram (RFC 768) without a checksum that makes an IPv4 packet of `size` bytes.
+#[must_use]
+pub(crate) fn unsummed(from: u16, to: u16, size: u32) -> Vec<u8> {
+    let payload = payload(size);
+    let len = u16::try_from(UDP_LEN + payload.len()).unwrap_or(u16::MAX);
+    let mut datagram: Vec<u8> = [from, to, len, 0].into_iter().flat_map(u16::to_be_bytes).collect();
+    datagram.extend(payload);
+    datagram
+}
+
 /// An IPv4 packet with an echo request, to be wrapped by hand: its identification is the mark's sequence.
 #[must_use]
 pub(crate) fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, mark: Mark) -> Vec<u8> {

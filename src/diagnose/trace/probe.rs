@@ -47,6 +47,11 @@ pub(crate) enum Aim {
     Fragments,
     /// How large a packet arrives whole.
     Measure,
+    /// Whether UDP arrives whose checksum the interface may compute. The error about a closed port is sent only where the checksum
+    /// is right (`__udp4_lib_rcv`, net/ipv4/udp.c, Linux 6.12).
+    Datagram,
+    /// Whether UDP arrives that has no checksum.
+    Unsummed,
 }
 
 impl Aim {
@@ -54,6 +59,12 @@ impl Aim {
     #[must_use]
     pub(crate) fn dont_fragment(self) -> bool {
         matches!(self, Self::Full | Self::Measure)
+    }
+
+    /// Whether it is UDP to a port where nobody listens, which is answered by an error.
+    #[must_use]
+    pub(crate) fn is_udp(self) -> bool {
+        matches!(self, Self::Datagram | Self::Unsummed)
     }
 }
 
@@ -102,12 +113,16 @@ impl Target {
             (Aim::Full, self.mtu),
             (Aim::FullMayFragment, self.mtu),
             (Aim::Fragments, self.fragmented_size()),
+            (Aim::Datagram, SMALL),
+            (Aim::Unsummed, SMALL),
         ];
         let mut probes = Vec::new();
         for leg in self.legs() {
             for (aim, size) in sizes {
                 let is_asked = match leg {
                     Leg::Underlay => matches!(aim, Aim::Small | Aim::Full),
+                    // A container may do with UDP what it likes; the other host's gateway has the fan's own rules.
+                    Leg::Address if aim.is_udp() => self.place == Location::There && self.address == self.gateway,
                     Leg::Gateway | Leg::Address => true,
                 };
                 let size = if leg == Leg::Underlay && aim == Aim::Full { self.wrapped_mtu() } else { size };
@@ -269,6 +284,13 @@ impl Evidence {
     #[must_use]
     pub(crate) fn arrives(&self) -> bool {
         self.answered(Leg::Gateway, Aim::Small) || self.answered(Leg::Address, Aim::Small)
+    }
+
+    /// The leg on which UDP without a checksum is answered, and UDP with one is not. A firewall there drops both.
+    #[must_use]
+    pub(crate) fn spoilt(&self) -> Option<Leg> {
+        let is_silent = |leg| self.outcome(leg, Aim::Datagram) == Some(&ProbeOutcome::Silence);
+        [Leg::Gateway, Leg::Address].into_iter().find(|leg| self.answered(*leg, Aim::Unsummed) && is_silent(*leg))
     }
 
     /// The largest packet that arrives whole, in bytes, where it was measured.

@@ -37,6 +37,8 @@ impl Aim {
             Self::Full | Self::Measure => " whole",
             Self::FullMayFragment => " without DF",
             Self::Fragments => " in fragments",
+            Self::Datagram => " of UDP",
+            Self::Unsummed => " of UDP without checksum",
         }
     }
 }

@@ -58,7 +58,9 @@ impl<'a> Round<'a> {
             return self.take_late(from, news);
         };
         let outcome = match news {
-            News::Complaint(_, complaint) => ProbeOutcome::Complaint(from, complaint),
+            News::Complaint(_, complaint) if !(self.probes[*index].aim.is_udp() && complaint == Complaint::Port) => {
+                ProbeOutcome::Complaint(from, complaint)
+            }
             _ if from == self.probes[*index].destination => {
                 let taken = at.saturating_duration_since(*sent).as_micros();
                 ProbeOutcome::Answered(u64::try_from(taken).unwrap_or(u64::MAX))

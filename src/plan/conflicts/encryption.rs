@@ -22,8 +22,8 @@ pub(super) fn reasons(fan: &Fan, host: &Host) -> Vec<Reason> {
         let (what, list) = if is_listed { ("in exclude", exclude) } else { ("not in hosts", hosts) };
         reasons.push(reason!(
             HostNotListed,
-            "address {} of this host is {what} '{list}', so that no other host speaks with it; let the list be the same on all \
-             hosts, and right",
+            "address {} of this host is {what} '{list}', so that other hosts ignore it; correct the list on all \
+             hosts",
             fan.host
         ));
     }

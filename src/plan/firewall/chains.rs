@@ -18,28 +18,28 @@ const UDP: &str = "ip protocol udp";
 
 /// The tables of a fan.
 ///
-/// `guard` keeps everybody else out. It stands in front of connection tracking (priority -300), where packets are still as
-/// they came: what has an address of the overlay there is for the fan itself, and may come only from it. Replies to what was
-/// masqueraded, and what a destination NAT sends into the overlay, have the host's address yet. Where the host does not
-/// masquerade, replies have the container's, and only connection tracking knows them: `answers` stands behind it and behind
-/// destination NAT (-100). There an ICMP error belongs to the conversation that it quotes, from any sender.
+/// `guard` runs before connection tracking (priority -300), and drops packets from outside the fan with a source or destination
+/// in the overlay. Replies to masqueraded connections and packets for published ports still have the host's address there, so
+/// they pass. Without masquerading, replies have the container's address, and only connection tracking knows them: `answers`
+/// runs after it and after destination NAT (-100). There an ICMP error, from any sender, belongs to the connection that it
+/// quotes.
 ///
 /// What comes by the fan's own devices goes to `containers` and `others`: see `chains/inside.rs`.
 ///
-/// `wrapped` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
-/// (the first rule of `guard` accepts that at once, as all that hosts say to each other) or a way that leads back to it. A container could write such a packet itself, and it would be decapsulated only where it had
-/// arrived.
+/// `underlay` is for what is encapsulated already, for a host of the underlay: it must come from one, by the underlay's interface
+/// (the first rule of `guard` accepts that at once, as all that hosts say to each other) or a way that leads back to it. A
+/// container could write such a packet itself, and it would be decapsulated only where it had arrived.
 ///
 /// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
-/// the host. `genuine` translates what goes to other slices into what it is: the kernel translates a connection once, so that no
-/// later chain (priority 100) masquerades it; and so is what is encapsulated for a host, which another's masquerading would
-/// give this host's address, and the right to speak for its containers. `nat` lets containers reach what the host reaches; what connection tracking calls
+/// the host. `no_snat` translates the source of what goes to other slices into itself: the kernel translates a connection once, so
+/// that no later chain (priority 100) masquerades it; and so of what is encapsulated for a host, which masquerading by another chain
+/// would make a packet of this host's containers. `nat` lets containers reach what the host reaches; what connection tracking calls
 /// invalid passes no such chain, so `leaving` drops it.
 ///
-/// `established` leads over IPIP what every chain of the host has let pass in both directions, its own being the last, from
-/// bridge to tunnel and back by the kernel's flowtable, past routing and all chains: a connection of TCP once it stands, one of
-/// UDP once it was answered. Each packet is still measured against the MTU, loses a hop, and is seen by the programs.
-/// `unproved` marks for the fast path, in a bit of the priority that nobody uses, what did not go by the flowtable.
+/// `established` offloads, over IPIP, connections that all chains of the host accepted in both directions to a flowtable between
+/// bridge and tunnel, which skips routing and all chains: a TCP connection once it is established, one of UDP once it was
+/// answered. Each packet is still checked against the MTU, its TTL is decremented, and the programs see it.
+/// `not_offloaded` marks for the fast path, in a bit of the priority that nobody uses, what did not go by the flowtable.
 ///
 /// The table of family `bridge` is for what containers say to their host and to each other: see `chains/bridged.rs`.
 ///
@@ -53,9 +53,10 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         Encapsulation::Vxlan => format!("{UDP} udp dport {}", fan.port()),
         Encapsulation::Wireguard => format!("{UDP} udp dport {{ {}, {} }}", fan.port_of(0), fan.port_of(1)),
     };
-    let wrapped = format!("ip daddr {underlay} {carrier} goto wrapped");
+    let encapsulated = format!("ip daddr {underlay} {carrier} goto underlay");
     let between_hosts = format!("{BY_INDEX}{}\" ip saddr {underlay} ip daddr {underlay} accept", fan.device);
-    let mut guard = vec![("between hosts", between_hosts), (GuardRule::WrappedForAHost.as_str(), wrapped.clone())];
+    let mut guard =
+        vec![("between hosts", between_hosts), (GuardRule::EncapsulatedForAHost.as_str(), encapsulated.clone())];
     guard.extend(inside::entry(fan));
     guard.push((GuardRule::ForeignSources.as_str(), format!("ip saddr {overlay} counter drop")));
     if fan.options.nat {
@@ -67,13 +68,13 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
     chain(&mut script, "guard", raw, &guard);
     chain(
         &mut script,
-        "wrapped",
+        "underlay",
         "",
         &[
-            (GuardRule::WrappedByNoHost.as_str(), format!("ip saddr != {underlay} counter drop")),
+            (GuardRule::EncapsulatedByNoHost.as_str(), format!("ip saddr != {underlay} counter drop")),
             ("from the underlay", from(&fan.device)),
             ("from the underlay", from_namesake(&format!("\"{}\"", fan.device))),
-            (GuardRule::WrappedByAnother.as_str(), "fib saddr . iif oif 0 counter drop".into()),
+            (GuardRule::EncapsulatedByAnotherWay.as_str(), "fib saddr . iif oif 0 counter drop".into()),
         ],
     );
     inside::chains(fan, sources, &mut script);
@@ -91,12 +92,12 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         chain(&mut script, "answers", hook, &answers);
     }
     let masqueraded = format!("ip daddr {underlay} {carrier} ct status snat counter drop");
-    routed(fan, wrapped, masqueraded, &mut script);
+    routed(fan, encapsulated, masqueraded, &mut script);
     established(fan, &mut script);
-    let genuine = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
+    let unchanged = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
-    let encapsulated = format!("ip daddr {underlay} {carrier} counter snat to ip saddr");
-    chain(&mut script, "genuine", hook, &[("between slices", genuine), ("encapsulated", encapsulated)]);
+    let as_it_is = format!("ip daddr {underlay} {carrier} counter snat to ip saddr");
+    chain(&mut script, "no_snat", hook, &[("between slices", unchanged), ("encapsulated", as_it_is)]);
     if fan.options.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
         let hook = "type nat hook postrouting priority 100; policy accept;";
@@ -114,7 +115,7 @@ fn devices(fan: &Fan) -> impl Iterator<Item = InterfaceName> {
     iter::once(fan.bridge.clone()).chain(tunnels)
 }
 
-/// What those devices and the host itself send.
+/// Accepts packets from those devices and from the host itself.
 fn from_the_fan(fan: &Fan) -> Vec<(&'static str, String)> {
     let by_name = from_namesake(&format!("{{ \"lo\", {} }}", list(fan)));
     let rules = devices(fan).map(|device| from(&device)).chain([by_name]);
@@ -139,19 +140,19 @@ fn list(fan: &Fan) -> String {
     quoted.collect::<Vec<_>>().join(", ")
 }
 
-/// What is forwarded though its destination is the host itself goes where its sender wants it (`ip_options_rcv_srr`,
-/// net/ipv4/ip_options.c at v6.12, which writes the next destination only when the packet leaves). That is asked of the route
-/// and not of the option: `ip option lsrr` finds no source route of which a part has been travelled.
+/// A forwarded packet whose destination is this host has a source route (`ip_options_rcv_srr`, net/ipv4/ip_options.c at v6.12,
+/// writes the next destination only when the packet leaves). It is matched by `fib`: `ip option lsrr` misses a source route of
+/// which a part has been travelled.
 ///
 /// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
 /// connection passes `input`, and no other does if that one was dropped.
 ///
-/// A connection that another's chain masqueraded before this fan was up goes on being masqueraded.
-fn routed(fan: &Fan, wrapped: String, masqueraded: String, script: &mut String) {
+/// A connection that another chain masqueraded before this fan was up goes on being masqueraded.
+fn routed(fan: &Fan, encapsulated: String, masqueraded: String, script: &mut String) {
     let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
     let mut leaving = vec![
         (GuardRule::Masqueraded.as_str(), masqueraded),
-        ("wrapped by translation", wrapped),
+        ("for a host by translation", encapsulated),
         ("encapsulated by translation", format!("iifname \"{bridge}\" ip daddr {underlay} jump encap")),
     ];
     if fan.options.nat {
@@ -177,9 +178,9 @@ fn routed(fan: &Fan, wrapped: String, masqueraded: String, script: &mut String) 
     chain(script, "input", hook, &[("encapsulated for the host", to_the_host)]);
 }
 
-/// A packet in the direction of replies that comes as far as this has passed every chain, and so has one before it in the
-/// other: a flowtable opens both at once, and asks of UDP no more than a first packet. What destination NAT has translated
-/// the flowtable translates as well.
+/// All chains of the host accepted a reply that reaches this chain, and a packet in the original direction before it: a
+/// flowtable takes both directions at once, and of UDP after the first packet. It also translates what destination NAT
+/// translates.
 fn established(fan: &Fan, script: &mut String) {
     if fan.options.encapsulation != Encapsulation::Ipip || !fan.options.flowtable {
         return;
@@ -198,7 +199,7 @@ fn established(fan: &Fan, script: &mut String) {
         let rule =
             format!("ip saddr {overlay} ip daddr {overlay} meta priority set meta priority | {NOT_OFFLOADED:#x}");
         let hook = "type filter hook postrouting priority 400; policy accept;";
-        chain(script, "unproved", hook, &[("not by the flowtable", rule)]);
+        chain(script, "not_offloaded", hook, &[("not by the flowtable", rule)]);
     }
 }
 

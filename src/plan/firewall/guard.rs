@@ -6,12 +6,12 @@ words! {
     /// A rule of a fan's tables. Its word begins the comment of the rule in the kernel, where a digest follows it.
     GuardRule {
         /// Encapsulated packets from other hosts, which further rules check: it drops nothing.
-        WrappedForAHost = "wrapped for a host",
+        EncapsulatedForAHost = "encapsulated for a host",
         /// Encapsulated packets from outside the underlay.
-        WrappedByNoHost = "wrapped by no host",
+        EncapsulatedByNoHost = "encapsulated by no host",
         /// Encapsulated packets that came in by an interface without a route back to their sender.
-        WrappedByAnother = "wrapped by another",
-        /// Encapsulated packets of another network that somebody translates into this host's.
+        EncapsulatedByAnotherWay = "encapsulated by another way",
+        /// Encapsulated packets of another network of this host that are masqueraded.
         Masqueraded = "masqueraded",
         /// Packets with a source route.
         RoutedByItsSender = "routed by its sender",
@@ -60,13 +60,21 @@ words! {
     }
 }
 
+/// How fans that an earlier version made call some of them.
+const OLDER: [(&str, GuardRule); 3] = [
+    ("wrapped for a host", GuardRule::EncapsulatedForAHost),
+    ("wrapped by no host", GuardRule::EncapsulatedByNoHost),
+    ("wrapped by another", GuardRule::EncapsulatedByAnotherWay),
+];
+
 impl GuardRule {
     /// The rule of ours that a rule is, in the text that nft prints.
     #[must_use]
     pub(crate) fn of(rule: &str) -> Option<Self> {
         let (_, comment) = rule.split_once("comment \"")?;
         let (name, _) = comment.split('"').next()?.rsplit_once(' ')?;
-        Self::ALL.iter().copied().find(|rule| rule.as_str() == name)
+        let named = Self::ALL.iter().map(|rule| (rule.as_str(), *rule)).chain(OLDER);
+        named.into_iter().find_map(|(known, rule)| (known == name).then_some(rule))
     }
 }
 
@@ -79,6 +87,8 @@ mod tests {
         for rule in GuardRule::ALL {
             assert_eq!(GuardRule::of(&format!("counter drop comment \"{} 1f\"", rule.as_str())), Some(*rule));
         }
+        let older = "counter comment \"wrapped for a host 0060e945bb7bfabf\"";
+        assert_eq!(GuardRule::of(older), Some(GuardRule::EncapsulatedForAHost));
         assert_eq!(GuardRule::of("counter drop comment \"posing\""), None, "ours have a digest");
         assert_eq!(GuardRule::of("counter drop"), None);
     }

@@ -31,8 +31,8 @@ pub struct Peers {
 pub struct Peer {
     /// The key that both have beside those of the handshake; all zeros for none.
     pub(crate) preshared: SecretKey,
-    /// Where it is reached. WireGuard follows a host that is heard from elsewhere, so that this is no part of what should be; it is
-    /// told when the peer is made or the port changes.
+    /// Where it is reached. Not compared, because WireGuard follows a host that moves; set when the peer is made or the port
+    /// changes.
     pub(crate) endpoint: Option<SocketAddr>,
     /// Seconds between packets that keep a way through NAT open; 0 for none.
     pub(crate) keepalive: u16,

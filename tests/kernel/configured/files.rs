@@ -169,26 +169,26 @@ fn a_file_that_others_can_change_is_refused() {
         ("chgrp 100 FILE; chmod g+w FILE", "group 100 may write to it, "),
         ("chmod o+w FILE", "everybody may write to it, "),
         ("python3 /run/list.py FILE", "who is in its access list may write to it, "),
-        ("python3 /run/list.py /run/ours", "who is in its access list may exchange it, "),
-        ("chown 1000 /run/ours", "user 1000 may exchange it, "),
-        ("chgrp 100 /run/ours; chmod g+w /run/ours", "group 100 may exchange it, "),
-        ("chmod o+w /run/ours", "everybody may exchange it, "),
-        ("mv FILE /run/link.toml; ln -s /run/link.toml FILE; chown 1000 /run/ours", "user 1000 may exchange it, "),
-        ("mkdir -m 777 /run/far; mv FILE /run/far; ln -s /run/far/fan.toml FILE", "everybody may exchange it, "),
+        ("python3 /run/list.py /run/ours", "who is in its access list may replace it, "),
+        ("chown 1000 /run/ours", "user 1000 may replace it, "),
+        ("chgrp 100 /run/ours; chmod g+w /run/ours", "group 100 may replace it, "),
+        ("chmod o+w /run/ours", "everybody may replace it, "),
+        ("mv FILE /run/link.toml; ln -s /run/link.toml FILE; chown 1000 /run/ours", "user 1000 may replace it, "),
+        ("mkdir -m 777 /run/far; mv FILE /run/far; ln -s /run/far/fan.toml FILE", "everybody may replace it, "),
         (
             "mkdir -m 755 /run/far; mv FILE /run/link.toml; ln -s /run/link.toml /run/far/over; ln -s /run/far/over FILE; \
              chown 1000 /run/far",
-            "user 1000 may exchange it, ",
+            "user 1000 may replace it, ",
         ),
         (
             "mkdir -m 755 /run/far /run/ours/real; mv FILE /run/ours/real; ln -s /run/ours/real /run/far/over; \
              ln -s ../far/over/fan.toml FILE; chgrp 100 /run/far; chmod g+w /run/far",
-            "group 100 may exchange it, ",
+            "group 100 may replace it, ",
         ),
         (
             "mkdir -m 1777 /run/far; mv FILE /run/link.toml; ln -s /run/link.toml /run/far/over; ln -s /run/far/over FILE; \
              chown -h 1000 /run/far/over",
-            "user 1000 may exchange it, ",
+            "user 1000 may replace it, ",
         ),
     ] {
         host.sh("rm -rf /run/ours /run/far /run/link.toml; mkdir -m 755 /run/ours").ok();

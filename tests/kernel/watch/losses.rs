@@ -294,7 +294,7 @@ fn what_is_undone_again_and_again_is_left_alone() {
         watcher.says(&[FAN, "followed: "]);
     }
     host.exec(undo).ok();
-    watcher.says(&[FAN, "it is not left as it was put right"]);
+    watcher.says(&[FAN, "another program keeps undoing the repair"]);
     host.exec(undo).exits(2);
     // Another difference is repaired all the same.
     host.ip("link set fan-250-0-28 down");

@@ -68,7 +68,7 @@ fn what_somebody_took_away_is_told_with_what_to_do() {
 fn an_mtu_is_told_as_one_change() {
     assert_eq!(
         told(Care::Told, |_, host| host.links[0].mtu = 9000).as_deref(),
-        Some("interface 'eth0' has MTU 9000, no more 1500; fanctl reload puts it right")
+        Some("the MTU of interface 'eth0' changed from 1500 to 9000; fanctl reload puts it right")
     );
     let (mut fan, _, mut host) = whole();
     fan.options.mtu = Some(1300);
@@ -77,7 +77,7 @@ fn an_mtu_is_told_as_one_change() {
     host.links[0].mtu = 9000;
     assert_eq!(
         news(Some(&before), &sight(&fan, &owned, &host), Care::Told).as_deref(),
-        Some("interface 'eth0' has MTU 9000, no more 1500; it is as it should be"),
+        Some("the MTU of interface 'eth0' changed from 1500 to 9000; it is as it should be"),
         "its own is fixed"
     );
 }

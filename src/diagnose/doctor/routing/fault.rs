@@ -39,7 +39,7 @@ fn judge<'a>(fan: &Fan, asked: &Asked, answer: &'a Answer, facts: Facts) -> Opti
     }
 }
 
-/// What is wrong. What is refused, or has a second way, is told where nothing is taken away.
+/// The findings. Refusals and second routes are reported only if no route captures packets.
 pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) -> Vec<Finding> {
     let (mut captured, mut second): (Vec<Capture>, Vec<(&Asked, &Routing)>) = (Vec::new(), Vec::new());
     let mut refused: Vec<(&Asked, i32)> = Vec::new();
@@ -62,12 +62,12 @@ pub(super) fn findings(fan: &Fan, answered: &[(&Asked, &Answer)], facts: Facts) 
     let is_apart = facts.host.link(&fan.device).is_some_and(Link::stands_apart);
     let second = || {
         let finding = second.first().map(|(asked, found)| elsewhere(fan, asked, found, facts))?;
-        (!is_apart || counters::guarded(fan, facts, GuardRule::WrappedByAnother) > 0).then_some(finding)
+        (!is_apart || counters::guarded(fan, facts, GuardRule::EncapsulatedByAnotherWay) > 0).then_some(finding)
     };
     refusal.or_else(second).into_iter().collect()
 }
 
-/// What is lost if packets are: nothing that is known of, where it is not known that there is such a host.
+/// How bad it is if these packets are lost: a warning, if the other host may not exist.
 fn verdict(packets: &[&Asked]) -> CheckResult {
     let is_sure =
         |asked: &&&Asked| matches!(asked.way, ExpectedRoute::Out(_) | ExpectedRoute::Underlay(Standing::Near));
@@ -114,8 +114,7 @@ fn culprits<'a>(packets: &[&Asked], facts: Facts<'a>, does: impl Fn(&RoutingRule
     if rules.iter().any(|rule| does(rule)) { rules } else { Vec::new() }
 }
 
-/// Blames somebody's rules, and has another one in front of them: theirs may be all that keeps a VPN's packets from leaving
-/// outside it.
+/// Reports foreign rules. The repair is a rule in front of them, never their removal: a VPN may depend on them.
 fn by_rules(fan: &Fan, finding: Finding, culprits: &[&RoutingRule], packets: &[&Asked]) -> Finding {
     let finding = finding.because(culprits.iter().map(|rule| format!("rule {rule}")));
     let first = culprits.first().map_or(0, |rule| rule.priority);
@@ -237,7 +236,7 @@ fn elsewhere(fan: &Fan, asked: &Asked, found: &Routing, facts: Facts) -> Finding
     let reason = format!("{} leave by '{device}', and '{own}' has the underlay address", asked.what);
     let filter = rp_filter(own, facts);
     let evidence = [evidence_of(found), format!("rp_filter of '{own}' is in effect {filter}")];
-    let refused = counters::guarded(fan, facts, GuardRule::WrappedByAnother);
+    let refused = counters::guarded(fan, facts, GuardRule::EncapsulatedByAnotherWay);
     let finding = if refused > 0 {
         let reason = format!("{reason}; {refused} packets came from there by another way, and were refused");
         Finding::failed(Found::RouteElsewhere, reason)

@@ -47,6 +47,9 @@ impl Judge<'_> {
     pub(super) fn answered(&self) -> Conclusion {
         let (Target { mtu, host, .. }, evidence) = (self.target, self.evidence);
         let name = self.target.name();
+        if let Some(spoilt) = self.spoilt() {
+            return spoilt;
+        }
         if !evidence.answered(Leg::Address, Aim::Full) {
             return self.narrow();
         }
@@ -72,6 +75,23 @@ impl Judge<'_> {
             says: format!("{name} answers{way}, packets of {mtu} bytes included"),
             advice: None,
         }
+    }
+
+    /// UDP without a checksum arrives at the other host, and UDP with one does not.
+    fn spoilt(&self) -> Option<Conclusion> {
+        self.evidence.spoilt()?;
+        let (Target { fan, host, .. }, device) = (self.target, self.way_out());
+        let says = format!(
+            "UDP with a checksum does not arrive at {host}, UDP without one and ICMP do: checksum offload of a NIC, here or there, \
+             spoils it, and TCP"
+        );
+        let here = shell!("ethtool -K {} tx-checksum-ip-generic off", fan.tunnel());
+        let there = shell!("ethtool -K {} rx off", device);
+        Some(
+            Conclusion::new(Cause::ChecksumsSpoilt, THIS_HOST, says).advise(format!(
+                "{here}, until fanctl makes the tunnel anew; if that does not help, on {host}: {there}"
+            )),
+        )
     }
 
     /// Small packets are answered and full ones are not.
@@ -115,12 +135,11 @@ impl Judge<'_> {
         };
         if let Some(teller) = teller {
             let says = format!(
-                "{name} answers, but the way takes {fits} bytes{underlay} and not {mtu}; {teller} tells whoever sends more"
+                "{name} answers, but the path MTU is {fits}{underlay}, not {mtu}; {teller} sends ICMP 'fragmentation needed'"
             );
             return Conclusion::new(Cause::Narrow, hop, says).advise(narrow_advice(fits)).but_works();
         }
-        let says =
-            format!("packets of more than {fits} bytes{underlay} are lost on the way to {host}, and nobody says so");
+        let says = format!("packets of more than {fits} bytes{underlay} to {host} are dropped without an ICMP error");
         Conclusion::new(Cause::BlackHole, hop, says).advise(narrow_advice(fits))
     }
 

@@ -61,6 +61,8 @@ fn each_picture_has_its_cause() {
     let pictures = [
         (all.clone(), Cause::Works, None),
         (but(all.clone(), &ALL, &full, silence), Cause::BlackHole, Some("172.30.0.27")),
+        (but(all.clone(), &ALL, &[Aim::Datagram], silence), Cause::ChecksumsSpoilt, Some("this host")),
+        (but(all.clone(), &ALL, &[Aim::Datagram, Aim::Unsummed], silence), Cause::Works, None),
         (
             complains(&but(all.clone(), &ALL, &full, silence), ROUTER, Complaint::TooLarge(1400)),
             Cause::Narrow,

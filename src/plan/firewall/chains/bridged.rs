@@ -1,13 +1,13 @@
 //! What passes a bridge of the fan, in family `bridge`, IPv4 and ARP.
 //!
-//! `ports` is for what enters by a port: what says that it comes from the overlay has an address of our slice that the bridge does
-//! not hold, and ARP comes from the slice. Docker gives out the slice's first and last address too where the whole overlay is on
-//! link. Over VXLAN, where a bridge learns which port an Ethernet address of another host is behind, the computed addresses of
-//! gateways and tunnels are nobody's at a port.
+//! `ports` filters frames that enter by a port: a source in the overlay must be in the slice and not an address of the bridge,
+//! and the sender of ARP must be in the slice. (Docker also gives out the slice's first and last address where the whole overlay
+//! is on link.) Over VXLAN, where a bridge learns the Ethernet addresses of other hosts, it drops the computed addresses of
+//! gateways and tunnels.
 //!
-//! `neighbours` is for what goes from one port to another: it comes from the slice or a subnet that is routed there. What is for
-//! another host leaves by the tunnel and by no port, whatever Ethernet address a container has claimed (`sent` is the same for what
-//! the host sends). What goes to the host itself is checked by `containers` in family `ip`.
+//! `neighbours` filters frames from port to port: the source must be in the slice or in a subnet that is routed there. A frame for
+//! another host may leave by the tunnel only, whatever Ethernet address a container has claimed; `sent` does the same for frames
+//! that the host sends. `containers` in family `ip` checks what is for the host itself.
 //!
 //! A kernel without `meta ibrname` (`CONFIG_NFT_BRIDGE_META`) cannot tell bridges apart here: see
 //! [`Abilities::bridge_names`](crate::plan::firewall::Abilities::bridge_names). There the rules stand without it, and those that would

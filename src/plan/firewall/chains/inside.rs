@@ -1,4 +1,4 @@
-//! What comes by the fan's own devices, in family `ip`: from which addresses, and what of it is not for containers to say.
+//! Packets from the fan's own devices, in family `ip`: which sources are accepted, and what containers may not send.
 //!
 //! `containers` sees what the bridge hands to the host, which over VXLAN includes what came from other hosts; `others` what comes
 //! by a tunnel of IPIP or WireGuard. A port of the bridge that is attached later needs no rule of its own here, and no other bridge of the
