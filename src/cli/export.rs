@@ -12,7 +12,7 @@ use crate::export::{self, Given, Network};
 use crate::fan::json::Document;
 use crate::fan::mapping::Overlay;
 use crate::fan::shell::Line;
-use crate::fan::text::escape;
+use crate::fan::text::excerpt;
 use crate::kernel::file::{self, FILE_LIMIT};
 use crate::kernel::{Machine, Scope};
 use crate::plan::desired;
@@ -70,7 +70,7 @@ fn check(network: &Network, name: &str, args: &ExportArgs, out: &mut dyn Write) 
             reason!(
                 RuntimeRefused,
                 "{runtime}'s network '{}' is none for fan {overlay}: {wrong}; make it anew, by: {}",
-                escape(given.name.as_bytes()),
+                excerpt(&given.name),
                 shell!("fanctl export {}{} {}", runtime.to_string(), again, bridge)
             )
         })
@@ -86,7 +86,7 @@ fn check(network: &Network, name: &str, args: &ExportArgs, out: &mut dyn Write) 
         return Err(Error::Refused(refusals));
     }
     for given in given {
-        writeln!(out, "{runtime}'s network '{}' is as fan {overlay} has it", given.name)?;
+        writeln!(out, "{runtime}'s network '{}' is as fan {overlay} has it", excerpt(&given.name))?;
     }
     Ok(())
 }
@@ -111,7 +111,7 @@ struct Judged {
 impl Judged {
     fn new(network: &Network, given: &Given) -> Self {
         let errors = network.disagreements(given);
-        Self { name: escape(given.name.as_bytes()), fits: errors.is_empty(), errors }
+        Self { name: excerpt(&given.name), fits: errors.is_empty(), errors }
     }
 }
 

@@ -90,6 +90,7 @@ impl Machine {
                 source: question.from.unwrap_or(Ipv4Addr::UNSPECIFIED),
                 destination: question.to,
                 forwarded_from: question.incoming.clone(),
+                bound_to: None,
             };
             // An interface that is gone is a finding of its own, and what would come in by it no question.
             if let Ok(answer) = self.route_among(&names, &flow) {

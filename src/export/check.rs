@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::Network;
 use super::runtime_network::Given;
+use crate::fan::text::excerpt;
 
 /// The MTU of a container where a runtime was told none.
 const DEFAULT_MTU: u32 = 1500;
@@ -16,7 +17,7 @@ impl Network {
         let mut say = |sentence: String| wrong.push(sentence);
         match &given.bridge {
             Some(bridge) if bridge == self.bridge().as_str() => {}
-            Some(bridge) => say(format!("its bridge is {bridge} and not {}", self.bridge())),
+            Some(bridge) => say(format!("its bridge is {} and not {}", excerpt(bridge), self.bridge())),
             None => say(format!("it has a bridge of its own and not {}", self.bridge())),
         }
         if let Some(subnet) = given.subnet.filter(|subnet| *subnet != self.subnet()) {

@@ -1,6 +1,7 @@
 //! Networks as runtimes have them, by what the runtimes say: `docker network inspect`, daemon.json, `podman network inspect`,
 //! a list of CNI plugins. All of it is JSON.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -22,7 +23,7 @@ pub(crate) struct Given {
     /// Where containers send what is not on link.
     pub(crate) gateway: Option<Ipv4Addr>,
     /// Addresses in the range that are not given out.
-    pub(crate) kept_out: Vec<Ipv4Addr>,
+    pub(crate) kept_out: BTreeSet<Ipv4Addr>,
     /// Bytes.
     pub(crate) mtu: Option<u32>,
     /// Whether the runtime sees to the bridge, and removes it.
@@ -87,7 +88,7 @@ fn docker(network: &Value) -> Option<Given> {
     let config = of_ipv4(&network["IPAM"]["Config"], "Subnet");
     let subnet: Option<Ipv4Network> = read(&config["Subnet"]);
     let others = config["AuxiliaryAddresses"].as_object().into_iter().flatten();
-    let mut kept_out: Vec<Ipv4Addr> = others.filter_map(|(_, address)| read(address)).collect();
+    let mut kept_out: BTreeSet<Ipv4Addr> = others.filter_map(|(_, address)| read(address)).collect();
     kept_out.extend(ends(subnet));
     Some(Given {
         name: read(&network["Name"])?,

@@ -9,9 +9,9 @@ use netlink_packet_route::link::{
 };
 use rtnetlink::LinkUnspec;
 
-use crate::plan::state::Setting;
+use crate::plan::state::{FORWARDED_GROUPS, Setting};
 
-/// The settings in a link message that are not as the kernel makes them.
+/// The settings in a link message that are not those of a fan.
 pub(crate) fn changed(infos: &[LinkInfo]) -> BTreeSet<Setting> {
     let mut settings = BTreeSet::new();
     for info in infos {
@@ -47,7 +47,7 @@ fn of_bridge(info: &InfoBridge) -> Option<Setting> {
     match info {
         InfoBridge::VlanFiltering(true) => Some(Setting::VlanFiltering),
         InfoBridge::StpState(state) if *state != BridgeStpState::Disabled => Some(Setting::SpanningTree),
-        InfoBridge::GroupFwdMask(mask) if *mask != 0 => Some(Setting::GroupForwarding(*mask)),
+        InfoBridge::GroupFwdMask(mask) if *mask != FORWARDED_GROUPS => Some(Setting::GroupForwarding(*mask)),
         _ => None,
     }
 }
@@ -77,7 +77,7 @@ pub(crate) fn encode_bridge(
         .map(|(setting, changed)| match setting {
             Setting::SpanningTree if changed => InfoBridge::StpState(BridgeStpState::KernelStp),
             Setting::SpanningTree => InfoBridge::StpState(BridgeStpState::Disabled),
-            Setting::GroupForwarding(mask) => InfoBridge::GroupFwdMask(if changed { mask } else { 0 }),
+            Setting::GroupForwarding(mask) => InfoBridge::GroupFwdMask(if changed { mask } else { FORWARDED_GROUPS }),
             _ => InfoBridge::VlanFiltering(changed),
         })
         .collect();

@@ -17,7 +17,7 @@ use crate::fan::name::InterfaceName;
 use crate::fan::text::escape;
 use crate::fan::{Fan, Mac};
 use crate::plan::host::{Counters, Link, LinkKind, PortFacts};
-use crate::plan::state::{Bridge, Ipv6, Object, Owner, Setting, Tunnel, TunnelKind, Vnis};
+use crate::plan::state::{Bridge, FORWARDED_GROUPS, Ipv6, Object, Owner, Setting, Tunnel, TunnelKind, Vnis};
 
 /// The MTU that a device is born with, the smallest that IPv4 allows (RFC 791).
 const MTU_AT_BIRTH: u32 = 68;
@@ -46,7 +46,8 @@ fn create(
 #[must_use]
 pub fn encode_bridge(bridge: &Bridge) -> Vec<(RouteNetlinkMessage, u16)> {
     let name = &bridge.fan.bridge;
-    let device = LinkBridge::new(name.as_str()).address(bridge.mac.0.to_vec()).mtu(MTU_AT_BIRTH).build();
+    let device = LinkBridge::new(name.as_str()).address(bridge.mac.0.to_vec()).mtu(MTU_AT_BIRTH);
+    let device = device.group_fwd_mask(FORWARDED_GROUPS).build();
     create(name, device, (bridge.mtu, bridge.ipv6), &bridge.fan.label())
 }
 

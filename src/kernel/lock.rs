@@ -115,8 +115,7 @@ pub(crate) fn held_for_long(path: &str) -> Error {
 /// Only root may open the file: each process that can open it can hold the lock. The file is never removed. Otherwise a
 /// `fanctl` that waits for it would get the lock of the removed file, and another one that of a new file.
 fn open(path: &str) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
-    close_to_others(Path::new(DIRECTORY))?;
+    make_directory()?;
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -128,6 +127,30 @@ fn open(path: &str) -> io::Result<File> {
         return Ok(file);
     }
     Err(io::Error::other("it is no regular file"))
+}
+
+/// Makes the directory of the locks, and of what else is root's alone while the host runs.
+///
+/// # Errors
+/// When it is another user's, or cannot be made.
+pub(crate) fn make_directory() -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
+    close_to_others(Path::new(DIRECTORY))
+}
+
+/// Whether only root, or who runs this, can have put what is in that directory there.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn is_closed() -> io::Result<()> {
+    let found = fs::symlink_metadata(DIRECTORY)?;
+    let is_ours = found.is_dir() && [0, nix::unistd::geteuid().as_raw()].contains(&found.uid());
+    if !is_ours || found.mode() & 0o022 != 0 {
+        return Err(io::Error::other(format!(
+            "'{DIRECTORY}' is no directory that only root can write to; move it away: mv {DIRECTORY} {DIRECTORY}.odd"
+        )));
+    }
+    Ok(())
 }
 
 /// Takes the directory of the locks from other users, where another program made it: a user who can write there can put

@@ -13,8 +13,8 @@ use super::{KernelError, Machine};
 use crate::fan::name::InterfaceName;
 use crate::plan::host::{Flow, NoRoute, Routing};
 
-/// What is asked about a flow; `from` is the index of the interface it came in by.
-fn question(flow: &Flow, from: Option<u32>, flags: RouteFlags) -> Message {
+/// What is asked about a flow; `from` is the index of the interface it came in by, `by` of the one it must leave by.
+fn question(flow: &Flow, from: Option<u32>, by: Option<u32>, flags: RouteFlags) -> Message {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.destination_prefix_length = 32;
@@ -25,6 +25,7 @@ fn question(flow: &Flow, from: Option<u32>, flags: RouteFlags) -> Message {
         RouteAttribute::Source(RouteAddress::Inet(flow.source)),
     ];
     message.attributes.extend(from.map(RouteAttribute::Iif));
+    message.attributes.extend(by.map(RouteAttribute::Oif));
     Message::GetRoute(message)
 }
 
@@ -88,12 +89,16 @@ impl Machine {
         flow: &Flow,
     ) -> Result<Result<Routing, NoRoute>, KernelError> {
         let index = |name: &InterfaceName| names.iter().find(|(_, found)| *found == name).map(|(index, _)| *index);
-        let from = match &flow.forwarded_from {
-            None => None,
-            Some(name) => Some(index(name).ok_or_else(|| KernelError::from(format!("interface '{name}' is gone")))?),
+        let numbered = |interface: &Option<InterfaceName>| match interface {
+            None => Ok(None),
+            Some(name) => match index(name) {
+                None => Err(KernelError::from(format!("interface '{name}' is gone"))),
+                found => Ok(found),
+            },
         };
+        let (from, by) = (numbered(&flow.forwarded_from)?, numbered(&flow.bound_to)?);
         let ask = |flags| -> Result<RouteReply, Refusal> {
-            let answers = self.netlink.ask(&question(flow, from, flags))?;
+            let answers = self.netlink.ask(&question(flow, from, by, flags))?;
             let read = answers.iter().find_map(|answer| match answer {
                 Message::NewRoute(message) => Some(RouteReply::read(message)),
                 _ => None,

@@ -20,14 +20,14 @@ const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
 
 /// Where a next hop leads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hop {
     /// The index of its device; none for one that drops.
     pub(crate) device: Option<u32>,
     /// Its gateway, where that has an IPv4 address.
     pub(crate) gateway: Option<Ipv4Addr>,
-    /// For a group, the number of its first member.
-    member: Option<u32>,
+    /// For a group, the numbers of its members.
+    members: Vec<u32>,
 }
 
 /// The next hops of this network namespace, by their numbers.
@@ -38,11 +38,16 @@ impl Hops {
     /// The next hop of a number; of a group, its first member. The kernel has no groups of groups (`nh_check_attr_group`).
     #[must_use]
     pub(crate) fn first(&self, number: u32) -> Option<Hop> {
-        let hop = *self.0.get(&number)?;
-        match hop.member {
-            Some(member) => self.0.get(&member).copied(),
-            None => Some(hop),
-        }
+        self.all(number).next().cloned()
+    }
+
+    /// The next hop of a number; of a group, all its members.
+    pub(crate) fn all(&self, number: u32) -> impl Iterator<Item = &Hop> {
+        let hop = self.0.get(&number);
+        let alone = hop.filter(|hop| hop.members.is_empty());
+        alone
+            .into_iter()
+            .chain(hop.into_iter().flat_map(|hop| hop.members.iter().filter_map(|member| self.0.get(member))))
     }
 }
 
@@ -71,7 +76,7 @@ fn decode(payload: &[u8]) -> Option<(u32, Hop)> {
         match kind {
             NHA_ID => number = word(value),
             // Entries of eight bytes, each of which begins with a number (`struct nexthop_grp`).
-            NHA_GROUP => hop.member = word(value),
+            NHA_GROUP => hop.members = value.chunks_exact(8).filter_map(word).collect(),
             NHA_OIF => hop.device = word(value),
             NHA_GATEWAY => hop.gateway = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from),
             _ => {}
@@ -101,8 +106,9 @@ mod tests {
         let members = [word(7), word(0), word(8), word(0)].concat();
         let group = answer(&[(NHA_ID, &word(9)), (NHA_GROUP, &members)]);
         let hops = Hops([&one, &group].into_iter().filter_map(|answer| decode(answer)).collect());
-        let expected = Some(Hop { device: Some(2), gateway: Some([172, 30, 0, 1].into()), member: None });
-        assert_eq!((hops.first(7), hops.first(9), hops.first(8)), (expected, expected, None));
+        let expected = Some(Hop { device: Some(2), gateway: Some([172, 30, 0, 1].into()), members: Vec::new() });
+        assert_eq!((hops.first(7), hops.first(9), hops.first(8)), (expected.clone(), expected, None));
+        assert_eq!((hops.all(7).count(), hops.all(9).count()), (1, 1), "the number 8 is nobody's");
         for len in 0..one.len() {
             let _ = decode(&one[..len]);
         }

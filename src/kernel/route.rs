@@ -201,6 +201,26 @@ impl Read {
     }
 }
 
+/// The gateways of a route, of each of its ways.
+#[must_use]
+pub(crate) fn gateways(message: &RouteMessage, hops: &Hops) -> Vec<Ipv4Addr> {
+    fn own(attributes: &[RouteAttribute]) -> impl Iterator<Item = Ipv4Addr> {
+        attributes.iter().filter_map(|attribute| match attribute {
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
+            _ => None,
+        })
+    }
+    let mut found: Vec<Ipv4Addr> = own(&message.attributes).collect();
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::MultiPath(ways) => found.extend(ways.iter().flat_map(|way| own(&way.attributes))),
+            RouteAttribute::NhId(number) => found.extend(hops.all(*number).filter_map(|hop| hop.gateway)),
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Reads an IPv4 unicast route. `names` are device names by index, `hops` the next hops that have numbers. A route is ours by all of these marks: protocol, kind,
 /// metric, scope, one of our devices, a destination and source that the fan of that device has, and nothing else on it, so
 /// that what is put back when a plan fails is what was there.

@@ -4,7 +4,7 @@
 //! The sockets are those of this network namespace, as the kernel lists them (sock_diag(7)). Whoever may open a socket has a
 //! say in that list: it can refuse a fan, and no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::NLM_F_DUMP;
@@ -13,7 +13,7 @@ use nix::libc;
 
 use super::file::{self, FILE_LIMIT};
 use super::netlink::{Netlink, Refusal};
-use super::{KernelError, Machine, rules, socket};
+use super::{KernelError, Machine, nexthop, route, rules, socket};
 use crate::fan::Fan;
 use crate::fan::options::MAIN_TABLE;
 use crate::plan::host::{Flow, Host};
@@ -43,6 +43,15 @@ struct Connected {
     address: Ipv4Addr,
     port: u16,
     inode: u64,
+    /// The index of the interface that it is bound to.
+    bound: Option<u32>,
+}
+
+/// An address in use, and the socket that uses it.
+struct Found {
+    one: Use,
+    inode: Option<u64>,
+    bound: Option<u32>,
 }
 
 impl Machine {
@@ -59,23 +68,23 @@ impl Machine {
             }
         }
         let plain = |purpose, address| Use { purpose, address, source: None, process: None };
-        let others = resolvers()
-            .into_iter()
-            .map(|address| plain(Purpose::Resolver, address))
-            .chain(host.routes.iter().filter_map(|route| Some(plain(Purpose::Gateway, route.gateway?))));
-        found.extend(others.map(|one| (one, None)));
-        found.retain(|(one, _)| one.concerns(fan));
+        let resolvers = resolvers().into_iter().map(|address| plain(Purpose::Resolver, address));
+        let gateways = self.gateways()?.into_iter().map(|address| plain(Purpose::Gateway, address));
+        found.extend(resolvers.chain(gateways).map(|one| Found { one, inode: None, bound: None }));
+        found.retain(|found| found.one.concerns(fan));
         if found.is_empty() {
             return Ok((Vec::new(), unseen));
         }
         let names = self.names()?;
         let mut rules = None;
         let mut taken = Vec::new();
-        for (one, inode) in found {
+        for Found { one, inode, bound } in found {
+            let bound_to = bound.and_then(|index| names.get(&index).cloned());
             let flow = Flow {
                 source: one.source.unwrap_or(Ipv4Addr::UNSPECIFIED),
                 destination: one.address,
                 forwarded_from: None,
+                bound_to,
             };
             // What has no way now loses none.
             let Ok(now) = self.route_among(&names, &flow)? else {
@@ -93,6 +102,15 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// The gateways of all IPv4 routes, whichever way of several they are.
+    fn gateways(&self) -> Result<BTreeSet<Ipv4Addr>, Refusal> {
+        let messages = self.netlink.dump_routes(None)?;
+        let hops = nexthop::list(&self.netlink).unwrap_or_default();
+        Ok(messages.iter().flat_map(|message| route::gateways(message, &hops)).collect())
+    }
+}
+
 /// The same, with the processes that have the sockets open.
 fn with_processes(taken: Vec<(Use, Option<u64>)>) -> Vec<Use> {
     let inodes = taken.iter().filter_map(|(_, inode)| *inode).collect();
@@ -105,14 +123,14 @@ fn with_processes(taken: Vec<(Use, Option<u64>)>) -> Vec<Use> {
 }
 
 /// What a connected socket is for, with its inode; none where that says nothing of this host's needs.
-fn purpose(protocol: i32, socket: &Connected) -> Option<(Use, Option<u64>)> {
+fn purpose(protocol: i32, socket: &Connected) -> Option<Found> {
     let purpose = match protocol {
         libc::IPPROTO_TCP => Purpose::Connection(socket.port),
         _ if socket.port == NTP_PORT => Purpose::TimeServer,
         _ => return None,
     };
     let one = Use { purpose, address: socket.address, source: Some(socket.source), process: None };
-    Some((one, Some(socket.inode)))
+    Some(Found { one, inode: Some(socket.inode), bound: socket.bound })
 }
 
 /// The connected sockets of a protocol, with those of IPv6 that speak IPv4.
@@ -130,8 +148,9 @@ fn connected(protocol: i32) -> Result<Vec<Connected>, Refusal> {
     Ok(sockets)
 }
 
-/// A connected socket in a `struct inet_diag_msg`. None where it is bound to an interface, which no route leads elsewhere, or
-/// speaks IPv6.
+/// A connected socket in a `struct inet_diag_msg`. None where it speaks IPv6. One that is bound to an interface finds no route to
+/// another, but it finds that the overlay is unreachable (`fib_table_lookup`, net/ipv4/fib_trie.c at v6.12, asks for the interface
+/// last), and then looks for its peer on the link.
 fn decode(message: &[u8]) -> Option<Connected> {
     let message: &[u8; MESSAGE_LEN] = message.first_chunk()?;
     let address = |at: usize| -> Option<Ipv4Addr> {
@@ -143,12 +162,12 @@ fn decode(message: &[u8]) -> Option<Connected> {
         }
     };
     let number = |at: usize| u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
-    (number(40) == 0).then_some(())?;
     Some(Connected {
         port: u16::from_be_bytes([message[6], message[7]]),
         source: address(8)?,
         address: address(24)?,
         inode: number(68).into(),
+        bound: Some(number(40)).filter(|index| *index != 0),
     })
 }
 
@@ -208,14 +227,17 @@ mod tests {
             message[at + 10..at + 16].copy_from_slice(&[0xff, 0xff, 10, 9, 9, last]);
         }
         message[68..].copy_from_slice(&812_u32.to_ne_bytes());
-        let expected = Connected { source: [10, 9, 9, 99].into(), address: [10, 9, 9, 9].into(), port: 22, inode: 812 };
-        assert_eq!(decode(&message), Some(expected));
+        let expected = |bound| {
+            let (source, address) = ([10, 9, 9, 99].into(), [10, 9, 9, 9].into());
+            Some(Connected { source, address, port: 22, inode: 812, bound })
+        };
+        assert_eq!(decode(&message), expected(None));
         let mut of_ipv6 = message;
         of_ipv6[24] = 0x20;
         assert_eq!(decode(&of_ipv6), None);
         let mut bound = message;
         bound[40] = 2;
-        assert_eq!(decode(&bound), None);
+        assert_eq!(decode(&bound), expected(Some(2)));
         for len in 0..MESSAGE_LEN {
             assert_eq!(decode(&message[..len]), None);
         }

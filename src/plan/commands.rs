@@ -9,8 +9,8 @@ use crate::plan::diff::Step;
 use crate::plan::firewall::{Accept, FAMILIES, ForwardChain, table_name};
 use crate::plan::host::Host;
 use crate::plan::state::{
-    Bridge, FastPath, Filter, Ipv6, Object, PROTOCOL, Peers, RULE_PRIORITY, Route, RoutingTable, Setting, Slot, State,
-    Tunnel, TunnelKind, UNREACHABLE_METRIC, vnis_but,
+    Bridge, FORWARDED_GROUPS, FastPath, Filter, Ipv6, Object, PROTOCOL, Peers, RULE_PRIORITY, Route, RoutingTable,
+    Setting, Slot, State, Tunnel, TunnelKind, UNREACHABLE_METRIC, vnis_but,
 };
 use crate::shell;
 
@@ -71,7 +71,7 @@ fn create(object: &Object) -> Vec<Line> {
         Object::Bridge(bridge) => {
             let name = &bridge.fan.bridge;
             let mut lines = vec![
-                shell!("ip link add {} address {} type bridge", name, bridge.mac),
+                shell!("ip link add {} address {} type bridge group_fwd_mask {}", name, bridge.mac, FORWARDED_GROUPS),
                 shell!("ip link set {} mtu {} alias {}", name, bridge.mtu, bridge.fan.label()),
             ];
             lines.extend(bridge_settings(None, bridge));

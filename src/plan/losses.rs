@@ -75,8 +75,14 @@ pub(crate) fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Hos
     if now.local || has_it_already {
         return false;
     }
-    let concerned = || rules.iter().filter(|rule| rule.may_concern(question));
     let leads = |rule: &&RoutingRule, table: u32| rule.action == Action::Lookup(table);
+    // To the table of a VRF no rule leads by its number, and the fan's routes are in none (l3mdev).
+    let is_of_rules =
+        |table| [MAIN_TABLE, DEFAULT_TABLE].contains(&table) || rules.iter().any(|rule| leads(&rule, table));
+    if !is_of_rules(now.table) {
+        return false;
+    }
+    let concerned = || rules.iter().filter(|rule| rule.may_concern(question));
     let first = |table: u32| concerned().filter(|rule| leads(rule, table)).map(|rule| rule.priority).min();
     // Where a rule leads there before any leads to the fan's routes, it goes on doing so.
     let fans = match fan.options.table {
@@ -88,6 +94,9 @@ pub(crate) fn is_taken(fan: &Fan, question: &Question, now: &Routing, host: &Hos
 
 /// The priority of the kernel's own rule that leads to the main table (`fib_default_rules_init`, net/ipv4/fib_rules.c).
 const MAIN_PRIORITY: u32 = 32766;
+
+/// The table behind the main one (`RT_TABLE_DEFAULT`, linux/rtnetlink.h).
+const DEFAULT_TABLE: u32 = 253;
 
 /// Something that a fan takes away.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,7 +21,8 @@ pub(crate) enum Remark {
     },
     /// An earlier version made a VXLAN device on the fan's port, which sends from source ports that any process can have.
     OlderTunnel(InterfaceName),
-    /// `net.ipv4.ip_unprivileged_port_start` lets processes without capabilities have the source ports of VXLAN.
+    /// `net.ipv4.ip_unprivileged_port_start` lets processes without capabilities have the source ports of VXLAN, or the port
+    /// from which gateways tell each other names.
     PortsForAll(u16),
 }
 
@@ -78,9 +79,8 @@ pub(crate) fn remarks(fan: &Fan, host: &Host) -> Vec<Remark> {
         remarks.extend(older.map(|link| Remark::OlderTunnel(link.name.clone())));
     }
     let start = host.unprivileged_ports.filter(|start| *start <= SOURCE_PORTS.1);
-    if let (Encapsulation::Vxlan, Some(start)) = (fan.options.encapsulation, start) {
-        remarks.push(Remark::PortsForAll(start));
-    }
+    let matters = fan.options.encapsulation == Encapsulation::Vxlan || fan.options.names;
+    remarks.extend(start.filter(|_| matters).map(Remark::PortsForAll));
     remarks
 }
 
@@ -115,12 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_any_process_can_have_matter_over_vxlan() {
+    fn ports_that_any_process_can_have_matter_over_vxlan_and_for_names() {
         let over_vxlan =
             Fan { options: Options { encapsulation: Encapsulation::Vxlan, ..Options::default() }, ..announced() };
         let host = |start| Host { unprivileged_ports: Some(start), ..Host::default() };
         assert_eq!(remarks(&over_vxlan, &host(1024)), []);
         assert_eq!(remarks(&over_vxlan, &host(1023)), [Remark::PortsForAll(1023)]);
         assert_eq!(remarks(&announced(), &host(0)), []);
+        let with_names = Fan { options: Options { names: true, ..Options::default() }, ..announced() };
+        assert_eq!(remarks(&with_names, &host(0)), [Remark::PortsForAll(0)]);
     }
 }

@@ -23,7 +23,7 @@ pub use fast::FastPath;
 pub use filter::{Direction, Filter, ProgramRef, Slot};
 pub use ipv6::{IPV6_MIN_MTU, Ipv6};
 pub(crate) use peers::{Heard, Peer, Peers};
-pub(crate) use setting::Setting;
+pub(crate) use setting::{FORWARDED_GROUPS, Setting};
 
 /// The protocol number of our routes and rules, by which they are known again (`rtm_protocol`; 250 is not taken in
 /// linux/rtnetlink.h or iproute2's rt_protos).

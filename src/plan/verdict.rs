@@ -9,7 +9,7 @@ use crate::plan::diff::{Step, diff};
 use crate::plan::difference::{self, Difference};
 use crate::plan::foreign::{self, Foreign};
 use crate::plan::host::Host;
-use crate::plan::state::{Object, State};
+use crate::plan::state::{Object, Setting, State};
 
 /// Whether the kernel holds all that belongs to a fan.
 #[derive(Debug, Serialize)]
@@ -73,7 +73,8 @@ pub(crate) fn is_only_older(steps: &[Step]) -> bool {
     let is_of_version = |step: &Step| match step {
         Step::Hold(_) | Step::Remake(_) => true,
         Step::Change { from: Object::Bridge(from), to: Object::Bridge(to) } => {
-            from.fan == to.fan && from.mtu == to.mtu && from.changed.is_empty()
+            let is_of_older = |setting: &Setting| *setting == Setting::GroupForwarding(0);
+            from.fan == to.fan && from.mtu == to.mtu && from.changed.iter().all(is_of_older)
         }
         Step::Change { from: Object::Tunnel(from), to: Object::Tunnel(to) } => from.mtu == to.mtu,
         Step::Change { to, .. } => matches!(to, Object::Filter(_) | Object::Firewall(..) | Object::FastPath(_)),

@@ -1,6 +1,7 @@
 //! Attempts of a review with fresh eyes, and the legitimate traffic that the rules against them must let pass: packets here, what
 //! others leave in the way of the program in `program`.
 
+mod networks;
 mod program;
 
 use std::net::{TcpListener, TcpStream, UdpSocket};

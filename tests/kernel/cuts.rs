@@ -153,17 +153,19 @@ fn resolver_gateway_and_time_server(encap: Encap) {
         socket
     });
     host.ip("route add 198.51.100.0/24 via 10.1.1.1 dev eth0 onlink");
+    host.ip("route add 203.0.113.0/24 nexthop via 172.30.0.1 dev eth0 nexthop via 10.1.1.2 dev eth0 onlink");
     own_resolver(host, "search example\nnameserver 10.255.255.53\n");
     let output = host.unchanged(|| host.fanctl(&up("10", encap, "")).exits(3));
     let lines: Vec<&str> = output.stderr.lines().collect();
     let has = |words: &[&str]| lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(has(&["DNS server 10.255.255.53"]), "{output}");
     assert!(has(&["gateway 10.1.1.1"]), "{output}");
+    assert!(has(&["gateway 10.1.1.2"]), "the second way of a route: {output}");
     assert!(has(&["NTP server 10.9.9.9", &std::process::id().to_string()]), "{output}");
-    assert_eq!(lines.len(), 3, "{output}");
+    assert_eq!(lines.len(), 4, "{output}");
     // The fan's own resolver is in nobody's way.
     drop(time);
-    host.ip("route del 198.51.100.0/24");
+    host.ip("route del 198.51.100.0/24\n route del 203.0.113.0/24");
     own_resolver(host, "nameserver 10.0.28.1\n");
     let output = host.fanctl(&up("10", encap, "")).ok();
     assert_eq!(output.stderr, "", "{output}");
@@ -285,16 +287,17 @@ fn a_connection_of_an_ipv6_socket_and_of_one_that_is_bound() {
     let stream = host.run(move || TcpStream::connect_timeout(&mapped, DEADLINE)).expect("a connection");
     host.unchanged(|| host.fanctl(&up("10", Encap::Vxlan, "")).refused().stderr_has(&["10.9.9.9"]));
     drop(stream);
-    // What is bound to an interface stays on it.
+    // What is bound to an interface finds no way into the fan, and its gateway no more: the overlay is unreachable.
     let bound = host.run(move || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind_device(Some(b"eth0")).expect("bound");
         socket.connect_timeout(&to.into(), DEADLINE).expect("a connection");
         socket
     });
+    host.unchanged(|| host.fanctl(&up("10", Encap::Vxlan, "")).refused().stderr_has(&["10.9.9.9"]));
+    drop(bound);
     let output = host.fanctl(&up("10", Encap::Vxlan, "")).ok();
     assert_eq!(output.stderr, "", "{output}");
-    drop(bound);
 }
 
 fn what_policy_routing_keeps_is_not_taken() {

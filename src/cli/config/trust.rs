@@ -16,7 +16,7 @@ pub(super) fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
         return Ok(());
     }
     let links_to = fs::canonicalize(file).unwrap_or_default();
-    if let Some((who, first)) = stranger(metadata) {
+    if let Some((who, first)) = stranger(file, metadata) {
         // Of /dev/stdin it is the file behind it.
         let file = if links_to.is_file() { &links_to } else { file }.display();
         return Err(format!("{who} may write to it, and so change this host's network; first: {first} {file}"));
@@ -35,7 +35,7 @@ pub(super) fn trust(file: &Path, metadata: &Metadata) -> Result<(), String> {
     for directory in places.chain([links_to.as_path()]).filter_map(Path::parent) {
         let directory = if directory == Path::new("") { Path::new(".") } else { directory };
         let found = fs::metadata(directory).ok();
-        if let Some((who, first)) = found.as_ref().and_then(stranger) {
+        if let Some((who, first)) = found.as_ref().and_then(|found| stranger(directory, found)) {
             let directory = directory.display();
             return Err(format!(
                 "{who} may replace it, and so change this host's network, by its directory; first: {first} {directory}"
@@ -85,8 +85,9 @@ fn is_strange(user: u32) -> bool {
     ![0, geteuid().as_raw()].contains(&user)
 }
 
-/// Who else may write, and what to do about it.
-fn stranger(metadata: &Metadata) -> Option<(String, &'static str)> {
+/// Who else may write, and what to do about it. With an access list the bits of the group are the most that anybody in it may
+/// (acl(5)).
+fn stranger(path: &Path, metadata: &Metadata) -> Option<(String, &'static str)> {
     let writes = |bit| metadata.mode() & bit != 0 && !(metadata.is_dir() && metadata.mode() & STICKY != 0);
     let (owner, group) = (metadata.uid(), metadata.gid());
     if writes(OTHERS_WRITE) {
@@ -95,7 +96,16 @@ fn stranger(metadata: &Metadata) -> Option<(String, &'static str)> {
         Some((format!("user {owner}"), "chown root"))
     } else if writes(GROUP_WRITES) && ![0, getegid().as_raw()].contains(&group) {
         Some((format!("group {group}"), "chmod g-w"))
+    } else if writes(GROUP_WRITES) && has_access_list(path) {
+        Some(("who is in its access list".into(), "chmod g-w"))
     } else {
         None
     }
+}
+
+/// Whether a file has more permissions than its mode tells. One that has none beyond it has no such list.
+fn has_access_list(path: &Path) -> bool {
+    // It is longer than its head of four bytes, so that what there is does not fit.
+    let found = rustix::fs::getxattr(path, "system.posix_acl_access", &mut [0; 4]);
+    matches!(found, Ok(_) | Err(rustix::io::Errno::RANGE))
 }

@@ -11,7 +11,7 @@ use crate::plan::state::{State, fans};
 use crate::shell;
 
 /// The fan's rules that refuse something, and whose packets they meet.
-const MEANINGS: [(GuardRule, &str); 23] = [
+const MEANINGS: [(GuardRule, &str); 25] = [
     (
         GuardRule::EncapsulatedByNoHost,
         "encapsulated packets from outside the underlay: an attempt to bypass the checks, by a container or another host",
@@ -20,7 +20,15 @@ const MEANINGS: [(GuardRule, &str); 23] = [
         GuardRule::EncapsulatedByAnotherWay,
         "encapsulated packets by a way that does not lead back to their sender: a second interface, or a forged address",
     ),
+    (
+        GuardRule::Masqueraded,
+        "encapsulated packets of another network of this host that are masqueraded: an attempt to pose as its containers",
+    ),
     (GuardRule::RoutedByItsSender, "source-routed packets: an attempt to bypass the checks"),
+    (
+        GuardRule::ReservedGroups,
+        "packets in frames to a reserved group: an attempt of a container to bypass the bridge's rules",
+    ),
     (GuardRule::HiddenByTags, "frames with VLAN tags that hide what is in them, from a container"),
     (
         GuardRule::Posing,

@@ -36,7 +36,7 @@ impl Target {
     /// The packet of this host's own that is asked about.
     #[must_use]
     pub(crate) fn own_flow(&self) -> Flow {
-        Flow { source: self.fan.gateway(), destination: self.address, forwarded_from: None }
+        Flow { source: self.fan.gateway(), destination: self.address, forwarded_from: None, bound_to: None }
     }
 
     /// The packet of a container, which is routed here where the fan is.
@@ -47,6 +47,7 @@ impl Target {
             source: self.fan.container_range().0,
             destination: self.address,
             forwarded_from: Some(self.fan.bridge.clone()),
+            bound_to: None,
         })
     }
 
@@ -57,6 +58,7 @@ impl Target {
             source: self.source,
             destination: self.at,
             forwarded_from: None,
+            bound_to: None,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! The socket by which `fanctl names` asks the daemon: a line of JSON each way. Its file is root's alone.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
@@ -19,10 +19,9 @@ use super::connection::Connection;
 use super::station::{Source, Station};
 use crate::fan::label::Label;
 use crate::fan::mapping::Overlay;
+use crate::kernel::lock;
 
-/// Where the socket is.
-const DIRECTORY: &str = "/run/fan";
-/// The socket.
+/// The socket, in the directory of the locks.
 pub(crate) const SOCKET: &str = "/run/fan/names.socket";
 
 /// The longest question in bytes, with the names of ten thousand containers, and the longest answer, with those of all hosts.
@@ -124,6 +123,8 @@ pub(crate) struct HostEntry {
 /// # Errors
 /// When it does not run, this is not its user, or it does not answer.
 pub(crate) fn ask(request: &Request) -> io::Result<Response> {
+    // Another user's daemon is not believed.
+    lock::is_closed()?;
     let mut stream = UnixStream::connect(SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -144,7 +145,7 @@ pub(super) struct Control {
 impl Control {
     /// Takes the socket's file, unless another daemon answers there.
     pub(super) fn listen() -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
+        lock::make_directory()?;
         if UnixStream::connect(SOCKET).is_ok() {
             return Err(io::Error::new(ErrorKind::AddrInUse, format!("'{SOCKET}': another 'fanctl names serve' runs")));
         }

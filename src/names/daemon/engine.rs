@@ -112,7 +112,8 @@ fn look(socket: &Path, known: &mut Known) -> io::Result<Vec<Name>> {
     let listed: Vec<&Value> = list.as_array().map(|list| list.iter().collect()).unwrap_or_default();
     let mut found = BTreeMap::new();
     for container in listed {
-        let Some(id) = container["Id"].as_str().filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())) else {
+        let is_id = |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let Some(id) = container["Id"].as_str().filter(is_id) else {
             continue;
         };
         let mark = serde_json::json!([container["Names"], container["NetworkSettings"]]);

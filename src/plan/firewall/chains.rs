@@ -33,7 +33,8 @@ const UDP: &str = "ip protocol udp";
 ///
 /// `routed` sees what destination NAT or a source route has turned behind the guard's back, and `input` the same of what is for
 /// the host. `no_snat` translates the source of what goes to other slices into itself: the kernel translates a connection once, so
-/// that no later chain (priority 100) masquerades it. `nat` lets containers reach what the host reaches; what connection tracking calls
+/// that no later chain (priority 100) masquerades it; and so of what is encapsulated for a host, which masquerading by another chain
+/// would make a packet of this host's containers. `nat` lets containers reach what the host reaches; what connection tracking calls
 /// invalid passes no such chain, so `leaving` drops it.
 ///
 /// `established` offloads, over IPIP, connections that all chains of the host accepted in both directions to a flowtable between
@@ -94,11 +95,13 @@ pub fn ruleset(fan: &Fan, sources: SourcePorts) -> Ruleset {
         let hook = "type filter hook prerouting priority -90; policy accept;";
         chain(&mut script, "answers", hook, &answers);
     }
-    routed(fan, encapsulated, &mut script);
+    let masqueraded = format!("ip daddr {underlay} {carrier} ct status snat counter drop");
+    routed(fan, encapsulated, masqueraded, &mut script);
     established(fan, &mut script);
     let unchanged = format!("ip saddr {slice} ip daddr {overlay} ip daddr != {slice} counter snat to ip saddr");
     let hook = "type nat hook postrouting priority 90; policy accept;";
-    chain(&mut script, "no_snat", hook, &[("between slices", unchanged)]);
+    let as_it_is = format!("ip daddr {underlay} {carrier} counter snat to ip saddr");
+    chain(&mut script, "no_snat", hook, &[("between slices", unchanged), ("encapsulated", as_it_is)]);
     if fan.options.nat {
         let masquerade = format!("ip saddr {slice} ip daddr != {overlay} oifname != \"{bridge}\" counter masquerade");
         let hook = "type nat hook postrouting priority 100; policy accept;";
@@ -147,11 +150,14 @@ fn list(fan: &Fan) -> String {
 ///
 /// What destination NAT has made for a host of the underlay was not for one when the guard saw it. Only the first packet of a
 /// connection passes `input`, and no other does if that one was dropped.
-fn routed(fan: &Fan, encapsulated: Option<String>, script: &mut String) {
+///
+/// A connection that another chain masqueraded before this fan was up goes on being masqueraded.
+fn routed(fan: &Fan, encapsulated: Option<String>, masqueraded: String, script: &mut String) {
     let (overlay, underlay, bridge) = (fan.overlay(), fan.mapping.underlay(), &fan.bridge);
-    let by_translation = format!("iifname \"{bridge}\" ip daddr {underlay} jump encap");
     let for_a_host = encapsulated.map(|encapsulated| ("for a host by translation", encapsulated));
-    let mut leaving: Vec<_> = for_a_host.into_iter().collect();
+    let mut leaving = vec![(GuardRule::Masqueraded.as_str(), masqueraded)];
+    leaving.extend(for_a_host);
+    let by_translation = format!("iifname \"{bridge}\" ip daddr {underlay} jump encap");
     leaving.push(("encapsulated by translation", by_translation));
     if fan.options.nat {
         // Neither is translated: NAT sees only what connection tracking follows.

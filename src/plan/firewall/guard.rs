@@ -11,8 +11,12 @@ words! {
         EncapsulatedByNoHost = "encapsulated by no host",
         /// Encapsulated packets that came in by an interface without a route back to their sender.
         EncapsulatedByAnotherWay = "encapsulated by another way",
+        /// Encapsulated packets of another network of this host that are masqueraded.
+        Masqueraded = "masqueraded",
         /// Packets with a source route.
         RoutedByItsSender = "routed by its sender",
+        /// Packets in frames for a group that a bridge does not forward.
+        ReservedGroups = "reserved groups",
         /// Frames with VLAN tags that hide what is in them.
         HiddenByTags = "hidden by tags",
         /// Packets with an address that no container here can have.

@@ -37,6 +37,8 @@ pub(crate) struct Flow {
     pub(crate) destination: Ipv4Addr,
     /// The interface it has come in by, where it is not this host's own.
     pub(crate) forwarded_from: Option<InterfaceName>,
+    /// The interface that it must leave by, where its socket is bound to one.
+    pub(crate) bound_to: Option<InterfaceName>,
 }
 
 /// What the kernel's routing decides about a [`Flow`].

@@ -81,6 +81,7 @@ fn what_a_rule_routes_before_the_fan_stays_there() {
     assert!(!taken(&plain, &routing("wg0", 77), &[rule(500, 77)]));
     assert!(taken(&plain, &routing("wg0", 77), &[rule(500, MAIN_TABLE), rule(600, 77)]));
     assert!(taken(&plain, &routing("eth0", 253), &[]), "the table 'default' comes last");
+    assert!(!taken(&plain, &routing("eth0", 77), &[rule(500, 78)]), "a table that no rule names is a VRF's");
     let own_table = Fan { options: Options { table: Some(7), ..fan().options }, ..fan() };
     assert!(taken(&own_table, &routing("eth0", MAIN_TABLE), &[]));
     assert!(!taken(&own_table, &routing("wg0", 77), &[rule(500, 77)]));

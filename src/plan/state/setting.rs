@@ -6,8 +6,13 @@ use crate::fan::name::InterfaceName;
 use crate::fan::shell::Line;
 use crate::shell;
 
+/// The link-local groups (01:80:c2:00:00:0X) that a fan's bridge forwards: all that it may (`BR_GROUPFWD_RESTRICTED`,
+/// net/bridge/br_private.h at v6.12). A frame for another one does not pass the bridge's rules: the host receives it as what came by
+/// the port (`br_handle_frame`, net/bridge/br_input.c).
+pub(crate) const FORWARDED_GROUPS: u16 = 0xfff8;
+
 /// A setting of a bridge or of a port. Those of a fan stay as the kernel makes them (`br_dev_setup`, net/bridge/br_device.c,
-/// and `new_nbp`, net/bridge/br_if.c, at v6.12); a set of these names the ones that were changed.
+/// and `new_nbp`, net/bridge/br_if.c, at v6.12), but for [`FORWARDED_GROUPS`]; a set of these names the ones that were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Setting {
     /// A port learns no addresses.
@@ -30,7 +35,7 @@ pub enum Setting {
     VlanFiltering,
     /// A bridge speaks the spanning tree protocol.
     SpanningTree,
-    /// A bridge forwards link-local groups: the bits of `group_fwd_mask`.
+    /// A bridge forwards other link-local groups than [`FORWARDED_GROUPS`]: the bits of `group_fwd_mask`.
     GroupForwarding(u16),
 }
 
@@ -84,7 +89,7 @@ impl Setting {
         let of_bridge = |value: u16| shell!("ip link set {} type bridge {} {}", device, name, value);
         match self {
             Self::VlanFiltering | Self::SpanningTree => of_bridge(u16::from(changed)),
-            Self::GroupForwarding(mask) => of_bridge(if changed { mask } else { 0 }),
+            Self::GroupForwarding(mask) => of_bridge(if changed { mask } else { FORWARDED_GROUPS }),
             _ => {
                 let on = self.is_on_at_first() != changed;
                 shell!("bridge link set dev {} {} {}", device, name, if on { "on" } else { "off" })

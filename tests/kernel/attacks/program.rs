@@ -1,10 +1,11 @@
 //! What a user, a container or another program leaves in the way of `fanctl`: files, directories, names, an environment.
 
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use crate::case::{Case, Cases, Need};
 use crate::named;
-use crate::support::{Host, Lan, NOBODY};
+use crate::support::{Host, Lan, NOBODY, eventually};
 
 inventory::submit!(crate::case::Module(cases));
 fn cases() -> Vec<Case> {
@@ -23,6 +24,10 @@ fn cases() -> Vec<Case> {
             who_owns_a_user_namespace_changes_nothing,
             no_word_of_the_environment_is_obeyed,
             objects_of_a_daemon_with_our_protocol_stay,
+            what_has_some_of_our_marks_stays,
+            another_users_daemon_of_names_is_not_believed,
+            what_is_replaced_is_a_name_and_no_other_file,
+            an_engine_that_says_anything_gives_no_name_that_is_none,
         ])
         .once_with(
             &[Need::Tier2],
@@ -187,6 +192,166 @@ fn objects_of_a_daemon_with_our_protocol_stay() {
     host.fanctl("doctor --fix");
     host.fanctl("down -e").ok();
     assert_eq!(theirs(look()), before);
+}
+
+/// Beside a fan and without one: each has a mark of ours, or our shape, and not all of both.
+fn what_has_some_of_our_marks_stays() {
+    let (host, _lan) = a_host();
+    host.ip(
+        "link add br7 type bridge\n link set br7 up alias 'fan 250.0.0.0/8 172.30.0.28/16 dev eth0 vxlan host-reserve 1 auto x'\n \
+         address add 10.77.0.1/24 dev br7\n link add vx7 type vxlan external dstport 5556\n \
+         link set vx7 up alias 'fan tunnel 252.0.0.0/8'\n link add fan-252-0-28 address 02:fa:fc:00:1c:00 type bridge\n \
+         route add 252.9.0.0/16 dev br7 proto 250\n route add blackhole 10.79.0.0/16 metric 4278198272 proto 250\n \
+         route add unreachable 251.0.0.0/8 metric 4278198272 proto static\n route add 251.1.0.0/16 dev br7 table 88\n \
+         rule add pref 1000 to 251.0.0.0/8 lookup 88\n rule add pref 999 to 251.0.0.0/8 lookup 88 proto 250\n \
+         rule add pref 1000 to 251.0.0.0/8 fwmark 1 lookup 88 proto 250",
+    );
+    host.exec("tc qdisc add dev vx7 clsact").ok();
+    for line in [
+        "table inet fan-251.0.0.0/8",
+        "chain inet fan-251.0.0.0/8 guard",
+        "table ip fan-251.0.0.0/8x",
+        "table ip filter",
+    ] {
+        host.exec(&format!("nft add {line}")).ok();
+    }
+    host.exec("nft add chain ip filter FORWARD { type filter hook forward priority 0 ; }").ok();
+    let rule = "iifname fan-250-0-28 ip saddr 192.0.2.1 accept comment \"fan 250.0.0.0/8\"";
+    host.sh(&format!("nft 'add rule ip filter FORWARD {rule}'")).ok();
+    let seen = || {
+        let listed = host.sh(
+            "for device in br7 vx7 fan-252-0-28; do ip -j -d link show $device; done | grep -o '\"ifalias[^,]*\\|\"ifname[^,]*\\|\"mtu[^,]*'; \
+             ip -4 address show br7; tc qdisc show dev vx7; ip route show table 88; \
+             ip route | grep '252.9\\|10.79\\|unreachable 251'; ip rule | grep 88; nft list ruleset inet; nft list table ip fan-251.0.0.0/8x; \
+             nft list table ip filter | grep 192.0.2.1",
+        );
+        listed.ok().stdout
+    };
+    let before = seen();
+    for words in [
+        "down -e",
+        "down -a",
+        "doctor --fix",
+        "down 252.0.0.0/8",
+        "down br7",
+        "down 251.0.0.0/8",
+        UP,
+        "doctor --fix",
+        "reload",
+        "up 250.0.0.0/8 eth0/16 --encap vxlan --mtu 1300",
+        "up 251.0.0.0/8 eth0/16 --encap vxlan --force",
+        "up 252.0.0.0/8 eth0/16 --encap vxlan --force",
+        "down -e",
+    ] {
+        let output = host.fanctl(words);
+        assert_eq!(seen(), before, "{words}: {output}");
+    }
+    assert!(before.contains("252.9.0.0/16") && before.contains("192.0.2.1"), "{before}");
+}
+
+fn another_users_daemon_of_names_is_not_believed() {
+    let (host, _lan) = a_host();
+    host.fanctl(&format!("{UP} --names")).ok();
+    let program = Host::program();
+    for made in ["mkdir /run/fan && chown 65534 /run/fan", "mkdir /run/theirs && ln -s /run/theirs /run/fan"] {
+        host.sh(&format!("rm -rf /run/fan && {made}")).ok();
+        host.sh(&format!("timeout 300 {program} names serve")).exits(1).stderr_has(&["'/run/fan'", "mv /run/fan"]);
+        for words in ["names list", "names hosts", "names add web 250.0.28.9"] {
+            host.fanctl(words).failed().stderr_has(&["'/run/fan'", "mv /run/fan"]);
+        }
+        let told = host.fanctl("doctor").exits(1);
+        assert!(told.stdout.contains("'/run/fan'"), "{told}");
+    }
+    assert_eq!(host.sh("ls /run/theirs").ok().stdout, "");
+}
+
+fn what_is_replaced_is_a_name_and_no_other_file() {
+    let (host, _lan) = a_host();
+    host.fanctl(UP).ok();
+    host.sh("chmod 755 /run; mkdir -m 1777 /run/open; echo kept >/run/target; ln /run/target /run/open/second").ok();
+    host.fanctl("export docker -o /run/open/second").refused();
+    host.fanctl("export docker -o /run/open/second --force").ok();
+    // Where a key is written before it takes its name, another user has left something.
+    host.fanctl("key generate /run/open/key").ok();
+    host.exec(&format!("{NOBODY} ln -s /run/target /run/open/.key.new")).ok();
+    host.fanctl("key add /run/open/key").ok();
+    host.exec(&format!("{NOBODY} mkdir /run/open/.key.new")).ok();
+    host.unchanged(|| host.fanctl("key add /run/open/key").refused());
+    assert_eq!(host.sh("cat /run/target; stat -c %a /run/open/key").ok().stdout, "kept\n600\n");
+}
+
+/// Answers as an engine that somebody else writes the answers of: of each kind once, and of the last the names.
+const ENGINE: &str = "\
+import json, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind('/run/engine.sock')
+listener.listen()
+odd = [{'Id': '../../info'}, {'Id': ''}, {'Id': 'aa?x'}, {'Id': 'aa\\r\\nX'}, {'Id': 5}, [], None, {'Id': 'aa11'}]
+networks = {'f': {'IPAddress': '250.0.28.7', 'Aliases': ['web', '\\n', '$(id)', '\\x1b[31m', 5, None]},
+            'g': {'IPAddress': '250.0.27.7', 'Aliases': ['theirs']}, 'h': {'IPAddress': '127.0.0.1', 'Aliases': ['here']}, 'i': 5}
+one = {'Id': 'aa11', 'Name': '/\\x1b[2J', 'Config': {'Labels': {'fan.name': 'a b,..,' + 'z' * 70 + ',ok'}},
+       'NetworkSettings': {'Networks': networks}}
+kind = sys.argv[1]
+while True:
+    stream, _ = listener.accept()
+    path = stream.recv(4096).decode().split()[1]
+    print(path, flush=True)
+    head = b'HTTP/1.0 200 OK\\r\\n\\r\\n'
+    try:
+        if path.startswith('/events'):
+            stream.sendall(head)
+            events = stream
+            continue
+        if kind == 'deep':
+            stream.sendall(head + b'[' * 1000000)
+        elif kind == 'noise':
+            stream.sendall(bytes(range(256)) * 100)
+        else:
+            stream.sendall(head + json.dumps(odd if path == '/containers/json' else one).encode())
+    except OSError:
+        pass
+    stream.close()
+";
+
+fn an_engine_that_says_anything_gives_no_name_that_is_none() {
+    let (host, _lan) = a_host();
+    host.fanctl(&format!("{UP} --names")).ok();
+    host.write("/run/engine.py", ENGINE);
+    let start = |program: &str, words: &str| {
+        let mut command = Command::new(program);
+        command.args(words.split_whitespace()).stdout(Stdio::null());
+        Running(host.spawn(command))
+    };
+    let _daemon = start(&Host::program(), "names serve");
+    let list = || host.fanctl("names list --json");
+    eventually("the daemon answers", || list().json_if_ok());
+    for kind in ["deep", "noise", "odd"] {
+        host.sh("rm -f /run/engine.sock").ok();
+        let _engine = start("python3", &format!("/run/engine.py {kind}"));
+        eventually("the engine listens", || host.sh("test -S /run/engine.sock").code.filter(|code| *code == 0));
+        if kind != "odd" {
+            let told = host.fanctl("names engine docker --socket /run/engine.sock").failed();
+            assert!(told.stderr.lines().count() == 1 && told.stderr.len() < 200, "{told}");
+            continue;
+        }
+        let _reader = start(&Host::program(), "names engine docker --socket /run/engine.sock");
+        let names = eventually("names are passed on", || {
+            let names = list().ok().json()["names"].as_array().expect("a list").clone();
+            (!names.is_empty()).then_some(names)
+        });
+        let names: Vec<&str> = names.iter().map(|name| name["name"].as_str().expect("a name")).collect();
+        assert_eq!(names, ["ok", "web"]);
+    }
+}
+
+/// A process that ends with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A directory of programs that write down their arguments, one a line.

@@ -149,16 +149,27 @@ fn a_file_is_read_when_its_readers_turn_has_come() {
 }
 
 /// The message says what another user than root could do, and the command that prevents it.
+/// Has user 1000 write to a file by its access list (acl(5)); its entries are kind, permissions and user.
+const LIST: &str = "\
+import os, struct, sys
+entries = [(1, 7, -1), (2, 7, 1000), (4, 5, -1), (16, 7, -1), (32, 5, -1)]
+value = b'\\2\\0\\0\\0' + b''.join(struct.pack('<HHi', *entry) for entry in entries)
+os.setxattr(sys.argv[1], 'system.posix_acl_access', value)
+";
+
 fn a_file_that_others_can_change_is_refused() {
     let lan = Lan::new();
     let host = lan.host("172.30.0.28");
     let fan = "[[fan]]\\noverlay = \"250.0.0.0/8\"\\nunderlay = \"eth0/16\"\\nencap = \"vxlan\"\\n";
     let file = "/run/ours/fan.toml";
+    host.write("/run/list.py", LIST);
     let links_are_protected = host.exec("cat /proc/sys/fs/protected_symlinks").ok().stdout.trim() != "0";
     for (given_away, complaint) in [
         ("chown 1000 FILE", "user 1000 may write to it, "),
         ("chgrp 100 FILE; chmod g+w FILE", "group 100 may write to it, "),
         ("chmod o+w FILE", "everybody may write to it, "),
+        ("python3 /run/list.py FILE", "who is in its access list may write to it, "),
+        ("python3 /run/list.py /run/ours", "who is in its access list may replace it, "),
         ("chown 1000 /run/ours", "user 1000 may replace it, "),
         ("chgrp 100 /run/ours; chmod g+w /run/ours", "group 100 may replace it, "),
         ("chmod o+w /run/ours", "everybody may replace it, "),
