@@ -56,11 +56,13 @@ fn files_are_those_that_the_program_uses() {
     }
     let is_file = |text: &String| ["/etc/", "/run/", "/var/"].iter().any(|root| text.starts_with(root));
     let texts = source("src").into_iter().flat_map(|source| literals(&source)).filter(is_file);
-    // Of `fanctl lab`, which uses the namespaces of ip(8); a path that a test finds to be none of ours; and what is installed for
+    // Of `fanctl lab`, which uses the namespaces of ip(8); a path that a test finds to be none of ours; and what is of
     // other software.
     let others = [
         "/run/netns",
         "/var/lib/misc/dnsmasq.leases",
+        "/etc/nftables.conf",
+        "/etc/iptables/rules.v4",
         "/etc/NetworkManager/conf.d/50-fan.conf",
         "/etc/systemd/network/05-fan-by-name.network",
     ];
