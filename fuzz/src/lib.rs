@@ -113,11 +113,12 @@ pub fn config_legacy(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let source = Source::new("/etc/network/fan", &text);
     let read = legacy::read(&source);
-    configs(&read).into_iter().for_each(is_written_as_read);
+    configs(&read).into_iter().for_each(|config| is_written_as_read(&config.as_written()));
     if let Ok(table) = convert::legacy_file(&source) {
         let again = toml::read(&Source::new("fan.toml", &table));
         assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);
-        assert_eq!(configs(&again), configs(&read), "{table}");
+        let read: Vec<Request> = configs(&read).into_iter().map(Request::as_written).collect();
+        assert_eq!(configs(&again), read.iter().collect::<Vec<_>>(), "{table}");
     }
     if let Ok(table) = convert::file(&source) {
         let again = toml::read(&Source::new("fan.toml", &table));
@@ -133,7 +134,7 @@ pub fn arguments(data: &[u8]) {
         Ok(cli) => match &cli.command {
             Command::Up(args) if args.all().is_none() => {
                 if let Ok(config) = args.config() {
-                    is_written_as_read(&config);
+                    is_written_as_read(&config.as_written());
                 }
             }
             Command::Down(args) => {

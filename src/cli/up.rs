@@ -49,12 +49,11 @@ pub(crate) fn one(
 
 /// The fan as it is to be written down: where its bridge kept another name than its grammar gives, with that one.
 fn as_named(config: &Request, change: &Change) -> Request {
-    let mut written = config.clone();
+    let mut written = config.as_written();
     let up = bridges(&change.owned).find(|bridge| bridge.fan.overlay() == config.overlay);
     if let (true, Some(up)) = (config.bridge_gives_way, up) {
         let name = &up.fan.bridge;
         written.options.bridge = (*name != up.fan.default_bridge()).then(|| name.clone());
-        written.bridge_gives_way = false;
     }
     written
 }

@@ -1,5 +1,7 @@
 //! Docker: a network of its `bridge` driver on the fan's bridge, or the fan's bridge in place of docker0.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::Network;
@@ -37,7 +39,8 @@ pub(crate) fn swarm(network: &Network, name: &str) -> String {
     // A stack has one text for all nodes, and each node a server of its own.
     let keys = names_keys(network);
     if !keys.is_empty() {
-        commands += &format!("# Names are a setting of each node's daemon.json: {}\n", Value::Object(keys));
+        // Writing to a string cannot fail.
+        let _ = writeln!(commands, "# Names are a setting of each node's daemon.json: {}", Value::Object(keys));
     }
     commands
 }

@@ -58,6 +58,12 @@ impl Request {
         self
     }
 
+    /// The same fan as /etc/fan.toml has it, which names its bridge for good.
+    #[must_use]
+    pub fn as_written(&self) -> Self {
+        Self { bridge_gives_way: false, ..self.clone() }
+    }
+
     /// A fan whose options are to be set, or looked at, for themselves.
     pub(super) fn any() -> Self {
         let overlay = Overlay::from_str("250.0.0.0/8").expect("an overlay");

@@ -8,7 +8,11 @@ use base64ct::{Base64, Encoding};
 
 /// The secret of the page's examples: the bytes 00 to 1f.
 fn secret() -> String {
-    (0..32).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&(0..32).collect::<Vec<u8>>())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn output(program: &str, arguments: &[&str], input: &str) -> String {
@@ -23,12 +27,11 @@ fn output(program: &str, arguments: &[&str], input: &str) -> String {
 
 /// HKDF of the secret with the salt "fanctl/1", in hexadecimal.
 fn hkdf(info: &[u8], len: usize) -> String {
-    let hexadecimal: String = info.iter().map(|byte| format!("{byte:02x}")).collect();
     let options = [
         "digest:SHA256".to_string(),
         format!("hexkey:{}", secret()),
         "salt:fanctl/1".to_string(),
-        format!("hexinfo:{hexadecimal}"),
+        format!("hexinfo:{}", hexadecimal(info)),
     ];
     let len = len.to_string();
     let mut arguments = vec!["kdf", "-keylen", &len];

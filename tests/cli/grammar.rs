@@ -65,7 +65,7 @@ fn a_bridge_that_nobody_names_is_named_as_its_grammar_names_it() {
         ("250.0.0.0/8 172.30.0.0/16 --encap vxlan", "250.0.0.0/8 172.30.0.0/16 --encap vxlan", None),
     ] {
         let found = asked(words);
-        assert_eq!(found.options.bridge.as_ref().map(|name| name.to_string()).as_deref(), bridge, "{words}");
+        assert_eq!(found.options.bridge.as_ref().map(ToString::to_string).as_deref(), bridge, "{words}");
         let configuration = Configuration::read(&[Source::new("fan", line)]);
         let [entry] = &configuration.entries[..] else { panic!("one fan: {line}") };
         assert_eq!(entry.config, found, "{line}");

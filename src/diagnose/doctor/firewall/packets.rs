@@ -127,7 +127,7 @@ impl Ways<'_> {
     }
 
     /// A packet that comes in by a port of the fan's bridge, before it is routed.
-    fn from_port(&self, packet: &Packet) -> Vec<Packet> {
+    fn by_port(&self, packet: &Packet) -> Vec<Packet> {
         let bridge = &self.fan.bridge;
         let packet = Packet { incoming: Some(bridge.to_string()), needs_connection: false, ..packet.clone() };
         let mut hooks = self.below(bridge, &packet, received, ["prerouting", "input"]);
@@ -187,7 +187,7 @@ impl Ways<'_> {
         };
         let from = |host| self.entering(device, &Packet { port, ..packet(host, own, protocol) });
         let masqueraded = Some(self.address_of(device, own));
-        let goes = |host| Packet { port, masqueraded, ..self.routed_here(packet(own, host, protocol)) };
+        let goes = |host| Packet { masqueraded, port, ..self.routed_here(packet(own, host, protocol)) };
         let to = |host| self.leaving(device, &goes(host));
         let mut all = vec![(TrafficKind::FromHosts, from(peer)), (TrafficKind::ToHosts, to(peer))];
         let known: BTreeSet<Ipv4Addr> = self.neighbours().chain(self.named(others)).collect();
@@ -352,7 +352,7 @@ impl Ways<'_> {
             };
             let address = self.address_of(way_out, WORLD);
             let goes = Packet { needs_connection: true, ..self.routed_here(packet(container, WORLD, TCP)) };
-            let mut hooks = self.from_port(&goes);
+            let mut hooks = self.by_port(&goes);
             hooks.extend(routed(&goes, bridge, way_out));
             hooks.extend(self.onto_wire(way_out, &packet(address, WORLD, TCP)));
             // Until its connection is found it is for this host.
