@@ -53,18 +53,23 @@ fn no_other_network_is_translated_into_the_fan(encap: Encap) {
             Encap::Vxlan => inner.in_vxlan(outer, mac),
         }
     };
-    // A connection from before the fan goes on with the address that it has.
-    let wire = Capture::on(&a, "eth0", "src 172.30.0.28 and (ip proto 4 or udp port 8472)");
-    let early = from("172.30.200.3");
-    early.send(&other);
-    wire.at_least(1);
+    // A connection from before the fan goes on with the address that it has. One of IPIP, which has no ports, would take the answers
+    // of that host for its own.
+    let early = (encap == Encap::Vxlan).then(|| from("172.30.200.3"));
+    if let Some(early) = &early {
+        let wire = Capture::on(&a, "eth0", "src 172.30.0.28 and udp port 8472");
+        early.send(&other);
+        wire.at_least(1);
+    }
     a.up(encap).ok();
     let ca = a.container("250.0.28.2");
     ca.ping("250.0.27.2").arrives();
     let seen = Capture::on(&cb, "eth0", Inner::FILTER);
     let counted = |rule: &str| a.counted_packets(&["ip"], rule);
-    (0..MANY).for_each(|_| early.send(&other));
-    eventually("what is masqueraded is refused", || (counted("masqueraded") >= MANY).then_some(()));
+    if let Some(early) = early {
+        (0..MANY).for_each(|_| early.send(&other));
+        eventually("what is masqueraded is refused", || (counted("masqueraded") >= MANY).then_some(()));
+    }
     // A new one leaves with its own address, which is not that of the inner packet's host.
     let before = b.refused_packets(encap.tunnel());
     let late = from("172.30.200.2");
