@@ -113,7 +113,9 @@ pub fn config_legacy(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let source = Source::new("/etc/network/fan", &text);
     let read = legacy::read(&source);
-    configs(&read).into_iter().for_each(|config| is_written_as_read(&config.as_written()));
+    for config in configs(&read) {
+        is_written_as_read(&config.as_written());
+    }
     if let Ok(table) = convert::legacy_file(&source) {
         let again = toml::read(&Source::new("fan.toml", &table));
         assert!(again.faults.is_empty(), "{:?}\n{table}", again.faults);

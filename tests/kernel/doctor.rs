@@ -254,6 +254,7 @@ fn firewalls_in_odd_words_are_named_and_mended(encap: Encap) {
     let pair = patients(encap);
     treat(&pair, encap, table::odd_firewalls());
     treat(&pair, encap, table::passed_over());
+    treat(&pair, encap, table::of_the_world());
 }
 
 fn the_older_iptables_is_seen_and_mended(encap: Encap) {

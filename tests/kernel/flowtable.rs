@@ -181,14 +181,19 @@ fn where_there_was_none_the_doctor_says_so() {
     let tables = pair.a.exec("nft list table ip fan-250.0.0.0/8").ok().stdout;
     let rule = tables.lines().find(|line| line.contains("flow add")).expect("the rule");
     let rule = rule.replace("flow add @between ", "");
+    let mut chains = tables.lines().filter_map(|line| line.trim().strip_prefix("chain ")?.strip_suffix(" {"));
+    let record = chains.find(|chain| chain.starts_with("made-")).expect("the record of what was made");
     pair.a
         .sh(&format!(
             "nft -f - <<'END'
          flush chain ip fan-250.0.0.0/8 established
          delete flowtable ip fan-250.0.0.0/8 between
-         add rule ip fan-250.0.0.0/8 established {rule}\nEND"
+         add rule ip fan-250.0.0.0/8 established {rule}
+         delete chain ip fan-250.0.0.0/8 {record}\nEND"
         ))
         .ok();
+    // The record of what was made is made anew with the table as it would be there.
+    pair.a.fanctl("up 250.0.0.0/8 eth0/16").ok();
     let said = pair.a.fanctl("doctor").ok().stdout;
     assert!(said.contains("has all that a fan needs") && said.contains(WORDS), "{said}");
     // It is the same fan, and one that nobody wants faster needs no flowtable.

@@ -407,6 +407,14 @@ pub fn passed_over() -> Vec<Row> {
              bridge odd in ip daddr != 250.0.0.0/8 drop",
         )
         .then("nft delete table bridge odd"),
+    ]
+}
+
+/// Of packets to and from the world, and of other things that the walk has to know.
+pub fn of_the_world() -> Vec<Row> {
+    use Lost::{Containers, Nothing, Strangers, World};
+    let gone = "nft delete table ip odd";
+    vec![
         // What is not tracked is not translated, and in another zone its answer is of no connection.
         row(
             "firewall",
