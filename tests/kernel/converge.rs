@@ -90,7 +90,7 @@ fn tables_ask_for_the_underlay_that_is_there(encap: Encap) {
     let host = lan.host("172.30.0.28");
     host.up(encap);
     let asked_for = || {
-        let tables = host.exec("nft list chain ip fan-250.0.0.0/8 wrapped").ok().stdout;
+        let tables = host.exec("nft list chain ip fan-250.0.0.0/8 underlay").ok().stdout;
         let rule = tables.lines().find_map(|line| line.trim().strip_prefix("iif "));
         rule.and_then(|rule| rule.split(' ').next()).map(String::from)
     };

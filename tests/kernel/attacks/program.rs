@@ -282,10 +282,11 @@ fn what_is_replaced_is_a_name_and_no_other_file() {
 
 /// Answers as an engine that somebody else writes the answers of: of each kind once, and of the last the names.
 const ENGINE: &str = "\
-import json, socket, sys
+import json, os, socket, sys
 listener = socket.socket(socket.AF_UNIX)
-listener.bind('/run/engine.sock')
+listener.bind('/run/engine.new')
 listener.listen()
+os.rename('/run/engine.new', '/run/engine.sock')
 odd = [{'Id': '../../info'}, {'Id': ''}, {'Id': 'aa?x'}, {'Id': 'aa\\r\\nX'}, {'Id': 5}, [], None, {'Id': 'aa11'}]
 networks = {'f': {'IPAddress': '250.0.28.7', 'Aliases': ['web', '\\n', '$(id)', '\\x1b[31m', 5, None]},
             'g': {'IPAddress': '250.0.27.7', 'Aliases': ['theirs']}, 'h': {'IPAddress': '127.0.0.1', 'Aliases': ['here']}, 'i': 5}

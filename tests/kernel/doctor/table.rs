@@ -133,7 +133,6 @@ pub fn ports() -> Vec<Row> {
     vec![
         row("containers", Containers, "ip link set con0 down"),
         row("containers", Containers, "bridge link set dev con0 state disabled"),
-        row("containers", Containers, "bridge link set dev con0 state blocking"),
         row("containers", Nothing, "bridge link set dev con0 bcast_flood off"),
         row("containers", Nothing, "bridge link set dev con0 learning off flood off").flowing(Containers),
     ]

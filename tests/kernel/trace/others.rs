@@ -16,6 +16,14 @@ pub fn a_connection_there_is_no_answer_to_ping() {
     let echo = Echo::between(a, b, "250.0.27.1");
     firewall(b, "input", "iifname fan-250-0-27 icmp type echo-request counter drop");
     in_vain(a, "250.0.27.1");
+    // Its errors answer the trace's datagrams.
+    blames(
+        &trace(a, "250.0.27.1"),
+        "address_silent",
+        "gateway 250.0.27.1",
+        "answers UDP by way of 172.30.0.27, and no ping",
+    );
+    firewall(b, "output", "oifname fan-250-0-27 icmp type destination-unreachable counter drop");
     let found = trace(a, "250.0.27.1");
     blames(&found, "dropped", "172.30.0.27", "a firewall drops it, on the way or on 172.30.0.27, or only ping there");
     let proof = &found["proof"];

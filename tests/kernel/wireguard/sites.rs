@@ -23,7 +23,8 @@ impl Site {
              add rule ip site out oifname eth0 masquerade random
              add chain ip site in { type nat hook prerouting priority -100; }
              add chain ip site pass { type filter hook forward priority 0; }
-             add rule ip site pass iifname eth0 ct state new ct status != dnat drop";
+             add rule ip site pass ct status dnat accept
+             add rule ip site pass iifname eth0 ct state new drop";
         router.sh(&format!("nft -f - <<'END'\n{masquerade}\nEND")).ok();
         Self { router, lan }
     }
