@@ -82,7 +82,7 @@ impl Stray {
         let look = shell!("ip -details link show dev {}", self.name);
         format!(
             "the old alias is not known any more: see whose bridge it is ({look}); if it is the fan's, detach its ports and \
-             delete it"
+             remove it"
         )
     }
 }

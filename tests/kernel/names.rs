@@ -76,7 +76,8 @@ fn a_port_of_any_name_counts(encap: Encap) {
             "ip link add name {word} mtu {mtu} type veth peer name inside mtu {mtu}
              ip link property add dev {word} altname {alternative}
              ip link set dev {word} alias {alias}
-             ip link set dev {word} master fan-250-0-28"
+             ip link set dev {word} master fan-250-0-28 up
+             ip link set dev inside up"
         ))
         .ok();
         assert_eq!(ports(&host, "fan-250-0-28").len(), own.len() + 1, "{word}");

@@ -85,8 +85,7 @@ fn what_does_not_run_tells_no_alias() {
     assert_eq!(alias(&state, &host), None);
     let refusal = remains(&state, &host)[0].refusal().expect("it stands");
     assert!(refusal.as_str().contains("ip -details link show dev fan-250-0-28"), "{refusal}");
-    assert!(!refusal.as_str().contains("ip link delete"), "it may be another's: {refusal}");
-    assert!(!refusal.as_str().contains("fanctl"), "it may be another's: {refusal}");
+    assert!(!refusal.as_str().contains("delete"), "it may be another's: {refusal}");
 }
 
 #[test]

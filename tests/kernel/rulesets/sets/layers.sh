@@ -1,6 +1,6 @@
 # Below and beside IP: devices, bridges, ARP, traffic control, the older iptables.
 
-### netdev-ingress-bogons
+### netdev-ingress-bogons unsure unmended
 nft -f - <<END
 table netdev odd {
 	set bogons {
@@ -25,7 +25,7 @@ table netdev odd {
 		type filter hook ingress device eth0 priority 0; policy drop;
 		ether type arp accept
 		ip protocol icmp accept
-		tcp sport 7000 accept
+		ip protocol tcp accept
 		tcp dport 22 accept
 	}
 }
