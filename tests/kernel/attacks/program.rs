@@ -295,7 +295,10 @@ one = {'Id': 'aa11', 'Name': '/\\x1b[2J', 'Config': {'Labels': {'fan.name': 'a b
 kind = sys.argv[1]
 while True:
     stream, _ = listener.accept()
-    path = stream.recv(4096).decode().split()[1]
+    request = b''
+    while b'\\r\\n\\r\\n' not in request:
+        request += stream.recv(4096)
+    path = request.decode().split()[1]
     print(path, flush=True)
     head = b'HTTP/1.0 200 OK\\r\\n\\r\\n'
     try:

@@ -51,8 +51,9 @@ pub(super) fn clock_port_place_and_epoch_have_a_code() {
     ca.ping("250.0.27.2").arrives();
     finding(a, "handshakes-right");
     // A port that is filtered here.
-    let table = "table ip other { chain in { type filter hook input priority 0; udp dport 8474 drop; } }";
-    a.sh(&format!("nft '{table}'")).ok();
+    a.sh("nft 'add table ip other; add chain ip other in { type filter hook input priority 0; }; \
+          add rule ip other in udp dport 8474 drop'")
+        .ok();
     finding(a, "firewall-drops");
     a.exec("nft delete table ip other").ok();
     // After a start without a clock, the file was written later than now.

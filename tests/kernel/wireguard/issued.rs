@@ -59,11 +59,12 @@ pub(super) fn a_host_with_issued_keys_is_no_other_host() {
     let key = wg(&a, DEVICE, "public-key");
     c.exec(&format!("wg set {DEVICE} peer {key} allowed-ips 250.0.26.0/24")).ok();
     c.ip("addr add 250.0.27.2/32 dev lo");
-    let chain = "type filter hook prerouting priority -400; ip daddr 250.0.27.2 counter;";
-    c.sh(&format!("nft 'table ip seen {{ chain seen {{ {chain} }} }}'")).ok();
+    c.sh("nft 'add table ip seen; add chain ip seen seen { type filter hook prerouting priority -400; }; \
+          add rule ip seen seen ip daddr 250.0.27.2 counter'")
+        .ok();
     a.sh("ip neigh flush all").ok();
     ca.ping_in_vain("250.0.27.2");
-    assert_eq!(c.counters("seen"), [0], "a packet for another host was read");
+    assert_eq!(c.counters("ip seen"), [0], "a packet for another host was read");
 }
 
 /// `wg` alone, by the recipe of docs/encryption.md.

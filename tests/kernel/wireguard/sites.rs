@@ -96,6 +96,7 @@ pub(super) fn a_host_behind_nat_is_reached() {
         host.fanctl(&format!("trace {to}")).ok();
         host.fanctl("doctor").ok();
     }
+    a.ip("link set con0 nomaster");
     a.fanctl("down 250.0.0.0/8 172.30.7.9/16").ok();
     assert!(!devices(&a).contains(&DEVICE.to_string()));
 }
