@@ -338,7 +338,7 @@ pub fn odd_firewalls() -> Vec<Row> {
 
 /// Of kinds that are easily passed over: hooks, connections, other families.
 pub fn passed_over() -> Vec<Row> {
-    use Lost::{Containers, Nothing, Strangers, World};
+    use Lost::{Containers, World};
     let gone = "nft delete table ip odd";
     vec![
         // Packets without connection tracking are dropped as untracked.
