@@ -51,7 +51,7 @@ fn an_mtu_is_told_and_followed(encap: Encap) {
     watcher.says(&["following 250.0.0.0/8, telling of 251.0.0.0/8; all is as it should be"]);
     for (size, before) in [(1400, 1500), (1500, 1400)] {
         host.ip(&format!("link set eth0 mtu {size}"));
-        let told = format!("interface 'eth0' has MTU {size}, no more {before}");
+        let told = format!("the MTU of interface 'eth0' changed from {before} to {size}");
         watcher.says(&[FAN, &told]);
         watcher.says(&[FAN, "followed: fan-250-0-28 is up", &format!("mtu {}", size - encap.overhead())]);
         watcher.says(&[OTHER, &told]);

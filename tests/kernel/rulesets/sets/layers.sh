@@ -1,6 +1,6 @@
 # Below and beside IP: devices, bridges, ARP, traffic control, the older iptables.
 
-### netdev-ingress-bogons unsure unmended
+### netdev-ingress-bogons
 nft -f - <<END
 table netdev odd {
 	set bogons {
