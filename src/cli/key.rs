@@ -137,7 +137,7 @@ fn edit(
 /// Prints what people compare, a line for each secret, the one that hosts send by first.
 fn tell(path: &Path, file: &KeyFile, out: &mut dyn Write) -> Result<(), Error> {
     for key in file.keys() {
-        let of = key.holder().map_or(String::new(), |host| format!(" of host {host}"));
+        let of = key.holder().map_or(String::new(), |(_, host)| format!(" of host {host}"));
         writeln!(out, "{}: epoch {}{of}, fingerprint {}", path.display(), key.epoch(), key.fingerprint())?;
     }
     Ok(())

@@ -78,7 +78,7 @@ impl Target {
                 }
                 let heard_by_all = desired::spec(&bridge.fan, host).broadcasts;
                 let at = target.endpoint(owned).unwrap_or(target.host);
-                let source = target.own_address(host).unwrap_or(target.source);
+                let source = host.outer_address(&target.fan);
                 Ok(Self { is_of_nobody: heard_by_all.contains(&target.host), at, source, ..target })
             }
             [] if bridges.is_empty() => {
@@ -112,14 +112,6 @@ impl Target {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         }
-    }
-
-    /// The address by which a host that has a number sends.
-    fn own_address(&self, host: &Host) -> Option<Ipv4Addr> {
-        let fan = Some(&self.fan).filter(|fan| fan.options.number)?;
-        let addresses = &host.link(&fan.device)?.addresses;
-        let mut own = addresses.iter().map(|own| own.address.ip());
-        own.find(|own| *own == fan.host).or(addresses.first().map(|own| own.address.ip()))
     }
 
     /// Why no container can have the address: it stands for a slice, or for all in it (RFC 1122, section 3.2.1.3).

@@ -167,9 +167,7 @@ impl Secret {
         context.extend(self.epoch.to_be_bytes());
         context
     }
-}
 
-impl Secret {
     /// What one host of a mapping gets that is not to have the secret.
     #[must_use]
     pub(crate) fn issue(&self, mapping: Mapping, host: Ipv4Addr) -> Issued {
@@ -229,21 +227,12 @@ impl Key {
         }
     }
 
-    /// The networks that issued keys are for; none of a secret, which is for any.
+    /// The networks and the host that issued keys are for; none of a secret, which is for all.
     #[must_use]
-    pub(crate) fn mapping(&self) -> Option<Mapping> {
+    pub(crate) fn holder(&self) -> Option<(Mapping, Ipv4Addr)> {
         match self {
             Self::Shared(_) => None,
-            Self::Issued(issued) => Some(issued.mapping),
-        }
-    }
-
-    /// The host whose keys these are; none of a secret, which is everybody's.
-    #[must_use]
-    pub(crate) fn holder(&self) -> Option<Ipv4Addr> {
-        match self {
-            Self::Shared(_) => None,
-            Self::Issued(issued) => Some(issued.host),
+            Self::Issued(issued) => Some((issued.mapping, issued.host)),
         }
     }
 }

@@ -100,9 +100,7 @@ impl Machine {
         }
         Ok((with_processes(taken), unseen))
     }
-}
 
-impl Machine {
     /// The gateways of all IPv4 routes, whichever way of several they are.
     fn gateways(&self) -> Result<BTreeSet<Ipv4Addr>, Refusal> {
         let messages = self.netlink.dump_routes(None)?;

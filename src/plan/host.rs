@@ -8,13 +8,13 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
-use crate::fan::Mac;
 use crate::fan::encap::SourcePorts;
 use crate::fan::keys::Key;
 use crate::fan::keys::table::Table;
 use crate::fan::mapping::{Overlay, broadcast};
 use crate::fan::name::InterfaceName;
 use crate::fan::options::MAIN_TABLE;
+use crate::fan::{Fan, Mac};
 use crate::plan::firewall::{Beside, ForwardChain};
 use crate::plan::foreign::Foreign;
 use crate::plan::state::{Direction, Heard, Ipv6, Peer, Setting, Slot};
@@ -295,6 +295,17 @@ impl Link {
 }
 
 impl Host {
+    /// The address of this host in packets to and from other hosts: that in the underlay, or of a host with a number one of the
+    /// interface by which it sends.
+    #[must_use]
+    pub(crate) fn outer_address(&self, fan: &Fan) -> Ipv4Addr {
+        let link = self.link(&fan.device).filter(|_| fan.options.number);
+        let addresses: Vec<Ipv4Addr> =
+            link.into_iter().flat_map(|link| &link.addresses).map(|own| own.address.ip()).collect();
+        let has_it = addresses.contains(&fan.host);
+        addresses.first().copied().filter(|_| !has_it).unwrap_or(fan.host)
+    }
+
     /// The interface of a name.
     #[must_use]
     pub(crate) fn link(&self, name: &InterfaceName) -> Option<&Link> {

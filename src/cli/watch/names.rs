@@ -85,13 +85,11 @@ impl Known {
 }
 
 fn news(before: Option<&Seen>, now: &Seen) -> Vec<(Level, String)> {
-    let nobody = BTreeSet::new();
     match (before, now) {
         (Some(None), None) => Vec::new(),
         (_, None) => vec![(Level::Warning, "its names are not served; see: systemctl status fan-names".into())],
         (None | Some(None), Some(now)) => vec![(Level::Info, format!("its names are served; {}", count(now.len())))],
-        (Some(before), Some(now)) => {
-            let before = before.as_ref().unwrap_or(&nobody);
+        (Some(Some(before)), Some(now)) => {
             let came = hosts(now.difference(before)).map(|hosts| (Level::Info, format!("names of {hosts} are there")));
             let left = hosts(before.difference(now))
                 .map(|hosts| (Level::Notice, format!("names of {hosts} are gone, for it does not answer")));

@@ -45,7 +45,10 @@ pub(super) fn check(fan: &Fan, facts: Facts, _: &[Finding]) -> Vec<Finding> {
     findings.extend(silent(&contacts, fan, facts));
     if findings.is_empty() {
         let heard = contacts.iter().filter(|contact| contact.is_heard(LATELY)).count();
-        let reason = format!("{} shook hands in the last five minutes, nobody in vain", count(heard, "host", "hosts"));
+        let reason = format!(
+            "{} completed a handshake in the last five minutes, and none failed",
+            count(heard, "host", "hosts")
+        );
         findings.push(Finding::passed(Found::HandshakesRight, reason));
     }
     findings
@@ -105,11 +108,13 @@ fn old_epoch(contacts: &[Contact], fan: &Fan) -> Option<Finding> {
     let [preferred, other] = fan.epochs[..] else { return None };
     let is_old = |contact: &&Contact| contact.epoch == other && other < preferred && contact.is_heard(LATELY);
     let found: Vec<&Contact> = contacts.iter().filter(is_old).collect();
-    let (first, rest) = found.split_first()?;
+    if found.is_empty() {
+        return None;
+    }
     let reason = format!(
         "{} still heard by epoch {other} in the last five minutes: {}",
         count(found.len(), "host was", "hosts were"),
-        names(std::iter::once(first).chain(rest).map(|contact| contact.host))
+        names(found.iter().map(|contact| contact.host))
     );
     let advice =
         format!("let them prefer epoch {preferred} before it is removed: fanctl key prefer {preferred}, fanctl reload");

@@ -16,8 +16,8 @@
 //! In base64 there are its private key, the preshared key, the secret's fingerprint and a check word of all that stands before. Only
 //! the program makes such a file: a secret that a person thought of could be found by trying, from one recorded handshake.
 //!
-//! The number in the first word is that of the line's format and of the derivation. docs/encryption.md has both, and they do not
-//! change: what is read is no more than what was written, but for blanks and tabs.
+//! The number in the first word is the version of the line's format and of the derivation. docs/encryption.md specifies both, and
+//! neither changes. Lines are read as they are written, except that there may be more blanks and tabs.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -172,7 +172,7 @@ impl KeyFile {
             [one, two] if port_of(one.epoch()) == port_of(two.epoch()) => {
                 Err(KeyFault::SamePort(one.epoch(), two.epoch()))
             }
-            [one, two] if one.holder() != two.holder() || one.mapping() != two.mapping() => Err(KeyFault::Mixed),
+            [one, two] if one.holder() != two.holder() => Err(KeyFault::Mixed),
             [_] | [_, _] => Ok(Self { comments, keys }),
             _ => Err(KeyFault::TooMany),
         }
@@ -296,8 +296,8 @@ fn networks(overlay: &str, underlay: &str) -> Option<Mapping> {
     is_as_written.then_some(mapping)
 }
 
-/// Whether a word is one that a version of the format begins a line with. No part of a secret looks like it: it has 22 letters and
-/// digits at most.
+/// Whether a word is one that a version of the format begins a line with: `fanctl-`, letters, and a number. No other word of a key
+/// file is ever printed, since it may be a secret.
 fn is_version(word: &str) -> bool {
     let named = word.strip_prefix("fanctl-").and_then(|rest| rest.split_once('-'));
     named.is_some_and(|(kind, version)| {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
+use super::subnets::is_of_hosts;
 use crate::fan::text::excerpt;
 
 /// How many there can be: they stand in the bridge's alias, which takes 255 bytes.
@@ -111,10 +112,7 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     if addresses.prefix() != numbers.prefix() {
         return Err(wrong("has networks of two sizes"));
     }
-    let is_of_hosts = |address: Ipv4Addr| {
-        !address.is_multicast() && !address.is_loopback() && !address.is_broadcast() && address.octets()[0] != 0
-    };
-    if !is_of_hosts(addresses.network()) || !is_of_hosts(addresses.broadcast()) {
+    if !is_of_hosts(addresses) {
         return Err(wrong("has addresses that no host can have"));
     }
     // The second of the two ports is the next.

@@ -1,7 +1,6 @@
 //! Networks that an administrator routes behind containers: `10.8.0.0/24,10.9.0.0/24`.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
@@ -98,14 +97,18 @@ fn network(what: &str, text: &str) -> Result<Ipv4Network, String> {
         let right = Ipv4Network::new(network.network(), network.prefix()).expect("a prefix length");
         return Err(format!("{what} '{text}' has host bits set; write {right}"));
     }
-    let is_of_hosts = |address: Ipv4Addr| {
-        !address.is_multicast() && !address.is_loopback() && !address.is_broadcast() && address.octets()[0] != 0
-    };
-    if is_of_hosts(network.network()) && is_of_hosts(network.broadcast()) && network.prefix() > 0 {
+    if is_of_hosts(network) && network.prefix() > 0 {
         Ok(network)
     } else {
         Err(format!("{what} '{text}' has addresses that no host can have; write it like 10.8.0.0/24"))
     }
+}
+
+/// Whether hosts can have the first and the last address of a network.
+pub(super) fn is_of_hosts(network: Ipv4Network) -> bool {
+    [network.network(), network.broadcast()].into_iter().all(|address| {
+        !address.is_multicast() && !address.is_loopback() && !address.is_broadcast() && address.octets()[0] != 0
+    })
 }
 
 impl fmt::Display for Subnets {

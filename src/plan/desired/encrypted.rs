@@ -40,18 +40,17 @@ fn public_keys<'a>(fan: &Fan, host: &'a Host, epoch: u32) -> Option<&'a BTreeMap
 /// What a device has by a key; none where it was issued, and there is no table.
 fn of_key(fan: &Fan, host: &Host, key: &Key) -> Option<Peers> {
     let (mapping, epoch) = (fan.mapping, key.epoch());
+    let public: Box<dyn Fn(Ipv4Addr) -> Option<PublicKey>>;
     let (private, preshared) = match key {
-        Key::Shared(secret) => (secret.private(mapping, fan.host), secret.preshared(mapping)),
-        Key::Issued(issued) => (issued.private.clone(), issued.preshared.clone()),
-    };
-    let table = key.holder().map(|_| public_keys(fan, host, epoch));
-    let table = match table {
-        None => None,
-        Some(found) => Some(found?),
-    };
-    let public = |host: Ipv4Addr| match (key, table) {
-        (Key::Shared(secret), _) => Some(secret.private(mapping, host).public()),
-        (Key::Issued(_), table) => table?.get(&host).copied(),
+        Key::Shared(secret) => {
+            public = Box::new(move |host| Some(secret.private(mapping, host).public()));
+            (secret.private(mapping, fan.host), secret.preshared(mapping))
+        }
+        Key::Issued(issued) => {
+            let table = public_keys(fan, host, epoch)?;
+            public = Box::new(|host| table.get(&host).copied());
+            (issued.private.clone(), issued.preshared.clone())
+        }
     };
     let peer = |host: Ipv4Addr| {
         let peer = Peer {

@@ -178,7 +178,7 @@ impl Ways<'_> {
     /// What travels between hosts, and what asks for their Ethernet addresses.
     fn between_hosts(&self, others: &[FirewallTable]) -> Vec<Journey> {
         let fan = self.fan;
-        let own = self.own_address();
+        let own = self.facts.host.outer_address(self.fan);
         let peer = Ipv4Addr::from(u32::from(own) ^ 1);
         let device = &way_out(fan, self.facts);
         let (protocol, port) = match fan.options.encapsulation {
@@ -204,14 +204,6 @@ impl Ways<'_> {
             all.push((TrafficKind::Arp, self.leaving(&fan.bridge, &asking(gateway, container))));
         }
         all
-    }
-
-    /// The address that packets of other hosts come to: not the number of a host that has one instead.
-    fn own_address(&self) -> Ipv4Addr {
-        let fan = self.fan;
-        let link = self.facts.host.link(&fan.device).filter(|_| fan.options.number);
-        let first = link.and_then(|link| link.addresses.first());
-        first.map_or(fan.host, |own| own.address.ip())
     }
 
     /// Other hosts that this one has talked to; at most so many.
@@ -373,7 +365,7 @@ impl Ways<'_> {
         let (fan, container) = (self.fan, self.fan.container_range().0);
         let device = &way_out(fan, self.facts);
         let error = |from, to| Packet { state: ConntrackState::Related, ..packet(from, to, ICMP) };
-        let own = self.own_address();
+        let own = self.facts.host.outer_address(self.fan);
         let peer = Ipv4Addr::from(u32::from(own) ^ 1);
         let mut all = vec![
             (TrafficKind::ErrorsFromUnderlay, self.entering(device, &error(peer, own))),

@@ -17,18 +17,18 @@ impl Ways<'_> {
     pub(super) fn named(&self, others: &[FirewallTable]) -> BTreeSet<Ipv4Addr> {
         let own: BTreeSet<Ipv4Addr> =
             self.facts.host.links.iter().flat_map(|link| &link.addresses).map(|own| own.address.ip()).collect();
-        let (first, last) = ends(self.fan.mapping.underlay().network());
-        let hosts = ranges(others).filter(|(from, to)| (*from > first || *to < last) && *from <= last && *to >= first);
-        let hosts = hosts.map(|(from, _)| Ipv4Addr::from(from.max(first + 1)));
+        let underlay = self.fan.mapping.underlay().network();
+        let (first, _) = ends(underlay);
+        let hosts = parts(others, underlay).map(|(from, _)| Ipv4Addr::from(from.max(first + 1)));
         hosts.filter(|host| !own.contains(host)).take(NAMED).collect()
     }
 
     /// Other hosts whose whole slice rules of others are about: the first of each range, at most so many.
     pub(super) fn sliced(&self, others: &[FirewallTable]) -> BTreeSet<Ipv4Addr> {
         let mapping = self.fan.mapping;
-        let (first, last) = ends(self.fan.overlay().network());
-        let inside = ranges(others).filter(|(from, to)| (*from > first || *to < last) && *from <= last && *to >= first);
-        let hosts = inside.filter_map(|(from, to)| {
+        let overlay = self.fan.overlay().network();
+        let (first, last) = ends(overlay);
+        let hosts = parts(others, overlay).filter_map(|(from, to)| {
             let (start, end) = ends(mapping.slice(mapping.host(Ipv4Addr::from(from.max(first)))));
             // The slice in which the range begins, or the next one.
             let [start, end] =
@@ -42,6 +42,12 @@ impl Ways<'_> {
 /// The first and the last address of a network.
 fn ends(network: Ipv4Network) -> (u32, u32) {
     (network.network().into(), network.broadcast().into())
+}
+
+/// The ranges that have a part of a network, and not all of it.
+fn parts(others: &[FirewallTable], network: Ipv4Network) -> impl Iterator<Item = (u32, u32)> {
+    let (first, last) = ends(network);
+    ranges(others).filter(move |(from, to)| (*from > first || *to < last) && *from <= last && *to >= first)
 }
 
 /// The ranges of addresses that rules are about, and numbers that may be none.
