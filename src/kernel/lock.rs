@@ -171,7 +171,7 @@ fn close_to_others(directory: &Path) -> io::Result<()> {
 }
 
 /// Whether an open file is the one at a path.
-fn is_at(file: &File, path: &str) -> bool {
+pub(super) fn is_at(file: &File, path: impl AsRef<Path>) -> bool {
     let identity = |data: fs::Metadata| (data.dev(), data.ino());
     let open = file.metadata().map(identity);
     open.is_ok_and(|open| fs::symlink_metadata(path).map(identity).is_ok_and(|found| found == open))

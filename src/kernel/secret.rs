@@ -14,6 +14,7 @@ use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
 use super::file::Found;
+use super::lock::is_at;
 use crate::fan::keys::SecretKey;
 use crate::fan::keys::file::{KEY_FILE_LIMIT, KeyFault, KeyFile};
 use crate::fan::keys::table::{TABLE_LIMIT, Table, TableFault};
@@ -185,10 +186,11 @@ pub(crate) fn create(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
     let directory = directory_of(path);
     DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(unwritable)?;
     resolve(directory)?;
-    let draft = draft_of(path);
+    // Of this process alone: nobody can lock a file that is not there yet.
+    let draft = draft_of(path, &std::process::id().to_string());
     let _ = fs::remove_file(&draft);
     write(&draft, file).map_err(unwritable)?;
-    // A file that is there has all of its content, and one that was there stays.
+    // A link is made at once, with all of the content, and not over a file that is there.
     let end = fs::hard_link(&draft, path).and_then(|()| File::open(directory)?.sync_all());
     let _ = fs::remove_file(&draft);
     end.map_err(unwritable)
@@ -199,9 +201,9 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Where a file is written before it has its name. One that was left there by a command that was killed is no key, and goes.
-fn draft_of(path: &Path) -> PathBuf {
-    path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().display()))
+/// Where a file is written before it has its name. A killed command may leave one there, which is no key file.
+fn draft_of(path: &Path, suffix: &str) -> PathBuf {
+    path.with_file_name(format!(".{}.{suffix}", path.file_name().unwrap_or_default().display()))
 }
 
 /// Writes the key file of another host, which was not there, for its owner alone.
@@ -229,7 +231,7 @@ pub(crate) fn edit(path: &Path, change: impl FnOnce(&mut KeyFile) -> Result<(), 
     Ok(file)
 }
 
-/// A lock on a key file, which only its owner can take. One that was replaced meanwhile is locked no more.
+/// A lock on a key file, which only its owner can open. A file that was replaced meanwhile is not the key file any more.
 fn turn(path: &Path) -> Result<Flock<File>, NoKey> {
     let unreadable = |error| NoKey::Unreadable(path.to_path_buf(), error);
     loop {
@@ -240,8 +242,7 @@ fn turn(path: &Path) -> Result<Flock<File>, NoKey> {
         }
         let file = File::open(&real).map_err(unreadable)?;
         let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| unreadable(errno.into()))?;
-        let same = |other: &Metadata| (there.dev(), there.ino()) == (other.dev(), other.ino());
-        if fs::symlink_metadata(&real).is_ok_and(|now| same(&now)) && lock.metadata().is_ok_and(|own| same(&own)) {
+        if is_at(&lock, &real) {
             return Ok(lock);
         }
     }
@@ -251,7 +252,7 @@ fn turn(path: &Path) -> Result<Flock<File>, NoKey> {
 fn replace(path: &Path, file: &KeyFile) -> Result<(), NoKey> {
     let (real, there) = place(path)?;
     let unwritable = |error| NoKey::Unreadable(path.to_path_buf(), error);
-    let draft = draft_of(&real);
+    let draft = draft_of(&real, "new");
     let _ = fs::remove_file(&draft);
     write(&draft, file).map_err(unwritable)?;
     let end = (|| {

@@ -5,6 +5,8 @@ mod issued;
 mod secrecy;
 mod sites;
 
+use std::process::{Child, Command};
+
 use crate::case::{Case, Cases, Need};
 use crate::named;
 use crate::support::{Capture, Container, Echo, Host, Inner, Lan, eventually, inject_plain, tcp_exchange};
@@ -47,6 +49,7 @@ fn cases() -> Vec<Case> {
         )
         .once_with(&[Need::Wireguard, Need::Tier3], named![no_secret_is_left_behind])
         .once_with(&[Need::NoWireguard], named![without_wireguard_nothing_is_touched])
+        .once(named![key_files_are_changed_in_turn])
         .list()
 }
 
@@ -341,4 +344,23 @@ fn without_wireguard_nothing_is_touched() {
     give_key(&host, COUNTING);
     host.fanctl(UP).refused().stderr_has(&["the kernel has no wireguard"]);
     assert_eq!(devices(&host), ["eth0", "lo"]);
+}
+
+/// Of several commands at once one makes the file, and one adds a secret: it prints what the file then has.
+fn key_files_are_changed_in_turn() {
+    const FILE: &str = "/run/keys/key";
+    let lan = Lan::new();
+    let host = lan.host("172.30.0.28");
+    for verb in ["generate", "add"] {
+        let start = |_| {
+            let mut command = Command::new(Host::program());
+            command.args(["key", verb, FILE]);
+            host.spawn(command)
+        };
+        let all: Vec<Child> = (0..8).map(start).collect();
+        let ends = all.into_iter().map(|child| child.wait_with_output().expect("it ends"));
+        let done: Vec<_> = ends.filter(|end| end.status.success()).map(|end| end.stdout).collect();
+        let has = host.fanctl(&format!("key fingerprint {FILE}")).ok().stdout;
+        assert_eq!(done, [has.into_bytes()], "{verb}");
+    }
 }
