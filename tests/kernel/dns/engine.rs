@@ -75,15 +75,22 @@ fn none_finds(client: &Instance, name: &str) {
     }
 }
 
+/// Two hosts, of which one has dnsmasq in front of the daemon.
+fn two(lan: &Lan, encap: Encap) -> (Host, Host) {
+    (up(lan, "172.30.0.28", encap, ""), up(lan, "172.30.0.27", encap, "dhcp"))
+}
+
+/// Docker, with the fan's network.
+fn docker(host: &Host) -> Docker<'_> {
+    let docker = Docker::start(host, r#"{ "bridge": "none" }"#);
+    host.sh(&host.fanctl("export docker").ok().stdout).ok();
+    docker
+}
+
 fn containers_of_docker_have_names(encap: Encap) {
     let lan = Lan::new();
-    // One has dnsmasq in front of the daemon.
-    let (a, b) = (up(&lan, "172.30.0.28", encap, ""), up(&lan, "172.30.0.27", encap, "dhcp"));
-    let dockers = [&a, &b].map(|host| {
-        let docker = Docker::start(host, r#"{ "bridge": "none" }"#);
-        host.sh(&host.fanctl("export docker").ok().stdout).ok();
-        docker
-    });
+    let (a, b) = two(&lan, encap);
+    let dockers = [&a, &b].map(docker);
     let daemon = Server::start(&a, "names serve");
     let (_other, _engines) = (Server::start(&b, "names serve"), [&a, &b].map(Engine::start));
     sees(&b, "172.30.0.28", "here");
@@ -163,12 +170,8 @@ fn compose(gateway: &str) -> String {
 
 fn a_service_of_compose_is_scaled(encap: Encap) {
     let lan = Lan::new();
-    let (a, b) = (up(&lan, "172.30.0.28", encap, ""), up(&lan, "172.30.0.27", encap, "dhcp"));
-    let dockers = [&a, &b].map(|host| {
-        let docker = Docker::start(host, r#"{ "bridge": "none" }"#);
-        host.sh(&host.fanctl("export docker").ok().stdout).ok();
-        docker
-    });
+    let (a, b) = two(&lan, encap);
+    let dockers = [&a, &b].map(docker);
     let _daemons = [&a, &b].map(|host| Server::start(host, "names serve"));
     let _engines = [&a, &b].map(Engine::start);
     sees(&b, "172.30.0.28", "here");
